@@ -1,0 +1,1 @@
+"""From trained checkpoints to bundles. Needs the ``export`` extra (torch, onnx, safetensors)."""

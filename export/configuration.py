@@ -1,0 +1,150 @@
+"""Hyper-parameters of the two kinds of network, checked where they enter.
+
+Sizes are counts of channels, codes or positions; grids are (height, width) in codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from latentloop.errors import ConfigurationError
+
+Configuration = TypeVar("Configuration", "VqvaeConfig", "PriorConfig")
+
+
+def level_names(levels: int) -> tuple[str, ...]:
+    """The names of a hierarchy's levels, coarsest first: ("top", "middle", "bottom") for three."""
+    if levels == 1:
+        return ("top",)
+    middles = ["middle"] if levels == 3 else [f"middle{n}" for n in range(1, levels - 1)]
+    return ("top", *middles, "bottom")
+
+
+@dataclass(frozen=True)
+class VqvaeConfig:
+    """The hierarchical VQ-VAE (VQ-VAE-2, section 3.1 and table 1). Defaults are the paper's for 256 x 256."""
+
+    levels: int = 2
+    image_channels: int = 3
+    channels: int = 128
+    residual_channels: int = 64
+    residual_layers: int = 2
+    code_channels: int = 64
+    codebook_size: int = 512
+    ema_decay: float = 0.99
+    commitment: float = 0.25
+
+    def __post_init__(self) -> None:
+        _require(self, "levels", self.levels >= 1, "at least 1")
+        for name in ("image_channels", "residual_channels", "code_channels", "codebook_size"):
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        _require(self, "residual_layers", self.residual_layers >= 0, "at least 0")
+        _require(self, "channels", self.channels >= 2 and self.channels % 2 == 0, "even, at least 2")
+        _require(self, "ema_decay", 0 < self.ema_decay < 1, "between 0 and 1")
+        _require(self, "commitment", self.commitment >= 0, "at least 0")
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """Coarsest first."""
+        return level_names(self.levels)
+
+    def stride(self, level: int) -> int:
+        """Pixels per code along one axis, for a level counted from the top."""
+        return 4 * int(2 ** (self.levels - 1 - level))
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """One level's PixelSNAIL prior (VQ-VAE-2, section 3.2 and appendix; PixelSNAIL, arXiv 1712.09763).
+
+    ``condition_codes`` is the codebook size of the level above, 0 for a prior that has none;
+    ``classes`` is 0 for a prior without labels.
+    """
+
+    height: int
+    width: int
+    codebook_size: int = 512
+    channels: int = 256
+    residual_channels: int = 256
+    kernel: int = 5
+    blocks: int = 4
+    residual_blocks: int = 4
+    attention: bool = True
+    heads: int = 8
+    output_blocks: int = 0
+    condition_codes: int = 0
+    condition_channels: int = 0
+    condition_blocks: int = 0
+    condition_kernel: int = 3
+    classes: int = 0
+    class_channels: int = 0
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width", "codebook_size", "channels", "residual_channels", "blocks"):
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("residual_blocks", "heads"):
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("output_blocks", "condition_codes", "condition_blocks", "classes"):
+            _require(self, name, getattr(self, name) >= 0, "at least 0")
+        _require(self, "kernel", self.kernel >= 3 and self.kernel % 2 == 1, "odd, at least 3")
+        _require(self, "condition_kernel", self.condition_kernel % 2 == 1, "odd")
+        _require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
+        if self.attention:
+            fits = self.channels % (2 * self.heads) == 0
+            _require(self, "channels", fits, f"a multiple of {2 * self.heads} (two per attention head)")
+        both = (self.condition_codes > 0) == (self.condition_channels > 0)
+        _require(self, "condition_channels", both, "positive exactly where condition_codes is")
+        both = (self.classes > 0) == (self.class_channels > 0)
+        _require(self, "class_channels", both, "positive exactly where classes is")
+
+    @property
+    def reach(self) -> int:
+        """Columns to either side, and rows above in the input stage, that one convolution sees."""
+        return self.kernel // 2
+
+    @property
+    def layers(self) -> int:
+        """Causal gated residual blocks in all."""
+        return self.blocks * self.residual_blocks
+
+    @property
+    def attention_channels(self) -> int:
+        """Width of queries, keys and values, all heads together."""
+        return self.channels // 2
+
+    @property
+    def condition_grid(self) -> tuple[int, int]:
+        """Height and width of the level above."""
+        return (self.height + 1) // 2, (self.width + 1) // 2
+
+
+def to_json(config: VqvaeConfig | PriorConfig) -> dict[str, Any]:
+    """The configuration as plain JSON types."""
+    return asdict(config)
+
+
+def from_json(kind: type[Configuration], values: dict[str, Any], source: str) -> Configuration:
+    """Builds ``kind`` from JSON values; ``source`` names the file in errors.
+
+    Raises ConfigurationError for unknown, missing or ill-typed fields.
+    """
+    known = {field.name: field for field in fields(kind)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigurationError(f"{source}: unknown field {', '.join(unknown)}; known: {', '.join(known)}")
+    for name, value in values.items():
+        expected = {"int": (int,), "float": (int, float), "bool": (bool,)}[str(known[name].type)]
+        if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
+            raise ConfigurationError(f"{source}: {name} is {value!r}, expected {known[name].type}")
+    try:
+        return kind(**values)
+    except (TypeError, ConfigurationError) as error:
+        raise ConfigurationError(f"{source}: {error}") from error
+
+
+def _require(config: object, name: str, holds: bool, expected: str) -> None:
+    if not holds:
+        found = getattr(config, name)
+        raise ConfigurationError(f"{type(config).__name__}.{name} is {found!r}, expected {expected}")

@@ -1,0 +1,1 @@
+"""The models in PyTorch: the one place where they are defined."""

@@ -1,0 +1,178 @@
+"""The hierarchical VQ-VAE: encoder, vector quantisation and decoder for N levels (VQ-VAE-2, section 3.1).
+
+Levels count from the top (coarsest). Tensors are [N, C, H, W]; images are x / 127.5 - 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from latentloop.export.configuration import VqvaeConfig
+
+
+class ResidualBlock(nn.Module):
+    """x + conv1x1(relu(conv3x3(relu(x))))."""
+
+    def __init__(self, channels: int, residual_channels: int) -> None:
+        super().__init__()
+        self.conv3 = nn.Conv2d(channels, residual_channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(residual_channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, H, W]."""
+        out: Tensor = self.conv1(functional.relu(self.conv3(functional.relu(x))))
+        return x + out
+
+
+class Encoder(nn.Module):
+    """Strided 4x4 convolutions, a 3x3 convolution, residual blocks; stride 4 (bottom) or 2 (further levels)."""
+
+    def __init__(self, in_channels: int, config: VqvaeConfig, stride: int) -> None:
+        super().__init__()
+        half = config.channels // 2
+        widths = [in_channels, half, config.channels] if stride == 4 else [in_channels, half]
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.conv = nn.Conv2d(widths[-1], config.channels, 3, padding=1)
+        self.residual = nn.Sequential(
+            *(ResidualBlock(config.channels, config.residual_channels) for _ in range(config.residual_layers))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, in, H, W] -> [N, channels, H / stride, W / stride]."""
+        for down in self.down:
+            x = functional.relu(down(x))
+        return functional.relu(self.residual(self.conv(x)))
+
+
+class Decoder(nn.Module):
+    """A 3x3 convolution, residual blocks, transposed 4x4 convolutions; stride 4 (image) or 2 (further levels)."""
+
+    def __init__(self, in_channels: int, out_channels: int, config: VqvaeConfig, stride: int) -> None:
+        super().__init__()
+        half = config.channels // 2
+        widths = [config.channels, half, out_channels] if stride == 4 else [config.channels, out_channels]
+        self.conv = nn.Conv2d(in_channels, config.channels, 3, padding=1)
+        self.residual = nn.Sequential(
+            *(ResidualBlock(config.channels, config.residual_channels) for _ in range(config.residual_layers))
+        )
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, in, H, W] -> [N, out, H * stride, W * stride]."""
+        x = functional.relu(self.residual(self.conv(x)))
+        for index, up in enumerate(self.up):
+            x = up(functional.relu(x) if index else x)
+        return x
+
+
+class Codebook(nn.Module):
+    """Nearest-codeword quantisation. The codewords are a buffer: they learn by EMA, not by gradient."""
+
+    embedding: Tensor
+
+    def __init__(self, codebook_size: int, code_channels: int) -> None:
+        super().__init__()
+        self.register_buffer("embedding", torch.randn(codebook_size, code_channels))
+
+    def nearest(self, z: Tensor) -> Tensor:
+        """The index of the nearest codeword, squared Euclidean, lowest index on ties.
+
+        z [N, D, H, W] float -> [N, H, W] int64.
+        """
+        flat = z.permute(0, 2, 3, 1).flatten(0, 2)
+        squared = self.embedding.square().sum(1)
+        scores = squared - 2 * flat @ self.embedding.T
+        n, _, height, width = z.shape
+        return scores.argmin(1).view(n, height, width)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Codes [N, H, W] int64 -> codewords [N, D, H, W]."""
+        return functional.embedding(codes, self.embedding).permute(0, 3, 1, 2)
+
+
+@dataclass
+class Quantised:
+    """One level of an encoded batch: z and codewords [N, D, H, W], codes [N, H, W]."""
+
+    z: Tensor
+    codes: Tensor
+    codewords: Tensor
+
+
+class Vqvae(nn.Module):
+    """The whole hierarchy. ``encoders``, ``codebooks`` and the rest are indexed by level, top first."""
+
+    def __init__(self, config: VqvaeConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, levels = config.code_channels, config.levels
+        below = range(levels - 1)  # every level but the bottom has one below it
+        self.encoders = nn.ModuleList(Encoder(config.channels, config, stride=2) for _ in below)
+        self.encoders.append(Encoder(config.image_channels, config, stride=4))
+        self.to_code = nn.ModuleList([nn.Conv2d(config.channels, width, 1)])
+        self.to_code.extend(nn.Conv2d(width + config.channels, width, 1) for _ in below)
+        self.codebooks = nn.ModuleList(Codebook(config.codebook_size, width) for _ in range(levels))
+        self.level_decoders = nn.ModuleList(Decoder(width, width, config, stride=2) for _ in below)
+        self.upsamplers = nn.ModuleList(
+            nn.ModuleList(nn.ConvTranspose2d(width, width, 4, stride=2, padding=1) for _ in range(level, levels - 1))
+            for level in below
+        )
+        self.decoder = Decoder(width * levels, config.image_channels, config, stride=4)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Encoder features of each level, top first. images [N, C, H, W] in [-1, 1]."""
+        x, found = images, []
+        for encoder in reversed(self.encoders):
+            x = encoder(x)
+            found.append(x)
+        return found[::-1]
+
+    def project(self, level: int, feature: Tensor, upper: Tensor | None) -> Tensor:
+        """z of one level [N, D, H, W]: from its features and the codewords of the level above."""
+        if upper is not None:
+            feature = torch.cat([self.level_decoders[level - 1](upper), feature], 1)
+        z: Tensor = self.to_code[level](feature)
+        return z
+
+    def quantise(self, images: Tensor) -> list[Quantised]:
+        """Encodes: images [N, C, H, W] in [-1, 1] -> one Quantised per level, top first."""
+        out: list[Quantised] = []
+        for level, feature in enumerate(self.features(images)):
+            z = self.project(level, feature, out[-1].codewords if out else None)
+            codes = self.codebook(level).nearest(z)
+            out.append(Quantised(z, codes, self.codebook(level).lookup(codes)))
+        return out
+
+    def decode_codewords(self, codewords: list[Tensor]) -> Tensor:
+        """Codewords per level [N, D, H, W], top first -> images [N, C, H, W], nominally in [-1, 1]."""
+        grown = []
+        for level, x in enumerate(codewords[:-1]):
+            for upsample in self.upsampler(level):
+                x = upsample(x)
+            grown.append(x)
+        decoded: Tensor = self.decoder(torch.cat([*grown, codewords[-1]], 1))
+        return decoded
+
+    def decode(self, codes: list[Tensor]) -> Tensor:
+        """Codes per level [N, H, W] int64, top first -> images [N, C, H, W], nominally in [-1, 1]."""
+        return self.decode_codewords([self.codebook(level).lookup(c) for level, c in enumerate(codes)])
+
+    def codebook(self, level: int) -> Codebook:
+        """One level's codebook, counted from the top."""
+        found = self.codebooks[level]
+        assert isinstance(found, Codebook)
+        return found
+
+    def upsampler(self, level: int) -> nn.ModuleList:
+        """The transposed convolutions that bring one level's codewords to the bottom grid."""
+        found = self.upsamplers[level]
+        assert isinstance(found, nn.ModuleList)
+        return found

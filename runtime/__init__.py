@@ -1,0 +1,1 @@
+"""LatentLoop samples images from a trained VQ-VAE-2."""

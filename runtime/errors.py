@@ -1,0 +1,40 @@
+"""Every error that LatentLoop raises on purpose.
+
+    LatentLoopError
+    ├── InputError            a caller's argument or input file is wrong
+    │   └── ConfigurationError    hyper-parameters that do not make a model
+    ├── BundleError           a bundle is corrupt, tampered with, or of another version
+    ├── CheckpointError       a checkpoint cannot be read as the model it should hold
+    ├── OutputError           a result cannot be written
+    └── MissingError          an optional package or device is not there
+"""
+
+from __future__ import annotations
+
+
+class LatentLoopError(Exception):
+    """The root of the tree: catch this to catch them all."""
+
+
+class InputError(LatentLoopError, ValueError):
+    """An argument or an input file has the wrong type, shape or range."""
+
+
+class ConfigurationError(InputError):
+    """Hyper-parameters that do not make a model."""
+
+
+class BundleError(LatentLoopError):
+    """A bundle is corrupt, truncated, tampered with, or of an unknown version."""
+
+
+class CheckpointError(LatentLoopError):
+    """A checkpoint cannot be read as the model that it should hold."""
+
+
+class OutputError(LatentLoopError):
+    """A result cannot be written: the disk is full, or the path exists."""
+
+
+class MissingError(LatentLoopError):
+    """An optional package or a device is missing; the text says how to get it."""
