@@ -1,0 +1,110 @@
+"""How a codebook learns: k-means at the start, exponential moving averages, restarts of codes that fell out of use.
+
+With n_k the vectors nearest to code k in a batch and s_k their sum (VQ-VAE-2, section 2.1; van den Oord et al. 2017, A.1):
+
+    N_k <- decay N_k + (1 - decay) n_k        m_k <- decay m_k + (1 - decay) s_k        e_k <- m_k / N'_k
+
+where N'_k = (N_k + eps) / (N + K eps) N is N_k after Laplace smoothing and N the sum of all N_k.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+EPSILON = 1e-5
+RESTART_BELOW = 0.02  # of an even share of the batch
+
+
+def assign(vectors: Tensor, embedding: Tensor) -> Tensor:
+    """The nearest codeword of each vector, lowest index on ties: [M, D], [K, D] -> [M] int64."""
+    return (embedding.square().sum(1) - 2 * vectors @ embedding.T).argmin(1)
+
+
+def gather(vectors: Tensor, codes: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Counts [K] and sums [K, D] of the vectors [M, D] at each code: a matrix product, so that no order is left open."""
+    hot = functional.one_hot(codes, size).to(vectors.dtype)
+    return hot.sum(0), hot.T @ vectors
+
+
+def k_means(vectors: Tensor, size: int, generator: torch.Generator, iterations: int = 10) -> tuple[Tensor, Tensor]:
+    """Lloyd's algorithm from a random choice of the vectors [M, D]: centres [size, D] and their shares [size].
+
+    A centre that loses all its vectors moves to a random vector, so that none starts unused.
+    """
+    centres = _choose(vectors, size, generator)
+    for _ in range(iterations):
+        counts, sums = gather(vectors, assign(vectors, centres), size)
+        centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
+        empty = counts == 0
+        if bool(empty.any()):
+            centres[empty] = _choose(vectors, int(empty.sum()), generator)
+    counts, _ = gather(vectors, assign(vectors, centres), size)
+    return centres, counts / len(vectors)
+
+
+class EmaCodebook:
+    """The averages behind one codebook. ``embedding`` [K, D] is the model's own buffer, changed in place."""
+
+    def __init__(self, embedding: Tensor, decay: float) -> None:
+        self.embedding, self.decay = embedding, decay
+        self.cluster_size = torch.zeros(len(embedding), device=embedding.device)
+        self.sums = torch.zeros_like(embedding)
+
+    def begin(self, vectors: Tensor, batch_vectors: int, generator: torch.Generator) -> None:
+        """k-means on vectors [M, D]; ``batch_vectors`` is how many a step will bring."""
+        centres, shares = k_means(vectors, len(self.embedding), generator)
+        self.cluster_size = (shares * batch_vectors).clamp(min=EPSILON)
+        self.sums = centres * self.cluster_size[:, None]
+        self.embedding.copy_(centres)
+
+    def update(self, vectors: Tensor, codes: Tensor) -> None:
+        """One step of the averages: vectors [M, D] and their codes [M]."""
+        counts, sums = gather(vectors, codes, len(self.embedding))
+        self.cluster_size.lerp_(counts, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
+        total = self.cluster_size.sum()
+        smoothed = (self.cluster_size + EPSILON) / (total + len(counts) * EPSILON) * total
+        self.embedding.copy_(self.sums / smoothed[:, None])
+
+    def restart_unused(self, vectors: Tensor, generator: torch.Generator) -> int:
+        """Moves codes whose average count fell below a fraction of an even share to random vectors of this batch.
+
+        A restarted code begins with an even share, so that it has time to find users. Returns how many there were.
+        """
+        share = len(vectors) / len(self.embedding)
+        unused = self.cluster_size < RESTART_BELOW * share
+        count = int(unused.sum())
+        if count:
+            chosen = _choose(vectors, count, generator)
+            self.cluster_size[unused] = share
+            self.sums[unused] = chosen * share
+            self.embedding[unused] = chosen
+        return count
+
+    def state(self) -> dict[str, Any]:
+        """The averages; the embedding is saved with the model."""
+        return {"cluster_size": self.cluster_size, "sums": self.sums}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes over what ``state`` returned."""
+        self.cluster_size.copy_(state["cluster_size"])
+        self.sums.copy_(state["sums"])
+
+
+def perplexity(counts: Tensor) -> float:
+    """exp of the entropy of a histogram [K]: K where all codes are used evenly, 1 where one code takes all."""
+    shares = counts.double() / counts.sum()
+    return float(torch.special.entr(shares).sum().exp())
+
+
+def _choose(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """``count`` vectors at random, without repetition where there are enough; the generator lives on the CPU."""
+    if count <= len(vectors):
+        chosen = torch.randperm(len(vectors), generator=generator)[:count]
+    else:
+        chosen = torch.randint(len(vectors), (count,), generator=generator)
+    return vectors[chosen.to(vectors.device)].clone()

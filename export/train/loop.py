@@ -1,0 +1,150 @@
+"""The training loop: steps, a progress line, and a state file from which a killed run goes on.
+
+The state is the task's tensors, the next step and the arguments. It holds no generator states, because every step
+seeds its random numbers from (seed, step): a resumed run ends with the same bits as an uninterrupted one on the same
+machine with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from latentloop.errors import CheckpointError, InputError
+from latentloop.export.train.order import step_seed
+from latentloop.files import check_free, write_file
+
+STATE_FORMAT = "latentloop-training-1"
+LOOK_EVERY = 20  # steps between two readings of the loss: each one waits for the device
+
+
+class Task(Protocol):
+    """What is trained. ``state`` and ``restore`` cover every tensor that a step changes."""
+
+    def step(self, step: int) -> Tensor:
+        """Does one step and returns its loss, a scalar that carries no gradient."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values, as ``torch.save`` takes them."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes over what ``state`` returned."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How a training runs. ``arguments`` is everything that decides the result, as JSON; a state must agree with it."""
+
+    out: Path
+    steps: int
+    seed: int = 0
+    save_every: int = 500
+    save_seconds: float = 600.0
+    restart: bool = False
+    force: bool = False
+    progress: bool = True
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def state_path(self) -> Path:
+        """The state file beside ``out``."""
+        return self.out.with_name(self.out.name + ".state")
+
+
+def run_training(task: Task, options: LoopOptions) -> bool:
+    """Runs the steps that are left, saving the state on the way and once after the last step.
+
+    Returns whether ``out`` may be replaced: ``force`` was given, now or when the run that is resumed here began.
+    ``finish`` removes the state once the checkpoint is written. Raises InputError, CheckpointError, OutputError.
+    """
+    if options.steps < 1 or options.save_every < 1:
+        raise InputError(f"steps is {options.steps}, save-every {options.save_every}; expected at least 1")
+    path = options.state_path
+    if options.restart:
+        check_free(options.out, force=options.force)
+        path.unlink(missing_ok=True)
+    first, force = 0, options.force
+    if path.exists():
+        first, began_with_force = _resume(task, options)
+        force = force or began_with_force
+    check_free(options.out, force=force)
+    saved_at = time.monotonic()
+    losses: list[Tensor] = []
+    quiet = None if options.progress else True  # None: quiet where there is no terminal
+    with tqdm(total=options.steps, initial=first, desc=options.out.stem, unit="step", disable=quiet) as bar:
+        for step in range(first, options.steps):
+            torch.manual_seed(step_seed(options.seed, step))
+            losses.append(task.step(step))
+            done = step + 1
+            if done % LOOK_EVERY == 0 or done == options.steps:
+                bar.set_postfix(loss=f"{_mean_loss(losses, done):.4f}", refresh=False)
+                losses.clear()
+            bar.update()
+            due = done % options.save_every == 0 or time.monotonic() - saved_at > options.save_seconds
+            if due or done == options.steps:
+                _save(task, options, done, force)
+                saved_at = time.monotonic()
+    return force
+
+
+def finish(options: LoopOptions, write: Callable[[], None]) -> None:
+    """Writes the checkpoint, then removes the state: killed in between, the same command just ends again."""
+    write()
+    options.state_path.unlink(missing_ok=True)
+
+
+def _mean_loss(losses: list[Tensor], step: int) -> float:
+    loss = float(torch.stack(losses).mean())
+    if not math.isfinite(loss):
+        raise InputError(f"the loss is {loss} near step {step}; pass a lower --lr")
+    return loss
+
+
+def _save(task: Task, options: LoopOptions, step: int, force: bool) -> None:
+    state = {
+        "format": STATE_FORMAT,
+        "arguments": json.dumps(options.arguments, sort_keys=True),
+        "step": step,
+        "force": force,
+        "task": task.state(),
+    }
+    write_file(options.state_path, lambda temporary: torch.save(state, temporary), force=True)
+
+
+def _resume(task: Task, options: LoopOptions) -> tuple[int, bool]:
+    path = options.state_path
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path}: not a readable training state ({error}); pass --restart to begin anew") from error
+    found = state.get("format") if isinstance(state, dict) else None
+    if found != STATE_FORMAT:
+        raise CheckpointError(
+            f"{path}: format is {found!r}, expected {STATE_FORMAT!r}; pass --restart to begin anew"
+        )
+    _check_arguments(path, json.loads(state["arguments"]), json.loads(json.dumps(options.arguments)))
+    task.restore(state["task"])
+    return int(state["step"]), bool(state["force"])
+
+
+def _check_arguments(path: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:
+    differing = [name for name in sorted(saved.keys() | given.keys()) if saved.get(name) != given.get(name)]
+    if differing:
+        listed = "; ".join(f"{name} was {saved.get(name)!r}, is {given.get(name)!r}" for name in differing)
+        raise InputError(
+            f"{path}: a training with other arguments was interrupted here: {listed}. Give the same arguments to"
+            " go on with it, or pass --restart to begin anew"
+        )

@@ -1,0 +1,194 @@
+"""Training of the VQ-VAE (VQ-VAE-2, section 3.1).
+
+    loss = mean (x - reconstruction)^2 + commitment * sum over levels of mean (z - sg(e))^2
+
+with images x in [-1, 1] and sg the stop-gradient. The decoder's gradient passes straight through the quantisation to z.
+The first ``warm_up`` steps leave the quantisation out (an autoencoder); then k-means on the encoder's outputs begins
+the codebooks, which learn by moving averages; unused codes restart until four fifths of the steps are done, so
+that every code has settled at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from latentloop.errors import InputError
+from latentloop.export.configuration import VqvaeConfig
+from latentloop.export.models.vqvae import Quantised, Vqvae
+from latentloop.export.train.codebook import EmaCodebook, perplexity
+from latentloop.export.train.data import batches_of
+from latentloop.export.train.order import BatchOrder, learning_rate, step_seed
+
+RESTART_UNTIL = 0.8  # of the steps
+KMEANS_PER_CODE = 40  # vectors per code that begin a codebook, at least
+EVALUATION_BATCH = 250
+
+
+@dataclass(frozen=True)
+class VqvaeOptions:
+    """Steps, images a step, the peak of the rate, the steps without quantisation, and whether to mirror at random."""
+
+    steps: int
+    batch: int = 128
+    rate: float = 1e-3
+    seed: int = 0
+    warm_up: int = 200
+    flip: bool = False
+
+
+@dataclass
+class Forward:
+    """One training forward: the reconstruction [N, C, H, W], the commitment term, and every level as quantised."""
+
+    reconstruction: Tensor
+    commitment: Tensor
+    levels: list[Quantised]
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 [N, H, W, C] -> float32 [N, C, H, W] in [-1, 1]: x / 127.5 - 1."""
+    return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def check_size(config: VqvaeConfig, size: int) -> None:
+    """Raises InputError unless images of ``size`` x ``size`` make a whole number of codes at every level."""
+    stride = config.stride(0)
+    if size % stride:
+        raise InputError(f"size is {size}, expected a multiple of {stride} for {config.levels} levels; pass --size")
+
+
+def forward(model: Vqvae, images: Tensor, *, quantised: bool = True) -> Forward:
+    """Encodes and decodes images [N, C, H, W] with the straight-through estimator: z + sg(e - z).
+
+    ``quantised`` False passes z itself and leaves the commitment at zero.
+    """
+    passed: list[Tensor] = []
+    levels: list[Quantised] = []
+    commitment = images.new_zeros(())
+    for level, feature in enumerate(model.features(images)):
+        z = model.project(level, feature, passed[-1] if passed else None)
+        if quantised:
+            codes = model.codebook(level).nearest(z.detach())
+            codewords = model.codebook(level).lookup(codes)
+            commitment = commitment + functional.mse_loss(z, codewords)
+            levels.append(Quantised(z.detach(), codes, codewords))
+            z = z + (codewords - z).detach()
+        passed.append(z)
+    return Forward(model.decode_codewords(passed), commitment, levels)
+
+
+class VqvaeTask:
+    """A VQ-VAE in training. ``images`` [N, H, W, C] uint8."""
+
+    def __init__(
+        self, config: VqvaeConfig, images: NDArray[np.uint8], options: VqvaeOptions, device: str = "cpu"
+    ) -> None:
+        check_size(config, images.shape[1])
+        torch.manual_seed(options.seed)
+        self.options, self.device = options, device
+        # The channels-last layout is the faster one for these narrow convolutions.
+        self.model: Vqvae = Vqvae(config).to(device, memory_format=torch.channels_last)
+        self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        self.order = BatchOrder(len(images), options.batch, options.seed)
+        self.codebooks = [
+            EmaCodebook(self.model.codebook(level).embedding, config.ema_decay) for level in range(config.levels)
+        ]
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=options.rate, fused=True)
+
+    def step(self, step: int) -> Tensor:
+        """One step; returns its loss."""
+        options, model = self.options, self.model
+        generator = torch.Generator().manual_seed(step_seed(options.seed, step, purpose=1))
+        if step == min(options.warm_up, options.steps - 1):
+            self.begin_codebooks(generator)
+        images = self.batch(step, generator)
+        out = forward(model, images, quantised=step >= min(options.warm_up, options.steps - 1))
+        reconstruction = functional.mse_loss(out.reconstruction, images)
+        loss = reconstruction + model.config.commitment * out.commitment
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(step, options.steps, options.rate, warm_up=min(100, options.steps // 10))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        for codebook, level in zip(self.codebooks, out.levels, strict=False):
+            vectors = flatten(level.z)
+            codebook.update(vectors, level.codes.flatten())
+            if step < RESTART_UNTIL * options.steps:
+                codebook.restart_unused(vectors, generator)
+        return loss.detach()
+
+    def batch(self, step: int, generator: torch.Generator) -> Tensor:
+        """The images [N, C, H, W] of a step, each mirrored with probability one half where ``flip`` is on."""
+        images = to_unit(self.images[self.order(step).to(self.device)])
+        if self.options.flip:
+            mirrored = torch.rand(len(images), generator=generator) < 0.5
+            images = torch.where(mirrored[:, None, None, None].to(self.device), images.flip(3), images)
+        return images
+
+    @torch.no_grad()
+    def begin_codebooks(self, generator: torch.Generator) -> None:
+        """k-means, top level first: a lower level's vectors depend on the codewords above it."""
+        model, count = self.model, len(self.images)
+        for level, codebook in enumerate(self.codebooks):
+            per_image = (self.images.shape[1] // model.config.stride(level)) ** 2
+            wanted = max(self.options.batch, -(-KMEANS_PER_CODE * model.config.codebook_size // per_image))
+            chosen = torch.randperm(count, generator=generator)[:wanted].to(self.device)
+            found = [
+                flatten(model.quantise(to_unit(self.images[chosen[part]]))[level].z)
+                for part in batches_of(len(chosen), EVALUATION_BATCH)
+            ]
+            codebook.begin(torch.cat(found), self.options.batch * per_image, generator)
+
+    def state(self) -> dict[str, Any]:
+        """Model, optimiser and the codebooks' averages."""
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "codebooks": [codebook.state() for codebook in self.codebooks],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes over what ``state`` returned."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for codebook, saved in zip(self.codebooks, state["codebooks"], strict=True):
+            codebook.restore(saved)
+
+
+def flatten(z: Tensor) -> Tensor:
+    """[N, D, H, W] -> [N * H * W, D]."""
+    return z.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+@torch.no_grad()
+def evaluate(model: Vqvae, images: NDArray[np.uint8], device: str = "cpu") -> dict[str, Any]:
+    """Held-out figures for images [N, H, W, C] uint8.
+
+    ``mse_signed`` on [-1, 1] as in the loss, ``mse_unit`` the same on [0, 1] (a quarter of it); per level the codebook's
+    perplexity and how many of its codes are used at all.
+    """
+    size = model.config.codebook_size
+    counts = [torch.zeros(size, dtype=torch.int64) for _ in range(model.config.levels)]
+    total = 0.0
+    for part in batches_of(len(images), EVALUATION_BATCH):
+        x = to_unit(torch.from_numpy(images[part]).to(device))
+        levels = model.quantise(x)
+        decoded = model.decode_codewords([level.codewords for level in levels])
+        total += float((decoded - x).square().sum(dtype=torch.float64))
+        for found, level in zip(counts, levels, strict=True):
+            found += torch.bincount(level.codes.flatten().cpu(), minlength=size)
+    signed = total / images.size
+    names = model.config.level_names
+    return {
+        "mse_signed": signed,
+        "mse_unit": signed / 4,
+        "perplexity": {name: perplexity(found) for name, found in zip(names, counts, strict=True)},
+        "codes_used": {name: int((found > 0).sum()) for name, found in zip(names, counts, strict=True)},
+    }
