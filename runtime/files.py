@@ -25,8 +25,8 @@ def write_file(path: Path, write: Callable[[Path], object], *, force: bool = Fal
         os.close(handle)
         temporary = Path(name)
         try:
-            temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are ordinary ones
             write(temporary)
+            temporary.chmod(0o666 & ~_umask())  # temporary files are private; results are ordinary ones
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)
@@ -48,6 +48,8 @@ def new_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
         try:
             temporary.chmod(0o777 & ~_umask())
             yield temporary
+            for file in temporary.iterdir():
+                file.chmod(0o666 & ~_umask())
             if path.exists():
                 replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-old-"))
                 path.rename(replaced / "old")

@@ -30,7 +30,9 @@ def gather(vectors: Tensor, codes: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return hot.sum(0), hot.T @ vectors
 
 
-def k_means(vectors: Tensor, size: int, generator: torch.Generator, iterations: int = 10) -> tuple[Tensor, Tensor]:
+def k_means(
+    vectors: Tensor, size: int, generator: torch.Generator, iterations: int = 10
+) -> tuple[Tensor, Tensor]:
     """Lloyd's algorithm from a random choice of the vectors [M, D]: centres [size, D] and their shares [size].
 
     A centre that loses all its vectors moves to a random vector, so that none starts unused.

@@ -41,15 +41,15 @@ class Data:
     @property
     def image_channels(self) -> int:
         """1 (grey) or 3 (RGB)."""
-        return self.training.images.shape[3]
+        return int(self.training.images.shape[3])
 
     def digest(self) -> str:
         """SHA-256 over every image and label, in hexadecimal: two runs with the same digest read the same data."""
         found = hashlib.sha256()
         for part in (self.training, self.held_out):
             found.update(repr(part.images.shape).encode())
-            found.update(np.ascontiguousarray(part.images))
-            found.update(b"" if part.labels is None else np.ascontiguousarray(part.labels))
+            found.update(np.ascontiguousarray(part.images).data)
+            found.update(b"" if part.labels is None else part.labels.tobytes())
         return found.hexdigest()
 
 
@@ -79,7 +79,9 @@ def load_data(
         return _split(whole, classes, held_out, split_seed, f"{path.name}: IDX images")
     rest = _dataset(path, other, size)
     if rest.labels is not None and int(rest.labels.max()) >= len(classes):
-        raise InputError(f"{path}: t10k labels reach {rest.labels.max()}, the training labels {len(classes) - 1}")
+        raise InputError(
+            f"{path}: t10k labels reach {rest.labels.max()}, the training labels {len(classes) - 1}"
+        )
     return Data(whole, rest, classes, _describe(f"{path.name}: IDX images", whole, rest))
 
 
@@ -98,7 +100,9 @@ def pad_evenly(images: NDArray[np.uint8], size: int, source: str) -> NDArray[np.
     """Images [N, H, W] -> [N, size, size, 1], zeros around them; an odd rest goes below and to the right."""
     height, width = images.shape[1:]
     if max(height, width) > size:
-        raise InputError(f"{source}: images are {height} x {width}, larger than size {size}; pass a larger --size")
+        raise InputError(
+            f"{source}: images are {height} x {width}, larger than size {size}; pass a larger --size"
+        )
     top, left = (size - height) // 2, (size - width) // 2
     padded = np.zeros((len(images), size, size, 1), np.uint8)
     padded[:, top : top + height, left : left + width, 0] = images

@@ -129,7 +129,9 @@ def _resume(task: Task, options: LoopOptions) -> tuple[int, bool]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path}: not a readable training state ({error}); pass --restart to begin anew") from error
+        raise CheckpointError(
+            f"{path}: not a readable training state ({error}); pass --restart to begin anew"
+        ) from error
     found = state.get("format") if isinstance(state, dict) else None
     if found != STATE_FORMAT:
         raise CheckpointError(

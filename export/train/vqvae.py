@@ -61,7 +61,9 @@ def check_size(config: VqvaeConfig, size: int) -> None:
     """Raises InputError unless images of ``size`` x ``size`` make a whole number of codes at every level."""
     stride = config.stride(0)
     if size % stride:
-        raise InputError(f"size is {size}, expected a multiple of {stride} for {config.levels} levels; pass --size")
+        raise InputError(
+            f"size is {size}, expected a multiple of {stride} for {config.levels} levels; pass --size"
+        )
 
 
 def forward(model: Vqvae, images: Tensor, *, quantised: bool = True) -> Forward:
@@ -93,12 +95,12 @@ class VqvaeTask:
         check_size(config, images.shape[1])
         torch.manual_seed(options.seed)
         self.options, self.device = options, device
-        # The channels-last layout is the faster one for these narrow convolutions.
-        self.model: Vqvae = Vqvae(config).to(device, memory_format=torch.channels_last)
+        self.model: Vqvae = Vqvae(config).to(device)
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
         self.order = BatchOrder(len(images), options.batch, options.seed)
         self.codebooks = [
-            EmaCodebook(self.model.codebook(level).embedding, config.ema_decay) for level in range(config.levels)
+            EmaCodebook(self.model.codebook(level).embedding, config.ema_decay)
+            for level in range(config.levels)
         ]
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=options.rate, fused=True)
 
@@ -113,9 +115,11 @@ class VqvaeTask:
         reconstruction = functional.mse_loss(out.reconstruction, images)
         loss = reconstruction + model.config.commitment * out.commitment
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(step, options.steps, options.rate, warm_up=min(100, options.steps // 10))
+            group["lr"] = learning_rate(
+                step, options.steps, options.rate, warm_up=min(100, options.steps // 10)
+            )
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimiser.step()
         for codebook, level in zip(self.codebooks, out.levels, strict=False):
             vectors = flatten(level.z)

@@ -1,0 +1,1 @@
+"""What runs the graphs. Each backend opens ONNX files and binds their inputs and outputs to memory."""

@@ -1,0 +1,209 @@
+"""Writing a bundle: graphs, weights, golden vectors and the manifest, complete or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from latentloop._version import __version__
+from latentloop.errors import InputError
+from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
+from latentloop.export.golden import golden_codec, golden_prior
+from latentloop.export.graphs.builder import OPSET, WEIGHTS_FILE, GraphBuilder, WeightStore
+from latentloop.export.graphs.codec import decoder_graph, encoder_graph
+from latentloop.export.graphs.prior import condition_graph, row_graph, step_graph
+from latentloop.export.graphs.protocol import bindings, memories
+from latentloop.export.rowstep_weights import arrange
+from latentloop.files import new_directory
+from latentloop.manifest import FILE_NAME, FileRecord, GraphFile, Level, Manifest, Prior
+from latentloop.manifest import to_json as manifest_json
+
+GOLDEN_FILE = "golden.npz"
+
+
+@dataclass(frozen=True)
+class BundleSource:
+    """What a bundle is made from. ``priors`` top first, None for a level without one; ``image`` is (height, width),
+    and may be left out where a prior tells the grid.
+    """
+
+    vqvae: Checkpoint
+    priors: Sequence[Checkpoint | None] = ()
+    image: tuple[int, int] | None = None
+    classes: tuple[str, ...] = ()
+    licence: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    golden_images: NDArray[np.uint8] | None = None  # [n, H, W, C], at the bundle's size
+
+
+def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> None:
+    """Exports ``source`` to the directory ``path``.
+
+    Raises InputError where checkpoints do not fit each other, OutputError where the path exists or cannot be
+    written; nothing is left behind then.
+    """
+    config = source.vqvae.config
+    if not isinstance(config, VqvaeConfig):
+        raise InputError(f"a bundle needs a VQ-VAE, but the checkpoint given holds a {source.vqvae.kind}")
+    priors = list(source.priors) or [None] * config.levels
+    image = check_fit(config, priors, source.image)
+    classes = check_classes(priors, source.classes)
+    with new_directory(path, force=force) as folder:
+        store = WeightStore()
+        graphs = {
+            "encoder.onnx": encoder_graph(config, source.vqvae.weights, store, image),
+            "decoder.onnx": decoder_graph(config, source.vqvae.weights, store, image),
+        }
+        golden = golden_codec(source.vqvae, image, source.golden_images)
+        levels = []
+        for index, (name, checkpoint) in enumerate(zip(config.level_names, priors, strict=True)):
+            stride = config.stride(index)
+            prior = None
+            if checkpoint is not None:
+                prior = _add_prior(name, checkpoint, store, graphs, config.level_names[index - 1] if index else None)
+                golden |= golden_prior(name, index, arrange(_prior_config(checkpoint), checkpoint.weights))
+            levels.append(Level(name, image[0] // stride, image[1] // stride, config.codebook_size, prior))
+        _write_graphs(folder, graphs, store)
+        np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **golden)
+        manifest = Manifest(
+            image=(*image, config.image_channels),
+            levels=tuple(levels),
+            encoder="encoder.onnx",
+            decoder="decoder.onnx",
+            golden=GOLDEN_FILE,
+            classes=classes,
+            precision="float32",
+            exporter=__version__,
+            opset=OPSET,
+            files={file.name: _record(file) for file in sorted(folder.iterdir())},
+            licence=source.licence,
+            provenance={**source.provenance, "models": _models(source, config, priors)},
+        )
+        text = json.dumps(manifest_json(manifest), indent=1)
+        (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def check_fit(
+    config: VqvaeConfig, priors: Sequence[Checkpoint | None], image: tuple[int, int] | None
+) -> tuple[int, int]:
+    """The image size; raises InputError where levels, grids, codebooks or conditions disagree."""
+    names = config.level_names
+    if len(priors) != config.levels:
+        raise InputError(f"the VQ-VAE has {config.levels} levels ({', '.join(names)}), got {len(priors)} priors")
+    for index, checkpoint in enumerate(priors):
+        if checkpoint is None:
+            continue
+        prior, name, stride = _prior_config(checkpoint), names[index], config.stride(index)
+        size = (prior.height * stride, prior.width * stride)
+        if image is None:
+            image = size
+        if size != image:
+            raise InputError(
+                f"the {name} prior has the grid {prior.height} x {prior.width}, that is images of {size[0]} x "
+                f"{size[1]}; expected {image[0]} x {image[1]} from the options or the level above"
+            )
+        if prior.codebook_size != config.codebook_size:
+            raise InputError(
+                f"the {name} prior has {prior.codebook_size} codes, the VQ-VAE's codebook {config.codebook_size}"
+            )
+        expected = config.codebook_size if index else 0
+        if prior.condition_codes not in (0, expected):
+            raise InputError(
+                f"the {name} prior is conditioned on {prior.condition_codes} codes, expected {expected or 'none'}: "
+                "were top and bottom swapped?"
+            )
+    if image is None:
+        raise InputError("no prior tells the image size; give it (--image HEIGHTxWIDTH)")
+    coarsest = config.stride(0)
+    if image[0] % coarsest or image[1] % coarsest:
+        raise InputError(f"images of {image[0]} x {image[1]} do not halve down to the top level: use multiples of {coarsest}")
+    return image
+
+
+def check_classes(priors: Sequence[Checkpoint | None], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The class names (numbers where none are given); raises InputError where the priors' counts disagree."""
+    counts = {_prior_config(checkpoint).classes for checkpoint in priors if checkpoint is not None} - {0}
+    if len(counts) > 1:
+        raise InputError(f"the priors have different numbers of classes: {', '.join(map(str, sorted(counts)))}")
+    count = counts.pop() if counts else 0
+    if names and len(names) != count:
+        raise InputError(f"{len(names)} class names for priors with {count} classes")
+    return names or tuple(str(n) for n in range(count))
+
+
+def _prior_config(checkpoint: Checkpoint) -> PriorConfig:
+    if not isinstance(checkpoint.config, PriorConfig):
+        raise InputError("expected a prior's checkpoint, but it holds a VQ-VAE")
+    return checkpoint.config
+
+
+def _add_prior(
+    name: str, checkpoint: Checkpoint, store: WeightStore, graphs: dict[str, GraphBuilder], upper: str | None
+) -> Prior:
+    config = _prior_config(checkpoint)
+    weights = arrange(config, checkpoint.weights, np.float32)
+    built = {
+        "condition": condition_graph(weights, store, name),
+        "row": row_graph(weights, store, name),
+        "step": step_graph(weights, store, name, filtered=False),
+        "step_filtered": step_graph(weights, store, name, filtered=True),
+    }
+    described = {}
+    for role, graph in built.items():
+        if graph is not None:
+            file = f"{name}.{role}.onnx"
+            graphs[file] = graph
+            described[role] = GraphFile(file, *bindings(graph, role.removesuffix("_filtered"), config))
+    pointwise = sum(block.label.shape[1] for block in weights.pointwise if block.label is not None)
+    return Prior(
+        condition_level=upper if config.condition_codes else None,
+        classes=config.classes > 0,
+        columns_per_step=1,
+        memories=memories(config, pointwise),
+        graphs=described,
+    )
+
+
+def _write_graphs(folder: Path, graphs: dict[str, GraphBuilder], store: WeightStore) -> None:
+    save_file(store.tensors, folder / WEIGHTS_FILE)
+    offsets = _offsets(folder / WEIGHTS_FILE)
+    for name, graph in graphs.items():
+        model = graph.model(offsets)
+        (folder / name).write_bytes(model.SerializeToString())
+        onnx.checker.check_model(str(folder / name), full_check=True)
+
+
+def _offsets(path: Path) -> dict[str, tuple[int, int]]:
+    """Each tensor's (offset, length) in a safetensors file, in bytes: an 8-byte length, a JSON header, the data."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    spans = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
+    return {name: (8 + length + begin, end - begin) for name, (begin, end) in spans.items()}
+
+
+def _record(file: Path) -> FileRecord:
+    with file.open("rb") as opened:
+        return FileRecord(file.stat().st_size, hashlib.file_digest(opened, "sha256").hexdigest())
+
+
+def _models(
+    source: BundleSource, config: VqvaeConfig, priors: Sequence[Checkpoint | None]
+) -> dict[str, dict[str, Any]]:
+    named = {"vqvae": source.vqvae, **dict(zip(config.level_names, priors, strict=True))}
+    return {
+        name: {"configuration": to_json(checkpoint.config), **checkpoint.provenance}
+        for name, checkpoint in named.items()
+        if checkpoint is not None
+    }

@@ -1,0 +1,114 @@
+"""Golden vectors: what every backend must reproduce, computed once in float64 by the specification.
+
+One npz file. Per level: seeds [n], labels [n], upper [n, H', W'] (given, where the prior has a condition), codes
+[n, rows, W] drawn with the seeds, and logits [n, m, K] at positions [m, 2]. A large prior's golden codes are its
+first rows only. ``codec.*``: images, their codes with each code's margin, and what those decode to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.draw import draw
+from latentloop.export.models.vqvae import Vqvae
+from latentloop.export.rowstep import RowStep
+from latentloop.export.rowstep_weights import RowStepWeights
+from latentloop.uniforms import uniforms
+
+Arrays = dict[str, NDArray[Any]]
+
+SAMPLES = 2
+POSITIONS = 8  # logits kept per sample
+BUDGET = 4e11  # multiply-adds that one prior's golden codes may take: some ten seconds in float64
+
+
+def golden_prior(name: str, level: int, weights: RowStepWeights) -> Arrays:
+    """Golden vectors of one level's prior; ``level`` counts from the top."""
+    c = weights.config
+    rows = golden_rows(c)
+    rng = np.random.default_rng(level)
+    seeds = np.arange(1, SAMPLES + 1, dtype=np.uint64)
+    labels = rng.integers(0, c.classes, SAMPLES) if c.classes else None
+    upper = rng.integers(0, c.condition_codes, (SAMPLES, *c.condition_grid)) if c.condition_codes else None
+    random = uniforms(seeds, level, c.height, c.width).astype(np.float64)
+    spec = RowStep(weights)
+    state, fixed = spec.start(SAMPLES, rows), spec.condition(upper, labels)
+    codes = np.empty((SAMPLES, rows, c.width), np.int64)
+    logits = np.empty((rows, c.width, SAMPLES, c.codebook_size))
+    plain, off = np.ones(SAMPLES), np.full(SAMPLES, c.codebook_size)
+    for i in range(rows):
+        terms = spec.row(state, fixed, i)
+        for j in range(c.width):
+            logits[i, j] = spec.step(state, fixed, terms, i, j)
+            drawn = draw(logits[i, j], random[i, j], plain, off, plain)
+            state.codes[i + c.reach, j + c.reach] = codes[:, i, j] = drawn
+    chosen = np.unique(np.linspace(0, rows * c.width - 1, POSITIONS).astype(np.int64))
+    positions = np.stack(np.divmod(chosen, c.width), axis=1)
+    found: Arrays = {
+        f"{name}.seeds": seeds,
+        f"{name}.codes": codes,
+        f"{name}.positions": positions,
+        f"{name}.logits": logits[positions[:, 0], positions[:, 1]].transpose(1, 0, 2).astype(np.float32),
+    }
+    if labels is not None:
+        found[f"{name}.labels"] = labels
+    if upper is not None:
+        found[f"{name}.upper"] = upper
+    return found
+
+
+def golden_rows(config: PriorConfig) -> int:
+    """As many rows as the budget allows: all of an ordinary prior, at least one of a large one."""
+    c = config
+    taps = (c.kernel - 1) * c.kernel + c.reach
+    per_position = c.layers * taps * 3 * c.channels * c.residual_channels
+    return max(1, min(c.height, int(BUDGET / (SAMPLES * c.width * per_position))))
+
+
+def golden_codec(checkpoint: Checkpoint, image: tuple[int, int], images: NDArray[np.uint8] | None) -> Arrays:
+    """Golden vectors of the encoder and decoder. ``images`` [n, H, W, C] are real ones, or smooth noise."""
+    config = checkpoint.config
+    assert isinstance(config, VqvaeConfig)
+    model = load_vqvae(checkpoint).double()
+    if images is None:
+        images = _smooth_noise(image, config.image_channels)
+    scaled = torch.from_numpy(images.astype(np.float64)).permute(0, 3, 1, 2) / 127.5 - 1
+    found: Arrays = {"codec.images": images}
+    with torch.no_grad():
+        levels = model.quantise(scaled)
+        decoded = model.decode([level.codes for level in levels]).permute(0, 2, 3, 1)
+        for index, (name, level) in enumerate(zip(config.level_names, levels, strict=True)):
+            found[f"codec.codes.{name}"] = level.codes.numpy()
+            flat = level.z.permute(0, 2, 3, 1)
+            embedding = model.codebook(index).embedding
+            distances = (flat[..., None, :] - embedding).square().sum(-1) if embedding.shape[0] <= 4096 else None
+            margin = torch.full(level.codes.shape, np.inf, dtype=torch.float64)
+            if distances is not None and distances.shape[-1] > 1:
+                nearest = distances.topk(2, dim=-1, largest=False).values
+                scale = (flat.square().sum(-1) + embedding.square().sum(-1).max()).clamp_min(1e-30)
+                margin = (nearest[..., 1] - nearest[..., 0]) / scale
+            found[f"codec.margin.{name}"] = margin.numpy().astype(np.float32)
+    found["codec.decoded"] = decoded.numpy().astype(np.float32)
+    return found
+
+
+def load_vqvae(checkpoint: Checkpoint) -> Vqvae:
+    """The PyTorch model of a checkpoint, in evaluation mode."""
+    assert isinstance(checkpoint.config, VqvaeConfig)
+    model = Vqvae(checkpoint.config)
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in checkpoint.weights.items()})
+    return model.eval()
+
+
+def _smooth_noise(image: tuple[int, int], channels: int) -> NDArray[np.uint8]:
+    """[n, H, W, C]: coarse noise, enlarged: closer to pictures than white noise is."""
+    rng = np.random.default_rng(0)
+    height, width = image
+    coarse = rng.integers(0, 256, (SAMPLES, -(-height // 8), -(-width // 8), channels), dtype=np.uint8)
+    return np.ascontiguousarray(coarse.repeat(8, 1).repeat(8, 2)[:, :height, :width])

@@ -1,0 +1,116 @@
+"""The VQ-VAE's encoder and decoder as ONNX graphs; they equal ``latentloop.export.models.vqvae`` layer by layer."""
+
+from __future__ import annotations
+
+from latentloop.export.checkpoint import Weights
+from latentloop.export.configuration import VqvaeConfig
+from latentloop.export.graphs.builder import FLOAT, INT64, UINT8, GraphBuilder, WeightStore
+
+
+def encoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, image: tuple[int, int]) -> GraphBuilder:
+    """Input ``images`` [B, H, W, channels] uint8; one output per level, named for it: codes [B, h, w] int64."""
+    g = GraphBuilder("encoder", store)
+    codec = _Codec(g, config, weights)
+    height, width = image
+    images = g.input("images", UINT8, ["batch", height, width, config.image_channels])
+    scaled = g.op("Div", g.op("Cast", images, to=FLOAT), g.constant(127.5))
+    x = g.op("Transpose", g.op("Sub", scaled, g.constant(1.0)), perm=[0, 3, 1, 2])
+    features = []
+    for level in reversed(range(config.levels)):
+        x = codec.encoder(f"encoders.{level}", x, downs=2 if level == config.levels - 1 else 1)
+        features.append(x)
+    codewords = ""
+    for level, feature in enumerate(reversed(features)):
+        if level:
+            decoded = codec.decoder(f"level_decoders.{level - 1}", codewords, ups=1)
+            feature = g.op("Concat", decoded, feature, axis=1)
+        z = codec.conv(f"to_code.{level}", feature)
+        codes = codec.nearest(level, z)
+        if level < config.levels - 1:  # before the output is renamed: the level below reads it
+            codewords = codec.lookup(level, codes)
+        stride = config.stride(level)
+        name = config.level_names[level]
+        g.output(name, codes, INT64, ["batch", height // stride, width // stride])
+    return g
+
+
+def decoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, image: tuple[int, int]) -> GraphBuilder:
+    """Inputs: one per level, named for it, codes [B, h, w] int64. Outputs: ``images`` [B, H, W, channels] uint8,
+    and before rounding ``decoded`` [B, H, W, channels] float32, nominally in [-1, 1].
+    """
+    g = GraphBuilder("decoder", store)
+    codec = _Codec(g, config, weights)
+    height, width = image
+    grown = []
+    for level, name in enumerate(config.level_names):
+        stride = config.stride(level)
+        codes = g.input(name, INT64, ["batch", height // stride, width // stride])
+        x = codec.lookup(level, codes)
+        for n in range(config.levels - 1 - level):
+            x = codec.conv_transpose(f"upsamplers.{level}.{n}", x)
+        grown.append(x)
+    x = grown[0] if len(grown) == 1 else g.op("Concat", *grown, axis=1)
+    x = codec.decoder("decoder", x, ups=2)
+    decoded = g.op("Transpose", x, perm=[0, 2, 3, 1], name="decoded")
+    pixels = g.op("Mul", g.op("Add", decoded, g.constant(1.0)), g.constant(127.5))
+    clipped = g.op("Clip", g.op("Round", pixels), g.constant(0.0), g.constant(255.0))
+    shape = ["batch", height, width, config.image_channels]
+    g.output("images", g.op("Cast", clipped, to=UINT8), UINT8, shape)
+    g.output("decoded", decoded, FLOAT, shape)
+    return g
+
+
+class _Codec:
+    """The layers of both graphs; weights by the names of the model's modules."""
+
+    def __init__(self, g: GraphBuilder, config: VqvaeConfig, weights: Weights) -> None:
+        self.g = g
+        self.config = config
+        self.weights = weights
+
+    def encoder(self, name: str, x: str, downs: int) -> str:
+        for n in range(downs):
+            x = self.g.op("Relu", self.conv(f"{name}.down.{n}", x, stride=2))
+        return self.g.op("Relu", self.residual(name, self.conv(f"{name}.conv", x)))
+
+    def decoder(self, name: str, x: str, ups: int) -> str:
+        x = self.g.op("Relu", self.residual(name, self.conv(f"{name}.conv", x)))
+        for n in range(ups):
+            x = self.conv_transpose(f"{name}.up.{n}", self.g.op("Relu", x) if n else x)
+        return x
+
+    def residual(self, name: str, x: str) -> str:
+        for n in range(self.config.residual_layers):
+            inner = self.conv(f"{name}.residual.{n}.conv3", self.g.op("Relu", x))
+            x = self.g.op("Add", x, self.conv(f"{name}.residual.{n}.conv1", self.g.op("Relu", inner)))
+        return x
+
+    def conv(self, name: str, x: str, stride: int = 1) -> str:
+        kernel = self.weights[f"{name}.weight"].shape[-1]
+        pads = [(kernel - 1) // 2] * 4  # 4 x 4 at stride 2 pads 1, 3 x 3 pads 1, 1 x 1 none
+        return self.g.op("Conv", x, *self._parameters(name), strides=[stride] * 2, pads=pads)
+
+    def conv_transpose(self, name: str, x: str) -> str:
+        return self.g.op("ConvTranspose", x, *self._parameters(name), strides=[2, 2], pads=[1] * 4)
+
+    def nearest(self, level: int, z: str) -> str:
+        """The nearest codeword's index [B, h, w], squared Euclidean, lowest index on ties; z [B, D, h, w]."""
+        g, codebook = self.g, self.weights[f"codebooks.{level}.embedding"]
+        table = g.op("Transpose", self._codebook(level), perm=[1, 0])  # folded into a constant at load
+        flat = g.op("Transpose", z, perm=[0, 2, 3, 1])
+        squared = g.weight(f"vqvae.codebooks.{level}.squared", (codebook.astype("float64") ** 2).sum(1))
+        scores = g.op("Sub", squared, g.op("MatMul", g.op("Mul", flat, g.constant(2.0)), table))
+        return g.op("ArgMin", scores, axis=3, keepdims=0, select_last_index=0)
+
+    def lookup(self, level: int, codes: str) -> str:
+        """Codewords [B, D, h, w]."""
+        return self.g.op("Transpose", self.g.op("Gather", self._codebook(level), codes, axis=0), perm=[0, 3, 1, 2])
+
+    def _codebook(self, level: int) -> str:
+        name = f"codebooks.{level}.embedding"
+        return self.g.weight(f"vqvae.{name}", self.weights[name])
+
+    def _parameters(self, name: str) -> tuple[str, str]:
+        both = (f"{name}.weight", f"{name}.bias")
+        weight, bias = (self.g.weight(f"vqvae.{part}", self.weights[part]) for part in both)
+        return weight, bias

@@ -1,0 +1,100 @@
+"""The common implementation's two-level VQ-VAE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from latentloop.errors import CheckpointError
+from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.configuration import VqvaeConfig
+from latentloop.export.rosinality.layout import Entry, checked, convert, convolution
+from latentloop.export.rosinality.statedict import Shape, StateDict, read_state_dict
+
+# Only a model without residual blocks leaves their width open; this is the implementation's default.
+_RESIDUAL_CHANNELS = 32
+
+
+def read_vqvae(path: Path) -> Checkpoint:
+    """Reads a VQ-VAE: a bare state dict or ``{'model', 'args'}``, with or without ``module.`` prefixes.
+
+    Every hyper-parameter comes from the tensors' shapes. The weights are named as in
+    ``latentloop.export.models.vqvae.Vqvae``, float32. Nothing in the file is executed. Raises
+    CheckpointError.
+    """
+    state = read_state_dict(path)
+    if "enc_b" not in state.modules and state.modules & {"horizontal", "vertical"}:
+        raise CheckpointError(f"{path} holds a prior, expected the VQ-VAE; are the files exchanged?")
+    config = _configuration(state)
+    return Checkpoint(config, convert(state, _entries(config), _optional(config)), state.provenance())
+
+
+def _configuration(state: StateDict) -> VqvaeConfig:
+    channels = state.shape("enc_b.blocks.2.weight", 4, "the number of channels")[0]
+    layers = state.count("enc_b.blocks.{}.conv", start=5)
+    width = _RESIDUAL_CHANNELS
+    if layers:
+        width = state.shape("enc_b.blocks.5.conv.1.weight", 4, "the residual channels")[0]
+    images = state.shape("enc_b.blocks.0.weight", 4, "the image channels")[1]
+    code_channels, codes = state.shape("quantize_t.embed", 2, "the size of the codebook")
+    return checked(
+        state,
+        lambda: VqvaeConfig(
+            levels=2,
+            image_channels=images,
+            channels=channels,
+            residual_channels=width,
+            residual_layers=layers,
+            code_channels=code_channels,
+            codebook_size=codes,
+        ),
+    )
+
+
+def _entries(config: VqvaeConfig) -> Iterator[Entry]:
+    channels, half, width = config.channels, config.channels // 2, config.code_channels
+    images, layers = config.image_channels, config.residual_layers
+    # Encoders: strided convolutions with a ReLU after each, a 3x3 convolution, residual blocks.
+    yield from _conv("encoders.0.down.0", "enc_t.blocks.0", half, channels, 4)
+    yield from _conv("encoders.0.conv", "enc_t.blocks.2", channels, half, 3)
+    yield from _residual(config, "encoders.0.residual", "enc_t.blocks", 3)
+    yield from _conv("encoders.1.down.0", "enc_b.blocks.0", half, images, 4)
+    yield from _conv("encoders.1.down.1", "enc_b.blocks.2", channels, half, 4)
+    yield from _conv("encoders.1.conv", "enc_b.blocks.4", channels, channels, 3)
+    yield from _residual(config, "encoders.1.residual", "enc_b.blocks", 5)
+    yield from _conv("to_code.0", "quantize_conv_t", width, channels, 1)
+    yield from _conv("to_code.1", "quantize_conv_b", width, width + channels, 1)
+    for level, letter in enumerate("tb"):
+        shape = (config.codebook_size, width)
+        yield Entry(f"codebooks.{level}.embedding", f"quantize_{letter}.embed", shape, "transposed")
+    # Decoders: a 3x3 convolution, residual blocks, a ReLU, transposed convolutions with a ReLU between.
+    yield from _conv("level_decoders.0.conv", "dec_t.blocks.0", channels, width, 3)
+    yield from _residual(config, "level_decoders.0.residual", "dec_t.blocks", 1)
+    yield from _transposed("level_decoders.0.up.0", f"dec_t.blocks.{layers + 2}", width, channels)
+    yield from _transposed("upsamplers.0.0", "upsample_t", width, width)
+    yield from _conv("decoder.conv", "dec.blocks.0", channels, 2 * width, 3)
+    yield from _residual(config, "decoder.residual", "dec.blocks", 1)
+    yield from _transposed("decoder.up.0", f"dec.blocks.{layers + 2}", half, channels)
+    yield from _transposed("decoder.up.1", f"dec.blocks.{layers + 4}", images, half)
+
+
+def _conv(name: str, key: str, outputs: int, inputs: int, kernel: int) -> list[Entry]:
+    return convolution(name, key, (outputs, inputs, kernel, kernel), "plain", outputs)
+
+
+def _transposed(name: str, key: str, outputs: int, inputs: int) -> list[Entry]:
+    return convolution(name, key, (inputs, outputs, 4, 4), "plain", outputs)
+
+
+def _residual(config: VqvaeConfig, name: str, key: str, first: int) -> Iterator[Entry]:
+    channels, inner = config.channels, config.residual_channels
+    for n in range(config.residual_layers):
+        yield from _conv(f"{name}.{n}.conv3", f"{key}.{first + n}.conv.1", inner, channels, 3)
+        yield from _conv(f"{name}.{n}.conv1", f"{key}.{first + n}.conv.3", channels, inner, 1)
+
+
+def _optional(config: VqvaeConfig) -> dict[str, Shape]:
+    """The moving averages that train the codebooks."""
+    size, width = config.codebook_size, config.code_channels
+    counts: dict[str, Shape] = {f"quantize_{letter}.cluster_size": (size,) for letter in "tb"}
+    return counts | {f"quantize_{letter}.embed_avg": (width, size) for letter in "tb"}

@@ -1,0 +1,213 @@
+"""One whole training, from command-line arguments to a checkpoint and its figures."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from latentloop._version import __version__
+from latentloop.errors import CheckpointError, InputError, MissingError
+from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
+from latentloop.export.models.vqvae import Vqvae
+from latentloop.export.train import prior, vqvae
+from latentloop.export.train.data import Data, load_data
+from latentloop.export.train.loop import LoopOptions, finish, run_training
+
+Metrics = dict[str, Any]
+
+
+def train_vqvae(arguments: argparse.Namespace) -> Metrics:
+    """Trains and saves a VQ-VAE; returns its held-out figures. Raises LatentLoopError."""
+    device = prepare(arguments)
+    data = _load(arguments, arguments.size, arguments.image_channels)
+    names = ("levels", "channels", "residual_channels", "residual_layers", "code_channels", "codebook_size")
+    given = {name: getattr(arguments, name) for name in (*names, "ema_decay", "commitment")}
+    config = VqvaeConfig(image_channels=data.image_channels, **given)
+    options = vqvae.VqvaeOptions(
+        arguments.steps, arguments.batch, arguments.lr, arguments.seed, arguments.warm_up, arguments.flip
+    )
+    task = vqvae.VqvaeTask(config, data.training.images, options, device)
+    loop = _loop_options(arguments, config, asdict(options), data)
+    force = run_training(task, loop)
+    metrics = vqvae.evaluate(task.model, data.held_out.images, device)
+    _save(loop, config, task.model, _provenance(arguments, data, asdict(options), metrics), force)
+    return metrics
+
+
+def train_prior(arguments: argparse.Namespace) -> Metrics:
+    """Trains and saves the prior of one level; returns its held-out figures. Raises LatentLoopError."""
+    device = prepare(arguments)
+    source = load_checkpoint(arguments.vqvae)
+    model = load_vqvae(arguments.vqvae, source).to(device)
+    size = arguments.size or source.provenance.get("size")
+    if not isinstance(size, int):
+        raise InputError(f"{arguments.vqvae}: does not say the size of its images; pass --size")
+    data = _load(arguments, size, model.config.image_channels)
+    if arguments.class_names is not None:
+        data = rename_classes(data, arguments.class_names.split(","))
+    config = prior_config(arguments, model.config, size, len(data.classes))
+    options = prior.PriorOptions(
+        arguments.steps, arguments.batch, arguments.lr, arguments.seed, arguments.warm_up, arguments.clip,
+        arguments.average,
+    )  # fmt: skip
+    used = {**asdict(options), "flip": arguments.flip}
+    weights = hashlib.sha256(arguments.vqvae.read_bytes()).hexdigest()
+    loop = _loop_options(arguments, config, {**used, "level": arguments.level, "vqvae": weights}, data)
+    encoded = [
+        prior.encode(
+            model,
+            part,
+            arguments.level,
+            labels=config.classes > 0,
+            flip=flip,
+            device=device,
+            progress=loop.progress,
+        )
+        for part, flip in ((data.training, arguments.flip), (data.held_out, False))
+    ]
+    task = prior.PriorTask(config, encoded[0], options, device)
+    force = run_training(task, loop)
+    averaged = task.averaged()
+    metrics = {"bits_per_code": prior.bits_per_code(averaged, encoded[1])}
+    provenance = _provenance(arguments, data, used, metrics)
+    provenance |= {"level": arguments.level, "vqvae_sha256": weights}
+    provenance["classes"] = list(data.classes) if config.classes else []
+    _save(loop, config, averaged, provenance, force)
+    return metrics
+
+
+def prepare(arguments: argparse.Namespace) -> str:
+    """Sets the threads and checks the device; returns its name."""
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise InputError(f"threads is {arguments.threads}, expected at least 1")
+        torch.set_num_threads(arguments.threads)
+    if arguments.seed < 0 or arguments.split_seed < 0:
+        raise InputError(f"seed is {arguments.seed}, split-seed {arguments.split_seed}; expected at least 0")
+    device = str(arguments.device)
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise InputError(f"device is {device!r}, expected cpu or cuda")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise MissingError(f"device {device}: this torch sees no CUDA device; pass --device cpu")
+    torch.backends.cudnn.deterministic = True  # a resumed run must end with the same bits
+    return device
+
+
+def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, classes: int) -> PriorConfig:
+    """The prior's configuration from the options, the VQ-VAE and the number of classes in the data."""
+    decided = prior.prior_fields(config, arguments.level, size)
+    lower = decided["condition_codes"] > 0
+    classes = classes if arguments.classes else 0
+    names = (
+        "channels",
+        "residual_channels",
+        "kernel",
+        "blocks",
+        "residual_blocks",
+        "heads",
+        "output_blocks",
+        "dropout",
+    )
+    return PriorConfig(
+        **decided,
+        **{name: getattr(arguments, name) for name in names},
+        attention=not lower if arguments.attention is None else arguments.attention,
+        condition_channels=(arguments.condition_channels or arguments.channels) if lower else 0,
+        condition_blocks=arguments.condition_blocks if lower else 0,
+        classes=classes,
+        class_channels=(arguments.class_channels or arguments.channels) if classes else 0,
+    )
+
+
+def load_vqvae(path: Path, checkpoint: Checkpoint) -> Vqvae:
+    """The model of a checkpoint, for encoding. Raises CheckpointError that names the file."""
+    if not isinstance(checkpoint.config, VqvaeConfig):
+        raise CheckpointError(f"{path}: kind is {checkpoint.kind!r}, expected 'vqvae'")
+    model = Vqvae(checkpoint.config).eval()
+    try:
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in checkpoint.weights.items()})
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: the weights do not fit the configuration: {error}") from error
+    return model
+
+
+def rename_classes(data: Data, names: list[str]) -> Data:
+    """The same data with other class names."""
+    if len(names) != len(data.classes):
+        raise InputError(f"class-names are {len(names)}, expected {len(data.classes)}, one per label")
+    return Data(data.training, data.held_out, tuple(name.strip() for name in names), data.description)
+
+
+def report(metrics: Metrics, *, as_json: bool) -> None:
+    """Prints the figures."""
+    if as_json:
+        print(json.dumps(metrics))
+        return
+    for name, value in metrics.items():
+        listed = value if isinstance(value, dict) else {"": value}
+        print(f"{name}: " + ", ".join(f"{key} {number:.6g}".strip() for key, number in listed.items()))
+
+
+def _load(arguments: argparse.Namespace, size: int, image_channels: int | None) -> Data:
+    data = load_data(
+        arguments.data,
+        size,
+        image_channels=image_channels,
+        held_out=arguments.held_out,
+        split_seed=arguments.split_seed,
+    )
+    print(data.description, file=sys.stderr)
+    return data
+
+
+def _loop_options(
+    arguments: argparse.Namespace, config: VqvaeConfig | PriorConfig, options: dict[str, Any], data: Data
+) -> LoopOptions:
+    decides = {**to_json(config), **options, "data": data.digest(), "device": str(arguments.device)}
+    return LoopOptions(
+        Path(arguments.out),
+        arguments.steps,
+        arguments.seed,
+        arguments.save_every,
+        restart=arguments.restart,
+        force=arguments.force,
+        arguments=decides,
+    )
+
+
+def _provenance(
+    arguments: argparse.Namespace, data: Data, options: dict[str, Any], metrics: Metrics
+) -> dict[str, Any]:
+    return {
+        "data": data.description,
+        "data_sha256": data.digest(),
+        "training_images": len(data.training),
+        "held_out_images": len(data.held_out),
+        "size": data.training.images.shape[1],
+        "training": options,
+        "held_out": metrics,
+        "licence": arguments.licence,
+        "latentloop": __version__,
+        "torch": torch.__version__,
+    }
+
+
+def _save(
+    loop: LoopOptions,
+    config: VqvaeConfig | PriorConfig,
+    model: nn.Module,
+    provenance: dict[str, Any],
+    force: bool,
+) -> None:
+    weights = {name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()}
+    checkpoint = Checkpoint(config, weights, provenance)
+    finish(loop, lambda: save_checkpoint(loop.out, checkpoint, force=force))

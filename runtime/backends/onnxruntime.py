@@ -1,0 +1,109 @@
+"""Graphs on the CPU through ONNX Runtime, bound in place to NumPy memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+from numpy.typing import NDArray
+
+from latentloop.errors import BundleError, InputError, MissingError
+
+Array = NDArray[Any]
+
+_pool_lock = threading.Lock()
+_pool_threads: int | None = None
+
+
+def available_threads() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_device(device: str) -> str:
+    """The device that ``device`` means; raises InputError or MissingError with the reason."""
+    if device in ("auto", "cpu"):
+        return "cpu"
+    if device in ("cuda", "tensorrt") or device.startswith("cuda:"):
+        raise MissingError(f"device {device!r}: this release runs on the CPU only; use device='cpu'")
+    raise InputError(f"device is {device!r}, expected auto or cpu")
+
+
+class Graph:
+    """One ONNX file, loaded. Several threads may run it at once; each needs calls of its own."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if _shares_pool(threads):
+            options.use_per_session_threads = False
+        else:
+            options.intra_op_num_threads = threads
+        try:
+            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
+            raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+
+    def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """Runs once on arrays; returns every output by name."""
+        names = [output.name for output in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, inputs), strict=True))
+
+    def call(self, inputs: Iterable[tuple[str, Array]], outputs: Iterable[tuple[str, Array]]) -> Call:
+        """A prepared run whose inputs and outputs are those arrays' memory."""
+        return Call(self.session, inputs, outputs)
+
+
+class Call:
+    """A run bound to memory: it reads and writes arrays in place, copying nothing. Keeps the arrays alive."""
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        inputs: Iterable[tuple[str, Array]],
+        outputs: Iterable[tuple[str, Array]],
+    ) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._arrays: dict[str, Array] = {}
+        for name, array in inputs:
+            self.rebind(name, array)
+        for name, array in outputs:
+            self._keep(name, array)
+            self._binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, _address(array))
+
+    def rebind(self, name: str, array: Array) -> None:
+        """Points one input at another array."""
+        self._keep(name, array)
+        self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, _address(array))
+
+    def run(self) -> None:
+        """Runs the graph once."""
+        self._session.run_with_iobinding(self._binding)
+
+    def _keep(self, name: str, array: Array) -> None:
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{name}: a bound array must be contiguous")
+        self._arrays[name] = array
+
+
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _shares_pool(threads: int) -> bool:
+    """Whether sessions of this many threads may share the process's one pool, which the first of them sizes.
+
+    Sessions with pools of their own leave their threads spinning after each run, and steal the next one's cores.
+    """
+    global _pool_threads
+    with _pool_lock:
+        if _pool_threads is None:
+            onnxruntime.set_global_thread_pool_sizes(threads, 1)
+            _pool_threads = threads
+        return _pool_threads == threads
+

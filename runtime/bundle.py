@@ -1,0 +1,103 @@
+"""Opening a bundle: every file checked against the manifest before any of it is trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop.backends.onnxruntime import Graph
+from latentloop.errors import BundleError
+from latentloop.manifest import FILE_NAME, FileRecord, Manifest, from_json
+
+MANIFEST_LIMIT = 16 * 2**20  # bytes; a manifest is some tens of kB
+
+
+class Bundle:
+    """A verified bundle. Graphs are loaded when first used and shared by everything made from this object.
+
+    Threads may share a Bundle.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._graphs: dict[tuple[str, int], Graph] = {}
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def open(path: str | Path) -> Bundle:
+        """Opens and verifies the bundle in directory ``path``: sizes and SHA-256 of every file.
+
+        Raises BundleError that names the file and field at fault.
+        """
+        folder = Path(path)
+        source = folder / FILE_NAME
+        if not folder.is_dir():
+            raise BundleError(f"{folder}: no such directory; a bundle is the directory that `latentloop export` writes")
+        try:
+            if source.stat().st_size > MANIFEST_LIMIT:
+                raise BundleError(f"{source}: larger than {MANIFEST_LIMIT} bytes, not a manifest")
+            value = json.loads(source.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BundleError(f"{source} is missing: {folder} is not a bundle, or its export was cut short") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise BundleError(f"{source}: not readable as JSON: {error}") from error
+        manifest = from_json(value, str(source))
+        for name, record in manifest.files.items():
+            _verify(folder, name, record, source)
+        return Bundle(folder, manifest)
+
+    @staticmethod
+    def default() -> Bundle:
+        """The bundle that ships inside the package."""
+        with resources.as_file(resources.files("latentloop") / "data" / "fashion-mnist") as path:
+            return Bundle.open(path)
+
+    def graph(self, file: str, threads: int) -> Graph:
+        """A graph of the bundle, loaded once per number of threads."""
+        with self._lock:
+            key = (file, threads)
+            if key not in self._graphs:
+                self._graphs[key] = Graph(self.path / file, threads)
+            return self._graphs[key]
+
+    def golden(self) -> dict[str, NDArray[Any]]:
+        """The golden vectors by name. Raises BundleError where they cannot be read."""
+        path = self.path / self.manifest.golden
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except Exception as error:  # a hostile archive can fail in many ways, all of which mean the same
+            raise BundleError(f"{path}: not readable as golden vectors: {error}") from error
+
+
+def _verify(folder: Path, name: str, record: FileRecord, source: Path) -> None:
+    """Raises BundleError unless the file lies in the bundle's folder and is what the manifest says."""
+    pure = PurePosixPath(name)
+    if len(pure.parts) != 1 or name in ("", ".", "..") or "\\" in name or "\0" in name:
+        raise BundleError(f"{source}: files[{name!r}] is not a plain file name: it may leave the bundle")
+    path = folder / name
+    if path.is_symlink() and path.resolve().parent != folder.resolve():
+        raise BundleError(f"{path} is a link that leaves the bundle")
+    if not path.is_file():
+        raise BundleError(f"{path} is missing; {source} lists it")
+    size = path.stat().st_size
+    if size != record.size:
+        raise BundleError(f"{path} has {size} bytes, {source} says {record.size}: copy or export the bundle again")
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    if digest != record.sha256:
+        raise BundleError(
+            f"{path} has SHA-256 {digest[:12]}…, {source} says {record.sha256[:12]}…: corrupt or tampered with; "
+            "copy or export the bundle again"
+        )

@@ -1,0 +1,97 @@
+"""Reading JSON that may be anything: every access names the file and the field when it is not as expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from latentloop.errors import BundleError
+
+
+@dataclass(frozen=True)
+class Fields:
+    """A JSON object and where it stands: ``where`` is a path such as ``manifest.json: levels[0].prior``."""
+
+    where: str
+    values: dict[str, Any]
+
+    @staticmethod
+    def of(where: str, value: object) -> Fields:
+        """Wraps ``value``; raises BundleError unless it is an object."""
+        if not isinstance(value, dict):
+            raise BundleError(f"{where} is {_shown(value)}, expected an object")
+        return Fields(where, value)
+
+    def integer(self, name: str, minimum: int = 0, default: int | None = None) -> int:
+        """An integer of at least ``minimum``."""
+        value = self._get(name, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise self._error(name, value, f"an integer of at least {minimum}")
+        return value
+
+    def boolean(self, name: str) -> bool:
+        """True or false."""
+        value = self._get(name)
+        if not isinstance(value, bool):
+            raise self._error(name, value, "true or false")
+        return value
+
+    def text(self, name: str, choices: tuple[str, ...] = (), default: str | None = None) -> str:
+        """A string, one of ``choices`` where they are given."""
+        value = self._get(name, default)
+        if not isinstance(value, str) or (choices and value not in choices):
+            raise self._error(name, value, f"one of {', '.join(choices)}" if choices else "a string")
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of strings."""
+        value = self._list(name)
+        if not all(isinstance(item, str) for item in value):
+            raise self._error(name, value, "a list of strings")
+        return tuple(value)
+
+    def shape(self, name: str) -> tuple[int | str, ...]:
+        """A list of positive sizes; a string is a dynamic size."""
+        value = self._list(name)
+        for size in value:
+            if not isinstance(size, str) and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+                raise self._error(name, value, "a list of positive integers and names")
+        return tuple(value)
+
+    def object(self, name: str) -> Fields:
+        """A nested object."""
+        return Fields.of(f"{self.where}.{name}", self._get(name))
+
+    def optional(self, name: str) -> Fields | None:
+        """A nested object, or None where it is absent or null."""
+        return None if self.values.get(name) is None else self.object(name)
+
+    def objects(self, name: str) -> Iterator[Fields]:
+        """A list of objects."""
+        for index, item in enumerate(self._list(name)):
+            yield Fields.of(f"{self.where}.{name}[{index}]", item)
+
+    def items(self) -> Iterator[tuple[str, Fields]]:
+        """All the fields, each an object."""
+        for name in self.values:
+            yield name, self.object(name)
+
+    def _list(self, name: str) -> list[Any]:
+        value = self._get(name)
+        if not isinstance(value, list):
+            raise self._error(name, value, "a list")
+        return value
+
+    def _get(self, name: str, default: Any = None) -> Any:
+        if name not in self.values and default is None:
+            raise BundleError(f"{self.where}.{name} is missing")
+        return self.values.get(name, default)
+
+    def _error(self, name: str, found: object, expected: str) -> BundleError:
+        return BundleError(f"{self.where}.{name} is {_shown(found)}, expected {expected}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,129 @@
+"""The loop over one level's codes: rows, and columns within a row. It owns the memory; the graphs own the model.
+
+The manifest says which view of which memory each input and output is, so this file knows no layer by name: it
+prepares one bound call per column, and turns the crank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop.backends.onnxruntime import Call, Graph
+from latentloop.manifest import Binding, GraphFile, Level, Memory, Prior
+
+Codes = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What one batch of one level is asked for. B samples; ``top_k`` and ``top_p`` are None without a filter."""
+
+    uniform: Floats  # [H, W, B]
+    forced: Codes  # [H, W, B], -1 where a code is to be drawn
+    temperature: Floats  # [B]
+    top_k: Codes | None = None  # [B]
+    top_p: Floats | None = None  # [B]
+    upper: Codes | None = None  # [B, H', W'], the level above
+    labels: Codes | None = None  # [B]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A finished row: codes [W, B] and logits [W, B, K]. Views of the loop's memory: copy what is to be kept."""
+
+    index: int
+    codes: Codes
+    logits: Floats
+
+
+class PriorLoop:
+    """One level's loop for a fixed batch size. Not for two threads at once: it owns its memory.
+
+    ``graphs`` maps the roles of the manifest (condition, row, step, step_filtered) to loaded graphs.
+    """
+
+    def __init__(self, level: Level, prior: Prior, graphs: Mapping[str, Graph], batch: int) -> None:
+        self.level = level
+        self.batch = batch
+        self._prior = prior
+        self._graphs = graphs
+        self._memories = {memory.name: memory for memory in prior.memories}
+        self._arrays = {memory.name: _allocate(memory, batch) for memory in prior.memories}
+        self._arrays["row"][:, 0] = np.arange(level.height)
+        self._arrays["column"][:, 0] = np.arange(level.width)
+        self._steps: dict[tuple[str, int, int], Call] = {}
+        self._growing = {
+            role: [b for b in graph.inputs if b.view == "entries"] for role, graph in prior.graphs.items()
+        }
+
+    def rows(self, controls: Controls, rows: int | None = None) -> Iterator[Row]:
+        """Runs the level row by row, yielding each as it is finished; stop iterating to cancel.
+
+        ``rows`` limits the run to the first rows of the grid.
+        """
+        self._begin(controls)
+        role = "step" if controls.top_k is None else "step_filtered"
+        ring, padding = self._arrays["codes"], self._memories["codes"].padding
+        inside = slice(padding, padding + self.level.width)
+        for i in range(rows or self.level.height):
+            self._arrays["uniform"][:] = controls.uniform[i]
+            self._arrays["forced"][:] = controls.forced[i]
+            self._call(self._prior.graphs["row"], "row", i, 0).run()
+            self._run_steps(role, i)
+            yield Row(i, ring[i % len(ring), inside], self._arrays["logits"])
+
+    def _begin(self, controls: Controls) -> None:
+        """Fresh state, the batch's settings, and what the condition graph computes once."""
+        for memory in self._prior.memories:
+            if memory.ring:
+                self._arrays[memory.name][:] = memory.fill
+        for name in ("temperature", "top_k", "top_p", "upper", "labels"):
+            value = getattr(controls, name)
+            if value is not None and name in self._arrays:
+                self._arrays[name][:] = value
+        if "condition" in self._prior.graphs:
+            self._call(self._prior.graphs["condition"], "condition", 0, 0).run()
+
+    def _run_steps(self, role: str, i: int) -> None:
+        phase = i % len(self._arrays["codes"])
+        graph, growing = self._prior.graphs[role], self._growing[role]
+        for j in range(self.level.width):
+            call = self._steps.get((role, phase, j))
+            if call is None:
+                call = self._steps[role, phase, j] = self._call(graph, role, i, j)
+            else:
+                for binding in growing:
+                    call.rebind(binding.name, self._view(binding, i, j))
+            call.run()
+
+    def _call(self, graph: GraphFile, role: str, i: int, j: int) -> Call:
+        return self._graphs[role].call(
+            [(binding.name, self._view(binding, i, j)) for binding in graph.inputs],
+            [(binding.name, self._view(binding, i, j)) for binding in graph.outputs],
+        )
+
+    def _view(self, binding: Binding, i: int, j: int) -> NDArray[Any]:
+        """The array that a binding means at row i and column j: always a contiguous view."""
+        memory, array = self._memories[binding.memory], self._arrays[binding.memory]
+        if binding.view == "all":
+            return array
+        if binding.view == "row":
+            return array[i]
+        if binding.view == "entries":
+            return array[: i + 1]
+        if binding.view == "above":
+            return array[(i - binding.back) % len(array)]
+        if binding.view == "window":
+            return array[i % len(array), j : j + memory.padding]
+        return array[i % len(array), j + memory.padding] if memory.ring else array[j]
+
+
+def _allocate(memory: Memory, batch: int) -> NDArray[Any]:
+    shape = tuple(batch if size == "batch" else int(size) for size in memory.shape)
+    return np.full(shape, memory.fill, memory.dtype)

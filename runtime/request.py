@@ -1,0 +1,166 @@
+"""What a caller asks of a sampler, checked and brought to one form at the edge."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from latentloop.errors import InputError
+from latentloop.manifest import Level, Manifest
+
+Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
+
+
+def check_count(n: object) -> int:
+    """A number of samples."""
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise InputError(f"n is {n!r}, expected a positive integer")
+    return int(n)
+
+
+def check_seeds(seeds: int | Sequence[int] | NDArray[Any] | None, n: int) -> NDArray[np.uint64]:
+    """[n] uint64: given ones, consecutive ones from an integer, or fresh ones from the operating system."""
+    if seeds is None:
+        return np.array([secrets.randbits(64) for _ in range(n)], np.uint64)
+    if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
+        values = [int(seeds) + index for index in range(n)]
+    else:
+        values = list(np.asarray(seeds, object).ravel()) if np.ndim(seeds) == 1 else []
+        if len(values) != n:
+            raise InputError(f"seeds has shape {np.shape(seeds)}, expected an integer or {n} integers")
+    for seed in values:
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= int(seed) < 2**64:
+            raise InputError(f"seeds holds {seed!r}, expected integers from 0 to 2**64 - 1")
+    return np.array([int(seed) for seed in values], np.uint64)
+
+
+def check_labels(
+    labels: int | str | Sequence[int | str] | NDArray[Any] | None, n: int, manifest: Manifest
+) -> NDArray[np.int64] | None:
+    """[n] int64 class indices, from indices or names; None for a bundle without classes.
+
+    Without labels, sample number i of a class-conditional bundle takes class i modulo their number.
+    """
+    names = manifest.classes
+    if not names:
+        if labels is not None:
+            raise InputError("labels were given, but the bundle has no classes")
+        return None
+    if labels is None:
+        return np.arange(n) % len(names)
+    if isinstance(labels, int | str | np.integer):
+        labels = [labels] * n
+    values = list(labels)
+    if len(values) != n:
+        raise InputError(f"{len(values)} labels for {n} samples")
+    return np.array([_label(value, names) for value in values], np.int64)
+
+
+def _label(value: object, names: tuple[str, ...]) -> int:
+    if isinstance(value, str) and value in names:
+        return names.index(value)
+    if isinstance(value, str) and value.isdigit():
+        value = int(value)
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value < len(names):
+        return int(value)
+    raise InputError(f"label {value!r} is none of the {len(names)} classes: {_some(names)}, or 0 to {len(names) - 1}")
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+
+
+def check_setting(
+    name: str, setting: Setting, n: int, levels: Sequence[Level], default: float, low: float, high: float
+) -> dict[str, NDArray[np.float64]]:
+    """A value per level and sample [n], from a number, one per sample, or a mapping from level names to either.
+
+    Values must lie in (low, high].
+    """
+    names = [level.name for level in levels]
+    if isinstance(setting, Mapping):
+        unknown = sorted(set(setting) - set(names))
+        if unknown:
+            raise InputError(f"{name} names the level {unknown[0]!r}; the bundle has: {', '.join(names)}")
+        per_level: dict[str, Any] = {level: setting.get(level) for level in names}
+    else:
+        per_level = dict.fromkeys(names, setting)
+    found = {}
+    for level, value in per_level.items():
+        try:
+            array = np.asarray(default if value is None else value, np.float64)
+        except (TypeError, ValueError):
+            raise InputError(f"{name} for {level} is {value!r}, expected a number or {n} numbers") from None
+        if array.shape not in ((), (n,)):
+            raise InputError(f"{name} for {level} has shape {array.shape}, expected a number or {n} numbers")
+        if not ((array > low) & (array <= high)).all():
+            shown = f"over {low:g}" + (f", at most {high:g}" if np.isfinite(high) else "")
+            raise InputError(f"{name} for {level} is {value!r}, expected {shown}")
+        found[level] = np.broadcast_to(array, (n,))
+    return found
+
+
+def check_codes(
+    codes: Mapping[str, ArrayLike], levels: Sequence[Level], *, partial: bool, n: int | None = None
+) -> dict[str, NDArray[np.int64]]:
+    """Codes by level, int64 [N, H, W]. ``partial`` allows -1 (draw) and missing levels."""
+    if not isinstance(codes, Mapping):
+        raise InputError(f"codes are {type(codes).__name__}, expected a mapping from level names to arrays")
+    known = {level.name: level for level in levels}
+    unknown = sorted(set(codes) - set(known))
+    if unknown:
+        raise InputError(f"codes name the level {unknown[0]!r}; the bundle has: {', '.join(known)}")
+    found: dict[str, NDArray[np.int64]] = {}
+    for name, level in known.items():
+        if name not in codes:
+            if partial:
+                continue
+            raise InputError(f"codes of the level {name!r} are missing")
+        array = np.asarray(codes[name])
+        if array.dtype.kind not in "iu":
+            raise InputError(f"codes of {name} have dtype {array.dtype}, expected integers")
+        expected = f"[{'N' if n is None else n}, {level.height}, {level.width}]"
+        if array.ndim != 3 or array.shape[1:] != (level.height, level.width) or (n is not None and len(array) != n):
+            raise InputError(f"codes of {name} have shape {list(array.shape)}, expected {expected}")
+        low = -1 if partial else 0
+        if array.size and (array.min() < low or array.max() >= level.codebook_size):
+            raise InputError(
+                f"codes of {name} range from {array.min()} to {array.max()}, expected {low} to {level.codebook_size - 1}"
+            )
+        if n is None:
+            n = len(array)
+        found[name] = array.astype(np.int64)
+    return found
+
+
+def check_given(
+    given: Mapping[str, ArrayLike] | None, n: int, levels: Sequence[Level]
+) -> dict[str, NDArray[np.int64]]:
+    """Codes to keep by level, [n, H, W], -1 where a code is to be drawn; all -1 for a level not given.
+
+    What is kept must come first in raster order: a prior draws each code from the ones before it.
+    """
+    found = check_codes(given or {}, levels, partial=True, n=n)
+    for name, codes in found.items():
+        kept = codes.reshape(n, -1) >= 0
+        if (kept[:, 1:] > kept[:, :-1]).any():
+            sample = int(np.argmax((kept[:, 1:] > kept[:, :-1]).any(1)))
+            raise InputError(f"given codes of {name}, sample {sample}: a kept code follows a -1 in raster order")
+    for level in levels:
+        found.setdefault(level.name, np.full((n, level.height, level.width), -1, np.int64))
+    return found
+
+
+def check_images(images: ArrayLike, manifest: Manifest) -> NDArray[np.uint8]:
+    """[N, H, W, C] uint8 at the bundle's size."""
+    array = np.asarray(images)
+    if array.dtype != np.uint8:
+        raise InputError(f"images have dtype {array.dtype}, expected uint8")
+    if array.ndim != 4 or array.shape[1:] != manifest.image:
+        height, width, channels = manifest.image
+        raise InputError(f"images have shape {list(array.shape)}, expected [N, {height}, {width}, {channels}]")
+    return array

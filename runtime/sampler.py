@@ -1,0 +1,275 @@
+"""The sampler: codes from the priors, top to bottom, and images from codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from latentloop import request
+from latentloop.backends.onnxruntime import Graph, available_threads, check_device
+from latentloop.bundle import Bundle
+from latentloop.errors import InputError
+from latentloop.loop import Controls, PriorLoop
+from latentloop.manifest import Level, Prior
+from latentloop.uniforms import uniforms
+
+Codes = NDArray[np.int64]
+LARGEST_BATCH = 16  # when the caller names none
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: rows done of one level, within a batch; images finished of all."""
+
+    level: str
+    rows_done: int
+    rows_total: int
+    images_done: int
+    images_total: int
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Finished samples; N is smaller than asked where the run was cancelled.
+
+    ``images`` uint8 [N, H, W, C]; ``codes`` by level, int64 [N, h, w]; ``seeds`` uint64 [N]; ``labels`` int64 [N], or
+    None for a bundle without classes.
+    """
+
+    images: NDArray[np.uint8]
+    codes: dict[str, Codes]
+    seeds: NDArray[np.uint64]
+    labels: Codes | None
+    cancelled: bool = False
+
+
+class Sampler:
+    """Samples from a bundle.
+
+    A Sampler owns the loop's memory, so two threads must not use one at once; give each thread its own. They may be
+    made from one Bundle, whose weights they share.
+
+    What a seed promises: a sample depends on its seed and settings, not on the others in its batch. Sums in float32
+    round differently for another batch size, thread count or processor, so the same bits are promised only where
+    these are the same; elsewhere a draw that falls within rounding of a boundary may come out as the other code.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
+        """``device`` is "auto" or "cpu"; ``threads`` defaults to the processors available.
+
+        Raises InputError for other values, MissingError for a device that this installation cannot use.
+        """
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise InputError(f"threads is {threads!r}, expected a positive integer")
+        self.bundle = bundle
+        self.device = check_device(device)
+        self.threads = threads or available_threads()
+        self._loops: dict[str, PriorLoop] = {}
+
+    def sample(
+        self,
+        n: int = 1,
+        *,
+        labels: int | str | Sequence[int | str] | NDArray[Any] | None = None,
+        seeds: int | Sequence[int] | NDArray[Any] | None = None,
+        temperature: request.Setting = None,
+        top_k: request.Setting = None,
+        top_p: request.Setting = None,
+        given: Mapping[str, ArrayLike] | None = None,
+        batch_size: int | None = None,
+        callback: Callable[[Progress], bool | None] | None = None,
+    ) -> Samples:
+        """Draws n images.
+
+        labels: class indices or names, one for all or one per sample; by default sample i takes class i modulo
+            their number.
+        seeds: one per sample, or the first of n consecutive ones; by default fresh ones (returned).
+        temperature (over 0), top_k (from 1; 1 takes the most probable code), top_p (in (0, 1]): a number for all,
+            one per sample [n], or a mapping from level names to either. A code must pass both filters.
+        given: codes to keep by level, integers [n, h, w], -1 where a code is to be drawn; what is kept must be a
+            prefix in raster order.
+        batch_size: samples computed at once; short batches are padded to it, so that a seed's bits do not depend
+            on n. By default n, at most 16.
+        callback: called after every row; returning False cancels the run, and finished images are returned.
+
+        Raises InputError for arguments that do not fit the bundle.
+        """
+        n = request.check_count(n)
+        levels = self.bundle.manifest.levels
+        chosen = request.check_labels(labels, n, self.bundle.manifest)
+        keys = request.check_seeds(seeds, n)
+        settings = {
+            "temperature": request.check_setting("temperature", temperature, n, levels, 1.0, 0.0, np.inf),
+            "top_k": request.check_setting("top_k", top_k, n, levels, np.inf, 0.0, np.inf),
+            "top_p": request.check_setting("top_p", top_p, n, levels, 1.0, 0.0, 1.0),
+        }
+        for level, values in settings["top_k"].items():
+            if not ((values == np.inf) | (values == np.floor(values))).all():
+                raise InputError(f"top_k for {level} is not an integer")
+        kept = request.check_given(given, n, levels)
+        batch = min(n, LARGEST_BATCH) if batch_size is None else request.check_count(batch_size)
+        codes: dict[str, Codes] = {level.name: np.empty((n, level.height, level.width), np.int64) for level in levels}
+        images = np.empty((n, *self.bundle.manifest.image), np.uint8)
+        done = 0
+        while done < n:
+            part = np.minimum(np.arange(done, done + batch), n - 1)  # padded with copies of the last sample
+            count = min(batch, n - done)
+            drawn = self._draw(part, chosen, keys, settings, kept, done, n, callback)
+            if drawn is None:
+                break
+            for name, values in drawn.items():
+                codes[name][done : done + count] = values[:count]
+            images[done : done + count] = self._decode(drawn)[:count]
+            done += count
+        return Samples(
+            images[:done],
+            {name: values[:done] for name, values in codes.items()},
+            keys[:done],
+            None if chosen is None else chosen[:done],
+            cancelled=done < n,
+        )
+
+    def encode(self, images: ArrayLike) -> dict[str, Codes]:
+        """Images uint8 [N, H, W, C] at the bundle's size -> codes by level, int64 [N, h, w]. Raises InputError."""
+        array = request.check_images(images, self.bundle.manifest)
+        graph = self._graph(self.bundle.manifest.encoder)
+        parts = [graph.run({"images": array[part]}) for part in _batches(len(array))]
+        return {
+            level.name: np.concatenate([part[level.name] for part in parts])
+            if parts
+            else np.empty((0, level.height, level.width), np.int64)
+            for level in self.bundle.manifest.levels
+        }
+
+    def decode(self, codes: Mapping[str, ArrayLike]) -> NDArray[np.uint8]:
+        """Codes by level, integers [N, h, w] -> images uint8 [N, H, W, C]. Raises InputError."""
+        checked = request.check_codes(codes, self.bundle.manifest.levels, partial=False)
+        return self._decode(checked)
+
+    def log_likelihood(
+        self,
+        codes: Mapping[str, ArrayLike],
+        labels: int | str | Sequence[int | str] | NDArray[Any] | None = None,
+    ) -> dict[str, NDArray[np.float64]]:
+        """The log-probability of every code given the ones before it, in nats, by level: float64 [N, h, w].
+
+        codes by level, integers [N, h, w]; labels as in ``sample``. Raises InputError.
+        """
+        levels = self.bundle.manifest.levels
+        checked = request.check_codes(codes, levels, partial=False)
+        n = len(next(iter(checked.values())))
+        found = {level.name: np.empty((n, level.height, level.width)) for level in levels}
+        if n == 0:
+            return found
+        chosen = request.check_labels(labels, n, self.bundle.manifest)
+        batch = min(n, LARGEST_BATCH)
+        for part in _batches(n, batch):
+            indices = np.minimum(np.arange(part.start, part.start + batch), n - 1)
+            count = len(checked[levels[0].name][part])
+            for index, level in enumerate(levels):
+                forced = checked[level.name][indices]
+                upper = checked[levels[index - 1].name][indices] if index else None
+                controls = Controls(
+                    uniform=np.zeros((level.height, level.width, batch), np.float32),
+                    forced=forced.transpose(1, 2, 0),
+                    temperature=np.ones(batch, np.float32),
+                    upper=upper,
+                    labels=None if chosen is None else chosen[indices],
+                )
+                for row in self.loop(level, batch).rows(controls):
+                    logp = _log_softmax(row.logits.astype(np.float64))
+                    picked = np.take_along_axis(logp, row.codes[..., None], 2)[..., 0]  # [W, B]
+                    found[level.name][part, row.index] = picked.T[:count]
+        return found
+
+    def loop(self, level: Level, batch: int) -> PriorLoop:
+        """The loop over one level for a batch size; the last one of each level is kept for the next call."""
+        if level.prior is None:
+            raise InputError(f"the bundle has no prior for the level {level.name!r}: it can encode and decode only")
+        loop = self._loops.get(level.name)
+        if loop is None or loop.batch != batch:
+            graphs = _LazyGraphs(self, level.prior)
+            loop = self._loops[level.name] = PriorLoop(level, level.prior, graphs, batch)
+        return loop
+
+    def _draw(
+        self,
+        part: NDArray[np.int64],
+        labels: Codes | None,
+        seeds: NDArray[np.uint64],
+        settings: dict[str, dict[str, NDArray[np.float64]]],
+        given: dict[str, Codes],
+        images_done: int,
+        images_total: int,
+        callback: Callable[[Progress], bool | None] | None,
+    ) -> dict[str, Codes] | None:
+        """One batch's codes by level, or None where the callback cancelled it."""
+        codes: dict[str, Codes] = {}
+        upper = None
+        for index, level in enumerate(self.bundle.manifest.levels):
+            kept = given[level.name][part]
+            if (kept >= 0).all():
+                codes[level.name] = upper = kept
+                continue
+            drawn = np.empty_like(kept)
+            top_k, top_p = settings["top_k"][level.name][part], settings["top_p"][level.name][part]
+            filtered = bool((top_k < level.codebook_size).any() or (top_p < 1).any())
+            controls = Controls(
+                uniform=uniforms(seeds[part], index, level.height, level.width),
+                forced=kept.transpose(1, 2, 0),
+                temperature=settings["temperature"][level.name][part].astype(np.float32),
+                top_k=np.minimum(top_k, level.codebook_size).astype(np.int64) if filtered else None,
+                top_p=top_p.astype(np.float32) if filtered else None,
+                upper=upper,
+                labels=None if labels is None else labels[part],
+            )
+            for row in self.loop(level, len(part)).rows(controls):
+                drawn[:, row.index] = row.codes.T
+                progress = Progress(level.name, row.index + 1, level.height, images_done, images_total)
+                if callback is not None and callback(progress) is False:
+                    return None
+            codes[level.name] = upper = drawn
+        return codes
+
+    def _decode(self, codes: dict[str, Codes]) -> NDArray[np.uint8]:
+        graph = self._graph(self.bundle.manifest.decoder)
+        n = len(next(iter(codes.values())))
+        images = np.empty((n, *self.bundle.manifest.image), np.uint8)
+        for part in _batches(n):
+            images[part] = graph.run({name: values[part] for name, values in codes.items()})["images"]
+        return images
+
+    def _graph(self, file: str) -> Graph:
+        return self.bundle.graph(file, self.threads)
+
+
+class _LazyGraphs(Mapping[str, Graph]):
+    """A prior's graphs by role, loaded when first asked for: few runs need them all."""
+
+    def __init__(self, sampler: Sampler, prior: Prior) -> None:
+        self._sampler = sampler
+        self._files = {role: graph.file for role, graph in prior.graphs.items()}
+
+    def __getitem__(self, role: str) -> Graph:
+        return self._sampler.bundle.graph(self._files[role], self._sampler.threads)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def _batches(n: int, size: int = LARGEST_BATCH) -> Iterator[slice]:
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    shifted = logits - logits.max(-1, keepdims=True)
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return result

@@ -1,0 +1,210 @@
+"""Files in the common PyTorch layout that are damaged, hostile, or not what they should be."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from common_layout_files import LAYOUTS, Layout, State, random_prior, random_vqvae, save, with_prefix
+from torch import Tensor
+
+from latentloop.errors import CheckpointError
+from latentloop.export.checkpoint import Checkpoint, save_checkpoint
+from latentloop.export.rosinality import read_prior, read_vqvae
+
+
+def changed(**changes: Any) -> State:
+    """A top's state dict with tensors replaced, dropped (None) or added; ``__`` stands for a dot."""
+    state = random_prior(LAYOUTS["top-k3"])
+    for key, value in changes.items():
+        name = key.replace("__", ".")
+        if value is None:
+            del state[name]
+        else:
+            state[name] = value(state[name]) if callable(value) else value
+    return state
+
+
+def refused(path: Path, read: Callable[[Path], Checkpoint] = read_prior) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_one_error_lists_every_tensor_that_does_not_fit(tmp_path: Path) -> None:
+    state = changed(
+        blocks__1__query_resblock__conv2__conv__bias=None,
+        blocks__0__resblocks__1__conv2__conv__conv__weight_v=torch.ones(64, 12, 3, 5),
+        label_embed__weight=torch.ones(10, 4),
+    )
+    message = refused(save(tmp_path / "prior.pt", with_prefix(state)))
+    assert "3 tensors do not fit" in message
+    assert "blocks.1.query_resblock.conv2.conv.bias is missing, expected [68]" in message
+    assert (
+        "module.blocks.0.resblocks.1.conv2.conv.conv.weight_v is [64, 12, 3, 5], expected [64, 12, 3, 3]"
+        in message
+    )
+    assert "module.label_embed.weight [10, 4] is unknown" in message
+
+
+def test_a_long_list_is_cut(tmp_path: Path) -> None:
+    extra = {f"extra__{n}__weight": torch.ones(1) for n in range(27)}
+    message = refused(save(tmp_path / "prior.pt", changed(**extra)))
+    assert message.count("is unknown") == 20
+    assert message.endswith("and 7 more")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"horizontal__conv__conv__weight_v": None}, "no tensor horizontal.conv.conv.weight_v, whose"),
+        ({"horizontal__conv__conv__weight_v": torch.ones(32, 11)}, "[32, 11], expected 4 axes"),
+        ({"horizontal__conv__conv__weight_v": torch.ones(32, 11, 2, 4)}, "has 2x4 taps, expected (k // 2)"),
+        ({"blocks__0__resblocks__0__conv1__conv__conv__weight_v": None}, "tells the residual channels"),
+        ({"background": torch.ones(1, 2, 0, 5)}, "[1, 2, 0, 5], expected 4 axes, none empty"),
+        ({"background": lambda x: x * 2}, "background differs by 0.5 from"),
+        ({"background": lambda x: x * torch.nan}, "background differs by nan from"),
+        ({"logits": [1, 2]}, "logits is a list, expected a tensor"),
+        ({"background": lambda x: x.to(torch.int32)}, "torch.int32 torch.strided on cpu, expected a dense"),
+        ({"background": lambda x: x.to_sparse()}, "torch.sparse_coo"),
+        ({"background": lambda x: x.to("meta")}, "on meta, expected a dense"),
+        ({"background": torch.ones(1).expand(1, 2, 40000, 40000)}, "more than the file holds"),
+        ({"module__background": torch.ones(1, 2, 4, 5)}, "background and module.background both name"),
+        ({"out__3__conv__weight_v": torch.zeros(11, 32, 1, 1)}, "conv.weight_v is all zero for output 0, 1"),
+    ],
+)
+def test_broken_tensors_are_named(changes: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    assert expected in refused(save(tmp_path / "prior.pt", changed(**changes)))
+
+
+def test_the_centre_and_later_taps_of_a_causal_convolution_do_not_matter(tmp_path: Path) -> None:
+    """Live taps of zero leave no norm, whatever the masked ones hold; NaN there is garbage like any other."""
+    key = "blocks__0__resblocks__0__conv1__conv__conv__weight_v"
+
+    def only(masked: float, live: float) -> Callable[[Tensor], Tensor]:
+        def fill(v: Tensor) -> Tensor:
+            out = torch.full_like(v, live)
+            out[:, :, -1, 1:] = masked
+            return out
+
+        return fill
+
+    assert "is all zero" in refused(save(tmp_path / "dead.pt", changed(**{key: only(5.0, 0.0)})))
+    weights = read_prior(save(tmp_path / "nan.pt", changed(**{key: only(torch.nan, 1.0)}))).weights
+    weight = weights["blocks.0.residual.0.conv1.weight"]
+    assert np.isfinite(weight).all()
+    assert np.all(weight[:, :, -1, 1:] == 0)
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    state = changed(out__3__conv__bias=lambda x: x * torch.inf)
+    state["blocks.0.key_resblock.conv1.conv.weight_g"][3] = torch.nan
+    state["vertical.conv.conv.bias"] = torch.full((32,), 1e300, dtype=torch.float64)
+    message = refused(save(tmp_path / "prior.pt", state))
+    for key in ("out.3.conv.bias", "blocks.0.key_resblock.conv1.conv.weight_g", "vertical.conv.conv.bias"):
+        assert key in message
+    assert "key_resblock.conv1.conv.weight_v" not in message
+
+
+@pytest.mark.parametrize("dropout", ["0.1", True, 1.5, None])
+def test_a_dropout_that_is_none_is_refused(dropout: object, tmp_path: Path) -> None:
+    assert "dropout" in refused(save(tmp_path / "prior.pt", changed(), dropout=dropout))
+
+
+def test_exchanged_files_are_recognised(tmp_path: Path) -> None:
+    prior = save(tmp_path / "prior.pt", with_prefix(changed()), dropout=0.1)
+    vqvae = save(tmp_path / "vqvae.pt", random_vqvae())
+    assert "holds a prior, expected the VQ-VAE" in refused(prior, read_vqvae)
+    assert "holds a VQ-VAE, expected a prior" in refused(vqvae, read_prior)
+
+
+def test_broken_vqvae(tmp_path: Path) -> None:
+    state = random_vqvae()
+    state["quantize_b.embed"] = torch.ones(6, 10)
+    state["quantize_t.embed_avg"] = torch.ones(9, 6)
+    del state["upsample_t.bias"]
+    message = refused(save(tmp_path / "vqvae.pt", state), read_vqvae)
+    assert "quantize_b.embed is [6, 10], expected [6, 9]" in message
+    assert "quantize_t.embed_avg is [9, 6], expected [6, 9]" in message
+    assert "upsample_t.bias is missing, expected [6]" in message
+    message = refused(
+        save(tmp_path / "odd.pt", random_vqvae() | {"enc_b.blocks.2.weight": torch.ones(7, 4, 4, 4)}),
+        read_vqvae,
+    )
+    assert "channels is 7, expected even" in message
+
+
+class Payload:
+    """Unpickled with no guard, it runs a command."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+@pytest.mark.parametrize("read", [read_prior, read_vqvae])
+def test_a_malicious_file_executes_nothing(
+    read: Callable[[Path], Checkpoint], zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    mark, path = tmp_path / "executed", tmp_path / "evil.pt"
+    hidden = {"model": changed(), "args": argparse.Namespace(dropout=Payload(f"touch {mark}"))}
+    torch.save(hidden, path, _use_new_zipfile_serialization=zipped)
+    message = refused(path, read)
+    assert "system" in message
+    assert "refused" in message
+    assert not mark.exists()
+    torch.load(path, weights_only=False)
+    assert mark.exists()  # the payload does work where nothing guards
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3, 100, 0.5, 0.99])
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+def test_truncated_files(kept: float, zipped: bool, tmp_path: Path) -> None:
+    path = tmp_path / "prior.pt"
+    torch.save(
+        {"model": changed(), "args": argparse.Namespace(dropout=0.1)},
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if kept < 1 else int(kept)])
+    assert "not a PyTorch checkpoint, or a damaged one" in refused(path)
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    assert "No such file" in refused(tmp_path / "missing.pt")
+    assert "Is a directory" in refused(tmp_path)
+    (tmp_path / "text.pt").write_text("not a checkpoint at all\n")
+    assert "not a PyTorch checkpoint" in refused(tmp_path / "text.pt")
+    save_checkpoint(tmp_path / "ours.safetensors", read_prior(save(tmp_path / "prior.pt", changed())))
+    assert "not a PyTorch checkpoint" in refused(tmp_path / "ours.safetensors")
+    for content in ([1, 2], {}, {"model": 3}, {1: torch.ones(1)}):
+        assert "holds neither a state dict nor" in refused(save(tmp_path / "other.pt", content))
+
+
+def test_the_allow_list_is_left_as_it_was(tmp_path: Path) -> None:
+    path = save(tmp_path / "prior.pt", changed(), dropout=0.1)
+    before = torch.serialization.get_safe_globals()
+    read_prior(path)
+    assert torch.serialization.get_safe_globals() == before
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        read_prior(path)
+        assert argparse.Namespace in torch.serialization.get_safe_globals()
+
+
+def test_a_grid_that_disagrees_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "prior.pt", random_prior(Layout(4, 6, 3)))
+    assert read_prior(path, grid=(4, 6)).config == read_prior(path).config
+    with pytest.raises(CheckpointError, match="background is for a grid of 4x6"):
+        read_prior(path, grid=(6, 4))
