@@ -71,10 +71,12 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
             stride = config.stride(index)
             prior = None
             if checkpoint is not None:
-                prior = _add_prior(name, checkpoint, store, graphs, config.level_names[index - 1] if index else None)
+                prior = describe_prior(
+                    name, checkpoint, store, graphs, config.level_names[index - 1] if index else None
+                )
                 golden |= golden_prior(name, index, arrange(_prior_config(checkpoint), checkpoint.weights))
             levels.append(Level(name, image[0] // stride, image[1] // stride, config.codebook_size, prior))
-        _write_graphs(folder, graphs, store)
+        write_graphs(folder, graphs, store)
         np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **golden)
         manifest = Manifest(
             image=(*image, config.image_channels),
@@ -127,7 +129,9 @@ def check_fit(
         raise InputError("no prior tells the image size; give it (--image HEIGHTxWIDTH)")
     coarsest = config.stride(0)
     if image[0] % coarsest or image[1] % coarsest:
-        raise InputError(f"images of {image[0]} x {image[1]} do not halve down to the top level: use multiples of {coarsest}")
+        raise InputError(
+            f"images of {image[0]} x {image[1]} do not halve down to the top level: use multiples of {coarsest}"
+        )
     return image
 
 
@@ -148,7 +152,7 @@ def _prior_config(checkpoint: Checkpoint) -> PriorConfig:
     return checkpoint.config
 
 
-def _add_prior(
+def describe_prior(
     name: str, checkpoint: Checkpoint, store: WeightStore, graphs: dict[str, GraphBuilder], upper: str | None
 ) -> Prior:
     config = _prior_config(checkpoint)
@@ -175,7 +179,7 @@ def _add_prior(
     )
 
 
-def _write_graphs(folder: Path, graphs: dict[str, GraphBuilder], store: WeightStore) -> None:
+def write_graphs(folder: Path, graphs: dict[str, GraphBuilder], store: WeightStore) -> None:
     save_file(store.tensors, folder / WEIGHTS_FILE)
     offsets = _offsets(folder / WEIGHTS_FILE)
     for name, graph in graphs.items():

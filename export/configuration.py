@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from latentloop.errors import ConfigurationError
 
-Configuration = TypeVar("Configuration", "VqvaeConfig", "PriorConfig")
+Configuration = TypeVar("Configuration", bound="VqvaeConfig | PriorConfig")
 
 
 def level_names(levels: int) -> tuple[str, ...]:
@@ -26,6 +26,7 @@ class VqvaeConfig:
     """The hierarchical VQ-VAE (VQ-VAE-2, section 3.1 and table 1). Defaults are the paper's for 256 x 256."""
 
     levels: int = 2
+    bottom_stride: int = 4
     image_channels: int = 3
     channels: int = 128
     residual_channels: int = 64
@@ -37,6 +38,7 @@ class VqvaeConfig:
 
     def __post_init__(self) -> None:
         _require(self, "levels", self.levels >= 1, "at least 1")
+        _require(self, "bottom_stride", self.bottom_stride in (2, 4, 8, 16), "2, 4, 8 or 16")
         for name in ("image_channels", "residual_channels", "code_channels", "codebook_size"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
         _require(self, "residual_layers", self.residual_layers >= 0, "at least 0")
@@ -51,7 +53,7 @@ class VqvaeConfig:
 
     def stride(self, level: int) -> int:
         """Pixels per code along one axis, for a level counted from the top."""
-        return 4 * int(2 ** (self.levels - 1 - level))
+        return self.bottom_stride << (self.levels - 1 - level)
 
 
 @dataclass(frozen=True)

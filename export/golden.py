@@ -25,7 +25,7 @@ Arrays = dict[str, NDArray[Any]]
 
 SAMPLES = 2
 POSITIONS = 8  # logits kept per sample
-BUDGET = 4e11  # multiply-adds that one prior's golden codes may take: some ten seconds in float64
+BUDGET = 1.5e10  # multiply-adds that one prior's golden codes may take: ten seconds or so in float64
 
 
 def golden_prior(name: str, level: int, weights: RowStepWeights) -> Arrays:

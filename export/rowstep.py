@@ -141,7 +141,10 @@ class RowStep:
         c = self.config
         joined = np.concatenate(list(rows), axis=-1)  # [W + 2p, L, B, (k - 1) I]
         windows = np.concatenate([joined[b : b + c.width] for b in range(c.kernel)], axis=-1)
-        return windows @ weight
+        batch, taps = windows.shape[2:]
+        # One plain GEMM per layer: NumPy would run a stacked product row by row.
+        products = [windows[:, layer].reshape(-1, taps) @ weight[layer] for layer in range(c.layers)]
+        return np.stack([product.reshape(c.width, batch, -1) for product in products], axis=1)
 
     def _attend(
         self,

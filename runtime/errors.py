@@ -1,12 +1,12 @@
 """Every error that LatentLoop raises on purpose.
 
-    LatentLoopError
-    ├── InputError            a caller's argument or input file is wrong
-    │   └── ConfigurationError    hyper-parameters that do not make a model
-    ├── BundleError           a bundle is corrupt, tampered with, or of another version
-    ├── CheckpointError       a checkpoint cannot be read as the model it should hold
-    ├── OutputError           a result cannot be written
-    └── MissingError          an optional package or device is not there
+LatentLoopError
+├── InputError            a caller's argument or input file is wrong
+│   └── ConfigurationError    hyper-parameters that do not make a model
+├── BundleError           a bundle is corrupt, tampered with, or of another version
+├── CheckpointError       a checkpoint cannot be read as the model it should hold
+├── OutputError           a result cannot be written
+└── MissingError          an optional package or device is not there
 """
 
 from __future__ import annotations

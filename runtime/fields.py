@@ -59,13 +59,13 @@ class Fields:
                 raise self._error(name, value, "a list of positive integers and names")
         return tuple(value)
 
-    def object(self, name: str) -> Fields:
+    def section(self, name: str) -> Fields:
         """A nested object."""
         return Fields.of(f"{self.where}.{name}", self._get(name))
 
     def optional(self, name: str) -> Fields | None:
         """A nested object, or None where it is absent or null."""
-        return None if self.values.get(name) is None else self.object(name)
+        return None if self.values.get(name) is None else self.section(name)
 
     def objects(self, name: str) -> Iterator[Fields]:
         """A list of objects."""
@@ -75,7 +75,7 @@ class Fields:
     def items(self) -> Iterator[tuple[str, Fields]]:
         """All the fields, each an object."""
         for name in self.values:
-            yield name, self.object(name)
+            yield name, self.section(name)
 
     def _list(self, name: str) -> list[Any]:
         value = self._get(name)

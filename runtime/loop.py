@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from latentloop.backends.onnxruntime import Call, Graph
 from latentloop.manifest import Binding, GraphFile, Level, Memory, Prior
 
+Array = NDArray[Any]
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
@@ -58,9 +59,7 @@ class PriorLoop:
         self._arrays["row"][:, 0] = np.arange(level.height)
         self._arrays["column"][:, 0] = np.arange(level.width)
         self._steps: dict[tuple[str, int, int], Call] = {}
-        self._growing = {
-            role: [b for b in graph.inputs if b.view == "entries"] for role, graph in prior.graphs.items()
-        }
+        self._growing = {role: [b for b in graph.inputs if b.view == "entries"] for role, graph in prior.graphs.items()}
 
     def rows(self, controls: Controls, rows: int | None = None) -> Iterator[Row]:
         """Runs the level row by row, yielding each as it is finished; stop iterating to cancel.
@@ -77,6 +76,10 @@ class PriorLoop:
             self._call(self._prior.graphs["row"], "row", i, 0).run()
             self._run_steps(role, i)
             yield Row(i, ring[i % len(ring), inside], self._arrays["logits"])
+
+    def memory(self, name: str) -> Array:
+        """The array behind one of the manifest's memories, as the last run left it."""
+        return self._arrays[name]
 
     def _begin(self, controls: Controls) -> None:
         """Fresh state, the batch's settings, and what the condition graph computes once."""
@@ -108,22 +111,28 @@ class PriorLoop:
             [(binding.name, self._view(binding, i, j)) for binding in graph.outputs],
         )
 
-    def _view(self, binding: Binding, i: int, j: int) -> NDArray[Any]:
+    def _view(self, binding: Binding, i: int, j: int) -> Array:
         """The array that a binding means at row i and column j: always a contiguous view."""
-        memory, array = self._memories[binding.memory], self._arrays[binding.memory]
+        memory = self._memories[binding.memory]
+        array = self._arrays[binding.memory]
+        ring_row = i % len(array)
+        index: Any
         if binding.view == "all":
-            return array
-        if binding.view == "row":
-            return array[i]
-        if binding.view == "entries":
-            return array[: i + 1]
-        if binding.view == "above":
-            return array[(i - binding.back) % len(array)]
-        if binding.view == "window":
-            return array[i % len(array), j : j + memory.padding]
-        return array[i % len(array), j + memory.padding] if memory.ring else array[j]
+            index = ...
+        elif binding.view == "row":
+            index = i
+        elif binding.view == "entries":
+            index = slice(i + 1)
+        elif binding.view == "above":
+            index = (i - binding.back) % len(array)
+        elif binding.view == "window":
+            index = ring_row, slice(j, j + memory.padding)
+        else:
+            index = (ring_row, j + memory.padding) if memory.ring else j
+        view: Array = array[index]
+        return view
 
 
-def _allocate(memory: Memory, batch: int) -> NDArray[Any]:
+def _allocate(memory: Memory, batch: int) -> Array:
     shape = tuple(batch if size == "batch" else int(size) for size in memory.shape)
     return np.full(shape, memory.fill, memory.dtype)

@@ -144,7 +144,7 @@ def from_json(value: object, source: str) -> Manifest:
         opset=root.integer("opset", 1),
         files={
             name: FileRecord(fields.integer("size"), fields.text("sha256"))
-            for name, fields in root.object("files").items()
+            for name, fields in root.section("files").items()
         },
         licence=root.text("licence", default=""),
         provenance=provenance.values if provenance else {},
@@ -166,7 +166,7 @@ def _level(fields: Fields) -> Level:
 
 
 def _prior(fields: Fields) -> Prior:
-    graphs = {name: _graph(graph) for name, graph in fields.object("graphs").items()}
+    graphs = {name: _graph(graph) for name, graph in fields.section("graphs").items()}
     for name in ("row", "step", "step_filtered"):
         if name not in graphs:
             raise BundleError(f"{fields.where}.graphs.{name} is missing")
@@ -217,11 +217,17 @@ def _graph(fields: Fields) -> GraphFile:
 
 
 def _check_grids(manifest: Manifest, source: str) -> None:
-    """The image is 4 x the bottom grid, and every level twice the one above it."""
+    """The image is a power of two times the bottom grid, and every level's grid twice that of the one above it."""
     if not manifest.levels:
         raise BundleError(f"{source}.levels is empty")
     height, width = manifest.image[:2]
-    scale = 4
+    bottom = manifest.levels[-1]
+    scale = height // bottom.height
+    if scale & (scale - 1) or scale < 2:
+        raise BundleError(
+            f"{source}.levels: {bottom.name} has {bottom.height} rows for images of {height} x {width}, expected the "
+            "height divided by a power of two"
+        )
     above = {level.name: upper.name for upper, level in zip(manifest.levels, manifest.levels[1:], strict=False)}
     for level in reversed(manifest.levels):
         if (level.height * scale, level.width * scale) != (height, width):

@@ -128,18 +128,15 @@ def check_codes(
             raise InputError(f"codes of {name} have shape {list(array.shape)}, expected {expected}")
         low = -1 if partial else 0
         if array.size and (array.min() < low or array.max() >= level.codebook_size):
-            raise InputError(
-                f"codes of {name} range from {array.min()} to {array.max()}, expected {low} to {level.codebook_size - 1}"
-            )
+            expected = f"{low} to {level.codebook_size - 1}"
+            raise InputError(f"codes of {name} range from {array.min()} to {array.max()}, expected {expected}")
         if n is None:
             n = len(array)
         found[name] = array.astype(np.int64)
     return found
 
 
-def check_given(
-    given: Mapping[str, ArrayLike] | None, n: int, levels: Sequence[Level]
-) -> dict[str, NDArray[np.int64]]:
+def check_given(given: Mapping[str, ArrayLike] | None, n: int, levels: Sequence[Level]) -> dict[str, NDArray[np.int64]]:
     """Codes to keep by level, [n, H, W], -1 where a code is to be drawn; all -1 for a level not given.
 
     What is kept must come first in raster order: a prior draws each code from the ones before it.

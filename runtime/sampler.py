@@ -121,8 +121,8 @@ class Sampler:
             drawn = self._draw(part, chosen, keys, settings, kept, done, n, callback)
             if drawn is None:
                 break
-            for name, values in drawn.items():
-                codes[name][done : done + count] = values[:count]
+            for name in codes:
+                codes[name][done : done + count] = drawn[name][:count]
             images[done : done + count] = self._decode(drawn)[:count]
             done += count
         return Samples(

@@ -38,9 +38,7 @@ def prior_logits(state: State, codes: NDArray[np.integer], upper: NDArray[np.int
             continue
         key = gated(state, f"{block}.key_resblock", np.concatenate([start, x, background], 2))
         query = gated(state, f"{block}.query_resblock", np.concatenate([x, background], 2))
-        x = gated(
-            state, f"{block}.out_resblock", x, attention(state, f"{block}.causal_attention", query, key)
-        )
+        x = gated(state, f"{block}.out_resblock", x, attention(state, f"{block}.causal_attention", query, key))
     blocks = list(indices(state, "out.{}.conv1."))
     for n in blocks:
         x = gated(state, f"out.{n}", x)
@@ -125,10 +123,7 @@ def weight(state: State, key: str, *, masked: bool = False) -> Array:
     v = state[f"{key}.weight_v"].copy()
     if masked:
         v[:, :, -1, v.shape[3] // 2 :] = 0
-    rows = [
-        g.item() * row / np.linalg.norm(row.ravel())
-        for g, row in zip(state[f"{key}.weight_g"], v, strict=True)
-    ]
+    rows = [g.item() * row / np.linalg.norm(row.ravel()) for g, row in zip(state[f"{key}.weight_g"], v, strict=True)]
     return np.stack(rows)
 
 
@@ -138,9 +133,7 @@ def rounded(state: State) -> State:
     for key in (name.removesuffix(".weight_g") for name in state if name.endswith("_g")):
         folded = weight(state, key, masked="resblocks" in key and ".condition." not in key)
         norm = np.sqrt(
-            np.square(folded.astype(np.float32).astype(float)).sum(
-                tuple(range(1, folded.ndim)), keepdims=True
-            )
+            np.square(folded.astype(np.float32).astype(float)).sum(tuple(range(1, folded.ndim)), keepdims=True)
         )
         out |= {f"{key}.weight_v": folded.astype(np.float32).astype(float), f"{key}.weight_g": norm}
     return out

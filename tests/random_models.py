@@ -9,9 +9,15 @@ import torch
 
 from latentloop.export.checkpoint import Weights
 from latentloop.export.configuration import PriorConfig
-from latentloop.export.models.pixelsnail import PixelSnail
+from latentloop.export.models.pixelsnail import PixelBlock, PixelSnail
 
-SMALL: dict[str, Any] = {"codebook_size": 11, "channels": 16, "residual_channels": 12, "blocks": 2, "residual_blocks": 2}
+SMALL: dict[str, Any] = {
+    "codebook_size": 11,
+    "channels": 16,
+    "residual_channels": 12,
+    "blocks": 2,
+    "residual_blocks": 2,
+}
 CONDITION: dict[str, Any] = {"condition_codes": 7, "condition_channels": 6, "condition_blocks": 2}
 CLASSES: dict[str, Any] = {"classes": 3, "class_channels": 5}
 
@@ -62,6 +68,7 @@ def full_forward(model: PixelSnail, codes: Any, upper: Any, labels: Any) -> tupl
     seen: dict[str, np.ndarray] = {}
     hooks = []
     for b, block in enumerate(model.blocks):
+        assert isinstance(block, PixelBlock)
         for r, gated in enumerate(block.residual):
             for part in ("conv1", "conv2"):
 

@@ -65,9 +65,7 @@ def our_logits(checkpoint: Checkpoint, codes: np.ndarray, upper: np.ndarray | No
     return logits.permute(0, 2, 3, 1).numpy()
 
 
-def reference_logits(
-    state: State, codes: np.ndarray, upper: np.ndarray | None, *, as_stored: bool
-) -> np.ndarray:
+def reference_logits(state: State, codes: np.ndarray, upper: np.ndarray | None, *, as_stored: bool) -> np.ndarray:
     given = rounded(as_float64(state)) if as_stored else as_float64(state)
     rows = range(len(codes))
     return np.stack([prior_logits(given, codes[n], None if upper is None else upper[n]) for n in rows])
@@ -94,9 +92,7 @@ def test_prior_computes_what_the_file_means(name: str, tmp_path: Path) -> None:
 def test_prior_configuration_comes_from_the_shapes(name: str, tmp_path: Path) -> None:
     layout = LAYOUTS[name]
     lies = {"channel": 7, "n_res_block": 9, "n_res_channel": 1, "n_out_res_block": 5, "n_cond_res_block": 8}
-    checkpoint = read_prior(
-        save(tmp_path / "prior.pt", random_prior(layout), hier="top", dropout=0.25, **lies)
-    )
+    checkpoint = read_prior(save(tmp_path / "prior.pt", random_prior(layout), hier="top", dropout=0.25, **lies))
     has_condition = layout.upper_codes > 0
     assert checkpoint.config == PriorConfig(
         layout.height,
@@ -119,9 +115,7 @@ def test_prior_configuration_comes_from_the_shapes(name: str, tmp_path: Path) ->
 
 
 def test_provenance_is_json_without_paths_and_survives_our_own_format(tmp_path: Path) -> None:
-    path = save(
-        tmp_path / "prior.pt", random_prior(LAYOUTS["top-k3"]), dropout=0.2, path="/home/me/codes", lr=1e-3
-    )
+    path = save(tmp_path / "prior.pt", random_prior(LAYOUTS["top-k3"]), dropout=0.2, path="/home/me/codes", lr=1e-3)
     checkpoint = read_prior(path)
     assert checkpoint.provenance["args"] == {"dropout": 0.2, "lr": 1e-3}
     assert "/home/me" not in json.dumps(checkpoint.provenance)
@@ -135,13 +129,9 @@ def without_background(state: State) -> State:
     return {key: value for key, value in state.items() if key != "background"}
 
 
-@pytest.mark.parametrize(
-    "rewrite", [with_prefix, parametrized, lambda state: with_prefix(parametrized(state)), dict]
-)
+@pytest.mark.parametrize("rewrite", [with_prefix, parametrized, lambda state: with_prefix(parametrized(state)), dict])
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
-def test_other_spellings_give_the_same_weights(
-    rewrite: Callable[[State], State], zipped: bool, tmp_path: Path
-) -> None:
+def test_other_spellings_give_the_same_weights(rewrite: Callable[[State], State], zipped: bool, tmp_path: Path) -> None:
     state = random_prior(LAYOUTS["top-k3"])
     expected = read_prior(save(tmp_path / "plain.pt", state, dropout=0.1))
     torch.save(rewrite(state), tmp_path / "other.pt", _use_new_zipfile_serialization=zipped)
@@ -164,9 +154,7 @@ def test_half_precision_files_and_options_that_no_shape_tells(tmp_path: Path) ->
     state = {key: value.bfloat16() for key, value in random_prior(LAYOUTS["top-k5"]).items()}
     codes, _ = random_codes(LAYOUTS["top-k5"], batch=1)
     path = save(tmp_path / "prior.pt", without_background(state))
-    exact = {
-        key: value.float() for key, value in random_prior(LAYOUTS["top-k5"]).items() if key == "background"
-    }
+    exact = {key: value.float() for key, value in random_prior(LAYOUTS["top-k5"]).items() if key == "background"}
     with pytest.raises(CheckpointError, match="background, which tells the grid"):
         read_prior(path)
     checkpoint = read_prior(path, grid=(5, 4))
@@ -194,9 +182,7 @@ def test_vqvae_computes_what_the_file_means(layers: int, tmp_path: Path) -> None
     assert all(len(np.unique(level.codes)) > 1 for level in found)
     for n, image in enumerate(images):
         codes = vqvae_encode(as_float64(state), image)
-        assert [np.array_equal(level.codes[n], given) for level, given in zip(found, codes, strict=True)] == [
-            True
-        ] * 2
+        assert [np.array_equal(level.codes[n], given) for level, given in zip(found, codes, strict=True)] == [True] * 2
         assert_close(decoded[n], vqvae_decode(as_float64(state), *codes), SAME)
 
 

@@ -47,10 +47,7 @@ def test_one_error_lists_every_tensor_that_does_not_fit(tmp_path: Path) -> None:
     message = refused(save(tmp_path / "prior.pt", with_prefix(state)))
     assert "3 tensors do not fit" in message
     assert "blocks.1.query_resblock.conv2.conv.bias is missing, expected [68]" in message
-    assert (
-        "module.blocks.0.resblocks.1.conv2.conv.conv.weight_v is [64, 12, 3, 5], expected [64, 12, 3, 3]"
-        in message
-    )
+    assert "module.blocks.0.resblocks.1.conv2.conv.conv.weight_v is [64, 12, 3, 5], expected [64, 12, 3, 3]" in message
     assert "module.label_embed.weight [10, 4] is unknown" in message
 
 
@@ -113,7 +110,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
     assert "key_resblock.conv1.conv.weight_v" not in message
 
 
-@pytest.mark.parametrize("dropout", ["0.1", True, 1.5, None])
+@pytest.mark.parametrize("dropout", ["0.1", False, 1.5, None])
 def test_a_dropout_that_is_none_is_refused(dropout: object, tmp_path: Path) -> None:
     assert "dropout" in refused(save(tmp_path / "prior.pt", changed(), dropout=dropout))
 
@@ -195,9 +192,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 def test_the_allow_list_is_left_as_it_was(tmp_path: Path) -> None:
     path = save(tmp_path / "prior.pt", changed(), dropout=0.1)
-    before = torch.serialization.get_safe_globals()
+    before = set(torch.serialization.get_safe_globals())
     read_prior(path)
-    assert torch.serialization.get_safe_globals() == before
+    assert set(torch.serialization.get_safe_globals()) == before
     with torch.serialization.safe_globals([argparse.Namespace]):
         read_prior(path)
         assert argparse.Namespace in torch.serialization.get_safe_globals()

@@ -10,7 +10,7 @@ from latentloop.errors import MissingError
 HELP = "train a VQ-VAE, or the prior over one level of its codes"
 
 _EPILOG = """examples:
-  latentloop train vqvae --data fashion-mnist --size 32 --channels 64 --codebook-size 256 --out vqvae.safetensors
+  latentloop train vqvae --data fashion-mnist --size 32 --codebook-size 256 --out vqvae.safetensors
   latentloop train prior --vqvae vqvae.safetensors --data fashion-mnist --level top --out top.safetensors
 
 A killed training goes on when the same command is given again: its state lies beside --out, as OUT.state.
@@ -54,31 +54,20 @@ def _add_vqvae(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model (the defaults are the paper's for 256 x 256)")
     for option, default, text in (
         ("--levels", 2, "levels of codes"),
+        ("--bottom-stride", 4, "pixels per bottom code along one axis"),
         ("--channels", 128, "channels of the encoders and decoders"),
         ("--residual-channels", 64, "channels inside a residual block"),
         ("--residual-layers", 2, "residual blocks per encoder and decoder"),
         ("--code-channels", 64, "channels of a codeword"),
         ("--codebook-size", 512, "codes per level"),
     ):
-        model.add_argument(
-            option, type=int, default=default, metavar="N", help=f"{text} (default: {default})"
-        )
-    model.add_argument(
-        "--image-channels", type=int, choices=(1, 3), help="grey or RGB (default: IDX 1, folder 3)"
-    )
-    model.add_argument(
-        "--ema-decay", type=float, default=0.99, help="decay of the codebooks' averages (default: 0.99)"
-    )
-    model.add_argument(
-        "--commitment", type=float, default=0.25, help="weight of the commitment (default: 0.25)"
-    )
+        model.add_argument(option, type=int, default=default, metavar="N", help=f"{text} (default: {default})")
+    model.add_argument("--image-channels", type=int, choices=(1, 3), help="grey or RGB (default: IDX 1, folder 3)")
+    model.add_argument("--ema-decay", type=float, default=0.99, help="decay of the codebooks' averages (default: 0.99)")
+    model.add_argument("--commitment", type=float, default=0.25, help="weight of the commitment (default: 0.25)")
     training = parser.add_argument_group("training")
-    training.add_argument(
-        "--size", type=int, required=True, metavar="PIXELS", help="height and width of the images"
-    )
-    training.add_argument(
-        "--warm-up", type=int, default=200, metavar="STEPS", help="steps before quantisation begins"
-    )
+    training.add_argument("--size", type=int, required=True, metavar="PIXELS", help="height and width of the images")
+    training.add_argument("--warm-up", type=int, default=200, metavar="STEPS", help="steps before quantisation begins")
     _add_training(training, steps=10000, batch=128, rate=1e-3, flip="mirror images at random")
 
 
@@ -96,9 +85,7 @@ def _add_prior(parser: argparse.ArgumentParser) -> None:
         ("--output-blocks", 0, "pointwise blocks before the logits"),
         ("--condition-blocks", 3, "blocks over the codes of the level above"),
     ):
-        model.add_argument(
-            option, type=int, default=default, metavar="N", help=f"{text} (default: {default})"
-        )
+        model.add_argument(option, type=int, default=default, metavar="N", help=f"{text} (default: {default})")
     for option, text in (
         ("--condition-channels", "channels of the condition"),
         ("--class-channels", "channels of the label embedding"),
@@ -106,35 +93,23 @@ def _add_prior(parser: argparse.ArgumentParser) -> None:
         model.add_argument(option, type=int, metavar="N", help=f"{text} (default: as --channels)")
     toggle = argparse.BooleanOptionalAction
     model.add_argument("--attention", action=toggle, help="attention (default: at the top level only)")
-    model.add_argument(
-        "--classes", action=toggle, default=True, help="condition on the labels, if there are any"
-    )
+    model.add_argument("--classes", action=toggle, default=True, help="condition on the labels, if there are any")
     model.add_argument("--dropout", type=float, default=0.1, help="(default: 0.1)")
     training = parser.add_argument_group("training")
     training.add_argument("--size", type=int, metavar="PIXELS", help="(default: as the VQ-VAE was trained)")
     training.add_argument(
         "--warm-up", type=int, default=200, metavar="STEPS", help="steps of rising rate (default: 200)"
     )
-    training.add_argument(
-        "--clip", type=float, default=1.0, metavar="NORM", help="limit of the gradient (default: 1)"
-    )
-    training.add_argument(
-        "--average", type=float, default=0.999, help="decay of the weights' average (default: 0.999)"
-    )
+    training.add_argument("--clip", type=float, default=1.0, metavar="NORM", help="limit of the gradient (default: 1)")
+    training.add_argument("--average", type=float, default=0.999, help="decay of the weights' average (default: 0.999)")
     _add_training(training, steps=20000, batch=64, rate=1e-3, flip="train on mirrored images too")
-    training.add_argument(
-        "--class-names", metavar="A,B,…", help="names of the classes, by label (default: the data's)"
-    )
+    training.add_argument("--class-names", metavar="A,B,…", help="names of the classes, by label (default: the data's)")
 
 
 def _add_training(group: argparse._ArgumentGroup, *, steps: int, batch: int, rate: float, flip: str) -> None:
     group.add_argument("--steps", type=int, default=steps, metavar="N", help=f"(default: {steps})")
-    group.add_argument(
-        "--batch", type=int, default=batch, metavar="N", help=f"images per step (default: {batch})"
-    )
-    group.add_argument(
-        "--lr", type=float, default=rate, metavar="RATE", help=f"peak rate of Adam (default: {rate})"
-    )
+    group.add_argument("--batch", type=int, default=batch, metavar="N", help=f"images per step (default: {batch})")
+    group.add_argument("--lr", type=float, default=rate, metavar="RATE", help=f"peak rate of Adam (default: {rate})")
     group.add_argument("--flip", action="store_true", help=flip)
 
 
@@ -147,20 +122,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="IDX files as MNIST names them, or images by class",
     )
-    data.add_argument(
-        "--held-out", type=float, default=0.05, help="fraction kept from training (default: 0.05)"
-    )
-    data.add_argument(
-        "--split-seed", type=int, default=0, help="draws the held-out part: one value for all networks"
-    )
+    data.add_argument("--held-out", type=float, default=0.05, help="fraction kept from training (default: 0.05)")
+    data.add_argument("--split-seed", type=int, default=0, help="draws the held-out part: one value for all networks")
     data.add_argument("--licence", help="licence of the weights, stored in the checkpoint")
     running = parser.add_argument_group("running")
-    running.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="the checkpoint (.safetensors)"
-    )
-    running.add_argument(
-        "--seed", type=int, default=0, help="decides weights, order and dropout (default: 0)"
-    )
+    running.add_argument("--out", type=Path, required=True, metavar="FILE", help="the checkpoint (.safetensors)")
+    running.add_argument("--seed", type=int, default=0, help="decides weights, order and dropout (default: 0)")
     running.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all)")
     running.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     running.add_argument(

@@ -99,7 +99,7 @@ def _masks(g: GraphBuilder, w: RowStepWeights) -> tuple[str, str, str]:
         return names
     column = g.input("column", INT64, [1])
     g.input("background", FLOAT, ["batch", 2])
-    zero, masked = g.constant(np.float32(0)), g.constant(np.float32(MASKED))
+    zero, masked = g.constant(0.0), g.constant(MASKED)
     entries = g.op("Shape", "keys.0", start=0, end=1)
     index = g.op("Range", g.constant(0), g.op("Squeeze", entries), g.constant(1))
     shaped = g.op("Unsqueeze", index, g.constant([1, 2, 3, 4]))

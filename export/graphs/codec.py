@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from latentloop.export.checkpoint import Weights
 from latentloop.export.configuration import VqvaeConfig
-from latentloop.export.graphs.builder import FLOAT, INT64, UINT8, GraphBuilder, WeightStore
+from latentloop.export.graphs.builder import FLOAT, INT64, UINT8, Dim, GraphBuilder, WeightStore
 
 
 def encoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, image: tuple[int, int]) -> GraphBuilder:
@@ -16,8 +16,9 @@ def encoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
     scaled = g.op("Div", g.op("Cast", images, to=FLOAT), g.constant(127.5))
     x = g.op("Transpose", g.op("Sub", scaled, g.constant(1.0)), perm=[0, 3, 1, 2])
     features = []
+    bottom = config.bottom_stride.bit_length() - 1
     for level in reversed(range(config.levels)):
-        x = codec.encoder(f"encoders.{level}", x, downs=2 if level == config.levels - 1 else 1)
+        x = codec.encoder(f"encoders.{level}", x, downs=bottom if level == config.levels - 1 else 1)
         features.append(x)
     codewords = ""
     for level, feature in enumerate(reversed(features)):
@@ -50,11 +51,11 @@ def decoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
             x = codec.conv_transpose(f"upsamplers.{level}.{n}", x)
         grown.append(x)
     x = grown[0] if len(grown) == 1 else g.op("Concat", *grown, axis=1)
-    x = codec.decoder("decoder", x, ups=2)
+    x = codec.decoder("decoder", x, ups=config.bottom_stride.bit_length() - 1)
     decoded = g.op("Transpose", x, perm=[0, 2, 3, 1], name="decoded")
     pixels = g.op("Mul", g.op("Add", decoded, g.constant(1.0)), g.constant(127.5))
     clipped = g.op("Clip", g.op("Round", pixels), g.constant(0.0), g.constant(255.0))
-    shape = ["batch", height, width, config.image_channels]
+    shape: list[Dim] = ["batch", height, width, config.image_channels]
     g.output("images", g.op("Cast", clipped, to=UINT8), UINT8, shape)
     g.output("decoded", decoded, FLOAT, shape)
     return g

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder
 
 
@@ -40,7 +42,7 @@ def _keep(g: GraphBuilder, logits: str, mass: str, codebook_size: int) -> str:
     before = g.op("CumSum", ranked, g.constant(1), exclusive=1)
     total = g.op("ReduceSum", ranked, last, keepdims=1)
     bound = g.op("Mul", g.op("Unsqueeze", top_p, last), total)
-    ranks = g.constant([list(range(codebook_size))])
+    ranks = g.constant(np.arange(codebook_size)[None])
     within_k = g.op("Less", ranks, g.op("Unsqueeze", top_k, last))
     within_p = g.op("Less", before, bound)
     first = g.op("Equal", ranks, g.constant(0))

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder, WeightStore
+from latentloop.export.graphs.builder import FLOAT, INT64, Dim, GraphBuilder, WeightStore
 from latentloop.export.graphs.chain import add_attention, add_pointwise
 from latentloop.export.graphs.draw import add_draw
-from latentloop.export.rowstep_weights import Attention, Mix, RowStepWeights
+from latentloop.export.rowstep_weights import Mix, RowStepWeights
 
 
 def condition_graph(w: RowStepWeights, store: WeightStore, level: str) -> GraphBuilder | None:
@@ -173,7 +173,7 @@ def _convs_above(g: GraphBuilder, w: RowStepWeights, level: str, state: str, cha
     """[W, L, B, O]: the k - 1 full rows of one causal convolution per layer, each as one matrix product."""
     c = w.config
     conv, weight = ("conv1", w.conv1_above) if state == "residual" else ("conv2", w.conv2_above)
-    shape = [c.width + 2 * c.reach, c.layers, "batch", channels]
+    shape: list[Dim] = [c.width + 2 * c.reach, c.layers, "batch", channels]
     rows = [g.input(f"{state}_above.{a}", FLOAT, shape) for a in range(c.kernel - 1)]
     per_row = [g.split(row, c.layers, 1) for row in rows]
     sums = []
@@ -201,10 +201,9 @@ def _finish_row(g: GraphBuilder, w: RowStepWeights) -> None:
     c = w.config
     width, d = c.attention_channels, c.attention_channels // c.heads
     for b in range(c.blocks):
-        for kind, perm, shape in (
-            ("keys", [1, 2, 3, 0], ["batch", c.heads, d, c.width]),
-            ("values", [1, 2, 0, 3], ["batch", c.heads, c.width, d]),
-        ):
+        keys: list[Dim] = ["batch", c.heads, d, c.width]
+        values: list[Dim] = ["batch", c.heads, c.width, d]
+        for kind, perm, shape in (("keys", [1, 2, 3, 0], keys), ("values", [1, 2, 0, 3], values)):
             staged = g.input(f"row_{kind}.{b}", FLOAT, [c.width, "batch", width])
             split = g.op("Transpose", g.reshape(staged, [c.width, -1, c.heads, d]), perm=perm)
             g.output(f"finished_{kind}.{b}", split, FLOAT, shape)

@@ -7,6 +7,7 @@ the columns to the left. Tensors are [N, C, H, W]; codes [N, H, W] int64.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,13 @@ from latentloop.export.configuration import PriorConfig
 
 
 class CausalConv2d(nn.Conv2d):
-    """A k x k convolution over k - 1 full rows above and the k // 2 taps left of the centre in this row."""
+    """A k x k convolution over k - 1 full rows above and the k // 2 taps left of the centre in this row.
+
+    The input stage already hides the current code, so causality alone would allow the centre tap. Masking it lets
+    every layer of a column be computed at once, from the columns before it.
+    """
+
+    live: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
         super().__init__(in_channels, out_channels, kernel)
@@ -102,7 +109,8 @@ class CausalAttention(nn.Module):
         scores = scores.masked_fill(~earlier, -math.inf)
         scores[:, :, 0] = 0  # the first row of an all-masked softmax would be NaN; its weights are zeroed below
         weights = self.dropout(torch.softmax(scores, 3) * earlier)
-        return (weights @ v).transpose(2, 3).reshape(n, -1, height, width)
+        attended: Tensor = (weights @ v).transpose(2, 3).reshape(n, -1, height, width)
+        return attended
 
     def _split(self, linear: nn.Module, x: Tensor) -> Tensor:
         flat = linear(x.flatten(2).transpose(1, 2))  # [N, H * W, channels]
@@ -117,10 +125,15 @@ class PixelBlock(nn.Module):
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         c = config.channels
-        extra = {"label": config.class_channels, "dropout": config.dropout}
+        extra: dict[str, Any] = {"label": config.class_channels, "dropout": config.dropout}
         self.residual = nn.ModuleList(
             GatedBlock(
-                c, config.residual_channels, config.kernel, causal=True, condition=config.condition_channels, **extra
+                c,
+                config.residual_channels,
+                config.kernel,
+                causal=True,
+                condition=config.condition_channels,
+                **extra,
             )
             for _ in range(config.residual_blocks)
         )

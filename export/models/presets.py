@@ -43,7 +43,7 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "paper-1024": Preset(
-        VqvaeConfig(levels=3),
+        VqvaeConfig(levels=3, bottom_stride=8),
         (
             PriorConfig(32, 32, channels=512, residual_channels=2048, residual_blocks=5, output_blocks=20),
             PriorConfig(

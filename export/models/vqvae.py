@@ -6,6 +6,7 @@ Levels count from the top (coarsest). Tensors are [N, C, H, W]; images are x / 1
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -29,15 +30,13 @@ class ResidualBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Strided 4x4 convolutions, a 3x3 convolution, residual blocks; stride 4 (bottom) or 2 (further levels)."""
+    """Strided 4x4 convolutions, a 3x3 convolution, residual blocks; stride 2, or the bottom's larger power of two."""
 
     def __init__(self, in_channels: int, config: VqvaeConfig, stride: int) -> None:
         super().__init__()
-        half = config.channels // 2
-        widths = [in_channels, half, config.channels] if stride == 4 else [in_channels, half]
-        self.down = nn.ModuleList(
-            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        downs = stride.bit_length() - 1
+        widths = [in_channels, config.channels // 2, *[config.channels] * (downs - 1)]
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
         self.conv = nn.Conv2d(widths[-1], config.channels, 3, padding=1)
         self.residual = nn.Sequential(
             *(ResidualBlock(config.channels, config.residual_channels) for _ in range(config.residual_layers))
@@ -51,19 +50,18 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A 3x3 convolution, residual blocks, transposed 4x4 convolutions; stride 4 (image) or 2 (further levels)."""
+    """A 3x3 convolution, residual blocks, transposed 4x4 convolutions; strides as in ``Encoder``."""
 
     def __init__(self, in_channels: int, out_channels: int, config: VqvaeConfig, stride: int) -> None:
         super().__init__()
-        half = config.channels // 2
-        widths = [config.channels, half, out_channels] if stride == 4 else [config.channels, out_channels]
+        ups = stride.bit_length() - 1
+        inner = [*[config.channels] * (ups - 1), config.channels // 2] if ups > 1 else [config.channels]
+        widths = [*inner, out_channels]
         self.conv = nn.Conv2d(in_channels, config.channels, 3, padding=1)
         self.residual = nn.Sequential(
             *(ResidualBlock(config.channels, config.residual_channels) for _ in range(config.residual_layers))
         )
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in, H, W] -> [N, out, H * stride, W * stride]."""
@@ -116,7 +114,7 @@ class Vqvae(nn.Module):
         width, levels = config.code_channels, config.levels
         below = range(levels - 1)  # every level but the bottom has one below it
         self.encoders = nn.ModuleList(Encoder(config.channels, config, stride=2) for _ in below)
-        self.encoders.append(Encoder(config.image_channels, config, stride=4))
+        self.encoders.append(Encoder(config.image_channels, config, config.bottom_stride))
         self.to_code = nn.ModuleList([nn.Conv2d(config.channels, width, 1)])
         self.to_code.extend(nn.Conv2d(width + config.channels, width, 1) for _ in below)
         self.codebooks = nn.ModuleList(Codebook(config.codebook_size, width) for _ in range(levels))
@@ -125,7 +123,7 @@ class Vqvae(nn.Module):
             nn.ModuleList(nn.ConvTranspose2d(width, width, 4, stride=2, padding=1) for _ in range(level, levels - 1))
             for level in below
         )
-        self.decoder = Decoder(width * levels, config.image_channels, config, stride=4)
+        self.decoder = Decoder(width * levels, config.image_channels, config, config.bottom_stride)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Encoder features of each level, top first. images [N, C, H, W] in [-1, 1]."""

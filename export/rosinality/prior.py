@@ -148,9 +148,7 @@ def _block(name: str, key: str, channels: int, inner: int, kernel: int = 1) -> I
     yield from _conv(f"{name}.conv2", f"{key}.conv2.conv", 2 * channels, inner, kernel, kernel)
 
 
-def _causal_block(
-    name: str, key: str, channels: int, inner: int, kernel: int, condition: int
-) -> Iterator[Entry]:
+def _causal_block(name: str, key: str, channels: int, inner: int, kernel: int, condition: int) -> Iterator[Entry]:
     for part, outputs, inputs in (("conv1", inner, channels), ("conv2", 2 * channels, inner)):
         shape = (outputs, inputs, kernel, kernel)
         yield from convolution(f"{name}.{part}", f"{key}.{part}.conv.conv", shape, "causal", outputs)

@@ -60,17 +60,14 @@ class StateDict:
         if len(found) != axes or 0 in found:
             spelled = self.spelled[key]
             raise CheckpointError(
-                f"{self.path}: {spelled} is {list(found)}, expected {axes} axes, none empty, "
-                f"to tell {tells}; {REMEDY}"
+                f"{self.path}: {spelled} is {list(found)}, expected {axes} axes, none empty, to tell {tells}; {REMEDY}"
             )
         return found
 
     def provenance(self) -> dict[str, Any]:
         """Where the weights come from, as JSON: layout, file name, SHA-256, the numbers among ``args``."""
         # Not the strings: they hold paths of the machine that trained.
-        numbers = {
-            str(k): v for k, v in self.args.items() if isinstance(v, (int, float)) and math.isfinite(v)
-        }
+        numbers = {str(k): v for k, v in self.args.items() if isinstance(v, (int, float)) and math.isfinite(v)}
         return {"layout": LAYOUT, "file": self.path.name, "sha256": self.sha256, "args": numbers}
 
 
@@ -106,9 +103,7 @@ def read_state_dict(path: Path) -> StateDict:
             raise CheckpointError(f"{path}: {spelled[plain]} and {key} both name {plain}; keep one of them")
         tensors[plain], spelled[plain] = _dense(path, key, value), key
     options = vars(args) if isinstance(args, argparse.Namespace) else args
-    return StateDict(
-        path, digest.hexdigest(), tensors, spelled, dict(options) if isinstance(options, dict) else {}
-    )
+    return StateDict(path, digest.hexdigest(), tensors, spelled, dict(options) if isinstance(options, dict) else {})
 
 
 def _unpickle(path: Path) -> object:

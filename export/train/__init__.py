@@ -1,1 +1,1 @@
-"""Training of the VQ-VAE and of the priors over its codes. Everything here but the data readers needs torch."""
+"""Training of the VQ-VAE and of the priors over its codes; all but the data readers needs torch."""

@@ -1,6 +1,7 @@
-"""How a codebook learns: k-means at the start, exponential moving averages, restarts of codes that fell out of use.
+"""How a codebook learns: k-means at the start, moving averages, restarts of codes that fell out of use.
 
-With n_k the vectors nearest to code k in a batch and s_k their sum (VQ-VAE-2, section 2.1; van den Oord et al. 2017, A.1):
+With n_k the vectors nearest to code k in a batch and s_k their sum (VQ-VAE-2, section 2.1; VQ-VAE,
+arXiv 1711.00937, appendix A.1):
 
     N_k <- decay N_k + (1 - decay) n_k        m_k <- decay m_k + (1 - decay) s_k        e_k <- m_k / N'_k
 
@@ -25,15 +26,16 @@ def assign(vectors: Tensor, embedding: Tensor) -> Tensor:
 
 
 def gather(vectors: Tensor, codes: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Counts [K] and sums [K, D] of the vectors [M, D] at each code: a matrix product, so that no order is left open."""
+    """Counts [K] and sums [K, D] of the vectors [M, D] at each code [M].
+
+    A matrix product, not a scatter: a GPU scatters in any order, and sums would differ from run to run.
+    """
     hot = functional.one_hot(codes, size).to(vectors.dtype)
     return hot.sum(0), hot.T @ vectors
 
 
-def k_means(
-    vectors: Tensor, size: int, generator: torch.Generator, iterations: int = 10
-) -> tuple[Tensor, Tensor]:
-    """Lloyd's algorithm from a random choice of the vectors [M, D]: centres [size, D] and their shares [size].
+def k_means(vectors: Tensor, size: int, generator: torch.Generator, iterations: int = 10) -> tuple[Tensor, Tensor]:
+    """Lloyd's algorithm from randomly chosen vectors [M, D]: centres [size, D] and their shares [size].
 
     A centre that loses all its vectors moves to a random vector, so that none starts unused.
     """
@@ -73,9 +75,10 @@ class EmaCodebook:
         self.embedding.copy_(self.sums / smoothed[:, None])
 
     def restart_unused(self, vectors: Tensor, generator: torch.Generator) -> int:
-        """Moves codes whose average count fell below a fraction of an even share to random vectors of this batch.
+        """Moves codes whose average count fell below a fraction of an even share to vectors of this batch.
 
-        A restarted code begins with an even share, so that it has time to find users. Returns how many there were.
+        A restarted code begins with an even share, so that it has time to find users. Returns how many
+        codes moved.
         """
         share = len(vectors) / len(self.embedding)
         unused = self.cluster_size < RESTART_BELOW * share
@@ -98,13 +101,13 @@ class EmaCodebook:
 
 
 def perplexity(counts: Tensor) -> float:
-    """exp of the entropy of a histogram [K]: K where all codes are used evenly, 1 where one code takes all."""
+    """exp of the entropy of a histogram [K]: K where all codes are used evenly, 1 where one takes all."""
     shares = counts.double() / counts.sum()
     return float(torch.special.entr(shares).sum().exp())
 
 
 def _choose(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """``count`` vectors at random, without repetition where there are enough; the generator lives on the CPU."""
+    """``count`` vectors at random, without repetition where there are enough; a CPU generator."""
     if count <= len(vectors):
         chosen = torch.randperm(len(vectors), generator=generator)[:count]
     else:

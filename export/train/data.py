@@ -31,7 +31,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Data:
-    """What a training reads: a training part, a held-out part, the class names and a line that describes them."""
+    """A training part, a held-out part, the class names and a line that describes them."""
 
     training: Dataset
     held_out: Dataset
@@ -44,7 +44,7 @@ class Data:
         return int(self.training.images.shape[3])
 
     def digest(self) -> str:
-        """SHA-256 over every image and label, in hexadecimal: two runs with the same digest read the same data."""
+        """SHA-256 over all images and labels, in hexadecimal: same digest, same data."""
         found = hashlib.sha256()
         for part in (self.training, self.held_out):
             found.update(repr(part.images.shape).encode())
@@ -58,9 +58,10 @@ def load_data(
 ) -> Data:
     """Reads an IDX folder (MNIST file names) or an image folder as ``size`` x ``size`` images.
 
-    IDX images are grey and padded with zeros evenly to ``size``; images of a folder are cropped to their central
-    square and resized. ``image_channels`` None means 1 for IDX and 3 for a folder. The held-out part is the t10k files
-    where an IDX folder has them, otherwise the fraction ``held_out``, drawn by ``split_seed``. Raises InputError.
+    IDX images are grey and padded with zeros evenly to ``size``; images of a folder are cropped to their
+    central square and resized. ``image_channels`` None means 1 for IDX and 3 for a folder. The held-out part
+    is the t10k files where an IDX folder has them, otherwise the fraction ``held_out``, drawn by
+    ``split_seed``. Raises InputError.
     """
     path = Path(path)
     if not path.is_dir():
@@ -79,14 +80,12 @@ def load_data(
         return _split(whole, classes, held_out, split_seed, f"{path.name}: IDX images")
     rest = _dataset(path, other, size)
     if rest.labels is not None and int(rest.labels.max()) >= len(classes):
-        raise InputError(
-            f"{path}: t10k labels reach {rest.labels.max()}, the training labels {len(classes) - 1}"
-        )
+        raise InputError(f"{path}: t10k labels reach {rest.labels.max()}, the training labels {len(classes) - 1}")
     return Data(whole, rest, classes, _describe(f"{path.name}: IDX images", whole, rest))
 
 
 def split_indices(count: int, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the training and the held-out part of ``count`` items, each ascending; at least one item in each."""
+    """Ascending indices of the training and the held-out part of ``count`` items; neither is empty."""
     if not 0 < held_out < 1:
         raise InputError(f"held-out is {held_out}, expected a fraction between 0 and 1")
     if count < 2:
@@ -100,9 +99,7 @@ def pad_evenly(images: NDArray[np.uint8], size: int, source: str) -> NDArray[np.
     """Images [N, H, W] -> [N, size, size, 1], zeros around them; an odd rest goes below and to the right."""
     height, width = images.shape[1:]
     if max(height, width) > size:
-        raise InputError(
-            f"{source}: images are {height} x {width}, larger than size {size}; pass a larger --size"
-        )
+        raise InputError(f"{source}: images are {height} x {width}, larger than size {size}; pass a larger --size")
     top, left = (size - height) // 2, (size - width) // 2
     padded = np.zeros((len(images), size, size, 1), np.uint8)
     padded[:, top : top + height, left : left + width, 0] = images

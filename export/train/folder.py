@@ -36,8 +36,8 @@ def list_images(folder: Path) -> tuple[list[Path], NDArray[np.int64] | None, tup
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if flat and classes:
         raise InputError(
-            f"{folder}: holds both images ({flat[0].name}) and sub-folders ({classes[0].name}); expected either"
-            " one sub-folder per class or a flat folder"
+            f"{folder}: holds both images ({flat[0].name}) and sub-folders ({classes[0].name}); expected"
+            " either one sub-folder per class or a flat folder"
         )
     if not classes:
         if not flat:

@@ -41,9 +41,7 @@ def read_pair(folder: Path, prefix: str) -> tuple[NDArray[np.uint8], NDArray[np.
     if images is None and labels is None:
         return None
     if images is None or labels is None:
-        raise InputError(
-            f"{folder}: {names[0] if images is None else names[1]}[.gz] is missing; both are needed"
-        )
+        raise InputError(f"{folder}: {names[0] if images is None else names[1]}[.gz] is missing; both are needed")
     pair = read_images(images), read_labels(labels)
     if len(pair[0]) != len(pair[1]):
         raise InputError(f"{labels}: {len(pair[1])} labels, expected {len(pair[0])} as in {images.name}")
@@ -59,14 +57,10 @@ def _read(path: Path, magic: int, dimensions: int) -> NDArray[np.uint8]:
         raise InputError(f"{path}: cannot be read, the file is truncated or corrupt: {error}") from error
     header = 4 + 4 * dimensions
     if len(content) < header:
-        raise InputError(
-            f"{path}: {len(content)} bytes, expected a header of {header}; the file is truncated"
-        )
+        raise InputError(f"{path}: {len(content)} bytes, expected a header of {header}; the file is truncated")
     found, *sizes = struct.unpack(f">{1 + dimensions}I", content[:header])
     if found != magic:
-        raise InputError(
-            f"{path}: magic number {found:#010x}, expected {magic:#010x}; not an IDX file of this kind"
-        )
+        raise InputError(f"{path}: magic number {found:#010x}, expected {magic:#010x}; not an IDX file of this kind")
     expected = header + int(np.prod(sizes, dtype=object))
     if len(content) != expected:
         what = "the file is truncated" if len(content) < expected else "bytes are left over"

@@ -1,8 +1,8 @@
 """The training loop: steps, a progress line, and a state file from which a killed run goes on.
 
-The state is the task's tensors, the next step and the arguments. It holds no generator states, because every step
-seeds its random numbers from (seed, step): a resumed run ends with the same bits as an uninterrupted one on the same
-machine with the same number of threads.
+The state is the task's tensors, the next step and the arguments. It holds no generator states, because every
+step seeds its random numbers from (seed, step): a resumed run ends with the same bits as an uninterrupted one
+on the same machine with the same number of threads.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """How a training runs. ``arguments`` is everything that decides the result, as JSON; a state must agree with it."""
+    """How a training runs. ``arguments`` is all that decides the result, as JSON; a state must agree."""
 
     out: Path
     steps: int
@@ -67,8 +67,9 @@ class LoopOptions:
 def run_training(task: Task, options: LoopOptions) -> bool:
     """Runs the steps that are left, saving the state on the way and once after the last step.
 
-    Returns whether ``out`` may be replaced: ``force`` was given, now or when the run that is resumed here began.
-    ``finish`` removes the state once the checkpoint is written. Raises InputError, CheckpointError, OutputError.
+    Returns whether ``out`` may be replaced: ``force`` was given, now or when the resumed run began.
+    ``finish`` removes the state once the checkpoint is written.
+    Raises InputError, CheckpointError, OutputError.
     """
     if options.steps < 1 or options.save_every < 1:
         raise InputError(f"steps is {options.steps}, save-every {options.save_every}; expected at least 1")
@@ -129,14 +130,11 @@ def _resume(task: Task, options: LoopOptions) -> tuple[int, bool]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{path}: not a readable training state ({error}); pass --restart to begin anew"
-        ) from error
+        # torch's own text advises an unsafe load: it stays out of the message.
+        raise CheckpointError(f"{path}: not a readable training state; pass --restart to begin anew") from error
     found = state.get("format") if isinstance(state, dict) else None
     if found != STATE_FORMAT:
-        raise CheckpointError(
-            f"{path}: format is {found!r}, expected {STATE_FORMAT!r}; pass --restart to begin anew"
-        )
+        raise CheckpointError(f"{path}: format is {found!r}, expected {STATE_FORMAT!r}; pass --restart to begin anew")
     _check_arguments(path, json.loads(state["arguments"]), json.loads(json.dumps(options.arguments)))
     task.restore(state["task"])
     return int(state["step"]), bool(state["force"])
@@ -147,6 +145,6 @@ def _check_arguments(path: Path, saved: dict[str, Any], given: dict[str, Any]) -
     if differing:
         listed = "; ".join(f"{name} was {saved.get(name)!r}, is {given.get(name)!r}" for name in differing)
         raise InputError(
-            f"{path}: a training with other arguments was interrupted here: {listed}. Give the same arguments to"
-            " go on with it, or pass --restart to begin anew"
+            f"{path}: a training with other arguments was interrupted here: {listed}. Give the same arguments"
+            " to go on with it, or pass --restart to begin anew"
         )

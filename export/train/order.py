@@ -1,4 +1,4 @@
-"""What happens at a step, as a pure function of (seed, step): the items of its batch, its random numbers, its rate.
+"""A step as a pure function of (seed, step): the items of its batch, its random numbers, its learning rate.
 
 Nothing here has a state, so a training that resumes at any step goes on as if it had never stopped.
 """
@@ -51,7 +51,7 @@ def step_seed(seed: int, step: int, purpose: int = 0) -> int:
 
 
 def learning_rate(step: int, steps: int, peak: float, warm_up: int, floor: float = 0.05) -> float:
-    """Linear from 0 to ``peak`` over ``warm_up`` steps, then half a cosine down to ``floor`` times the peak."""
+    """Linear up to ``peak`` over ``warm_up`` steps, then half a cosine down to ``floor`` times the peak."""
     if step < warm_up:
         return peak * (step + 1) / warm_up
     done = (step - warm_up) / max(1, steps - warm_up)

@@ -1,9 +1,9 @@
 """Training of one level's PixelSNAIL prior by cross-entropy over codes (VQ-VAE-2, section 3.2).
 
-The data set is encoded once and its codes stay in memory. The weights that are evaluated and saved are an exponential
-moving average over the steps, w' <- d w' + (1 - d) w: it takes out the noise of the last batches, which a single
-step's weights keep, and costs no accuracy where it has none to remove. d grows as (1 + t) / (10 + t) until it reaches
-its value, so that the first, untrained weights do not linger.
+The data set is encoded once and its codes stay in memory. The weights that are evaluated and saved are an
+exponential moving average over the steps, w' <- d w' + (1 - d) w, which takes out the noise that the last few
+batches leave in a single step's weights. d grows as (1 + t) / (10 + t) until it reaches its value, so that
+the first, untrained weights do not linger.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from latentloop.export.train.vqvae import EVALUATION_BATCH, check_size, to_unit
 
 @dataclass(frozen=True)
 class PriorOptions:
-    """Steps, images a step, the rate and its warm-up, the limit of the gradient's norm, the average's decay."""
+    """Steps, images a step, peak rate and its warm-up, limit of the gradient's norm, decay of the average."""
 
     steps: int
     batch: int = 64
@@ -42,7 +42,7 @@ class PriorOptions:
 
 @dataclass(frozen=True)
 class Codes:
-    """One level's codes [N, H, W], the codes above it [N, H', W'] or None (both int16), labels [N] or None."""
+    """One level's codes [N, H, W] and those above it [N, H', W'] or None, int16; labels [N] int64 or None."""
 
     codes: Tensor
     upper: Tensor | None
@@ -88,7 +88,7 @@ def encode(
     device: str = "cpu",
     progress: bool = True,
 ) -> Codes:
-    """Encodes a data set; ``flip`` appends the codes of the mirrored images, ``labels`` keeps the labels if any.
+    """Encodes a data set; ``flip`` appends the codes of the mirrored images, ``labels`` keeps its labels.
 
     The model's codebook may have at most 32768 codes.
     """
@@ -96,9 +96,7 @@ def encode(
     found: list[list[Tensor]] = [[], []]
     quiet = None if progress else True
     for mirrored in (False, True) if flip else (False,):
-        for part in tqdm(
-            batches_of(len(data), EVALUATION_BATCH), "encoding", unit="batch", disable=quiet, leave=False
-        ):
+        for part in tqdm(batches_of(len(data), EVALUATION_BATCH), "encoding", unit="batch", disable=quiet, leave=False):
             images = to_unit(torch.from_numpy(data.images[part]).to(device))
             levels = model.quantise(images.flip(3) if mirrored else images)
             found[0].append(levels[index].codes.to(torch.int16))
@@ -144,15 +142,13 @@ class PriorTask:
         self.average = WeightAverage(self.model, options.average)
 
     def step(self, step: int) -> Tensor:
-        """One step; returns its loss in nats per code. Dropout draws from the generator that the loop seeds."""
+        """One step; returns its loss in nats per code. Dropout draws from the generator the loop seeds."""
         options, model = self.options, self.model
         model.train()
         codes, upper, labels = self.data.take(self.order(step).to(self.device))
         loss = functional.cross_entropy(model(codes, upper, labels), codes)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(
-                step, options.steps, options.rate, min(options.warm_up, options.steps // 10)
-            )
+            group["lr"] = learning_rate(step, options.steps, options.rate, min(options.warm_up, options.steps // 10))
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip)
@@ -161,7 +157,7 @@ class PriorTask:
         return loss.detach()
 
     def averaged(self) -> PixelSnail:
-        """A model with the averaged weights, the masked taps of its causal convolutions zeroed, for evaluation."""
+        """A model with the averaged weights, for evaluation; masked taps of causal convolutions are zero."""
         model = PixelSnail(self.model.config).to(self.device).eval()
         self.average.copy_to(model)
         with torch.no_grad():

@@ -29,7 +29,15 @@ def train_vqvae(arguments: argparse.Namespace) -> Metrics:
     """Trains and saves a VQ-VAE; returns its held-out figures. Raises LatentLoopError."""
     device = prepare(arguments)
     data = _load(arguments, arguments.size, arguments.image_channels)
-    names = ("levels", "channels", "residual_channels", "residual_layers", "code_channels", "codebook_size")
+    names = (
+        "levels",
+        "bottom_stride",
+        "channels",
+        "residual_channels",
+        "residual_layers",
+        "code_channels",
+        "codebook_size",
+    )
     given = {name: getattr(arguments, name) for name in (*names, "ema_decay", "commitment")}
     config = VqvaeConfig(image_channels=data.image_channels, **given)
     options = vqvae.VqvaeOptions(
@@ -184,9 +192,7 @@ def _loop_options(
     )
 
 
-def _provenance(
-    arguments: argparse.Namespace, data: Data, options: dict[str, Any], metrics: Metrics
-) -> dict[str, Any]:
+def _provenance(arguments: argparse.Namespace, data: Data, options: dict[str, Any], metrics: Metrics) -> dict[str, Any]:
     return {
         "data": data.description,
         "data_sha256": data.digest(),

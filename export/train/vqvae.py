@@ -2,10 +2,10 @@
 
     loss = mean (x - reconstruction)^2 + commitment * sum over levels of mean (z - sg(e))^2
 
-with images x in [-1, 1] and sg the stop-gradient. The decoder's gradient passes straight through the quantisation to z.
-The first ``warm_up`` steps leave the quantisation out (an autoencoder); then k-means on the encoder's outputs begins
-the codebooks, which learn by moving averages; unused codes restart until four fifths of the steps are done, so
-that every code has settled at the end.
+with images x in [-1, 1] and sg the stop-gradient; means are over all elements. The decoder's gradient passes
+straight through the quantisation to z. The first ``warm_up`` steps leave the quantisation out (an
+autoencoder); then k-means on the encoder's outputs begins the codebooks, which learn by moving averages;
+unused codes restart until four fifths of the steps are done, so that every code has settled at the end.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EVALUATION_BATCH = 250
 
 @dataclass(frozen=True)
 class VqvaeOptions:
-    """Steps, images a step, the peak of the rate, the steps without quantisation, and whether to mirror at random."""
+    """Steps, images a step, peak rate, steps without quantisation, whether to mirror images at random."""
 
     steps: int
     batch: int = 128
@@ -45,7 +45,7 @@ class VqvaeOptions:
 
 @dataclass
 class Forward:
-    """One training forward: the reconstruction [N, C, H, W], the commitment term, and every level as quantised."""
+    """A training forward: the reconstruction [N, C, H, W], the commitment term, and every quantised level."""
 
     reconstruction: Tensor
     commitment: Tensor
@@ -61,9 +61,7 @@ def check_size(config: VqvaeConfig, size: int) -> None:
     """Raises InputError unless images of ``size`` x ``size`` make a whole number of codes at every level."""
     stride = config.stride(0)
     if size % stride:
-        raise InputError(
-            f"size is {size}, expected a multiple of {stride} for {config.levels} levels; pass --size"
-        )
+        raise InputError(f"size is {size}, expected a multiple of {stride} for {config.levels} levels; pass --size")
 
 
 def forward(model: Vqvae, images: Tensor, *, quantised: bool = True) -> Forward:
@@ -99,8 +97,7 @@ class VqvaeTask:
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
         self.order = BatchOrder(len(images), options.batch, options.seed)
         self.codebooks = [
-            EmaCodebook(self.model.codebook(level).embedding, config.ema_decay)
-            for level in range(config.levels)
+            EmaCodebook(self.model.codebook(level).embedding, config.ema_decay) for level in range(config.levels)
         ]
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=options.rate, fused=True)
 
@@ -115,9 +112,7 @@ class VqvaeTask:
         reconstruction = functional.mse_loss(out.reconstruction, images)
         loss = reconstruction + model.config.commitment * out.commitment
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(
-                step, options.steps, options.rate, warm_up=min(100, options.steps // 10)
-            )
+            group["lr"] = learning_rate(step, options.steps, options.rate, warm_up=min(100, options.steps // 10))
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self.optimiser.step()
@@ -175,8 +170,8 @@ def flatten(z: Tensor) -> Tensor:
 def evaluate(model: Vqvae, images: NDArray[np.uint8], device: str = "cpu") -> dict[str, Any]:
     """Held-out figures for images [N, H, W, C] uint8.
 
-    ``mse_signed`` on [-1, 1] as in the loss, ``mse_unit`` the same on [0, 1] (a quarter of it); per level the codebook's
-    perplexity and how many of its codes are used at all.
+    ``mse_signed`` on [-1, 1] as in the loss, ``mse_unit`` the same on [0, 1] (a quarter of it); per level the
+    codebook's perplexity and how many of its codes are used at all. Reconstructions are not clipped.
     """
     size = model.config.codebook_size
     counts = [torch.zeros(size, dtype=torch.int64) for _ in range(model.config.levels)]

@@ -1,0 +1,1 @@
+"""The nearest codeword of each vector: the encoder's hot spot."""

@@ -106,4 +106,3 @@ def _shares_pool(threads: int) -> bool:
             onnxruntime.set_global_thread_pool_sizes(threads, 1)
             _pool_threads = threads
         return _pool_threads == threads
-

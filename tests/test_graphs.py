@@ -1,0 +1,113 @@
+"""The graphs, through ONNX Runtime and the real loop, against the full forward: every position, every layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from random_models import PRIORS, first_difference, full_forward, plain_weights, random_inputs, random_prior
+
+from latentloop.backends.onnxruntime import Graph
+from latentloop.export.bundle import describe_prior, write_graphs
+from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.configuration import PriorConfig
+from latentloop.export.graphs.builder import GraphBuilder, WeightStore
+from latentloop.loop import Controls, PriorLoop
+from latentloop.manifest import Level
+
+TOLERANCE = 1e-4  # float32 against float64, of max(1, max |expected|)
+
+
+def make_loop(config: PriorConfig, weights: dict[str, Any], batch: int, folder: Path) -> PriorLoop:
+    store, graphs = WeightStore(), dict[str, GraphBuilder]()
+    prior = describe_prior("level", Checkpoint(config, weights), store, graphs, "top")
+    write_graphs(folder, graphs, store)
+    loaded = {role: Graph(folder / graph.file, threads=2) for role, graph in prior.graphs.items()}
+    level = Level("level", config.height, config.width, config.codebook_size, prior)
+    return PriorLoop(level, prior, loaded, batch)
+
+
+def controls(config: PriorConfig, inputs: dict[str, Any], **overrides: Any) -> Controls:
+    batch = len(inputs["codes"])
+    settings: dict[str, Any] = {
+        "uniform": np.zeros((config.height, config.width, batch), np.float32),
+        "forced": inputs["codes"].transpose(1, 2, 0),
+        "temperature": np.ones(batch, np.float32),
+        "upper": inputs["upper"],
+        "labels": inputs["labels"],
+    }
+    return Controls(**(settings | overrides))
+
+
+def teacher_forced(loop: PriorLoop, asked: Controls) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits [N, H, W, K], and the state's residual and hidden inputs [H, W, L, B, channels]."""
+    logits, residual, hidden = [], [], []
+    for row in loop.rows(asked):
+        logits.append(row.logits.copy())
+        residual.append(ring_row(loop, "residual", row.index))
+        hidden.append(ring_row(loop, "hidden", row.index))
+    return np.stack(logits).transpose(2, 0, 1, 3), np.stack(residual), np.stack(hidden)
+
+
+def ring_row(loop: PriorLoop, name: str, i: int) -> np.ndarray:
+    ring = loop.memory(name)
+    padding = (ring.shape[1] - loop.level.width) // 2
+    return ring[i % len(ring), padding : padding + loop.level.width].copy()
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", PRIORS)
+def test_equals_the_full_forward(name: str, batch: int, tmp_path: Path) -> None:
+    config = PRIORS[name]
+    model = random_prior(config)
+    inputs = random_inputs(config, batch)
+    expected, seen = full_forward(model, **inputs)
+    loop = make_loop(config, plain_weights(model), batch, tmp_path)
+    for _ in range(2):  # the second run starts from the memory that the first one left
+        logits, residual, hidden = teacher_forced(loop, controls(config, inputs))
+        assert first_difference(config, residual, hidden, logits, expected, seen, TOLERANCE) is None
+
+
+@pytest.mark.parametrize("name", ["top-k5", "bottom-k3-classes"])
+def test_a_sample_does_not_depend_on_its_batch(name: str, tmp_path: Path) -> None:
+    config = PRIORS[name]
+    weights = plain_weights(random_prior(config))
+    inputs = random_inputs(config, 3)
+    together, _, _ = teacher_forced(make_loop(config, weights, 3, tmp_path), controls(config, inputs))
+    alone_inputs = {key: None if value is None else value[1:2] for key, value in inputs.items()}
+    alone, _, _ = teacher_forced(make_loop(config, weights, 1, tmp_path), controls(config, alone_inputs))
+    np.testing.assert_allclose(alone[0], together[1], rtol=1e-5, atol=1e-5 * np.abs(alone).max())
+
+
+@pytest.mark.parametrize("name", ["top-k3", "middle-attention-k5", "bottom-k7"])
+def test_top_k_1_takes_the_most_probable_code(name: str, tmp_path: Path) -> None:
+    config = PRIORS[name]
+    model = random_prior(config)
+    inputs = random_inputs(config, 2)
+    loop = make_loop(config, plain_weights(model), 2, tmp_path)
+    free = np.full((config.height, config.width, 2), -1)
+    greedy = {"forced": free, "top_k": np.ones(2, np.int64), "top_p": np.ones(2, np.float32)}
+    rows = [row.codes.copy() for row in loop.rows(controls(config, inputs, **greedy))]
+    codes = np.stack(rows).transpose(2, 0, 1)
+    expected, _ = full_forward(model, codes, inputs["upper"], inputs["labels"])
+    chosen = np.take_along_axis(expected, codes[..., None], 3)[..., 0]
+    near_tie = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    assert (chosen >= expected.max(3) - near_tie).all()
+    assert (codes == expected.argmax(3)).mean() > 0.99
+
+
+def test_poisoned_memory_is_never_read(tmp_path: Path) -> None:
+    """Whatever the memory held before, a run's result is the same: NaN, or noise where a mask hides what is read."""
+    for name in ("top-k7-classes", "bottom-k5"):
+        config = PRIORS[name]
+        inputs = random_inputs(config, 2)
+        loop = make_loop(config, plain_weights(random_prior(config)), 2, tmp_path)
+        expected, _, _ = teacher_forced(loop, controls(config, inputs))
+        for memory in loop.level.prior.memories if loop.level.prior else ():
+            if memory.dtype == "float32":
+                masked = memory.name.startswith(("keys", "values", "row_keys", "row_values"))
+                loop.memory(memory.name)[:] = 1e3 if masked else np.nan
+        again, _, _ = teacher_forced(loop, controls(config, inputs))
+        np.testing.assert_array_equal(again, expected)
