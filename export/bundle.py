@@ -155,6 +155,7 @@ def _prior_config(checkpoint: Checkpoint) -> PriorConfig:
 def describe_prior(
     name: str, checkpoint: Checkpoint, store: WeightStore, graphs: dict[str, GraphBuilder], upper: str | None
 ) -> Prior:
+    """Builds one level's graphs into ``graphs``, by file name, and describes them for the manifest."""
     config = _prior_config(checkpoint)
     weights = arrange(config, checkpoint.weights, np.float32)
     built = {
@@ -180,6 +181,7 @@ def describe_prior(
 
 
 def write_graphs(folder: Path, graphs: dict[str, GraphBuilder], store: WeightStore) -> None:
+    """Writes the weights once, and every graph as an ONNX file that reads them from there."""
     save_file(store.tensors, folder / WEIGHTS_FILE)
     offsets = _offsets(folder / WEIGHTS_FILE)
     for name, graph in graphs.items():

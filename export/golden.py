@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from latentloop.export.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.draw import draw
-from latentloop.export.models.vqvae import Vqvae
+from latentloop.export.models.build import build_vqvae
 from latentloop.export.rowstep import RowStep
 from latentloop.export.rowstep_weights import RowStepWeights
 from latentloop.uniforms import uniforms
@@ -75,7 +75,7 @@ def golden_codec(checkpoint: Checkpoint, image: tuple[int, int], images: NDArray
     """Golden vectors of the encoder and decoder. ``images`` [n, H, W, C] are real ones, or smooth noise."""
     config = checkpoint.config
     assert isinstance(config, VqvaeConfig)
-    model = load_vqvae(checkpoint).double()
+    model = build_vqvae(checkpoint, "vqvae").double()
     if images is None:
         images = _smooth_noise(image, config.image_channels)
     scaled = torch.from_numpy(images.astype(np.float64)).permute(0, 3, 1, 2) / 127.5 - 1
@@ -96,14 +96,6 @@ def golden_codec(checkpoint: Checkpoint, image: tuple[int, int], images: NDArray
             found[f"codec.margin.{name}"] = margin.numpy().astype(np.float32)
     found["codec.decoded"] = decoded.numpy().astype(np.float32)
     return found
-
-
-def load_vqvae(checkpoint: Checkpoint) -> Vqvae:
-    """The PyTorch model of a checkpoint, in evaluation mode."""
-    assert isinstance(checkpoint.config, VqvaeConfig)
-    model = Vqvae(checkpoint.config)
-    model.load_state_dict({name: torch.from_numpy(value) for name, value in checkpoint.weights.items()})
-    return model.eval()
 
 
 def _smooth_noise(image: tuple[int, int], channels: int) -> NDArray[np.uint8]:

@@ -1,0 +1,1 @@
+"""The commands that need the ``export`` extra, one a module."""

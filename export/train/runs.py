@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from latentloop._version import __version__
-from latentloop.errors import CheckpointError, InputError, MissingError
+from latentloop.errors import InputError, MissingError
 from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
-from latentloop.export.models.vqvae import Vqvae
+from latentloop.export.models.build import build_vqvae
 from latentloop.export.train import prior, vqvae
 from latentloop.export.train.data import Data, load_data
 from latentloop.export.train.loop import LoopOptions, finish, run_training
@@ -55,7 +55,7 @@ def train_prior(arguments: argparse.Namespace) -> Metrics:
     """Trains and saves the prior of one level; returns its held-out figures. Raises LatentLoopError."""
     device = prepare(arguments)
     source = load_checkpoint(arguments.vqvae)
-    model = load_vqvae(arguments.vqvae, source).to(device)
+    model = build_vqvae(source, arguments.vqvae).to(device)
     size = arguments.size or source.provenance.get("size")
     if not isinstance(size, int):
         raise InputError(f"{arguments.vqvae}: does not say the size of its images; pass --size")
@@ -136,18 +136,6 @@ def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, 
     )
 
 
-def load_vqvae(path: Path, checkpoint: Checkpoint) -> Vqvae:
-    """The model of a checkpoint, for encoding. Raises CheckpointError that names the file."""
-    if not isinstance(checkpoint.config, VqvaeConfig):
-        raise CheckpointError(f"{path}: kind is {checkpoint.kind!r}, expected 'vqvae'")
-    model = Vqvae(checkpoint.config).eval()
-    try:
-        model.load_state_dict({name: torch.from_numpy(value) for name, value in checkpoint.weights.items()})
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: the weights do not fit the configuration: {error}") from error
-    return model
-
-
 def rename_classes(data: Data, names: list[str]) -> Data:
     """The same data with other class names."""
     if len(names) != len(data.classes):
@@ -196,6 +184,7 @@ def _provenance(arguments: argparse.Namespace, data: Data, options: dict[str, An
     return {
         "data": data.description,
         "data_sha256": data.digest(),
+        "classes": list(data.classes),
         "training_images": len(data.training),
         "held_out_images": len(data.held_out),
         "size": data.training.images.shape[1],

@@ -1,0 +1,129 @@
+"""``latentloop export``: checkpoints to a bundle."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latentloop.errors import InputError, MissingError
+
+if TYPE_CHECKING:  # the parser is built without the export extra
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from latentloop.export.checkpoint import Checkpoint
+
+HELP = "turn trained checkpoints into a bundle"
+EPILOG = """examples:
+  latentloop export --vqvae vqvae.pt --top top.pt --bottom bottom.pt --out bundle
+  latentloop export --vqvae vqvae.safetensors --image 256x256 --out codec
+  latentloop export --vqvae v.pt --prior top=t.pt --prior middle=m.pt --prior bottom=b.pt --out bundle
+
+Files ending in .safetensors are LatentLoop's own (latentloop train); others are read as the common PyTorch layout,
+safely: nothing in them is executed.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.add_argument("--vqvae", type=Path, required=True, metavar="FILE", help="the VQ-VAE")
+    for name in ("top", "middle", "bottom"):
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"the {name} level's prior")
+    parser.add_argument(
+        "--prior", action="append", default=[], metavar="LEVEL=FILE", help="a prior of a level by its name"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle's directory")
+    told = parser.add_argument_group("what a file cannot tell")
+    told.add_argument("--image", metavar="HxW", help="image size in pixels (default: from the priors' grids)")
+    told.add_argument("--heads", type=int, default=8, metavar="N", help="attention heads (default: 8)")
+    told.add_argument("--class-names", metavar="A,B,…", help="names of the classes, by label")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="take the golden vectors' images from this data set"
+    )
+    parser.add_argument("--licence", default="", help="licence of the weights, stored in the manifest")
+    parser.add_argument("--force", action="store_true", help="replace --out")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exports; returns the exit status. Raises LatentLoopError."""
+    try:
+        import onnx  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingError('exporting needs torch and onnx: pip install "latentloop[export]"') from error
+    from latentloop.export.bundle import BundleSource, check_fit, write_bundle
+    from latentloop.export.configuration import VqvaeConfig
+    from latentloop.export.reading import read_prior, read_vqvae
+    from latentloop.files import check_free
+
+    check_free(arguments.out, force=arguments.force)
+    vqvae = read_vqvae(arguments.vqvae)
+    assert isinstance(vqvae.config, VqvaeConfig)
+    image = parse_size(arguments.image) if arguments.image else None
+    files = prior_files(arguments, vqvae.config.level_names)
+    priors = []
+    for index, name in enumerate(vqvae.config.level_names):
+        stride = vqvae.config.stride(index)
+        grid = (image[0] // stride, image[1] // stride) if image else None
+        priors.append(read_prior(files[name], heads=arguments.heads, grid=grid) if name in files else None)
+    image = check_fit(vqvae.config, priors, image)
+    golden = _golden_images(arguments.data, image, vqvae.config.image_channels) if arguments.data else None
+    classes = tuple(name.strip() for name in arguments.class_names.split(",")) if arguments.class_names else ()
+    source = BundleSource(
+        vqvae=vqvae,
+        priors=priors,
+        image=image,
+        classes=classes or _trained_classes(priors),
+        licence=arguments.licence,
+        golden_images=golden,
+    )
+    write_bundle(arguments.out, source, force=arguments.force)
+    size = sum(file.stat().st_size for file in arguments.out.iterdir())
+    print(f"wrote {arguments.out} ({size / 1e6:.1f} MB); try: latentloop verify {arguments.out}")
+    return 0
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``HxW`` or one number for a square -> (height, width). Raises InputError."""
+    parts = text.lower().split("x")
+    if not 1 <= len(parts) <= 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise InputError(f"image is {text!r}, expected HEIGHTxWIDTH, such as 256x256")
+    return int(parts[0]), int(parts[-1])
+
+
+def prior_files(arguments: argparse.Namespace, levels: tuple[str, ...]) -> dict[str, Path]:
+    """The priors' files by level. Raises InputError for a level that the VQ-VAE does not have, or one given twice."""
+    pairs = [(name, getattr(arguments, name)) for name in ("top", "middle", "bottom") if getattr(arguments, name)]
+    for text in arguments.prior:
+        name, separator, file = text.partition("=")
+        if not separator or not file:
+            raise InputError(f"prior is {text!r}, expected LEVEL=FILE")
+        pairs.append((name, Path(file)))
+    found: dict[str, Path] = {}
+    for name, file in pairs:
+        if name not in levels:
+            raise InputError(f"a prior is given for the level {name!r}; the VQ-VAE has: {', '.join(levels)}")
+        if name in found:
+            raise InputError(f"two priors are given for the level {name!r}")
+        found[name] = file
+    return found
+
+
+def _golden_images(folder: Path, image: tuple[int, int], channels: int) -> NDArray[np.uint8]:
+    from latentloop.export.golden import SAMPLES
+    from latentloop.export.train.data import load_data
+
+    height, width = image
+    if height != width:
+        raise InputError(f"--data serves square images only, the bundle's are {height} x {width}")
+    return load_data(folder, height, image_channels=channels).held_out.images[:SAMPLES]
+
+
+def _trained_classes(priors: list[Checkpoint | None]) -> tuple[str, ...]:
+    """The class names that training stored in the priors, where it did."""
+    for checkpoint in priors:
+        names = checkpoint.provenance.get("classes") if checkpoint else None
+        if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+            return tuple(names)
+    return ()

@@ -1,0 +1,61 @@
+"""From a checkpoint to a PyTorch model, once its weights are known to fit its configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from latentloop.errors import CheckpointError
+from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.models.pixelsnail import PixelSnail
+from latentloop.export.models.vqvae import Vqvae
+
+_LISTED = 20
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def build_vqvae(checkpoint: Checkpoint, source: Path | str) -> Vqvae:
+    """The VQ-VAE in evaluation mode. Raises CheckpointError that names the file, ``source``."""
+    if not isinstance(checkpoint.config, VqvaeConfig):
+        raise CheckpointError(f"{source} holds a {checkpoint.kind}, expected the VQ-VAE; are the files exchanged?")
+    return _filled(Vqvae(checkpoint.config), checkpoint, source)
+
+
+def build_prior(checkpoint: Checkpoint, source: Path | str) -> PixelSnail:
+    """One level's prior in evaluation mode. Raises CheckpointError that names the file, ``source``."""
+    if not isinstance(checkpoint.config, PriorConfig):
+        raise CheckpointError(f"{source} holds a {checkpoint.kind}, expected a prior; are the files exchanged?")
+    return _filled(PixelSnail(checkpoint.config), checkpoint, source)
+
+
+def check_weights(checkpoint: Checkpoint, source: Path | str) -> None:
+    """Raises one CheckpointError that lists every missing, unknown, mis-shaped or not finite tensor."""
+    config = checkpoint.config
+    with torch.device("meta"):  # shapes only: no memory, however large the model
+        model = Vqvae(config) if isinstance(config, VqvaeConfig) else PixelSnail(config)
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    problems = [f"{name} is missing, expected {list(shape)}" for name, shape in expected.items()
+                if name not in checkpoint.weights]  # fmt: skip
+    for name, value in checkpoint.weights.items():
+        if name not in expected:
+            problems.append(f"{name} {list(value.shape)} is unknown")
+        elif value.shape != expected[name]:
+            problems.append(f"{name} is {list(value.shape)}, expected {list(expected[name])}")
+        elif value.dtype.kind != "f" or not np.isfinite(value).all():
+            problems.append(f"{name} holds values that are not finite numbers")
+    if problems:
+        more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
+        listed = "\n  ".join([*problems[:_LISTED], *more])
+        raise CheckpointError(f"{source}: {len(problems)} tensors do not fit the configuration:\n  {listed}")
+
+
+def _filled(model: Model, checkpoint: Checkpoint, source: Path | str) -> Model:
+    check_weights(checkpoint, source)
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in checkpoint.weights.items()})
+    return model.eval()

@@ -1,0 +1,38 @@
+"""Any checkpoint that the project can export: its own safetensors files, and the common PyTorch layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from latentloop.errors import CheckpointError
+from latentloop.export import rosinality
+from latentloop.export.checkpoint import Checkpoint, load_checkpoint
+from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.models.build import check_weights
+
+
+def read_vqvae(path: Path) -> Checkpoint:
+    """A VQ-VAE from either format. Raises CheckpointError that names the file and what is wrong in it."""
+    checkpoint = _read_own(path) or rosinality.read_vqvae(path)
+    if not isinstance(checkpoint.config, VqvaeConfig):
+        raise CheckpointError(f"{path} holds a prior, expected the VQ-VAE; are the files exchanged?")
+    return checkpoint
+
+
+def read_prior(path: Path, *, heads: int = 8, grid: tuple[int, int] | None = None) -> Checkpoint:
+    """A prior from either format. ``heads`` and ``grid`` serve files of the common layout that cannot tell them.
+
+    Raises CheckpointError that names the file and what is wrong in it.
+    """
+    checkpoint = _read_own(path) or rosinality.read_prior(path, heads=heads, grid=grid)
+    if not isinstance(checkpoint.config, PriorConfig):
+        raise CheckpointError(f"{path} holds a VQ-VAE, expected a prior; are the files exchanged?")
+    return checkpoint
+
+
+def _read_own(path: Path) -> Checkpoint | None:
+    if path.suffix != ".safetensors":
+        return None
+    checkpoint = load_checkpoint(path)
+    check_weights(checkpoint, path)
+    return checkpoint

@@ -1,0 +1,161 @@
+"""Options that several commands share, and where their images go."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # imported late: `--help` needs neither NumPy nor ONNX Runtime
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from latentloop.bundle import Bundle
+    from latentloop.sampler import Sampler
+
+SHOWN_HEIGHT = 64  # pixels; images in a grid are enlarged to at least this
+
+
+def positive(text: str) -> int:
+    """An argparse type: an integer of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return value
+
+
+def setting(text: str) -> float | dict[str, float]:
+    """An argparse type: a number, or numbers by level as in ``top=0.9,bottom=1``."""
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = [part.split("=") for part in text.split(",")]
+        found = {level.strip(): float(value) for level, value in pairs}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor level=number,…") from None
+    if len(found) < len(pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} names a level twice")
+    return found
+
+
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    """``--bundle``."""
+    parser.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="what `latentloop export` wrote (default: the one that ships)"
+    )
+
+
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """``--device``, ``--threads``, ``--json`` and ``--force``."""
+    group = parser.add_argument_group("running")
+    group.add_argument("--device", default="auto", help="auto or cpu (default: auto)")
+    group.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: all)")
+    group.add_argument("--json", action="store_true", help="print a summary as JSON on stdout")
+    group.add_argument("--force", action="store_true", help="replace outputs that exist")
+
+
+def add_output(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """``--out``, ``--columns`` and ``--scale``."""
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--out",
+        required=required,
+        metavar="PATH",
+        help="a grid of all images (.png, .jpg or .webp), or a folder of one file each where the name ends in /",
+    )
+    group.add_argument("--columns", type=positive, metavar="N", help="images per row of the grid (default: a square)")
+    group.add_argument(
+        "--scale",
+        type=positive,
+        metavar="N",
+        help=f"enlarge each pixel to N x N (default: a grid's images to at least {SHOWN_HEIGHT} rows)",
+    )
+
+
+def open_bundle(path: Path | None) -> Bundle:
+    """The bundle in a directory, or the one that ships. Raises BundleError."""
+    from latentloop.bundle import Bundle
+
+    return Bundle.default() if path is None else Bundle.open(path)
+
+
+def open_sampler(arguments: argparse.Namespace) -> Sampler:
+    """A sampler over the bundle asked for. Raises LatentLoopError."""
+    from latentloop.sampler import Sampler
+
+    return Sampler(open_bundle(arguments.bundle), arguments.device, arguments.threads)
+
+
+def print_json(value: object) -> None:
+    """Prints for machines: ASCII, indented, no NaN."""
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where images go: ``path`` is one file that holds a grid, or a folder of one file each."""
+
+    path: Path
+    folder: bool
+    columns: int | None
+    scale: int | None
+    force: bool
+
+    @staticmethod
+    def of(arguments: argparse.Namespace) -> Output:
+        """What ``add_output`` and ``add_running`` parsed. Raises InputError or OutputError before any work is done."""
+        from latentloop.files import check_free
+        from latentloop.images import check_folder, check_image_path
+
+        path, folder = Path(arguments.out), arguments.out.endswith("/")
+        if folder:
+            check_folder(path, force=arguments.force)
+        else:
+            check_image_path(path)
+            check_free(path, force=arguments.force)
+        return Output(path, folder, arguments.columns, arguments.scale, arguments.force)
+
+    def check_size(self, n: int, image: tuple[int, int, int], columns: int | None = None) -> None:
+        """Raises InputError where ``n`` images of (H, W, C) make a grid too large for the file's format."""
+        from latentloop.images import check_image_path, grid_shape
+
+        if not self.folder:
+            check_image_path(self.path, grid_shape(n, self._columns(n, columns), self._scale(image[0]), image))
+
+    def write(self, images: NDArray[np.uint8], names: Sequence[str], columns: int | None = None) -> None:
+        """Writes uint8 [N, H, W, C]; ``names`` are the files' in a folder. ``columns`` is the default for a grid.
+
+        Raises OutputError; nothing half-written is left then.
+        """
+        from latentloop.images import grid, write_image, write_images
+
+        scale = self._scale(images.shape[1])
+        if self.folder:
+            write_images(self.path, images.repeat(scale, 1).repeat(scale, 2), names, force=self.force)
+        else:
+            write_image(self.path, grid(images, self._columns(len(images), columns), scale), force=self.force)
+
+    def __str__(self) -> str:
+        return f"{self.path}/" if self.folder else str(self.path)
+
+    def _columns(self, n: int, default: int | None) -> int:
+        return self.columns or default or max(1, math.isqrt(n - 1) + 1)
+
+    def _scale(self, height: int) -> int:
+        return self.scale or (1 if self.folder else -(-SHOWN_HEIGHT // height))
+
+
+def file_names(labels: Sequence[str], seeds: Sequence[Any]) -> list[str]:
+    """Names for a folder of samples, ``00000-<label>-seed<seed>.png``; ``labels`` may be empty."""
+    named = []
+    for index, seed in enumerate(seeds):
+        label = "".join(c if c.isalnum() or c in "._-" else "-" for c in labels[index][:40]) + "-" if labels else ""
+        named.append(f"{index:05}-{label}seed{seed}.png")
+    return named

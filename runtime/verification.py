@@ -1,0 +1,129 @@
+"""Running a bundle's golden vectors: does this machine reproduce what the float64 specification says?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop.errors import BundleError
+from latentloop.loop import Controls
+from latentloop.manifest import Level
+from latentloop.sampler import Sampler
+from latentloop.uniforms import uniforms
+
+Array = NDArray[Any]
+
+LOGITS_BOUND = 1e-4  # float32 against float64, of max(1, max |logit|)
+DRAW_BOUND = 1e-4  # of the total mass: where a draw may fall on either side of a CDF edge
+MARGIN_BOUND = 1e-5  # of |z|^2 + max |e|^2: where two codewords count as equally near
+DECODED_BOUND = 1e-3  # pixels span [-1, 1]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: what was compared, the worst error found, and the largest allowed."""
+
+    name: str
+    error: float
+    bound: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within the bound; a NaN is not."""
+        return self.error <= self.bound
+
+
+def verify(sampler: Sampler) -> Iterator[Check]:
+    """Runs every golden vector of the sampler's bundle. Raises BundleError where they do not fit the bundle."""
+    golden = sampler.bundle.golden()
+    try:
+        yield from _verify_encoder(sampler, golden)
+        yield from _verify_decoder(sampler, golden)
+        for index, level in enumerate(sampler.bundle.manifest.levels):
+            if level.prior is not None:
+                yield from _verify_prior(sampler, level, index, golden)
+    except (KeyError, IndexError, ValueError) as error:
+        path = sampler.bundle.path / sampler.bundle.manifest.golden
+        raise BundleError(f"{path}: golden vectors do not fit the bundle: {error}") from error
+
+
+def _verify_encoder(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Check]:
+    """The share of codes that differ, near-ties and what lies below them aside."""
+    found = sampler.encode(golden["codec.images"])
+    sound = np.ones(len(golden["codec.images"]), bool)  # images whose upper codes all agree so far
+    for level in sampler.bundle.manifest.levels:
+        expected, margin = golden[f"codec.codes.{level.name}"], golden[f"codec.margin.{level.name}"]
+        differs = found[level.name] != expected
+        counted = differs & (margin > MARGIN_BOUND) & sound[:, None, None]
+        yield Check(f"encode: {level.name} codes that differ", float(counted.mean()), 0.0)
+        sound &= ~differs.any((1, 2))
+
+
+def _verify_decoder(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Check]:
+    codes = {level.name: golden[f"codec.codes.{level.name}"] for level in sampler.bundle.manifest.levels}
+    graph = sampler.bundle.graph(sampler.bundle.manifest.decoder, sampler.threads)
+    decoded = graph.run(codes)["decoded"]
+    error = float(np.abs(decoded - golden["codec.decoded"]).max())
+    yield Check("decode: pixels, of [-1, 1]", error, DECODED_BOUND)
+
+
+def _verify_prior(sampler: Sampler, level: Level, index: int, golden: dict[str, Array]) -> Iterator[Check]:
+    """Teacher-forced logits; then free draws with the golden seeds, up to the first that may fall either way."""
+    name = level.name
+    codes, positions = golden[f"{name}.codes"], golden[f"{name}.positions"]
+    expected = golden[f"{name}.logits"].astype(np.float64)  # [n, m, K]
+    n, rows = codes.shape[:2]
+    random = uniforms(golden[f"{name}.seeds"], index, level.height, level.width)
+    forced = np.full((n, level.height, level.width), -1, np.int64)
+    forced[:, :rows] = codes
+    logits = _run(sampler, level, golden, random, forced, rows)
+    found = logits[:, positions[:, 0], positions[:, 1]]
+    error = float(np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max())))
+    yield Check(f"{name}: logits, of max(1, max |logit|)", error, LOGITS_BOUND)
+    # What the golden seeds draw from these logits: the golden codes, or u lies at an edge of the golden code's span.
+    mass = np.exp(logits - logits.max(-1, keepdims=True)).cumsum(-1)
+    cdf = mass / mass[..., -1:]
+    upper = np.take_along_axis(cdf, codes[..., None], -1)[..., 0]
+    below = np.take_along_axis(cdf, np.maximum(codes - 1, 0)[..., None], -1)[..., 0]
+    lower = np.where(codes > 0, below, 0.0)
+    u = random[:rows].transpose(2, 0, 1).astype(np.float64)
+    outside = np.maximum(np.maximum(lower - u, u - upper), 0.0)
+    yield Check(f"{name}: draws outside the golden codes' span", float(outside.max()), DRAW_BOUND)
+    free = _draw(sampler, level, golden, random, rows)
+    edge = np.minimum(np.abs(u - lower), np.abs(u - upper)) <= DRAW_BOUND
+    doubtful = np.logical_or.accumulate(edge.reshape(n, -1), axis=1).reshape(edge.shape)
+    wrong = (free != codes) & ~doubtful
+    yield Check(f"{name}: sampled codes that differ", float(wrong.mean()), 0.0)
+
+
+def _controls(level: Level, golden: dict[str, Array], random: Array, forced: Array) -> Controls:
+    n = forced.shape[0]
+    return Controls(
+        uniform=random,
+        forced=forced.transpose(1, 2, 0),
+        temperature=np.ones(n, np.float32),
+        upper=golden.get(f"{level.name}.upper"),
+        labels=golden.get(f"{level.name}.labels"),
+    )
+
+
+def _run(
+    sampler: Sampler, level: Level, golden: dict[str, Array], random: Array, forced: Array, rows: int
+) -> NDArray[np.float64]:
+    """Teacher-forced logits [n, rows, W, K]."""
+    loop = sampler.loop(level, len(forced))
+    found = [row.logits.astype(np.float64) for row in loop.rows(_controls(level, golden, random, forced), rows)]
+    return np.stack(found).transpose(2, 0, 1, 3)
+
+
+def _draw(sampler: Sampler, level: Level, golden: dict[str, Array], random: Array, rows: int) -> Array:
+    """Codes [n, rows, W] drawn with the golden seeds."""
+    n = random.shape[2]
+    free = np.full((n, level.height, level.width), -1, np.int64)
+    loop = sampler.loop(level, n)
+    found = [row.codes.copy() for row in loop.rows(_controls(level, golden, random, free), rows)]
+    return np.stack(found).transpose(2, 0, 1)

@@ -1,0 +1,52 @@
+"""Bundles of small random models, made once per run of the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from random_models import CLASSES, SMALL, plain_weights, random_prior
+
+from latentloop.export.bundle import BundleSource, write_bundle
+from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.models.vqvae import Vqvae
+
+CLASS_NAMES = ("coat", "bag", "boot")
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two levels of 4 x 6 and 8 x 12 codes, three classes, RGB images of 32 x 48."""
+    codes: dict[str, Any] = {"condition_codes": 11, "condition_channels": 6, "condition_blocks": 2}
+    priors = [
+        PriorConfig(4, 6, kernel=5, output_blocks=1, **CLASSES, **SMALL),
+        PriorConfig(8, 12, kernel=5, attention=False, **codes, **CLASSES, **SMALL),
+    ]
+    path = tmp_path_factory.mktemp("bundles") / "small"
+    checkpoints = [_checkpoint(config) for config in priors]
+    write_bundle(path, BundleSource(random_vqvae(image_channels=3), checkpoints, classes=CLASS_NAMES))
+    return path
+
+
+@pytest.fixture(scope="session")
+def grey_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VQ-VAE of two levels without priors: grey images of 16 x 16, codes of 2 x 2 and 4 x 4."""
+    path = tmp_path_factory.mktemp("bundles") / "grey"
+    write_bundle(path, BundleSource(random_vqvae(image_channels=1), image=(16, 16)))
+    return path
+
+
+def random_vqvae(image_channels: int) -> Checkpoint:
+    """Two levels of 11 codes, a bottom stride of 4."""
+    config = VqvaeConfig(2, 4, image_channels, 16, 8, 2, 8, codebook_size=11)
+    torch.manual_seed(3)
+    return Checkpoint(config, plain_weights(Vqvae(config)))
+
+
+def _checkpoint(config: PriorConfig) -> Checkpoint:
+    weights = plain_weights(random_prior(config))
+    return Checkpoint(config, {name: value.astype(np.float32) for name, value in weights.items()})
