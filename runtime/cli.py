@@ -151,7 +151,7 @@ def _overview() -> str:
 
 
 def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
-    """The arguments without ``--debug``, which may stand anywhere: commands with commands of their own accept it too."""
+    """The arguments without ``--debug``, which may stand anywhere, so that commands with sub-commands accept it too."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     kept = [argument for argument in arguments[:end] if argument != "--debug"]
     return kept + arguments[end:], len(kept) < end

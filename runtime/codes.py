@@ -28,7 +28,8 @@ def write_codes(
 ) -> None:
     """Writes codes by level, integers [N, h, w], and the arrays ``beside`` them, [N]. Raises OutputError."""
     check_codes_path(path, force=force)
-    write_file(path, lambda temporary: np.savez_compressed(temporary, **{**codes, **beside}), force=force)
+    arrays: dict[str, Any] = {**codes, **beside}
+    write_file(path, lambda temporary: np.savez_compressed(temporary, **arrays), force=force)
 
 
 def read_codes(path: Path) -> dict[str, NDArray[Any]]:

@@ -101,7 +101,7 @@ def check_image_path(path: Path, shape: tuple[int, int, int] | None = None) -> N
 
 def write_image(path: Path, image: Images, *, force: bool = False) -> None:
     """Writes one image, uint8 [H, W, C], in the format of the suffix. Raises InputError or OutputError."""
-    check_image_path(path, image.shape)  # type: ignore[arg-type]
+    check_image_path(path, image.shape)
     write_file(path, lambda temporary: _save(temporary, image), force=force)
 
 

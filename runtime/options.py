@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # imported late: `--help` needs neither NumPy nor ONNX Runtime
     import numpy as np
@@ -52,17 +52,18 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_running(parser: argparse.ArgumentParser) -> None:
-    """``--device``, ``--threads``, ``--json`` and ``--force``."""
+def add_running(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """``--device``, ``--threads``, ``--json`` and ``--force``; returns their group of the help."""
     group = parser.add_argument_group("running")
     group.add_argument("--device", default="auto", help="auto or cpu (default: auto)")
     group.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: all)")
     group.add_argument("--json", action="store_true", help="print a summary as JSON on stdout")
     group.add_argument("--force", action="store_true", help="replace outputs that exist")
+    return group
 
 
-def add_output(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    """``--out``, ``--columns`` and ``--scale``."""
+def add_output(parser: argparse.ArgumentParser, *, required: bool) -> argparse._ArgumentGroup:
+    """``--out``, ``--columns`` and ``--scale``; returns their group of the help."""
     group = parser.add_argument_group("output")
     group.add_argument(
         "--out",
@@ -76,6 +77,14 @@ def add_output(parser: argparse.ArgumentParser, *, required: bool) -> None:
         type=positive,
         metavar="N",
         help=f"enlarge each pixel to N x N (default: a grid's images to at least {SHOWN_HEIGHT} rows)",
+    )
+    return group
+
+
+def add_resize(parser: argparse.ArgumentParser) -> None:
+    """``--resize``."""
+    parser.add_argument(
+        "--resize", action="store_true", help="crop the centre of images of another size, and resize them"
     )
 
 
@@ -91,6 +100,11 @@ def open_sampler(arguments: argparse.Namespace) -> Sampler:
     from latentloop.sampler import Sampler
 
     return Sampler(open_bundle(arguments.bundle), arguments.device, arguments.threads)
+
+
+def plural(n: int, noun: str) -> str:
+    """The noun for that number of things."""
+    return noun if n == 1 else f"{noun}s"
 
 
 def print_json(value: object) -> None:
@@ -146,16 +160,7 @@ class Output:
         return f"{self.path}/" if self.folder else str(self.path)
 
     def _columns(self, n: int, default: int | None) -> int:
-        return self.columns or default or max(1, math.isqrt(n - 1) + 1)
+        return self.columns or default or math.isqrt(n - 1) + 1
 
     def _scale(self, height: int) -> int:
         return self.scale or (1 if self.folder else -(-SHOWN_HEIGHT // height))
-
-
-def file_names(labels: Sequence[str], seeds: Sequence[Any]) -> list[str]:
-    """Names for a folder of samples, ``00000-<label>-seed<seed>.png``; ``labels`` may be empty."""
-    named = []
-    for index, seed in enumerate(seeds):
-        label = "".join(c if c.isalnum() or c in "._-" else "-" for c in labels[index][:40]) + "-" if labels else ""
-        named.append(f"{index:05}-{label}seed{seed}.png")
-    return named

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from latentloop.export.checkpoint import Weights
-from latentloop.export.configuration import PriorConfig
+from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.pixelsnail import PixelBlock, PixelSnail
+from latentloop.export.models.vqvae import Vqvae
 
 SMALL: dict[str, Any] = {
     "codebook_size": 11,
@@ -44,6 +45,20 @@ def random_prior(config: PriorConfig, seed: int = 0) -> PixelSnail:
                 parameter.copy_(0.3 * torch.randn_like(parameter))
             if name.endswith("logits.weight"):
                 parameter.mul_(2)
+    return model
+
+
+def random_vqvae(config: VqvaeConfig, seed: int = 0) -> Vqvae:
+    """A VQ-VAE whose features keep their variance from layer to layer, so that codes differ between positions."""
+    torch.manual_seed(seed)
+    model = Vqvae(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                scale = 0.1
+            else:  # a transposed 4 x 4 convolution of stride 2 adds up a quarter of its taps
+                scale = (2 / (parameter[:, 0].numel() / 4 if ".up." in name else parameter[0].numel())) ** 0.5
+            parameter.copy_(torch.randn_like(parameter) * scale)
     return model
 
 

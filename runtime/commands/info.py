@@ -1,0 +1,168 @@
+"""``latentloop info``: what is installed, what it can use, and why not the rest."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentloop import options
+from latentloop._version import __version__
+from latentloop.errors import LatentLoopError
+
+if TYPE_CHECKING:
+    from latentloop.bundle import Bundle
+
+HELP = "show versions, devices and the bundle: what a bug report needs"
+EPILOG = """examples:
+  latentloop info
+  latentloop info --bundle my-bundle --json
+"""
+_PACKAGES = (
+    *("numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "tqdm"),
+    *("torch", "onnx", "safetensors", "tensorrt", "pycuda"),
+)
+_INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm", "sve")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    options.add_bundle(parser)
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints; returns the exit status. Raises BundleError for a bundle that was named and cannot be opened."""
+    found: dict[str, Any] = {
+        "latentloop": __version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        **_onnxruntime(),
+        "native libraries": "none in this release",
+        "bundle": _bundle(arguments.bundle),
+    }
+    if found["packages"]["onnxruntime"] and found["packages"]["onnxruntime-gpu"]:
+        found["warning"] = (
+            "onnxruntime and onnxruntime-gpu are both installed and share one import name, so either may be loaded: "
+            "uninstall both, then install the one you want"
+        )
+    if arguments.json:
+        options.print_json(found)
+    else:
+        _print(found)
+    return 0
+
+
+def _version(package: str) -> str | None:
+    """Of the installed distribution, which is not imported."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> dict[str, Any]:
+    fields: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            fields.setdefault(name.strip(), value.strip())
+    except OSError:
+        pass  # not Linux
+    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    return {
+        "name": fields.get("model name") or platform.processor() or platform.machine(),
+        "instructions": [name for name in _INSTRUCTIONS if name in flags],
+    }
+
+
+def _onnxruntime() -> dict[str, Any]:
+    """Threads, providers and devices, or why ONNX Runtime cannot be loaded."""
+    try:
+        import onnxruntime
+
+        from latentloop.backends.onnxruntime import available_threads, check_device
+    except Exception as error:  # a broken installation is what this command is asked about
+        reason = f"ONNX Runtime cannot be loaded: {error}"
+        return {"threads": None, "providers": [], "devices": {"cpu": reason, "cuda": reason}}
+    devices = {}
+    for device in ("cpu", "cuda"):
+        try:
+            check_device(device)
+            devices[device] = "yes"
+        except LatentLoopError as error:
+            devices[device] = f"no: {error}"
+    return {"threads": available_threads(), "providers": onnxruntime.get_available_providers(), "devices": devices}
+
+
+def _bundle(path: Path | None) -> dict[str, Any]:
+    """The bundle named, or the one that ships, or why that cannot be opened."""
+    try:
+        return {"default": path is None, **_describe(options.open_bundle(path))}
+    except LatentLoopError as error:
+        if path is not None:
+            raise
+        return {"default": True, "error": str(error)}
+
+
+def _describe(bundle: Bundle) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "path": str(bundle.path),
+        "image": list(manifest.image),
+        "levels": [
+            {
+                "name": level.name,
+                "grid": [level.height, level.width],
+                "codebook_size": level.codebook_size,
+                "prior": level.prior is not None,
+            }
+            for level in manifest.levels
+        ],
+        "classes": list(manifest.classes),
+        "precision": manifest.precision,
+        "bytes": sum(record.size for record in manifest.files.values()),
+        "exporter": manifest.exporter,
+        "licence": manifest.licence,
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    packages, processor, bundle = found["packages"], found["processor"], found["bundle"]
+    rows = [
+        ("latentloop", found["latentloop"]),
+        ("python", found["python"]),
+        *((name, version or "not installed") for name, version in packages.items()),
+        ("platform", found["platform"]),
+        ("processor", f"{processor['name']} ({', '.join(processor['instructions']) or 'no known extensions'})"),
+        ("threads", found["threads"]),
+        ("providers", ", ".join(found["providers"])),
+        *((f"device {name}", text) for name, text in found["devices"].items()),
+        ("native libraries", found["native libraries"]),
+    ]
+    if "error" in bundle:
+        rows.append(("default bundle", f"not usable: {bundle['error']}"))
+    else:
+        height, width, channels = bundle["image"]
+        classes = f"{len(bundle['classes'])}: {', '.join(bundle['classes'][:20])}" if bundle["classes"] else "none"
+        rows += [
+            ("default bundle" if bundle["default"] else "bundle", bundle["path"]),
+            ("  images", f"{height} x {width}, {'grey' if channels == 1 else 'RGB'}"),
+            *((f"  {level['name']}", _level(level)) for level in bundle["levels"]),
+            ("  classes", classes),
+            ("  size", f"{bundle['bytes'] / 1e6:.1f} MB, {bundle['precision']}, exported by {bundle['exporter']}"),
+        ]
+    if "warning" in found:
+        rows.append(("warning", found["warning"]))
+    for name, value in rows:
+        print(f"{name:<17} {value}")
+
+
+def _level(level: dict[str, Any]) -> str:
+    height, width = level["grid"]
+    return f"{height} x {width} codes of {level['codebook_size']}, {'a prior' if level['prior'] else 'no prior'}"

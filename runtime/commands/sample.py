@@ -1,0 +1,193 @@
+"""``latentloop sample``: images from the priors."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentloop import options
+from latentloop.errors import InputError
+from latentloop.interrupt import interruptible
+
+if TYPE_CHECKING:
+    from latentloop.manifest import Manifest
+    from latentloop.sampler import Progress, Sampler, Samples
+
+HELP = "sample images from the priors"
+EPILOG = """examples:
+  latentloop sample --out samples.png
+  latentloop sample --per-class 8 --temperature 0.9 --seed 1 --out classes.png
+  latentloop sample --bundle my-bundle --label coat,bag -n 100 --out coats-and-bags/
+  latentloop encode photo.png --resize --out photo.npz
+  latentloop sample --given photo.npz --keep top --out variations.png
+
+Ctrl-C writes the batches that are finished. The same seed, label, settings, batch size, threads and processor give the
+same image.
+"""
+INTERRUPTED = 130
+COUNT = 16
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    options.add_bundle(parser)
+    what = parser.add_argument_group("what to sample")
+    count = what.add_mutually_exclusive_group()
+    count.add_argument("-n", "--count", type=options.positive, metavar="N", help=f"images in all (default: {COUNT})")
+    count.add_argument("--per-class", type=options.positive, metavar="K", help="images of each class, a class per row")
+    what.add_argument(
+        "--label",
+        action="append",
+        metavar="A,B",
+        help="classes by name or number, taken in turn; may be repeated (default: all)",
+    )
+    what.add_argument("--seed", type=int, metavar="N", help="of the first image, the next has N + 1 (default: fresh)")
+    for name, text in (
+        ("--temperature", "flattens (over 1) or sharpens (under 1) every draw"),
+        ("--top-k", "draw from the K most probable codes"),
+        ("--top-p", "draw from the most probable codes that hold this share"),
+    ):
+        what.add_argument(name, type=options.setting, metavar="X", help=f"{text}; also by level: top=X,bottom=Y")
+    what.add_argument(
+        "--given", type=Path, metavar="FILE", help="codes to keep (.npz, as `encode` writes); -1 where to draw"
+    )
+    what.add_argument("--keep", metavar="A,B", help="levels to keep of --given (default: all that it holds)")
+    output = options.add_output(parser, required=True)
+    output.add_argument("--codes", type=Path, metavar="FILE", help="also write codes, seeds and labels (.npz)")
+    running = options.add_running(parser)
+    running.add_argument(
+        "--batch-size", type=options.positive, metavar="N", help="images at once (default: all, 16 at most)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Samples and writes; returns the exit status. Raises LatentLoopError."""
+    started = time.perf_counter()
+    output = options.Output.of(arguments)
+    from latentloop.codes import check_codes_path, write_codes
+
+    if arguments.codes:
+        check_codes_path(arguments.codes, force=arguments.force)
+    sampler = options.open_sampler(arguments)
+    manifest = sampler.bundle.manifest
+    given = _given(arguments)
+    n, labels = _request(arguments, manifest, len(next(iter(given.values()))) if given else 1)
+    given = {name: codes.repeat(n, 0) if len(codes) == 1 else codes for name, codes in given.items()}
+    output.check_size(n, manifest.image, arguments.per_class)
+    seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
+
+    loaded = time.perf_counter()
+    samples = _sample(sampler, n, labels, seed, given, arguments)
+    sampled = time.perf_counter()
+    done = len(samples.images)
+    names = [] if samples.labels is None else [manifest.classes[label] for label in samples.labels]
+    if done:
+        if arguments.codes:
+            beside: dict[str, Any] = {"seeds": samples.seeds, **({"labels": samples.labels} if names else {})}
+            write_codes(arguments.codes, samples.codes, beside, force=arguments.force)
+        output.write(samples.images, _file_names(names, samples.seeds.tolist()), arguments.per_class)
+    summary = {
+        "file": str(output) if done else None,
+        "codes": str(arguments.codes) if arguments.codes and done else None,
+        "bundle": str(sampler.bundle.path),
+        "images": done,
+        "seeds": samples.seeds.tolist(),
+        "labels": names or None,
+        "seconds": sampled - loaded,
+        "images_per_second": done / (sampled - loaded),
+        "load_seconds": loaded - started,
+        "write_seconds": time.perf_counter() - sampled,
+        "threads": sampler.threads,
+        "cancelled": samples.cancelled,
+    }
+    if arguments.json:
+        options.print_json(summary)
+    elif done:
+        print(
+            f"{output}: {done} {options.plural(done, 'image')} in {sampled - loaded:.2f} s "
+            f"({done / (sampled - loaded):.1f} per second), seeds {seed} to {seed + done - 1}"
+        )
+    if samples.cancelled:
+        print(f"latentloop: interrupted, {done} of {n} images were finished and written", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _request(arguments: argparse.Namespace, manifest: Manifest, given: int) -> tuple[int, list[int | str] | None]:
+    """How many samples, and the label of each; None for the bundle's own choice."""
+    chosen: list[int | str] = []
+    for text in arguments.label or ():
+        chosen += [text] if text in manifest.classes else [name.strip() for name in text.split(",")]
+    if arguments.per_class:
+        if not manifest.classes:
+            raise InputError("--per-class needs a bundle with classes, this one has none: use --count")
+        per_class = [label for label in chosen or range(len(manifest.classes)) for _ in range(arguments.per_class)]
+        return len(per_class), per_class
+    n = arguments.count or (given if given > 1 else COUNT)
+    return n, [chosen[index % len(chosen)] for index in range(n)] if chosen else None
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The codes to keep by level, [N, h, w]."""
+    if arguments.given is None:
+        if arguments.keep:
+            raise InputError("--keep chooses levels of --given, which is missing")
+        return {}
+    from latentloop.codes import read_codes
+
+    codes = read_codes(arguments.given)
+    levels = [name.strip() for name in arguments.keep.split(",")] if arguments.keep else list(codes)
+    for level in levels:
+        if level not in codes or codes[level].ndim != 3:
+            raise InputError(f"{arguments.given} has no codes [N, h, w] of {level!r}, it holds: {', '.join(codes)}")
+    return {level: codes[level] for level in levels}
+
+
+def _sample(
+    sampler: Sampler,
+    n: int,
+    labels: list[int | str] | None,
+    seed: int,
+    given: dict[str, Any],
+    arguments: argparse.Namespace,
+) -> Samples:
+    """Samples with a progress bar, until done or Ctrl-C."""
+    from tqdm import tqdm
+
+    from latentloop.sampler import LARGEST_BATCH
+
+    drawn = [v.height for v in sampler.bundle.manifest.levels if v.name not in given or (given[v.name] < 0).any()]
+    rows = sum(drawn) * -(-n // (arguments.batch_size or min(n, LARGEST_BATCH)))
+    # disable=None: no bar unless stderr is a terminal
+    with interruptible() as asked, tqdm(total=rows, unit="row", delay=1, leave=False, disable=None) as bar:
+
+        def after_row(progress: Progress) -> bool:
+            bar.set_postfix_str(f"{progress.images_done} of {n} images", refresh=False)
+            bar.update()
+            return not asked.is_set()
+
+        return sampler.sample(
+            n,
+            labels=labels,
+            seeds=seed,
+            temperature=arguments.temperature,
+            top_k=arguments.top_k,
+            top_p=arguments.top_p,
+            given=given,
+            batch_size=arguments.batch_size,
+            callback=after_row,
+        )
+
+
+def _file_names(labels: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """Names for a folder of samples, ``00000-<label>-seed<seed>.png``; ``labels`` may be empty."""
+    named = []
+    for index, seed in enumerate(seeds):
+        label = "".join(c if c.isalnum() or c in "._-" else "-" for c in labels[index][:40]) + "-" if labels else ""
+        named.append(f"{index:05}-{label}seed{seed}.png")
+    return named

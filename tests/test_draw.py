@@ -1,0 +1,115 @@
+"""The draw in the graph against its NumPy reference, and both against the distribution that they claim to follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from latentloop.export.draw import distribution, draw
+from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder, WeightStore
+from latentloop.export.graphs.draw import add_draw
+
+CODES = 12
+
+
+def draw_session(*, filtered: bool, codes: int = CODES) -> onnxruntime.InferenceSession:
+    g = GraphBuilder("draw", WeightStore())
+    logits = g.input("logits", FLOAT, ["batch", codes])
+    g.output("code", add_draw(g, logits, codes, filtered=filtered), INT64, ["batch"])
+    return onnxruntime.InferenceSession(g.model({}).SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def run(session: onnxruntime.InferenceSession, **inputs: Any) -> np.ndarray:
+    n = len(inputs["logits"])
+    fed = {"forced": np.full(n, -1), "temperature": np.ones(n), "top_k": np.full(n, CODES), "top_p": np.ones(n)}
+    fed |= inputs
+    types = {i.name: np.int64 if "int64" in i.type else np.float32 for i in session.get_inputs()}
+    (codes,) = session.run(["code"], {name: fed[name].astype(kind) for name, kind in types.items()})
+    assert isinstance(codes, np.ndarray)
+    return codes
+
+
+def uniforms(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2**24, n) * 2.0**-24
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"),
+    [(1.0, CODES, 1.0), (0.5, CODES, 1.0), (2.0, 5, 1.0), (1.0, CODES, 0.7), (0.8, 6, 0.9), (1.0, 1, 1.0)],
+)
+def test_draws_follow_the_softmax(temperature: float, top_k: int, top_p: float) -> None:
+    """A chi-squared test over 100 000 draws; its statistic exceeds the bound once in 10^5 runs of a right draw."""
+    n = 100_000
+    logits = np.random.default_rng(5).normal(size=(1, CODES)) * 1.5
+    settings = [np.full(1, value) for value in (temperature, top_k, top_p)]
+    expected = distribution(logits, *settings)[0]
+    session = draw_session(filtered=top_k < CODES or top_p < 1)
+    many = {name: np.full(n, value[0]) for name, value in zip(("temperature", "top_k", "top_p"), settings, strict=True)}
+    codes = run(session, logits=np.repeat(logits, n, 0), uniform=uniforms(n), **many)
+    counts = np.bincount(codes, minlength=CODES)
+    assert (counts[expected == 0] == 0).all()
+    live = expected > 0
+    statistic = float((np.square(counts[live] - n * expected[live]) / (n * expected[live])).sum())
+    degrees = int(live.sum()) - 1
+    assert statistic <= degrees + 4.27 * np.sqrt(2 * degrees) + 12  # the normal bound with room for the skew
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_equals_the_reference(filtered: bool) -> None:
+    rng = np.random.default_rng(1)
+    n = 4000
+    logits = rng.normal(size=(n, CODES)).astype(np.float32).astype(np.float64) * 3
+    inputs = {"uniform": uniforms(n, 2), "temperature": rng.uniform(0.2, 3, n).astype(np.float32).astype(np.float64)}
+    filters = {"top_k": rng.integers(1, CODES + 1, n), "top_p": rng.uniform(0.05, 1, n).astype(np.float32)}
+    if not filtered:
+        filters = {"top_k": np.full(n, CODES), "top_p": np.ones(n)}
+    found = run(draw_session(filtered=filtered), logits=logits, **inputs, **filters)
+    expected = draw(logits, **inputs, **{name: value.astype(np.float64) for name, value in filters.items()})  # type: ignore[arg-type]
+    differs = found != expected
+    assert differs.mean() < 2e-3  # float32 rounding moves an edge across u, or a filter's boundary, now and then
+
+
+def test_ties_are_ranked_by_index() -> None:
+    logits = np.array([[1.0, 2.0, 2.0, 2.0, 0.0, *[-9.0] * 7]])
+    for top_k, allowed in ((1, {1}), (2, {1, 2}), (3, {1, 2, 3})):
+        n = 200
+        codes = run(
+            draw_session(filtered=True),
+            logits=np.repeat(logits, n, 0),
+            uniform=np.arange(n) / n,
+            top_k=np.full(n, top_k),
+        )
+        assert set(codes) == allowed
+
+
+def test_the_largest_uniform_still_finds_a_code() -> None:
+    n = 2000
+    logits = np.random.default_rng(3).normal(size=(n, CODES)) * 4
+    largest = np.full(n, 1 - 2.0**-24)
+    for filtered in (False, True):
+        codes = run(draw_session(filtered=filtered), logits=logits, uniform=largest, top_p=np.full(n, 0.9))
+        assert codes.max() < CODES
+
+
+def test_zero_takes_the_first_code_that_is_kept() -> None:
+    logits = np.linspace(0, 5, CODES)[None]
+    found = run(draw_session(filtered=True), logits=logits, uniform=np.zeros(1), top_k=np.full(1, 3))
+    assert found[0] == CODES - 3
+
+
+def test_forced_codes_are_taken() -> None:
+    logits = np.zeros((3, CODES))
+    found = run(draw_session(filtered=False), logits=logits, uniform=np.full(3, 0.99), forced=np.array([0, -1, 7]))
+    assert found.tolist() == [0, 11, 7]
+
+
+def test_filters_that_are_off_change_nothing() -> None:
+    n = 5000
+    logits = np.random.default_rng(6).normal(size=(n, CODES)) * 2
+    inputs = {"logits": logits, "uniform": uniforms(n, 7), "temperature": np.full(n, 0.7)}
+    np.testing.assert_array_equal(
+        run(draw_session(filtered=False), **inputs), run(draw_session(filtered=True), **inputs)
+    )
