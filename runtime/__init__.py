@@ -1,1 +1,52 @@
-"""LatentLoop samples images from a trained VQ-VAE-2."""
+"""LatentLoop samples images from a trained VQ-VAE-2, without PyTorch.
+
+    from latentloop import Bundle, Sampler
+
+    sampler = Sampler(Bundle.default())
+    samples = sampler.sample(16, seeds=1)  # samples.images: uint8 [16, 32, 32, 1]
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from latentloop._version import __version__
+from latentloop.errors import (
+    BundleError,
+    CheckpointError,
+    InputError,
+    LatentLoopError,
+    MissingError,
+    OutputError,
+)
+
+if TYPE_CHECKING:
+    from latentloop.bundle import Bundle
+    from latentloop.sampler import Progress, Sampler, Samples
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "CheckpointError",
+    "InputError",
+    "LatentLoopError",
+    "MissingError",
+    "OutputError",
+    "Progress",
+    "Sampler",
+    "Samples",
+    "__version__",
+]
+
+# Loaded when first asked for: `latentloop --help` should not wait for ONNX Runtime.
+_LAZY = {
+    "Bundle": "latentloop.bundle",
+    "Progress": "latentloop.sampler",
+    "Sampler": "latentloop.sampler",
+    "Samples": "latentloop.sampler",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'latentloop' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from random_models import CLASSES, SMALL, plain_weights, random_prior
+from random_models import CLASSES, SMALL, plain_weights, random_prior, random_vqvae
 
 from latentloop.export.bundle import BundleSource, write_bundle
 from latentloop.export.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
-from latentloop.export.models.vqvae import Vqvae
 
 CLASS_NAMES = ("coat", "bag", "boot")
 
@@ -28,7 +26,7 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     path = tmp_path_factory.mktemp("bundles") / "small"
     checkpoints = [_checkpoint(config) for config in priors]
-    write_bundle(path, BundleSource(random_vqvae(image_channels=3), checkpoints, classes=CLASS_NAMES))
+    write_bundle(path, BundleSource(vqvae_checkpoint(image_channels=3), checkpoints, classes=CLASS_NAMES))
     return path
 
 
@@ -36,15 +34,14 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def grey_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A VQ-VAE of two levels without priors: grey images of 16 x 16, codes of 2 x 2 and 4 x 4."""
     path = tmp_path_factory.mktemp("bundles") / "grey"
-    write_bundle(path, BundleSource(random_vqvae(image_channels=1), image=(16, 16)))
+    write_bundle(path, BundleSource(vqvae_checkpoint(image_channels=1), image=(16, 16)))
     return path
 
 
-def random_vqvae(image_channels: int) -> Checkpoint:
+def vqvae_checkpoint(image_channels: int) -> Checkpoint:
     """Two levels of 11 codes, a bottom stride of 4."""
     config = VqvaeConfig(2, 4, image_channels, 16, 8, 2, 8, codebook_size=11)
-    torch.manual_seed(3)
-    return Checkpoint(config, plain_weights(Vqvae(config)))
+    return Checkpoint(config, plain_weights(random_vqvae(config)))
 
 
 def _checkpoint(config: PriorConfig) -> Checkpoint:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,6 @@ from numpy.typing import NDArray
 from latentloop.errors import BundleError, InputError, MissingError
 
 Array = NDArray[Any]
-
-_pool_lock = threading.Lock()
-_pool_threads: int | None = None
 
 
 def available_threads() -> int:
@@ -39,10 +35,9 @@ class Graph:
     def __init__(self, path: Path, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        if _shares_pool(threads):
-            options.use_per_session_threads = False
-        else:
-            options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads
+        # Row and step are sessions with threads of their own; spinning, the idle one would steal the other's cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
@@ -93,16 +88,3 @@ class Call:
 
 def _address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
-
-
-def _shares_pool(threads: int) -> bool:
-    """Whether sessions of this many threads may share the process's one pool, which the first of them sizes.
-
-    Sessions with pools of their own leave their threads spinning after each run, and steal the next one's cores.
-    """
-    global _pool_threads
-    with _pool_lock:
-        if _pool_threads is None:
-            onnxruntime.set_global_thread_pool_sizes(threads, 1)
-            _pool_threads = threads
-        return _pool_threads == threads

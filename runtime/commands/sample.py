@@ -113,7 +113,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"({done / (sampled - loaded):.1f} per second), seeds {seed} to {seed + done - 1}"
         )
     if samples.cancelled:
-        print(f"latentloop: interrupted, {done} of {n} images were finished and written", file=sys.stderr)
+        kept = f"{done} of {n} images were finished and written" if done else "no image was finished"
+        print(f"latentloop: interrupted, {kept}", file=sys.stderr)
         return INTERRUPTED
     return 0
 

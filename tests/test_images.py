@@ -1,0 +1,198 @@
+"""Image files: what is read, what is refused, and what is written."""
+
+from __future__ import annotations
+
+import errno
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from latentloop import images
+from latentloop.errors import InputError, OutputError
+
+GREY, RGB = (4, 6, 1), (4, 6, 3)
+NOISE = np.random.default_rng(0).integers(0, 256, RGB, np.uint8)
+
+
+def saved(path: Path, pixels: Any, **options: Any) -> Path:
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm", ".webp"])
+def test_rgb_is_read_exactly(tmp_path: Path, suffix: str) -> None:
+    options = {"lossless": True} if suffix == ".webp" else {}
+    path = saved(tmp_path / f"a{suffix}", NOISE, **options)
+    assert np.array_equal(images.read_images([path], RGB), NOISE[None])
+
+
+def test_colour_becomes_grey_by_luma_and_grey_becomes_rgb(tmp_path: Path) -> None:
+    colour = saved(tmp_path / "a.png", np.full(RGB, (255, 0, 0), np.uint8))
+    grey = saved(tmp_path / "b.png", NOISE[:, :, 0])
+    assert np.all(images.read_images([colour], GREY) == 76)  # 0.299 * 255
+    assert np.array_equal(images.read_images([grey], GREY)[0, :, :, 0], NOISE[:, :, 0])
+    assert np.array_equal(images.read_images([grey], RGB)[0], NOISE[:, :, :1].repeat(3, 2))
+
+
+def test_transparent_pixels_are_laid_on_white(tmp_path: Path) -> None:
+    clear = np.zeros((4, 6, 4), np.uint8)
+    clear[0, 0] = (10, 20, 30, 255)
+    clear[0, 1] = (0, 0, 0, 51)
+    found = images.read_images([saved(tmp_path / "a.png", clear)], RGB)[0]
+    assert found[0, 0].tolist() == [10, 20, 30]
+    assert found[0, 1].tolist() == [204] * 3
+    assert np.all(found[1:] == 255)
+    palette = Image.fromarray(np.zeros((4, 6), np.uint8)).convert("P")
+    found = images.read_images([saved(tmp_path / "b.png", palette, transparency=0)], GREY)
+    assert np.all(found == 255)
+
+
+def test_sixteen_bits_are_rounded_to_eight(tmp_path: Path) -> None:
+    values = np.tile(np.array([0, 128, 129, 257, 30000, 65535], np.uint16), (4, 1))
+    found = images.read_images([saved(tmp_path / "a.png", values)], GREY)
+    assert found[0, 0, :, 0].tolist() == [0, 0, 1, 1, 117, 255]
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored on its side
+    path = saved(tmp_path / "a.png", np.rot90(NOISE), exif=exif)
+    assert np.array_equal(images.read_images([path], RGB)[0], NOISE)
+
+
+def test_resize_crops_the_centre(tmp_path: Path) -> None:
+    wide = np.zeros((8, 40, 3), np.uint8)
+    wide[:, 8:32] = 200  # the ratio 4:6 keeps columns 14 to 25; the filter sees six more on either side
+    path = saved(tmp_path / "a.png", wide)
+    assert np.all(images.read_images([path], RGB, resize=True) == 200)
+
+
+def test_a_directory_means_its_images_sorted(tmp_path: Path) -> None:
+    for value, name in enumerate(["b.png", "a.PNG", "c.png"]):
+        saved(tmp_path / name, np.full(RGB, value, np.uint8))
+    (tmp_path / "notes.txt").write_text("not an image")
+    found = images.read_images([tmp_path, tmp_path / "c.png"], RGB)
+    assert found[:, 0, 0, 0].tolist() == [1, 0, 2, 2]
+
+
+def test_wrong_size_names_file_sizes_and_remedy(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.png", np.zeros((5, 7, 3), np.uint8))
+    with pytest.raises(InputError, match=r"a\.png has 5 x 7 pixels .* expected 4 x 6; --resize crops"):
+        images.read_images([path], RGB)
+
+
+def truncated(path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(NOISE).save(buffer, "PNG")
+    path.write_bytes(buffer.getvalue()[:-30])
+
+
+def bomb(path: Path) -> None:
+    saved(path, np.zeros((30, 40), np.uint8))
+
+
+def floating(path: Path) -> None:
+    saved(path, np.zeros((4, 6), np.float32), format="TIFF")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.mkdir(), "holds no images"),
+        (lambda path: path.write_bytes(b""), "cannot be read as an image"),
+        (
+            lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n"),
+            "cannot be read as an image",
+        ),
+        (truncated, "cannot be read as an image"),
+        (bomb, "decompression bomb"),
+        (floating, "floating-point"),
+    ],
+)
+def test_hostile_files_are_input_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object], message: str
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow warns over this, and refuses over twice this
+    path = tmp_path / "a.png"
+    make(path)
+    with pytest.raises(InputError, match=rf"a\.png.*{message}"):
+        images.read_images([path], RGB, resize=True)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grid_places_every_pixel(channels: int) -> None:
+    shown = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, channels), np.uint8)
+    found = images.grid(shown, columns=3, scale=2, gap=1)
+    assert found.shape == (9, 20, channels) == images.grid_shape(5, 3, 2, (2, 3, channels), 1)
+    expected = np.full((9, 20), 255)
+    for index in range(5):
+        top, left = index // 3 * 5, index % 3 * 7
+        expected[top : top + 4, left : left + 6] = index + 1
+    assert np.array_equal(found, np.repeat(expected[:, :, None], channels, 2))
+
+
+def test_grid_is_no_wider_than_its_images() -> None:
+    assert images.grid(NOISE[None], columns=5).shape == RGB
+
+
+@pytest.mark.parametrize(("name", "shape"), [("a.png", RGB), ("a.png", GREY), ("a.webp", RGB)])
+def test_written_images_read_back(tmp_path: Path, name: str, shape: tuple[int, int, int]) -> None:
+    pixels = NOISE[:, :, : shape[2]]
+    images.write_image(tmp_path / name, pixels)
+    assert np.array_equal(images.read_images([tmp_path / name], shape)[0], pixels)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a", "a.tiff"])
+def test_unsupported_suffix(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"expected one of \.png"):
+        images.write_image(tmp_path / name, NOISE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_too_large_for_the_format() -> None:
+    for name in ("a.jpg", "a.webp"):
+        with pytest.raises(InputError, match=r"1 x 70000 pixels.*use \.png"):
+            images.check_image_path(Path(name), (1, 70000, 3))
+    images.check_image_path(Path("a.png"), (1, 70000, 3))
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = Image.Image.save
+
+    def full(self: Image.Image, path: Path, **options: Any) -> None:
+        if path.name == "1.png":
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, path, **options)
+
+    two = np.stack([NOISE, NOISE])
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", full)
+        with pytest.raises(OutputError, match="No space left"):
+            images.write_images(tmp_path / "folder", two, ["0.png", "1.png"])
+    assert not list(tmp_path.iterdir())
+    images.write_images(tmp_path / "folder", two, ["0.png", "1.png"])
+    assert np.array_equal(images.read_images([tmp_path / "folder"], RGB), two)
+
+
+def test_force_replaces_a_folder_of_images_only(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    images.write_images(folder, NOISE[None], ["old.png"])
+    with pytest.raises(OutputError, match="exists"):
+        images.write_images(folder, NOISE[None], ["new.png"])
+    images.write_images(folder, NOISE[None], ["new.png"], force=True)
+    assert [file.name for file in folder.iterdir()] == ["new.png"]
+    (folder / "thesis.txt").write_text("precious")
+    with pytest.raises(OutputError, match=r"also holds thesis\.txt"):
+        images.write_images(folder, NOISE[None], ["newer.png"], force=True)
+    assert (folder / "thesis.txt").read_text() == "precious"
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(OutputError, match="not a folder"):
+        images.write_images(tmp_path / "file", NOISE[None], ["newer.png"], force=True)

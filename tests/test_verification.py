@@ -1,0 +1,108 @@
+"""Golden vectors: a sound bundle passes on this machine, and a wrong result is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from latentloop import Bundle, BundleError, Sampler
+from latentloop.cli import main
+from latentloop.verification import verify
+
+
+def rewrite(folder: Path, name: str, data: bytes) -> None:
+    """Replaces a file of a bundle and its record, as someone who can write the manifest would."""
+    (folder / name).write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest["files"][name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+@pytest.fixture
+def copy(small_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_bundle, tmp_path / "copy"))
+
+
+def failures(folder: Path) -> list[str]:
+    return [check.name for check in verify(Sampler(Bundle.open(folder))) if not check.passed]
+
+
+def test_a_sound_bundle_passes(small_bundle: Path) -> None:
+    checks = list(verify(Sampler(Bundle.open(small_bundle), threads=1)))
+    assert len(checks) == 2 + 1 + 2 * 3
+    assert all(check.passed for check in checks)
+
+
+def test_a_bundle_without_priors_passes(grey_bundle: Path) -> None:
+    checks = list(verify(Sampler(Bundle.open(grey_bundle))))
+    assert {check.name.split(":")[0] for check in checks} == {"encode", "decode"}
+    assert all(check.passed for check in checks)
+
+
+def scaled_weight(folder: Path, graph: str, weight: str, factor: float) -> None:
+    """Scales one weight of the shared file, through the offset that a graph names."""
+    model = onnx.load(folder / graph, load_external_data=False)
+    tensor = next(t for t in model.graph.initializer if t.name == weight)
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    data = bytearray((folder / entries["location"]).read_bytes())
+    begin, length = int(entries["offset"]), int(entries["length"])
+    values = np.frombuffer(data, np.float32, length // 4, begin) * np.float32(factor)
+    data[begin : begin + length] = values.tobytes()
+    rewrite(folder, entries["location"], bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("graph", "weight", "wrong"),
+    [
+        ("top.step.onnx", "top.conv2_left", "top: logits"),
+        ("bottom.row.onnx", "bottom.conv1_above.1", "bottom: logits"),
+        ("bottom.condition.onnx", "bottom.condition.input.weight", "bottom: logits"),
+        ("encoder.onnx", "vqvae.to_code.0.weight", "encode: top codes"),
+        ("decoder.onnx", "vqvae.decoder.conv.weight", "decode: pixels"),
+    ],
+)
+def test_a_wrong_weight_is_named(copy: Path, graph: str, weight: str, wrong: str) -> None:
+    scaled_weight(copy, graph, weight, 1.5)
+    found = failures(copy)
+    assert found
+    assert found[0].startswith(wrong)
+
+
+def test_a_wrong_draw_is_named(copy: Path) -> None:
+    model = onnx.load(copy / "top.step.onnx", load_external_data=False)
+    for node in model.graph.node:
+        if node.op_type == "LessOrEqual":
+            node.op_type = "GreaterOrEqual"
+    rewrite(copy, "top.step.onnx", model.SerializeToString())
+    assert failures(copy) == ["top: sampled codes that differ"]
+
+
+def change_golden(folder: Path, change: dict[str, Any]) -> None:
+    with np.load(folder / "golden.npz") as archive:
+        arrays: dict[str, Any] = dict(archive)
+    np.savez(folder / "other.npz", **(arrays | change))  # type: ignore[arg-type]
+    data = (folder / "other.npz").read_bytes()
+    (folder / "other.npz").unlink()
+    rewrite(folder, "golden.npz", data)
+
+
+def test_golden_vectors_that_do_not_fit_are_an_error(copy: Path) -> None:
+    change_golden(copy, {"top.positions": np.array([[99, 99]])})
+    with pytest.raises(BundleError, match="do not fit the bundle"):
+        failures(copy)
+
+
+def test_the_command(small_bundle: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(small_bundle)]) == 0
+    assert "verified on cpu" in capsys.readouterr().out
+    scaled_weight(copy, "decoder.onnx", "vqvae.decoder.conv.weight", 1.5)
+    assert main(["verify", str(copy), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in report["checks"] if not row["passed"]] == ["decode: pixels, of [-1, 1]"]
