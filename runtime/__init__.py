@@ -1,9 +1,9 @@
 """LatentLoop samples images from a trained VQ-VAE-2, without PyTorch.
 
-    from latentloop import Bundle, Sampler
+from latentloop import Bundle, Sampler
 
-    sampler = Sampler(Bundle.default())
-    samples = sampler.sample(16, seeds=1)  # samples.images: uint8 [16, 32, 32, 1]
+sampler = Sampler(Bundle.default())
+samples = sampler.sample(16, seeds=1)  # samples.images: uint8 [16, 32, 32, 1]
 """
 
 from importlib import import_module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -41,6 +42,8 @@ class Bundle:
         source = folder / FILE_NAME
         if not folder.is_dir():
             raise BundleError(f"{folder}: no such directory; a bundle is the directory that `latentloop export` writes")
+        if source.exists() and not source.is_file():  # a pipe would wait, a device would never end
+            raise BundleError(f"{source}: not a file")
         try:
             if source.stat().st_size > MANIFEST_LIMIT:
                 raise BundleError(f"{source}: larger than {MANIFEST_LIMIT} bytes, not a manifest")
@@ -84,14 +87,14 @@ def _verify(folder: Path, name: str, record: FileRecord, source: Path) -> None:
     if len(pure.parts) != 1 or name in ("", ".", "..") or "\\" in name or "\0" in name:
         raise BundleError(f"{source}: files[{name!r}] is not a plain file name: it may leave the bundle")
     path = folder / name
-    if path.is_symlink() and path.resolve().parent != folder.resolve():
+    if os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder):
         raise BundleError(f"{path} is a link that leaves the bundle")
-    if not path.is_file():
-        raise BundleError(f"{path} is missing; {source} lists it")
-    size = path.stat().st_size
-    if size != record.size:
-        raise BundleError(f"{path} has {size} bytes, {source} says {record.size}: copy or export the bundle again")
     try:
+        if not path.is_file():
+            raise BundleError(f"{path} is missing; {source} lists it")
+        size = path.stat().st_size
+        if size != record.size:
+            raise BundleError(f"{path} has {size} bytes, {source} says {record.size}: copy or export the bundle again")
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

@@ -38,10 +38,10 @@ def read_codes(path: Path) -> dict[str, NDArray[Any]]:
     Raises InputError for a file that is missing, no .npz, or holds pickled objects.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise InputError(f"{path} holds one array, expected an .npz file with one per level")
-        with loaded as archive:
+        with Path(path).open("rb") as file:  # NumPy leaves a file open that it opened and cannot read
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"{path} holds one array, expected an .npz file with one per level")
             size = sum(entry.file_size for entry in archive.zip.infolist()) if archive.zip else 0
             if size > LIMIT:
                 raise InputError(f"{path} unpacks to {size} bytes, expected codes of at most {LIMIT}")

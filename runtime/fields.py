@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from latentloop.errors import BundleError
+
+LARGEST = 2**53  # of any integer: exact in every JSON reader, and far from overflow
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,11 @@ class Fields:
             raise BundleError(f"{where} is {_shown(value)}, expected an object")
         return Fields(where, value)
 
-    def integer(self, name: str, minimum: int = 0, default: int | None = None) -> int:
-        """An integer of at least ``minimum``."""
-        value = self._get(name, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise self._error(name, value, f"an integer of at least {minimum}")
+    def integer(self, name: str, minimum: int = 0, maximum: int = LARGEST) -> int:
+        """An integer from ``minimum`` to ``maximum``."""
+        value = self._get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+            raise self._error(name, value, f"an integer from {minimum} to {maximum}")
         return value
 
     def boolean(self, name: str) -> bool:
@@ -55,8 +58,10 @@ class Fields:
         """A list of positive sizes; a string is a dynamic size."""
         value = self._list(name)
         for size in value:
-            if not isinstance(size, str) and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+            if isinstance(size, bool) or not isinstance(size, int | str):
                 raise self._error(name, value, "a list of positive integers and names")
+            if isinstance(size, int) and not 1 <= size <= LARGEST:
+                raise self._error(name, value, f"sizes from 1 to {LARGEST}")
         return tuple(value)
 
     def section(self, name: str) -> Fields:
@@ -92,6 +97,10 @@ class Fields:
         return BundleError(f"{self.where}.{name} is {_shown(found)}, expected {expected}")
 
 
+_short = reprlib.Repr()  # neither long nor deep, whatever the value
+_short.maxstring = _short.maxother = 60
+_short.maxlist = 10
+
+
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return _short.repr(value)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +19,14 @@ def write_file(path: Path, write: Callable[[Path], object], *, force: bool = Fal
     """
     path = Path(path)
     check_free(path, force=force)
+    if path.is_dir():
+        raise OutputError(f"{path} is a directory, expected a file")
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _beside(path)
+        temporary.touch(exist_ok=False)
         try:
             write(temporary)
-            temporary.chmod(0o666 & ~_umask())  # temporary files are private; results are ordinary ones
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)
@@ -40,19 +40,19 @@ def new_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
 
     Raises OutputError when ``path`` exists (unless ``force``, which replaces it) or cannot be written.
     """
-    path = Path(path)
     check_free(path, force=force)
+    path = Path(os.path.realpath(path))  # a link stays, and what it points to is replaced
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file, expected a directory")
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+        temporary = _beside(path)
+        temporary.mkdir()
         try:
-            temporary.chmod(0o777 & ~_umask())
             yield temporary
-            for file in temporary.iterdir():
-                file.chmod(0o666 & ~_umask())
-            if path.exists():
-                replaced = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-old-"))
-                path.rename(replaced / "old")
+            if path.is_dir():
+                replaced = _beside(path)
+                path.rename(replaced)
                 temporary.rename(path)
                 shutil.rmtree(replaced)
             else:
@@ -62,9 +62,17 @@ def new_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Raises OutputError when ``path`` exists and ``force`` is off: ask before the work, not after it."""
-    if Path(path).exists() and not force:
-        raise OutputError(f"{path} exists; pass --force (force=True) to replace it")
+    """Raises OutputError when ``path`` exists and ``force`` is off: ask before the work, not after it.
+
+    A directory that holds directories is never replaced: no result does, and a home directory would be lost.
+    """
+    path = Path(path)
+    with _writing(path):
+        if path.exists() and not force:
+            raise OutputError(f"{path} exists; pass --force (force=True) to replace it")
+        inner = next((entry.name for entry in path.iterdir() if entry.is_dir()), None) if path.is_dir() else None
+        if inner is not None:
+            raise OutputError(f"{path} holds the directory {inner}, which no result does: remove it yourself")
 
 
 @contextmanager
@@ -75,7 +83,6 @@ def _writing(path: Path) -> Iterator[None]:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _beside(path: Path) -> Path:
+    """A new hidden name in the same folder, with the same suffix: savers look at it."""
+    return path.with_name(f".{path.stem[:100]}-{secrets.token_hex(4)}{path.suffix}")

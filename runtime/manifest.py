@@ -17,6 +17,10 @@ FORMAT = "latentloop-bundle"
 VERSION = 1
 FILE_NAME = "manifest.json"
 DTYPES = ("float32", "int64", "uint8")
+BATCH = "batch"  # the one dynamic size
+LARGEST_IMAGE = 2**28  # values; a bundle that asks for more is a mistake or an attack
+LARGEST_STATE = 2**28  # values that one prior's memories hold for one sample
+MOST_AXES = 8
 
 # Where in a memory a binding looks, for row i and column j. Rings keep the last rows: row i is at i modulo the ring.
 VIEWS = (
@@ -151,6 +155,13 @@ def from_json(value: object, source: str) -> Manifest:
     )
     _check_grids(manifest, source)
     _check_files(manifest, source)
+    upper = None
+    for index, level in enumerate(manifest.levels):
+        if level.prior is not None:
+            _check_prior(level, level.prior, upper, f"{source}.levels[{index}].prior")
+            if level.prior.classes and not manifest.classes:
+                raise BundleError(f"{source}.classes is empty, but the prior of {level.name} is given a class")
+        upper = level
     return manifest
 
 
@@ -174,14 +185,6 @@ def _prior(fields: Fields) -> Prior:
         if name not in GRAPHS:
             raise BundleError(f"{fields.where}.graphs.{name} is unknown, expected one of {', '.join(GRAPHS)}")
     memories = tuple(_memory(memory) for memory in fields.objects("memories"))
-    known = {memory.name: memory for memory in memories}
-    for name, graph in graphs.items():
-        for binding in (*graph.inputs, *graph.outputs):
-            where = f"{fields.where}.graphs.{name}: binding {binding.name}"
-            if binding.memory not in known:
-                raise BundleError(f"{where} names the memory {binding.memory!r}, which is not there")
-            if binding.view in ("above", "window") and not known[binding.memory].ring:
-                raise BundleError(f"{where} has the view {binding.view}, but {binding.memory!r} is no ring")
     columns = fields.integer("columns_per_step", 1)
     if columns != 1:
         raise BundleError(f"{fields.where}.columns_per_step is {columns}, this LatentLoop runs 1")
@@ -196,13 +199,15 @@ def _memory(fields: Fields) -> Memory:
         name=fields.text("name"),
         dtype=fields.text("dtype", DTYPES),
         shape=fields.shape("shape"),
-        fill=fields.integer("fill"),
+        fill=fields.integer("fill", maximum=255 if fields.values["dtype"] == "uint8" else 2**31 - 1),
         ring=fields.boolean("ring"),
         padding=fields.integer("padding"),
     )
-    sizes = [size for size in memory.shape if isinstance(size, int)]
-    if [size for size in memory.shape if size not in (*sizes, "batch")] or math.prod(sizes) > 2**40:
-        raise BundleError(f"{fields.where}.shape is {list(memory.shape)}, expected sizes and at most 'batch'")
+    names = [size for size in memory.shape if isinstance(size, str)]
+    if names not in ([], [BATCH]) or len(memory.shape) > MOST_AXES:
+        raise BundleError(
+            f"{fields.where}.shape is {list(memory.shape)}, expected at most {MOST_AXES} sizes, one of them '{BATCH}'"
+        )
     return memory
 
 
@@ -220,6 +225,9 @@ def _check_grids(manifest: Manifest, source: str) -> None:
     """The image is a power of two times the bottom grid, and every level's grid twice that of the one above it."""
     if not manifest.levels:
         raise BundleError(f"{source}.levels is empty")
+    if math.prod(manifest.image) > LARGEST_IMAGE:
+        raise BundleError(f"{source}.image is {list(manifest.image)}, expected at most {LARGEST_IMAGE} values")
+    _check_distinct(f"{source}.levels", [level.name for level in manifest.levels])
     height, width = manifest.image[:2]
     bottom = manifest.levels[-1]
     scale = height // bottom.height
@@ -250,3 +258,68 @@ def _check_files(manifest: Manifest, source: str) -> None:
     missing = sorted(set(named) - set(manifest.files))
     if missing:
         raise BundleError(f"{source}.files does not list {', '.join(missing)}")
+
+
+def _check_prior(level: Level, prior: Prior, upper: Level | None, where: str) -> None:
+    """The memories that the loop itself reads and writes are there, and every view lies inside its memory."""
+    height, width = level.height, level.width
+    expected: dict[str, tuple[str, tuple[int | str, ...]]] = {
+        "row": ("int64", (height, 1)),
+        "column": ("int64", (width, 1)),
+        "uniform": ("float32", (width, BATCH)),
+        "forced": ("int64", (width, BATCH)),
+        "temperature": ("float32", (BATCH,)),
+        "top_k": ("int64", (BATCH,)),
+        "top_p": ("float32", (BATCH,)),
+        "logits": ("float32", (width, BATCH, level.codebook_size)),
+    }
+    if prior.classes:
+        expected["labels"] = ("int64", (BATCH,))
+    if prior.condition_level is not None and upper is not None:
+        expected["upper"] = ("int64", (BATCH, upper.height, upper.width))
+    _check_distinct(f"{where}.memories", [memory.name for memory in prior.memories])
+    known = {memory.name: memory for memory in prior.memories}
+    if "codes" in known:
+        expected["codes"] = ("int64", (*known["codes"].shape[:1], width + 2 * known["codes"].padding, BATCH))
+    for name in ("codes", *expected):
+        if name not in known:
+            raise BundleError(f"{where}.memories: {name!r} is missing")
+        found, (dtype, shape) = known[name], expected[name]
+        if (found.dtype, found.shape) != (dtype, shape) or found.ring != (name == "codes"):
+            raise BundleError(
+                f"{where}.memories: {name!r} is {'a ring of ' * found.ring}{found.dtype} {list(found.shape)}, expected "
+                f"{'a ring of ' * (name == 'codes')}{dtype} {list(shape)}"
+            )
+    for memory in prior.memories:
+        columns = width + 2 * memory.padding
+        if memory.ring and (memory.shape[1:2] != (columns,) or memory.shape[0] == BATCH):
+            raise BundleError(
+                f"{where}.memories: the ring {memory.name!r} is {list(memory.shape)}, expected [rows, {columns}, ...]"
+            )
+    state = sum(math.prod(size for size in memory.shape if isinstance(size, int)) for memory in prior.memories)
+    if state > LARGEST_STATE:
+        raise BundleError(f"{where}.memories hold {state} values for one sample, expected at most {LARGEST_STATE}")
+    for role, graph in prior.graphs.items():
+        for binding in (*graph.inputs, *graph.outputs):
+            _check_binding(binding, known, height, width, f"{where}.graphs.{role}: binding {binding.name!r}")
+
+
+def _check_binding(binding: Binding, memories: dict[str, Memory], height: int, width: int, where: str) -> None:
+    if binding.memory not in memories:
+        raise BundleError(f"{where} names the memory {binding.memory!r}, which is not there")
+    memory = memories[binding.memory]
+    if binding.view in ("above", "window") and not memory.ring:
+        raise BundleError(f"{where} has the view {binding.view}, but {binding.memory!r} is no ring")
+    entries = {"row": height, "entries": height, "column": width}.get(binding.view)
+    of_ring = memory.ring and binding.view == "column"
+    if entries is not None and not of_ring and memory.shape[:1] != (entries,):
+        raise BundleError(
+            f"{where} has the view {binding.view}, but {binding.memory!r} is {list(memory.shape)}, expected "
+            f"[{entries}, ...]"
+        )
+
+
+def _check_distinct(where: str, names: list[str]) -> None:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise BundleError(f"{where}: two are called {name!r}")

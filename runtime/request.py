@@ -15,23 +15,23 @@ from latentloop.manifest import Level, Manifest
 Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
 
 
-def check_count(n: object) -> int:
-    """A number of samples."""
+def check_count(name: str, n: object) -> int:
+    """A positive integer, such as a number of samples; ``name`` is the argument's."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise InputError(f"n is {n!r}, expected a positive integer")
+        raise InputError(f"{name} is {n!r}, expected a positive integer")
     return int(n)
 
 
 def check_seeds(seeds: int | Sequence[int] | NDArray[Any] | None, n: int) -> NDArray[np.uint64]:
     """[n] uint64: given ones, consecutive ones from an integer, or fresh ones from the operating system."""
     if seeds is None:
-        return np.array([secrets.randbits(64) for _ in range(n)], np.uint64)
+        return np.frombuffer(secrets.token_bytes(8 * n), np.uint64).copy()
     if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
         values = [int(seeds) + index for index in range(n)]
     else:
-        values = list(np.asarray(seeds, object).ravel()) if np.ndim(seeds) == 1 else []
+        values = _listed("seeds", seeds, "an integer or one per sample")
         if len(values) != n:
-            raise InputError(f"seeds has shape {np.shape(seeds)}, expected an integer or {n} integers")
+            raise InputError(f"{len(values)} seeds for {n} samples")
     for seed in values:
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= int(seed) < 2**64:
             raise InputError(f"seeds holds {seed!r}, expected integers from 0 to 2**64 - 1")
@@ -54,7 +54,7 @@ def check_labels(
         return np.arange(n) % len(names)
     if isinstance(labels, int | str | np.integer):
         labels = [labels] * n
-    values = list(labels)
+    values = _listed("labels", labels, "a class or one per sample")
     if len(values) != n:
         raise InputError(f"{len(values)} labels for {n} samples")
     return np.array([_label(value, names) for value in values], np.int64)
@@ -63,7 +63,7 @@ def check_labels(
 def _label(value: object, names: tuple[str, ...]) -> int:
     if isinstance(value, str) and value in names:
         return names.index(value)
-    if isinstance(value, str) and value.isdigit():
+    if isinstance(value, str) and value.isdecimal() and len(value) <= len(str(len(names))):
         value = int(value)
     if isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value < len(names):
         return int(value)
@@ -72,6 +72,29 @@ def _label(value: object, names: tuple[str, ...]) -> int:
 
 def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+
+
+def _listed(name: str, values: object, expected: str) -> list[Any]:
+    """A sequence or an array with axes as a list."""
+    is_array = isinstance(values, np.ndarray) and values.ndim > 0
+    if not is_array and (not isinstance(values, Sequence) or isinstance(values, str | bytes)):
+        raise InputError(f"{name} is {values!r}, expected {expected}")
+    return list(values)  # type: ignore[call-overload, no-any-return]
+
+
+def _array(name: str, value: object) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} cannot be read as an array: {error}") from error
+
+
+def _check_levels(name: str, given: Mapping[str, object], levels: Sequence[Level]) -> None:
+    """Raises InputError for a key that is no level's name."""
+    names = [level.name for level in levels]
+    for key in given:
+        if key not in names:
+            raise InputError(f"{name}: there is no level {key!r}, the bundle has: {', '.join(names)}")
 
 
 def check_setting(
@@ -83,24 +106,21 @@ def check_setting(
     """
     names = [level.name for level in levels]
     if isinstance(setting, Mapping):
-        unknown = sorted(set(setting) - set(names))
-        if unknown:
-            raise InputError(f"{name} names the level {unknown[0]!r}; the bundle has: {', '.join(names)}")
+        _check_levels(name, setting, levels)
         per_level: dict[str, Any] = {level: setting.get(level) for level in names}
     else:
         per_level = dict.fromkeys(names, setting)
     found = {}
     for level, value in per_level.items():
-        try:
-            array = np.asarray(default if value is None else value, np.float64)
-        except (TypeError, ValueError):
-            raise InputError(f"{name} for {level} is {value!r}, expected a number or {n} numbers") from None
+        array = _array(f"{name} for {level}", default if value is None else value)
+        if array.dtype.kind not in "iuf":
+            raise InputError(f"{name} for {level} is {value!r}, expected a number or {n} numbers")
         if array.shape not in ((), (n,)):
             raise InputError(f"{name} for {level} has shape {array.shape}, expected a number or {n} numbers")
         if not ((array > low) & (array <= high)).all():
             shown = f"over {low:g}" + (f", at most {high:g}" if np.isfinite(high) else "")
             raise InputError(f"{name} for {level} is {value!r}, expected {shown}")
-        found[level] = np.broadcast_to(array, (n,))
+        found[level] = np.broadcast_to(array.astype(np.float64), (n,))
     return found
 
 
@@ -110,17 +130,15 @@ def check_codes(
     """Codes by level, int64 [N, H, W]. ``partial`` allows -1 (draw) and missing levels."""
     if not isinstance(codes, Mapping):
         raise InputError(f"codes are {type(codes).__name__}, expected a mapping from level names to arrays")
-    known = {level.name: level for level in levels}
-    unknown = sorted(set(codes) - set(known))
-    if unknown:
-        raise InputError(f"codes name the level {unknown[0]!r}; the bundle has: {', '.join(known)}")
+    _check_levels("codes", codes, levels)
     found: dict[str, NDArray[np.int64]] = {}
-    for name, level in known.items():
+    for level in levels:
+        name = level.name
         if name not in codes:
             if partial:
                 continue
             raise InputError(f"codes of the level {name!r} are missing")
-        array = np.asarray(codes[name])
+        array = _array(f"codes of {name}", codes[name])
         if array.dtype.kind not in "iu":
             raise InputError(f"codes of {name} have dtype {array.dtype}, expected integers")
         expected = f"[{'N' if n is None else n}, {level.height}, {level.width}]"
@@ -141,7 +159,7 @@ def check_given(given: Mapping[str, ArrayLike] | None, n: int, levels: Sequence[
 
     What is kept must come first in raster order: a prior draws each code from the ones before it.
     """
-    found = check_codes(given or {}, levels, partial=True, n=n)
+    found = check_codes({} if given is None else given, levels, partial=True, n=n)
     for name, codes in found.items():
         kept = codes.reshape(n, -1) >= 0
         if (kept[:, 1:] > kept[:, :-1]).any():
@@ -154,7 +172,7 @@ def check_given(given: Mapping[str, ArrayLike] | None, n: int, levels: Sequence[
 
 def check_images(images: ArrayLike, manifest: Manifest) -> NDArray[np.uint8]:
     """[N, H, W, C] uint8 at the bundle's size."""
-    array = np.asarray(images)
+    array = _array("images", images)
     if array.dtype != np.uint8:
         raise InputError(f"images have dtype {array.dtype}, expected uint8")
     if array.ndim != 4 or array.shape[1:] != manifest.image:

@@ -19,6 +19,7 @@ from latentloop.uniforms import uniforms
 
 Codes = NDArray[np.int64]
 LARGEST_BATCH = 16  # when the caller names none
+COLDEST, HOTTEST = 1e-20, 1e20  # temperatures that float32 logits can be divided by; colder is no different
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,9 @@ class Sampler:
 
         Raises InputError for other values, MissingError for a device that this installation cannot use.
         """
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise InputError(f"threads is {threads!r}, expected a positive integer")
         self.bundle = bundle
         self.device = check_device(device)
-        self.threads = threads or available_threads()
+        self.threads = available_threads() if threads is None else request.check_count("threads", threads)
         self._loops: dict[str, PriorLoop] = {}
 
     def sample(
@@ -98,20 +97,25 @@ class Sampler:
 
         Raises InputError for arguments that do not fit the bundle.
         """
-        n = request.check_count(n)
+        n = request.check_count("n", n)
         levels = self.bundle.manifest.levels
         chosen = request.check_labels(labels, n, self.bundle.manifest)
         keys = request.check_seeds(seeds, n)
         settings = {
-            "temperature": request.check_setting("temperature", temperature, n, levels, 1.0, 0.0, np.inf),
+            "temperature": request.check_setting("temperature", temperature, n, levels, 1.0, 0.0, HOTTEST),
             "top_k": request.check_setting("top_k", top_k, n, levels, np.inf, 0.0, np.inf),
             "top_p": request.check_setting("top_p", top_p, n, levels, 1.0, 0.0, 1.0),
         }
-        for level, values in settings["top_k"].items():
-            if not ((values == np.inf) | (values == np.floor(values))).all():
-                raise InputError(f"top_k for {level} is not an integer")
+        for name, values in settings["top_k"].items():
+            if (values != np.floor(values)).any():
+                raise InputError(f"top_k for {name} is {values[values != np.floor(values)][0]}, expected an integer")
         kept = request.check_given(given, n, levels)
-        batch = min(n, LARGEST_BATCH) if batch_size is None else request.check_count(batch_size)
+        for level in levels:
+            if (kept[level.name] < 0).any():
+                self._check_prior(level)
+        if callback is not None and not callable(callback):
+            raise InputError(f"callback is {callback!r}, expected a function or None")
+        batch = min(n, LARGEST_BATCH) if batch_size is None else request.check_count("batch_size", batch_size)
         codes: dict[str, Codes] = {level.name: np.empty((n, level.height, level.width), np.int64) for level in levels}
         images = np.empty((n, *self.bundle.manifest.image), np.uint8)
         done = 0

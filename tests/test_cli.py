@@ -247,6 +247,14 @@ def test_given_codes_are_kept(small_bundle: Path, tmp_path: Path) -> None:
     assert np.array_equal(codes(second)["top"], before["top"][[0, 0]])
 
 
+def test_given_codes_that_do_not_fit(small_bundle: Path, tmp_path: Path, fails: Callable[..., str]) -> None:
+    given = tmp_path / "codes.npz"
+    np.savez(given, top=np.zeros((3, 4, 6), np.int64))
+    common = ("sample", "--bundle", small_bundle, "--out", tmp_path / "a.png", "--given", given)
+    assert "codes.npz holds codes of 3 images, expected 2" in fails(2, *common, "-n", 2)
+    assert "codes.npz has no codes [N, h, w] of 'bottom', it holds: top" in fails(2, *common, "--keep", "top,bottom")
+
+
 def test_settings_reach_the_sampler(small_bundle: Path, tmp_path: Path) -> None:
     drawn = []
     for seed in (1, 2):  # the most probable code is the same for every seed
@@ -263,7 +271,7 @@ def test_settings_reach_the_sampler(small_bundle: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ("--label hat", "label 'hat' is none of the 3 classes: coat, bag, boot"),
-        ("--label 3", "label '3' is none"),
+        ("--label coat,3", "label 3 is none"),
         ("--temperature 0", "temperature for top is 0.0, expected over 0"),
         ("--temperature nan", "temperature for top is nan"),
         ("--temperature hot", "neither a number nor level=number"),
@@ -300,6 +308,7 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path, fails: Callable[...
     for out in ("a.png", "a/"):
         assert "exists; pass --force" in fails(1, *common, "--out", f"{tmp_path}/{out}")
     assert "exists" in fails(1, *common, "--out", tmp_path / "b.png", "--codes", tmp_path / "a.npz")
+    assert "move it" in fails(2, *common, "--out", f"{tmp_path}/b/", "--codes", tmp_path / "b" / "b.npz")
     assert "expected one of .png" in fails(2, *common, "--out", tmp_path / "b.gif")
     assert "exists" in fails(1, "encode", tmp_path, "--out", tmp_path / "a.npz")
     assert "exists" in fails(1, "decode", "no.npz", "--out", tmp_path / "a.png")
@@ -345,7 +354,7 @@ def test_a_bundle_without_priors_or_classes(
 @pytest.mark.parametrize("output", [["--out", "a.png"], ["--out", "a/"], ["--out", "a.png", "--codes", "a.npz"]])
 def test_a_write_that_fails_leaves_nothing(small_bundle: Path, tmp_path: Path, output: list[str]) -> None:
     limited = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh"]  # files of at most 512 bytes: a real failure half-way
-    command = [*limited, PROGRAM, "sample", "--bundle", small_bundle, "-n", "9", "--seed", "1", *output]
+    command = [*limited, str(PROGRAM), "sample", "--bundle", str(small_bundle), "-n", "9", "--seed", "1", *output]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert result.returncode == 1
     assert result.stderr.startswith(f"latentloop: error: cannot write {output[-1].rstrip('/')}: File too large")
@@ -477,6 +486,7 @@ TOP, BOTTOM = np.zeros((2, 4, 6), np.int64), np.zeros((2, 8, 12), np.int64)
         (None, "cannot be read: No such file"),
         (b"", "cannot be read as an .npz file"),
         (b"PK\x03\x04 and then nonsense", "cannot be read as an .npz file"),
+        (np.zeros(3, np.int64), "holds one array, expected an .npz file"),
         (b"\x93NUMPY", "cannot be read as an .npz file"),
     ],
 )
@@ -485,13 +495,16 @@ def test_hostile_codes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     fails: Callable[..., str],
-    arrays: dict[str, np.ndarray] | bytes | None,
+    arrays: dict[str, np.ndarray] | np.ndarray | bytes | None,
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "codes.npz"
     if isinstance(arrays, bytes):
         path.write_bytes(arrays)
+    elif isinstance(arrays, np.ndarray):
+        with path.open("wb") as file:
+            np.save(file, arrays)
     elif arrays is not None:
         np.savez(path, **arrays)  # type: ignore[arg-type]
     found = fails(2, "decode", path, "--bundle", small_bundle, "--out", "a.png")

@@ -63,11 +63,10 @@ def test_equals_the_reference(filtered: bool) -> None:
     n = 4000
     logits = rng.normal(size=(n, CODES)).astype(np.float32).astype(np.float64) * 3
     inputs = {"uniform": uniforms(n, 2), "temperature": rng.uniform(0.2, 3, n).astype(np.float32).astype(np.float64)}
-    filters = {"top_k": rng.integers(1, CODES + 1, n), "top_p": rng.uniform(0.05, 1, n).astype(np.float32)}
-    if not filtered:
-        filters = {"top_k": np.full(n, CODES), "top_p": np.ones(n)}
-    found = run(draw_session(filtered=filtered), logits=logits, **inputs, **filters)
-    expected = draw(logits, **inputs, **{name: value.astype(np.float64) for name, value in filters.items()})  # type: ignore[arg-type]
+    top_k = rng.integers(1, CODES + 1, n) if filtered else np.full(n, CODES)
+    top_p = rng.uniform(0.05, 1, n).astype(np.float32) if filtered else np.ones(n, np.float32)
+    found = run(draw_session(filtered=filtered), logits=logits, top_k=top_k, top_p=top_p, **inputs)
+    expected = draw(logits, top_k=top_k, top_p=top_p.astype(np.float64), **inputs)
     differs = found != expected
     assert differs.mean() < 2e-3  # float32 rounding moves an edge across u, or a filter's boundary, now and then
 

@@ -87,7 +87,7 @@ def test_a_wrong_draw_is_named(copy: Path) -> None:
 def change_golden(folder: Path, change: dict[str, Any]) -> None:
     with np.load(folder / "golden.npz") as archive:
         arrays: dict[str, Any] = dict(archive)
-    np.savez(folder / "other.npz", **(arrays | change))  # type: ignore[arg-type]
+    np.savez(folder / "other.npz", **(arrays | change))
     data = (folder / "other.npz").read_bytes()
     (folder / "other.npz").unlink()
     rewrite(folder, "golden.npz", data)

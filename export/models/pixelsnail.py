@@ -205,10 +205,14 @@ class PixelSnail(nn.Module):
         self.logits = nn.Conv2d(c, codes, 1)
 
     def forward(self, codes: Tensor, upper: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        """Logits [N, K, H, W] of codes [N, H, W], given the level above [N, H', W'] and labels [N], all int64."""
+        """Logits [N, K, H, W] of codes [N, H, W], given the level above [N, H', W'] and labels [N], all int64.
+
+        ``codes`` may be the grid's first rows only: rows below change nothing.
+        """
+        rows = codes.shape[1]
         x = self.input_stage(codes)
-        background = self.background.expand(len(codes), -1, -1, -1)
-        condition = self.condition(upper) if self.condition is not None else None
+        background = self.background[:, :, :rows].expand(len(codes), -1, -1, -1)
+        condition = self.condition(upper)[:, :, :rows] if self.condition is not None else None
         label = self.label_embedding(labels) if self.label_embedding is not None else None
         for block in self.blocks:
             x = block(x, background, condition, label)

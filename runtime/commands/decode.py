@@ -32,8 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     sampler = options.open_sampler(arguments)
     manifest = sampler.bundle.manifest
+    arrays = read_codes(arguments.codes)
     try:
-        codes = check_codes(read_codes(arguments.codes), manifest.levels, partial=False)
+        codes = check_codes(arrays, manifest.levels, partial=False)
     except InputError as error:
         raise InputError(f"{arguments.codes}: {error}") from error
     n = len(codes[manifest.levels[0].name])

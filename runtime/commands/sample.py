@@ -73,10 +73,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.codes:
         check_codes_path(arguments.codes, force=arguments.force)
+        if output.folder and output.path.absolute() in arguments.codes.absolute().parents:
+            raise InputError(f"--codes {arguments.codes} lies in the folder of --out, which holds images only: move it")
     sampler = options.open_sampler(arguments)
     manifest = sampler.bundle.manifest
     given = _given(arguments)
-    n, labels = _request(arguments, manifest, len(next(iter(given.values()))) if given else 1)
+    held = len(next(iter(given.values()))) if given else 1
+    n, labels = _request(arguments, manifest, held)
+    if held not in (1, n):
+        raise InputError(f"{arguments.given} holds codes of {held} images, expected {n} as asked for, or one for all")
     given = {name: codes.repeat(n, 0) if len(codes) == 1 else codes for name, codes in given.items()}
     output.check_size(n, manifest.image, arguments.per_class)
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed

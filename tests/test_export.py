@@ -1,0 +1,190 @@
+"""From checkpoint files to a bundle that reproduces the model: both formats, the options, and what does not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import vqvae_checkpoint
+from random_models import CLASSES, SMALL, full_forward, plain_weights, random_prior, random_vqvae
+
+from latentloop import Bundle, CheckpointError, InputError, Sampler
+from latentloop.cli import main
+from latentloop.export.bundle import BundleSource, write_bundle
+from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.models.build import build_prior
+from latentloop.verification import verify
+
+REAL = Path(__file__).parents[2] / "shared" / "checkpoints"  # trained files, where the checkout has them beside it
+THREE: dict[str, Any] = {"condition_codes": 16, "condition_channels": 4, "condition_blocks": 1}
+
+
+def prior_checkpoint(config: PriorConfig) -> Checkpoint:
+    weights = plain_weights(random_prior(config))
+    return Checkpoint(config, {name: value.astype(np.float32) for name, value in weights.items()})
+
+
+def three_levels() -> tuple[Checkpoint, list[Checkpoint]]:
+    config = VqvaeConfig(levels=3, channels=8, residual_channels=4, code_channels=4, codebook_size=16)
+    small = SMALL | {"codebook_size": 16, "kernel": 3}
+    priors = [
+        PriorConfig(2, 3, **small),
+        PriorConfig(4, 6, **small, **THREE),
+        PriorConfig(8, 12, attention=False, **small, **THREE),
+    ]
+    return Checkpoint(config, plain_weights(random_vqvae(config))), [prior_checkpoint(config) for config in priors]
+
+
+def test_three_levels(tmp_path: Path) -> None:
+    vqvae, priors = three_levels()
+    write_bundle(tmp_path / "bundle", BundleSource(vqvae, priors))
+    bundle = Bundle.open(tmp_path / "bundle")
+    assert [level.name for level in bundle.manifest.levels] == ["top", "middle", "bottom"]
+    assert bundle.manifest.image == (32, 48, 3)
+    sampler = Sampler(bundle)
+    assert all(check.passed for check in verify(sampler))
+    samples = sampler.sample(2, seeds=1)
+    assert samples.images.shape == (2, 32, 48, 3)
+    for index, name in enumerate(("top", "middle", "bottom")):
+        model = build_prior(priors[index], name).double()
+        upper = samples.codes[("top", "middle")[index - 1]] if index else None
+        logits, _ = full_forward(model, samples.codes[name], upper, None)
+        log = torch.log_softmax(torch.from_numpy(logits), 3).numpy()
+        expected = np.take_along_axis(log, samples.codes[name][..., None], 3)[..., 0]
+        np.testing.assert_allclose(sampler.log_likelihood(samples.codes)[name], expected, atol=1e-3)
+
+
+def test_every_weight_is_stored_once(small_bundle: Path) -> None:
+    """The bundle is hardly larger than its models' live weights, however many graphs read them."""
+    size = (small_bundle / "weights.safetensors").stat().st_size
+    graphs = sum(file.stat().st_size for file in small_bundle.glob("*.onnx"))
+    live = 0
+    for name in ("top", "bottom"):
+        config = Bundle.open(small_bundle).manifest.provenance["models"][name]["configuration"]
+        for key, value in plain_weights(random_prior(PriorConfig(**config))).items():
+            causal = ".residual." in key and key.startswith("blocks") and value.ndim == 4 and value.shape[-1] > 1
+            taps = config["kernel"] * (config["kernel"] - 1) + config["kernel"] // 2
+            live += value[:, :, 0, 0].size * taps if causal else value.size
+    live += sum(value.size for value in vqvae_checkpoint(3).weights.values())
+    assert size < 1.1 * 4 * live
+    assert graphs < 0.25 * size
+
+
+def test_the_command_on_own_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vqvae, priors = three_levels()
+    files = [tmp_path / f"{name}.safetensors" for name in ("vqvae", "top", "middle", "bottom")]
+    for file, checkpoint in zip(files, [vqvae, *priors], strict=True):
+        save_checkpoint(file, checkpoint)
+        loaded = load_checkpoint(file)
+        assert loaded.config == checkpoint.config
+        assert all(np.array_equal(loaded.weights[name], value) for name, value in checkpoint.weights.items())
+    out = tmp_path / "bundle"
+    options = [f"--{file.stem}={file}" for file in files[:3]] + [f"--prior=bottom={files[3]}", f"--out={out}"]
+    assert main(["export", *options, "--licence=CC0"]) == 0
+    assert Bundle.open(out).manifest.licence == "CC0"
+    assert main(["export", *options]) == 1  # exists
+    assert "--force" in capsys.readouterr().err
+    assert main(["export", *options, "--force"]) == 0
+    assert main(["verify", str(out)]) == 0
+
+
+def test_a_codec_alone_needs_the_image_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_checkpoint(tmp_path / "v.safetensors", vqvae_checkpoint(1))
+    command = ["export", f"--vqvae={tmp_path / 'v.safetensors'}", f"--out={tmp_path / 'codec'}"]
+    assert main(command) == 2
+    assert "--image" in capsys.readouterr().err
+    assert main([*command, "--image=20x20"]) == 2
+    assert "multiples of 8" in capsys.readouterr().err
+    assert main([*command, "--image=24x16"]) == 0
+    images = np.zeros((1, 24, 16, 1), np.uint8)
+    assert Sampler(Bundle.open(tmp_path / "codec")).encode(images)["bottom"].shape == (1, 6, 4)
+
+
+def misfit(change: dict[str, Any], level: int = 1) -> BundleSource:
+    vqvae, priors = three_levels()
+    config = priors[level].config
+    assert isinstance(config, PriorConfig)
+    priors[level] = prior_checkpoint(dataclasses.replace(config, **change))
+    return BundleSource(vqvae, priors)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (misfit({"height": 6}), "middle prior has the grid 6 x 6"),
+        (misfit({"codebook_size": 9}), "middle prior has 9 codes"),
+        (misfit({"condition_codes": 9}), "conditioned on 9 codes"),
+        (misfit({"condition_codes": 16, "condition_channels": 4}, level=0), "swapped"),
+        (misfit(CLASSES), None),
+        (dataclasses.replace(misfit({}), classes=("a", "b")), "2 class names"),
+    ],
+)
+def test_what_does_not_fit_is_told(source: BundleSource, told: str | None, tmp_path: Path) -> None:
+    if told is None:  # classes in one prior only are no misfit
+        write_bundle(tmp_path / "bundle", source)
+        assert Bundle.open(tmp_path / "bundle").manifest.classes == ("0", "1", "2")
+        return
+    with pytest.raises(InputError, match=told):
+        write_bundle(tmp_path / "bundle", source)
+    assert not list(tmp_path.iterdir())
+
+
+def test_own_checkpoints_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = vqvae_checkpoint(1)
+    weights = dict(whole.weights)
+    weights["decoder.conv.bias"] = weights["decoder.conv.bias"] * np.float32(np.nan)
+    weights["extra"] = np.zeros(3, np.float32)
+    del weights["to_code.0.bias"]
+    weights["to_code.1.bias"] = np.zeros(5, np.float32)
+    save_checkpoint(tmp_path / "v.safetensors", Checkpoint(whole.config, weights))
+    assert main(["export", f"--vqvae={tmp_path / 'v.safetensors'}", "--image=16", f"--out={tmp_path / 'b'}"]) == 1
+    text = capsys.readouterr().err
+    for part in ("decoder.conv.bias", "extra [3] is unknown", "to_code.0.bias is missing", "to_code.1.bias is [5]"):
+        assert part in text
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, b"\xff" * 8 + b"{}"])
+def test_unreadable_checkpoints_are_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "v.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"v\.safetensors"):
+        load_checkpoint(tmp_path / "v.safetensors")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the trained files lie beside the checkout, which has none")
+def test_trained_files_of_the_common_layout(tmp_path: Path) -> None:
+    options = [f"--{name}={REAL / name}.pt" for name in ("vqvae", "top", "bottom")]
+    assert main(["export", *options, f"--out={tmp_path / 'bundle'}"]) == 0
+    sampler = Sampler(Bundle.open(tmp_path / "bundle"))
+    assert all(check.passed for check in verify(sampler))
+    with np.load(REAL / "golden_vqvae.npz") as golden:
+        arrays = dict(golden)
+    codes = sampler.encode(arrays["images"])
+    for name in ("top", "bottom"):
+        stored = next(value for key, value in arrays.items() if name in key)
+        np.testing.assert_array_equal(codes[name], stored)
+    for name in ("top", "bottom"):
+        with np.load(REAL / f"golden_{name}.npz") as golden:
+            arrays = dict(golden)
+        given = {name: arrays["codes"]} | ({"top": arrays["condition"]} if name == "bottom" else {})
+        given.setdefault("bottom", np.zeros((4, 8, 8), np.int64))
+        found = sampler.log_likelihood(given)[name]
+        log = torch.log_softmax(torch.from_numpy(arrays["logits"].astype(np.float64)), 3).numpy()
+        expected = np.take_along_axis(log, arrays["codes"][..., None].astype(np.int64), 3)[..., 0]
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(arrays["logits"]).max())
+
+
+def test_export_is_reproducible(tmp_path: Path) -> None:
+    vqvae, priors = three_levels()
+    digests = []
+    for name in ("a", "b"):
+        write_bundle(tmp_path / name, BundleSource(vqvae, priors))
+        files = sorted((tmp_path / name).iterdir())
+        digests.append({file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files})
+    assert digests[0] == digests[1]
