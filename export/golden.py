@@ -19,6 +19,7 @@ from latentloop.export.draw import draw
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.rowstep import RowStep
 from latentloop.export.rowstep_weights import RowStepWeights
+from latentloop.kernels.nearest_codebook import nearest_codebook
 from latentloop.uniforms import uniforms
 
 Arrays = dict[str, NDArray[Any]]
@@ -85,15 +86,12 @@ def golden_codec(checkpoint: Checkpoint, image: tuple[int, int], images: NDArray
         decoded = model.decode([level.codes for level in levels]).permute(0, 2, 3, 1)
         for index, (name, level) in enumerate(zip(config.level_names, levels, strict=True)):
             found[f"codec.codes.{name}"] = level.codes.numpy()
-            flat = level.z.permute(0, 2, 3, 1)
-            embedding = model.codebook(index).embedding
-            distances = (flat[..., None, :] - embedding).square().sum(-1) if embedding.shape[0] <= 4096 else None
-            margin = torch.full(level.codes.shape, np.inf, dtype=torch.float64)
-            if distances is not None and distances.shape[-1] > 1:
-                nearest = distances.topk(2, dim=-1, largest=False).values
-                scale = (flat.square().sum(-1) + embedding.square().sum(-1).max()).clamp_min(1e-30)
-                margin = (nearest[..., 1] - nearest[..., 0]) / scale
-            found[f"codec.margin.{name}"] = margin.numpy().astype(np.float32)
+            z = level.z.permute(0, 2, 3, 1).numpy()
+            codebook = model.codebook(index).embedding.numpy()
+            nearest = nearest_codebook(z.reshape(-1, config.code_channels), codebook)
+            scale = np.square(z).sum(-1) + np.square(codebook).sum(1).max()
+            margin = (nearest.runner_up - nearest.distance).reshape(scale.shape) / np.maximum(scale, 1e-30)
+            found[f"codec.margin.{name}"] = margin.astype(np.float32)
     found["codec.decoded"] = decoded.numpy().astype(np.float32)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from latentloop import request
 from latentloop.backends.onnxruntime import Graph, available_threads, check_device
 from latentloop.bundle import Bundle
-from latentloop.errors import InputError
-from latentloop.loop import Controls, PriorLoop
+from latentloop.errors import BundleError, InputError, LatentLoopError
+from latentloop.loop import Controls, PriorLoop, Row
 from latentloop.manifest import Level, Prior
 from latentloop.uniforms import uniforms
 
@@ -141,13 +142,16 @@ class Sampler:
         """Images uint8 [N, H, W, C] at the bundle's size -> codes by level, int64 [N, h, w]. Raises InputError."""
         array = request.check_images(images, self.bundle.manifest)
         graph = self._graph(self.bundle.manifest.encoder)
-        parts = [graph.run({"images": array[part]}) for part in _batches(len(array))]
-        return {
-            level.name: np.concatenate([part[level.name] for part in parts])
-            if parts
-            else np.empty((0, level.height, level.width), np.int64)
+        codes = {
+            level.name: np.empty((len(array), level.height, level.width), np.int64)
             for level in self.bundle.manifest.levels
         }
+        with self._fitting(self.bundle.manifest.encoder):
+            for part in _batches(len(array)):
+                found = graph.run({"images": array[part]})
+                for name, values in codes.items():
+                    values[part] = found[name]
+        return codes
 
     def decode(self, codes: Mapping[str, ArrayLike]) -> NDArray[np.uint8]:
         """Codes by level, integers [N, h, w] -> images uint8 [N, H, W, C]. Raises InputError."""
@@ -169,6 +173,8 @@ class Sampler:
         found = {level.name: np.empty((n, level.height, level.width)) for level in levels}
         if n == 0:
             return found
+        for level in levels:
+            self._check_prior(level)
         chosen = request.check_labels(labels, n, self.bundle.manifest)
         batch = min(n, LARGEST_BATCH)
         for part in _batches(n, batch):
@@ -184,7 +190,7 @@ class Sampler:
                     upper=upper,
                     labels=None if chosen is None else chosen[indices],
                 )
-                for row in self.loop(level, batch).rows(controls):
+                for row in self._rows(level, controls):
                     logp = _log_softmax(row.logits.astype(np.float64))
                     picked = np.take_along_axis(logp, row.codes[..., None], 2)[..., 0]  # [W, B]
                     found[level.name][part, row.index] = picked.T[:count]
@@ -192,13 +198,31 @@ class Sampler:
 
     def loop(self, level: Level, batch: int) -> PriorLoop:
         """The loop over one level for a batch size; the last one of each level is kept for the next call."""
-        if level.prior is None:
-            raise InputError(f"the bundle has no prior for the level {level.name!r}: it can encode and decode only")
+        prior = self._check_prior(level)
         loop = self._loops.get(level.name)
         if loop is None or loop.batch != batch:
-            graphs = _LazyGraphs(self, level.prior)
-            loop = self._loops[level.name] = PriorLoop(level, level.prior, graphs, batch)
+            loop = self._loops[level.name] = PriorLoop(level, prior, _LazyGraphs(self, prior), batch)
         return loop
+
+    def _rows(self, level: Level, controls: Controls) -> Iterator[Row]:
+        """The loop's rows; an error of theirs (the caller's between two rows do not come here) blames the bundle."""
+        with self._fitting(f"the prior of {level.name}"):
+            yield from self.loop(level, controls.uniform.shape[2]).rows(controls)
+
+    @contextmanager
+    def _fitting(self, what: str) -> Iterator[None]:
+        """Inputs are checked by now: whatever else a graph cannot digest, its bundle is at fault."""
+        try:
+            yield
+        except (LatentLoopError, MemoryError):
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
+            raise BundleError(f"{self.bundle.path}: {what} does not fit the manifest: {error}") from error
+
+    def _check_prior(self, level: Level) -> Prior:
+        if level.prior is None:
+            raise InputError(f"the bundle has no prior for the level {level.name!r}: it can encode and decode only")
+        return level.prior
 
     def _draw(
         self,
@@ -225,13 +249,14 @@ class Sampler:
             controls = Controls(
                 uniform=uniforms(seeds[part], index, level.height, level.width),
                 forced=kept.transpose(1, 2, 0),
-                temperature=settings["temperature"][level.name][part].astype(np.float32),
+                temperature=np.maximum(settings["temperature"][level.name][part], COLDEST).astype(np.float32),
                 top_k=np.minimum(top_k, level.codebook_size).astype(np.int64) if filtered else None,
-                top_p=top_p.astype(np.float32) if filtered else None,
+                # 1 is off: as 2 it cannot cut the tail by rounding, so a filter acts on its own sample only.
+                top_p=np.where(top_p < 1, top_p, 2).astype(np.float32) if filtered else None,
                 upper=upper,
                 labels=None if labels is None else labels[part],
             )
-            for row in self.loop(level, len(part)).rows(controls):
+            for row in self._rows(level, controls):
                 drawn[:, row.index] = row.codes.T
                 progress = Progress(level.name, row.index + 1, level.height, images_done, images_total)
                 if callback is not None and callback(progress) is False:
@@ -243,8 +268,9 @@ class Sampler:
         graph = self._graph(self.bundle.manifest.decoder)
         n = len(next(iter(codes.values())))
         images = np.empty((n, *self.bundle.manifest.image), np.uint8)
-        for part in _batches(n):
-            images[part] = graph.run({name: values[part] for name, values in codes.items()})["images"]
+        with self._fitting(self.bundle.manifest.decoder):
+            for part in _batches(n):
+                images[part] = graph.run({name: values[part] for name, values in codes.items()})["images"]
         return images
 
     def _graph(self, file: str) -> Graph:
