@@ -65,7 +65,7 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
             "encoder.onnx": encoder_graph(config, source.vqvae.weights, store, image),
             "decoder.onnx": decoder_graph(config, source.vqvae.weights, store, image),
         }
-        golden = golden_codec(source.vqvae, image, source.golden_images)
+        golden: dict[str, Any] = golden_codec(source.vqvae, image, source.golden_images)
         levels = []
         for index, (name, checkpoint) in enumerate(zip(config.level_names, priors, strict=True)):
             stride = config.stride(index)
@@ -77,7 +77,7 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
                 golden |= golden_prior(name, index, arrange(_prior_config(checkpoint), checkpoint.weights))
             levels.append(Level(name, image[0] // stride, image[1] // stride, config.codebook_size, prior))
         write_graphs(folder, graphs, store)
-        np.savez_compressed(folder / GOLDEN_FILE, allow_pickle=False, **golden)
+        np.savez_compressed(folder / GOLDEN_FILE, **golden)
         manifest = Manifest(
             image=(*image, config.image_channels),
             levels=tuple(levels),
