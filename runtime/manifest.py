@@ -247,7 +247,8 @@ def _check_grids(manifest: Manifest, source: str) -> None:
         upper = above.get(level.name)
         if level.prior and level.prior.condition_level not in (None, upper):
             raise BundleError(
-                f"{source}.levels: {level.name} is conditioned on {level.prior.condition_level!r}, expected {upper!r}"
+                f"{source}.levels: the condition_level of {level.name} is {level.prior.condition_level!r}, expected "
+                f"{repr(upper) if upper else 'none'}"
             )
 
 

@@ -63,10 +63,11 @@ def check_labels(
 def _label(value: object, names: tuple[str, ...]) -> int:
     if isinstance(value, str) and value in names:
         return names.index(value)
+    index = value
     if isinstance(value, str) and value.isdecimal() and len(value) <= len(str(len(names))):
-        value = int(value)
-    if isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value < len(names):
-        return int(value)
+        index = int(value)
+    if isinstance(index, int | np.integer) and not isinstance(index, bool) and 0 <= index < len(names):
+        return int(index)
     raise InputError(f"label {value!r} is none of the {len(names)} classes: {_some(names)}, or 0 to {len(names) - 1}")
 
 

@@ -1,0 +1,178 @@
+"""Manifests from elsewhere: a field that is missing, of another type or at odds with the rest is named."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from spoilt_bundles import Keys, at, edit_manifest, read_manifest, refusal
+
+from latentloop.bundle import Bundle
+from latentloop.errors import BundleError, LatentLoopError
+from latentloop.manifest import from_json
+from latentloop.sampler import Sampler
+
+
+@pytest.fixture
+def bundle(small_bundle: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return shutil.copytree(small_bundle, tmp_path / "copy")
+
+
+def scalars(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Every scalar with its place; ``provenance`` is free."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if (*keys, key) != ("provenance",):
+                yield from scalars(inner, (*keys, key))
+    else:
+        yield keys, value
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, True, -1, 1.5, 10**400, "\ud800", [], [[]], {}], ids=lambda value: repr(value)[:9]
+)
+def test_every_field_of_a_wrong_type_is_named(small_bundle: Path, wrong: Any) -> None:
+    manifest = read_manifest(small_bundle)
+    missed, count = [], 0
+    for keys, old in scalars(manifest):
+        same = any(isinstance(old, kind) and isinstance(wrong, kind) for kind in (str, bool))
+        if same or (wrong is None and keys[-1] == "condition_level"):
+            continue
+        at(manifest, keys[:-1])[keys[-1]] = wrong
+        name = next(key for key in reversed(keys) if isinstance(key, str))
+        try:
+            from_json(manifest, "manifest.json")
+            missed.append(f"{keys}: accepted")
+        except BundleError as error:
+            if "manifest.json" not in str(error) or name not in str(error) or len(str(error)) > 400:
+                missed.append(f"{keys}: {error}")
+        at(manifest, keys[:-1])[keys[-1]] = old
+        count += 1
+    assert not missed
+    assert count > 300
+
+
+def test_every_required_field_is_named_when_missing(small_bundle: Path) -> None:
+    manifest = read_manifest(small_bundle)
+    optional = {"licence", "provenance"}
+    for keys in [
+        *((key,) for key in manifest if key not in optional),
+        *(("levels", 1, key) for key in manifest["levels"][1] if key != "prior"),
+        *(("levels", 1, "prior", key) for key in manifest["levels"][1]["prior"] if key != "condition_level"),
+        *(("levels", 1, "prior", "memories", 0, key) for key in manifest["levels"][1]["prior"]["memories"][0]),
+        ("levels", 0, "prior", "graphs", "step"),
+        ("files", "golden.npz"),
+        ("files", "golden.npz", "sha256"),
+    ]:
+        spoilt = json.loads(json.dumps(manifest))
+        del at(spoilt, keys[:-1])[keys[-1]]
+        with pytest.raises(BundleError, match=str(keys[-1])):
+            from_json(spoilt, "manifest.json")
+
+
+def mutate(manifest: Any, rng: random.Random) -> None:
+    """One change somewhere: a field removed, taken from elsewhere, off by a little, repeated or out of order."""
+    everywhere = [keys for keys, _ in scalars(manifest) if keys[0] != "files"]
+    keys, other = rng.choice(everywhere), rng.choice(everywhere)
+    depth = rng.randrange(1, len(keys) + 1)  # the scalar, or something that holds it
+    parent: Any = at(manifest, keys[: depth - 1])
+    key: Any = keys[depth - 1]
+    kind = rng.randrange(5)
+    if kind == 0:
+        del parent[key]
+    elif kind == 1:
+        parent[key] = rng.choice([None, True, -1, 0, 1, 7, 2**31, 2**53, 1.5, "", "x", [], {}])
+    elif kind == 2 and isinstance(parent, list):
+        parent.insert(rng.randrange(len(parent) + 1), parent[key])
+    elif kind == 3 and isinstance(parent, list):
+        rng.shuffle(parent)
+    elif isinstance(parent[key], int):
+        parent[key] += rng.choice([-1, 1])
+    else:
+        parent[key] = at(manifest, other[: rng.randrange(1, len(other) + 1)])
+
+
+def test_whatever_the_manifest_says_the_error_is_one_of_ours(bundle: Path) -> None:
+    """Opening and sampling work, or raise a LatentLoopError: nothing else, and no crash."""
+    original = (bundle / "manifest.json").read_text(encoding="utf-8")
+    outcomes = {"worked": 0, "refused when opened": 0, "refused when used": 0}
+    for seed in range(150):
+        rng, manifest = random.Random(seed), json.loads(original)
+        mutate(manifest, rng)
+        try:
+            text = json.dumps(manifest)
+        except ValueError:  # something now holds itself
+            continue
+        (bundle / "manifest.json").write_text(text, encoding="utf-8")
+        outcome = "refused when opened"
+        try:
+            opened = Bundle.open(bundle)
+            outcome = "refused when used"
+            Sampler(opened, threads=1).sample(1, seeds=seed, top_k=rng.choice([None, 3]))
+            outcome = "worked"
+        except LatentLoopError:
+            pass
+        outcomes[outcome] += 1
+    assert all(outcomes.values()), outcomes
+
+
+MEMORIES = ("levels", 0, "prior", "memories")
+ROW = ("levels", 0, "prior", "graphs", "row", "inputs", 0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "expected"),
+    [
+        (("version",), 2, "version is 2, this LatentLoop reads 1"),
+        (("format",), "other", "format is 'other'"),
+        (("precision",), "int3", "precision is 'int3'"),
+        (("levels", 0, "height"), 5, "top has the grid 5 x 6, expected 4 x 6"),
+        (("levels", 1, "width"), 11, "bottom has the grid 8 x 11, expected 8 x 12"),
+        (("image",), [32, 64, 3], "bottom has the grid 8 x 12"),
+        (("image",), [36, 48, 3], "bottom"),
+        (("image",), [32, 48], "image"),
+        (("image",), [2**20, 2**20, 3], "image"),
+        (("levels",), [], "levels is empty"),
+        (("levels", 0, "name"), "bottom", "two are called 'bottom'"),
+        (("levels", 1, "prior", "condition_level"), "bottom", "condition_level of bottom is 'bottom', expected 'top'"),
+        (("levels", 0, "prior", "condition_level"), "top", "condition_level of top is 'top', expected none"),
+        (("levels", 0, "prior", "columns_per_step"), 2, "columns_per_step is 2"),
+        (("levels", 0, "prior", "graphs", "jump"), {"file": "x", "inputs": [], "outputs": []}, "jump"),
+        (("levels", 0, "prior", "graphs", "row", "file"), "absent.onnx", "does not list absent.onnx"),
+        (("classes",), [], "classes is empty"),
+        ((*MEMORIES, 0, "name"), "kodes", "'codes' is missing"),
+        ((*MEMORIES, 1, "name"), "codes", "two are called 'codes'"),
+        ((*MEMORIES, 6, "name"), "raw", "'row' is missing"),
+        ((*MEMORIES, 13, "shape"), [6, "batch", 12], "'logits' is float32 [6, 'batch', 12]"),
+        ((*MEMORIES, 1, "shape", 0), 2**40, "values for one sample"),
+        ((*MEMORIES, 1, "shape", 1), 11, "'residual' is [4, 11"),
+        ((*MEMORIES, 1, "shape", 2), "columns", "shape"),
+        ((*MEMORIES, 1, "shape"), [4, 10] + [1] * 60, "shape"),
+        ((*MEMORIES, 1, "padding"), 3, "'residual'"),
+        ((*MEMORIES, 1, "dtype"), "float16", "dtype is 'float16'"),
+        ((*ROW, "memory"), "nothing", "names the memory 'nothing'"),
+        ((*ROW, "view"), "sideways", "view is 'sideways'"),
+        ((*ROW, "view"), "window", "no ring"),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_contradicts_itself_is_refused(bundle: Path, keys: Keys, value: Any, expected: str) -> None:
+    edit_manifest(bundle, *keys, value=value)
+    text = refusal(lambda: Bundle.open(bundle))
+    assert str(bundle / "manifest.json") in text
+    assert expected in text
+
+
+def test_fields_in_any_order_are_the_same_manifest(small_bundle: Path) -> None:
+    def shuffled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shuffled(value[key]) for key in reversed(value)}
+        return [shuffled(item) for item in value] if isinstance(value, list) else value
+
+    manifest = read_manifest(small_bundle)
+    assert from_json(shuffled(manifest), "manifest.json") == from_json(manifest, "manifest.json")

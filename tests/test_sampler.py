@@ -1,0 +1,196 @@
+"""The sampler's promises: seeds, settings per sample and per level, given codes, cancelling, threads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import latentloop.bundle
+from latentloop.backends.onnxruntime import Graph
+from latentloop.bundle import Bundle
+from latentloop.errors import InputError
+from latentloop.sampler import Progress, Sampler, Samples
+
+HEIGHTS = {"top": 4, "bottom": 8}
+COUNT = 4  # samples in most tests here, and their batch size
+SEEDS = (70, 71, 72, 2**64 - 1)
+
+
+@pytest.fixture(scope="module")
+def sampler(small_bundle: Path) -> Sampler:
+    return Sampler(Bundle.open(small_bundle), threads=1)
+
+
+@pytest.fixture(scope="module")
+def plain(sampler: Sampler) -> Samples:
+    """Four samples of class 1 without any setting."""
+    return draw(sampler)
+
+
+def draw(sampler: Sampler, **changes: Any) -> Samples:
+    return sampler.sample(**{"n": COUNT, "seeds": SEEDS, "labels": 1, "batch_size": COUNT, **changes})
+
+
+def same(found: Samples, expected: Samples, here: Any = ..., there: Any = ...) -> bool:
+    """Whether the samples at one index are, bit for bit, those at the other."""
+    codes = all(np.array_equal(found.codes[name][here], expected.codes[name][there]) for name in HEIGHTS)
+    return codes and np.array_equal(found.images[here], expected.images[there])
+
+
+def test_a_seed_draws_the_same_again(small_bundle: Path, sampler: Sampler, plain: Samples) -> None:
+    assert same(draw(sampler), plain)
+    assert same(draw(Sampler(Bundle.open(small_bundle), threads=1)), plain)
+    distinct = {plain.codes["bottom"][index].tobytes() for index in range(COUNT)}
+    assert len(distinct) == COUNT
+
+
+def test_a_sample_does_not_depend_on_its_batch_mates_or_place(sampler: Sampler, plain: Samples) -> None:
+    for seeds in ([71], [5, 71], [5, 6, 7, 71], [5, 6, 7, 8, 9, 71], [71, 71]):
+        found = draw(sampler, n=len(seeds), seeds=seeds)
+        assert same(found, plain, seeds.index(71), 1), seeds
+    assert same(found, found, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"labels": 2}, {"temperature": 0.1}, {"top_k": 1}, {"top_p": 0.05}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_setting_per_sample_acts_on_its_own_sample_only(
+    sampler: Sampler, plain: Samples, change: dict[str, Any]
+) -> None:
+    ((name, value),) = change.items()
+    neutral = {"labels": 1, "temperature": 1.0, "top_k": 11, "top_p": 1.0}[name]
+    found = draw(sampler, **{name: [neutral, neutral, value, neutral]})
+    assert same(found, plain, [0, 1, 3], [0, 1, 3])
+    assert not same(found, plain, 2, 2)
+    assert same(found, draw(sampler, **change), 2, 2)
+
+
+def test_a_setting_per_level_acts_on_its_own_level_only(sampler: Sampler, plain: Samples) -> None:
+    greedy = draw(sampler, top_k=1)
+    bottom = draw(sampler, top_k={"bottom": 1})
+    np.testing.assert_array_equal(bottom.codes["top"], plain.codes["top"])
+    assert not np.array_equal(bottom.codes["bottom"], plain.codes["bottom"])
+    top = draw(sampler, top_k={"top": [1, 1, 11, 11], "bottom": None})
+    np.testing.assert_array_equal(top.codes["top"][:2], greedy.codes["top"][:2])
+    assert same(top, plain, [2, 3], [2, 3])
+
+
+@pytest.mark.parametrize("kept", [1, 7, 23, 24])
+def test_a_prefix_of_its_own_codes_changes_nothing(sampler: Sampler, plain: Samples, kept: int) -> None:
+    given = {name: codes.reshape(COUNT, -1).copy() for name, codes in plain.codes.items()}
+    given["top"][:, kept:] = -1
+    given["bottom"][1:, kept:] = -1  # all of the first sample's
+    shaped = {name: codes.reshape(plain.codes[name].shape) for name, codes in given.items()}
+    assert same(draw(sampler, given=shaped), plain)
+
+
+def test_given_codes_are_kept_and_what_follows_heeds_them(sampler: Sampler, plain: Samples) -> None:
+    given = np.full((COUNT, 4, 6), -1)
+    given[0] = (plain.codes["top"][0] + 1) % 11
+    given[2, 0] = given[2, 1, :2] = 3
+    found = draw(sampler, given={"top": given})
+    np.testing.assert_array_equal(found.codes["top"][given >= 0], given[given >= 0])
+    assert same(found, plain, [1, 3], [1, 3])
+    assert not np.array_equal(found.codes["top"][2, 2:], plain.codes["top"][2, 2:])
+    assert not np.array_equal(found.codes["bottom"][0], plain.codes["bottom"][0])
+
+
+def test_labels_left_out_cycle(sampler: Sampler) -> None:
+    found = draw(sampler, labels=None)
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1, 2, 0]
+    assert same(found, draw(sampler, labels=["coat", "bag", "boot", "coat"]))
+
+
+def test_the_callback_sees_every_row_of_every_level_and_batch(sampler: Sampler) -> None:
+    seen: list[Progress] = []
+    found = draw(sampler, n=5, seeds=1, batch_size=2, callback=seen.append)
+    rows = [(level, row, height) for level, height in HEIGHTS.items() for row in range(1, height + 1)]
+    expected = [Progress(*row, done, 5) for done in (0, 2, 4) for row in rows]
+    assert seen == expected
+    assert not found.cancelled
+
+
+def test_cancelling_returns_the_finished_batches(sampler: Sampler) -> None:
+    whole = draw(sampler, n=5, seeds=1, batch_size=2)
+    asked: list[Progress] = []
+
+    def stop_in_the_second_batch(progress: Progress) -> bool:
+        asked.append(progress)
+        return not (progress.images_done == 2 and progress.level == "bottom" and progress.rows_done == 3)
+
+    found = draw(sampler, n=5, seeds=1, batch_size=2, callback=stop_in_the_second_batch)
+    assert len(asked) == 12 + 4 + 3
+    assert found.cancelled
+    assert (len(found.images), found.seeds.tolist(), found.labels is not None and len(found.labels)) == (2, [1, 2], 2)
+    assert same(found, whole, slice(None), slice(2))
+    nothing = draw(sampler, callback=lambda _: False)
+    assert nothing.cancelled
+    assert nothing.images.shape == (0, 32, 48, 3)
+    assert {name: codes.shape for name, codes in nothing.codes.items()} == {"top": (0, 4, 6), "bottom": (0, 8, 12)}
+
+
+def test_an_error_in_the_callback_is_the_callers_and_does_no_harm(sampler: Sampler, plain: Samples) -> None:
+    def fail(progress: Progress) -> None:
+        if progress.level == "bottom" and progress.rows_done == 5:
+            raise ZeroDivisionError("the caller's")
+
+    with pytest.raises(ZeroDivisionError, match="the caller's"):
+        draw(sampler, callback=fail)
+    assert same(draw(sampler), plain)
+
+
+def test_threads_share_graphs_and_draw_what_one_draws(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+
+    def counted(path: Path, threads: int) -> Graph:
+        loaded.append(path.name)
+        return Graph(path, threads)
+
+    monkeypatch.setattr(latentloop.bundle, "Graph", counted)
+    bundle = Bundle.open(small_bundle)
+    settings: list[dict[str, Any]] = [{}, {"top_k": 3}, {"labels": 0}, {"temperature": 0.7}]
+
+    def run(change: dict[str, Any]) -> Samples:
+        return draw(Sampler(bundle, threads=1), **change)
+
+    with ThreadPoolExecutor(len(settings)) as pool:
+        together = list(pool.map(run, settings))
+    assert len(loaded) == len(set(loaded)) == 9  # encoder left out
+    assert all(same(found, run(change)) for found, change in zip(together, settings, strict=True))
+    assert len(loaded) == 9
+
+
+def test_a_bundle_without_priors_encodes_and_decodes_only(grey_bundle: Path) -> None:
+    codec = Sampler(Bundle.open(grey_bundle), threads=1)
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1), np.uint8)
+    codes = codec.encode(images)
+    assert {name: value.shape for name, value in codes.items()} == {"top": (2, 2, 2), "bottom": (2, 4, 4)}
+    assert codec.decode(codes).shape == images.shape
+    actions: list[Callable[[], object]] = [codec.sample, lambda: codec.log_likelihood(codes)]
+    for action in actions:
+        with pytest.raises(InputError, match="no prior for the level 'top'"):
+            action()
+    found = codec.sample(2, given=codes)  # nothing is left to draw
+    assert found.labels is None
+    np.testing.assert_array_equal(found.images, codec.decode(codes))
+
+
+def test_a_missing_lower_prior_is_told_before_the_work(small_bundle: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(small_bundle, tmp_path / "copy")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["levels"][1]["prior"] = None
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    half, rows = Sampler(Bundle.open(bundle), threads=1), list[Progress]()
+    with pytest.raises(InputError, match="no prior for the level 'bottom'"):
+        half.sample(1, callback=rows.append)
+    assert rows == []
