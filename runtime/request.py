@@ -15,10 +15,12 @@ from latentloop.manifest import Level, Manifest
 Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
 
 
-def check_count(name: str, n: object) -> int:
+def check_count(name: str, n: object, most: int = 2**31 - 1) -> int:
     """A positive integer, such as a number of samples; ``name`` is the argument's."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise InputError(f"{name} is {n!r}, expected a positive integer")
+    if n > most:
+        raise InputError(f"{name} is {n}, expected at most {most}")
     return int(n)
 
 
@@ -63,11 +65,10 @@ def check_labels(
 def _label(value: object, names: tuple[str, ...]) -> int:
     if isinstance(value, str) and value in names:
         return names.index(value)
-    index = value
-    if isinstance(value, str) and value.isdecimal() and len(value) <= len(str(len(names))):
-        index = int(value)
-    if isinstance(index, int | np.integer) and not isinstance(index, bool) and 0 <= index < len(names):
-        return int(index)
+    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value < len(names):
+        return int(value)
     raise InputError(f"label {value!r} is none of the {len(names)} classes: {_some(names)}, or 0 to {len(names) - 1}")
 
 

@@ -20,6 +20,7 @@ from latentloop.uniforms import uniforms
 
 Codes = NDArray[np.int64]
 LARGEST_BATCH = 16  # when the caller names none
+MOST_THREADS = 1024  # each graph starts as many
 COLDEST, HOTTEST = 1e-20, 1e20  # temperatures that float32 logits can be divided by; colder is no different
 
 
@@ -65,9 +66,11 @@ class Sampler:
 
         Raises InputError for other values, MissingError for a device that this installation cannot use.
         """
+        if not isinstance(bundle, Bundle):
+            raise InputError(f"bundle is {bundle!r}, expected a Bundle, such as Bundle.open(path)")
         self.bundle = bundle
         self.device = check_device(device)
-        self.threads = available_threads() if threads is None else request.check_count("threads", threads)
+        self.threads = available_threads() if threads is None else request.check_count("threads", threads, MOST_THREADS)
         self._loops: dict[str, PriorLoop] = {}
 
     def sample(

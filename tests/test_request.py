@@ -45,6 +45,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"n": 2.0}, ["n is 2.0"]),
     ({"n": "2"}, ["n is '2'"]),
     ({"n": None}, ["n is None"]),
+    ({"n": 10**19}, ["n is 1000", "at most"]),
     ({"batch_size": 0}, ["batch_size is 0", "positive integer"]),
     ({"batch_size": True}, ["batch_size is True"]),
     ({"batch_size": 1.5}, ["batch_size is 1.5"]),
@@ -52,7 +53,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"labels": 3}, ["label 3", "3 classes", "coat, bag, boot", "0 to 2"]),
     ({"labels": -1}, ["label -1"]),
     ({"labels": "shoe"}, ["label 'shoe'", "coat, bag, boot"]),
-    ({"labels": "3"}, ["label '3'"]),
+    ({"labels": "3"}, ["label 3"]),
     ({"labels": "²"}, ["label '²'"]),
     ({"labels": "9" * 5000}, ["coat, bag, boot"]),
     ({"labels": ""}, ["label ''"]),
@@ -188,9 +189,14 @@ def test_wrong_images_are_told(sampler: Sampler, images: Any, shown: list[str]) 
     told(lambda: sampler.encode(images), shown)
 
 
-@pytest.mark.parametrize("threads", [0, -1, True, 1.5, "2"])
+@pytest.mark.parametrize("threads", [0, -1, True, 1.5, "2", 100_000, 2**40])
 def test_a_wrong_number_of_threads_is_told(small_bundle: Path, threads: Any) -> None:
-    told(lambda: Sampler(Bundle.open(small_bundle), threads=threads), [f"threads is {threads!r}", "positive integer"])
+    told(lambda: Sampler(Bundle.open(small_bundle), threads=threads), [f"threads is {threads!r}", "expected"])
+
+
+def test_a_path_in_place_of_a_bundle_is_told(small_bundle: Path) -> None:
+    path: Any = small_bundle
+    told(lambda: Sampler(path), [repr(path), "Bundle.open"])
 
 
 def test_labels_of_a_bundle_without_classes_are_told(grey_bundle: Path) -> None:

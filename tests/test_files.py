@@ -1,0 +1,236 @@
+"""Files and directories appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentloop.errors import OutputError
+from latentloop.files import check_free, new_directory, write_file
+
+
+class Failure(Exception):
+    """What goes wrong inside a writer."""
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def put(path: Path, text: str = "new", *, force: bool = False) -> None:
+    write_file(path, lambda temporary: temporary.write_text(text), force=force)
+
+
+def put_directory(path: Path, text: str = "new", *, force: bool = False) -> None:
+    with new_directory(path, force=force) as folder:
+        (folder / "file").write_text(text)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def full_disk(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_new_file_holds_what_was_written_and_nothing_else_is_left(tmp_path: Path) -> None:
+    put(tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_the_writer_sees_the_suffix_and_the_folder_of_the_target(tmp_path: Path) -> None:
+    seen: list[Path] = []
+    target = tmp_path / "picture.tar.png"
+    write_file(target, seen.append)
+    assert (seen[0].suffix, seen[0].parent) == (".png", tmp_path)
+    assert seen[0] != target
+
+
+@pytest.mark.parametrize("save", [put, put_directory])
+def test_what_exists_is_replaced_with_force_only(tmp_path: Path, save: Any) -> None:
+    target = tmp_path / "result"
+    save(target, "old")
+    before = names(tmp_path)
+    with pytest.raises(OutputError, match=r"result exists; pass --force"):
+        save(target)
+    file = target / "file" if target.is_dir() else target
+    assert file.read_text() == "old"
+    save(target, force=True)
+    assert file.read_text() == "new"
+    assert names(tmp_path) == before == ["result"]
+
+
+def test_an_existing_target_is_told_before_the_writer_runs(tmp_path: Path) -> None:
+    put(tmp_path / "a")
+    ran: list[Path] = []
+    with pytest.raises(OutputError, match="exists"):
+        write_file(tmp_path / "a", ran.append)
+    assert ran == []
+
+
+def test_replacing_a_directory_leaves_none_of_its_old_files(tmp_path: Path) -> None:
+    target = tmp_path / "result"
+    put_directory(target)
+    (target / "stale").touch()
+    put_directory(target, force=True)
+    assert names(target) == ["file"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_an_error_inside_leaves_nothing_new_and_the_old_whole(tmp_path: Path, force: bool) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    if force:
+        put(file, "old")
+        put_directory(folder, "old")
+    before = names(tmp_path)
+
+    def half(temporary: Path) -> None:
+        temporary.write_text("ha")
+        raise Failure
+
+    with pytest.raises(Failure):
+        write_file(file, half, force=force)
+    with pytest.raises(Failure), new_directory(folder, force=force) as temporary:
+        half(temporary / "file")
+    assert names(tmp_path) == before
+    if force:
+        assert file.read_text() == (folder / "file").read_text() == "old"
+
+
+def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def onto_a_full_disk(_: Path) -> None:
+        with open("/dev/full", "w") as device:
+            device.write("x" * 100_000)
+
+    with pytest.raises(OutputError, match=r"cannot write .*a: No space left on device"):
+        write_file(tmp_path / "a", onto_a_full_disk)
+    with pytest.raises(OutputError, match="No space left"), new_directory(tmp_path / "b") as folder:
+        onto_a_full_disk(folder)
+    put(tmp_path / "c", "old")
+    monkeypatch.setattr(os, "fsync", full_disk)  # when the writer's data are found to have no place
+    with pytest.raises(OutputError, match="No space left"):
+        put(tmp_path / "c", force=True)
+    assert (tmp_path / "c").read_text() == "old"
+    assert names(tmp_path) == ["c"]
+
+
+@pytest.mark.parametrize("save", ["write_file(path, pause, force=True)", "block()"])
+def test_a_killed_process_leaves_the_old_result(tmp_path: Path, save: str) -> None:
+    target = tmp_path / "result"
+    (put_directory if save == "block()" else put)(target, "old")
+    program = f"""
+import sys, time
+from pathlib import Path
+from latentloop.files import new_directory, write_file
+path = Path(sys.argv[1])
+def pause(temporary):
+    temporary.write_text("half")
+    print("ready", flush=True)
+    time.sleep(60)
+def block():
+    with new_directory(path, force=True) as folder:
+        pause(folder / "file")
+{save}
+"""
+    with subprocess.Popen([sys.executable, "-c", program, str(target)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert (target / "file" if target.is_dir() else target).read_text() == "old"
+    assert [name for name in names(tmp_path) if not name.startswith(".")] == ["result"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_permissions_follow_the_umask(tmp_path: Path, mask: int) -> None:
+    with umask(mask):
+        put(tmp_path / "file")
+        put_directory(tmp_path / "folder")
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~mask
+    assert (tmp_path / "folder" / "file").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_missing_parents_are_made(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "b" / "file")
+    put_directory(tmp_path / "c" / "d" / "folder")
+    assert (tmp_path / "a" / "b" / "file").read_text() == "new"
+    assert names(tmp_path / "c" / "d") == ["folder"]
+
+
+def test_a_parent_that_is_a_file_is_told(tmp_path: Path) -> None:
+    put(tmp_path / "a")
+    for save in (put, put_directory):
+        with pytest.raises(OutputError, match=r"cannot write .*a/b"):
+            save(tmp_path / "a" / "b")
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_never_replaces_a_directory_nor_a_directory_a_file(tmp_path: Path, force: bool) -> None:
+    put(tmp_path / "file", "old")
+    put_directory(tmp_path / "folder", "old")
+    with pytest.raises(OutputError, match="is a directory" if force else "exists"):
+        put(tmp_path / "folder", force=force)
+    with pytest.raises(OutputError, match="is a file" if force else "exists"):
+        put_directory(tmp_path / "file", force=force)
+    assert (tmp_path / "file").read_text() == (tmp_path / "folder" / "file").read_text() == "old"
+    assert names(tmp_path) == ["file", "folder"]
+
+
+def test_a_directory_that_holds_directories_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "home" / "photos").mkdir(parents=True)
+    with pytest.raises(OutputError, match="home holds the directory photos"):
+        put_directory(tmp_path / "home", force=True)
+    with pytest.raises(OutputError, match="holds the directory"):
+        check_free(tmp_path, force=True)
+    assert names(tmp_path / "home") == ["photos"]
+
+
+def test_relative_paths_are_below_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(Path("file"))
+    put_directory(Path("sub/folder"))
+    assert (tmp_path / "file").read_text() == (tmp_path / "sub" / "folder" / "file").read_text() == "new"
+    assert names(tmp_path) == ["file", "sub"]
+
+
+def test_a_link_to_a_directory_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    put_directory(tmp_path / "real", "old")
+    (tmp_path / "link").symlink_to("real")
+    put_directory(tmp_path / "link", force=True)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "file").read_text() == "new"
+    assert names(tmp_path) == ["link", "real"]
+
+
+def test_a_name_as_long_as_the_file_system_allows_can_be_written(tmp_path: Path) -> None:
+    put(tmp_path / ("x" * 251 + ".npz"))
+    put_directory(tmp_path / ("y" * 255))
+    with pytest.raises(OutputError, match="name too long"):
+        put(tmp_path / ("z" * 256))
+    assert len(names(tmp_path)) == 2
+
+
+def test_check_free_is_silent_where_nothing_is_or_force_is_on(tmp_path: Path) -> None:
+    check_free(tmp_path / "a", force=False)
+    put(tmp_path / "a")
+    check_free(tmp_path / "a", force=True)
+    with pytest.raises(OutputError, match="a exists"):
+        check_free(tmp_path / "a", force=False)
