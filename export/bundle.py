@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from latentloop._version import __version__
-from latentloop.errors import InputError
-from latentloop.export.checkpoint import Checkpoint
+from latentloop.errors import InputError, OutputError
+from latentloop.export.checkpoint import Checkpoint, write_tensors
 from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
 from latentloop.export.golden import golden_codec, golden_prior
 from latentloop.export.graphs.builder import OPSET, WEIGHTS_FILE, GraphBuilder, WeightStore
@@ -57,6 +56,8 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
     if not isinstance(config, VqvaeConfig):
         raise InputError(f"a bundle needs a VQ-VAE, but the checkpoint given holds a {source.vqvae.kind}")
     priors = list(source.priors) or [None] * config.levels
+    if path.is_dir() and any(path.iterdir()) and not (path / FILE_NAME).exists():
+        raise OutputError(f"{path} is a directory that holds no bundle: give another name, or empty it yourself")
     image = check_fit(config, priors, source.image)
     classes = check_classes(priors, source.classes)
     with new_directory(path, force=force) as folder:
@@ -182,7 +183,7 @@ def describe_prior(
 
 def write_graphs(folder: Path, graphs: dict[str, GraphBuilder], store: WeightStore) -> None:
     """Writes the weights once, and every graph as an ONNX file that reads them from there."""
-    save_file(store.tensors, folder / WEIGHTS_FILE)
+    write_tensors(folder / WEIGHTS_FILE, store.tensors)
     offsets = _offsets(folder / WEIGHTS_FILE)
     for name, graph in graphs.items():
         model = graph.model(offsets)

@@ -48,7 +48,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, force: bool = False) 
         "provenance": json.dumps(checkpoint.provenance),
     }
     contiguous = {name: np.ascontiguousarray(value) for name, value in checkpoint.weights.items()}
-    write_file(Path(path), lambda temporary: save_file(contiguous, temporary, metadata=metadata), force=force)
+    write_file(Path(path), lambda temporary: write_tensors(temporary, contiguous, metadata), force=force)
+
+
+def write_tensors(path: Path, tensors: Weights, metadata: dict[str, str] | None = None) -> None:
+    """Writes a safetensors file with the permissions of an ordinary new file: its writer makes private ones."""
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path, metadata=metadata)
+    path.chmod(mode)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

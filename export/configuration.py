@@ -21,7 +21,7 @@ def level_names(levels: int) -> tuple[str, ...]:
     return ("top", *middles, "bottom")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VqvaeConfig:
     """The hierarchical VQ-VAE (VQ-VAE-2, section 3.1 and table 1). Defaults are the paper's for 256 x 256."""
 

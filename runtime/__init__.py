@@ -21,7 +21,8 @@ from latentloop.errors import (
 
 if TYPE_CHECKING:
     from latentloop.bundle import Bundle
-    from latentloop.sampler import Progress, Sampler, Samples
+    from latentloop.sampler import Sampler
+    from latentloop.samples import Progress, Samples
 
 __all__ = [
     "Bundle",
@@ -40,9 +41,9 @@ __all__ = [
 # Loaded when first asked for: `latentloop --help` should not wait for ONNX Runtime.
 _LAZY = {
     "Bundle": "latentloop.bundle",
-    "Progress": "latentloop.sampler",
+    "Progress": "latentloop.samples",
     "Sampler": "latentloop.sampler",
-    "Samples": "latentloop.sampler",
+    "Samples": "latentloop.samples",
 }
 
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import threading
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 
 from latentloop.backends.onnxruntime import Graph
 from latentloop.errors import BundleError
-from latentloop.manifest import FILE_NAME, FileRecord, Manifest, from_json
+from latentloop.manifest import FILE_NAME, FileRecord, Manifest
+from latentloop.manifest_reading import from_json
 
 MANIFEST_LIMIT = 16 * 2**20  # bytes; a manifest is some tens of kB
 
@@ -60,8 +60,7 @@ class Bundle:
     @staticmethod
     def default() -> Bundle:
         """The bundle that ships inside the package."""
-        with resources.as_file(resources.files("latentloop") / "data" / "fashion-mnist") as path:
-            return Bundle.open(path)
+        return Bundle.open(Path(__file__).parent / "data" / "fashion-mnist")
 
     def graph(self, file: str, threads: int) -> Graph:
         """A graph of the bundle, loaded once per number of threads."""

@@ -6,7 +6,7 @@ prepares one bound call per column, and turns the crank.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.backends.onnxruntime import Call, Graph
+from latentloop.errors import BundleError
 from latentloop.manifest import Binding, GraphFile, Level, Memory, Prior
 
 Array = NDArray[Any]
@@ -46,14 +47,15 @@ class Row:
 class PriorLoop:
     """One level's loop for a fixed batch size. Not for two threads at once: it owns its memory.
 
-    ``graphs`` maps the roles of the manifest (condition, row, step, step_filtered) to loaded graphs.
+    ``load`` gives the graph of a file of the manifest; it is asked when a graph first runs, for few runs need all.
     """
 
-    def __init__(self, level: Level, prior: Prior, graphs: Mapping[str, Graph], batch: int) -> None:
+    def __init__(self, level: Level, prior: Prior, load: Callable[[str], Graph], batch: int) -> None:
         self.level = level
         self.batch = batch
         self._prior = prior
-        self._graphs = graphs
+        self._load = load
+        self._loaded: dict[str, Graph] = {}
         self._memories = {memory.name: memory for memory in prior.memories}
         self._arrays = {memory.name: _allocate(memory, batch) for memory in prior.memories}
         self._arrays["row"][:, 0] = np.arange(level.height)
@@ -73,7 +75,7 @@ class PriorLoop:
         for i in range(rows or self.level.height):
             self._arrays["uniform"][:] = controls.uniform[i]
             self._arrays["forced"][:] = controls.forced[i]
-            self._call(self._prior.graphs["row"], "row", i, 0).run()
+            self._call(self._prior.graphs["row"], i, 0).run()
             self._run_steps(role, i)
             yield Row(i, ring[i % len(ring), inside], self._arrays["logits"])
 
@@ -91,7 +93,7 @@ class PriorLoop:
             if value is not None and name in self._arrays:
                 self._arrays[name][:] = value
         if "condition" in self._prior.graphs:
-            self._call(self._prior.graphs["condition"], "condition", 0, 0).run()
+            self._call(self._prior.graphs["condition"], 0, 0).run()
 
     def _run_steps(self, role: str, i: int) -> None:
         phase = i % len(self._arrays["codes"])
@@ -99,17 +101,31 @@ class PriorLoop:
         for j in range(self.level.width):
             call = self._steps.get((role, phase, j))
             if call is None:
-                call = self._steps[role, phase, j] = self._call(graph, role, i, j)
+                call = self._steps[role, phase, j] = self._call(graph, i, j)
             else:
                 for binding in growing:
                     call.rebind(binding.name, self._view(binding, i, j))
             call.run()
 
-    def _call(self, graph: GraphFile, role: str, i: int, j: int) -> Call:
-        return self._graphs[role].call(
-            [(binding.name, self._view(binding, i, j)) for binding in graph.inputs],
-            [(binding.name, self._view(binding, i, j)) for binding in graph.outputs],
+    def _call(self, described: GraphFile, i: int, j: int) -> Call:
+        return self._graph(described).call(
+            [(binding.name, self._view(binding, i, j)) for binding in described.inputs],
+            [(binding.name, self._view(binding, i, j)) for binding in described.outputs],
         )
+
+    def _graph(self, described: GraphFile) -> Graph:
+        """The loaded graph. Raises BundleError where its inputs and outputs are not those that the manifest binds."""
+        graph = self._loaded.get(described.file)
+        if graph is None:
+            graph = self._loaded[described.file] = self._load(described.file)
+            for kind, bound, there in (
+                ("inputs", described.inputs, graph.inputs),
+                ("outputs", described.outputs, graph.outputs),
+            ):
+                differing = {binding.name for binding in bound} ^ there
+                if differing:
+                    raise BundleError(f"{graph.path}: {kind} of graph and manifest differ: {sorted(differing)}")
+        return graph
 
     def _view(self, binding: Binding, i: int, j: int) -> Array:
         """The array that a binding means at row i and column j: always a contiguous view."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,38 +15,13 @@ from latentloop.bundle import Bundle
 from latentloop.errors import BundleError, InputError, LatentLoopError
 from latentloop.loop import Controls, PriorLoop, Row
 from latentloop.manifest import Level, Prior
+from latentloop.samples import Progress, Samples
 from latentloop.uniforms import uniforms
 
 Codes = NDArray[np.int64]
 LARGEST_BATCH = 16  # when the caller names none
 MOST_THREADS = 1024  # each graph starts as many
 COLDEST, HOTTEST = 1e-20, 1e20  # temperatures that float32 logits can be divided by; colder is no different
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands: rows done of one level, within a batch; images finished of all."""
-
-    level: str
-    rows_done: int
-    rows_total: int
-    images_done: int
-    images_total: int
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Finished samples; N is smaller than asked where the run was cancelled.
-
-    ``images`` uint8 [N, H, W, C]; ``codes`` by level, int64 [N, h, w]; ``seeds`` uint64 [N]; ``labels`` int64 [N], or
-    None for a bundle without classes.
-    """
-
-    images: NDArray[np.uint8]
-    codes: dict[str, Codes]
-    seeds: NDArray[np.uint64]
-    labels: Codes | None
-    cancelled: bool = False
 
 
 class Sampler:
@@ -193,7 +167,7 @@ class Sampler:
                     upper=upper,
                     labels=None if chosen is None else chosen[indices],
                 )
-                for row in self._rows(level, controls):
+                for row in self.rows(level, controls):
                     logp = _log_softmax(row.logits.astype(np.float64))
                     picked = np.take_along_axis(logp, row.codes[..., None], 2)[..., 0]  # [W, B]
                     found[level.name][part, row.index] = picked.T[:count]
@@ -204,13 +178,16 @@ class Sampler:
         prior = self._check_prior(level)
         loop = self._loops.get(level.name)
         if loop is None or loop.batch != batch:
-            loop = self._loops[level.name] = PriorLoop(level, prior, _LazyGraphs(self, prior), batch)
+            loop = self._loops[level.name] = PriorLoop(level, prior, self._graph, batch)
         return loop
 
-    def _rows(self, level: Level, controls: Controls) -> Iterator[Row]:
-        """The loop's rows; an error of theirs (the caller's between two rows do not come here) blames the bundle."""
-        with self._fitting(f"the prior of {level.name}"):
-            yield from self.loop(level, controls.uniform.shape[2]).rows(controls)
+    def rows(self, level: Level, controls: Controls, rows: int | None = None) -> Iterator[Row]:
+        """Runs one level's loop, yielding each finished row; ``rows`` limits it to the first ones.
+
+        Raises InputError for a level without a prior, BundleError where graphs and manifest do not fit each other.
+        """
+        with self._fitting(f"the prior of {level.name}"):  # the caller's errors between two rows do not come here
+            yield from self.loop(level, controls.uniform.shape[2]).rows(controls, rows)
 
     @contextmanager
     def _fitting(self, what: str) -> Iterator[None]:
@@ -259,10 +236,11 @@ class Sampler:
                 upper=upper,
                 labels=None if labels is None else labels[part],
             )
-            for row in self._rows(level, controls):
+            for row in self.rows(level, controls):
                 drawn[:, row.index] = row.codes.T
                 progress = Progress(level.name, row.index + 1, level.height, images_done, images_total)
-                if callback is not None and callback(progress) is False:
+                answer = None if callback is None else callback(progress)
+                if answer is not None and not answer:
                     return None
             codes[level.name] = upper = drawn
         return codes
@@ -278,23 +256,6 @@ class Sampler:
 
     def _graph(self, file: str) -> Graph:
         return self.bundle.graph(file, self.threads)
-
-
-class _LazyGraphs(Mapping[str, Graph]):
-    """A prior's graphs by role, loaded when first asked for: few runs need them all."""
-
-    def __init__(self, sampler: Sampler, prior: Prior) -> None:
-        self._sampler = sampler
-        self._files = {role: graph.file for role, graph in prior.graphs.items()}
-
-    def __getitem__(self, role: str) -> Graph:
-        return self._sampler.bundle.graph(self._files[role], self._sampler.threads)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)
 
 
 def _batches(n: int, size: int = LARGEST_BATCH) -> Iterator[slice]:

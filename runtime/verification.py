@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.errors import BundleError
+from latentloop.errors import BundleError, LatentLoopError
 from latentloop.loop import Controls
 from latentloop.manifest import Level
 from latentloop.sampler import Sampler
@@ -46,7 +46,9 @@ def verify(sampler: Sampler) -> Iterator[Check]:
         for index, level in enumerate(sampler.bundle.manifest.levels):
             if level.prior is not None:
                 yield from _verify_prior(sampler, level, index, golden)
-    except (KeyError, IndexError, ValueError) as error:
+    except LatentLoopError:
+        raise
+    except Exception as error:  # whatever arrays of wrong names, types and shapes lead to
         path = sampler.bundle.path / sampler.bundle.manifest.golden
         raise BundleError(f"{path}: golden vectors do not fit the bundle: {error}") from error
 
@@ -115,8 +117,8 @@ def _run(
     sampler: Sampler, level: Level, golden: dict[str, Array], random: Array, forced: Array, rows: int
 ) -> NDArray[np.float64]:
     """Teacher-forced logits [n, rows, W, K]."""
-    loop = sampler.loop(level, len(forced))
-    found = [row.logits.astype(np.float64) for row in loop.rows(_controls(level, golden, random, forced), rows)]
+    asked = _controls(level, golden, random, forced)
+    found = [row.logits.astype(np.float64) for row in sampler.rows(level, asked, rows)]
     return np.stack(found).transpose(2, 0, 1, 3)
 
 
@@ -124,6 +126,5 @@ def _draw(sampler: Sampler, level: Level, golden: dict[str, Array], random: Arra
     """Codes [n, rows, W] drawn with the golden seeds."""
     n = random.shape[2]
     free = np.full((n, level.height, level.width), -1, np.int64)
-    loop = sampler.loop(level, n)
-    found = [row.codes.copy() for row in loop.rows(_controls(level, golden, random, free), rows)]
+    found = [row.codes.copy() for row in sampler.rows(level, _controls(level, golden, random, free), rows)]
     return np.stack(found).transpose(2, 0, 1)

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from random_models import CLASSES, SMALL, plain_weights, random_prior, random_vqvae
 
 from latentloop.export.bundle import BundleSource, write_bundle
 from latentloop.export.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
+
+torch.set_num_threads(1)  # tiny models gain nothing from more, and lose where other processes run
 
 CLASS_NAMES = ("coat", "bag", "boot")
 
@@ -40,7 +43,9 @@ def grey_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def vqvae_checkpoint(image_channels: int) -> Checkpoint:
     """Two levels of 11 codes, a bottom stride of 4."""
-    config = VqvaeConfig(2, 4, image_channels, 16, 8, 2, 8, codebook_size=11)
+    config = VqvaeConfig(
+        image_channels=image_channels, channels=16, residual_channels=8, code_channels=8, codebook_size=11
+    )
     return Checkpoint(config, plain_weights(random_vqvae(config)))
 
 

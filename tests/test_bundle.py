@@ -140,7 +140,7 @@ def test_a_graph_in_another_ones_place_is_refused_when_used(bundle: Path) -> Non
     opened = Sampler(Bundle.open(bundle), threads=1)
     codes = opened.encode(np.zeros((1, 32, 48, 3), np.uint8))
     assert "encoder.onnx does not fit the manifest" in refusal(lambda: opened.decode(codes))
-    assert "the prior of top does not fit the manifest" in refusal(lambda: opened.sample(1))
+    assert "bottom.row.onnx: inputs of graph and manifest differ" in refusal(lambda: opened.sample(1))
 
 
 def test_weights_outside_the_bundle_are_not_read(bundle: Path) -> None:

@@ -20,7 +20,8 @@ from PIL import Image
 from latentloop import cli
 from latentloop.commands import info, sample
 from latentloop.images import read_images
-from latentloop.sampler import Progress, Sampler, Samples
+from latentloop.sampler import Sampler
+from latentloop.samples import Progress, Samples
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "latentloop"
 RGB = (32, 48, 3)

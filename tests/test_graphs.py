@@ -24,9 +24,8 @@ def make_loop(config: PriorConfig, weights: dict[str, Any], batch: int, folder: 
     store, graphs = WeightStore(), dict[str, GraphBuilder]()
     prior = describe_prior("level", Checkpoint(config, weights), store, graphs, "top")
     write_graphs(folder, graphs, store)
-    loaded = {role: Graph(folder / graph.file, threads=2) for role, graph in prior.graphs.items()}
     level = Level("level", config.height, config.width, config.codebook_size, prior)
-    return PriorLoop(level, prior, loaded, batch)
+    return PriorLoop(level, prior, lambda file: Graph(folder / file, threads=2), batch)
 
 
 def controls(config: PriorConfig, inputs: dict[str, Any], **overrides: Any) -> Controls:

@@ -14,7 +14,7 @@ from spoilt_bundles import Keys, at, edit_manifest, read_manifest, refusal
 
 from latentloop.bundle import Bundle
 from latentloop.errors import BundleError, LatentLoopError
-from latentloop.manifest import from_json
+from latentloop.manifest_reading import from_json
 from latentloop.sampler import Sampler
 
 

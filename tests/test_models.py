@@ -127,7 +127,9 @@ def test_coordinates() -> None:
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_a_hierarchy_of_levels_keeps_its_shapes(levels: int) -> None:
-    config = VqvaeConfig(levels, 2, channels=8, residual_channels=4, code_channels=6, codebook_size=10)
+    config = VqvaeConfig(
+        levels=levels, image_channels=2, channels=8, residual_channels=4, code_channels=6, codebook_size=10
+    )
     model = Vqvae(config).eval()
     stride = 4 * 2 ** (levels - 1)
     images = torch.rand(2, 2, 2 * stride, 3 * stride) * 2 - 1
@@ -148,7 +150,7 @@ def test_a_hierarchy_of_levels_keeps_its_shapes(levels: int) -> None:
 
 def test_every_level_shapes_the_image() -> None:
     torch.manual_seed(0)
-    config = VqvaeConfig(3, channels=8, residual_channels=4, code_channels=6, codebook_size=10)
+    config = VqvaeConfig(levels=3, channels=8, residual_channels=4, code_channels=6, codebook_size=10)
     model = Vqvae(config).double().eval()
     codes = [torch.zeros(1, 2 * 2**level, 2 * 2**level, dtype=torch.int64) for level in range(3)]
     with torch.no_grad():

@@ -173,7 +173,14 @@ def test_vqvae_computes_what_the_file_means(layers: int, tmp_path: Path) -> None
     state = random_vqvae(layers=layers, images=3 - layers)
     checkpoint = read_vqvae(save(tmp_path / "vqvae.pt", with_prefix(state)))
     width = 5 if layers else 32
-    assert checkpoint.config == VqvaeConfig(2, 3 - layers, 8, width, layers, 6, 9)
+    assert checkpoint.config == VqvaeConfig(
+        image_channels=3 - layers,
+        channels=8,
+        residual_channels=width,
+        residual_layers=layers,
+        code_channels=6,
+        codebook_size=9,
+    )
     model = vqvae_of(checkpoint)
     images = np.random.default_rng(0).uniform(-1, 1, (2, 16, 24, 3 - layers))
     with torch.no_grad():

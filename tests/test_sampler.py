@@ -17,7 +17,8 @@ from latentloop.backends.onnxruntime import Graph
 from latentloop.bundle import Bundle
 from latentloop.errors import InputError
 from latentloop.loop import Controls, PriorLoop, Row
-from latentloop.sampler import Progress, Sampler, Samples
+from latentloop.sampler import Sampler
+from latentloop.samples import Progress, Samples
 
 HEIGHTS = {"top": 4, "bottom": 8}
 COUNT = 4  # samples in most tests here, and their batch size
@@ -80,9 +81,9 @@ def test_a_sample_without_top_p_loses_no_tail_to_rounding(sampler: Sampler, monk
     asked: list[Controls] = []
     rows = PriorLoop.rows
 
-    def recorded(loop: PriorLoop, controls: Controls) -> Iterator[Row]:
+    def recorded(loop: PriorLoop, controls: Controls, limit: int | None) -> Iterator[Row]:
         asked.append(controls)
-        return rows(loop, controls)
+        return rows(loop, controls, limit)
 
     monkeypatch.setattr(PriorLoop, "rows", recorded)
     draw(sampler, top_p=[1.0, 0.5, 1.0, 1.0])

@@ -24,7 +24,7 @@ def check_device(device: str) -> str:
     """The device that ``device`` means; raises InputError or MissingError with the reason."""
     if device in ("auto", "cpu"):
         return "cpu"
-    if device in ("cuda", "tensorrt") or device.startswith("cuda:"):
+    if isinstance(device, str) and device.partition(":")[0] in ("cuda", "tensorrt"):
         raise MissingError(f"device {device!r}: this release runs on the CPU only; use device='cpu'")
     raise InputError(f"device is {device!r}, expected auto or cpu")
 
@@ -42,6 +42,10 @@ class Graph:
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
             raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+
+        self.path = path
+        self.inputs = {value.name for value in self.session.get_inputs()}
+        self.outputs = {value.name for value in self.session.get_outputs()}
 
     def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """Runs once on arrays; returns every output by name."""

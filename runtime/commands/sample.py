@@ -16,7 +16,8 @@ from latentloop.interrupt import interruptible
 
 if TYPE_CHECKING:
     from latentloop.manifest import Manifest
-    from latentloop.sampler import Progress, Sampler, Samples
+    from latentloop.sampler import Sampler
+    from latentloop.samples import Progress, Samples
 
 HELP = "sample images from the priors"
 EPILOG = """examples:
