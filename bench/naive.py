@@ -33,12 +33,13 @@ def time_naive(model: PixelSnail, fractions: Sequence[float] = (0.0, 0.33, 0.67,
     labels = torch.zeros(1, dtype=torch.int64) if c.classes else None
     timed: dict[int, float] = {}
     with torch.inference_mode():
+        condition = model.condition(upper) if model.condition is not None else None  # once per image, as users do
         for fraction in fractions:
             rows = max(1, round(fraction * c.height))
             taken = []
             for _ in range(repeats + 1):  # the first warms up
                 begin = time.perf_counter()
-                model(codes[:, :rows], upper, labels)
+                model.given(codes[:, :rows], condition, labels)
                 taken.append(time.perf_counter() - begin)
             timed[rows] = float(np.median(taken[1:]))
     slope, intercept = np.polyfit(list(timed), list(timed.values()), 1)

@@ -128,3 +128,11 @@ def test_a_missing_field_is_named() -> None:
 def test_wrong_vqvae_configurations_are_named(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"VqvaeConfig.{name} is {value}, expected"):
         VqvaeConfig(**{name: value})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_makes_images_of_the_size_in_its_name(name: str) -> None:
+    chosen = preset(name)
+    for level, prior in enumerate(chosen.priors):
+        stride = chosen.vqvae.stride(level)
+        assert (prior.height * stride, prior.width * stride) == (int(name.split("-")[1]),) * 2

@@ -209,10 +209,15 @@ class PixelSnail(nn.Module):
 
         ``codes`` may be the grid's first rows only: rows below change nothing.
         """
+        condition = self.condition(upper) if self.condition is not None else None
+        return self.given(codes, condition, labels)
+
+    def given(self, codes: Tensor, condition: Tensor | None, labels: Tensor | None) -> Tensor:
+        """``forward``, for a condition [N, condition_channels, H, W] that is already computed."""
         rows = codes.shape[1]
         x = self.input_stage(codes)
         background = self.background[:, :, :rows].expand(len(codes), -1, -1, -1)
-        condition = self.condition(upper)[:, :, :rows] if self.condition is not None else None
+        condition = None if condition is None else condition[:, :, :rows]
         label = self.label_embedding(labels) if self.label_embedding is not None else None
         for block in self.blocks:
             x = block(x, background, condition, label)
