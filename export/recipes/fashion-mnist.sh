@@ -22,14 +22,14 @@ prior() { # level, options
   local level=$1
   shift
   train prior "$work/$level.safetensors" --vqvae "$work/vqvae.safetensors" --level "$level" --class-names "$names" \
-    --channels 64 --residual-channels 64 --kernel 3 --blocks 2 --residual-blocks 3 --class-channels 32 \
+    --channels 64 --residual-channels 32 --kernel 3 --blocks 2 --residual-blocks 3 --class-channels 16 \
     --batch 64 --threads 1 "$@"
 }
 
 train vqvae "$work/vqvae.safetensors" --image-channels 1 --channels 64 --residual-channels 32 --residual-layers 2 \
   --code-channels 32 --codebook-size 256 --levels 2 --batch 128 --threads 2 --steps 5000
-prior bottom --no-attention --condition-channels 64 --condition-blocks 2 --steps 9000 &
-prior top --steps 8000
+prior bottom --no-attention --condition-channels 24 --condition-blocks 2 --steps 9000 &
+prior top --steps 9000
 wait $!
 
 latentloop export --vqvae "$work/vqvae.safetensors" --top "$work/top.safetensors" --bottom "$work/bottom.safetensors" \
