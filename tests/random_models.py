@@ -29,6 +29,10 @@ PRIORS: dict[str, PriorConfig] = {
     "bottom-k3-classes": PriorConfig(6, 8, kernel=3, attention=False, **CONDITION, **CLASSES, **SMALL),
     "bottom-k5": PriorConfig(7, 9, kernel=5, attention=False, **CONDITION, **SMALL),
     "bottom-k7": PriorConfig(6, 6, kernel=7, attention=False, output_blocks=1, **CONDITION, **SMALL),
+    "one-layer-k9": PriorConfig(5, 6, kernel=9, **{**SMALL, "blocks": 1, "residual_blocks": 1}),
+    "one-column-one-head": PriorConfig(5, 1, kernel=5, heads=1, **SMALL),
+    "classes-alone": PriorConfig(1, 4, kernel=3, attention=False, **CLASSES, **SMALL),
+    "two-codes": PriorConfig(3, 3, kernel=3, condition_kernel=5, **{**SMALL, **CONDITION, "codebook_size": 2}),
     "middle-attention-k5": PriorConfig(4, 6, kernel=5, output_blocks=1, **CONDITION, **CLASSES, **SMALL),
 }
 
