@@ -52,10 +52,16 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, force: bool = False) 
 
 
 def write_tensors(path: Path, tensors: Weights, metadata: dict[str, str] | None = None) -> None:
-    """Writes a safetensors file with the permissions of an ordinary new file: its writer makes private ones."""
+    """Writes a safetensors file with the permissions of an ordinary new file: its writer makes private ones.
+
+    Raises OSError.
+    """
     path.touch()
     mode = path.stat().st_mode
-    save_file(tensors, path, metadata=metadata)
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:  # a full disk, which writers of files report as OSError
+        raise OSError(str(error)) from error
     path.chmod(mode)
 
 

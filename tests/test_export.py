@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,17 @@ def test_export_is_reproducible(tmp_path: Path) -> None:
         files = sorted((tmp_path / name).iterdir())
         digests.append({file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files})
     assert digests[0] == digests[1]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The writer of safetensors reports a full disk in its own way; a limit on file sizes stands in for one."""
+    save_checkpoint(tmp_path / "v.safetensors", vqvae_checkpoint(1))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        status = main(["export", f"--vqvae={tmp_path / 'v.safetensors'}", "--image=16", f"--out={tmp_path / 'bundle'}"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert status == 1
+    assert f"cannot write {tmp_path / 'bundle'}" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["v.safetensors"]
