@@ -60,7 +60,8 @@ class Bundle:
     @staticmethod
     def default() -> Bundle:
         """The bundle that ships inside the package."""
-        return Bundle.open(Path(__file__).parent / "data" / "fashion-mnist")
+        manifest = Path(__file__).parent / "data" / "fashion-mnist" / FILE_NAME
+        return Bundle.open(manifest.resolve().parent)  # an editable install links each file to the source tree
 
     def graph(self, file: str, threads: int) -> Graph:
         """A graph of the bundle, loaded once per number of threads."""
