@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from command_line import RGB, run
+from PIL import Image
 from random_models import CLASSES, SMALL, plain_weights, random_prior, random_vqvae
 
 from latentloop.export.bundle import BundleSource, write_bundle
@@ -52,3 +55,29 @@ def vqvae_checkpoint(image_channels: int) -> Checkpoint:
 def _checkpoint(config: PriorConfig) -> Checkpoint:
     weights = plain_weights(random_prior(config))
     return Checkpoint(config, {name: value.astype(np.float32) for name, value in weights.items()})
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command that must end with the status given first, one line on stderr and nothing on stdout."""
+
+    def check(status: int, *arguments: object) -> str:
+        assert run(*arguments) == status
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("latentloop: error: ")
+        assert err.count("\n") == 1
+        return err
+
+    return check
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three RGB images of 32 x 48."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(3):
+        noise = np.random.default_rng(index).integers(0, 256, RGB, np.uint8)
+        Image.fromarray(noise).save(folder / f"{index}.png")
+    return folder
