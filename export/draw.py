@@ -23,7 +23,8 @@ def kept(
     ranked = np.take_along_axis(mass, order, 1)
     before = np.cumsum(ranked, 1) - ranked
     ranks = np.arange(logits.shape[1])
-    keep_ranked = (ranks < top_k[:, None]) & (before < top_p[:, None] * ranked.sum(1, keepdims=True))
+    within_p = (before < top_p[:, None] * ranked.sum(1, keepdims=True)) | (top_p[:, None] >= 1)
+    keep_ranked = (ranks < top_k[:, None]) & within_p
     keep_ranked[:, 0] = True
     keep = np.zeros_like(keep_ranked)
     np.put_along_axis(keep, order, keep_ranked, 1)

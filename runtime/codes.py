@@ -39,6 +39,10 @@ def read_codes(path: Path) -> dict[str, NDArray[Any]]:
     """
     try:
         with Path(path).open("rb") as file:  # NumPy leaves a file open that it opened and cannot read
+            start = file.read(6)
+            if start[:2] != b"PK" and start != b"\x93NUMPY":  # NumPy would advise to unpickle it
+                raise InputError(f"{path} cannot be read as an .npz file of codes: it is something else")
+            file.seek(0)
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InputError(f"{path} holds one array, expected an .npz file with one per level")

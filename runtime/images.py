@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from latentloop.files import check_free, new_directory, write_file
 Images = NDArray[np.uint8]
 
 READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
+LARGEST = 2**31  # values of an image that is written; a grid that asks for more is a mistake
 _READ_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # and no other decoder of Pillow's
 
 # Each suffix that can be written: the longest side in pixels, and Pillow's options.
@@ -97,6 +99,8 @@ def check_image_path(path: Path, shape: tuple[int, int, int] | None = None) -> N
     limit = _WRITTEN[suffix][0]
     if shape is not None and max(shape) > limit:
         raise InputError(f"{path} would have {shape[0]} x {shape[1]} pixels, {suffix} holds {limit} at most: use .png")
+    if shape is not None and math.prod(shape) > LARGEST:
+        raise InputError(f"{path} would have {shape[0]} x {shape[1]} pixels, too many: ask for fewer or smaller images")
 
 
 def write_image(path: Path, image: Images, *, force: bool = False) -> None:

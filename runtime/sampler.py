@@ -231,8 +231,7 @@ class Sampler:
                 forced=kept.transpose(1, 2, 0),
                 temperature=np.maximum(settings["temperature"][level.name][part], COLDEST).astype(np.float32),
                 top_k=np.minimum(top_k, level.codebook_size).astype(np.int64) if filtered else None,
-                # 1 is off: as 2 it cannot cut the tail by rounding, so a filter acts on its own sample only.
-                top_p=np.where(top_p < 1, top_p, 2).astype(np.float32) if filtered else None,
+                top_p=top_p.astype(np.float32) if filtered else None,
                 upper=upper,
                 labels=None if labels is None else labels[part],
             )

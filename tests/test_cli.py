@@ -136,6 +136,7 @@ def test_info_describes_a_bundle(
     text = capsys.readouterr().out
     assert "device cpu        yes\n" in text
     assert "device cuda       no: " in text
+    assert "device tensorrt   no: " in text
     assert "  top             4 x 6 codes of 11, a prior\n" in text
     assert "coat, bag, boot" in text
     monkeypatch.setattr(info, "_version", lambda _: "1.0")

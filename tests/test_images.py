@@ -196,3 +196,8 @@ def test_force_replaces_a_folder_of_images_only(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
     with pytest.raises(OutputError, match="not a folder"):
         images.write_images(tmp_path / "file", NOISE[None], ["newer.png"], force=True)
+
+
+def test_a_grid_too_large_for_any_memory_is_told_before_the_work() -> None:
+    with pytest.raises(InputError, match=r"6400000 x 12800002 pixels, too many"):
+        images.check_image_path(Path("a.png"), images.grid_shape(2, 2, 200_000, (32, 32, 3)))

@@ -115,7 +115,9 @@ def test_prior_configuration_comes_from_the_shapes(name: str, tmp_path: Path) ->
 
 
 def test_provenance_is_json_without_paths_and_survives_our_own_format(tmp_path: Path) -> None:
-    path = save(tmp_path / "prior.pt", random_prior(LAYOUTS["top-k3"]), dropout=0.2, path="/home/me/codes", lr=1e-3)
+    path = save(
+        tmp_path / "prior.pt", random_prior(LAYOUTS["top-k3"]), dropout=0.2, path="/home/me/codes", lr=1e-3, n=10**400
+    )
     checkpoint = read_prior(path)
     assert checkpoint.provenance["args"] == {"dropout": 0.2, "lr": 1e-3}
     assert "/home/me" not in json.dumps(checkpoint.provenance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import latentloop.bundle
 from latentloop.backends.onnxruntime import Graph
 from latentloop.bundle import Bundle
 from latentloop.errors import InputError
-from latentloop.loop import Controls, PriorLoop, Row
 from latentloop.sampler import Sampler
 from latentloop.samples import Progress, Samples
 
@@ -74,20 +73,6 @@ def test_a_setting_per_sample_acts_on_its_own_sample_only(
     assert same(found, plain, [0, 1, 3], [0, 1, 3])
     assert not same(found, plain, 2, 2)
     assert same(found, draw(sampler, **change), 2, 2)
-
-
-def test_a_sample_without_top_p_loses_no_tail_to_rounding(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Float32 sums in two orders differ: a bound of 1 would cut codes that the same sample can draw elsewhere."""
-    asked: list[Controls] = []
-    rows = PriorLoop.rows
-
-    def recorded(loop: PriorLoop, controls: Controls, limit: int | None) -> Iterator[Row]:
-        asked.append(controls)
-        return rows(loop, controls, limit)
-
-    monkeypatch.setattr(PriorLoop, "rows", recorded)
-    draw(sampler, top_p=[1.0, 0.5, 1.0, 1.0])
-    assert [controls.top_p is not None and controls.top_p.tolist() for controls in asked] == [[2, 0.5, 2, 2]] * 2
 
 
 def test_a_setting_per_level_acts_on_its_own_level_only(sampler: Sampler, plain: Samples) -> None:

@@ -130,6 +130,12 @@ def test_flipped_codes_are_those_of_the_mirrored_images() -> None:
     assert both.labels.tolist() == [*range(6), *range(6)]
 
 
+def test_a_codebook_too_large_for_the_codes_in_memory_is_told() -> None:
+    model = Vqvae(replace(SMALL, codebook_size=2**15 + 1))
+    with pytest.raises(InputError, match="codebook_size is 32769, expected at most 32768"):
+        prior.encode(model, Dataset(blobs(2), None), "top", labels=False)
+
+
 def test_a_prior_learns_and_its_figure_is_the_direct_computation() -> None:
     config = PriorConfig(4, 4, 8, 16, 4, 3, 1, 1, heads=2, dropout=0.0)
     codes = torch.arange(4).repeat(32, 4, 1).to(torch.int16)

@@ -140,11 +140,21 @@ def test_images_are_cropped_to_their_centre(tmp_path: Path) -> None:
     assert load_data(tmp_path, 4, image_channels=1).training.images.min() == 200
 
 
+def test_images_are_read_as_the_encoder_reads_them(tmp_path: Path) -> None:
+    """16 bits are scaled, not clipped, and transparent pixels are white."""
+    for index in range(2):
+        Image.fromarray(np.full((4, 4), 30000, np.uint16)).save(tmp_path / f"{index}.png")
+    assert np.unique(load_data(tmp_path, 4).training.images).tolist() == [117]
+    for index in range(2):
+        Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(tmp_path / f"{index}.png")
+    assert np.unique(load_data(tmp_path, 4).training.images).tolist() == [255]
+
+
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     _write_classes(tmp_path)
     broken = tmp_path / "bee" / "1.png"
     broken.write_bytes(broken.read_bytes()[:40])
-    with pytest.raises(InputError, match=r"bee/1\.png: not a readable image"):
+    with pytest.raises(InputError, match=r"bee/1\.png cannot be read as an image"):
         load_data(tmp_path, 8)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -177,6 +178,57 @@ def test_a_diverging_loss_stops(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="loss is nan near step 20; pass a lower --lr"):
         run_training(Diverging(), LoopOptions(tmp_path / "x.safetensors", 30, progress=False))
+
+
+def test_a_full_disk_is_told_and_keeps_the_last_state(tmp_path: Path) -> None:
+    """The writer of torch reports a full disk in its own way; a limit on file sizes stands in for one."""
+
+    class Growing:
+        size = 1
+
+        def step(self, step: int) -> torch.Tensor:
+            self.size = 10 ** (3 * step)
+            return torch.zeros(())
+
+        def state(self) -> dict[str, Any]:
+            return {"x": torch.zeros(self.size)}
+
+        def restore(self, state: dict[str, Any]) -> None:
+            raise AssertionError
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot write .*x\.safetensors\.state: .*is the disk full"):
+            run_training(Growing(), LoopOptions(tmp_path / "x.safetensors", 9, save_every=1, progress=False))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors.state"]
+    assert torch.load(tmp_path / "x.safetensors.state", weights_only=True)["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--lr -1", "lr is -1.0, expected over 0"),
+        ("--lr nan", "lr is nan"),
+        ("--warm-up -1", "warm-up is -1, expected at least 0"),
+        ("--clip 0", "clip is 0.0, expected over 0"),
+        ("--average 1", "average is 1.0, expected over 0, under 1"),
+        ("--out top.pt", r"top\.pt, expected a name that ends in \.safetensors"),
+    ],
+)
+def test_options_that_no_training_takes(option: str, expected: str, tmp_path: Path) -> None:
+    paths = {"data": tmp_path, "vqvae": tmp_path / "absent", **({} if "--out" in option else {"out": "a.safetensors"})}
+    with pytest.raises(InputError, match=expected):
+        _train(f"{PRIOR} --level top {option}", **paths)
+
+
+def test_an_output_that_exists_is_told_before_the_data_are_read(tmp_path: Path) -> None:
+    out = tmp_path / "a.safetensors"
+    out.touch()
+    with pytest.raises(OutputError, match="--force"):
+        _train(f"{VQVAE} --steps 2", data=tmp_path / "absent", out=out)
 
 
 def test_the_command_prints_its_figures(

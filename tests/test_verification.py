@@ -106,3 +106,7 @@ def test_the_command(small_bundle: Path, copy: Path, capsys: pytest.CaptureFixtu
     assert main(["verify", str(copy), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in report["checks"] if not row["passed"]] == ["decode: pixels, of [-1, 1]"]
+    scaled_weight(copy, "decoder.onnx", "vqvae.decoder.conv.weight", float("nan"))
+    assert main(["verify", str(copy), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert [row["error"] for row in report["checks"] if not row["passed"]] == [None]

@@ -41,10 +41,12 @@ def _keep(g: GraphBuilder, logits: str, mass: str, codebook_size: int) -> str:
     ranked = g.op("GatherElements", mass, order, axis=1)
     before = g.op("CumSum", ranked, g.constant(1), exclusive=1)
     total = g.op("ReduceSum", ranked, last, keepdims=1)
-    bound = g.op("Mul", g.op("Unsqueeze", top_p, last), total)
+    share = g.op("Unsqueeze", top_p, last)
+    # At 1 the filter is off: float32 rounding of the sums must not cut the tail.
+    is_off = g.op("GreaterOrEqual", share, g.constant(1.0))
     ranks = g.constant(np.arange(codebook_size)[None])
     within_k = g.op("Less", ranks, g.op("Unsqueeze", top_k, last))
-    within_p = g.op("Less", before, bound)
+    within_p = g.op("Or", g.op("Less", before, g.op("Mul", share, total)), is_off)
     first = g.op("Equal", ranks, g.constant(0))
     keep_ranked = g.op("Cast", g.op("Or", g.op("And", within_k, within_p), first), to=FLOAT)
     # Back to code order: the indices are a permutation, so every element of the first input is overwritten.

@@ -86,7 +86,9 @@ def _configuration(state: StateDict, heads: int, grid: tuple[int, int] | None) -
 def _grid(state: StateDict, grid: tuple[int, int] | None) -> tuple[int, int]:
     if "background" not in state.tensors:
         if grid is None:
-            raise CheckpointError(f"{state.path}: no tensor background, which tells the grid; give the grid")
+            raise CheckpointError(
+                f"{state.path}: no tensor background, which tells the grid; give the grid (export: --image HxW)"
+            )
         return grid
     height, width = state.shape("background", 4, "the grid")[2:]
     if grid not in (None, (height, width)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import math
 import pickle
 import re
 from contextlib import AbstractContextManager, nullcontext
@@ -66,8 +65,8 @@ class StateDict:
 
     def provenance(self) -> dict[str, Any]:
         """Where the weights come from, as JSON: layout, file name, SHA-256, the numbers among ``args``."""
-        # Not the strings: they hold paths of the machine that trained.
-        numbers = {str(k): v for k, v in self.args.items() if isinstance(v, (int, float)) and math.isfinite(v)}
+        # Not the strings: they hold paths of the machine that trained. Nor what JSON cannot hold exactly.
+        numbers = {str(k): v for k, v in self.args.items() if isinstance(v, (int, float)) and abs(v) <= 2**53}
         return {"layout": LAYOUT, "file": self.path.name, "sha256": self.sha256, "args": numbers}
 
 

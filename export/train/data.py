@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from latentloop import images
 from latentloop.errors import InputError
 from latentloop.export.train import folder, idx
 
@@ -116,7 +117,7 @@ def _load_folder(path: Path, size: int, channels: int, held_out: float, seed: in
     if channels not in (1, 3):
         raise InputError(f"image_channels is {channels}, expected 1 (grey) or 3 (RGB)")
     files, labels, classes = folder.list_images(path)
-    whole = Dataset(folder.read_images(files, size, channels), labels)
+    whole = Dataset(images.read_images(files, (size, size, channels), resize=True), labels)
     return _split(whole, classes, held_out, seed, f"{path.name}: folder of images")
 
 

@@ -6,25 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from latentloop.errors import InputError
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
-
-def read_image(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
-    """One image [size, size, channels] uint8: cropped to its central square, resized, grey (1) or RGB (3).
-
-    Raises InputError that names a file which cannot be read.
-    """
-    try:
-        with Image.open(path) as opened:
-            upright = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
-            fitted = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not a readable image ({error}); repair or remove the file") from error
-    return np.asarray(fitted, np.uint8).reshape(size, size, channels)
+from latentloop.images import READ_SUFFIXES
 
 
 def list_images(folder: Path) -> tuple[list[Path], NDArray[np.int64] | None, tuple[str, ...]]:
@@ -41,7 +25,7 @@ def list_images(folder: Path) -> tuple[list[Path], NDArray[np.int64] | None, tup
         )
     if not classes:
         if not flat:
-            raise InputError(f"{folder}: no images; expected files ending in {', '.join(SUFFIXES)}")
+            raise InputError(f"{folder}: no images; expected files ending in {', '.join(READ_SUFFIXES)}")
         return flat, None, ()
     files: list[Path] = []
     labels: list[int] = []
@@ -54,13 +38,5 @@ def list_images(folder: Path) -> tuple[list[Path], NDArray[np.int64] | None, tup
     return files, np.array(labels, np.int64), tuple(path.name for path in classes)
 
 
-def read_images(files: list[Path], size: int, channels: int) -> NDArray[np.uint8]:
-    """All files as one array [N, size, size, channels] uint8."""
-    images = np.empty((len(files), size, size, channels), np.uint8)
-    for index, path in enumerate(files):
-        images[index] = read_image(path, size, channels)
-    return images
-
-
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in READ_SUFFIXES)

@@ -61,7 +61,12 @@ class LoopOptions:
     @property
     def state_path(self) -> Path:
         """The state file beside ``out``."""
-        return self.out.with_name(self.out.name + ".state")
+        return state_path(self.out)
+
+
+def state_path(out: Path) -> Path:
+    """Where the state of the training that writes ``out`` lies."""
+    return out.with_name(out.name + ".state")
 
 
 def run_training(task: Task, options: LoopOptions) -> bool:
@@ -122,7 +127,14 @@ def _save(task: Task, options: LoopOptions, step: int, force: bool) -> None:
         "force": force,
         "task": task.state(),
     }
-    write_file(options.state_path, lambda temporary: torch.save(state, temporary), force=True)
+    write_file(options.state_path, lambda temporary: _write(state, temporary), force=True)
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # a full disk, which writers of files report as OSError
+        raise OSError(f"torch could not write all of it; is the disk full? ({error})") from error
 
 
 def _resume(task: Task, options: LoopOptions) -> tuple[int, bool]:

@@ -90,8 +90,11 @@ def encode(
 ) -> Codes:
     """Encodes a data set; ``flip`` appends the codes of the mirrored images, ``labels`` keeps its labels.
 
-    The model's codebook may have at most 32768 codes.
+    Raises InputError for a codebook of more than 32768 codes.
     """
+    most = torch.iinfo(torch.int16).max + 1
+    if model.config.codebook_size > most:
+        raise InputError(f"codebook_size is {model.config.codebook_size}, expected at most {most} to train a prior")
     index = model.config.level_names.index(level)
     found: list[list[Tensor]] = [[], []]
     quiet = None if progress else True

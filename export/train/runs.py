@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,8 @@ from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.train import prior, vqvae
 from latentloop.export.train.data import Data, load_data
-from latentloop.export.train.loop import LoopOptions, finish, run_training
+from latentloop.export.train.loop import LoopOptions, finish, run_training, state_path
+from latentloop.files import check_free
 
 Metrics = dict[str, Any]
 
@@ -94,7 +96,8 @@ def train_prior(arguments: argparse.Namespace) -> Metrics:
 
 
 def prepare(arguments: argparse.Namespace) -> str:
-    """Sets the threads and checks the device; returns its name."""
+    """Sets the threads, checks the device and what would fail only after work; returns the device's name."""
+    check_options(arguments)
     if arguments.threads is not None:
         if arguments.threads < 1:
             raise InputError(f"threads is {arguments.threads}, expected at least 1")
@@ -108,6 +111,23 @@ def prepare(arguments: argparse.Namespace) -> str:
         raise MissingError(f"device {device}: this torch sees no CUDA device; pass --device cpu")
     torch.backends.cudnn.deterministic = True  # a resumed run must end with the same bits
     return device
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """Raises InputError for values that no training takes, OutputError where ``out`` exists."""
+    out = Path(arguments.out)
+    if out.suffix != ".safetensors":  # by which `export` knows it from the common PyTorch layout
+        raise InputError(f"out is {out}, expected a name that ends in .safetensors")
+    if not state_path(out).exists():  # a run that goes on may have been given --force before
+        check_free(out, force=arguments.force)
+    for name, low, high in (("lr", 0.0, math.inf), ("clip", 0.0, math.inf), ("average", 0.0, 1.0)):
+        value = getattr(arguments, name, None)  # a VQ-VAE has not all of them
+        if value is not None and not low < value < high:
+            raise InputError(
+                f"{name} is {value}, expected over {low:g}" + (f", under {high:g}" if high < math.inf else "")
+            )
+    if arguments.warm_up < 0:
+        raise InputError(f"warm-up is {arguments.warm_up}, expected at least 0")
 
 
 def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, classes: int) -> PriorConfig:

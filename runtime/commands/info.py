@@ -25,6 +25,7 @@ _PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "tqdm"),
     *("torch", "onnx", "safetensors", "tensorrt", "pycuda"),
 )
+_DEVICES = ("cpu", "cuda", "tensorrt")
 _INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm", "sve")
 
 
@@ -89,9 +90,9 @@ def _onnxruntime() -> dict[str, Any]:
         from latentloop.backends.onnxruntime import available_threads, check_device
     except Exception as error:  # a broken installation is what this command is asked about
         reason = f"ONNX Runtime cannot be loaded: {error}"
-        return {"threads": None, "providers": [], "devices": {"cpu": reason, "cuda": reason}}
+        return {"threads": None, "providers": [], "devices": dict.fromkeys(_DEVICES, reason)}
     devices = {}
-    for device in ("cpu", "cuda"):
+    for device in _DEVICES:
         try:
             check_device(device)
             devices[device] = "yes"

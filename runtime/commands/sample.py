@@ -114,9 +114,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         options.print_json(summary)
     elif done:
+        seeds = f"seeds {seed} to {seed + done - 1}" if done > 1 else f"seed {seed}"
         print(
             f"{output}: {done} {options.plural(done, 'image')} in {sampled - loaded:.2f} s "
-            f"({done / (sampled - loaded):.1f} per second), seeds {seed} to {seed + done - 1}"
+            f"({done / (sampled - loaded):.1f} per second), {seeds}"
         )
     if samples.cancelled:
         kept = f"{done} of {n} images were finished and written" if done else "no image was finished"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
+import math
 from pathlib import Path
+
+from latentloop import options
 
 HELP = "check that a bundle gives the right results on this machine"
 EPILOG = """examples:
@@ -19,17 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.add_argument("bundle", nargs="?", type=Path, help="the bundle (default: the one that ships)")
     parser.add_argument("--device", default="auto", help="auto or cpu (default: auto)")
-    parser.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all)")
+    parser.add_argument("--threads", type=options.positive, metavar="N", help="processor threads (default: all)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verifies; returns 0 when every check passes, else 1. Raises LatentLoopError."""
-    from latentloop.bundle import Bundle
     from latentloop.sampler import Sampler
     from latentloop.verification import verify
 
-    bundle = Bundle.open(arguments.bundle) if arguments.bundle else Bundle.default()
+    bundle = options.open_bundle(arguments.bundle)
     sampler = Sampler(bundle, arguments.device, arguments.threads)
     checks = []
     for check in verify(sampler):
@@ -39,8 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{verdict} {check.name}: {check.error:.2g} (at most {check.bound:.2g})", flush=True)
     passed = all(check.passed for check in checks)
     if arguments.json:
-        rows = [{"name": c.name, "error": c.error, "bound": c.bound, "passed": c.passed} for c in checks]
-        print(json.dumps({"bundle": str(bundle.path), "device": sampler.device, "passed": passed, "checks": rows}))
+        rows = [
+            {"name": c.name, "error": c.error if math.isfinite(c.error) else None, "bound": c.bound, "passed": c.passed}
+            for c in checks
+        ]
+        options.print_json({"bundle": str(bundle.path), "device": sampler.device, "passed": passed, "checks": rows})
     else:
         print(f"{bundle.path}: {'verified' if passed else 'WRONG'} on {sampler.device}")
     return 0 if passed else 1
