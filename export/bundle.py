@@ -85,6 +85,7 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
             encoder="encoder.onnx",
             decoder="decoder.onnx",
             golden=GOLDEN_FILE,
+            weights=WEIGHTS_FILE,
             classes=classes,
             precision="float32",
             exporter=__version__,

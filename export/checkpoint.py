@@ -72,7 +72,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="numpy") as opened:
             metadata = opened.metadata() or {}
             weights: Weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:  # a hostile or exotic file can fail in many ways, all of which mean the same
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format is {metadata.get('format')!r}, expected {FORMAT!r}")
@@ -84,6 +84,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if not isinstance(values, dict) or not isinstance(provenance, dict):
             raise CheckpointError(f"{path}: config and provenance must be JSON objects")
         config = from_json(_KINDS[metadata["kind"]], values, f"{path}: config")
-    except (json.JSONDecodeError, ConfigurationError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    except ConfigurationError as error:
+        raise CheckpointError(str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: config or provenance is not readable as JSON: {error}") from error
     return Checkpoint(config, weights, provenance)

@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 
 from latentloop.errors import ConfigurationError
 
+LARGEST_SIZE = 2**20  # of channels, codes, classes and grids
+MOST_LAYERS = 4096
+
 Configuration = TypeVar("Configuration", bound="VqvaeConfig | PriorConfig")
 
 
@@ -43,6 +46,8 @@ class VqvaeConfig:
             _require(self, name, getattr(self, name) >= 1, "at least 1")
         _require(self, "residual_layers", self.residual_layers >= 0, "at least 0")
         _require(self, "channels", self.channels >= 2 and self.channels % 2 == 0, "even, at least 2")
+        _check_sizes(self)
+        _require(self, "levels", self.levels <= 8, "at most 8")
         _require(self, "ema_decay", 0 < self.ema_decay < 1, "between 0 and 1")
         _require(self, "commitment", self.commitment >= 0, "at least 0")
 
@@ -91,7 +96,9 @@ class PriorConfig:
         for name in ("output_blocks", "condition_codes", "condition_blocks", "classes"):
             _require(self, name, getattr(self, name) >= 0, "at least 0")
         _require(self, "kernel", self.kernel >= 3 and self.kernel % 2 == 1, "odd, at least 3")
-        _require(self, "condition_kernel", self.condition_kernel % 2 == 1, "odd")
+        _require(self, "condition_kernel", self.condition_kernel >= 1 and self.condition_kernel % 2 == 1, "odd")
+        _check_sizes(self)
+        _require(self, "layers", self.layers <= MOST_LAYERS, f"at most {MOST_LAYERS}")
         _require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
         if self.attention:
             fits = self.channels % (2 * self.heads) == 0
@@ -144,6 +151,15 @@ def from_json(kind: type[Configuration], values: dict[str, Any], source: str) ->
         return kind(**values)
     except (TypeError, ConfigurationError) as error:
         raise ConfigurationError(f"{source}: {error}") from error
+
+
+def _check_sizes(config: VqvaeConfig | PriorConfig) -> None:
+    """Limits far above any real model: what exceeds them is a mistake or an attack."""
+    for size in fields(config):
+        value = getattr(config, size.name)
+        if not isinstance(value, float):
+            most = MOST_LAYERS if "blocks" in size.name or "layers" in size.name else LARGEST_SIZE
+            _require(config, size.name, value <= most, f"at most {most}")
 
 
 def _require(config: object, name: str, holds: bool, expected: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from latentloop.export.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
@@ -43,7 +44,8 @@ def golden_prior(name: str, level: int, weights: RowStepWeights) -> Arrays:
     codes = np.empty((SAMPLES, rows, c.width), np.int64)
     logits = np.empty((rows, c.width, SAMPLES, c.codebook_size))
     plain, off = np.ones(SAMPLES), np.full(SAMPLES, c.codebook_size)
-    for i in range(rows):
+    # disable=None: no bar unless stderr is a terminal
+    for i in tqdm(range(rows), desc=f"golden vectors, {name}", unit="row", delay=1, leave=False, disable=None):
         terms = spec.row(state, fixed, i)
         for j in range(c.width):
             logits[i, j] = spec.step(state, fixed, terms, i, j)

@@ -29,6 +29,8 @@ def write_file(path: Path, write: Callable[[Path], object], *, force: bool = Fal
             write(temporary)
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
+            if not force:
+                check_free(path, force=False)  # again: another process may have been faster
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -50,11 +52,16 @@ def new_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
         temporary.mkdir()
         try:
             yield temporary
+            check_free(path, force=force)  # again: another process may have been faster
             if path.is_dir():
                 replaced = _beside(path)
                 path.rename(replaced)
-                temporary.rename(path)
-                shutil.rmtree(replaced)
+                try:
+                    temporary.rename(path)
+                except OSError:
+                    replaced.rename(path)
+                    raise
+                shutil.rmtree(replaced, ignore_errors=True)
             else:
                 temporary.rename(path)
         finally:
@@ -69,7 +76,9 @@ def check_free(path: Path, *, force: bool) -> None:
     path = Path(path)
     with _writing(path):
         if path.exists() and not force:
-            raise OutputError(f"{path} exists; pass --force (force=True) to replace it")
+            raise OutputError(f"{path} exists; pass --force to replace it")
+        if path.is_dir() and Path.cwd().resolve().is_relative_to(path.resolve()):
+            raise OutputError(f"{path} is the working directory or holds it: it is never replaced, give another name")
         inner = next((entry.name for entry in path.iterdir() if entry.is_dir()), None) if path.is_dir() else None
         if inner is not None:
             raise OutputError(f"{path} holds the directory {inner}, which no result does: remove it yourself")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ _WRITTEN: dict[str, tuple[int, dict[str, Any]]] = {
     ".jpeg": (65500, {"quality": 95}),
     ".webp": (16383, {"lossless": True}),
 }
+_OWN_NAME = re.compile(r"\d{5,}(-.*)?\.(png|jpe?g|webp)")  # as the commands name images in a folder
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -119,9 +121,9 @@ def write_images(folder: Path, images: Images, names: Sequence[str], *, force: b
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
-    """Raises OutputError where ``folder`` exists; with ``force``, where it is anything but a folder of images.
+    """Raises OutputError where ``folder`` exists; with ``force``, where it holds anything but an earlier run's images.
 
-    Replacing a folder removes what it holds, and a mistyped name must not cost more than an earlier run's images.
+    Replacing a folder removes what it holds, and a mistyped name must not cost a user's own pictures.
     """
     check_free(folder, force=force)
     if not folder.exists():
@@ -129,7 +131,7 @@ def check_folder(folder: Path, *, force: bool) -> None:
     if folder.is_symlink() or not folder.is_dir():
         raise OutputError(f"{folder} is not a folder, choose another name for the folder of images")
     for file in folder.iterdir():
-        if file.suffix.lower() not in _WRITTEN or not file.is_file():
+        if not _OWN_NAME.fullmatch(file.name.lower()) or not file.is_file():
             raise OutputError(
                 f"{folder} also holds {file.name}, which --force would remove with it: choose another name"
             )

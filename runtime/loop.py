@@ -6,6 +6,7 @@ prepares one bound call per column, and turns the crank.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.backends.onnxruntime import Call, Graph
-from latentloop.errors import BundleError
+from latentloop.errors import BundleError, InputError
 from latentloop.manifest import Binding, GraphFile, Level, Memory, Prior
 
 Array = NDArray[Any]
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float32]
+LARGEST_LOOP = 2**31  # values that one loop may hold, 8 GiB of float32
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class PriorLoop:
         self._load = load
         self._loaded: dict[str, Graph] = {}
         self._memories = {memory.name: memory for memory in prior.memories}
+        values = sum(math.prod(batch if size == "batch" else int(size) for size in m.shape) for m in prior.memories)
+        if values > LARGEST_LOOP:
+            raise InputError(f"a batch of {batch} needs {values / 2**28:.0f} GiB for {level.name}: use a smaller one")
         self._arrays = {memory.name: _allocate(memory, batch) for memory in prior.memories}
         self._arrays["row"][:, 0] = np.arange(level.height)
         self._arrays["column"][:, 0] = np.arange(level.width)
@@ -66,7 +71,8 @@ class PriorLoop:
     def rows(self, controls: Controls, rows: int | None = None) -> Iterator[Row]:
         """Runs the level row by row, yielding each as it is finished; stop iterating to cancel.
 
-        ``rows`` limits the run to the first rows of the grid.
+        ``rows`` limits the run to the first rows of the grid. Raises BundleError for graphs that are not those the
+        manifest describes, and for logits that are not finite.
         """
         self._begin(controls)
         role = "step" if controls.top_k is None else "step_filtered"
@@ -77,6 +83,8 @@ class PriorLoop:
             self._arrays["forced"][:] = controls.forced[i]
             self._call(self._prior.graphs["row"], i, 0).run()
             self._run_steps(role, i)
+            if not np.isfinite(self._arrays["logits"]).all():
+                raise BundleError(f"{self._graph(self._prior.graphs[role]).path}: logits that are not finite numbers")
             yield Row(i, ring[i % len(ring), inside], self._arrays["logits"])
 
     def memory(self, name: str) -> Array:

@@ -99,6 +99,7 @@ class Manifest:
     encoder: str
     decoder: str
     golden: str
+    weights: str
     classes: tuple[str, ...]
     precision: str
     exporter: str

@@ -56,7 +56,7 @@ def _check_grids(manifest: Manifest, source: str) -> None:
 
 
 def _check_files(manifest: Manifest, source: str) -> None:
-    named = [manifest.encoder, manifest.decoder, manifest.golden]
+    named = [manifest.encoder, manifest.decoder, manifest.golden, manifest.weights]
     for level in manifest.levels:
         named += [graph.file for graph in level.prior.graphs.values()] if level.prior else []
     missing = sorted(set(named) - set(manifest.files))

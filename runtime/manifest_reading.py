@@ -41,6 +41,7 @@ def from_json(value: object, source: str) -> Manifest:
         encoder=root.text("encoder"),
         decoder=root.text("decoder"),
         golden=root.text("golden"),
+        weights=root.text("weights"),
         classes=root.texts("classes"),
         precision=root.text("precision", ("float32",)),
         exporter=root.text("exporter"),

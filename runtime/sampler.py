@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,8 @@ from latentloop.uniforms import uniforms
 
 Codes = NDArray[np.int64]
 LARGEST_BATCH = 16  # when the caller names none
+MOST_SAMPLES = 2**20  # of one call: their images and codes are held together
+MOST_BATCH = 4096
 MOST_THREADS = 1024  # each graph starts as many
 COLDEST, HOTTEST = 1e-20, 1e20  # temperatures that float32 logits can be divided by; colder is no different
 
@@ -46,6 +49,7 @@ class Sampler:
         self.device = check_device(device)
         self.threads = available_threads() if threads is None else request.check_count("threads", threads, MOST_THREADS)
         self._loops: dict[str, PriorLoop] = {}
+        self._running = threading.Lock()
 
     def sample(
         self,
@@ -75,7 +79,7 @@ class Sampler:
 
         Raises InputError for arguments that do not fit the bundle.
         """
-        n = request.check_count("n", n)
+        n = request.check_count("n", n, MOST_SAMPLES)
         levels = self.bundle.manifest.levels
         chosen = request.check_labels(labels, n, self.bundle.manifest)
         keys = request.check_seeds(seeds, n)
@@ -93,7 +97,9 @@ class Sampler:
                 self._check_prior(level)
         if callback is not None and not callable(callback):
             raise InputError(f"callback is {callback!r}, expected a function or None")
-        batch = min(n, LARGEST_BATCH) if batch_size is None else request.check_count("batch_size", batch_size)
+        batch = (
+            min(n, LARGEST_BATCH) if batch_size is None else request.check_count("batch_size", batch_size, MOST_BATCH)
+        )
         codes: dict[str, Codes] = {level.name: np.empty((n, level.height, level.width), np.int64) for level in levels}
         images = np.empty((n, *self.bundle.manifest.image), np.uint8)
         done = 0
@@ -142,11 +148,14 @@ class Sampler:
     ) -> dict[str, NDArray[np.float64]]:
         """The log-probability of every code given the ones before it, in nats, by level: float64 [N, h, w].
 
-        codes by level, integers [N, h, w]; labels as in ``sample``. Raises InputError.
+        codes by level, integers [N, h, w]; labels as in ``sample``, but required where the bundle has classes.
+        Raises InputError.
         """
         levels = self.bundle.manifest.levels
         checked = request.check_codes(codes, levels, partial=False)
         n = len(next(iter(checked.values())))
+        if labels is None and self.bundle.manifest.classes:
+            raise InputError("labels are missing: the likelihood of codes depends on their class")
         found = {level.name: np.empty((n, level.height, level.width)) for level in levels}
         if n == 0:
             return found
@@ -184,10 +193,16 @@ class Sampler:
     def rows(self, level: Level, controls: Controls, rows: int | None = None) -> Iterator[Row]:
         """Runs one level's loop, yielding each finished row; ``rows`` limits it to the first ones.
 
-        Raises InputError for a level without a prior, BundleError where graphs and manifest do not fit each other.
+        Raises InputError for a level without a prior and while this Sampler runs already, BundleError where graphs
+        and manifest do not fit each other.
         """
-        with self._fitting(f"the prior of {level.name}"):  # the caller's errors between two rows do not come here
-            yield from self.loop(level, controls.uniform.shape[2]).rows(controls, rows)
+        if not self._running.acquire(blocking=False):
+            raise InputError("this Sampler is running already; make another from the same Bundle for each thread")
+        try:
+            with self._fitting(f"the prior of {level.name}"):  # the caller's errors between two rows do not come here
+                yield from self.loop(level, controls.uniform.shape[2]).rows(controls, rows)
+        finally:
+            self._running.release()
 
     @contextmanager
     def _fitting(self, what: str) -> Iterator[None]:
@@ -250,7 +265,10 @@ class Sampler:
         images = np.empty((n, *self.bundle.manifest.image), np.uint8)
         with self._fitting(self.bundle.manifest.decoder):
             for part in _batches(n):
-                images[part] = graph.run({name: values[part] for name, values in codes.items()})["images"]
+                out = graph.run({name: values[part] for name, values in codes.items()})
+                if not np.isfinite(out["decoded"]).all():
+                    raise BundleError(f"{graph.path}: pixels that are not finite: the weights are damaged")
+                images[part] = out["images"]
         return images
 
     def _graph(self, file: str) -> Graph:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import vqvae_checkpoint
 from random_models import CLASSES, SMALL, full_forward, plain_weights, random_prior, random_vqvae
+from safetensors.numpy import save_file
 
 from latentloop import Bundle, CheckpointError, InputError, Sampler
 from latentloop.cli import main
@@ -20,6 +21,7 @@ from latentloop.export.bundle import BundleSource, write_bundle
 from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.build import build_prior
+from latentloop.export.reading import read_prior
 from latentloop.verification import verify
 
 REAL = Path(__file__).parents[2] / "shared" / "checkpoints"  # trained files, where the checkout has them beside it
@@ -203,3 +205,16 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert status == 1
     assert f"cannot write {tmp_path / 'bundle'}" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["v.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    ['{"blocks": 100000}', '{"channels": 1125899906842624}', "[" * 5000, '{"height": ' + "9" * 5000 + "}", "[]", '"x"'],
+)
+def test_hostile_configurations_are_told(config: str, tmp_path: Path) -> None:
+    metadata = {"format": "latentloop-checkpoint-1", "kind": "prior", "config": config}
+    if config.startswith("{"):
+        metadata["config"] = config.replace("{", '{"width": 4, ' + ("" if "height" in config else '"height": 4, '))
+    save_file({"a": np.zeros(3, np.float32)}, tmp_path / "p.safetensors", metadata=metadata)
+    with pytest.raises(CheckpointError, match=r"p\.safetensors"):
+        read_prior(tmp_path / "p.safetensors")

@@ -234,3 +234,37 @@ def test_check_free_is_silent_where_nothing_is_or_force_is_on(tmp_path: Path) ->
     check_free(tmp_path / "a", force=True)
     with pytest.raises(OutputError, match="a exists"):
         check_free(tmp_path / "a", force=False)
+
+
+def test_a_file_that_appears_during_the_work_is_kept(tmp_path: Path) -> None:
+    def slow(temporary: Path) -> None:
+        temporary.write_text("mine")
+        (tmp_path / "out").write_text("theirs")
+
+    with pytest.raises(OutputError, match="exists"):
+        write_file(tmp_path / "out", slow)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("out", "theirs")]
+
+
+def test_the_working_directory_is_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(OutputError, match="working directory"):
+        check_free(Path("../here"), force=True)
+
+
+def test_a_failing_exchange_brings_the_old_directory_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    rename = Path.rename
+
+    def failing(source: Path, target: Path) -> Path:
+        if (source / "new").exists():
+            raise OSError(5, "Input/output error")
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OutputError, match="Input/output"), new_directory(tmp_path / "out", force=True) as made:
+        (made / "new").touch()
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["old"]

@@ -182,17 +182,19 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     assert np.array_equal(images.read_images([tmp_path / "folder"], RGB), two)
 
 
-def test_force_replaces_a_folder_of_images_only(tmp_path: Path) -> None:
+def test_force_replaces_a_folder_of_earlier_results_only(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
-    images.write_images(folder, NOISE[None], ["old.png"])
+    images.write_images(folder, NOISE[None], ["00000-coat-seed1.png"])
     with pytest.raises(OutputError, match="exists"):
         images.write_images(folder, NOISE[None], ["new.png"])
-    images.write_images(folder, NOISE[None], ["new.png"], force=True)
-    assert [file.name for file in folder.iterdir()] == ["new.png"]
-    (folder / "thesis.txt").write_text("precious")
-    with pytest.raises(OutputError, match=r"also holds thesis\.txt"):
-        images.write_images(folder, NOISE[None], ["newer.png"], force=True)
-    assert (folder / "thesis.txt").read_text() == "precious"
+    images.write_images(folder, NOISE[None], ["00001.png"], force=True)
+    assert [file.name for file in folder.iterdir()] == ["00001.png"]
+    for name in ("thesis.txt", "holiday.png", "2026-holiday.png"):
+        (folder / name).write_text("precious")
+        with pytest.raises(OutputError, match=f"also holds {name}"):
+            images.write_images(folder, NOISE[None], ["00002.png"], force=True)
+        assert (folder / name).read_text() == "precious"
+        (folder / name).unlink()
     (tmp_path / "file").write_text("precious")
     with pytest.raises(OutputError, match="not a folder"):
         images.write_images(tmp_path / "file", NOISE[None], ["newer.png"], force=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -195,3 +196,34 @@ def test_a_missing_lower_prior_is_told_before_the_work(small_bundle: Path, tmp_p
     with pytest.raises(InputError, match="no prior for the level 'bottom'"):
         half.sample(1, callback=rows.append)
     assert rows == []
+
+
+def test_a_sampler_that_runs_already_says_so(sampler: Sampler) -> None:
+    with pytest.raises(InputError, match="running already"):
+        sampler.sample(2, seeds=1, callback=lambda _: bool(sampler.sample(1, seeds=2)))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(_: Progress) -> None:
+        begun.set()
+        go_on.wait(10)
+
+    first = threading.Thread(target=lambda: sampler.sample(1, seeds=1, callback=wait))
+    first.start()
+    assert begun.wait(10)
+    with pytest.raises(InputError, match="running already"):
+        sampler.sample(1, seeds=1)
+    go_on.set()
+    first.join()
+    assert len(sampler.sample(1, seeds=1).images) == 1
+
+
+@pytest.mark.parametrize("asked", [{"n": 2**21}, {"n": 1, "batch_size": 5000}, {"n": 1, "batch_size": 2**31}])
+def test_what_no_memory_holds_is_refused_at_once(sampler: Sampler, asked: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="expected at most"):
+        sampler.sample(**asked)
+
+
+def test_a_batch_that_needs_too_much_memory_is_refused(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latentloop.loop.LARGEST_LOOP", 10**5)
+    with pytest.raises(InputError, match="use a smaller one"):
+        Sampler(sampler.bundle).sample(16, seeds=1)

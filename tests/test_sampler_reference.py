@@ -70,7 +70,7 @@ def random_codes(n: int) -> dict[str, NDArray[np.int64]]:
 @pytest.mark.parametrize("n", [1, 17])
 def test_the_log_likelihood_is_the_models(sampler: Sampler, priors: dict[str, PixelSnail], n: int) -> None:
     codes, labels = random_codes(n), np.arange(n) % 3
-    found = sampler.log_likelihood(codes)
+    found = sampler.log_likelihood(codes, labels)
     for name, logits in logits_of(priors, codes, labels).items():
         logp = torch.log_softmax(torch.from_numpy(logits), 3).numpy()
         expected = np.take_along_axis(logp, codes[name][..., None], 3)[..., 0]
@@ -156,7 +156,7 @@ def test_nothing_in_is_nothing_out(sampler: Sampler) -> None:
     codes = sampler.encode(np.empty((0, 32, 48, 3), np.uint8))
     assert {name: value.shape for name, value in codes.items()} == {"top": (0, 4, 6), "bottom": (0, 8, 12)}
     assert sampler.decode(codes).shape == (0, 32, 48, 3)
-    assert {name: v.shape for name, v in sampler.log_likelihood(codes).items()} == {
+    assert {name: v.shape for name, v in sampler.log_likelihood(codes, labels=0).items()} == {
         "top": (0, 4, 6),
         "bottom": (0, 8, 12),
     }

@@ -110,3 +110,21 @@ def test_the_command(small_bundle: Path, copy: Path, capsys: pytest.CaptureFixtu
     assert main(["verify", str(copy), "--json"]) == 1
     report = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert [row["error"] for row in report["checks"] if not row["passed"]] == [None]
+
+
+@pytest.mark.parametrize(
+    ("graph", "weight", "told"),
+    [("top.step.onnx", "top.logits_bias", "logits"), ("decoder.onnx", "vqvae.decoder.conv.bias", "pixels")],
+)
+def test_weights_that_are_not_finite_never_make_an_image(copy: Path, graph: str, weight: str, told: str) -> None:
+    scaled_weight(copy, graph, weight, np.nan)
+    with pytest.raises(BundleError, match=f"{graph}: {told} that are not finite"):
+        Sampler(Bundle.open(copy)).sample(1, seeds=1)
+
+
+def test_the_weights_must_be_listed(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
+    del manifest["files"]["weights.safetensors"]
+    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(BundleError, match=r"does not list weights\.safetensors"):
+        Bundle.open(copy)

@@ -87,10 +87,13 @@ def row_graph(w: RowStepWeights, store: WeightStore, level: str) -> GraphBuilder
         coordinates = g.op("Expand", g.op("Squeeze", coordinates, g.constant([0])), shape)
         g.output("background", coordinates, FLOAT, [c.width, "batch", 2])
     else:
-        mixes = [w.background @ m.background + m.bias for m in w.blocks if isinstance(m, Mix)]
-        table = np.stack(mixes, axis=2)[:, :, :, None]  # [H, W, blocks, 1, C]
-        found = g.op("Gather", g.weight(f"{level}.mix_background", table), row, axis=0)
-        g.output("mix_above", g.op("Squeeze", found, g.constant([0])), FLOAT, [c.width, c.blocks, 1, c.channels])
+        mixes = [block for block in w.blocks if isinstance(block, Mix)]
+        matrix = g.weight(f"{level}.mix_background", np.concatenate([mix.background for mix in mixes], axis=1))
+        bias = g.weight(f"{level}.mix_bias", np.concatenate([mix.bias for mix in mixes]))
+        coordinates = g.op("Gather", g.weight(f"{level}.background", w.background), row, axis=0)  # [1, W, 2]
+        mixed = g.op("Add", g.op("MatMul", coordinates, matrix), bias)
+        shaped = g.reshape(mixed, [c.width, c.blocks, 1, c.channels])
+        g.output("mix_above", shaped, FLOAT, [c.width, c.blocks, 1, c.channels])
     return g
 
 

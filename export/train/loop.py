@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -87,8 +88,11 @@ def run_training(task: Task, options: LoopOptions) -> bool:
         first, began_with_force = _resume(task, options)
         force = force or began_with_force
     check_free(options.out, force=force)
-    saved_at = time.monotonic()
+    began = saved_at = time.monotonic()
+    loss = math.nan
     losses: list[Tensor] = []
+    if first and options.progress:
+        print(f"{options.out}: going on at step {first} of {options.steps}", file=sys.stderr)
     quiet = None if options.progress else True  # None: quiet where there is no terminal
     with tqdm(total=options.steps, initial=first, desc=options.out.stem, unit="step", disable=quiet) as bar:
         for step in range(first, options.steps):
@@ -96,12 +100,17 @@ def run_training(task: Task, options: LoopOptions) -> bool:
             losses.append(task.step(step))
             done = step + 1
             if done % LOOK_EVERY == 0 or done == options.steps:
-                bar.set_postfix(loss=f"{_mean_loss(losses, done):.4f}", refresh=False)
+                loss = _mean_loss(losses, done)
+                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
                 losses.clear()
             bar.update()
             due = done % options.save_every == 0 or time.monotonic() - saved_at > options.save_seconds
             if due or done == options.steps:
                 _save(task, options, done, force)
+                if options.progress and not sys.stderr.isatty():  # where no bar is shown, a line now and then
+                    left = (time.monotonic() - began) / (done - first) * (options.steps - done)
+                    text = f"step {done} of {options.steps}, loss {loss:.4f}, {tqdm.format_interval(left)} left"
+                    print(f"{options.out.name}: {text}", file=sys.stderr, flush=True)
                 saved_at = time.monotonic()
     return force
 

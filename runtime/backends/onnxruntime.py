@@ -34,7 +34,7 @@ class Graph:
 
     def __init__(self, path: Path, threads: int) -> None:
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what it would log is in the exception
         options.intra_op_num_threads = threads
         # Row and step are sessions with threads of their own; spinning, the idle one would steal the other's cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

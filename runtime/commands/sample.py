@@ -62,7 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--codes", type=Path, metavar="FILE", help="also write codes, seeds and labels (.npz)")
     running = options.add_running(parser)
     running.add_argument(
-        "--batch-size", type=options.positive, metavar="N", help="images at once (default: all, 16 at most)"
+        "--batch-size",
+        type=options.positive,
+        metavar="N",
+        help="images at once, padded to it (default: all, 16 at most)",
     )
 
 
