@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from latentloop import Bundle, Sampler
 from latentloop.bench.environment import environment
@@ -36,11 +37,13 @@ def measure(name: str, threads: int, repeats: int = 3) -> dict[str, Any]:
         sampler = Sampler(bundle, threads=threads)
         sampler.sample(1, seeds=0)  # loads the graphs, and warms up
         seconds = []
-        for seed in range(repeats):
+        for seed in tqdm(range(repeats), desc="LatentLoop", unit="image", leave=False, disable=None):
             begin = time.perf_counter()
             sampler.sample(1, seeds=seed + 1)
             seconds.append(time.perf_counter() - begin)
-    naive = {level.name: time_naive(model) for level, model in zip(bundle.manifest.levels, priors, strict=True)}
+    naive = {}
+    for level, model in zip(bundle.manifest.levels, tqdm(priors, desc="naive", leave=False, disable=None), strict=True):
+        naive[level.name] = time_naive(model)
     naive_seconds = sum(taken.level for taken in naive.values())
     ours = statistics.median(seconds)
     return {

@@ -11,6 +11,7 @@ import pytest
 from command_line import RGB, codes, pixels, run
 from PIL import Image
 
+from latentloop import Bundle, Sampler, progress
 from latentloop.images import read_images
 
 
@@ -111,3 +112,13 @@ def test_hostile_codes(
     assert message in found
     assert "codes.npz" in found
     assert {file.name for file in tmp_path.iterdir()} <= {"codes.npz"}
+
+
+def test_parts_change_nothing(grey_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = Sampler(Bundle.open(grey_bundle))
+    images = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 1), dtype=np.uint8)
+    monkeypatch.setattr(progress, "PART", 3)
+    found = progress.encode(sampler, images)
+    for level, expected in sampler.encode(images).items():
+        np.testing.assert_array_equal(found[level], expected)
+    np.testing.assert_array_equal(progress.decode(sampler, found), sampler.decode(found))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains and exports the default bundle: Fashion-MNIST, 32 x 32, class-conditional, two levels of 4 x 4 and 8 x 8 codes.
-# Needs `pip install ".[export]"` and the IDX files (Debian package dataset-fashion-mnist). Takes about an hour and a
-# half on two cores; give the same command again after an interruption, and it goes on where it was.
+# Needs `pip install ".[export]"` and the IDX files (Debian package dataset-fashion-mnist). Takes about an
+# hour on two cores; give the same command again after an interruption, and it goes on where it was.
 #
 # usage: export/recipes/fashion-mnist.sh [DATA_DIR [WORK_DIR [BUNDLE_DIR]]]
 set -euo pipefail

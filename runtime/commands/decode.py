@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from latentloop import options
+from latentloop import options, progress
 from latentloop.errors import InputError
 
 HELP = "decode codes (.npz) to images"
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.codes} holds codes of no image, expected at least one")
     output.check_size(n, manifest.image)
     started = time.perf_counter()
-    images = sampler.decode(codes)
+    images = progress.decode(sampler, codes)
     seconds = time.perf_counter() - started
     output.write(images, [f"{index:05}.png" for index in range(n)])
     if arguments.json:

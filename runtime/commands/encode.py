@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from latentloop import options
+from latentloop import options, progress
 
 HELP = "encode images to codes (.npz)"
 EPILOG = """examples:
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     sampler = options.open_sampler(arguments)
     images = read_images(files, sampler.bundle.manifest.image, resize=arguments.resize)
     started = time.perf_counter()
-    codes = sampler.encode(images)
+    codes = progress.encode(sampler, images)
     seconds = time.perf_counter() - started
     names = [str(file) for file in files]
     write_codes(arguments.out, codes, {"files": names}, force=arguments.force)

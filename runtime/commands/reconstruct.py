@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentloop import options
+from latentloop import options, progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if output and not output.folder:
         output.check_size(2 * rows * columns, shape, columns)
     images = read_images(files, shape, resize=arguments.resize)
-    found = sampler.decode(sampler.encode(images))
+    found = progress.decode(sampler, progress.encode(sampler, images))
     errors = [_mean_squared_error(a, b) for a, b in zip(images, found, strict=True)]
     error = math.fsum(errors) / len(errors)
     if output:
