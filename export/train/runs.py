@@ -16,9 +16,10 @@ from torch import nn
 
 from latentloop._version import __version__
 from latentloop.errors import InputError, MissingError
-from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.checkpoint import Checkpoint, save_checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
 from latentloop.export.models.build import build_vqvae
+from latentloop.export.reading import read_vqvae
 from latentloop.export.train import prior, vqvae
 from latentloop.export.train.data import Data, load_data
 from latentloop.export.train.loop import LoopOptions, finish, run_training, state_path
@@ -56,7 +57,7 @@ def train_vqvae(arguments: argparse.Namespace) -> Metrics:
 def train_prior(arguments: argparse.Namespace) -> Metrics:
     """Trains and saves the prior of one level; returns its held-out figures. Raises LatentLoopError."""
     device = prepare(arguments)
-    source = load_checkpoint(arguments.vqvae)
+    source = read_vqvae(Path(arguments.vqvae))
     model = build_vqvae(source, arguments.vqvae).to(device)
     size = arguments.size or source.provenance.get("size")
     if not isinstance(size, int):
