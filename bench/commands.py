@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from latentloop.errors import MissingError
+from latentloop.extras import require
 
 HELP = "measure sampling against re-running the network for every code"
 EPILOG = """examples:
@@ -29,10 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measures and prints; returns the exit status. Raises LatentLoopError."""
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingError('the bench needs torch: pip install "latentloop[export]"') from error
+    require("the bench", "torch")
     from latentloop.backends.onnxruntime import available_threads
     from latentloop.bench.sampling import measure, table
     from latentloop.files import check_free, write_file

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
+
+from latentloop import machine
 
 PACKAGES = ("latentloop", "numpy", "onnxruntime", "torch")
 
@@ -21,21 +21,15 @@ def environment(threads: int) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
-        **{name: _version(name) for name in PACKAGES},
+        **{name: machine.package_version(name) or "not installed" for name in PACKAGES},
     }
 
 
 def processor() -> str:
     """The processor's name, with the widest vector instructions that it has."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or "unknown"
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    found = {key.strip(): value.strip() for key, value in fields.items()}
-    flags = found.get("flags", "").split()
-    widest = next((name for name in ("avx512_vnni", "avx512f", "avx2") if name in flags), "no AVX2")
-    return f"{found.get('model name', 'unknown')} ({widest})"
+    found = machine.processor()
+    widest = next((name for name in ("avx512_vnni", "avx512f", "avx2") if name in found["instructions"]), "no AVX2")
+    return f"{found['name']} ({widest})"
 
 
 def commit() -> str:
@@ -45,10 +39,3 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"

@@ -6,6 +6,7 @@ Weights carry the names of the modules in ``latentloop.export.models`` and are f
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from latentloop.errors import CheckpointError, ConfigurationError
 from latentloop.export.configuration import PriorConfig, VqvaeConfig, from_json, to_json
 from latentloop.files import write_file
 
+LISTED = 20  # names in one error
 FORMAT = "latentloop-checkpoint-1"
 Weights = dict[str, NDArray[np.float32]]
 
@@ -49,6 +51,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, force: bool = False) 
     }
     contiguous = {name: np.ascontiguousarray(value) for name, value in checkpoint.weights.items()}
     write_file(Path(path), lambda temporary: write_tensors(temporary, contiguous, metadata), force=force)
+
+
+def listed(items: Sequence[object], separator: str) -> str:
+    """The first items of what may be a long list, for an error's text."""
+    more = [f"and {len(items) - LISTED} more"] if len(items) > LISTED else []
+    return separator.join([*map(str, items[:LISTED]), *more])
 
 
 def write_tensors(path: Path, tensors: Weights, metadata: dict[str, str] | None = None) -> None:

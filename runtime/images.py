@@ -32,6 +32,11 @@ _WRITTEN: dict[str, tuple[int, dict[str, Any]]] = {
 _OWN_NAME = re.compile(r"\d{5,}(-.*)?\.(png|jpe?g|webp)")  # as the commands name images in a folder
 
 
+def images_in(folder: Path) -> list[Path]:
+    """The files of a directory that look like images by their names, sorted."""
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in READ_SUFFIXES and file.is_file())
+
+
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """The image files that ``paths`` mean: a directory stands for its images, sorted by name.
 
@@ -40,7 +45,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in READ_SUFFIXES and file.is_file())
+            inside = images_in(path)
             if not inside:
                 raise InputError(f"{path} holds no images, expected files ending in {', '.join(READ_SUFFIXES)}")
             found += inside

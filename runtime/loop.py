@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from latentloop.backends.onnxruntime import Call, Graph
 from latentloop.errors import BundleError, InputError
-from latentloop.manifest import Binding, GraphFile, Level, Memory, Prior
+from latentloop.manifest import BATCH, Binding, GraphFile, Level, Memory, Prior
 
 Array = NDArray[Any]
 Codes = NDArray[np.int64]
@@ -59,10 +59,12 @@ class PriorLoop:
         self._load = load
         self._loaded: dict[str, Graph] = {}
         self._memories = {memory.name: memory for memory in prior.memories}
-        values = sum(math.prod(batch if size == "batch" else int(size) for size in m.shape) for m in prior.memories)
+        values = sum(math.prod(_shape(memory, batch)) for memory in prior.memories)
         if values > LARGEST_LOOP:
             raise InputError(f"a batch of {batch} needs {values / 2**28:.0f} GiB for {level.name}: use a smaller one")
-        self._arrays = {memory.name: _allocate(memory, batch) for memory in prior.memories}
+        self._arrays: dict[str, Array] = {
+            memory.name: np.full(_shape(memory, batch), memory.fill, memory.dtype) for memory in prior.memories
+        }
         self._arrays["row"][:, 0] = np.arange(level.height)
         self._arrays["column"][:, 0] = np.arange(level.width)
         self._steps: dict[tuple[str, int, int], Call] = {}
@@ -157,6 +159,5 @@ class PriorLoop:
         return view
 
 
-def _allocate(memory: Memory, batch: int) -> Array:
-    shape = tuple(batch if size == "batch" else int(size) for size in memory.shape)
-    return np.full(shape, memory.fill, memory.dtype)
+def _shape(memory: Memory, batch: int) -> tuple[int, ...]:
+    return tuple(batch if size == BATCH else int(size) for size in memory.shape)

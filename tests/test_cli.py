@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from command_line import PROGRAM, RGB, pixels, program, run
 
-from latentloop import cli
+from latentloop import cli, machine
 from latentloop.commands import info, sample
 
 
@@ -139,7 +139,7 @@ def test_info_describes_a_bundle(
     assert "device tensorrt   no: " in text
     assert "  top             4 x 6 codes of 11, a prior\n" in text
     assert "coat, bag, boot" in text
-    monkeypatch.setattr(info, "_version", lambda _: "1.0")
+    monkeypatch.setattr(machine, "package_version", lambda _: "1.0")
     assert run("info", "--bundle", small_bundle, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["bundle"]["image"] == list(RGB)

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentloop.errors import InputError, MissingError
+from latentloop.errors import InputError
+from latentloop.extras import require
 
 if TYPE_CHECKING:  # the parser is built without the export extra
     import numpy as np
@@ -47,11 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exports; returns the exit status. Raises LatentLoopError."""
-    try:
-        import onnx  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingError('exporting needs torch and onnx: pip install "latentloop[export]"') from error
+    require("exporting", "torch", "onnx")
     from latentloop.export.bundle import BundleSource, check_fit, write_bundle
     from latentloop.export.configuration import VqvaeConfig
     from latentloop.export.reading import read_prior, read_vqvae

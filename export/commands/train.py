@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from latentloop.errors import MissingError
+from latentloop.extras import require
 
 HELP = "train a VQ-VAE, or the prior over one level of its codes"
 
@@ -39,10 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains; returns the exit status. Raises LatentLoopError."""
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingError('training needs torch: pip install "latentloop[export]"') from error
+    require("training", "torch")
     from latentloop.export.train import runs
 
     train = {"vqvae": runs.train_vqvae, "prior": runs.train_prior}[arguments.network]

@@ -32,14 +32,11 @@ class WeightStore:
     def __init__(self) -> None:
         self.tensors: dict[str, NDArray[np.float32]] = {}
 
-    def add(self, name: str, value: Array) -> NDArray[np.float32]:
+    def add(self, name: str, value: Array) -> None:
         """Registers ``value`` as float32; the same name must always carry the same values."""
         stored = np.ascontiguousarray(value, np.float32)
-        if name in self.tensors:
-            assert np.array_equal(self.tensors[name], stored), name
-            return self.tensors[name]
-        self.tensors[name] = stored
-        return stored
+        assert name not in self.tensors or np.array_equal(self.tensors[name], stored), name
+        self.tensors.setdefault(name, stored)
 
 
 class GraphBuilder:

@@ -81,13 +81,11 @@ def _attend(
     row_scores = g.op("Add", g.op("MatMul", query, row_keys), row_mask)
     weights = g.op("Softmax", g.op("Concat", scores, row_scores, axis=3), axis=3)
     weights = g.op("Mul", weights, not_first)
-    stops = (g.constant([v]) for v in (0, -c.width, 3))
-    finished = g.reshape(g.op("Slice", weights, *stops), [0, c.heads, 1, -1, c.width])
+    finished = g.reshape(g.slice(weights, 0, -c.width, 3), [0, c.heads, 1, -1, c.width])
     finished = g.op("Transpose", finished, perm=[3, 0, 1, 2, 4])
     from_rows = g.sum_axis(g.op("MatMul", finished, values), 0)  # [B, heads, 1, d]
-    stops = (g.constant([v]) for v in (-c.width, np.iinfo(np.int64).max, 3))
     row_values = g.op("Transpose", g.reshape(row_values, [c.width, -1, c.heads, d]), perm=[1, 2, 0, 3])
-    from_this_row = g.op("MatMul", g.op("Slice", weights, *stops), row_values)
+    from_this_row = g.op("MatMul", g.slice(weights, -c.width, np.iinfo(np.int64).max, 3), row_values)
     return g.reshape(g.op("Add", from_rows, from_this_row), [-1, width])
 
 

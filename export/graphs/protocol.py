@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.graphs.builder import GraphBuilder
-from latentloop.manifest import Binding, Memory
-
-BATCH = "batch"
+from latentloop.manifest import BATCH, Binding, Memory
 
 
 def memories(config: PriorConfig, class_pointwise: int) -> tuple[Memory, ...]:

@@ -10,12 +10,10 @@ import torch
 from torch import nn
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.checkpoint import Checkpoint, listed
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
-
-_LISTED = 20
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -50,9 +48,8 @@ def check_weights(checkpoint: Checkpoint, source: Path | str) -> None:
         elif value.dtype.kind != "f" or not np.isfinite(value).all():
             problems.append(f"{name} holds values that are not finite numbers")
     if problems:
-        more = [f"and {len(problems) - _LISTED} more"] if len(problems) > _LISTED else []
-        listed = "\n  ".join([*problems[:_LISTED], *more])
-        raise CheckpointError(f"{source}: {len(problems)} tensors do not fit the configuration:\n  {listed}")
+        text = listed(problems, "\n  ")
+        raise CheckpointError(f"{source}: {len(problems)} tensors do not fit the configuration:\n  {text}")
 
 
 def _filled(model: Model, checkpoint: Checkpoint, source: Path | str) -> Model:

@@ -11,11 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from latentloop.errors import CheckpointError, ConfigurationError
-from latentloop.export.checkpoint import Weights
+from latentloop.export.checkpoint import Weights, listed
 from latentloop.export.configuration import Configuration
 from latentloop.export.rosinality.statedict import REMEDY, Shape, StateDict
-
-_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def convert(state: StateDict, entries: Iterable[Entry], optional: dict[str, Shap
         weights[entry.name] = _fold(state, entry, broken)
     if broken:
         raise CheckpointError(
-            f"{state.path}: not finite as float32: {_listed(broken, ', ')}; the training has diverged, "
+            f"{state.path}: not finite as float32: {listed(broken, ', ')}; the training has diverged, "
             "take an earlier checkpoint"
         )
     return weights
@@ -94,7 +92,7 @@ def _compare(state: StateDict, expected: dict[str, Shape], optional: dict[str, S
     if problems:
         raise CheckpointError(
             f"{state.path}: {len(problems)} tensors do not fit the model that the others make; {REMEDY}:\n  "
-            + _listed(problems, "\n  ")
+            + listed(problems, "\n  ")
         )
 
 
@@ -113,7 +111,7 @@ def _fold(state: StateDict, entry: Entry, broken: list[str]) -> NDArray[np.float
         if dead:
             key = state.spelled[f"{entry.key}_v"]
             raise CheckpointError(
-                f"{state.path}: {key} is all zero for output {_listed(dead, ', ')}, so that its weight norm "
+                f"{state.path}: {key} is all zero for output {listed(dead, ', ')}, so that its weight norm "
                 "is undefined; take another checkpoint"
             )
         value = gain[0] * value / norm
@@ -122,8 +120,3 @@ def _fold(state: StateDict, entry: Entry, broken: list[str]) -> NDArray[np.float
     if not np.isfinite(folded).all():
         broken += [state.spelled[key] for key in parts]
     return folded
-
-
-def _listed(items: list[str] | list[int], separator: str) -> str:
-    more = [f"and {len(items) - _LISTED} more"] if len(items) > _LISTED else []
-    return separator.join([*map(str, items[:_LISTED]), *more])

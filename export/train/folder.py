@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.errors import InputError
-from latentloop.images import READ_SUFFIXES
+from latentloop.images import READ_SUFFIXES, images_in
 
 
 def list_images(folder: Path) -> tuple[list[Path], NDArray[np.int64] | None, tuple[str, ...]]:
@@ -16,7 +16,7 @@ def list_images(folder: Path) -> tuple[list[Path], NDArray[np.int64] | None, tup
 
     Raises InputError for a folder without images, a class without images, or images beside class folders.
     """
-    flat = _images_in(folder)
+    flat = images_in(folder)
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if flat and classes:
         raise InputError(
@@ -30,13 +30,9 @@ def list_images(folder: Path) -> tuple[list[Path], NDArray[np.int64] | None, tup
     files: list[Path] = []
     labels: list[int] = []
     for label, path in enumerate(classes):
-        found = _images_in(path)
+        found = images_in(path)
         if not found:
             raise InputError(f"{path}: a class folder without images; add some or remove it")
         files += found
         labels += [label] * len(found)
     return files, np.array(labels, np.int64), tuple(path.name for path in classes)
-
-
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in READ_SUFFIXES)

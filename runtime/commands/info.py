@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentloop import options
+from latentloop import machine, options
 from latentloop._version import __version__
 from latentloop.errors import LatentLoopError
 
@@ -26,7 +25,6 @@ _PACKAGES = (
     *("torch", "onnx", "safetensors", "tensorrt", "pycuda"),
 )
 _DEVICES = ("cpu", "cuda", "tensorrt")
-_INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm", "sve")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     found: dict[str, Any] = {
         "latentloop": __version__,
         "python": f"{platform.python_version()} ({sys.executable})",
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: machine.package_version(name) for name in _PACKAGES},
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": machine.processor(),
         **_onnxruntime(),
         "native libraries": "none in this release",
         "bundle": _bundle(arguments.bundle),
@@ -57,29 +55,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print(found)
     return 0
-
-
-def _version(package: str) -> str | None:
-    """Of the installed distribution, which is not imported."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> dict[str, Any]:
-    fields: dict[str, str] = {}
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            fields.setdefault(name.strip(), value.strip())
-    except OSError:
-        pass  # not Linux
-    flags = set((fields.get("flags") or fields.get("Features") or "").split())
-    return {
-        "name": fields.get("model name") or platform.processor() or platform.machine(),
-        "instructions": [name for name in _INSTRUCTIONS if name in flags],
-    }
 
 
 def _onnxruntime() -> dict[str, Any]:

@@ -1,0 +1,34 @@
+"""What a figure or a bug report depends on: the processor, and the versions of installed packages."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm", "sve")
+
+
+def package_version(package: str) -> str | None:
+    """The version of an installed distribution, which is not imported; None where there is none."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def processor() -> dict[str, Any]:
+    """``name``, and the vector ``instructions`` it has, as plain JSON types."""
+    fields: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            fields.setdefault(name.strip(), value.strip())
+    except OSError:
+        pass  # not Linux
+    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    return {
+        "name": fields.get("model name") or platform.processor() or platform.machine(),
+        "instructions": [name for name in INSTRUCTIONS if name in flags],
+    }

@@ -1,0 +1,36 @@
+"""A missing optional package is one sentence with the pip line."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from latentloop import MissingError
+from latentloop.cli import main
+from latentloop.extras import require
+
+
+def test_what_is_missing_and_how_to_get_it() -> None:
+    require("counting", "json")
+    with pytest.raises(MissingError) as told:
+        require("exporting", "json", "no_such_package")
+    assert str(told.value) == 'exporting needs json and no_such_package: pip install "latentloop[export]"'
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["bench"],
+        ["export", "--vqvae", "v.pt", "--out", "b"],
+        ["train", "vqvae", *["--data", "d", "--size", "8", "--out", "o"]],
+    ],
+)
+def test_commands_say_that_torch_is_missing(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # as Python marks a module that cannot be imported
+    assert main(command) == 1
+    err = capsys.readouterr().err
+    assert 'pip install "latentloop[export]"' in err
+    assert "torch" in err
