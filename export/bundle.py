@@ -21,8 +21,10 @@ from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
 from latentloop.export.golden import golden_codec, golden_prior
 from latentloop.export.graphs.builder import OPSET, WEIGHTS_FILE, GraphBuilder, WeightStore
 from latentloop.export.graphs.codec import decoder_graph, encoder_graph
-from latentloop.export.graphs.prior import condition_graph, row_graph, step_graph
-from latentloop.export.graphs.protocol import bindings, memories
+from latentloop.export.graphs.condition import condition_graph
+from latentloop.export.graphs.protocol import bindings, columns_per_step, memories
+from latentloop.export.graphs.row import row_graph
+from latentloop.export.graphs.step import step_graph
 from latentloop.export.rowstep_weights import arrange
 from latentloop.files import new_directory
 from latentloop.manifest import FILE_NAME, FileRecord, GraphFile, Level, Manifest, Prior
@@ -160,11 +162,12 @@ def describe_prior(
     """Builds one level's graphs into ``graphs``, by file name, and describes them for the manifest."""
     config = _prior_config(checkpoint)
     weights = arrange(config, checkpoint.weights, np.float32)
+    columns = columns_per_step(config)
     built = {
         "condition": condition_graph(weights, store, name),
         "row": row_graph(weights, store, name),
-        "step": step_graph(weights, store, name, filtered=False),
-        "step_filtered": step_graph(weights, store, name, filtered=True),
+        "step": step_graph(weights, store, name, columns=columns, filtered=False),
+        "step_filtered": step_graph(weights, store, name, columns=columns, filtered=True),
     }
     described = {}
     for role, graph in built.items():
@@ -176,7 +179,7 @@ def describe_prior(
     return Prior(
         condition_level=upper if config.condition_codes else None,
         classes=config.classes > 0,
-        columns_per_step=1,
+        columns_per_step=columns,
         memories=memories(config, pointwise),
         graphs=described,
     )

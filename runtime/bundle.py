@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from latentloop.backends.onnxruntime import Graph
 from latentloop.errors import BundleError
+from latentloop.kernels.library import operators
 from latentloop.manifest import FILE_NAME, FileRecord, Manifest
 from latentloop.manifest_reading import from_json
 
@@ -68,7 +69,7 @@ class Bundle:
         with self._lock:
             key = (file, threads)
             if key not in self._graphs:
-                self._graphs[key] = Graph(self.path / file, threads)
+                self._graphs[key] = Graph(self.path / file, threads, operators())
             return self._graphs[key]
 
     def golden(self) -> dict[str, NDArray[Any]]:

@@ -1,7 +1,7 @@
 """The loop over one level's codes: rows, and columns within a row. It owns the memory; the graphs own the model.
 
 The manifest says which view of which memory each input and output is, so this file knows no layer by name: it
-prepares one bound call per column, and turns the crank.
+prepares one bound call per step, and turns the crank.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class PriorLoop:
     def _run_steps(self, role: str, i: int) -> None:
         phase = i % len(self._arrays["codes"])
         graph, growing = self._prior.graphs[role], self._growing[role]
-        for j in range(self.level.width):
+        for j in range(0, self.level.width, self._prior.columns_per_step):
             call = self._steps.get((role, phase, j))
             if call is None:
                 call = self._steps[role, phase, j] = self._call(graph, i, j)
@@ -141,7 +141,6 @@ class PriorLoop:
         """The array that a binding means at row i and column j: always a contiguous view."""
         memory = self._memories[binding.memory]
         array = self._arrays[binding.memory]
-        ring_row = i % len(array)
         index: Any
         if binding.view == "all":
             index = ...
@@ -149,12 +148,13 @@ class PriorLoop:
             index = i
         elif binding.view == "entries":
             index = slice(i + 1)
-        elif binding.view == "above":
-            index = (i - binding.back) % len(array)
-        elif binding.view == "window":
-            index = ring_row, slice(j, j + memory.padding)
         else:
-            index = (ring_row, j + memory.padding) if memory.ring else j
+            first = binding.first + (memory.padding if memory.ring else 0)
+            columns = slice(first + j, first + j + binding.count)
+            if binding.view == "span":
+                index = (i - binding.back) % len(array), slice(first, first + binding.count)
+            else:
+                index = (i % len(array), columns) if memory.ring else columns
         view: Array = array[index]
         return view
 

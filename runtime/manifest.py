@@ -12,7 +12,7 @@ from typing import Any
 from latentloop.errors import BundleError
 
 FORMAT = "latentloop-bundle"
-VERSION = 1
+VERSION = 2
 FILE_NAME = "manifest.json"
 DTYPES = ("float32", "int64", "uint8")
 BATCH = "batch"  # the one dynamic size
@@ -22,9 +22,8 @@ VIEWS = (
     "all",  # the whole memory
     "row",  # entry i of the first axis
     "entries",  # entries 0 .. i of the first axis
-    "above",  # a ring's row i - back, all its columns
-    "window",  # a ring's row i, the `padding` columns before column j
-    "column",  # column j (of a ring: of its row i)
+    "span",  # a ring's row i - back: `count` columns from `first` on, which may lie in the padding
+    "columns",  # `count` columns from j + first on; of a ring: of its row i
 )
 GRAPHS = ("condition", "row", "step", "step_filtered")
 
@@ -48,7 +47,9 @@ class Binding:
     name: str
     memory: str
     view: str
-    back: int = 0  # for the view "above"
+    back: int = 0  # rows, for the view "span"
+    first: int = 0  # column, for the views "span" and "columns"
+    count: int = 0
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,10 @@ def _check_files(manifest: Manifest, source: str) -> None:
 def _check_prior(level: Level, prior: Prior, upper: Level | None, where: str) -> None:
     """The memories that the loop itself reads and writes are there, and every view lies inside its memory."""
     height, width = level.height, level.width
+    if width % prior.columns_per_step:
+        raise BundleError(
+            f"{where}.columns_per_step is {prior.columns_per_step}, which does not divide {width} columns"
+        )
     expected: dict[str, tuple[str, tuple[int | str, ...]]] = {
         "row": ("int64", (height, 1)),
         "column": ("int64", (width, 1)),
@@ -103,23 +107,47 @@ def _check_prior(level: Level, prior: Prior, upper: Level | None, where: str) ->
     state = sum(math.prod(size for size in memory.shape if isinstance(size, int)) for memory in prior.memories)
     if state > LARGEST_STATE:
         raise BundleError(f"{where}.memories hold {state} values for one sample, expected at most {LARGEST_STATE}")
+    for memory in prior.memories:
+        if memory.ring and int(known["codes"].shape[0]) % int(memory.shape[0]):  # a row's place is its phase
+            raise BundleError(
+                f"{where}.memories: the ring {memory.name!r} has {memory.shape[0]} rows, expected a divisor of the "
+                f"{known['codes'].shape[0]} of 'codes'"
+            )
     for role, graph in prior.graphs.items():
         for binding in (*graph.inputs, *graph.outputs):
-            _check_binding(binding, known, height, width, f"{where}.graphs.{role}: binding {binding.name!r}")
+            place = f"{where}.graphs.{role}: binding {binding.name!r}"
+            _check_binding(binding, known, height, width, prior.columns_per_step, place)
 
 
-def _check_binding(binding: Binding, memories: dict[str, Memory], height: int, width: int, where: str) -> None:
+def _check_binding(
+    binding: Binding, memories: dict[str, Memory], height: int, width: int, columns_per_step: int, where: str
+) -> None:
     if binding.memory not in memories:
         raise BundleError(f"{where} names the memory {binding.memory!r}, which is not there")
     memory = memories[binding.memory]
-    if binding.view in ("above", "window") and not memory.ring:
-        raise BundleError(f"{where} has the view {binding.view}, but {binding.memory!r} is no ring")
-    entries = {"row": height, "entries": height, "column": width}.get(binding.view)
-    of_ring = memory.ring and binding.view == "column"
+    if binding.view == "span" and not memory.ring:
+        raise BundleError(f"{where} has the view span, but {binding.memory!r} is no ring")
+    entries = {"row": height, "entries": height, "columns": width}.get(binding.view)
+    of_ring = memory.ring and binding.view == "columns"
     if entries is not None and not of_ring and memory.shape[:1] != (entries,):
         raise BundleError(
             f"{where} has the view {binding.view}, but {binding.memory!r} is {list(memory.shape)}, expected "
             f"[{entries}, ...]"
+        )
+    if binding.view not in ("span", "columns"):
+        if (binding.back, binding.first, binding.count) != (0, 0, 0):
+            raise BundleError(
+                f"{where} has the view {binding.view}, for which back, first and count must be 0; they are "
+                f"{binding.back}, {binding.first} and {binding.count}"
+            )
+        return
+    last_step = width - columns_per_step if binding.view == "columns" else 0
+    padding = memory.padding if memory.ring else 0
+    end = last_step + binding.first + binding.count
+    if binding.count < 1 or binding.first < -padding or end > width + padding:
+        raise BundleError(
+            f"{where}: first is {binding.first} and count {binding.count}, not a part of {binding.memory!r} with its "
+            f"{width} columns and a padding of {padding}"
         )
 
 

@@ -22,6 +22,7 @@ from latentloop.manifest import (
 from latentloop.manifest_checks import check_manifest
 
 MOST_AXES = 8
+MOST_COLUMNS = 2**20
 
 
 def from_json(value: object, source: str) -> Manifest:
@@ -77,9 +78,7 @@ def _prior(fields: Fields) -> Prior:
         if name not in GRAPHS:
             raise BundleError(f"{fields.where}.graphs.{name} is unknown, expected one of {', '.join(GRAPHS)}")
     memories = tuple(_memory(memory) for memory in fields.objects("memories"))
-    columns = fields.integer("columns_per_step", 1)
-    if columns != 1:
-        raise BundleError(f"{fields.where}.columns_per_step is {columns}, this LatentLoop runs 1")
+    columns = fields.integer("columns_per_step", 1, 2)
     condition_level = fields.values.get("condition_level")
     if condition_level is not None:
         condition_level = fields.text("condition_level")
@@ -106,7 +105,14 @@ def _memory(fields: Fields) -> Memory:
 def _graph(fields: Fields) -> GraphFile:
     def bindings(name: str) -> tuple[Binding, ...]:
         return tuple(
-            Binding(f.text("name"), f.text("memory"), f.text("view", VIEWS), f.integer("back"))
+            Binding(
+                name=f.text("name"),
+                memory=f.text("memory"),
+                view=f.text("view", VIEWS),
+                back=f.integer("back"),
+                first=f.integer("first", -MOST_COLUMNS, MOST_COLUMNS),
+                count=f.integer("count", 0, MOST_COLUMNS),
+            )
             for f in fields.objects(name)
         )
 

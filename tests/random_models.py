@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from latentloop.export.checkpoint import Weights
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.pixelsnail import PixelBlock, PixelSnail
 from latentloop.export.models.vqvae import Vqvae
+from latentloop.kernels.library import operators
+
+# The native operators, for tests that also run the graphs without them.
+LIBRARY = operators()
+NATIVE = pytest.param(LIBRARY, id="native", marks=pytest.mark.skipif(not LIBRARY, reason="no library built"))
 
 SMALL: dict[str, Any] = {
     "codebook_size": 11,

@@ -18,7 +18,7 @@ FOLDERS = {
     "bench": "latentloop.bench",
 }
 MAY_IMPORT = {
-    "runtime": {"runtime"},
+    "runtime": {"runtime", "kernels"},
     "kernels": {"kernels"},
     "export": {"export", "runtime", "kernels"},
     "bench": {"bench", "export", "runtime", "kernels"},

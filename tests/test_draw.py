@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from random_models import LIBRARY, NATIVE
 
 from latentloop.export.draw import distribution, draw
 from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder, WeightStore
-from latentloop.export.graphs.draw import add_draw
+from latentloop.export.graphs.draw import DrawInputs, draw_code
 
 CODES = 12
 
 
-def draw_session(*, filtered: bool, codes: int = CODES) -> onnxruntime.InferenceSession:
+def draw_session(*, filtered: bool, codes: int = CODES, native: Path | None = LIBRARY) -> onnxruntime.InferenceSession:
+    """A step's draw from the logits given: shifted so that ELU and an identity matrix let them through."""
     g = GraphBuilder("draw", WeightStore())
     logits = g.input("logits", FLOAT, ["batch", codes])
-    g.output("code", add_draw(g, logits, codes, filtered=filtered), INT64, ["batch"])
-    return onnxruntime.InferenceSession(g.model({}).SerializeToString(), providers=["CPUExecutionProvider"])
+    x = g.op("Sub", logits, g.op("ReduceMin", logits, g.constant([1]), keepdims=1))
+    inputs = DrawInputs(g, codes, 1, filtered=filtered)
+    code, _ = draw_code(g, x, g.constant(np.eye(codes)), g.constant(np.zeros(codes)), inputs, 0)
+    g.output("code", code, INT64, ["batch"])
+    options = onnxruntime.SessionOptions()
+    if native:
+        options.register_custom_ops_library(str(native))
+    return onnxruntime.InferenceSession(g.model({}).SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def run(session: onnxruntime.InferenceSession, **inputs: Any) -> np.ndarray:
@@ -27,7 +36,9 @@ def run(session: onnxruntime.InferenceSession, **inputs: Any) -> np.ndarray:
     fed = {"forced": np.full(n, -1), "temperature": np.ones(n), "top_k": np.full(n, CODES), "top_p": np.ones(n)}
     fed |= inputs
     types = {i.name: np.int64 if "int64" in i.type else np.float32 for i in session.get_inputs()}
-    (codes,) = session.run(["code"], {name: fed[name].astype(kind) for name, kind in types.items()})
+    per_column = ("uniform", "forced")
+    given = {name: fed[name].astype(kind)[None if name in per_column else ...] for name, kind in types.items()}
+    (codes,) = session.run(["code"], given)
     assert isinstance(codes, np.ndarray)
     return codes
 
@@ -57,15 +68,17 @@ def test_draws_follow_the_softmax(temperature: float, top_k: int, top_p: float) 
     assert statistic <= degrees + 4.27 * np.sqrt(2 * degrees) + 12  # the normal bound with room for the skew
 
 
+@pytest.mark.parametrize("native", [NATIVE, pytest.param(None, id="standard")])
 @pytest.mark.parametrize("filtered", [False, True])
-def test_equals_the_reference(filtered: bool) -> None:
+def test_equals_the_reference(filtered: bool, native: Path | None) -> None:
     rng = np.random.default_rng(1)
     n = 4000
     logits = rng.normal(size=(n, CODES)).astype(np.float32).astype(np.float64) * 3
     inputs = {"uniform": uniforms(n, 2), "temperature": rng.uniform(0.2, 3, n).astype(np.float32).astype(np.float64)}
     top_k = rng.integers(1, CODES + 1, n) if filtered else np.full(n, CODES)
     top_p = rng.uniform(0.05, 1, n).astype(np.float32) if filtered else np.ones(n, np.float32)
-    found = run(draw_session(filtered=filtered), logits=logits, top_k=top_k, top_p=top_p, **inputs)
+    session = draw_session(filtered=filtered, native=native)
+    found = run(session, logits=logits, top_k=top_k, top_p=top_p, **inputs)
     expected = draw(logits, top_k=top_k, top_p=top_p.astype(np.float64), **inputs)
     differs = found != expected
     assert differs.mean() < 2e-3  # float32 rounding moves an edge across u, or a filter's boundary, now and then

@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_models import PRIORS, first_difference, full_forward, plain_weights, random_inputs, random_prior
+from random_models import (
+    LIBRARY,
+    NATIVE,
+    PRIORS,
+    first_difference,
+    full_forward,
+    plain_weights,
+    random_inputs,
+    random_prior,
+)
 
 from latentloop.backends.onnxruntime import Graph
 from latentloop.export.bundle import describe_prior, write_graphs
@@ -20,12 +29,14 @@ from latentloop.manifest import Level
 TOLERANCE = 1e-4  # float32 against float64, of max(1, max |expected|)
 
 
-def make_loop(config: PriorConfig, weights: dict[str, Any], batch: int, folder: Path) -> PriorLoop:
+def make_loop(
+    config: PriorConfig, weights: dict[str, Any], batch: int, folder: Path, native: Path | None = LIBRARY
+) -> PriorLoop:
     store, graphs = WeightStore(), dict[str, GraphBuilder]()
     prior = describe_prior("level", Checkpoint(config, weights), store, graphs, "top")
     write_graphs(folder, graphs, store)
     level = Level("level", config.height, config.width, config.codebook_size, prior)
-    return PriorLoop(level, prior, lambda file: Graph(folder / file, threads=2), batch)
+    return PriorLoop(level, prior, lambda file: Graph(folder / file, 2, native), batch)
 
 
 def controls(config: PriorConfig, inputs: dict[str, Any], **overrides: Any) -> Controls:
@@ -41,11 +52,17 @@ def controls(config: PriorConfig, inputs: dict[str, Any], **overrides: Any) -> C
 
 
 def teacher_forced(loop: PriorLoop, asked: Controls) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits [N, H, W, K], and the state's residual and hidden inputs [H, W, L, B, channels]."""
-    logits, residual, hidden = [], [], []
+    """Logits [N, H, W, K], and the state's residual and hidden inputs [H, W, L, B, channels].
+
+    A row's last hidden column is finished when the next row begins; the grid's last is never read, and void here.
+    """
+    logits, residual = [], []
+    hidden: list[np.ndarray] = []
     for row in loop.rows(asked):
         logits.append(row.logits.copy())
         residual.append(ring_row(loop, "residual", row.index))
+        if row.index > 0:
+            hidden[-1] = ring_row(loop, "hidden", row.index - 1)
         hidden.append(ring_row(loop, "hidden", row.index))
     return np.stack(logits).transpose(2, 0, 1, 3), np.stack(residual), np.stack(hidden)
 
@@ -56,16 +73,20 @@ def ring_row(loop: PriorLoop, name: str, i: int) -> np.ndarray:
     return ring[i % len(ring), padding : padding + loop.level.width].copy()
 
 
+@pytest.mark.parametrize("native", [NATIVE, pytest.param(None, id="standard")])
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("name", PRIORS)
-def test_equals_the_full_forward(name: str, batch: int, tmp_path: Path) -> None:
+def test_equals_the_full_forward(name: str, batch: int, native: Path | None, tmp_path: Path) -> None:
     config = PRIORS[name]
     model = random_prior(config)
     inputs = random_inputs(config, batch)
     expected, seen = full_forward(model, **inputs)
-    loop = make_loop(config, plain_weights(model), batch, tmp_path)
+    loop = make_loop(config, plain_weights(model), batch, tmp_path, native)
     for _ in range(2):  # the second run starts from the memory that the first one left
         logits, residual, hidden = teacher_forced(loop, controls(config, inputs))
+        for layer in range(config.layers):
+            b, r = divmod(layer, config.residual_blocks)
+            hidden[-1, -1, layer] = seen[f"blocks.{b}.residual.{r}.conv2"][:, -1, -1]
         assert first_difference(config, residual, hidden, logits, expected, seen, TOLERANCE) is None
 
 

@@ -42,7 +42,7 @@ def test_every_field_of_a_wrong_type_is_named(small_bundle: Path, wrong: Any) ->
     missed, count = [], 0
     for keys, old in scalars(manifest):
         same = any(isinstance(old, kind) and isinstance(wrong, kind) for kind in (str, bool))
-        if same or (wrong is None and keys[-1] == "condition_level"):
+        if same or (wrong, keys[-1]) in ((None, "condition_level"), (-1, "first")):
             continue
         at(manifest, keys[:-1])[keys[-1]] = wrong
         name = next(key for key in reversed(keys) if isinstance(key, str))
@@ -123,13 +123,14 @@ def test_whatever_the_manifest_says_the_error_is_one_of_ours(bundle: Path) -> No
 
 
 MEMORIES = ("levels", 0, "prior", "memories")
+STEP = ("levels", 0, "prior", "graphs", "step", "inputs", 0)
 ROW = ("levels", 0, "prior", "graphs", "row", "inputs", 0)
 
 
 @pytest.mark.parametrize(
     ("keys", "value", "expected"),
     [
-        (("version",), 2, "version is 2, this LatentLoop reads 1"),
+        (("version",), 1, "version is 1, this LatentLoop reads 2"),
         (("format",), "other", "format is 'other'"),
         (("precision",), "int3", "precision is 'int3'"),
         (("levels", 0, "height"), 5, "top has the grid 5 x 6, expected 4 x 6"),
@@ -142,7 +143,7 @@ ROW = ("levels", 0, "prior", "graphs", "row", "inputs", 0)
         (("levels", 0, "name"), "bottom", "two are called 'bottom'"),
         (("levels", 1, "prior", "condition_level"), "bottom", "condition_level of bottom is 'bottom', expected 'top'"),
         (("levels", 0, "prior", "condition_level"), "top", "condition_level of top is 'top', expected none"),
-        (("levels", 0, "prior", "columns_per_step"), 2, "columns_per_step is 2"),
+        (("levels", 0, "prior", "columns_per_step"), 3, "columns_per_step is 3"),
         (("levels", 0, "prior", "graphs", "jump"), {"file": "x", "inputs": [], "outputs": []}, "jump"),
         (("levels", 0, "prior", "graphs", "row", "file"), "absent.onnx", "does not list absent.onnx"),
         (("classes",), [], "classes is empty"),
@@ -153,12 +154,16 @@ ROW = ("levels", 0, "prior", "graphs", "row", "inputs", 0)
         ((*MEMORIES, 1, "shape", 0), 2**40, "values for one sample"),
         ((*MEMORIES, 1, "shape", 1), 11, "'residual' is [4, 11"),
         ((*MEMORIES, 1, "shape", 2), "columns", "shape"),
-        ((*MEMORIES, 1, "shape"), [4, 10] + [1] * 60, "shape"),
-        ((*MEMORIES, 1, "padding"), 3, "'residual'"),
+        ((*MEMORIES, 1, "shape"), [4, 12] + [1] * 60, "shape"),
+        ((*MEMORIES, 1, "padding"), 4, "'residual'"),
         ((*MEMORIES, 1, "dtype"), "float16", "dtype is 'float16'"),
         ((*ROW, "memory"), "nothing", "names the memory 'nothing'"),
         ((*ROW, "view"), "sideways", "view is 'sideways'"),
-        ((*ROW, "view"), "window", "no ring"),
+        ((*ROW, "view"), "span", "no ring"),
+        ((*STEP, "count"), 0, "count 0, not a part"),
+        ((*STEP, "count"), 9, "not a part of 'residual'"),
+        ((*STEP, "first"), -4, "not a part of 'residual'"),
+        ((*MEMORIES, 4, "shape", 0), 3, "'conv1_above'"),
     ],
 )  # fmt: skip
 def test_a_manifest_that_contradicts_itself_is_refused(bundle: Path, keys: Keys, value: Any, expected: str) -> None:

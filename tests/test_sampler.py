@@ -154,9 +154,9 @@ def test_an_error_in_the_callback_is_the_callers_and_does_no_harm(sampler: Sampl
 def test_threads_share_graphs_and_draw_what_one_draws(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
 
-    def counted(path: Path, threads: int) -> Graph:
+    def counted(path: Path, *arguments: Any) -> Graph:
         loaded.append(path.name)
-        return Graph(path, threads)
+        return Graph(path, *arguments)
 
     monkeypatch.setattr(latentloop.bundle, "Graph", counted)
     bundle = Bundle.open(small_bundle)

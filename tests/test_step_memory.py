@@ -14,7 +14,7 @@ from random_models import PRIORS, plain_weights, random_prior
 from latentloop.export.bundle import write_graphs
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.graphs.builder import GraphBuilder, WeightStore
-from latentloop.export.graphs.prior import step_graph
+from latentloop.export.graphs.step import step_graph
 from latentloop.export.rowstep_weights import arrange
 
 
@@ -24,7 +24,7 @@ def step_allocations(config: PriorConfig, folder: Path, finished: int) -> dict[s
     store = WeightStore()
     graphs: dict[str, GraphBuilder] = {
         "step.onnx": step_graph(
-            arrange(config, plain_weights(random_prior(config)), np.float32), store, "level", filtered=False
+            arrange(config, plain_weights(random_prior(config)), np.float32), store, "level", columns=2, filtered=False
         )
     }
     write_graphs(folder, graphs, store)
@@ -52,7 +52,8 @@ def test_allocations_do_not_grow_with_the_grid(name: str, tmp_path: Path) -> Non
     larger = replace(config, height=config.height + 8, width=3 * config.width)
     small = step_allocations(config, tmp_path / "small", config.height)
     large = step_allocations(larger, tmp_path / "large", larger.height)
-    grown = {node: size for node, size in large.items() if size > small[node]}
-    scores = 4 * config.heads * (larger.height + 1) * larger.width  # bytes: one float32 per head and position
+    grown = {node: size for node, size in large.items() if size > small.get(node, 0)}
+    # Bytes: one float32 per head and position, and for the step's second column one more.
+    scores = 4 * config.heads * ((larger.height + 1) * larger.width + 1)
     assert bool(grown) == config.attention, grown
     assert max(grown.values(), default=0) <= scores, grown

@@ -78,8 +78,10 @@ def test_a_wrong_weight_is_named(copy: Path, graph: str, weight: str, wrong: str
 def test_a_wrong_draw_is_named(copy: Path) -> None:
     model = onnx.load(copy / "top.step.onnx", load_external_data=False)
     for node in model.graph.node:
-        if node.op_type == "LessOrEqual":
-            node.op_type = "GreaterOrEqual"
+        if node.op_type == "DrawCode":
+            node.input[3] = "reversed"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.float32), "one"))
+    model.graph.node.insert(0, onnx.helper.make_node("Sub", ["one", "uniform"], ["reversed"]))
     rewrite(copy, "top.step.onnx", model.SerializeToString())
     assert failures(copy) == ["top: sampled codes that differ"]
 

@@ -7,23 +7,24 @@ copy, and ordinary tools can list it. Small constants stay inside the graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from latentloop.export.graphs.nodes import Array, Constant, Nodes, as_constant
+
 OPSET = 18  # what ONNX Runtime 1.20 and TensorRT 10 both read whole
 IR_VERSION = 9
 WEIGHTS_FILE = "weights.safetensors"
+OPERATORS = "latentloop"  # the domain of this project's operators
 
 FLOAT = TensorProto.FLOAT
 INT64 = TensorProto.INT64
 UINT8 = TensorProto.UINT8
 
 Dim = int | str
-Array = NDArray[Any]
 
 
 class WeightStore:
@@ -39,17 +40,23 @@ class WeightStore:
         self.tensors.setdefault(name, stored)
 
 
-class GraphBuilder:
+class GraphBuilder(Nodes):
     """Collects nodes, inputs and outputs; values are referred to by name."""
 
     def __init__(self, name: str, store: WeightStore) -> None:
+        super().__init__()
         self.name = name
         self.store = store
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
-        self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, TensorProto] = {}
         self.weights: list[str] = []
+        self.functions: dict[str, onnx.FunctionProto] = {}
+
+    def define(self, function: onnx.FunctionProto) -> None:
+        """Adds a model-local function; a graph has one definition of each name."""
+        known = self.functions.setdefault(function.name, function)
+        assert known == function, function.name
 
     def input(self, name: str, dtype: int, shape: Sequence[Dim]) -> str:
         """Declares a graph input; string dimensions are dynamic."""
@@ -70,10 +77,9 @@ class GraphBuilder:
             self.weights.append(name)
         return name
 
-    def constant(self, value: Array | Sequence[int] | int | float) -> str:
-        """A small constant; Python integers become int64, floats float32. Equal constants are shared."""
-        array = np.asarray(value)
-        array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float32)
+    def constant(self, value: Constant) -> str:
+        """A small constant, inside the graph. Equal constants are shared."""
+        array = as_constant(value)
         name = f"constant_{len(self.constants)}"
         for known, tensor in self.constants.items():
             other = numpy_helper.to_array(tensor)
@@ -81,43 +87,6 @@ class GraphBuilder:
                 return known
         self.constants[name] = numpy_helper.from_array(array, name)
         return name
-
-    def op(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """One node with one output; returns the output's name."""
-        return self.split_op(kind, 1, *inputs, name=name, **attributes)[0]
-
-    def split_op(self, kind: str, count: int, *inputs: str, name: str = "", **attributes: Any) -> list[str]:
-        """One node with ``count`` outputs."""
-        label = name or f"{kind.lower()}_{len(self.nodes)}"
-        outputs = [label] if count == 1 else [f"{label}.{n}" for n in range(count)]
-        self.nodes.append(helper.make_node(kind, inputs, outputs, name=label, **attributes))
-        return outputs
-
-    # The few compositions that several graphs share.
-
-    def slice(self, x: str, start: int, stop: int, axis: int) -> str:
-        """x[start:stop] along one axis."""
-        ends = (self.constant([v]) for v in (start, stop, axis))
-        return self.op("Slice", x, *ends)
-
-    def split(self, x: str, count: int, axis: int) -> list[str]:
-        """Equal parts along one axis."""
-        if count == 1:
-            return [x]
-        return self.split_op("Split", count, x, axis=axis, num_outputs=count)
-
-    def sum_axis(self, x: str, axis: int) -> str:
-        """The sum over one axis, which disappears."""
-        return self.op("ReduceSum", x, self.constant([axis]), keepdims=0)
-
-    def glu(self, x: str, axis: int) -> str:
-        """a * sigmoid(b), for the halves a and b of one axis."""
-        a, b = self.split(x, 2, axis)
-        return self.op("Mul", a, self.op("Sigmoid", b))
-
-    def reshape(self, x: str, shape: Sequence[int]) -> str:
-        """0 keeps a dimension, -1 takes what is left."""
-        return self.op("Reshape", x, self.constant(list(shape)))
 
     def model(self, offsets: dict[str, tuple[int, int]]) -> onnx.ModelProto:
         """The finished model; ``offsets`` gives each weight's (offset, length) in the shared file, in bytes."""
@@ -130,6 +99,10 @@ class GraphBuilder:
                 tensor.external_data.add(key=key, value=value)
             initializers.append(tensor)
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, initializers)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        opsets = [helper.make_opsetid("", OPSET)]
+        if self.functions:
+            opsets.append(helper.make_opsetid(OPERATORS, 1))
+        functions = list(self.functions.values())
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, functions=functions)
         model.producer_name = "latentloop"
         return model

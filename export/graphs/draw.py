@@ -5,25 +5,60 @@ from __future__ import annotations
 import numpy as np
 
 from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder
+from latentloop.export.graphs.function import Function
+from latentloop.export.graphs.nodes import Nodes
 
 
-def add_draw(g: GraphBuilder, logits: str, codebook_size: int, *, filtered: bool) -> str:
-    """Adds the draw's inputs and nodes; returns the codes [B] int64.
+class DrawInputs:
+    """The draw's inputs, declared once for all columns of a step.
 
-    Inputs: ``uniform`` [B] (24 random bits / 2^24), ``temperature`` [B], ``forced`` [B] int64 (-1: draw), and with
+    ``uniform`` [n, B] (24 random bits / 2^24), ``temperature`` [B], ``forced`` [n, B] int64 (-1: draw), and with
     ``filtered`` also ``top_k`` [B] int64 and ``top_p`` [B]. Without them no node sorts.
     """
-    uniform = g.input("uniform", FLOAT, ["batch"])
-    temperature = g.input("temperature", FLOAT, ["batch"])
-    forced = g.input("forced", INT64, ["batch"])
+
+    def __init__(self, g: GraphBuilder, codebook_size: int, columns: int, *, filtered: bool) -> None:
+        self.codebook_size, self.filtered = codebook_size, filtered
+        self.uniform = g.input("uniform", FLOAT, [columns, "batch"])
+        self.forced = g.input("forced", INT64, [columns, "batch"])
+        self.temperature = g.input("temperature", FLOAT, ["batch"])
+        if filtered:
+            self.top_k = g.input("top_k", INT64, ["batch"])
+            self.top_p = g.input("top_p", FLOAT, ["batch"])
+
+
+def draw_code(g: GraphBuilder, x: str, weight: str, bias: str, inputs: DrawInputs, column: int) -> tuple[str, str]:
+    """The logits of one of the step's columns, ELU(x) @ weight + bias, and the draw from them.
+
+    x [B, C], weight [C, K], bias [K] -> codes [B] int64, logits [B, K].
+    """
+    if inputs.filtered:
+        logits = _logits(g, x, weight, bias)
+        uniform, forced = (
+            g.op("Gather", drawn, g.constant(column), axis=0) for drawn in (inputs.uniform, inputs.forced)
+        )
+        return _draw(g, logits, uniform, inputs.temperature, forced, inputs), logits
+    f = Function("DrawCode", ["x", "weight", "bias", "uniform", "temperature", "forced"])
+    logits = _logits(f, "x", "weight", "bias")
+    code = _draw(f, logits, f.column("uniform"), "temperature", f.column("forced"), inputs)
+    given = [x, weight, bias, inputs.uniform, inputs.temperature, inputs.forced]
+    found = f.call(g, given, [code, logits], column=column)
+    return found[0], found[1]
+
+
+def _logits(nodes: Nodes, x: str, weight: str, bias: str) -> str:
+    return nodes.op("Add", nodes.op("MatMul", nodes.op("Elu", x), weight), bias)
+
+
+def _draw(g: Nodes, logits: str, uniform: str, temperature: str, forced: str, inputs: DrawInputs) -> str:
+    """The first code whose cumulative mass exceeds uniform * total, or the forced one."""
     last = g.constant([1])
     scaled = g.op("Div", logits, g.op("Unsqueeze", temperature, last))
     largest = g.op("ReduceMax", scaled, last, keepdims=1)
     mass = g.op("Exp", g.op("Sub", scaled, largest))
-    if filtered:
-        mass = g.op("Mul", mass, _keep(g, logits, mass, codebook_size))
+    if inputs.filtered:
+        mass = g.op("Mul", mass, _keep(g, logits, mass, inputs))
     cumulative = g.op("CumSum", mass, g.constant(1))
-    total = g.slice(cumulative, codebook_size - 1, codebook_size, 1)
+    total = g.slice(cumulative, inputs.codebook_size - 1, inputs.codebook_size, 1)
     # u < 1 has 24 bits, so u * total rounds to less than total: some code is always found.
     threshold = g.op("Mul", g.op("Unsqueeze", uniform, last), total)
     below = g.op("Cast", g.op("LessOrEqual", cumulative, threshold), to=INT64)
@@ -32,20 +67,19 @@ def add_draw(g: GraphBuilder, logits: str, codebook_size: int, *, filtered: bool
     return g.op("Where", is_forced, forced, drawn)
 
 
-def _keep(g: GraphBuilder, logits: str, mass: str, codebook_size: int) -> str:
+def _keep(g: Nodes, logits: str, mass: str, inputs: DrawInputs) -> str:
     """[B, K] of 0 and 1: the codes within top-k and top-p. Equal logits are ranked by index."""
-    top_k = g.input("top_k", INT64, ["batch"])
-    top_p = g.input("top_p", FLOAT, ["batch"])
+    codebook_size = inputs.codebook_size
     last = g.constant([1])
     _, order = g.split_op("TopK", 2, logits, g.constant([codebook_size]), axis=1, largest=1, sorted=1)
     ranked = g.op("GatherElements", mass, order, axis=1)
     before = g.op("CumSum", ranked, g.constant(1), exclusive=1)
     total = g.op("ReduceSum", ranked, last, keepdims=1)
-    share = g.op("Unsqueeze", top_p, last)
+    share = g.op("Unsqueeze", inputs.top_p, last)
     # At 1 the filter is off: float32 rounding of the sums must not cut the tail.
     is_off = g.op("GreaterOrEqual", share, g.constant(1.0))
     ranks = g.constant(np.arange(codebook_size)[None])
-    within_k = g.op("Less", ranks, g.op("Unsqueeze", top_k, last))
+    within_k = g.op("Less", ranks, g.op("Unsqueeze", inputs.top_k, last))
     within_p = g.op("Or", g.op("Less", before, g.op("Mul", share, total)), is_off)
     first = g.op("Equal", ranks, g.constant(0))
     keep_ranked = g.op("Cast", g.op("Or", g.op("And", within_k, within_p), first), to=FLOAT)

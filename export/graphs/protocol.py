@@ -1,7 +1,7 @@
 """What a host must know to drive a prior's graphs: its memories, and the view that each binding is.
 
-The names are those of ``latentloop.export.graphs.prior``. A row reads the k - 1 rows above from rings; a step reads
-the p columns before it, and writes its own column in place.
+The names are those of ``latentloop.export.graphs``: condition, row, step. A row reads the k - 1 rows above from
+rings; a step reads the columns before it, and writes its own in place.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from latentloop.manifest import BATCH, Binding, Memory
 def memories(config: PriorConfig, class_pointwise: int) -> tuple[Memory, ...]:
     """Every array of one prior's loop; ``class_pointwise`` is the width of the 1 x 1 blocks' label terms, or 0."""
     c = config
-    ring = c.kernel - 1
-    padded = c.width + 2 * c.reach
 
-    def state(name: str, dtype: str, *slot: int | str, fill: int = 0) -> Memory:
-        return Memory(name, dtype, (ring, padded, *slot), fill, ring=True, padding=c.reach)
+    def ring(name: str, padding: int, *slot: int | str, rows: int = c.kernel - 1) -> Memory:
+        return Memory(name, "float32", (rows, c.width + 2 * padding, *slot), ring=True, padding=padding)
 
+    grid = (c.kernel - 1, c.width + 2 * c.reach, BATCH)
     found = [
-        state("codes", "int64", BATCH, fill=c.codebook_size),  # this fill is the code that adds nothing
-        state("residual", "float32", c.layers, BATCH, c.channels),
-        state("hidden", "float32", c.layers, BATCH, c.residual_channels),
+        Memory("codes", "int64", grid, c.codebook_size, ring=True, padding=c.reach),  # the fill is a code of no effect
+        ring("residual", c.reach + 1, c.layers, BATCH, c.channels),
+        ring("hidden", c.reach, c.layers, BATCH, c.residual_channels),
         Memory("input_above", "float32", (c.width, BATCH, c.channels)),
-        Memory("conv1_above", "float32", (c.width, c.layers, BATCH, c.residual_channels)),
+        ring("conv1_above", 1, c.layers, BATCH, c.residual_channels, rows=2),  # a row finishes the one before it
         Memory("conv2_above", "float32", (c.width, c.layers, BATCH, 2 * c.channels)),
         Memory("row", "int64", (c.height, 1)),
         Memory("column", "int64", (c.width, 1)),
@@ -60,6 +59,11 @@ def memories(config: PriorConfig, class_pointwise: int) -> tuple[Memory, ...]:
     return tuple(found)
 
 
+def columns_per_step(config: PriorConfig) -> int:
+    """How many columns one step advances: two where they divide the grid."""
+    return 1 if config.width % 2 else 2
+
+
 def bindings(graph: GraphBuilder, role: str, config: PriorConfig) -> tuple[tuple[Binding, ...], tuple[Binding, ...]]:
     """The inputs and outputs of one graph (role: condition, row or step) as views of the memories."""
     inputs = tuple(_bind(value.name, role, config) for value in graph.inputs)
@@ -67,23 +71,53 @@ def bindings(graph: GraphBuilder, role: str, config: PriorConfig) -> tuple[tuple
 
 
 def _bind(name: str, role: str, config: PriorConfig) -> Binding:
+    if role == "row" and (binding := _bind_row(name, config)):
+        return binding
+    if role == "step" and (binding := _bind_step(name, config)):
+        return binding
+    return Binding(name, name, "all")
+
+
+def _bind_row(name: str, config: PriorConfig) -> Binding | None:
+    """The row's views; ``name.a``: a = 0 is the farthest of the rows above."""
+    p, width = config.reach, config.width
     base, _, index = name.partition(".")
-    if base.endswith("_above") and index:  # codes_above.a: a = 0 is the farthest of the rows above
-        rows = config.reach if base == "codes_above" else config.kernel - 1
-        return Binding(name, base.removesuffix("_above"), "above", back=rows - int(index))
+    if base == "codes_above":
+        return Binding(name, "codes", "span", back=p - int(index), first=-p, count=width + 2 * p)
+    if base in ("residual_above", "hidden_above"):
+        back = config.kernel - 1 - int(index)
+        unfinished = base == "hidden_above" and back == 1
+        count = width + p - 1 if unfinished else width + 2 * p
+        return Binding(name, base.removesuffix("_above"), "span", back=back, first=-p, count=count)
+    if name == "conv1_above":
+        return Binding(name, name, "span", first=0, count=width)
+    if name == "conv1_last":
+        return Binding(name, "conv1_above", "span", back=1, first=width - 1, count=1)
+    if name == "hidden_last":
+        return Binding(name, "hidden", "span", back=1, first=width - 1, count=1)
     if base.startswith("finished_"):
         return Binding(name, f"{base.removeprefix('finished_')}.{index}", "row")
+    return Binding(name, name, "row") if name in ("row", "condition") else None
+
+
+def _bind_step(name: str, config: PriorConfig) -> Binding | None:
+    p, n = config.reach, columns_per_step(config)
+    base, _, index = name.partition(".")
+    spans = {  # memory, first column from the step's own, columns
+        "codes": ("codes", -p, p),
+        "residual": ("residual", -p - 1, p + n - 1),
+        "hidden": ("hidden", -p, p - 1),
+        "conv1_above": ("conv1_above", -1, n),
+        "hidden_next": ("hidden", -1, n),
+        "residual_next": ("residual", 0, n),
+        "code": ("codes", 0, n),
+        "column": ("column", 0, 1),
+    }
+    if name in spans:
+        memory, first, count = spans[name]
+        return Binding(name, memory, "columns", first=first, count=count)
     if base.endswith("_next"):
-        return Binding(name, base.removesuffix("_next") + (f".{index}" if index else ""), "column")
-    if base in ("keys", "values"):
-        return Binding(name, name, "entries")
-    if name == "code":
-        return Binding(name, "codes", "column")
-    if name in ("codes", "residual", "hidden"):
-        return Binding(name, name, "window")
-    if role == "row" and name in ("row", "condition"):
-        return Binding(name, name, "row")
-    per_column = {"input_above", "conv1_above", "conv2_above", "mix_above", "background", "column"}
-    if role == "step" and name in per_column | {"uniform", "forced", "logits"}:
-        return Binding(name, name, "column")
-    return Binding(name, name, "all")
+        return Binding(name, f"{base.removesuffix('_next')}.{index}", "columns", first=0, count=n)
+    if name in ("input_above", "conv2_above", "mix_above", "background", "uniform", "forced", "logits"):
+        return Binding(name, name, "columns", first=0, count=n)
+    return Binding(name, name, "entries") if base in ("keys", "values") else None

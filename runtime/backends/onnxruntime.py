@@ -32,13 +32,16 @@ def check_device(device: str) -> str:
 class Graph:
     """One ONNX file, loaded. Several threads may run it at once; each needs calls of its own."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, operators: Path | None = None) -> None:
+        """``operators`` is a library of native operators; without it a graph runs the bodies of its functions."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what it would log is in the exception
         options.intra_op_num_threads = threads
         # Row and step are sessions with threads of their own; spinning, the idle one would steal the other's cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
+            if operators is not None:
+                options.register_custom_ops_library(str(operators))
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
             raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from latentloop import machine, options
 from latentloop._version import __version__
 from latentloop.errors import LatentLoopError
+from latentloop.kernels.library import instruction_set, operators
 
 if TYPE_CHECKING:
     from latentloop.bundle import Bundle
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         "platform": platform.platform(),
         "processor": machine.processor(),
         **_onnxruntime(),
-        "native libraries": "none in this release",
+        "operators": _operators(),
         "bundle": _bundle(arguments.bundle),
     }
     if found["packages"]["onnxruntime"] and found["packages"]["onnxruntime-gpu"]:
@@ -74,6 +75,17 @@ def _onnxruntime() -> dict[str, Any]:
         except LatentLoopError as error:
             devices[device] = f"no: {error}"
     return {"threads": available_threads(), "providers": onnxruntime.get_available_providers(), "devices": devices}
+
+
+def _operators() -> str:
+    """Whether the native operators were built, and which instruction set they use here."""
+    library = operators()
+    if library is None:
+        return "not built: graphs run in standard operators, more slowly; install a C++ compiler and reinstall"
+    try:
+        return f"{instruction_set(library)} ({library})"
+    except OSError as error:
+        return f"{library} cannot be loaded: {error}; reinstall latentloop"
 
 
 def _bundle(path: Path | None) -> dict[str, Any]:
@@ -119,7 +131,7 @@ def _print(found: dict[str, Any]) -> None:
         ("threads", found["threads"]),
         ("providers", ", ".join(found["providers"])),
         *((f"device {name}", text) for name, text in found["devices"].items()),
-        ("native libraries", found["native libraries"]),
+        ("operators", found["operators"]),
     ]
     if "error" in bundle:
         rows.append(("default bundle", f"not usable: {bundle['error']}"))

@@ -1,0 +1,133 @@
+"""Attention of a step's columns over all earlier positions: the finished rows, this row, and the step's own columns."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from latentloop.export.graphs.builder import FLOAT, INT64, Dim, GraphBuilder
+from latentloop.export.graphs.function import Function
+from latentloop.export.graphs.nodes import LAST
+from latentloop.export.graphs.pointwise import add_pointwise, linear, pointwise_weights
+from latentloop.export.graphs.residual import add_layers
+from latentloop.export.rowstep_weights import Attention, RowStepWeights
+
+MASKED = -1e30  # finite, so that a softmax over nothing but masked positions is not NaN
+
+BLOCKS = ("key", "query", "out")
+MAPS = ("attention.query", "attention.key", "attention.value")
+
+
+class AttentionHistory:
+    """The keys and values that the columns of one step see; each column's own join them once it has been computed."""
+
+    def __init__(self, g: GraphBuilder, w: RowStepWeights, columns: int) -> None:
+        """Declares the inputs."""
+        self.g, self.config, self.columns = g, w.config, columns
+        c = w.config
+        d = c.attention_channels // c.heads
+        for b in range(c.blocks):
+            g.input(f"keys.{b}", FLOAT, ["finished", "batch", c.heads, d, c.width])
+            g.input(f"values.{b}", FLOAT, ["finished", "batch", c.heads, c.width, d])
+            g.input(f"row_keys.{b}", FLOAT, [c.width, "batch", c.attention_channels])
+            g.input(f"row_values.{b}", FLOAT, [c.width, "batch", c.attention_channels])
+        g.input("background", FLOAT, [columns, "batch", 2])
+        self.column = g.op("Cast", g.input("column", INT64, [1, 1]), to=FLOAT)
+        self.own: list[list[tuple[str, str]]] = [[] for _ in range(c.blocks)]  # (key, value) of columns done
+
+    def attend(
+        self, level: str, b: int, block: Attention, x: str, gated: str, labels: list[str | None], column: int
+    ) -> tuple[str, str]:
+        """Block b at the next column: x [B, C], gated [n, L, B, C] -> its result, and the ELU of its layers' inputs."""
+        g, c = self.g, self.config
+        own = len(self.own[b])
+        names = ["x", "gated", "background", "keys", "values", "row_keys", "row_values", "column"]
+        inputs = [x, gated, "background", *(f"{name}.{b}" for name in names[3:7]), self.column]
+        if own:
+            names += ["own_keys", "own_values"]
+            inputs += [g.stack([key for key, _ in self.own[b]]), g.stack([value for _, value in self.own[b]])]
+        terms = [label for label in labels if label is not None]
+        if terms:
+            names += [f"label.{part}" for part in BLOCKS]
+            inputs += terms
+        for part, pointwise in zip(BLOCKS, (block.key, block.query, block.out), strict=True):
+            weights = pointwise_weights(g, f"{level}.blocks.{b}.{part}", pointwise)
+            names += [weight.removeprefix(f"{level}.blocks.{b}.") for weight in weights]
+            inputs += weights
+        scale = 1 / np.sqrt(c.attention_channels // c.heads)
+        maps = (
+            (block.query_map * scale, block.query_bias * scale),
+            (block.key_map, block.key_bias),
+            (block.value_map, block.value_bias),
+        )
+        for name, (weight, bias) in zip(MAPS, maps, strict=True):
+            names += [name, f"{name}_bias"]
+            inputs += [
+                g.weight(f"{level}.blocks.{b}.{name}", weight),
+                g.weight(f"{level}.blocks.{b}.{name}_bias", bias),
+            ]
+        f = Function("AttentionBlock" if own == 0 else f"AttentionBlockAfter{own}", names)
+        outputs = self._body(f, own, labelled=bool(terms))
+        attributes = {"column": column, "first_layer": b * c.residual_blocks, "layers": c.residual_blocks}
+        result, entered, key, value = f.call(g, inputs, outputs, labels=int(bool(terms)), **attributes)
+        self.own[b].append((key, value))
+        return result, entered
+
+    def output(self) -> None:
+        """The columns' keys and values, [n, B, heads * d], for the row's staging memory."""
+        shape: list[Dim] = [self.columns, "batch", self.config.attention_channels]
+        for b, columns in enumerate(self.own):
+            self.g.output(f"row_keys_next.{b}", self.g.stack([key for key, _ in columns]), FLOAT, shape)
+            self.g.output(f"row_values_next.{b}", self.g.stack([value for _, value in columns]), FLOAT, shape)
+
+    def _body(self, f: Function, own: int, *, labelled: bool) -> list[str]:
+        """The operator in standard operators; returns its outputs."""
+        labels = {part: f"label.{part}" if labelled else None for part in BLOCKS}
+        layers = self.config.residual_blocks
+        gated, background = f.column("gated"), f.column("background")
+        start = f.op("Reshape", f.attribute("first_layer"), f.constant([1]))
+        stop = f.op("Add", start, f.constant([layers]))
+        out, entered = add_layers(f, "x", f.op("Slice", gated, start, stop, f.constant([0])), layers)
+        query = add_pointwise(f, "query", f.op("Concat", out, background, axis=1), labels["query"])
+        attended = self._attended(f, own, self._heads(f, linear(f, "attention.query", query)))
+        key = add_pointwise(f, "key", f.op("Concat", "x", out, background, axis=1), labels["key"])
+        result = add_pointwise(f, "out", out, labels["out"], attended)
+        return [result, entered, linear(f, "attention.key", key), linear(f, "attention.value", key)]
+
+    def _heads(self, f: Function, x: str) -> str:
+        """[B, heads * d] -> [B, heads, 1, d]."""
+        c = self.config
+        return f.reshape(x, [-1, c.heads, 1, c.attention_channels // c.heads])
+
+    def _attended(self, f: Function, own: int, query: str) -> str:
+        """[B, heads * d]: query [B, heads, 1, d] over the finished rows and the columns before."""
+        c = self.config
+        d = c.attention_channels // c.heads
+        zero, masked = f.constant(0.0), f.constant(MASKED)
+        entries = f.op("Shape", "keys", start=0, end=1)
+        index = f.op("Range", f.constant(0), f.op("Squeeze", entries), f.constant(1))
+        void = f.op("Equal", f.op("Unsqueeze", index, f.constant([1, 2, 3, 4])), f.constant(0))
+        # Scores of the finished rows [S, B, heads, 1, W] move to [B, heads, 1, S, W]; keys and values stay in place.
+        scores = f.op("Add", f.op("MatMul", query, "keys"), f.op("Where", void, masked, zero))
+        scores = f.reshape(f.op("Transpose", scores, perm=[1, 2, 3, 0, 4]), [0, c.heads, 1, -1])
+        earlier = f.op("Less", f.constant(np.arange(c.width, dtype=np.float32)), "column")
+        row_keys = f.op("Transpose", f.reshape("row_keys", [c.width, -1, c.heads, d]), perm=[1, 2, 3, 0])
+        row_scores = f.op("Add", f.op("MatMul", query, row_keys), f.op("Where", earlier, zero, masked))
+        own_keys = f.unstack("own_keys", own) if own else []
+        own_scores = [
+            f.op("ReduceSum", f.op("Mul", query, self._heads(f, key)), f.constant([3]), keepdims=1) for key in own_keys
+        ]
+        weights = f.op("Softmax", f.op("Concat", scores, row_scores, *own_scores, axis=3), axis=3)
+        if not own:  # the first position has nothing before it
+            later_row = f.op("Greater", entries, f.constant(1))
+            later = f.op("Or", later_row, f.op("Greater", f.op("Squeeze", "column", f.constant([0])), zero))
+            weights = f.op("Mul", weights, f.op("Cast", later, to=FLOAT))
+        ends = [-c.width - own, *range(-own, 0), LAST]
+        finished = f.reshape(f.slice(weights, 0, ends[0], 3), [0, c.heads, 1, -1, c.width])
+        finished = f.op("Transpose", finished, perm=[3, 0, 1, 2, 4])
+        total = f.sum_axis(f.op("MatMul", finished, "values"), 0)  # [B, heads, 1, d]
+        row_values = f.op("Transpose", f.reshape("row_values", [c.width, -1, c.heads, d]), perm=[1, 2, 0, 3])
+        total = f.op("Add", total, f.op("MatMul", f.slice(weights, ends[0], ends[1], 3), row_values))
+        own_values = f.unstack("own_values", own) if own else []
+        for value, begin, end in zip(own_values, ends[1:], ends[2:], strict=False):
+            total = f.op("Add", total, f.op("Mul", f.slice(weights, begin, end, 3), self._heads(f, value)))
+        return f.reshape(total, [-1, c.attention_channels])

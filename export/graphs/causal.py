@@ -1,0 +1,47 @@
+"""The causal convolutions of all layers, as operators: the taps to the left, and the full rows above."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from latentloop.export.graphs.builder import GraphBuilder
+from latentloop.export.graphs.function import Function
+from latentloop.export.graphs.nodes import LAST
+
+
+def causal_left(g: GraphBuilder, x: str, above: str, weight: str, *, taps: int, columns: int, gated: bool) -> str:
+    """The taps to the left of ``columns`` neighbouring columns, activated: all layers at once.
+
+    x [taps + columns - 1, L, B, I], above [columns, L, B, O], weight [taps, L, I, O] -> [columns, L, B, O] after ELU;
+    ``gated``: [columns, L, B, O / 2], a * sigmoid(b) for the halves a and b of O.
+    """
+    f = Function("CausalLeftGated" if gated else "CausalLeftElu", ["x", "above", "weight"])
+    sums = []
+    for column in range(columns):
+        window = "x" if columns == 1 else f.slice("x", column, column + taps, 0)
+        sums.append(f.sum_axis(f.op("MatMul", window, "weight"), 0))
+    total = f.op("Add", "above", f.stack(sums))
+    activated = f.glu(total, 3) if gated else f.op("Elu", total)
+    return f.call(g, [x, above, weight], [activated])[0]
+
+
+def causal_above(g: GraphBuilder, rows: Sequence[str], bias: str, weights: Sequence[str]) -> str:
+    """The full rows above, for all columns and layers.
+
+    rows: k - 1 times [W + 2p, L, B, I], the farthest first; bias [L, O]; weights: per layer [k (k - 1) I, O], inputs in
+    the order (column tap, row, channel) -> [W, L, B, O].
+    """
+    kernel, layers = len(rows) + 1, len(weights)
+    names = [f"row.{a}" for a in range(len(rows))]
+    matrices = [f"weight.{layer}" for layer in range(layers)]
+    f = Function("CausalAbove", [*names, "bias", *matrices])
+    per_row = [f.split(name, layers, 1) for name in names]
+    sums = []
+    for layer, matrix in enumerate(matrices):
+        joined = f.op("Concat", *(split[layer] for split in per_row), axis=3)  # [W + 2p, 1, B, (k - 1) I]
+        ends = [tap - kernel + 1 or LAST for tap in range(kernel)]
+        windows = f.op("Concat", *(f.slice(joined, tap, end, 0) for tap, end in enumerate(ends)), axis=3)
+        sums.append(f.op("MatMul", windows, matrix))
+    total = sums[0] if layers == 1 else f.op("Concat", *sums, axis=1)
+    summed = f.op("Add", total, f.op("Unsqueeze", "bias", f.constant([1])))
+    return f.call(g, [*rows, bias, *weights], [summed], kernel=kernel)[0]

@@ -1,0 +1,35 @@
+"""Matrix products of one column: linear maps and gated 1 x 1 blocks, by the names of their weights."""
+
+from __future__ import annotations
+
+from latentloop.export.graphs.builder import GraphBuilder
+from latentloop.export.graphs.nodes import Nodes
+from latentloop.export.rowstep_weights import Pointwise
+
+
+def linear(nodes: Nodes, name: str, x: str) -> str:
+    """X @ weight + bias; the weight [in, out] is a two-dimensional constant, which ONNX Runtime packs once."""
+    return nodes.op("Add", nodes.op("MatMul", x, name), f"{name}_bias")
+
+
+def add_pointwise(nodes: Nodes, name: str, x: str, label: str | None, auxiliary: str | None = None) -> str:
+    """A gated 1 x 1 block on x [B, width]; label [B, 2 width], auxiliary [B, attention channels]."""
+    inner = linear(nodes, f"{name}.conv1", nodes.op("Elu", x))
+    if auxiliary is not None:
+        inner = nodes.op("Add", inner, nodes.op("MatMul", nodes.op("Elu", auxiliary), f"{name}.auxiliary"))
+    out = linear(nodes, f"{name}.conv2", nodes.op("Elu", inner))
+    if label is not None:
+        out = nodes.op("Add", out, label)
+    return nodes.op("Add", x, nodes.glu(out, 1))
+
+
+def pointwise_weights(g: GraphBuilder, name: str, block: Pointwise) -> list[str]:
+    """The block's weights in ``g``, in the order conv1, its bias, (auxiliary,) conv2, its bias."""
+    auxiliary = [] if block.auxiliary is None else [g.weight(f"{name}.auxiliary", block.auxiliary)]
+    return [
+        g.weight(f"{name}.conv1", block.conv1),
+        g.weight(f"{name}.conv1_bias", block.conv1_bias),
+        *auxiliary,
+        g.weight(f"{name}.conv2", block.conv2),
+        g.weight(f"{name}.conv2_bias", block.conv2_bias),
+    ]

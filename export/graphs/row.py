@@ -1,0 +1,140 @@
+"""A prior's ``row`` graph, once per row: all that the steps of the row need of the rows above.
+
+It equals ``latentloop.export.rowstep`` term by term. Axes: W columns, L causal layers, B batch, C and R channels,
+k kernel, p reach.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from latentloop.export.graphs.builder import FLOAT, INT64, Dim, GraphBuilder, WeightStore
+from latentloop.export.graphs.causal import causal_above, causal_left
+from latentloop.export.rowstep_weights import Mix, RowStepWeights
+
+
+def row_graph(w: RowStepWeights, store: WeightStore, level: str) -> GraphBuilder:
+    """Every layer's sum over the finished rows, for all columns of row ``row`` [1] int64.
+
+    Inputs: ``codes_above.a`` [W + 2p, B] for the p rows above (a = 0 the farthest), ``residual_above.a``
+    [W + 2p, L, B, C] and ``hidden_above.a`` [W + 2p, L, B, R] for the k - 1 rows above; the last one ends before its
+    last column, which ``conv1_last`` [1, L, B, R] finishes; the condition's outputs, and with attention the last row's
+    ``row_keys.b``, ``row_values.b`` [W, B, heads * d].
+    Outputs: what every step of the row reads, [W, ...]; ``hidden_last`` [1, L, B, R], the last row's last column;
+    and the last row's keys and values as history, ``finished_keys.b`` [B, heads, d, W] and ``finished_values.b``
+    [B, heads, W, d].
+    """
+    c = w.config
+    p, above = c.reach, c.kernel - 1
+    g = GraphBuilder(f"{level}.row", store)
+    row = g.input("row", INT64, [1])
+    _input_above(g, w, level, row)
+
+    residual_shape: list[Dim] = [c.width + 2 * p, c.layers, "batch", c.channels]
+    residual = [g.input(f"residual_above.{a}", FLOAT, residual_shape) for a in range(above)]
+    conv1 = causal_above(
+        g,
+        residual,
+        g.weight(f"{level}.conv1_bias", w.conv1_bias),
+        [g.weight(f"{level}.conv1_above.{layer}", w.conv1_above[layer]) for layer in range(c.layers)],
+    )
+    g.output("conv1_above", conv1, FLOAT, [c.width, c.layers, "batch", c.residual_channels])
+
+    conv2 = causal_above(
+        g,
+        _hidden_above(g, w, level, residual[-1]),
+        g.weight(f"{level}.conv2_bias", w.conv2_bias),
+        [g.weight(f"{level}.conv2_above.{layer}", w.conv2_above[layer]) for layer in range(c.layers)],
+    )
+    if w.condition is not None:
+        conv2 = g.op("Add", conv2, _condition_term(g, w, level))
+    if w.class_causal is not None:
+        class_causal = g.input("class_causal", FLOAT, [c.layers, "batch", 2 * c.channels])
+        conv2 = g.op("Add", conv2, class_causal)
+    g.output("conv2_above", conv2, FLOAT, [c.width, c.layers, "batch", 2 * c.channels])
+    if c.attention:
+        _finish_row(g, w)
+    _background(g, w, level, row)
+    return g
+
+
+def _hidden_above(g: GraphBuilder, w: RowStepWeights, level: str, last_residual: str) -> list[str]:
+    """The inputs of conv2 in the rows above. A row's steps end before its last hidden column: it is finished here."""
+    c = w.config
+    p, above = c.reach, c.kernel - 1
+    rows = []
+    for a in range(above):
+        columns = c.width + 2 * p if a < above - 1 else c.width + p - 1
+        rows.append(g.input(f"hidden_above.{a}", FLOAT, [columns, c.layers, "batch", c.residual_channels]))
+    conv1_last = g.input("conv1_last", FLOAT, [1, c.layers, "batch", c.residual_channels])
+    window = g.slice(last_residual, c.width - 1, c.width - 1 + p, 0)  # the p columns before the last one
+    left = g.weight(f"{level}.conv1_left", w.conv1_left)
+    last = causal_left(g, window, conv1_last, left, taps=p, columns=1, gated=False)
+    g.output("hidden_last", last, FLOAT, [1, c.layers, "batch", c.residual_channels])
+    beyond = g.slice(rows[0], c.width + p, c.width + 2 * p, 0)  # zeros
+    rows[-1] = g.op("Concat", rows[-1], "hidden_last", beyond, axis=0)
+    return rows
+
+
+def _input_above(g: GraphBuilder, w: RowStepWeights, level: str, row: str) -> None:
+    """Output ``input_above`` [W, B, C]: what the codes above add to the input of every column, with its biases."""
+    c = w.config
+    p, k, codes = c.reach, c.kernel, c.codebook_size
+    rows = [g.input(f"codes_above.{a}", INT64, [c.width + 2 * p, "batch"]) for a in range(p)]
+    above = g.op("Concat", *(g.op("Unsqueeze", r, g.constant([0])) for r in rows), axis=0)  # [p, W + 2p, B]
+    windows = [g.op("Unsqueeze", g.slice(above, b, b + c.width, 1), g.constant([1])) for b in range(k)]
+    looked_up = g.op("Concat", *windows, axis=1)  # [p, k, W, B]
+    first = np.arange(p * k).reshape(p, k, 1, 1) * (codes + 1)  # where each tap's table begins
+    indices = g.op("Add", looked_up, g.constant(first))
+    table = g.weight(f"{level}.above_table", w.above_table.reshape(-1, c.channels))
+    found = g.op("ReduceSum", g.op("Gather", table, indices, axis=0), g.constant([0, 1]), keepdims=0)
+    # The shifts of the input stage pad zeros after the bias: none for row 0, and no left bias for column 0.
+    left_bias = np.repeat(w.left_bias[None, None], c.width, axis=0)
+    left_bias[0] = 0
+    found = g.op("Add", found, g.weight(f"{level}.left_bias", left_bias))
+    is_below_first = g.op("Cast", g.op("Greater", row, g.constant(0)), to=FLOAT)
+    above_bias = g.op("Mul", is_below_first, g.weight(f"{level}.above_bias", w.above_bias))
+    g.output("input_above", g.op("Add", found, above_bias), FLOAT, [c.width, "batch", c.channels])
+
+
+def _condition_term(g: GraphBuilder, w: RowStepWeights, level: str) -> str:
+    """[W, L, B, 2 C] from the row's condition [ceil(W / 2), B, Cc]: computed once per pair of columns."""
+    c = w.config
+    assert w.condition is not None
+    half = c.condition_grid[1]
+    condition = g.input("condition", FLOAT, [half, "batch", c.condition_channels])
+    product = g.op("MatMul", condition, g.weight(f"{level}.condition", w.condition))  # [W', B, L * 2 C]
+    term = g.op("Transpose", g.reshape(product, [half, -1, c.layers, 2 * c.channels]), perm=[0, 2, 1, 3])
+    return g.op("Gather", term, g.constant([j // 2 for j in range(c.width)]), axis=0)
+
+
+def _finish_row(g: GraphBuilder, w: RowStepWeights) -> None:
+    """The last row's keys and values, laid out as one entry of the history."""
+    c = w.config
+    width, d = c.attention_channels, c.attention_channels // c.heads
+    for b in range(c.blocks):
+        keys: list[Dim] = ["batch", c.heads, d, c.width]
+        values: list[Dim] = ["batch", c.heads, c.width, d]
+        for kind, perm, shape in (("keys", [1, 2, 3, 0], keys), ("values", [1, 2, 0, 3], values)):
+            staged = g.input(f"row_{kind}.{b}", FLOAT, [c.width, "batch", width])
+            split = g.op("Transpose", g.reshape(staged, [c.width, -1, c.heads, d]), perm=perm)
+            g.output(f"finished_{kind}.{b}", split, FLOAT, shape)
+
+
+def _background(g: GraphBuilder, w: RowStepWeights, level: str, row: str) -> None:
+    """With attention ``background`` [W, B, 2], the coordinates; else ``mix_above`` [W, blocks, 1, C], their part."""
+    c = w.config
+    if c.attention:
+        coordinates = g.op("Gather", g.weight(f"{level}.background", w.background[:, :, None]), row, axis=0)
+        batch = g.op("Shape", "codes_above.0", start=1, end=2)
+        shape = g.op("Concat", g.constant([c.width]), batch, g.constant([2]), axis=0)
+        coordinates = g.op("Expand", g.op("Squeeze", coordinates, g.constant([0])), shape)
+        g.output("background", coordinates, FLOAT, [c.width, "batch", 2])
+        return
+    mixes = [block for block in w.blocks if isinstance(block, Mix)]
+    matrix = g.weight(f"{level}.mix_background", np.concatenate([mix.background for mix in mixes], axis=1))
+    bias = g.weight(f"{level}.mix_bias", np.concatenate([mix.bias for mix in mixes]))
+    coordinates = g.op("Gather", g.weight(f"{level}.background", w.background), row, axis=0)  # [1, W, 2]
+    mixed = g.op("Add", g.op("MatMul", coordinates, matrix), bias)
+    shaped = g.reshape(mixed, [c.width, c.blocks, 1, c.channels])
+    g.output("mix_above", shaped, FLOAT, [c.width, c.blocks, 1, c.channels])

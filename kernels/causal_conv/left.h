@@ -1,0 +1,70 @@
+// The taps to the left of a column, for every layer: see LeftTask.
+#pragma once
+
+#include "../kernels.h"
+#include "../panels/tile.h"
+
+namespace {
+
+using latentloop::LeftTask;
+
+constexpr int kLeftRows{32};  // rows (column, batch) handled at once; their sums stay in the first cache
+
+size_t left_items(const LeftTask& task) {
+  return static_cast<size_t>(task.layers) * panels(task.gated ? task.outputs / 2 : task.outputs);
+}
+
+// sums[row][panel] for rows first .. first + count of one layer, over all taps; starts from zero.
+inline void left_sums(const LeftTask& t, int layer, int first, int count, const float* panel, float* sums) {
+  for (int s = 0; s < count * kPanel; ++s) sums[s] = 0;
+  const float* x[kLeftRows];
+  for (int tap = 0; tap < t.taps; ++tap, panel += static_cast<size_t>(t.inputs) * kPanel) {
+    for (int r = 0; r < count; ++r) {
+      const int column = (first + r) / t.batch, b = (first + r) % t.batch;
+      x[r] = t.x + ((static_cast<size_t>(column + tap) * t.layers + layer) * t.batch + b) * t.inputs;
+    }
+    multiply_rows(x, count, panel, t.inputs, sums, false);
+  }
+}
+
+// out[o] for one row and panel of `width` live outputs; a and b are sums, above_a and above_b what is added to them.
+inline void left_activate(bool gated, const float* a, const float* above_a, const float* b, const float* above_b,
+                          int width, float* out) {
+  int o = 0;
+  for (; o + kLanes <= width; o += kLanes) {
+    const Floats value = load(a + o) + load(above_a + o);
+    store(out + o, gated ? value * sigmoid(load(b + o) + load(above_b + o)) : elu(value));
+  }
+  if (o == width) return;
+  float part[kLanes] = {}, gate[kLanes] = {};
+  for (int v = 0; o + v < width; ++v) {
+    part[v] = a[o + v] + above_a[o + v];
+    if (gated) gate[v] = b[o + v] + above_b[o + v];
+  }
+  store(part, gated ? load(part) * sigmoid(load(gate)) : elu(load(part)));
+  for (int v = 0; o + v < width; ++v) out[o + v] = part[v];
+}
+
+bool left(const LeftTask& t, size_t item) {
+  const int half = t.gated ? t.outputs / 2 : t.outputs, parts = t.gated ? 2 : 1;
+  const int layer = static_cast<int>(item / panels(half)), q = static_cast<int>(item % panels(half));
+  const size_t panel_size = static_cast<size_t>(t.taps) * t.inputs * kPanel;
+  const float* packed = t.packed + (static_cast<size_t>(layer) * panels(half) + q) * parts * panel_size;
+  const int width = half - q * kPanel < kPanel ? half - q * kPanel : kPanel;
+  float a[kLeftRows * kPanel], b[kLeftRows * kPanel];
+  for (int first = 0; first < t.columns * t.batch; first += kLeftRows) {
+    const int left_over = t.columns * t.batch - first, count = left_over < kLeftRows ? left_over : kLeftRows;
+    left_sums(t, layer, first, count, packed, a);
+    if (t.gated) left_sums(t, layer, first, count, packed + panel_size, b);
+    for (int r = 0; r < count; ++r) {
+      const int column = (first + r) / t.batch, sample = (first + r) % t.batch;
+      const size_t row = (static_cast<size_t>(column) * t.layers + layer) * t.batch + sample;
+      const float* above = t.above + row * t.outputs + q * kPanel;
+      left_activate(t.gated, a + r * kPanel, above, b + r * kPanel, above + half, width,
+                    t.out + row * half + q * kPanel);
+    }
+  }
+  return true;
+}
+
+}  // namespace

@@ -1,0 +1,148 @@
+// The causal convolutions of all layers as operators, over the kernels of causal_conv/.
+//
+//   CausalLeftElu, CausalLeftGated (x [p + n - 1, L, B, I], above [n, L, B, O], weight [p, L, I, O])
+//   CausalAbove (k - 1 rows [W + 2p, L, B, I], bias [L, O], L weights [k (k - 1) I, O]); attribute kernel
+#pragma once
+
+#include <array>
+
+#include "../causal_conv/packing.h"
+#include "../dispatch.h"
+#include "../kernels.h"
+#include "description.h"
+#include "runtime.h"
+#include "shared.h"
+
+namespace latentloop {
+
+template <bool Gated>
+class CausalLeft {
+ public:
+  static constexpr const char* kName{Gated ? "CausalLeftGated" : "CausalLeftElu"};
+  static constexpr bool kVariadic{false};
+  static constexpr std::array kInputs{ort::kFloat, ort::kFloat, ort::kFloat};
+  static constexpr std::array kOutputs{ort::kFloat};
+
+  CausalLeft(Runtime runtime, const OrtKernelInfo* info) : runtime_(runtime), kernels_(best_kernels()) {
+    const OrtValue* weight = runtime.constant(info, 2);
+    shape_ = runtime.shape(weight);
+    check(shape_.size() == 4 && (!Gated || shape_[3] % 2 == 0), "weight", shape_);
+    const float* values = runtime.data(weight);
+    Fingerprint fingerprint;
+    fingerprint.add(Gated);
+    fingerprint.add(shape_, values);
+    packed_ = shared_weights<Packed<float>>(fingerprint, [&] {
+      auto packed =
+          allocate_packed<float>(left_size(shape_[0], shape_[1], shape_[2], shape_[3], Gated, kernels_.panel));
+      pack_left(values, shape_[0], shape_[1], shape_[2], shape_[3], Gated, kernels_.panel, packed.get());
+      return packed;
+    });
+  }
+
+  void compute(OrtKernelContext* context) const {
+    const OrtValue *x = runtime_.input(context, 0), *above = runtime_.input(context, 1);
+    const Shape xs = runtime_.shape(x), as = runtime_.shape(above);
+    const int64_t taps = shape_[0], layers = shape_[1], inputs = shape_[2], outputs = shape_[3];
+    check(as.size() == 4 && as[0] > 0 && as[1] == layers && as[3] == outputs, "above", as);
+    check(xs.size() == 4 && xs[0] == taps + as[0] - 1 && xs[1] == layers && xs[2] == as[2] && xs[3] == inputs, "x", xs);
+    LeftTask task{};
+    task.x = runtime_.data(x);
+    task.above = runtime_.data(above);
+    task.packed = packed_->get();
+    task.out = runtime_.output(context, 0, {as[0], layers, as[2], Gated ? outputs / 2 : outputs});
+    task.taps = static_cast<int>(taps);
+    task.columns = static_cast<int>(as[0]);
+    task.layers = static_cast<int>(layers);
+    task.batch = static_cast<int>(as[2]);
+    task.inputs = static_cast<int>(inputs);
+    task.outputs = static_cast<int>(outputs);
+    task.gated = Gated;
+    runtime_.run(context, kernels_.left, task);
+  }
+
+ private:
+  Runtime runtime_;
+  const Kernels& kernels_;
+  Shape shape_;  // [p, L, I, O]
+  std::shared_ptr<const Packed<float>> packed_;
+};
+
+class CausalAbove {
+ public:
+  static constexpr const char* kName{"CausalAbove"};
+  static constexpr bool kVariadic{true};
+  static constexpr std::array kInputs{ort::kFloat};
+  static constexpr std::array kOutputs{ort::kFloat};
+
+  CausalAbove(Runtime runtime, const OrtKernelInfo* info)
+      : runtime_(runtime), kernels_(best_kernels()), form_(kernel_size(runtime, info)) {
+    const size_t count = runtime.input_count(info);
+    const size_t above = form_.kernel - 1;
+    if (count < above + 2) throw std::invalid_argument("expected k - 1 rows, a bias and a weight per layer");
+    layers_ = count - above - 1;
+    const Shape bias = runtime.shape(runtime.constant(info, above));
+    check(bias.size() == 2 && bias[0] == static_cast<int64_t>(layers_), "bias", bias);
+    outputs_ = static_cast<size_t>(bias[1]);
+    for (size_t layer = 0; layer < layers_; ++layer) {
+      const OrtValue* weight = runtime.constant(info, above + 1 + layer);
+      const Shape shape = runtime.shape(weight);
+      const auto per_channel = static_cast<int64_t>(form_.kernel * above);
+      check(shape.size() == 2 && shape[0] % per_channel == 0 && shape[1] == bias[1], "weight", shape);
+      const auto inputs = static_cast<size_t>(shape[0] / per_channel);
+      const size_t panels = panel_count(outputs_, kernels_.panel);
+      const size_t size = panels * form_.points * above * inputs * kernels_.panel;
+      if (layer == 0) {
+        inputs_ = inputs;
+        packed_ = allocate_packed<float>(layers_ * size);
+      }
+      check(inputs == inputs_, "weight", shape);
+      pack_above(runtime.data(weight), form_, inputs_, outputs_, kernels_.panel, packed_.get() + layer * size);
+    }
+  }
+
+  void compute(OrtKernelContext* context) const {
+    const size_t above = form_.kernel - 1;
+    std::vector<const float*> rows(above);
+    Shape shape;
+    for (size_t a = 0; a < above; ++a) {
+      const OrtValue* row = runtime_.input(context, a);
+      const Shape found = runtime_.shape(row);
+      if (a == 0) shape = found;
+      check(found == shape && found.size() == 4 && found[0] > static_cast<int64_t>(above) &&
+                found[1] == static_cast<int64_t>(layers_) && found[3] == static_cast<int64_t>(inputs_),
+            "a row", found);
+      rows[a] = runtime_.data(row);
+    }
+    const int64_t width = shape[0] - static_cast<int64_t>(above);
+    AboveTask task{};
+    task.rows = rows.data();
+    task.packed = packed_.get();
+    task.bias = runtime_.data(runtime_.input(context, above));
+    task.out = runtime_.output(context, 0, {width, shape[1], shape[2], static_cast<int64_t>(outputs_)});
+    task.kernel = static_cast<int>(form_.kernel);
+    task.tile = static_cast<int>(form_.tile);
+    task.width = static_cast<int>(width);
+    task.layers = static_cast<int>(layers_);
+    task.batch = static_cast<int>(shape[2]);
+    task.inputs = static_cast<int>(inputs_);
+    task.outputs = static_cast<int>(outputs_);
+    task.inputs_transform = form_.inputs.data();
+    task.outputs_transform = form_.outputs.data();
+    runtime_.run(context, kernels_.above, task);
+  }
+
+ private:
+  static size_t kernel_size(Runtime runtime, const OrtKernelInfo* info) {
+    const int64_t kernel = runtime.attribute(info, "kernel");
+    if (kernel < 3 || kernel % 2 == 0 || kernel > 31) throw std::invalid_argument("kernel must be odd, 3 to 31");
+    return static_cast<size_t>(kernel);
+  }
+
+  Runtime runtime_;
+  const Kernels& kernels_;
+  CookToom form_;
+  size_t layers_{}, inputs_{}, outputs_{};
+  Packed<float> packed_;
+};
+
+}  // namespace latentloop

@@ -1,0 +1,119 @@
+// ONNX Runtime's calls as the operators use them: statuses become exceptions, tensors become pointers and shapes.
+#pragma once
+
+#include <atomic>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "../kernels.h"
+#include "../onnxruntime_abi.h"
+
+namespace latentloop {
+
+using Shape = std::vector<int64_t>;
+
+inline std::string text(const Shape& shape) {
+  std::string out{"["};
+  for (size_t i = 0; i < shape.size(); ++i) out += (i ? ", " : "") + std::to_string(shape[i]);
+  return out + "]";
+}
+
+// ONNX Runtime's calls, with its statuses turned into exceptions.
+class Runtime {
+ public:
+  explicit Runtime(const OrtApi* api) : api_(api) {}
+
+  template <typename F, typename... Arguments>
+  void call(Arguments... arguments) const {
+    OrtStatus* status = F::of(api_)(arguments...);
+    if (status == nullptr) return;
+    ort::ReleaseStatus::of(api_)(status);
+    throw std::runtime_error("a call of ONNX Runtime failed");
+  }
+
+  OrtStatus* status(const char* message) const { return ort::CreateStatus::of(api_)(ort::kInvalidArgument, message); }
+
+  Shape shape(const OrtValue* value) const {
+    OrtTensorTypeAndShapeInfo* info = nullptr;
+    call<ort::GetTensorTypeAndShape>(value, &info);
+    size_t rank = 0;
+    call<ort::GetDimensionsCount>(info, &rank);
+    Shape dims(rank);
+    call<ort::GetDimensions>(info, dims.data(), rank);
+    ort::ReleaseTensorTypeAndShapeInfo::of(api_)(info);
+    return dims;
+  }
+
+  template <typename T = float>
+  T* data(const OrtValue* value) const {
+    void* memory = nullptr;
+    call<ort::GetTensorMutableData>(const_cast<OrtValue*>(value), &memory);
+    return static_cast<T*>(memory);
+  }
+
+  // An input that must be known when the session is made.
+  const OrtValue* constant(const OrtKernelInfo* info, size_t index) const {
+    int is_constant = 0;
+    const OrtValue* value = nullptr;
+    call<ort::KernelInfoGetConstantInputTensor>(info, index, &is_constant, &value);
+    if (!is_constant) throw std::invalid_argument("input " + std::to_string(index) + " must be a constant weight");
+    return value;
+  }
+
+  const OrtValue* input(const OrtKernelContext* context, size_t index) const {
+    const OrtValue* value = nullptr;
+    call<ort::KernelContextGetInput>(context, index, &value);
+    return value;
+  }
+
+  template <typename T = float>
+  T* output(OrtKernelContext* context, size_t index, const Shape& shape) const {
+    OrtValue* value = nullptr;
+    call<ort::KernelContextGetOutput>(context, index, shape.data(), shape.size(), &value);
+    return data<T>(value);
+  }
+
+  size_t input_count(const OrtKernelInfo* info) const {
+    size_t count = 0;
+    call<ort::KernelInfoGetInputCount>(info, &count);
+    return count;
+  }
+
+  int64_t attribute(const OrtKernelInfo* info, const char* name) const {
+    int64_t value = 0;
+    call<ort::KernelInfoGetAttributeInt64>(info, name, &value);
+    return value;
+  }
+
+  // Runs every item of a task on the session's threads, all in one parallel region.
+  template <typename Task>
+  void run(const OrtKernelContext* context, const Kernel<Task>& kernel, const Task& task) const {
+    struct Work {
+      const Kernel<Task>& kernel;
+      const Task& task;
+      std::atomic<bool> complete{true};
+    } work{kernel, task};
+    const auto item = [](void* state, size_t index) {
+      auto* shared = static_cast<Work*>(state);
+      if (!shared->kernel.run(shared->task, index)) shared->complete = false;
+    };
+    const size_t items = kernel.items(task);
+    if (items == 1) {
+      item(&work, 0);
+    } else {
+      call<ort::KernelContextParallelFor>(context, +item, items, size_t{0}, static_cast<void*>(&work));
+    }
+    if (!work.complete) throw std::bad_alloc();
+  }
+
+ private:
+  const OrtApi* api_;
+};
+
+inline void check(bool holds, const char* what, const Shape& found) {
+  if (!holds) throw std::invalid_argument(std::string{what} + " has the shape " + text(found));
+}
+
+}  // namespace latentloop

@@ -1,0 +1,59 @@
+// Vectors of float32 for one instruction set, by the compiler's vector extension: the same source for SSE2, NEON,
+// AVX2 and AVX-512. The including file sets LATENTLOOP_VECTOR_BYTES and is compiled with the matching flags.
+// Everything here is internal to that file, so that no function compiled for one processor is linked into another.
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+#ifndef LATENTLOOP_VECTOR_BYTES
+#error "define LATENTLOOP_VECTOR_BYTES"
+#endif
+
+namespace {
+
+typedef float Floats __attribute__((vector_size(LATENTLOOP_VECTOR_BYTES)));
+typedef int32_t Ints __attribute__((vector_size(LATENTLOOP_VECTOR_BYTES)));
+
+constexpr int kLanes{LATENTLOOP_VECTOR_BYTES / 4};
+
+inline Floats load(const float* from) {
+  Floats v;
+  memcpy(&v, from, sizeof v);  // no alignment is promised
+  return v;
+}
+
+inline void store(float* to, Floats v) { memcpy(to, &v, sizeof v); }
+
+inline Floats broadcast(float value) { return value - Floats{}; }
+
+// e^x, relative error below 2e-7; saturates outside [-87, 88], and keeps NaN.
+inline Floats exp(Floats x) {
+  const Floats low = broadcast(-87.0f), high = broadcast(88.0f);
+  x = x < low ? low : x;
+  x = x > high ? high : x;
+  const Floats shifter = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Floats n = (x * 1.44269504088896341f + shifter) - shifter;
+  const Floats r = (x - n * 0.693359375f) - n * -2.12194440e-4f;  // ln 2 in two parts (Cody and Waite)
+  Floats p = broadcast(1.9875691500e-4f);                         // minimax polynomial of Cephes' expf
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  const Ints exponent = (__builtin_convertvector(n, Ints) + 127) << 23;
+  Floats scale;
+  memcpy(&scale, &exponent, sizeof scale);
+  return p * scale;
+}
+
+inline Floats elu(Floats x) {
+  const Floats zero{};
+  const Floats below = exp(x > zero ? zero : x) - 1.0f;
+  return x > zero ? x : below;
+}
+
+inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exp(-x)); }
+
+}  // namespace
