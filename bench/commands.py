@@ -1,44 +1,245 @@
-"""``latentloop bench``: the measured table of the README, on this machine."""
+"""``latentloop bench``: measurements on this machine, and what is made of their results."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from latentloop.errors import InputError
 from latentloop.extras import require
+from latentloop.options import positive
 
-HELP = "measure sampling against re-running the network for every code"
+HELP = "measure sampling against its peers, and against what this machine can do at most"
 EPILOG = """examples:
   latentloop bench
-  latentloop bench --preset rosinality-256 --threads 2 --out result.json
+  latentloop bench --preset rosinality-256 --threads 2 --out result.json --plots plots/
+  latentloop bench --preset default --batches 1,16,64 --peers eager,float32
+  latentloop bench growth --out growth.json --plots plots/
+  latentloop bench cold-start
+  latentloop bench roofline
+  latentloop bench compare before.json after.json
+  latentloop bench readme --results bench/results/*.json --readme README.md --check
 
-Run it on a machine that does nothing else. Weights are random: speed does not depend on them.
+Run it on a machine that does nothing else. Weights of presets are random: speed does not depend on them.
 """
+_OWN = ("preset", "rounds", "seconds", "batches", "peers", "winograd", "no_memory")  # of a run without a sub-command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options."""
-    parser.add_argument("--preset", default="rosinality-256", help="hyper-parameters (default: rosinality-256)")
-    parser.add_argument("--threads", type=int, metavar="N", help="processor threads (default: all)")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="images to time (default: 3)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the figures as JSON")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--force", action="store_true", help="replace --out")
+    """Adds the options of a plain run, and the sub-commands."""
+    own = parser.add_argument_group("measuring a preset")
+    own.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="hyper-parameters, or default for the bundle that ships (default: rosinality-256)",
+    )
+    own.add_argument(
+        "--rounds", type=positive, metavar="N", help="times that every peer is timed, in turn (default: 3)"
+    )
+    own.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="that a peer may draw for, per level and round at batch 1, a quarter at others (default: 15)",
+    )
+    own.add_argument(
+        "--batches", metavar="A,B", help="batch sizes (default: 1,4,16,64; 1,4,16 where layers are left out)"
+    )
+    own.add_argument("--peers", metavar="A,B", help="of naive, eager, compiled, float32, int8 (default: all)")
+    own.add_argument("--winograd", type=positive, metavar="M", help="also give the bound of rows by F(M, k)")
+    own.add_argument(
+        "--no-memory", action="store_true", default=None, help="leave out peak memory, which needs a process per peer"
+    )
+    _add_common(parser)
+    parts = parser.add_subparsers(dest="part", metavar="PART", title="other parts")
+    for name, text, add in (
+        ("growth", "cost against grid, channels, layers and batch, with fitted exponents", _add_growth),
+        ("cold-start", "where the time of `latentloop sample -n 1` goes, in whole processes", _add_cold_start),
+        ("roofline", "the machine alone: GEMM rates and read bandwidths", _add_common),
+        ("compare", "two results of one kind, figure by figure", _add_compare),
+        ("readme", "write the README's table from results, or check it", _add_readme),
+    ):
+        part = parts.add_parser(name, help=text, description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+        add(part)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measures and prints; returns the exit status. Raises LatentLoopError."""
-    require("the bench", "torch")
+    """Measures or reports; returns the exit status. Raises LatentLoopError."""
+    given = [name for name in _OWN if getattr(arguments, name, None) is not None]
+    if arguments.part and given:
+        option = given[0].replace("_", "-")
+        raise InputError(
+            f"--{option} belongs to a plain `latentloop bench`, not to `latentloop bench {arguments.part}`"
+        )
+    parts: dict[str | None, Callable[[argparse.Namespace], int]] = {
+        None: _sampling,
+        "growth": _growth,
+        "cold-start": _cold_start,
+        "roofline": _roofline,
+        "compare": _compare,
+        "readme": _readme,
+    }
+    return parts[arguments.part](arguments)
+
+
+def _sampling(arguments: argparse.Namespace) -> int:
+    require("the bench", "torch", "onnx")
     from latentloop.backends.onnxruntime import available_threads
-    from latentloop.bench.sampling import measure, table
-    from latentloop.files import check_free, write_file
+    from latentloop.bench.models import hierarchy
+    from latentloop.bench.peers import PEERS
+    from latentloop.bench.report import report
+    from latentloop.bench.sampling import Settings, measure
+
+    peers = tuple((arguments.peers or ",".join(PEERS)).split(","))
+    unknown = [name for name in peers if name not in PEERS]
+    if unknown:
+        raise InputError(f"--peers: no peer {unknown[0]!r}; there are: {', '.join(PEERS)}")
+    settings = Settings(
+        preset=arguments.preset or "rosinality-256",
+        threads=arguments.threads or available_threads(),
+        rounds=arguments.rounds or 3,
+        budget=15.0 if arguments.seconds is None else arguments.seconds,
+        batches=_batches(arguments.batches),
+        peers=peers,
+        winograd=arguments.winograd,
+        memory=not arguments.no_memory,
+    )
+    hierarchy(settings.preset)  # an unknown one is an error before any work
+    return _finish(arguments, lambda: measure(settings), report)
+
+
+def _growth(arguments: argparse.Namespace) -> int:
+    require("the bench", "torch", "onnx")
+    from latentloop.backends.onnxruntime import available_threads
+    from latentloop.bench import growth
+
+    threads = arguments.threads or available_threads()
+    return _finish(arguments, lambda: growth.measure(threads, arguments.largest, arguments.budget), growth.table)
+
+
+def _cold_start(arguments: argparse.Namespace) -> int:
+    from latentloop.bench import cold_start
+
+    return _finish(arguments, lambda: cold_start.measure(arguments.repeats, arguments.threads), cold_start.table)
+
+
+def _roofline(arguments: argparse.Namespace) -> int:
+    require("the roofline", "torch", "onnx")
+    from latentloop.backends.onnxruntime import available_threads
+    from latentloop.bench import roofline
+    from latentloop.bench.environment import environment
+    from latentloop.bench.results import result
+
+    threads = arguments.threads or available_threads()
+    measure = lambda: result("roofline", environment(threads), **roofline.measure_roofline(threads))  # noqa: E731
+    return _finish(arguments, measure, roofline.table)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from latentloop.bench.comparison import compare, table
+    from latentloop.bench.results import read_result
+
+    found = compare(read_result(arguments.before), read_result(arguments.after))
+    print(json.dumps(found, indent=1) if arguments.json else table(found))
+    return 0
+
+
+def _readme(arguments: argparse.Namespace) -> int:
+    from latentloop.bench.readme import check, update
+    from latentloop.bench.results import read_result
+
+    results = [read_result(path, "sampling", "cold-start") for path in arguments.results]
+    if arguments.check:
+        check(arguments.readme, results)
+    else:
+        update(arguments.readme, results)
+    print(f"{arguments.readme}: {'says what the results say' if arguments.check else 'written'}")
+    return 0
+
+
+def _finish(
+    arguments: argparse.Namespace, measure: Callable[[], dict[str, Any]], table: Callable[[dict[str, Any]], str]
+) -> int:
+    """Measures, prints, and writes what was asked for; asks about files before the work."""
+    from latentloop.bench.results import write_result
+    from latentloop.files import check_free
 
     if arguments.out:
         check_free(arguments.out, force=arguments.force)
-    result = measure(arguments.preset, arguments.threads or available_threads(), max(1, arguments.repeats))
-    text = json.dumps(result, indent=1)
+    if arguments.plots:
+        require("plots", "matplotlib", extra="bench")
+    result = measure()
     if arguments.out:
-        write_file(arguments.out, lambda path: path.write_text(text + "\n", encoding="utf-8"), force=arguments.force)
-    print(text if arguments.json else table(result))
+        write_result(arguments.out, result, force=arguments.force)
+    if arguments.plots:
+        from latentloop.bench.plots import write_plots
+
+        write_plots(arguments.plots, result)
+    print(json.dumps(result, indent=1) if arguments.json else table(result))
     return 0
+
+
+def _batches(text: str | None) -> tuple[int, ...]:
+    try:
+        found = tuple(positive(part) for part in text.split(",")) if text else ()
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"--batches: {error}") from None
+    return tuple(dict.fromkeys(found))
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: all)")
+    _add_outputs(parser)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", type=Path, metavar="FILE", help="also write the figures as JSON")
+    group.add_argument("--plots", type=Path, metavar="DIR", help="also draw them, as PNG files in a folder")
+    group.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    group.add_argument("--force", action="store_true", help="replace --out")
+
+
+def _add_growth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--largest", type=positive, default=128, metavar="N", help="side of the largest grid (default: 128)"
+    )
+    parser.add_argument(
+        "--seconds",
+        dest="budget",
+        type=float,
+        default=4.0,
+        metavar="S",
+        help="that each point may draw for (default: 4)",
+    )
+    _add_common(parser)
+
+
+def _add_cold_start(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repeats", type=positive, default=7, metavar="N", help="processes to time (default: 7)")
+    _add_common(parser)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("before", type=Path, metavar="A.json")
+    parser.add_argument("after", type=Path, metavar="B.json")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_readme(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--results", type=Path, nargs="+", required=True, metavar="FILE", help="results, in the order of the text"
+    )
+    parser.add_argument(
+        "--readme",
+        type=Path,
+        default=Path("README.md"),
+        metavar="FILE",
+        help="the file with the markers (default: README.md)",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; fail where the text is not that of the results"
+    )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from latentloop import machine
@@ -17,6 +20,7 @@ def environment(threads: int) -> dict[str, Any]:
     return {
         "processor": processor(),
         "threads": threads,
+        "command": shlex.join(["latentloop", *sys.argv[1:]]),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "commit": commit(),
@@ -33,9 +37,14 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """The checked-out commit of the working directory, or unknown."""
+    """The commit of this source tree, with -dirty where files of it were changed; unknown outside a repository."""
+    here = Path(__file__).resolve()
     try:
-        done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        for command in (
+            ["ls-files", "--error-unmatch", here.name],
+            ["describe", "--always", "--dirty", "--exclude", "*"],
+        ):
+            done = subprocess.run(["git", *command], cwd=here.parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()

@@ -1,81 +1,145 @@
-"""One image of a preset, batch 1: naive re-forward against LatentLoop, on the same random weights in one run."""
+"""One preset, all peers, in turn: what ``latentloop bench`` runs. ``summary`` makes figures of the records."""
 
 from __future__ import annotations
 
-import statistics
+import shutil
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
-from latentloop import Bundle, Sampler
+from latentloop.bench.all_peers import make_peer
+from latentloop.bench.child import in_child
+from latentloop.bench.codec import random_codes, random_images
 from latentloop.bench.environment import environment
-from latentloop.bench.naive import time_naive
-from latentloop.export.bundle import BundleSource, write_bundle
-from latentloop.export.checkpoint import Checkpoint, Weights
-from latentloop.export.models.pixelsnail import PixelSnail
-from latentloop.export.models.presets import preset
-from latentloop.export.models.vqvae import Vqvae
+from latentloop.bench.memory import peak_memory
+from latentloop.bench.models import build, split
+from latentloop.bench.parts import Part, TimedLevel
+from latentloop.bench.peers import PEER_NAMES, PEERS, Peer, agreement
+from latentloop.bench.records import Record
+from latentloop.bench.roofline import measure_roofline
+from latentloop.bench.summary import summarise
+from latentloop.bench.timed_calls import CallClock, timed_calls
+from latentloop.errors import LatentLoopError, MissingError
+
+PAUSE = 0.3  # seconds between peers: OpenMP's threads spin that long after their last work, on the others' cores
+BATCHES = (1, 4, 16, 64)
+REDUCED_BATCHES = (1, 4, 16)  # of hierarchies that are timed in part
+MOST_CODEC = 16  # images at once
 
 
-def measure(name: str, threads: int, repeats: int = 3) -> dict[str, Any]:
-    """Figures of one preset as plain JSON types; raises InputError for an unknown one."""
-    chosen = preset(name)
-    torch.manual_seed(0)
-    torch.set_num_threads(threads)
-    priors = [PixelSnail(config).eval() for config in chosen.priors]
-    vqvae = Vqvae(chosen.vqvae).eval()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "bundle"
-        checkpoints = [Checkpoint(model.config, _weights(model)) for model in priors]
-        write_bundle(path, BundleSource(Checkpoint(chosen.vqvae, _weights(vqvae)), checkpoints))
-        bundle = Bundle.open(path)
-        sampler = Sampler(bundle, threads=threads)
-        sampler.sample(1, seeds=0)  # loads the graphs, and warms up
-        seconds = []
-        for seed in tqdm(range(repeats), desc="LatentLoop", unit="image", leave=False, disable=None):
-            begin = time.perf_counter()
-            sampler.sample(1, seeds=seed + 1)
-            seconds.append(time.perf_counter() - begin)
-    naive = {}
-    for level, model in zip(bundle.manifest.levels, tqdm(priors, desc="naive", leave=False, disable=None), strict=True):
-        naive[level.name] = time_naive(model)
-    naive_seconds = sum(taken.level for taken in naive.values())
-    ours = statistics.median(seconds)
+@dataclass(frozen=True)
+class Settings:
+    """What to measure: ``budget`` is the seconds that a peer may draw for, per level and round at batch 1."""
+
+    preset: str
+    threads: int
+    rounds: int = 3
+    budget: float = 15.0
+    batches: tuple[int, ...] = ()  # () for the default
+    peers: tuple[str, ...] = PEERS
+    winograd: int | None = None  # m of F(m, k) in the arithmetic of a second bound
+    memory: bool = True  # whether to measure peak memory, in processes of their own
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """The figures of one preset, or of the default bundle, as plain JSON types. Raises LatentLoopError."""
+    torch.set_num_threads(settings.threads)
+    parts = split(settings.preset)
+    batches = settings.batches or (BATCHES if len(parts) == 1 else REDUCED_BATCHES)
+    roofline = measure_roofline(settings.threads)
+    records = {kind: Record(PEER_NAMES[kind]) for kind in PEERS if kind in settings.peers}
+    built = []
+    with tempfile.TemporaryDirectory() as folder, timed_calls() as clock:
+        for index, levels in enumerate(parts):
+            part = build(settings.preset, levels, Path(folder) / str(index))
+            built.append(part)
+            _measure_part(part, clock, records, batches, settings, codec=index == 0)
+            shutil.rmtree(part.folder)
     return {
-        "preset": name,
-        "environment": environment(threads),
-        "latentloop_seconds": seconds,
-        "naive_timed_forwards": {level: taken.timed for level, taken in naive.items()},
-        "naive_seconds_extrapolated": naive_seconds,
-        "ratio": naive_seconds / ours,
+        "schema": 1,
+        "kind": "sampling",
+        "preset": settings.preset,
+        "environment": environment(settings.threads),
+        "settings": {"rounds": settings.rounds, "budget": settings.budget, "batches": list(batches)},
+        "roofline": roofline,
+        **summarise(built, records, batches, roofline, settings.winograd),
     }
 
 
-def table(result: dict[str, Any]) -> str:
-    """The figures as a Markdown table, with what they were taken on."""
-    env = result["environment"]
-    seconds = result["latentloop_seconds"]
-    spread = (max(seconds) - min(seconds)) / statistics.median(seconds)
-    timed = sum(len(rows) for rows in result["naive_timed_forwards"].values())
-    return "\n".join(
-        [
-            f"`{result['preset']}`, random weights, batch 1, {env['threads']} threads, {env['processor']}, "
-            f"PyTorch {env['torch']}, ONNX Runtime {env['onnxruntime']}, {env['date']}, commit {env['commit']}:",
-            "",
-            "| | one image | |",
-            "|---|---|---|",
-            f"| PyTorch, the whole network for every code | {result['naive_seconds_extrapolated'] / 60:.0f} min "
-            f"(extrapolated from {timed} timed forwards) | 1 × |",
-            f"| LatentLoop, float32 | {statistics.median(seconds):.1f} s (median of {len(seconds)}, spread "
-            f"{spread:.0%}{', unstable' if spread > 0.1 else ''}) | {result['ratio']:.0f} × |",
-        ]
-    )
+def _measure_part(
+    part: Part, clock: CallClock, records: dict[str, Record], batches: Sequence[int], settings: Settings, codec: bool
+) -> None:
+    if settings.memory:
+        _peaks(part, records, settings.threads)  # first: this process holds no weights yet
+    ready: dict[str, Peer] = {}
+    for kind, record in records.items():
+        if record.reason:
+            continue
+        peer = make_peer(kind, settings.threads, clock)
+        try:
+            record.load += peer.load(part)
+            ready[kind] = peer
+        except MissingError as error:
+            record.reason = str(error)
+        record.compile_seconds |= peer.compile_seconds
+    if part.same_weights:
+        differences = agreement(ready.values(), part)
+        for kind, peer in ready.items():
+            records[kind].difference = max(differences[peer.name], records[kind].difference or 0.0)
+    if codec:
+        _time_codec(part, ready, records, settings)
+    with tqdm(desc=settings.preset, unit="timing", leave=False, disable=None) as bar:
+        for batch in batches:
+            for _ in range(settings.rounds):
+                for kind, peer in ready.items():
+                    if peer.batches is None or batch in peer.batches:
+                        time.sleep(PAUSE)
+                        budget = settings.budget if batch == 1 else settings.budget / 4
+                        _time_levels(part.levels, peer, records[kind], batch, budget)
+                        bar.update()
 
 
-def _weights(model: nn.Module) -> Weights:
-    return {name: value.numpy() for name, value in model.state_dict().items()}
+def _time_levels(levels: Sequence[TimedLevel], peer: Peer, record: Record, batch: int, budget: float) -> None:
+    for level in levels:
+        timings = record.timings.setdefault((level.name, batch), [])
+        timings.append(peer.time(level, batch, budget))
+
+
+def _time_codec(part: Part, peers: dict[str, Peer], records: dict[str, Record], settings: Settings) -> None:
+    """One image, and as many at once as the budget allows, up to 16."""
+    _codec_rounds(part, peers, records, 1, settings.rounds)
+    slowest = max(max(records[kind].decode[1] + records[kind].encode[1]) for kind in peers)
+    count = min(MOST_CODEC, int(settings.budget / 4 / slowest))
+    if count > 1:
+        _codec_rounds(part, peers, records, count, settings.rounds)
+
+
+def _codec_rounds(part: Part, peers: dict[str, Peer], records: dict[str, Record], count: int, rounds: int) -> None:
+    codes, images = random_codes(part, count), random_images(part, count)
+    for number in range(rounds + 1):  # the first warms up
+        for kind, peer in peers.items():
+            time.sleep(PAUSE / 3)
+            decoded, encoded = peer.decode(codes), peer.encode(images)
+            if number:
+                records[kind].decode.setdefault(count, []).append(decoded)
+                records[kind].encode.setdefault(count, []).append(encoded)
+
+
+def _peaks(part: Part, records: dict[str, Record], threads: int) -> None:
+    for kind, record in records.items():
+        if kind == "compiled" or record.reason:
+            continue  # compiling anew would take minutes; it holds what eager holds, and the compiler
+        arguments = {"kind": kind, "folder": str(part.folder), "threads": threads}
+        try:
+            found = in_child("memory", peak_memory.__name__, arguments, threads)
+        except LatentLoopError as error:
+            record.peak = {"bytes": 0, "reason": str(error)}
+            continue
+        if found["bytes"] > record.peak.get("bytes", 0):
+            record.peak = found

@@ -9,13 +9,20 @@
 
 namespace latentloop {
 
+// Packed weights: panels of outputs, `bytes` a weight (4: float32; 1 to 3: fixed point, and the scale of every output).
+struct Weights {
+  const uint8_t* packed;
+  const float* scale;
+  int bytes;
+};
+
 // The p taps to the left, for n neighbouring columns: out = activation(above + sum over taps of x * weight).
 // Bytes: p L I O weights, once. FLOPs: 2 n B p L I O. Floor: the bytes, for n B up to about 8.
 struct LeftTask {
-  const float* x;       // [p + n - 1, L, B, I], column 0 is p columns before the first of the n
-  const float* above;   // [n, L, B, O]
-  const float* packed;  // [L, panels, p, I, panel]; gated: panels alternate between the halves a and b
-  float* out;           // [n, L, B, O], gated: [n, L, B, O / 2]
+  const float* x;      // [p + n - 1, L, B, I], column 0 is p columns before the first of the n
+  const float* above;  // [n, L, B, O]
+  Weights weights;  // [L, panels, p, I, panel], scale [L, panels, panel]; gated: panels of the halves a and b alternate
+  float* out;       // [n, L, B, O], gated: [n, L, B, O / 2]
   int taps, columns, layers, batch, inputs, outputs;
   bool gated;  // out = a * sigmoid(b) for the halves a, b of O; otherwise out = ELU
 };
@@ -25,7 +32,7 @@ struct LeftTask {
 // Bytes: (m + k - 1) (k - 1) L I O weights. FLOPs: 2 ceil(W / m) B times that. Floor: FLOPs for W B / m above about 20.
 struct AboveTask {
   const float* const* rows;  // k - 1 times [W + 2p, L, B, I], the farthest first
-  const float* packed;       // [L, panels, m + k - 1, k - 1, I, panel]
+  Weights weights;           // [L, panels, m + k - 1, k - 1, I, panel], scale [L, panels, m + k - 1, panel]
   const float* bias;         // [L, O]
   float* out;                // [W, L, B, O]
   int kernel, tile, width, layers, batch, inputs, outputs;
@@ -35,15 +42,15 @@ struct AboveTask {
 
 // out = x * weight + bias.
 struct Dense {
-  const float* packed;  // [panels, I, panel]
-  const float* bias;    // [O], or null
+  Weights weights;    // [panels, I, panel], scale [panels, panel]
+  const float* bias;  // [O], or null
   int inputs, outputs;
 };
 
 // A gated 1 x 1 block: x + a * sigmoid(b), where (a, b) = conv2(ELU(conv1(ELU(x)) + auxiliary(ELU(y)))) + label.
 struct Pointwise {
   Dense conv1, conv2;
-  Dense auxiliary;     // its packed is null where the block has none
+  Dense auxiliary;     // its packed weights are null where the block has none
   const float* label;  // [B, 2 width], or null
 };
 

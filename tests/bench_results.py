@@ -32,5 +32,16 @@ TINY = Preset(
 
 def environment(threads: int = 1) -> dict[str, Any]:
     """The environment of a result that was made up."""
-    names = ("processor", "python", "system", "commit", "date", "latentloop", "numpy", "onnxruntime", "torch")
+    names = (
+        "processor",
+        "python",
+        "system",
+        "commit",
+        "date",
+        "latentloop",
+        "numpy",
+        "onnxruntime",
+        "torch",
+        "command",
+    )
     return {**dict.fromkeys(names, "test"), "threads": threads}

@@ -1,19 +1,40 @@
-"""The bench on a model small enough to check: its extrapolation against every position timed for real."""
+"""The bench runs: every sub-command on something small. What it measures is not a test's business."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from random_models import PRIORS, SMALL, random_prior
+from bench_results import MACHINE, TINY
+from random_models import PRIORS, random_prior
 
-from latentloop.bench import sampling
+from latentloop.bench import cold_start, growth, models, sampling
+from latentloop.bench.bandwidth import measure_bandwidth
+from latentloop.bench.child import in_child
+from latentloop.bench.gemm import best, measure_gemm
+from latentloop.bench.models import build, split
 from latentloop.bench.naive import time_naive
+from latentloop.bench.peers import Scale, level_seconds
+from latentloop.bench.roofline import table
 from latentloop.cli import main
-from latentloop.export.configuration import PriorConfig, VqvaeConfig
-from latentloop.export.models.presets import PRESETS, Preset
+from latentloop.errors import LatentLoopError
+from latentloop.export.models.presets import PRESETS
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small preset, no pauses, and a machine that is not measured."""
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    monkeypatch.setattr(sampling, "PAUSE", 0.0)
+    monkeypatch.setattr(sampling, "measure_roofline", lambda threads: MACHINE)
+
+
+def bench(*arguments: object) -> int:
+    return main(["bench", *map(str, arguments)])
 
 
 def test_first_rows_alone_give_the_same_logits() -> None:
@@ -42,28 +63,124 @@ def test_the_fit_covers_every_position(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(model, "given", forward)
     monkeypatch.setattr("latentloop.bench.naive.time.perf_counter", lambda: now[0])
-    found = time_naive(model)
-    assert found.level == pytest.approx(config.width * sum(1 + 2 * i for i in range(1, config.height + 1)))
+    seconds, text = level_seconds(time_naive(model, budget=1e9), config.height, Scale())
+    assert seconds == pytest.approx(config.width * sum(1 + 2 * i for i in range(1, config.height + 1)))
+    assert "linear fit" in text
 
 
-def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = Preset(
-        VqvaeConfig(channels=8, residual_channels=4, code_channels=4, codebook_size=11),
-        (
-            PriorConfig(4, 4, kernel=3, **SMALL),
-            PriorConfig(8, 8, kernel=3, attention=False, condition_codes=11, condition_channels=4, **SMALL),
-        ),
-    )
-    monkeypatch.setitem(PRESETS, "small", small)
+def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "result.json"
-    assert main(["bench", "--preset", "small", "--threads", "1", "--repeats", "2", "--out", str(out)]) == 0
+    options = ["--preset", "tiny", "--threads", 1, "--rounds", 2, "--seconds", 0.05, "--batches", "1,2", "--no-memory"]
+    assert bench(*options, "--peers", "naive,eager,float32", "--winograd", 2, "--out", out) == 0
     text = capsys.readouterr().out
+    for peer in ("the whole network", "PyTorch eager", "LatentLoop, float32"):
+        assert peer in text
     result = json.loads(out.read_text(encoding="utf-8"))
-    assert result["ratio"] == pytest.approx(
-        result["naive_seconds_extrapolated"] / sorted(result["latentloop_seconds"])[0], rel=0.6
-    )
-    assert len(result["latentloop_seconds"]) == 2
-    assert "timed forwards)" in text
-    assert sampling.table(result) in text
-    assert main(["bench", "--preset", "none"]) == 2
-    assert "rosinality-256" in capsys.readouterr().err
+    assert (result["kind"], result["preset"], result["schema"]) == ("sampling", "tiny", 1)
+    ours = result["peers"]["float32"]
+    assert set(ours["images"]) == {"1", "2"}
+    assert ours["images"]["2"]["images_per_second"] == pytest.approx(2 / ours["images"]["2"]["seconds"]["median"])
+    assert set(ours["graphs"]["bottom"]) == {"condition", "row", "step"}
+    assert set(result["peers"]["naive"]["images"]) == {"1"}
+    assert "winograd F(2, k)" in result["bounds"]
+    assert bench("compare", out, out) == 0
+    assert "within the spread" in capsys.readouterr().out
+    plots = tmp_path / "plots"
+    pytest.importorskip("matplotlib")
+    from latentloop.bench.plots import write_plots
+
+    for path in write_plots(plots, result):
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert len(list(plots.iterdir())) == 4
+
+
+def test_a_large_preset_is_timed_in_parts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(models, "MOST_PARAMETERS", 9_000)
+    assert [level.reduction for part in split("tiny") for level in part] == [
+        "1 of 2 blocks, 1 of 2 residual blocks"
+    ] * 2
+    options = ["--preset", "tiny", "--threads", 1, "--rounds", 1, "--seconds", 0.01, "--batches", "1", "--no-memory"]
+    assert bench(*options, "--peers", "naive,float32", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [level["reduced"] for level in result["levels"]] == ["1 of 2 blocks, 1 of 2 residual blocks"] * 2
+    notes = {kind: result["peers"][kind]["images"]["1"]["seconds"]["extrapolated"] for kind in ("naive", "float32")}
+    assert "timed, scaled by FLOPs" in notes["naive"]
+    assert "timed, graphs scaled by their bounds" in notes["float32"]
+
+
+def test_wrong_use_is_an_input_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, expected in (
+        (["--preset", "none"], "rosinality-256"),
+        (["--preset", "tiny", "--peers", "mine"], "no peer 'mine'"),
+        (["--preset", "tiny", "--batches", "1,x"], "--batches"),
+        (["--preset", "tiny", "growth"], "--preset belongs to a plain `latentloop bench`"),
+        (["compare", tmp_path / "a.json", tmp_path / "b.json"], "no such file"),
+    ):
+        assert bench(*options) == 2
+        assert expected in capsys.readouterr().err
+
+
+def test_the_default_bundle_is_one_part(tmp_path: Path) -> None:
+    (levels,) = split("default")
+    part = build("default", levels, tmp_path / "part")
+    assert not part.same_weights
+    assert part.grids == {"top": (4, 4), "bottom": (8, 8)}
+    found = in_child("memory", "peak_memory", {"kind": "float32", "folder": str(part.folder), "threads": 1}, 1)
+    assert 20 * 2**20 < found["bytes"] < 1000 * 2**20
+
+
+def test_a_failing_child_says_why() -> None:
+    with pytest.raises(LatentLoopError, match=r"no_such_function in a process of its own failed: .*no_such_function"):
+        in_child("child", "no_such_function", {}, 1)
+
+
+def test_the_machine() -> None:
+    gemm = measure_gemm(1, size=32, seconds=0.0)
+    assert best(gemm["float32"])[1] > 0
+    assert best({"a": 1.0, "b": "not available", "c": 3.0}) == ("c", 3.0)
+    assert best({"b": "not available"}) == ("none", 0.0)
+    rows = measure_bandwidth(1, largest=2**21, seconds=0.0)
+    assert {row["bytes"] for row in rows} == {2**20, 2**21}
+    assert all(row["gb_s"] > 0 for row in rows)
+    assert "100 GFLOP/s (NumPy)" in table(MACHINE)
+    assert "ordinary pages 10.0 GB/s" in table(MACHINE)
+
+
+def test_growth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = replace(growth.BASE, height=4, width=4, channels=8, residual_channels=8, residual_blocks=1)
+    chosen = [
+        growth.Series("grid", "float32", (4, 8), lambda n: replace(base, height=n, width=n), 2, "", unit="side"),
+        growth.Series("batch", "naive", (1, 2), lambda n: base, 1, "", batched=True),
+    ]
+    monkeypatch.setattr(growth, "all_series", lambda largest: chosen)
+    out = tmp_path / "growth.json"
+    assert bench("growth", "--threads", 1, "--seconds", 0.03, "--out", out) == 0
+    assert "fitted exponent" in capsys.readouterr().out
+    series = json.loads(out.read_text(encoding="utf-8"))["series"]
+    assert [len(found["points"]) for found in series] == [2, 2]
+    assert growth.exponents([1, 2, 4], [1, 4, 16])["exponent"] == pytest.approx(2)
+    assert growth.exponents([1, 2, 4], [1, 1, 2])["last_exponent"] == pytest.approx(1)
+    assert growth.exponents([1], [1])["exponent"] is None
+
+
+def test_cold_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "cold.json"
+    assert bench("cold-start", "--repeats", 1, "--threads", 1, "--out", out) == 0
+    assert "Bound by " in capsys.readouterr().out
+    result: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    assert set(result["phases"]) == set(cold_start.PHASES)
+    assert all(phase["median"] > 0 for phase in result["phases"].values())
+
+
+def test_every_series_ends_at_the_largest_grid() -> None:
+    series = growth.all_series(128)
+    assert [found.values[-1] for found in series if found.unit == "side"] == [128, 128, 128]
+    assert growth.all_series(8)[0].values == (4, 8)
+    for found in series:
+        assert (found.config(found.values[0]) == found.config(found.values[-1])) == found.batched
+
+
+def test_import_times_add_up_by_package() -> None:
+    text = "import time: self [us] | cumulative | imported package\nimport time:  100 |  100 |   numpy.core\n"
+    text += "import time:       200 |        300 | numpy\nimport time:        50 |         50 |     os\n"
+    assert cold_start.import_times(text) == {"numpy": pytest.approx(300e-6), "os": pytest.approx(50e-6)}

@@ -65,7 +65,7 @@ class AttentionHistory:
                 g.weight(f"{level}.blocks.{b}.{name}", weight),
                 g.weight(f"{level}.blocks.{b}.{name}_bias", bias),
             ]
-        f = Function("AttentionBlock" if own == 0 else f"AttentionBlockAfter{own}", names)
+        f = Function("AttentionBlock" if own == 0 else f"AttentionBlockAfter{own}", names, g.bits)
         outputs = self._body(f, own, labelled=bool(terms))
         attributes = {"column": column, "first_layer": b * c.residual_blocks, "layers": c.residual_blocks}
         result, entered, key, value = f.call(g, inputs, outputs, labels=int(bool(terms)), **attributes)

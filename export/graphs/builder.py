@@ -43,10 +43,12 @@ class WeightStore:
 class GraphBuilder(Nodes):
     """Collects nodes, inputs and outputs; values are referred to by name."""
 
-    def __init__(self, name: str, store: WeightStore) -> None:
+    def __init__(self, name: str, store: WeightStore, bits: int = 32) -> None:
+        """``bits``: to how many the operators round their weights; 32 leaves them as they are."""
         super().__init__()
         self.name = name
         self.store = store
+        self.bits = bits
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.constants: dict[str, TensorProto] = {}

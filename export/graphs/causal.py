@@ -15,11 +15,12 @@ def causal_left(g: GraphBuilder, x: str, above: str, weight: str, *, taps: int, 
     x [taps + columns - 1, L, B, I], above [columns, L, B, O], weight [taps, L, I, O] -> [columns, L, B, O] after ELU;
     ``gated``: [columns, L, B, O / 2], a * sigmoid(b) for the halves a and b of O.
     """
-    f = Function("CausalLeftGated" if gated else "CausalLeftElu", ["x", "above", "weight"])
+    f = Function("CausalLeftGated" if gated else "CausalLeftElu", ["x", "above", "weight"], g.bits)
     sums = []
+    taps_weight = f.weight("weight", (0, 2))
     for column in range(columns):
         window = "x" if columns == 1 else f.slice("x", column, column + taps, 0)
-        sums.append(f.sum_axis(f.op("MatMul", window, "weight"), 0))
+        sums.append(f.sum_axis(f.op("MatMul", window, taps_weight), 0))
     total = f.op("Add", "above", f.stack(sums))
     activated = f.glu(total, 3) if gated else f.op("Elu", total)
     return f.call(g, [x, above, weight], [activated])[0]
@@ -34,14 +35,14 @@ def causal_above(g: GraphBuilder, rows: Sequence[str], bias: str, weights: Seque
     kernel, layers = len(rows) + 1, len(weights)
     names = [f"row.{a}" for a in range(len(rows))]
     matrices = [f"weight.{layer}" for layer in range(layers)]
-    f = Function("CausalAbove", [*names, "bias", *matrices])
+    f = Function("CausalAbove", [*names, "bias", *matrices], g.bits)
     per_row = [f.split(name, layers, 1) for name in names]
     sums = []
     for layer, matrix in enumerate(matrices):
         joined = f.op("Concat", *(split[layer] for split in per_row), axis=3)  # [W + 2p, 1, B, (k - 1) I]
         ends = [tap - kernel + 1 or LAST for tap in range(kernel)]
         windows = f.op("Concat", *(f.slice(joined, tap, end, 0) for tap, end in enumerate(ends)), axis=3)
-        sums.append(f.op("MatMul", windows, matrix))
+        sums.append(f.op("MatMul", windows, f.weight(matrix)))
     total = sums[0] if layers == 1 else f.op("Concat", *sums, axis=1)
     summed = f.op("Add", total, f.op("Unsqueeze", "bias", f.constant([1])))
     return f.call(g, [*rows, bias, *weights], [summed], kernel=kernel)[0]

@@ -37,7 +37,7 @@ def draw_code(g: GraphBuilder, x: str, weight: str, bias: str, inputs: DrawInput
             g.op("Gather", drawn, g.constant(column), axis=0) for drawn in (inputs.uniform, inputs.forced)
         )
         return _draw(g, logits, uniform, inputs.temperature, forced, inputs), logits
-    f = Function("DrawCode", ["x", "weight", "bias", "uniform", "temperature", "forced"])
+    f = Function("DrawCode", ["x", "weight", "bias", "uniform", "temperature", "forced"], g.bits)
     logits = _logits(f, "x", "weight", "bias")
     code = _draw(f, logits, f.column("uniform"), "temperature", f.column("forced"), inputs)
     given = [x, weight, bias, inputs.uniform, inputs.temperature, inputs.forced]
@@ -46,7 +46,7 @@ def draw_code(g: GraphBuilder, x: str, weight: str, bias: str, inputs: DrawInput
 
 
 def _logits(nodes: Nodes, x: str, weight: str, bias: str) -> str:
-    return nodes.op("Add", nodes.op("MatMul", nodes.op("Elu", x), weight), bias)
+    return nodes.op("Add", nodes.op("MatMul", nodes.op("Elu", x), nodes.weight_matrix(weight)), bias)
 
 
 def _draw(g: Nodes, logits: str, uniform: str, temperature: str, forced: str, inputs: DrawInputs) -> str:

@@ -18,9 +18,10 @@ from latentloop.export.graphs.nodes import Constant, Nodes, as_constant
 class Function(Nodes):
     """The body of one operator; its inputs and outputs are known by name."""
 
-    def __init__(self, kind: str, inputs: Sequence[str]) -> None:
+    def __init__(self, kind: str, inputs: Sequence[str], bits: int) -> None:
+        """``bits`` of a weight: 32, or 8 for weights that are rounded so."""
         super().__init__()
-        self.kind = kind
+        self.kind, self.bits = kind, bits
         self.inputs = list(inputs)
         self.attributes: list[str] = []
 
@@ -38,6 +39,18 @@ class Function(Nodes):
         )
         return made
 
+    def weight(self, name: str, axes: Sequence[int] = (0,)) -> str:
+        """The weight ``name``, rounded to ``bits`` with one scale for each output; sums run over ``axes``."""
+        if self.bits == 32:
+            return name
+        largest = self.op("ReduceMax", self.op("Abs", name), self.constant(list(axes)), keepdims=1)
+        unit = self.op("Max", self.op("Div", largest, self.constant(2.0 ** (self.bits - 1) - 1)), self.constant(1e-30))
+        return self.op("Mul", self.op("Round", self.op("Div", name, unit)), unit)
+
+    def weight_matrix(self, name: str) -> str:
+        """The matrix [I, O] of that name, rounded."""
+        return self.weight(name)
+
     def column(self, x: str) -> str:
         """x [n, ...] at the operator's attribute ``column``, without that axis."""
         return self.op("Gather", x, self.attribute("column"), axis=0)
@@ -47,6 +60,7 @@ class Function(Nodes):
 
         ``attributes`` beyond those that the body reads are for the native operator.
         """
+        attributes["bits"] = self.bits
         names = sorted({*self.attributes, *attributes})
         opsets = [helper.make_opsetid("", OPSET)]
         body = helper.make_function(OPERATORS, self.kind, self.inputs, list(outputs), self.nodes, opsets, names)

@@ -26,6 +26,10 @@ class Nodes(ABC):
     def constant(self, value: Constant) -> str:
         """A small constant; Python integers become int64, floats float32."""
 
+    def weight_matrix(self, name: str) -> str:
+        """The matrix [I, O] of that name, as it is to be multiplied with."""
+        return name
+
     def op(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """One node with one output; returns the output's name."""
         return self.split_op(kind, 1, *inputs, name=name, **attributes)[0]

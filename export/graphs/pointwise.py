@@ -9,14 +9,14 @@ from latentloop.export.rowstep_weights import Pointwise
 
 def linear(nodes: Nodes, name: str, x: str) -> str:
     """X @ weight + bias; the weight [in, out] is a two-dimensional constant, which ONNX Runtime packs once."""
-    return nodes.op("Add", nodes.op("MatMul", x, name), f"{name}_bias")
+    return nodes.op("Add", nodes.op("MatMul", x, nodes.weight_matrix(name)), f"{name}_bias")
 
 
 def add_pointwise(nodes: Nodes, name: str, x: str, label: str | None, auxiliary: str | None = None) -> str:
     """A gated 1 x 1 block on x [B, width]; label [B, 2 width], auxiliary [B, attention channels]."""
     inner = linear(nodes, f"{name}.conv1", nodes.op("Elu", x))
     if auxiliary is not None:
-        inner = nodes.op("Add", inner, nodes.op("MatMul", nodes.op("Elu", auxiliary), f"{name}.auxiliary"))
+        inner = nodes.op("Add", inner, nodes.op("MatMul", nodes.op("Elu", auxiliary), nodes.weight_matrix(f"{name}.auxiliary")))
     out = linear(nodes, f"{name}.conv2", nodes.op("Elu", inner))
     if label is not None:
         out = nodes.op("Add", out, label)

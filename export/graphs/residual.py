@@ -27,7 +27,7 @@ def mix_chain(
     """
     blocks = len(weights)
     names = [f"weight.{b}" for b in range(blocks)]
-    f = Function("MixChain", ["x", "gated", "mix_above", *names])
+    f = Function("MixChain", ["x", "gated", "mix_above", *names], g.bits)
     per_block = layers // blocks
     column_gated, above = f.column("gated"), f.column("mix_above")
     out, entered = "x", []
@@ -36,7 +36,7 @@ def mix_chain(
         out, inputs = add_layers(f, out, added, per_block)
         entered.append(inputs)
         share = f.op("Squeeze", above if blocks == 1 else f.slice(above, b, b + 1, 0), f.constant([0]))
-        out = f.op("Add", f.op("MatMul", out, name), share)
+        out = f.op("Add", f.op("MatMul", out, f.weight(name)), share)
     joined = entered[0] if blocks == 1 else f.op("Concat", *entered, axis=0)
     found = f.call(g, [x, gated, mix_above, *weights], [out, joined], column=column)
     return found[0], found[1]

@@ -13,7 +13,7 @@ from latentloop.export.graphs.causal import causal_above, causal_left
 from latentloop.export.rowstep_weights import Mix, RowStepWeights
 
 
-def row_graph(w: RowStepWeights, store: WeightStore, level: str) -> GraphBuilder:
+def row_graph(w: RowStepWeights, store: WeightStore, level: str, *, bits: int = 32) -> GraphBuilder:
     """Every layer's sum over the finished rows, for all columns of row ``row`` [1] int64.
 
     Inputs: ``codes_above.a`` [W + 2p, B] for the p rows above (a = 0 the farthest), ``residual_above.a``
@@ -26,7 +26,7 @@ def row_graph(w: RowStepWeights, store: WeightStore, level: str) -> GraphBuilder
     """
     c = w.config
     p, above = c.reach, c.kernel - 1
-    g = GraphBuilder(f"{level}.row", store)
+    g = GraphBuilder(f"{level}.row", store, bits)
     row = g.input("row", INT64, [1])
     _input_above(g, w, level, row)
 

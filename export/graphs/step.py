@@ -17,7 +17,9 @@ from latentloop.export.graphs.residual import mix_chain
 from latentloop.export.rowstep_weights import Attention, Mix, RowStepWeights
 
 
-def step_graph(w: RowStepWeights, store: WeightStore, level: str, *, columns: int, filtered: bool) -> GraphBuilder:
+def step_graph(
+    w: RowStepWeights, store: WeightStore, level: str, *, columns: int, filtered: bool, bits: int = 32
+) -> GraphBuilder:
     """``columns`` columns from j on: all causal convolutions at once, then per column the chain to its draw.
 
     A gated layer's output at column j + 1 depends on inputs up to column j - 1 only: conv2 reads the hidden column j,
@@ -32,7 +34,7 @@ def step_graph(w: RowStepWeights, store: WeightStore, level: str, *, columns: in
     ``hidden_next`` [n, L, B, R] from column j - 1 on, ``row_keys_next.b``, ``row_values_next.b`` [n, B, heads * d].
     """
     c = w.config
-    g = GraphBuilder(f"{level}.step{'_filtered' if filtered else ''}", store)
+    g = GraphBuilder(f"{level}.step{'_filtered' if filtered else ''}", store, bits)
     gated = _gated(g, w, level, columns)
     codes = g.input("codes", INT64, [c.reach, "batch"])
     g.input("input_above", FLOAT, [columns, "batch", c.channels])

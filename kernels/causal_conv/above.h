@@ -54,18 +54,20 @@ void transform_inputs(const AboveTask& t, int layer, int first, int count, float
 // One panel of outputs for rows first .. first + count.
 void above_panel(const AboveTask& t, int layer, int q, int first, int count, const float* transformed) {
   const int points = t.tile + t.kernel - 1, above = t.kernel - 1;
-  const float* panel =
-      t.packed + (static_cast<size_t>(layer) * panels(t.outputs) + q) * points * above * t.inputs * kPanel;
+  const size_t panel = static_cast<size_t>(layer) * panels(t.outputs) + q;
+  const size_t row_bytes = static_cast<size_t>(t.inputs) * kPanel * t.weights.bytes;
+  const uint8_t* weights = t.weights.packed + panel * points * above * row_bytes;
   float sums[kAboveRows * kPanel], out[kMostTile * kAboveRows * kPanel];
   for (int s = 0; s < t.tile * count * kPanel; ++s) out[s] = 0;
   const float* x[kAboveRows];
   for (int point = 0; point < points; ++point) {
     for (int s = 0; s < count * kPanel; ++s) sums[s] = 0;
-    for (int a = 0; a < above; ++a, panel += static_cast<size_t>(t.inputs) * kPanel) {
+    for (int a = 0; a < above; ++a, weights += row_bytes) {
       for (int r = 0; r < count; ++r)
         x[r] = transformed + ((static_cast<size_t>(point) * above + a) * count + r) * t.inputs;
-      multiply_rows(x, count, panel, t.inputs, sums, true);
+      multiply_rows(t.weights.bytes, x, count, weights, t.inputs, sums, true);
     }
+    if (t.weights.bytes != 4) scale_sums(sums, count, t.weights.scale + (panel * points + point) * kPanel);
     for (int m = 0; m < t.tile; ++m) {
       const float factor = t.outputs_transform[m * points + point];
       if (factor == 0) continue;

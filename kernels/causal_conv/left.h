@@ -14,17 +14,20 @@ size_t left_items(const LeftTask& task) {
   return static_cast<size_t>(task.layers) * panels(task.gated ? task.outputs / 2 : task.outputs);
 }
 
-// sums[row][panel] for rows first .. first + count of one layer, over all taps; starts from zero.
-inline void left_sums(const LeftTask& t, int layer, int first, int count, const float* panel, float* sums) {
+// sums[row][panel] for rows first .. first + count of one layer, over all taps; panels count on through the layers.
+inline void left_sums(const LeftTask& t, int layer, int first, int count, size_t panel, float* sums) {
+  const size_t tap_bytes = static_cast<size_t>(t.inputs) * kPanel * t.weights.bytes;
+  const uint8_t* weights = t.weights.packed + panel * t.taps * tap_bytes;
   for (int s = 0; s < count * kPanel; ++s) sums[s] = 0;
   const float* x[kLeftRows];
-  for (int tap = 0; tap < t.taps; ++tap, panel += static_cast<size_t>(t.inputs) * kPanel) {
+  for (int tap = 0; tap < t.taps; ++tap, weights += tap_bytes) {
     for (int r = 0; r < count; ++r) {
       const int column = (first + r) / t.batch, b = (first + r) % t.batch;
       x[r] = t.x + ((static_cast<size_t>(column + tap) * t.layers + layer) * t.batch + b) * t.inputs;
     }
-    multiply_rows(x, count, panel, t.inputs, sums, false);
+    multiply_rows(t.weights.bytes, x, count, weights, t.inputs, sums, false);
   }
+  if (t.weights.bytes != 4) scale_sums(sums, count, t.weights.scale + panel * kPanel);
 }
 
 // out[o] for one row and panel of `width` live outputs; a and b are sums, above_a and above_b what is added to them.
@@ -48,14 +51,13 @@ inline void left_activate(bool gated, const float* a, const float* above_a, cons
 bool left(const LeftTask& t, size_t item) {
   const int half = t.gated ? t.outputs / 2 : t.outputs, parts = t.gated ? 2 : 1;
   const int layer = static_cast<int>(item / panels(half)), q = static_cast<int>(item % panels(half));
-  const size_t panel_size = static_cast<size_t>(t.taps) * t.inputs * kPanel;
-  const float* packed = t.packed + (static_cast<size_t>(layer) * panels(half) + q) * parts * panel_size;
+  const size_t panel = item * parts;
   const int width = half - q * kPanel < kPanel ? half - q * kPanel : kPanel;
   float a[kLeftRows * kPanel], b[kLeftRows * kPanel];
   for (int first = 0; first < t.columns * t.batch; first += kLeftRows) {
     const int left_over = t.columns * t.batch - first, count = left_over < kLeftRows ? left_over : kLeftRows;
-    left_sums(t, layer, first, count, packed, a);
-    if (t.gated) left_sums(t, layer, first, count, packed + panel_size, b);
+    left_sums(t, layer, first, count, panel, a);
+    if (t.gated) left_sums(t, layer, first, count, panel + 1, b);
     for (int r = 0; r < count; ++r) {
       const int column = (first + r) / t.batch, sample = (first + r) % t.batch;
       const size_t row = (static_cast<size_t>(column) * t.layers + layer) * t.batch + sample;

@@ -1,5 +1,4 @@
-// Weights rearranged for the kernels, once, when a graph is loaded: panels of outputs, and for the rows above the
-// Cook-Toom transform of the taps. Plain loops; sums in float64.
+// The causal convolutions' weights in panels, and for the rows above the Cook-Toom transform of the taps.
 #pragma once
 
 #include <array>
@@ -7,32 +6,30 @@
 #include <cstddef>
 #include <vector>
 
-#include "../kernels.h"
-#include "../panels/memory.h"
+#include "../panels/packing.h"
 
 namespace latentloop {
 
-inline size_t panel_count(size_t outputs, size_t panel) { return (outputs + panel - 1) / panel; }
-
-// Floats of the packed left taps.
-inline size_t left_size(size_t taps, size_t layers, size_t inputs, size_t outputs, bool gated, size_t panel) {
-  const size_t parts = gated ? 2 : 1;
-  return layers * panel_count(outputs / parts, panel) * parts * taps * inputs * panel;
-}
-
-// weight [p, L, I, O] -> [L, panels, p, I, panel] at `to`, zeros beyond O. Gated: panels of the halves of O alternate.
-// With p = L = 1 a plain matrix.
-inline void pack_left(const float* weight, size_t taps, size_t layers, size_t inputs, size_t outputs, bool gated,
-                      size_t panel, float* to) {
+// weight [p, L, I, O] -> panels in the order (layer, panel of outputs), each [p I, panel], zeros beyond O. Gated:
+// panels of the halves of O alternate. With p = L = 1 a plain matrix.
+inline Panels pack_left(const float* weight, size_t taps, size_t layers, size_t inputs, size_t outputs, bool gated,
+                        size_t panel, int bytes) {
   const size_t parts = gated ? 2 : 1, half = outputs / parts, panels = panel_count(half, panel);
+  Panels packed(layers * panels * parts, taps * inputs, panel, bytes);
+  std::vector<double> values(taps * inputs * panel);
+  size_t index = 0;
   for (size_t layer = 0; layer < layers; ++layer)
     for (size_t q = 0; q < panels; ++q)
-      for (size_t part = 0; part < parts; ++part)
+      for (size_t part = 0; part < parts; ++part) {
+        double* to = values.data();
         for (size_t tap = 0; tap < taps; ++tap)
           for (size_t i = 0; i < inputs; ++i) {
             const float* from = weight + ((tap * layers + layer) * inputs + i) * outputs + part * half;
-            for (size_t o = q * panel; o < (q + 1) * panel; ++o) *to++ = o < half ? from[o] : 0.0f;
+            for (size_t o = q * panel; o < (q + 1) * panel; ++o) *to++ = o < half ? from[o] : 0.0;
           }
+        packed.set(index++, values.data());
+      }
+  return packed;
 }
 
 // F(m, k): m outputs of a correlation with k taps from m + k - 1 products, out = A^T [(G taps) * (B^T inputs)].
@@ -80,25 +77,26 @@ struct CookToom {
   }
 };
 
-// One layer's weight [k (k - 1) I, O], inputs in the order (column tap, row, channel), transformed and packed as
-// [panels, points, k - 1, I, panel] at `to`.
+// One layer's weight [k (k - 1) I, O], inputs in the order (column tap, row, channel), transformed: panels in the order
+// (panel of outputs, point), each [(k - 1) I, panel], from `index` on.
 inline void pack_above(const float* weight, const CookToom& form, size_t inputs, size_t outputs, size_t panel,
-                       float* to) {
-  const size_t above = form.kernel - 1, tap_stride = above * inputs * outputs;
-  std::vector<double> sum(panel);
+                       size_t index, Panels& packed) {
+  const size_t rows = (form.kernel - 1) * inputs, tap_stride = rows * outputs;
+  std::vector<double> values(rows * panel);
   for (size_t q = 0; q < panel_count(outputs, panel); ++q) {
     const size_t live = outputs - q * panel < panel ? outputs - q * panel : panel;
-    for (size_t point = 0; point < form.points; ++point)
-      for (size_t row = 0; row < above * inputs; ++row, to += panel) {
-        for (size_t o = 0; o < panel; ++o) sum[o] = 0;
-        for (size_t tap = 0; tap < form.kernel; ++tap) {
-          const double factor = form.taps[point * form.kernel + tap];
-          if (factor == 0) continue;
+    for (size_t point = 0; point < form.points; ++point) {
+      for (double& value : values) value = 0;
+      for (size_t tap = 0; tap < form.kernel; ++tap) {
+        const double factor = form.taps[point * form.kernel + tap];
+        if (factor == 0) continue;
+        for (size_t row = 0; row < rows; ++row) {
           const float* from = weight + tap * tap_stride + row * outputs + q * panel;
-          for (size_t o = 0; o < live; ++o) sum[o] += factor * from[o];
+          for (size_t o = 0; o < live; ++o) values[row * panel + o] += factor * from[o];
         }
-        for (size_t o = 0; o < panel; ++o) to[o] = static_cast<float>(sum[o]);
       }
+      packed.set(index++, values.data());
+    }
   }
 }
 

@@ -22,7 +22,9 @@ inline void dense(const Dense& d, const float* x, int stride, int rows, float* o
   for (int q = 0; q < panels(d.outputs); ++q) {
     const int width = d.outputs - q * kPanel < kPanel ? d.outputs - q * kPanel : kPanel;
     for (int s = 0; s < rows * kPanel; ++s) sums[s] = 0;
-    multiply_rows(in, rows, d.packed + static_cast<size_t>(q) * d.inputs * kPanel, d.inputs, sums, false);
+    const uint8_t* panel = d.weights.packed + static_cast<size_t>(q) * d.inputs * kPanel * d.weights.bytes;
+    multiply_rows(d.weights.bytes, in, rows, panel, d.inputs, sums, false);
+    if (d.weights.bytes != 4) scale_sums(sums, rows, d.weights.scale + static_cast<size_t>(q) * kPanel);
     for (int r = 0; r < rows; ++r) {
       float* to = out + static_cast<size_t>(r) * out_stride + q * kPanel;
       const float* from = sums + r * kPanel;
@@ -58,7 +60,7 @@ inline void add_gated(float* x, const float* a, const float* b, int count) {
 
 // Floats that pointwise needs for `rows` rows.
 inline size_t pointwise_scratch(const Pointwise& p, int rows) {
-  const size_t auxiliary = p.auxiliary.packed ? p.auxiliary.inputs : 0;
+  const size_t auxiliary = p.auxiliary.weights.packed ? p.auxiliary.inputs : 0;
   return rows * (p.conv1.inputs + static_cast<size_t>(padded(p.conv1.outputs)) + padded(p.conv2.outputs) + auxiliary);
 }
 
@@ -68,7 +70,7 @@ inline void pointwise(const Pointwise& p, float* x, const float* y, int rows, in
   float *in = scratch, *hidden = in + rows * width, *out = hidden + rows * inner, *other = out + rows * outer;
   elu_all(x, in, rows * width);
   dense(p.conv1, in, width, rows, hidden, inner);
-  if (p.auxiliary.packed) {
+  if (p.auxiliary.weights.packed) {
     elu_all(y, other, rows * p.auxiliary.inputs);
     dense(p.auxiliary, other, p.auxiliary.inputs, rows, hidden, inner, true);
   }

@@ -1,5 +1,5 @@
 // The sequential part of a step as operators, over the kernels of chain/. All take one of the step's n columns
-// (attribute column) out of the inputs that hold all of them.
+// (attribute column) out of the inputs that hold all of them, and have the attribute bits (see weight_bits).
 //
 //   MixChain (x [B, C], gated [n, L, B, C], mix_above [n, blocks, 1, C], blocks weights [C, C]) -> out, entered [L, B,
 //   C] AttentionBlock (see kDynamic below, then 19 weights) -> out, entered [layers, B, C], key, value [B, heads d]
@@ -14,55 +14,49 @@
 #include "../causal_conv/packing.h"
 #include "../dispatch.h"
 #include "../kernels.h"
+#include "causal.h"
 #include "description.h"
 #include "runtime.h"
 #include "shared.h"
 
 namespace latentloop {
 
-// Constant matrices [I, O] and biases [O] of one operator, packed one after the other and shared.
+// Constant matrices [I, O] and biases [O] of one operator, packed and shared.
 class PackedMatrices {
  public:
   // `inputs`: the (weight, bias) inputs' indices; a bias of -1 is absent.
   PackedMatrices(const Runtime& runtime, const OrtKernelInfo* info, const std::vector<std::pair<int, int>>& inputs,
                  int panel) {
-    Fingerprint fingerprint;
-    size_t size = 0;
-    std::vector<const float*> values;
+    const int64_t bits = weight_bits(runtime, info);
     for (const auto& [weight, bias] : inputs) {
       const OrtValue* matrix = runtime.constant(info, static_cast<size_t>(weight));
       const Shape shape = runtime.shape(matrix);
       check(shape.size() == 2, "weight", shape);
-      values.push_back(runtime.data(matrix));
-      fingerprint.add(shape, values.back());
-      offsets_.push_back(size);
+      const float* values = runtime.data(matrix);
+      Fingerprint fingerprint;
+      fingerprint.add(static_cast<uint64_t>(bits));
+      fingerprint.add(shape, values);
+      packed_.push_back(shared_weights<Panels>(
+          fingerprint, [&] { return pack_left(values, 1, 1, shape[0], shape[1], false, panel, step_bytes(bits)); }));
       shapes_.push_back(shape);
-      size += left_size(1, 1, shape[0], shape[1], false, panel);
       biases_.emplace_back();
       if (bias < 0) continue;
       const OrtValue* vector = runtime.constant(info, static_cast<size_t>(bias));
       check(runtime.shape(vector) == Shape{shape[1]}, "bias", runtime.shape(vector));
       biases_.back().assign(runtime.data(vector), runtime.data(vector) + shape[1]);
     }
-    packed_ = shared_weights<Packed<float>>(fingerprint, [&] {
-      auto packed = allocate_packed<float>(size);
-      for (size_t m = 0; m < values.size(); ++m)
-        pack_left(values[m], 1, 1, shapes_[m][0], shapes_[m][1], false, panel, packed.get() + offsets_[m]);
-      return packed;
-    });
   }
 
   Dense operator[](size_t m) const {
-    return {packed_->get() + offsets_[m], biases_[m].empty() ? nullptr : biases_[m].data(),
-            static_cast<int>(shapes_[m][0]), static_cast<int>(shapes_[m][1])};
+    return {packed_[m]->view(), biases_[m].empty() ? nullptr : biases_[m].data(), static_cast<int>(shapes_[m][0]),
+            static_cast<int>(shapes_[m][1])};
   }
   size_t size() const { return shapes_.size(); }
 
  private:
-  std::vector<size_t> offsets_;
   std::vector<Shape> shapes_;  // [I, O]
   std::vector<std::vector<float>> biases_;
-  std::shared_ptr<const Packed<float>> packed_;
+  std::vector<std::shared_ptr<const Panels>> packed_;
 };
 
 class MixChain {

@@ -4,6 +4,7 @@
 // by those bytes (one FMA per weight and row). M * kVectors sums live in registers; with M = 2 the FMA units are full.
 #pragma once
 
+#include "stored.h"
 #include "vector.h"
 
 namespace {
@@ -11,21 +12,23 @@ namespace {
 constexpr int kVectors{4};
 constexpr int kPanel{kVectors * kLanes};
 constexpr int kCacheLine{64};
+constexpr int kPart{128};   // inputs of a panel handled at once where several splits share it: they fit the first cache
+constexpr int kAhead{256};  // inputs between what is used and what is fetched
 constexpr int kMostRows{LATENTLOOP_VECTOR_BYTES == 64 ? 6 : 3};  // sums + weights + inputs fit the registers
 
 inline int panels(int outputs) { return (outputs + kPanel - 1) / kPanel; }
 
-// sums[m][o] += sum over k of x[m][k] * panel[k][o], in the order of k whatever M is. Fetches a cache line of what
-// follows every `stride` inputs, from `ahead` on (stride 0: none).
-template <int M>
-inline void multiply(const float* const* x, const float* panel, int inputs, float* sums, const char* ahead,
+// sums[m][o] += sum over k of x[m][k] * panel[k][o], in the order of k whatever M is; the panel's weights have `Bytes`
+// bytes. Fetches a cache line of what follows every `stride` inputs, from `ahead` on (stride 0: none).
+template <int Bytes, int M>
+inline void multiply(const float* const* x, const uint8_t* panel, int inputs, float* sums, const uint8_t* ahead,
                      int stride) {
   Floats sum[M][kVectors];
   for (int m = 0; m < M; ++m)
     for (int v = 0; v < kVectors; ++v) sum[m][v] = load(sums + m * kPanel + v * kLanes);
   const float* rows[M];
   for (int m = 0; m < M; ++m) rows[m] = x[m];
-  for (int k = 0, next = 0; k < inputs; ++k, panel += kPanel) {
+  for (int k = 0, next = 0; k < inputs; ++k, panel += kPanel * Bytes) {
     if (stride != 0 && k == next) {
       __builtin_prefetch(ahead, 0, 2);
       ahead += kCacheLine;
@@ -34,7 +37,7 @@ inline void multiply(const float* const* x, const float* panel, int inputs, floa
     Floats in[M];
     for (int m = 0; m < M; ++m) in[m] = broadcast(rows[m][k]);
     for (int v = 0; v < kVectors; ++v) {
-      const Floats weight = load(panel + v * kLanes);
+      const Floats weight = weights_at<Bytes>(panel + v * kLanes * Bytes);
       for (int m = 0; m < M; ++m) sum[m][v] += in[m] * weight;
     }
   }
@@ -42,42 +45,76 @@ inline void multiply(const float* const* x, const float* panel, int inputs, floa
     for (int v = 0; v < kVectors; ++v) store(sums + m * kPanel + v * kLanes, sum[m][v]);
 }
 
-// The same for any number of rows, split evenly over the registers. With `fetch`, each split brings its share of the
-// bytes that follow the panel into the cache: several splits compute on one panel, so memory would idle meanwhile.
-inline void multiply_rows(const float* const* x, int rows, const float* panel, int inputs, float* sums, bool fetch) {
-  int splits = (rows + kMostRows - 1) / kMostRows;
-  const int lines = static_cast<int>(inputs * kPanel * sizeof(float) / kCacheLine);
-  const int share = (lines + splits - 1) / splits;
-  const int stride = !fetch ? 0 : inputs > share ? inputs / share : 1;
-  const char* ahead = reinterpret_cast<const char*>(panel + static_cast<size_t>(inputs) * kPanel);
-  for (int begin = 0; splits > 0; --splits) {
-    const int count = (rows - begin + splits - 1) / splits;
-    float* to = sums + begin * kPanel;
-    switch (count) {
-      case 1:
-        multiply<1>(x + begin, panel, inputs, to, ahead, stride);
-        break;
-      case 2:
-        multiply<2>(x + begin, panel, inputs, to, ahead, stride);
-        break;
-      case 3:
-        multiply<3>(x + begin, panel, inputs, to, ahead, stride);
-        break;
+template <int Bytes>
+inline void multiply_split(const float* const* x, int count, const uint8_t* panel, int inputs, float* sums,
+                           const uint8_t* ahead, int stride) {
+  switch (count) {
+    case 1:
+      return multiply<Bytes, 1>(x, panel, inputs, sums, ahead, stride);
+    case 2:
+      return multiply<Bytes, 2>(x, panel, inputs, sums, ahead, stride);
+    case 3:
+      return multiply<Bytes, 3>(x, panel, inputs, sums, ahead, stride);
 #if LATENTLOOP_VECTOR_BYTES == 64
-      case 4:
-        multiply<4>(x + begin, panel, inputs, to, ahead, stride);
-        break;
-      case 5:
-        multiply<5>(x + begin, panel, inputs, to, ahead, stride);
-        break;
-      case 6:
-        multiply<6>(x + begin, panel, inputs, to, ahead, stride);
-        break;
+    case 4:
+      return multiply<Bytes, 4>(x, panel, inputs, sums, ahead, stride);
+    case 5:
+      return multiply<Bytes, 5>(x, panel, inputs, sums, ahead, stride);
+    case 6:
+      return multiply<Bytes, 6>(x, panel, inputs, sums, ahead, stride);
 #endif
-    }
-    begin += count;
-    ahead += static_cast<size_t>(share) * kCacheLine;
   }
+}
+
+// The same for any number of rows, split evenly over the registers. With several splits compact weights are unpacked
+// once, a part at a time; and with `fetch` each split brings its share of the bytes that follow into the cache, for
+// memory would idle meanwhile.
+template <int Bytes>
+inline void multiply_rows(const float* const* x, int rows, const uint8_t* panel, int inputs, float* sums, bool fetch) {
+  const int splits = (rows + kMostRows - 1) / kMostRows;
+  if (splits == 1) return multiply_split<Bytes>(x, rows, panel, inputs, sums, nullptr, 0);
+  float unpacked[kPart * kPanel];
+  const float* part_x[kMostRows];
+  for (int first = 0; first < inputs; first += kPart) {
+    const int part = inputs - first < kPart ? inputs - first : kPart;
+    const uint8_t* from = panel + static_cast<size_t>(first) * kPanel * Bytes;
+    const uint8_t* weights = from;
+    if (Bytes != 4) {
+      for (int w = 0; w < part * kPanel; w += kLanes) store(unpacked + w, weights_at<Bytes>(from + w * Bytes));
+      weights = reinterpret_cast<const uint8_t*>(unpacked);
+    }
+    const int lines = part * kPanel * Bytes / kCacheLine, share = (lines + splits - 1) / splits;
+    const int stride = !fetch || share == 0 ? 0 : part > share ? part / share : 1;
+    const uint8_t* ahead = from + static_cast<size_t>(kAhead) * kPanel * Bytes;
+    for (int begin = 0, split = splits; split > 0; --split) {
+      const int count = (rows - begin + split - 1) / split;
+      for (int m = 0; m < count; ++m) part_x[m] = x[begin + m] + first;
+      multiply_split<4>(part_x, count, weights, part, sums + begin * kPanel, ahead, stride);
+      begin += count;
+      ahead += static_cast<size_t>(share) * kCacheLine;
+    }
+  }
+}
+
+inline void multiply_rows(int bytes, const float* const* x, int rows, const uint8_t* panel, int inputs, float* sums,
+                          bool fetch) {
+  switch (bytes) {
+    case 1:
+      return multiply_rows<1>(x, rows, panel, inputs, sums, fetch);
+    case 2:
+      return multiply_rows<2>(x, rows, panel, inputs, sums, fetch);
+    case 3:
+      return multiply_rows<3>(x, rows, panel, inputs, sums, fetch);
+    default:
+      return multiply_rows<4>(x, rows, panel, inputs, sums, fetch);
+  }
+}
+
+// sums[m][o] *= scale[o].
+inline void scale_sums(float* sums, int rows, const float* scale) {
+  for (int m = 0; m < rows; ++m)
+    for (int v = 0; v < kPanel; v += kLanes)
+      store(sums + m * kPanel + v, load(sums + m * kPanel + v) * load(scale + v));
 }
 
 }  // namespace

@@ -1,0 +1,122 @@
+"""What condition, row and step must at least do, from the configuration alone: FLOPs and bytes of weights.
+
+Counted are the matrix products: live taps of every causal convolution, every 1 x 1, attention, logits. A multiply-add
+is 2 FLOPs. Left out, for they are under a hundredth: biases, activations, the table look-ups of the input stage and
+the draw. A convolution counts its void taps at the border too, as every implementation computes them.
+
+Rows may use Winograd: F(m, k) along the columns makes m outputs of k taps with m + k - 1 products in place of m k.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from latentloop.export.configuration import PriorConfig
+
+FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Work:
+    """One run of a graph: its FLOPs, the bytes of weights that it reads once, and of cached keys and values."""
+
+    flops: float
+    weight_bytes: float
+    state_bytes: float = 0.0
+
+    @property
+    def read_bytes(self) -> float:
+        """All that must be read: weights, keys and values."""
+        return self.weight_bytes + self.state_bytes
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.flops + other.flops, self.weight_bytes + other.weight_bytes, self.state_bytes + other.state_bytes
+        )
+
+    def times(self, count: float) -> Work:
+        """``count`` such runs."""
+        return Work(self.flops * count, self.weight_bytes * count, self.state_bytes * count)
+
+
+def winograd_share(kernel: int, outputs: int | None) -> float:
+    """The share of a k-tap convolution's products that F(m, k) does, (m + k - 1) / (m k); 1 for None, direct."""
+    return 1.0 if outputs is None else (outputs + kernel - 1) / (outputs * kernel)
+
+
+def condition_work(c: PriorConfig, batch: int = 1, weight: float = FLOAT) -> Work:
+    """Once per image; ``weight`` is the bytes of one weight."""
+    height, width = c.condition_grid
+    taps = c.condition_kernel**2
+    stack = taps * c.condition_channels * (c.condition_codes + 3 * c.condition_blocks * c.condition_channels)
+    labels = c.class_channels * (2 * c.channels * c.layers + sum(2 * size for size, _, _ in _pointwise(c)))
+    return Work(2 * batch * (height * width * stack + labels), weight * (stack + labels))
+
+
+def row_work(c: PriorConfig, batch: int = 1, winograd: int | None = None, weight: float = FLOAT) -> Work:
+    """Once per row: the k (k - 1) taps above, and the condition's 1 x 1 for half of the columns.
+
+    ``winograd`` is the m of F(m, k), None for the direct convolution. The bytes are those of the direct form.
+    """
+    above = c.layers * c.kernel * (c.kernel - 1) * _gated(c.channels, c.residual_channels)
+    condition = c.condition_channels * c.layers * 2 * c.channels
+    products = above * c.width * winograd_share(c.kernel, winograd) + condition * c.condition_grid[1]
+    return Work(2 * batch * products, weight * (above + condition))
+
+
+def step_work(c: PriorConfig, batch: int = 1, position: float = 0, columns: int = 1, weight: float = FLOAT) -> Work:
+    """One step of ``columns`` columns, which share its weights, with ``position`` codes before the first of them."""
+    matrices = c.layers * c.reach * _gated(c.channels, c.residual_channels)
+    matrices += sum(_gated(size, inner) + auxiliary * inner for size, inner, auxiliary in _pointwise(c))
+    matrices += c.channels * c.codebook_size
+    attended = 0.0
+    if c.attention:
+        matrices += c.blocks * c.attention_channels * (c.channels + 2 + 2 * (2 * c.channels + 2))
+        attended = c.blocks * 2 * position * c.attention_channels  # keys, then values
+    else:
+        matrices += c.blocks * c.channels**2
+    return Work(2 * batch * columns * (matrices + attended), weight * matrices, FLOAT * batch * attended)
+
+
+def level_work(c: PriorConfig, batch: int = 1, winograd: int | None = None, columns: int = 1) -> Work:
+    """Every run of one level for a batch of images: FLOPs, and bytes counted again in every run."""
+    positions = c.height * c.width
+    steps = step_work(c, batch, (positions - 1) / 2, columns).times(positions / columns)  # linear in the position
+    return condition_work(c, batch) + row_work(c, batch, winograd).times(c.height) + steps
+
+
+def forward_flops(c: PriorConfig, rows: int | None = None) -> float:
+    """FLOPs of one parallel forward over the first rows, batch 1, masked taps left out, without the condition stack."""
+    rows = rows or c.height
+    row, step = row_work(c), step_work(c)
+    # A full forward computes the scores of all pairs, masked or not.
+    attended = 4 * c.blocks * (rows * c.width) ** 2 * c.attention_channels if c.attention else 0
+    return rows * (row.flops + c.width * step.flops) + attended
+
+
+def parameters(c: PriorConfig) -> int:
+    """Weights of the model as it is trained, masked taps included: what a checkpoint holds, biases left out."""
+    causal = c.layers * c.kernel**2 * _gated(c.channels, c.residual_channels)
+    embedding = c.classes * c.class_channels
+    inner = step_work(c).weight_bytes / FLOAT - c.layers * c.reach * _gated(c.channels, c.residual_channels)
+    condition = c.condition_channels * c.layers * 2 * c.channels
+    tables = c.codebook_size * c.channels * (c.reach * c.kernel + (c.reach + 1) * c.reach)
+    return int(causal + inner + condition + tables + embedding + condition_work(c).weight_bytes / FLOAT)
+
+
+def _gated(size: int, inner: int) -> int:
+    """Weights of one tap of a gated block: conv1 [size, inner] and conv2 [inner, 2 size]."""
+    return 3 * size * inner
+
+
+def _pointwise(c: PriorConfig) -> list[tuple[int, int, int]]:
+    """Every 1 x 1 gated block of a step: its size, its inner size, and its auxiliary input's size or 0."""
+    found: list[tuple[int, int, int]] = []
+    if c.attention:
+        around = [
+            (2 * c.channels + 2, c.channels, 0),
+            (c.channels + 2, c.channels, 0),
+            (c.channels, c.channels, c.attention_channels),
+        ]
+        found += around * c.blocks
+    return found + [(c.channels, c.residual_channels, 0)] * c.output_blocks
