@@ -27,14 +27,30 @@ struct LeftTask {
   bool gated;  // out = a * sigmoid(b) for the halves a, b of O; otherwise out = ELU
 };
 
+// One product of the rows above: of a combination of rows with the matching combination of the weights' rows.
+struct AboveGroup {
+  int index;    // among the packed groups
+  int row;      // of the k - 1 rows
+  int other;    // another row, added with
+  float sign;   // this sign; 0: none
+  float here;   // the product's sign in this row of outputs
+  float below;  // and in the next
+};
+
 // The k - 1 full rows above, for all columns, by the Cook-Toom algorithm along the columns (Winograd's F(m, k)):
 // m + k - 1 products serve m columns, where the direct form takes m k.
-// Bytes: (m + k - 1) (k - 1) L I O weights. FLOPs: 2 ceil(W / m) B times that. Floor: FLOPs for W B / m above about 20.
+// With k = 5 also across pairs of rows, F(2, 3): of the four rows above two rows of outputs three taps are shared, so 6
+// groups of products do for 8. The first row of a pair takes five of them and leaves `below` what it has of the second.
+// Bytes: (m + k - 1) groups L I O weights. FLOPs: 2 ceil(W / m) B times that. Floor: FLOPs for W B / m above about 20.
 struct AboveTask {
   const float* const* rows;  // k - 1 times [W + 2p, L, B, I], the farthest first
-  Weights weights;           // [L, panels, m + k - 1, k - 1, I, panel], scale [L, panels, m + k - 1, panel]
+  Weights weights;           // [L, panels, m + k - 1, packed groups, I, panel], scale [L, panels, m + k - 1, panel]
   const float* bias;         // [L, O]
+  const float* partial;      // [W, L, B, O], what the row before left; or null
   float* out;                // [W, L, B, O]
+  float* below;              // [W, L, B, O], or null
+  const AboveGroup* groups;
+  int group_count, packed_groups;
   int kernel, tile, width, layers, batch, inputs, outputs;
   const float* inputs_transform;   // [m + k - 1, m + k - 1]
   const float* outputs_transform;  // [m, m + k - 1]

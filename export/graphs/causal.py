@@ -26,16 +26,21 @@ def causal_left(g: GraphBuilder, x: str, above: str, weight: str, *, taps: int, 
     return f.call(g, [x, above, weight], [activated])[0]
 
 
-def causal_above(g: GraphBuilder, rows: Sequence[str], bias: str, weights: Sequence[str]) -> str:
+def causal_above(
+    g: GraphBuilder, rows: Sequence[str], bias: str, weights: Sequence[str], pairs: tuple[str, str] | None = None
+) -> tuple[str, str | None]:
     """The full rows above, for all columns and layers.
 
     rows: k - 1 times [W + 2p, L, B, I], the farthest first; bias [L, O]; weights: per layer [k (k - 1) I, O], inputs in
-    the order (column tap, row, channel) -> [W, L, B, O].
+    the order (column tap, row, channel) -> [W, L, B, O], None.
+    ``pairs``, with k = 5: partial [W, L, B, O] and the row's number [1] as float. The native operator takes two rows
+    together, and an even row leaves in partial, the second result, what the next starts from. The body leaves it alone.
     """
     kernel, layers = len(rows) + 1, len(weights)
     names = [f"row.{a}" for a in range(len(rows))]
     matrices = [f"weight.{layer}" for layer in range(layers)]
-    f = Function("CausalAbove", [*names, "bias", *matrices], g.bits)
+    kind = "CausalAbovePairs" if pairs else "CausalAbove"
+    f = Function(kind, [*names, "bias", *(["partial", "row_index"] if pairs else []), *matrices], g.bits)
     per_row = [f.split(name, layers, 1) for name in names]
     sums = []
     for layer, matrix in enumerate(matrices):
@@ -45,4 +50,6 @@ def causal_above(g: GraphBuilder, rows: Sequence[str], bias: str, weights: Seque
         sums.append(f.op("MatMul", windows, f.weight(matrix)))
     total = sums[0] if layers == 1 else f.op("Concat", *sums, axis=1)
     summed = f.op("Add", total, f.op("Unsqueeze", "bias", f.constant([1])))
-    return f.call(g, [*rows, bias, *weights], [summed], kernel=kernel)[0]
+    results = [summed, f.op("Identity", "partial")] if pairs else [summed]
+    found = f.call(g, [*rows, bias, *(pairs or ()), *weights], results, kernel=kernel)
+    return found[0], found[1] if pairs else None

@@ -31,31 +31,28 @@ def draw_code(g: GraphBuilder, x: str, weight: str, bias: str, inputs: DrawInput
 
     x [B, C], weight [C, K], bias [K] -> codes [B] int64, logits [B, K].
     """
-    if inputs.filtered:
-        logits = _logits(g, x, weight, bias)
+    f = Function("DrawCode", ["x", "weight", "bias", "uniform", "temperature", "forced"], g.bits)
+    logits = f.op("Add", f.op("MatMul", f.op("Elu", "x"), f.weight_matrix("weight")), "bias")
+    code = _draw(f, logits, f.column("uniform"), "temperature", f.column("forced"), inputs, filtered=False)
+    given = [x, weight, bias, inputs.uniform, inputs.temperature, inputs.forced]
+    code, logits = f.call(g, given, [code, logits], column=column)
+    if inputs.filtered:  # the operator's own draw is for nothing, but its logits are those of a step without filters
         uniform, forced = (
             g.op("Gather", drawn, g.constant(column), axis=0) for drawn in (inputs.uniform, inputs.forced)
         )
-        return _draw(g, logits, uniform, inputs.temperature, forced, inputs), logits
-    f = Function("DrawCode", ["x", "weight", "bias", "uniform", "temperature", "forced"], g.bits)
-    logits = _logits(f, "x", "weight", "bias")
-    code = _draw(f, logits, f.column("uniform"), "temperature", f.column("forced"), inputs)
-    given = [x, weight, bias, inputs.uniform, inputs.temperature, inputs.forced]
-    found = f.call(g, given, [code, logits], column=column)
-    return found[0], found[1]
+        code = _draw(g, logits, uniform, inputs.temperature, forced, inputs, filtered=True)
+    return code, logits
 
 
-def _logits(nodes: Nodes, x: str, weight: str, bias: str) -> str:
-    return nodes.op("Add", nodes.op("MatMul", nodes.op("Elu", x), nodes.weight_matrix(weight)), bias)
-
-
-def _draw(g: Nodes, logits: str, uniform: str, temperature: str, forced: str, inputs: DrawInputs) -> str:
+def _draw(
+    g: Nodes, logits: str, uniform: str, temperature: str, forced: str, inputs: DrawInputs, *, filtered: bool
+) -> str:
     """The first code whose cumulative mass exceeds uniform * total, or the forced one."""
     last = g.constant([1])
     scaled = g.op("Div", logits, g.op("Unsqueeze", temperature, last))
     largest = g.op("ReduceMax", scaled, last, keepdims=1)
     mass = g.op("Exp", g.op("Sub", scaled, largest))
-    if inputs.filtered:
+    if filtered:
         mass = g.op("Mul", mass, _keep(g, logits, mass, inputs))
     cumulative = g.op("CumSum", mass, g.constant(1))
     total = g.slice(cumulative, inputs.codebook_size - 1, inputs.codebook_size, 1)

@@ -16,7 +16,9 @@ def add_pointwise(nodes: Nodes, name: str, x: str, label: str | None, auxiliary:
     """A gated 1 x 1 block on x [B, width]; label [B, 2 width], auxiliary [B, attention channels]."""
     inner = linear(nodes, f"{name}.conv1", nodes.op("Elu", x))
     if auxiliary is not None:
-        inner = nodes.op("Add", inner, nodes.op("MatMul", nodes.op("Elu", auxiliary), nodes.weight_matrix(f"{name}.auxiliary")))
+        inner = nodes.op(
+            "Add", inner, nodes.op("MatMul", nodes.op("Elu", auxiliary), nodes.weight_matrix(f"{name}.auxiliary"))
+        )
     out = linear(nodes, f"{name}.conv2", nodes.op("Elu", inner))
     if label is not None:
         out = nodes.op("Add", out, label)

@@ -35,6 +35,9 @@ def memories(config: PriorConfig, class_pointwise: int) -> tuple[Memory, ...]:
         Memory("top_p", "float32", (BATCH,)),
         Memory("logits", "float32", (c.width, BATCH, c.codebook_size)),
     ]
+    if rows_pair_up(c):
+        found.append(Memory("conv1_partial", "float32", (c.width, c.layers, BATCH, c.residual_channels)))
+        found.append(Memory("conv2_partial", "float32", (c.width, c.layers, BATCH, 2 * c.channels)))
     if c.attention:
         heads, d = c.heads, c.attention_channels // c.heads
         found.append(Memory("background", "float32", (c.width, BATCH, 2)))
@@ -57,6 +60,11 @@ def memories(config: PriorConfig, class_pointwise: int) -> tuple[Memory, ...]:
     if class_pointwise:
         found.append(Memory("class_pointwise", "float32", (BATCH, class_pointwise)))
     return tuple(found)
+
+
+def rows_pair_up(config: PriorConfig) -> bool:
+    """Whether the row's operators take two rows together, through memory that the first leaves for the second."""
+    return config.kernel == 5
 
 
 def columns_per_step(config: PriorConfig) -> int:
@@ -97,6 +105,8 @@ def _bind_row(name: str, config: PriorConfig) -> Binding | None:
         return Binding(name, "hidden", "span", back=1, first=width - 1, count=1)
     if base.startswith("finished_"):
         return Binding(name, f"{base.removeprefix('finished_')}.{index}", "row")
+    if name.endswith("_partial_next"):
+        return Binding(name, name.removesuffix("_next"), "all")
     return Binding(name, name, "row") if name in ("row", "condition") else None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from latentloop.export.graphs.builder import FLOAT, INT64, Dim, GraphBuilder, WeightStore
 from latentloop.export.graphs.causal import causal_above, causal_left
+from latentloop.export.graphs.protocol import rows_pair_up
 from latentloop.export.rowstep_weights import Mix, RowStepWeights
 
 
@@ -20,6 +21,7 @@ def row_graph(w: RowStepWeights, store: WeightStore, level: str, *, bits: int = 
     [W + 2p, L, B, C] and ``hidden_above.a`` [W + 2p, L, B, R] for the k - 1 rows above; the last one ends before its
     last column, which ``conv1_last`` [1, L, B, R] finishes; the condition's outputs, and with attention the last row's
     ``row_keys.b``, ``row_values.b`` [W, B, heads * d].
+    Where rows pair up also ``conv1_partial`` and ``conv2_partial`` [W, L, B, O], which the graph keeps in place.
     Outputs: what every step of the row reads, [W, ...]; ``hidden_last`` [1, L, B, R], the last row's last column;
     and the last row's keys and values as history, ``finished_keys.b`` [B, heads, d, W] and ``finished_values.b``
     [B, heads, W, d].
@@ -32,20 +34,9 @@ def row_graph(w: RowStepWeights, store: WeightStore, level: str, *, bits: int = 
 
     residual_shape: list[Dim] = [c.width + 2 * p, c.layers, "batch", c.channels]
     residual = [g.input(f"residual_above.{a}", FLOAT, residual_shape) for a in range(above)]
-    conv1 = causal_above(
-        g,
-        residual,
-        g.weight(f"{level}.conv1_bias", w.conv1_bias),
-        [g.weight(f"{level}.conv1_above.{layer}", w.conv1_above[layer]) for layer in range(c.layers)],
-    )
+    conv1 = _convs_above(g, w, level, "conv1", residual)
     g.output("conv1_above", conv1, FLOAT, [c.width, c.layers, "batch", c.residual_channels])
-
-    conv2 = causal_above(
-        g,
-        _hidden_above(g, w, level, residual[-1]),
-        g.weight(f"{level}.conv2_bias", w.conv2_bias),
-        [g.weight(f"{level}.conv2_above.{layer}", w.conv2_above[layer]) for layer in range(c.layers)],
-    )
+    conv2 = _convs_above(g, w, level, "conv2", _hidden_above(g, w, level, residual[-1]))
     if w.condition is not None:
         conv2 = g.op("Add", conv2, _condition_term(g, w, level))
     if w.class_causal is not None:
@@ -56,6 +47,23 @@ def row_graph(w: RowStepWeights, store: WeightStore, level: str, *, bits: int = 
         _finish_row(g, w)
     _background(g, w, level, row)
     return g
+
+
+def _convs_above(g: GraphBuilder, w: RowStepWeights, level: str, conv: str, rows: list[str]) -> str:
+    """[W, L, B, O]: one of the two convolutions over the rows above. In place: ``conv_partial`` where rows pair up."""
+    c = w.config
+    is_first = conv == "conv1"
+    bias, matrices = (w.conv1_bias, w.conv1_above) if is_first else (w.conv2_bias, w.conv2_above)
+    pairs = None
+    shape: list[Dim] = [c.width, c.layers, "batch", c.residual_channels if is_first else 2 * c.channels]
+    if rows_pair_up(c):
+        index = "row_index" if conv == "conv2" else g.op("Cast", "row", to=FLOAT, name="row_index")
+        pairs = g.input(f"{conv}_partial", FLOAT, shape), index
+    weights = [g.weight(f"{level}.{conv}_above.{layer}", matrices[layer]) for layer in range(c.layers)]
+    found, partial = causal_above(g, rows, g.weight(f"{level}.{conv}_bias", bias), weights, pairs)
+    if partial is not None:
+        g.output(f"{conv}_partial_next", partial, FLOAT, shape)
+    return found
 
 
 def _hidden_above(g: GraphBuilder, w: RowStepWeights, level: str, last_residual: str) -> list[str]:

@@ -7,84 +7,156 @@
 
 namespace {
 
+using latentloop::AboveGroup;
 using latentloop::AboveTask;
 
-constexpr int kMostPoints{31};  // of the direct form, which large kernels use
 constexpr int kMostTile{4};
-constexpr int kAboveRows{64};  // rows (tile of columns, batch) handled at once
-constexpr int kGroup{8};       // panels of one item: they share the transformed inputs
+constexpr int kLine{64 / LATENTLOOP_VECTOR_BYTES};  // vectors of a cache line
+constexpr int kAboveRows{32};                       // rows (tile of columns, batch) handled at once
+constexpr int kGroup{8};                            // panels of one item: they share the transformed inputs
 
 inline int groups(const AboveTask& t) { return (panels(t.outputs) + kGroup - 1) / kGroup; }
 
 size_t above_items(const AboveTask& t) { return static_cast<size_t>(t.layers) * groups(t); }
 
-// transformed [points, k - 1, count, I]: rows first .. first + count of one layer, each the transform of its tile.
-void transform_inputs(const AboveTask& t, int layer, int first, int count, float* transformed) {
-  const int points = t.tile + t.kernel - 1, above = t.kernel - 1, columns = t.width + t.kernel - 1;
+// One vector of channels: `in` at the points' columns -> out, by B^T [Points, Points]. Its rows are those of the points
+// 0, pairs a and -a, and infinity, so the first and last have only even or odd columns, and a pair shares its halves.
+template <int Points>
+inline void transform(const Floats* in, const float* matrix, Floats* out) {
+  Floats first{}, last{};
+  for (int c = 0; c < Points; c += 2) {
+    first += in[c] * matrix[c];
+    last += in[c + 1] * matrix[(Points - 1) * Points + c + 1];
+  }
+  out[0] = first;
+  out[Points - 1] = last;
+  for (int row = 1; row < Points - 1; row += 2) {
+    Floats even{}, odd{};
+    for (int c = 1; c < Points - 1; c += 2) {
+      odd += in[c] * matrix[row * Points + c];
+      even += in[c + 1] * matrix[row * Points + c + 1];
+    }
+    out[row] = even + odd;
+    out[row + 1] = even - odd;
+  }
+}
+
+// transformed [points, groups, count, I]: rows first .. first + count of one layer, each the transform of its tile.
+template <int Points>
+void transform_rows(const AboveTask& t, int layer, int first, int count, float* transformed) {
+  const int columns = t.width + t.kernel - 1;
   const size_t column_stride = static_cast<size_t>(t.layers) * t.batch * t.inputs;
-  const size_t point_stride = static_cast<size_t>(above) * count * t.inputs;
-  for (int a = 0; a < above; ++a)
+  const size_t point_stride = static_cast<size_t>(t.group_count) * count * t.inputs;
+  for (int g = 0; g < t.group_count; ++g)
     for (int r = 0; r < count; ++r) {
-      const int tile = (first + r) / t.batch, b = (first + r) % t.batch, column = tile * t.tile;
-      const int live = columns - column < points ? columns - column : points;  // beyond the row is nothing
-      const float* from = t.rows[a] + ((static_cast<size_t>(column) * t.layers + layer) * t.batch + b) * t.inputs;
-      float* to = transformed + (static_cast<size_t>(a) * count + r) * t.inputs;
-      int i = 0;
-      for (; i + kLanes <= t.inputs; i += kLanes) {
-        Floats in[kMostPoints];
-        for (int c = 0; c < points; ++c) in[c] = c < live ? load(from + c * column_stride + i) : Floats{};
-        for (int q = 0; q < points; ++q) {
-          Floats sum{};
-          for (int c = 0; c < points; ++c) {
-            const float factor = t.inputs_transform[q * points + c];
-            if (factor != 0) sum += in[c] * factor;
+      const AboveGroup& group = t.groups[g];
+      const int column = (first + r) / t.batch * t.tile, b = (first + r) % t.batch;
+      const int live = columns - column < Points ? columns - column : Points;  // beyond the row is nothing
+      const size_t start = ((static_cast<size_t>(column) * t.layers + layer) * t.batch + b) * t.inputs;
+      const float *from = t.rows[group.row] + start, *other = t.rows[group.other] + start;
+      float* to = transformed + (static_cast<size_t>(g) * count + r) * t.inputs;
+      // A cache line at a time: columns lie at strides that share few lines of the first cache.
+      for (int i = 0; i < t.inputs; i += kLine * kLanes) {
+        Floats in[kLine][Points] = {}, out[kLine][Points];
+        int channels[kLine];
+        for (int v = 0; v < kLine; ++v) channels[v] = part_of(t.inputs - i - v * kLanes);
+        for (int c = 0; c < live; ++c)
+          for (int v = 0; v < kLine; ++v) {
+            const size_t at = c * column_stride + i + v * kLanes;
+            in[v][c] = load_part(from + at, channels[v]);
+            if (group.sign != 0) in[v][c] += load_part(other + at, channels[v]) * group.sign;
           }
-          store(to + q * point_stride + i, sum);
-        }
+        for (int v = 0; v < kLine; ++v) transform<Points>(in[v], t.inputs_transform, out[v]);
+        for (int q = 0; q < Points; ++q)
+          for (int v = 0; v < kLine; ++v) store_part(to + q * point_stride + i + v * kLanes, out[v][q], channels[v]);
       }
-      for (; i < t.inputs; ++i)
-        for (int q = 0; q < points; ++q) {
-          float sum = 0;
-          for (int c = 0; c < live; ++c) sum += from[c * column_stride + i] * t.inputs_transform[q * points + c];
-          to[q * point_stride + i] = sum;
-        }
+    }
+}
+
+// The direct form: the taps' windows themselves, for groups of one row.
+void copy_rows(const AboveTask& t, int layer, int first, int count, float* windows) {
+  float* to = windows;
+  for (int tap = 0; tap < t.kernel; ++tap)
+    for (int g = 0; g < t.group_count; ++g)
+      for (int r = 0; r < count; ++r, to += t.inputs) {
+        const int column = (first + r) / t.batch + tap, b = (first + r) % t.batch;
+        const size_t at = ((static_cast<size_t>(column) * t.layers + layer) * t.batch + b) * t.inputs;
+        memcpy(to, t.rows[t.groups[g].row] + at, sizeof(float) * t.inputs);
+      }
+}
+
+void transform_inputs(const AboveTask& t, int layer, int first, int count, float* transformed) {
+  switch (t.tile == 1 ? 0 : t.tile + t.kernel - 1) {
+    case 6:
+      return transform_rows<6>(t, layer, first, count, transformed);
+    case 8:
+      return transform_rows<8>(t, layer, first, count, transformed);
+    default:
+      return copy_rows(t, layer, first, count, transformed);
+  }
+}
+
+// out [m, count, panel] += sums [count, panel] times one point's column of A^T and `sign`.
+inline void transform_outputs(const AboveTask& t, int point, float sign, int count, const float* sums, float* out) {
+  const int points = t.tile + t.kernel - 1;
+  for (int m = 0; m < t.tile; ++m) {
+    const float factor = t.outputs_transform[m * points + point] * sign;
+    if (factor == 0) continue;
+    float* to = out + static_cast<size_t>(m) * count * kPanel;
+    for (int s = 0; s < count * kPanel; s += kLanes) store(to + s, load(to + s) + load(sums + s) * factor);
+  }
+}
+
+// to [W, L, B, O] = from [m, count, panel] + bias + partial, each of which may be null.
+inline void write_panel(const AboveTask& t, int layer, int q, int first, int count, const float* from,
+                        const float* bias, const float* partial, float* to) {
+  const int width = t.outputs - q * kPanel < kPanel ? t.outputs - q * kPanel : kPanel;
+  for (int m = 0; m < t.tile; ++m)
+    for (int r = 0; r < count; ++r, from += kPanel) {
+      const int column = (first + r) / t.batch * t.tile + m, b = (first + r) % t.batch;
+      if (column >= t.width) continue;
+      const size_t at = ((static_cast<size_t>(column) * t.layers + layer) * t.batch + b) * t.outputs + q * kPanel;
+      for (int o = 0; o < width; ++o) {
+        float value = from[o];
+        if (bias) value += bias[static_cast<size_t>(layer) * t.outputs + q * kPanel + o];
+        if (partial) value += partial[at + o];
+        to[at + o] = value;
+      }
     }
 }
 
 // One panel of outputs for rows first .. first + count.
 void above_panel(const AboveTask& t, int layer, int q, int first, int count, const float* transformed) {
-  const int points = t.tile + t.kernel - 1, above = t.kernel - 1;
+  const int points = t.tile + t.kernel - 1, row = t.inputs * kPanel * t.weights.bytes;
   const size_t panel = static_cast<size_t>(layer) * panels(t.outputs) + q;
-  const size_t row_bytes = static_cast<size_t>(t.inputs) * kPanel * t.weights.bytes;
-  const uint8_t* weights = t.weights.packed + panel * points * above * row_bytes;
-  float sums[kAboveRows * kPanel], out[kMostTile * kAboveRows * kPanel];
-  for (int s = 0; s < t.tile * count * kPanel; ++s) out[s] = 0;
+  const uint8_t* weights = t.weights.packed + panel * points * t.packed_groups * row;
+  float sums[kAboveRows * kPanel], here[kMostTile * kAboveRows * kPanel], below[kMostTile * kAboveRows * kPanel];
+  const int live = count * kPanel, outputs = t.tile * live;
+  for (int s = 0; s < outputs; ++s) here[s] = 0;
+  if (t.below)
+    for (int s = 0; s < outputs; ++s) below[s] = 0;
   const float* x[kAboveRows];
-  for (int point = 0; point < points; ++point) {
-    for (int s = 0; s < count * kPanel; ++s) sums[s] = 0;
-    for (int a = 0; a < above; ++a, weights += row_bytes) {
+  for (int point = 0; point < points; ++point, weights += static_cast<size_t>(t.packed_groups) * row) {
+    for (int g = 0; g < t.group_count; ++g) {
+      const AboveGroup& group = t.groups[g];
+      const bool starts = g == 0 || group.here != t.groups[g - 1].here || group.below != t.groups[g - 1].below;
+      if (starts)
+        for (int s = 0; s < live; ++s) sums[s] = 0;
       for (int r = 0; r < count; ++r)
-        x[r] = transformed + ((static_cast<size_t>(point) * above + a) * count + r) * t.inputs;
-      multiply_rows(t.weights.bytes, x, count, weights, t.inputs, sums, true);
-    }
-    if (t.weights.bytes != 4) scale_sums(sums, count, t.weights.scale + (panel * points + point) * kPanel);
-    for (int m = 0; m < t.tile; ++m) {
-      const float factor = t.outputs_transform[m * points + point];
-      if (factor == 0) continue;
-      float* to = out + static_cast<size_t>(m) * count * kPanel;
-      for (int s = 0; s < count * kPanel; s += kLanes) store(to + s, load(to + s) + load(sums + s) * factor);
+        x[r] = transformed + ((static_cast<size_t>(point) * t.group_count + g) * count + r) * t.inputs;
+      const int after = g + 1 < t.group_count ? t.groups[g + 1].index : t.packed_groups + t.groups[0].index;
+      multiply_rows(t.weights.bytes, x, count, weights + static_cast<size_t>(group.index) * row, t.inputs, sums,
+                    weights + static_cast<size_t>(after) * row);
+      const bool ends =
+          g + 1 == t.group_count || group.here != t.groups[g + 1].here || group.below != t.groups[g + 1].below;
+      if (!ends) continue;
+      if (t.weights.bytes != 4) scale_sums(sums, count, t.weights.scale + (panel * points + point) * kPanel);
+      transform_outputs(t, point, group.here, count, sums, here);
+      if (t.below) transform_outputs(t, point, group.below, count, sums, below);
     }
   }
-  const int width = t.outputs - q * kPanel < kPanel ? t.outputs - q * kPanel : kPanel;
-  const float* bias = t.bias + static_cast<size_t>(layer) * t.outputs + q * kPanel;
-  for (int m = 0; m < t.tile; ++m)
-    for (int r = 0; r < count; ++r) {
-      const int column = (first + r) / t.batch * t.tile + m, b = (first + r) % t.batch;
-      if (column >= t.width) continue;
-      const float* from = out + (static_cast<size_t>(m) * count + r) * kPanel;
-      float* to = t.out + ((static_cast<size_t>(column) * t.layers + layer) * t.batch + b) * t.outputs + q * kPanel;
-      for (int o = 0; o < width; ++o) to[o] = from[o] + bias[o];
-    }
+  write_panel(t, layer, q, first, count, here, t.bias, t.partial, t.out);
+  if (t.below) write_panel(t, layer, q, first, count, below, nullptr, nullptr, t.below);
 }
 
 bool above(const AboveTask& t, size_t item) {
@@ -92,7 +164,7 @@ bool above(const AboveTask& t, size_t item) {
   const int layer = static_cast<int>(item / groups(t)), group = static_cast<int>(item % groups(t));
   const int rows = (t.width + t.tile - 1) / t.tile * t.batch, points = t.tile + t.kernel - 1;
   const int most = rows < kAboveRows ? rows : kAboveRows;
-  float* transformed = scratch.at_least(static_cast<size_t>(points) * (t.kernel - 1) * most * t.inputs);
+  float* transformed = scratch.at_least(static_cast<size_t>(points) * t.group_count * most * t.inputs);
   if (transformed == nullptr) return false;
   const int begin = group * kGroup, end = begin + kGroup < panels(t.outputs) ? begin + kGroup : panels(t.outputs);
   for (int first = 0; first < rows; first += kAboveRows) {

@@ -25,7 +25,7 @@ inline void left_sums(const LeftTask& t, int layer, int first, int count, size_t
       const int column = (first + r) / t.batch, b = (first + r) % t.batch;
       x[r] = t.x + ((static_cast<size_t>(column + tap) * t.layers + layer) * t.batch + b) * t.inputs;
     }
-    multiply_rows(t.weights.bytes, x, count, weights, t.inputs, sums, false);
+    multiply_rows(t.weights.bytes, x, count, weights, t.inputs, sums, nullptr);
   }
   if (t.weights.bytes != 4) scale_sums(sums, count, t.weights.scale + panel * kPanel);
 }

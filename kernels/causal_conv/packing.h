@@ -1,11 +1,13 @@
 // The causal convolutions' weights in panels, and for the rows above the Cook-Toom transform of the taps.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
 #include <vector>
 
+#include "../kernels.h"
 #include "../panels/packing.h"
 
 namespace latentloop {
@@ -77,24 +79,54 @@ struct CookToom {
   }
 };
 
+// How the k - 1 rows above enter: `groups` of products, and the combination of the weights' rows that each needs.
+struct RowForm {
+  std::vector<AboveGroup> groups;         // of one row of outputs alone, or of the first of a pair
+  std::vector<std::vector<double>> taps;  // [groups, k - 1], in the order of `index`
+
+  // Every row by itself.
+  static RowForm single(size_t kernel) {
+    RowForm form;
+    for (size_t row = 0; row + 1 < kernel; ++row) {
+      const int index = static_cast<int>(row);
+      form.groups.push_back({index, index, index, 0, 1, 0});
+      form.taps.emplace_back(kernel - 1, 0.0);
+      form.taps.back()[row] = 1;
+    }
+    return form;
+  }
+
+  // Pairs of rows of outputs, k = 5, by F(2, 3) over the three taps that they share.
+  static RowForm pairs() {
+    RowForm form;
+    form.groups = {
+        {0, 0, 2, -1, 1, 0}, {1, 3, 3, 0, 1, 0}, {2, 1, 2, 1, 1, 1}, {3, 2, 1, -1, 1, -1}, {4, 1, 3, -1, 0, -1}};
+    form.taps = {{1, 0, 0, 0}, {0, 0, 0, 1}, {0.5, 0.5, 0.5, 0}, {0.5, -0.5, 0.5, 0}, {0, 0, 1, 0}};
+    return form;
+  }
+  static constexpr int kLast{1};  // the group that is all that the second row of a pair still needs
+};
+
 // One layer's weight [k (k - 1) I, O], inputs in the order (column tap, row, channel), transformed: panels in the order
-// (panel of outputs, point), each [(k - 1) I, panel], from `index` on.
-inline void pack_above(const float* weight, const CookToom& form, size_t inputs, size_t outputs, size_t panel,
-                       size_t index, Panels& packed) {
-  const size_t rows = (form.kernel - 1) * inputs, tap_stride = rows * outputs;
-  std::vector<double> values(rows * panel);
+// (panel of outputs, point), each [groups I, panel], from `index` on.
+inline void pack_above(const float* weight, const CookToom& form, const RowForm& rows, size_t inputs, size_t outputs,
+                       size_t panel, size_t index, Panels& packed) {
+  const size_t above = form.kernel - 1;
+  std::vector<double> values(rows.taps.size() * inputs * panel);
   for (size_t q = 0; q < panel_count(outputs, panel); ++q) {
     const size_t live = outputs - q * panel < panel ? outputs - q * panel : panel;
     for (size_t point = 0; point < form.points; ++point) {
-      for (double& value : values) value = 0;
-      for (size_t tap = 0; tap < form.kernel; ++tap) {
-        const double factor = form.taps[point * form.kernel + tap];
-        if (factor == 0) continue;
-        for (size_t row = 0; row < rows; ++row) {
-          const float* from = weight + tap * tap_stride + row * outputs + q * panel;
-          for (size_t o = 0; o < live; ++o) values[row * panel + o] += factor * from[o];
-        }
-      }
+      std::fill(values.begin(), values.end(), 0.0);
+      for (size_t g = 0; g < rows.taps.size(); ++g)
+        for (size_t tap = 0; tap < form.kernel; ++tap)
+          for (size_t row = 0; row < above; ++row) {
+            const double factor = form.taps[point * form.kernel + tap] * rows.taps[g][row];
+            if (factor == 0) continue;
+            const float* from = weight + (tap * above + row) * inputs * outputs + q * panel;
+            double* to = values.data() + g * inputs * panel;
+            for (size_t i = 0; i < inputs; ++i, from += outputs, to += panel)
+              for (size_t o = 0; o < live; ++o) to[o] += factor * from[o];
+          }
       packed.set(index++, values.data());
     }
   }

@@ -23,7 +23,7 @@ inline void dense(const Dense& d, const float* x, int stride, int rows, float* o
     const int width = d.outputs - q * kPanel < kPanel ? d.outputs - q * kPanel : kPanel;
     for (int s = 0; s < rows * kPanel; ++s) sums[s] = 0;
     const uint8_t* panel = d.weights.packed + static_cast<size_t>(q) * d.inputs * kPanel * d.weights.bytes;
-    multiply_rows(d.weights.bytes, in, rows, panel, d.inputs, sums, false);
+    multiply_rows(d.weights.bytes, in, rows, panel, d.inputs, sums, nullptr);
     if (d.weights.bytes != 4) scale_sums(sums, rows, d.weights.scale + static_cast<size_t>(q) * kPanel);
     for (int r = 0; r < rows; ++r) {
       float* to = out + static_cast<size_t>(r) * out_stride + q * kPanel;

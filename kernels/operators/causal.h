@@ -1,7 +1,9 @@
 // The causal convolutions of all layers as operators, over the kernels of causal_conv/.
 //
 //   CausalLeftElu, CausalLeftGated (x [p + n - 1, L, B, I], above [n, L, B, O], weight [p, L, I, O])
-//   CausalAbove (k - 1 rows [W + 2p, L, B, I], bias [L, O], L weights [k (k - 1) I, O]); attribute kernel
+//   CausalAbove (k - 1 rows [W + 2p, L, B, I], bias [L, O], L weights [k (k - 1) I, O]) -> [W, L, B, O]; attribute
+//   kernel CausalAbovePairs (rows, bias, partial [W, L, B, O], row [1] as float, weights) -> [W, L, B, O], partial: an
+//   even row leaves in `partial` what an odd row starts from; both may be the same memory.
 //
 // All have the attribute bits: see weight_bits.
 #pragma once
@@ -11,6 +13,7 @@
 #include "../causal_conv/packing.h"
 #include "../dispatch.h"
 #include "../kernels.h"
+#include "../panels/mapped.h"
 #include "description.h"
 #include "runtime.h"
 #include "shared.h"
@@ -83,25 +86,34 @@ class CausalLeft {
   std::shared_ptr<const Panels> packed_;
 };
 
+template <bool Pairs>
 class CausalAbove {
  public:
-  static constexpr const char* kName{"CausalAbove"};
+  static constexpr const char* kName{Pairs ? "CausalAbovePairs" : "CausalAbove"};
   static constexpr bool kVariadic{true};
   static constexpr std::array kInputs{ort::kFloat};
-  static constexpr std::array kOutputs{ort::kFloat};
+  static constexpr auto kOutputs = [] {
+    if constexpr (Pairs) {
+      return std::array{ort::kFloat, ort::kFloat};
+    } else {
+      return std::array{ort::kFloat};
+    }
+  }();
 
   CausalAbove(Runtime runtime, const OrtKernelInfo* info)
-      : runtime_(runtime), kernels_(best_kernels()), form_(kernel_size(runtime, info)) {
-    const size_t count = runtime.input_count(info);
-    const size_t above = form_.kernel - 1;
+      : runtime_(runtime),
+        kernels_(best_kernels()),
+        form_(kernel_size(runtime, info)),
+        rows_(Pairs ? RowForm::pairs() : RowForm::single(form_.kernel)) {
+    const size_t count = runtime.input_count(info), above = form_.kernel - 1, first = above + (Pairs ? 3 : 1);
     const int64_t bits = weight_bits(runtime, info);
-    if (count < above + 2) throw std::invalid_argument("expected k - 1 rows, a bias and a weight per layer");
-    layers_ = count - above - 1;
+    if (count <= first) throw std::invalid_argument("expected a weight per layer");
+    layers_ = count - first;
     const Shape bias = runtime.shape(runtime.constant(info, above));
     check(bias.size() == 2 && bias[0] == static_cast<int64_t>(layers_), "bias", bias);
     outputs_ = static_cast<size_t>(bias[1]);
     for (size_t layer = 0; layer < layers_; ++layer) {
-      const OrtValue* weight = runtime.constant(info, above + 1 + layer);
+      const OrtValue* weight = runtime.constant(info, first + layer);
       const Shape shape = runtime.shape(weight);
       const auto per_channel = static_cast<int64_t>(form_.kernel * above);
       check(shape.size() == 2 && shape[0] % per_channel == 0 && shape[1] == bias[1], "weight", shape);
@@ -109,11 +121,15 @@ class CausalAbove {
       const size_t panels = panel_count(outputs_, kernels_.panel) * form_.points;
       if (layer == 0) {
         inputs_ = inputs;
-        packed_ = Panels(layers_ * panels, above * inputs, kernels_.panel, row_bytes(bits));
+        packed_ = Panels(layers_ * panels, rows_.taps.size() * inputs, kernels_.panel, row_bytes(bits));
       }
       check(inputs == inputs_, "weight", shape);
-      const std::vector<float> values = rounded(runtime.data(weight), form_.kernel * above * inputs, outputs_, bits);
-      pack_above(values.data(), form_, inputs_, outputs_, kernels_.panel, layer * panels, packed_);
+      const float* values = runtime.data(weight);
+      const size_t rows = form_.kernel * above * inputs;
+      const std::vector<float> kept = bits == 32 ? std::vector<float>{} : rounded(values, rows, outputs_, bits);
+      const float* source = kept.empty() ? values : kept.data();
+      pack_above(source, form_, rows_, inputs_, outputs_, kernels_.panel, layer * panels, packed_);
+      release_pages(values, rows * outputs_ * sizeof(float));
     }
   }
 
@@ -130,15 +146,30 @@ class CausalAbove {
             "a row", found);
       rows[a] = runtime_.data(row);
     }
-    const int64_t width = shape[0] - static_cast<int64_t>(above);
+    const Shape outputs{shape[0] - static_cast<int64_t>(above), shape[1], shape[2], static_cast<int64_t>(outputs_)};
     AboveTask task{};
     task.rows = rows.data();
     task.weights = packed_.view();
     task.bias = runtime_.data(runtime_.input(context, above));
-    task.out = runtime_.output(context, 0, {width, shape[1], shape[2], static_cast<int64_t>(outputs_)});
+    task.out = runtime_.output(context, 0, outputs);
+    task.groups = rows_.groups.data();
+    task.group_count = task.packed_groups = static_cast<int>(rows_.groups.size());
+    if constexpr (Pairs) {
+      const OrtValue *partial = runtime_.input(context, above + 1), *index = runtime_.input(context, above + 2);
+      check(runtime_.shape(partial) == outputs, "partial", runtime_.shape(partial));
+      check(runtime_.shape(index) == Shape{1}, "row", runtime_.shape(index));
+      float* below = runtime_.output(context, 1, outputs);
+      if (static_cast<int64_t>(*runtime_.data(index)) % 2 == 0) {
+        task.below = below;
+      } else {
+        task.partial = runtime_.data(partial);
+        task.groups += RowForm::kLast;
+        task.group_count = 1;
+      }
+    }
     task.kernel = static_cast<int>(form_.kernel);
     task.tile = static_cast<int>(form_.tile);
-    task.width = static_cast<int>(width);
+    task.width = static_cast<int>(outputs[0]);
     task.layers = static_cast<int>(layers_);
     task.batch = static_cast<int>(shape[2]);
     task.inputs = static_cast<int>(inputs_);
@@ -152,12 +183,14 @@ class CausalAbove {
   static size_t kernel_size(Runtime runtime, const OrtKernelInfo* info) {
     const int64_t kernel = runtime.attribute(info, "kernel");
     if (kernel < 3 || kernel % 2 == 0 || kernel > 31) throw std::invalid_argument("kernel must be odd, 3 to 31");
+    if (Pairs && kernel != 5) throw std::invalid_argument("pairs of rows need a kernel of 5");
     return static_cast<size_t>(kernel);
   }
 
   Runtime runtime_;
   const Kernels& kernels_;
   CookToom form_;
+  RowForm rows_;
   size_t layers_{}, inputs_{}, outputs_{};
   Panels packed_;
 };

@@ -13,9 +13,10 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
   try {
     OrtCustomOpDomain* domain = nullptr;  // lives as long as the process: sessions may outlive any owner we could name
     runtime.call<ort::CreateCustomOpDomain>("latentloop", &domain);
-    for (const OrtCustomOp* op : {description<CausalLeft<false>>(), description<CausalLeft<true>>(),
-                                  description<CausalAbove>(), description<MixChain>(), description<AttentionBlock<0>>(),
-                                  description<AttentionBlock<1>>(), description<DrawCode>()})
+    for (const OrtCustomOp* op :
+         {description<CausalLeft<false>>(), description<CausalLeft<true>>(), description<CausalAbove<false>>(),
+          description<CausalAbove<true>>(), description<MixChain>(), description<AttentionBlock<0>>(),
+          description<AttentionBlock<1>>(), description<DrawCode>()})
       runtime.call<ort::CustomOpDomainAdd>(domain, op);
     runtime.call<ort::AddCustomOpDomain>(options, domain);
   } catch (const std::exception& error) {

@@ -12,8 +12,7 @@ namespace {
 constexpr int kVectors{4};
 constexpr int kPanel{kVectors * kLanes};
 constexpr int kCacheLine{64};
-constexpr int kPart{128};   // inputs of a panel handled at once where several splits share it: they fit the first cache
-constexpr int kAhead{256};  // inputs between what is used and what is fetched
+constexpr int kPart{128};  // inputs of a panel handled at once where several splits share it: they fit the first cache
 constexpr int kMostRows{LATENTLOOP_VECTOR_BYTES == 64 ? 6 : 3};  // sums + weights + inputs fit the registers
 
 inline int panels(int outputs) { return (outputs + kPanel - 1) / kPanel; }
@@ -67,10 +66,11 @@ inline void multiply_split(const float* const* x, int count, const uint8_t* pane
 }
 
 // The same for any number of rows, split evenly over the registers. With several splits compact weights are unpacked
-// once, a part at a time; and with `fetch` each split brings its share of the bytes that follow into the cache, for
-// memory would idle meanwhile.
+// once, a part at a time; and each split brings its share of what is needed `next` (or null) into the cache, for memory
+// would idle meanwhile.
 template <int Bytes>
-inline void multiply_rows(const float* const* x, int rows, const uint8_t* panel, int inputs, float* sums, bool fetch) {
+inline void multiply_rows(const float* const* x, int rows, const uint8_t* panel, int inputs, float* sums,
+                          const uint8_t* next) {
   const int splits = (rows + kMostRows - 1) / kMostRows;
   if (splits == 1) return multiply_split<Bytes>(x, rows, panel, inputs, sums, nullptr, 0);
   float unpacked[kPart * kPanel];
@@ -84,29 +84,29 @@ inline void multiply_rows(const float* const* x, int rows, const uint8_t* panel,
       weights = reinterpret_cast<const uint8_t*>(unpacked);
     }
     const int lines = part * kPanel * Bytes / kCacheLine, share = (lines + splits - 1) / splits;
-    const int stride = !fetch || share == 0 ? 0 : part > share ? part / share : 1;
-    const uint8_t* ahead = from + static_cast<size_t>(kAhead) * kPanel * Bytes;
+    const int stride = next == nullptr || share == 0 ? 0 : part > share ? part / share : 1;
+    const uint8_t* ahead = next == nullptr ? nullptr : next + (from - panel);
     for (int begin = 0, split = splits; split > 0; --split) {
       const int count = (rows - begin + split - 1) / split;
       for (int m = 0; m < count; ++m) part_x[m] = x[begin + m] + first;
       multiply_split<4>(part_x, count, weights, part, sums + begin * kPanel, ahead, stride);
       begin += count;
-      ahead += static_cast<size_t>(share) * kCacheLine;
+      if (next != nullptr) ahead += static_cast<size_t>(share) * kCacheLine;
     }
   }
 }
 
 inline void multiply_rows(int bytes, const float* const* x, int rows, const uint8_t* panel, int inputs, float* sums,
-                          bool fetch) {
+                          const uint8_t* next) {
   switch (bytes) {
     case 1:
-      return multiply_rows<1>(x, rows, panel, inputs, sums, fetch);
+      return multiply_rows<1>(x, rows, panel, inputs, sums, next);
     case 2:
-      return multiply_rows<2>(x, rows, panel, inputs, sums, fetch);
+      return multiply_rows<2>(x, rows, panel, inputs, sums, next);
     case 3:
-      return multiply_rows<3>(x, rows, panel, inputs, sums, fetch);
+      return multiply_rows<3>(x, rows, panel, inputs, sums, next);
     default:
-      return multiply_rows<4>(x, rows, panel, inputs, sums, fetch);
+      return multiply_rows<4>(x, rows, panel, inputs, sums, next);
   }
 }
 

@@ -25,6 +25,22 @@ inline Floats load(const float* from) {
 
 inline void store(float* to, Floats v) { memcpy(to, &v, sizeof v); }
 
+// How many of a vector's lanes are live where `left` values are left.
+inline int part_of(int left) { return left >= kLanes ? kLanes : left > 0 ? left : 0; }
+
+// The first `count` lanes; nothing beyond them is touched.
+inline Floats load_part(const float* from, int count) {
+  if (count == kLanes) return load(from);
+  Floats v{};
+  memcpy(&v, from, sizeof(float) * static_cast<size_t>(count));
+  return v;
+}
+
+inline void store_part(float* to, Floats v, int count) {
+  if (count == kLanes) return store(to, v);
+  memcpy(to, &v, sizeof(float) * static_cast<size_t>(count));
+}
+
 inline Floats broadcast(float value) { return value - Floats{}; }
 
 // e^x, relative error below 2e-7; saturates outside [-87, 88], and keeps NaN.
