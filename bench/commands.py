@@ -10,7 +10,7 @@ from typing import Any
 
 from latentloop.errors import InputError
 from latentloop.extras import require
-from latentloop.options import positive
+from latentloop.options import add_bundle, positive
 
 HELP = "measure sampling against its peers, and against what this machine can do at most"
 EPILOG = """examples:
@@ -20,6 +20,7 @@ EPILOG = """examples:
   latentloop bench growth --out growth.json --plots plots/
   latentloop bench cold-start
   latentloop bench roofline
+  latentloop bench quality --data /usr/share/datasets/fashion-mnist --out quality.json
   latentloop bench compare before.json after.json
   latentloop bench readme --results bench/results/*.json --readme README.md --check
 
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("growth", "cost against grid, channels, layers and batch, with fitted exponents", _add_growth),
         ("cold-start", "where the time of `latentloop sample -n 1` goes, in whole processes", _add_cold_start),
         ("roofline", "the machine alone: GEMM rates and read bandwidths", _add_common),
+        ("quality", "what int8 weights cost: bits per code against float32, on the same codes", _add_quality),
         ("compare", "two results of one kind, figure by figure", _add_compare),
         ("readme", "write the README's table from results, or check it", _add_readme),
     ):
@@ -79,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         "growth": _growth,
         "cold-start": _cold_start,
         "roofline": _roofline,
+        "quality": _quality,
         "compare": _compare,
         "readme": _readme,
     }
@@ -136,6 +139,17 @@ def _roofline(arguments: argparse.Namespace) -> int:
     threads = arguments.threads or available_threads()
     measure = lambda: result("roofline", environment(threads), **roofline.measure_roofline(threads))  # noqa: E731
     return _finish(arguments, measure, roofline.table)
+
+
+def _quality(arguments: argparse.Namespace) -> int:
+    from latentloop.backends.onnxruntime import available_threads
+    from latentloop.bench import quality
+    from latentloop.options import open_bundle
+
+    bundle, threads = open_bundle(arguments.bundle), arguments.threads or available_threads()
+    count = arguments.own_samples or arguments.images
+    measure = lambda: quality.measure(bundle, arguments.data, count, arguments.rows, threads)  # noqa: E731
+    return _finish(arguments, measure, quality.table)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -220,6 +234,18 @@ def _add_growth(parser: argparse.ArgumentParser) -> None:
 
 def _add_cold_start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=positive, default=7, metavar="N", help="processes to time (default: 7)")
+    _add_common(parser)
+
+
+def _add_quality(parser: argparse.ArgumentParser) -> None:
+    add_bundle(parser)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", type=Path, metavar="FOLDER", help="data set whose held-out images are encoded")
+    what.add_argument("--own-samples", type=positive, metavar="N", help="without data: images that the model draws")
+    parser.add_argument(
+        "--images", type=positive, default=1000, metavar="N", help="held-out images at most (default: 1000)"
+    )
+    parser.add_argument("--rows", type=positive, metavar="N", help="first rows of each level (default: all)")
     _add_common(parser)
 
 

@@ -88,6 +88,11 @@ def _figures(result: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
         yield "whole process", Figure.from_json(result["seconds"])
         for name, value in result["phases"].items():
             yield name, Figure.from_json(value)
+    elif kind == "quality":
+        for level in result["levels"]:
+            for precision, bits in level["bits_per_code"].items():
+                yield f"{level['name']}: {precision}", Figure((bits,), "bits/code")
+            yield f"{level['name']}: KL", Figure((level["kl_nats"],), "nats/code")
     if kind in ("sampling", "roofline"):
         yield from _of_machine(result if kind == "roofline" else result["roofline"])
 

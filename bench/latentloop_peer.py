@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +11,7 @@ from latentloop import Bundle, Sampler
 from latentloop.bench.parts import Part, TimedLevel
 from latentloop.bench.peers import PEER_NAMES, Codes, Inputs, Timing
 from latentloop.bench.timed_calls import CallClock
-from latentloop.errors import LatentLoopError, MissingError
+from latentloop.errors import InputError, MissingError
 from latentloop.loop import Controls
 from latentloop.uniforms import uniforms
 
@@ -34,18 +32,14 @@ class LatentLoopPeer:
     def load(self, part: Part) -> float:
         """Opens and verifies the bundle and loads the graphs that one image needs.
 
-        Loading is what a first run of one row takes longer than a second one. Raises MissingError without int8.
+        Loading is what a first run of one row takes longer than a second one. Raises MissingError where the
+        bundle does not have the precision.
         """
-        options: dict[str, Any] = {}
-        if "precision" in inspect.signature(Sampler.__init__).parameters:
-            options["precision"] = self.precision
-        elif self.precision != "float32":
-            raise MissingError(f"this release of LatentLoop has no {self.precision}")
         begin = time.perf_counter()
         bundle = Bundle.open(part.bundle)
         try:
-            self.sampler = Sampler(bundle, threads=self.threads, **options)
-        except LatentLoopError as error:
+            self.sampler = Sampler(bundle, threads=self.threads, precision=self.precision)
+        except InputError as error:
             raise MissingError(str(error)) from error
         self._warm = {}
         opened = time.perf_counter() - begin

@@ -32,6 +32,7 @@ def write_plots(folder: Path, result: dict[str, Any]) -> list[Path]:
         "growth": {series["name"]: _series_of(series) for series in result.get("series", ())},
         "cold-start": {"phases": _phases},
         "roofline": {"bandwidth": _bandwidth},
+        "quality": {"bits": _bits},
     }
     name = result.get("preset", result["kind"])
     written = []
@@ -194,6 +195,21 @@ def _phases(axes: Axes, result: dict[str, Any]) -> None:
     axes.set_xlabel("milliseconds")
     axes.set_title(f"latentloop sample -n 1: {total:.0f} ms")
     axes.legend(fontsize=8, ncols=2, loc="upper center")
+
+
+def _bits(axes: Axes, result: dict[str, Any]) -> None:
+    """Bits per code of each level, precisions side by side."""
+    levels = result["levels"]
+    for number, precision in enumerate(levels[0]["bits_per_code"]):
+        places = [place + 0.4 * number for place in range(len(levels))]
+        bits = [level["bits_per_code"][precision] for level in levels]
+        bars = axes.bar(places, bits, 0.38, color=COLOURS[precision], label=precision)
+        axes.bar_label(bars, fmt="%.3f", fontsize=8)
+    names = [f"{level['name']}\n{level['relative_change']:+.2%}, KL {level['kl_nats']:.1g} nats" for level in levels]
+    axes.set_xticks([place + 0.2 for place in range(len(levels))], names)
+    axes.set_ylabel("bits per code")
+    axes.set_title(f"{result['images']} images, {result['codes']}")
+    axes.legend()
 
 
 def _short(name: str, between: str = "\n") -> str:

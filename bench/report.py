@@ -57,7 +57,7 @@ def peers_table(result: dict[str, Any]) -> str:
                 duration(peer["load_seconds"]),
             ]
         )
-    return _table(["", "one image", "", "images/s, best batch", "first row", "peak memory", "load"], rows)
+    return markdown_table(["", "one image", "", "images/s, best batch", "first row", "peak memory", "load"], rows)
 
 
 def batches_table(result: dict[str, Any]) -> str:
@@ -73,7 +73,7 @@ def batches_table(result: dict[str, Any]) -> str:
                 f"{image['images_per_second']:.3g}{_marks(Figure.from_json(image['seconds']))}" if image else ""
             )
         rows.append([peer["name"], *cells])
-    return _table(["", *(f"batch {batch}" for batch in batches)], rows)
+    return markdown_table(["", *(f"batch {batch}" for batch in batches)], rows)
 
 
 def steps_table(result: dict[str, Any]) -> str:
@@ -94,7 +94,7 @@ def steps_table(result: dict[str, Any]) -> str:
                         quantity(step["weight_bytes"], "B"),
                     ]
                 )
-    return _table(["", "level", "batch", "p50", "p95", "timed", "columns a step", "weights a step"], rows)
+    return markdown_table(["", "level", "batch", "p50", "p95", "timed", "columns a step", "weights a step"], rows)
 
 
 def graphs_table(result: dict[str, Any]) -> str:
@@ -117,7 +117,7 @@ def graphs_table(result: dict[str, Any]) -> str:
         rows.append(
             [peer["name"], "host", "", "", "", f"{smallest['host_share']:.1%} of an image is outside the graphs"]
         )
-    return _table(["", "graph", "time", "bound", "share", "what bounds it"], rows)
+    return markdown_table(["", "graph", "time", "bound", "share", "what bounds it"], rows)
 
 
 def codec_table(result: dict[str, Any]) -> str:
@@ -127,7 +127,7 @@ def codec_table(result: dict[str, Any]) -> str:
         for name, by_count in peer["codec"].items():
             cells = ", ".join(f"{rate:.3g} ({count} at once)" for count, rate in by_count.items())
             rows.append([peer["name"], name, cells])
-    return _table(["", "", "images/s"], rows)
+    return markdown_table(["", "", "images/s"], rows)
 
 
 def bounds_text(result: dict[str, Any]) -> str:
@@ -163,6 +163,7 @@ def _available(result: dict[str, Any]) -> list[dict[str, Any]]:
     return [peer for peer in result["peers"].values() if peer["available"]]
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown of a header and rows of cells."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

@@ -10,13 +10,14 @@ from latentloop.errors import InputError
 from latentloop.files import write_file
 
 SCHEMA = 1
-KINDS = ("sampling", "growth", "cold-start", "roofline")
+KINDS = ("sampling", "growth", "cold-start", "roofline", "quality")
 LARGEST = 64 * 2**20  # bytes; a result is some tens of kB
 FIELDS: dict[str, tuple[str, ...]] = {
     "sampling": ("preset", "environment", "roofline", "levels", "bounds", "peers"),
     "growth": ("environment", "series"),
     "cold-start": ("environment", "seconds", "phases"),
     "roofline": ("environment", "gemm", "bandwidth"),
+    "quality": ("environment", "bundle", "codes", "levels"),
 }
 
 

@@ -27,10 +27,11 @@ from latentloop.export.graphs.row import row_graph
 from latentloop.export.graphs.step import step_graph
 from latentloop.export.rowstep_weights import arrange
 from latentloop.files import new_directory
-from latentloop.manifest import FILE_NAME, FileRecord, GraphFile, Level, Manifest, Prior
+from latentloop.manifest import FILE_NAME, PRECISIONS, FileRecord, GraphFile, Level, Manifest, Prior, graph_name
 from latentloop.manifest import to_json as manifest_json
 
 GOLDEN_FILE = "golden.npz"
+BITS = {"float32": 32, "int8": 8}  # of weights
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
             golden=GOLDEN_FILE,
             weights=WEIGHTS_FILE,
             classes=classes,
-            precision="float32",
+            precisions=PRECISIONS,
             exporter=__version__,
             opset=OPSET,
             files={file.name: _record(file) for file in sorted(folder.iterdir())},
@@ -163,18 +164,23 @@ def describe_prior(
     config = _prior_config(checkpoint)
     weights = arrange(config, checkpoint.weights, np.float32)
     columns = columns_per_step(config)
-    built = {
-        "condition": condition_graph(weights, store, name),
-        "row": row_graph(weights, store, name),
-        "step": step_graph(weights, store, name, columns=columns, filtered=False),
-        "step_filtered": step_graph(weights, store, name, columns=columns, filtered=True),
-    }
     described = {}
-    for role, graph in built.items():
-        if graph is not None:
-            file = f"{name}.{role}.onnx"
-            graphs[file] = graph
-            described[role] = GraphFile(file, *bindings(graph, role.removesuffix("_filtered"), config))
+
+    def add(role: str, graph: GraphBuilder, precision: str = "float32") -> None:
+        called = graph_name(role, precision)
+        file = f"{name}.{called}.onnx"
+        graphs[file] = graph
+        described[called] = GraphFile(file, *bindings(graph, role.removesuffix("_filtered"), config))
+
+    condition = condition_graph(weights, store, name)
+    if condition is not None:
+        add("condition", condition)
+    for precision in PRECISIONS:  # over the same weights: int8 ones are rounded when they are loaded
+        bits = BITS[precision]
+        add("row", row_graph(weights, store, name, bits=bits), precision)
+        for role in ("step", "step_filtered"):
+            filtered = role == "step_filtered"
+            add(role, step_graph(weights, store, name, columns=columns, filtered=filtered, bits=bits), precision)
     pointwise = sum(block.label.shape[1] for block in weights.pointwise if block.label is not None)
     return Prior(
         condition_level=upper if config.condition_codes else None,

@@ -1,21 +1,26 @@
 // Which instruction set's kernels run on this processor.
 #pragma once
 
+#include <cstdlib>
+#include <cstring>
+
 #include "kernels.h"
 
 namespace latentloop {
 
-#ifdef LATENTLOOP_X86
+// The best that the processor has; the environment variable LATENTLOOP_INSTRUCTION_SET names another that it has.
 inline const Kernels& best_kernels() {
+  const Kernels* best = &kernels_portable();
+#ifdef LATENTLOOP_X86
+  const char* asked = std::getenv("LATENTLOOP_INSTRUCTION_SET");
+  const auto may = [&](const Kernels& kernels) { return asked == nullptr || std::strcmp(asked, kernels.name) == 0; };
   __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && may(kernels_avx2())) best = &kernels_avx2();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq"))
-    return kernels_avx512();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kernels_avx2();
-  return kernels_portable();
-}
-#else
-inline const Kernels& best_kernels() { return kernels_portable(); }
+      __builtin_cpu_supports("avx512dq") && may(kernels_avx512()))
+    best = &kernels_avx512();
 #endif
+  return *best;
+}
 
 }  // namespace latentloop

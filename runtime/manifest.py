@@ -6,7 +6,7 @@ graph's input or output is. Nothing else about a model is known outside its grap
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from latentloop.errors import BundleError
@@ -25,7 +25,9 @@ VIEWS = (
     "span",  # a ring's row i - back: `count` columns from `first` on, which may lie in the padding
     "columns",  # `count` columns from j + first on; of a ring: of its row i
 )
-GRAPHS = ("condition", "row", "step", "step_filtered")
+GRAPHS = ("row", "step", "step_filtered")  # of a prior, at each precision
+SHARED_GRAPHS = ("condition",)  # of all precisions, where a prior has something to compute once
+PRECISIONS = ("float32", "int8")  # of weights; sums and activations are float32
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,18 @@ class GraphFile:
 
 @dataclass(frozen=True)
 class Prior:
-    """How one level's codes are drawn."""
+    """How one level's codes are drawn. ``graphs`` by ``graph_name``."""
 
     condition_level: str | None
     classes: bool
     columns_per_step: int
     memories: tuple[Memory, ...]
     graphs: dict[str, GraphFile]
+
+    def at(self, precision: str) -> Prior:
+        """This prior with the graphs of one precision alone, under the names that a loop knows them by."""
+        names = {role: graph_name(role, precision) for role in (*GRAPHS, *SHARED_GRAPHS)}
+        return replace(self, graphs={role: self.graphs[name] for role, name in names.items() if name in self.graphs})
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ class Manifest:
     golden: str
     weights: str
     classes: tuple[str, ...]
-    precision: str
+    precisions: tuple[str, ...]
     exporter: str
     opset: int
     files: dict[str, FileRecord]
@@ -115,6 +122,11 @@ class Manifest:
             if level.name == name:
                 return level
         raise BundleError(f"no level {name!r}; the bundle has: {', '.join(level.name for level in self.levels)}")
+
+
+def graph_name(role: str, precision: str) -> str:
+    """What a prior's graph is called: by its role in float32, as ``step_int8`` at other precisions."""
+    return role if precision == "float32" or role in SHARED_GRAPHS else f"{role}_{precision}"
 
 
 def to_json(manifest: Manifest) -> dict[str, Any]:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import math
 
 from latentloop.errors import BundleError
-from latentloop.manifest import BATCH, Binding, Level, Manifest, Memory, Prior
+from latentloop.manifest import (
+    BATCH,
+    GRAPHS,
+    PRECISIONS,
+    SHARED_GRAPHS,
+    Binding,
+    Level,
+    Manifest,
+    Memory,
+    Prior,
+    graph_name,
+)
 
 LARGEST_IMAGE = 2**28  # values; a bundle that asks for more is a mistake or an attack
 LARGEST_STATE = 2**28  # values that one prior's memories hold for one sample
@@ -14,6 +25,7 @@ LARGEST_STATE = 2**28  # values that one prior's memories hold for one sample
 def check_manifest(manifest: Manifest, source: str) -> None:
     """Raises BundleError that names the field; ``source`` names the file."""
     _check_grids(manifest, source)
+    _check_graphs(manifest, source)
     _check_files(manifest, source)
     upper = None
     for index, level in enumerate(manifest.levels):
@@ -53,6 +65,29 @@ def _check_grids(manifest: Manifest, source: str) -> None:
                 f"{source}.levels: the condition_level of {level.name} is {level.prior.condition_level!r}, expected "
                 f"{repr(upper) if upper else 'none'}"
             )
+
+
+def _check_graphs(manifest: Manifest, source: str) -> None:
+    """Every prior has all graphs of every precision, and no others."""
+    for precision in manifest.precisions:
+        if precision not in PRECISIONS:
+            raise BundleError(f"{source}.precisions has {precision[:60]!r}, expected some of {', '.join(PRECISIONS)}")
+    if "float32" not in manifest.precisions:
+        raise BundleError(f"{source}.precisions: 'float32' is missing")
+    _check_distinct(f"{source}.precisions", list(manifest.precisions))
+    required = [graph_name(role, precision) for precision in manifest.precisions for role in GRAPHS]
+    known = (*SHARED_GRAPHS, *required)
+    for index, level in enumerate(manifest.levels):
+        if level.prior is None:
+            continue
+        graphs = level.prior.graphs
+        where = f"{source}.levels[{index}].prior.graphs"
+        for name in required:
+            if name not in graphs:
+                raise BundleError(f"{where}.{name} is missing")
+        for name in graphs:
+            if name not in known:
+                raise BundleError(f"{where}.{name} is unknown, expected one of {', '.join(known)}")
 
 
 def _check_files(manifest: Manifest, source: str) -> None:

@@ -8,7 +8,6 @@ from latentloop.manifest import (
     BATCH,
     DTYPES,
     FORMAT,
-    GRAPHS,
     VERSION,
     VIEWS,
     Binding,
@@ -44,7 +43,7 @@ def from_json(value: object, source: str) -> Manifest:
         golden=root.text("golden"),
         weights=root.text("weights"),
         classes=root.texts("classes"),
-        precision=root.text("precision", ("float32",)),
+        precisions=root.texts("precisions"),
         exporter=root.text("exporter"),
         opset=root.integer("opset", 1),
         files={
@@ -71,12 +70,6 @@ def _level(fields: Fields) -> Level:
 
 def _prior(fields: Fields) -> Prior:
     graphs = {name: _graph(graph) for name, graph in fields.section("graphs").items()}
-    for name in ("row", "step", "step_filtered"):
-        if name not in graphs:
-            raise BundleError(f"{fields.where}.graphs.{name} is missing")
-    for name in graphs:
-        if name not in GRAPHS:
-            raise BundleError(f"{fields.where}.graphs.{name} is unknown, expected one of {', '.join(GRAPHS)}")
     memories = tuple(_memory(memory) for memory in fields.objects("memories"))
     columns = fields.integer("columns_per_step", 1, 2)
     condition_level = fields.values.get("condition_level")

@@ -62,6 +62,16 @@ def add_running(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return group
 
 
+def add_precision(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """``--precision``."""
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        metavar="NAME",
+        help="of the priors' weights: float32 or int8, where the bundle has it (default: float32)",
+    )
+
+
 def add_output(parser: argparse.ArgumentParser, *, required: bool) -> argparse._ArgumentGroup:
     """``--out``, ``--columns`` and ``--scale``; returns their group of the help."""
     group = parser.add_argument_group("output")
@@ -99,7 +109,8 @@ def open_sampler(arguments: argparse.Namespace) -> Sampler:
     """A sampler over the bundle asked for. Raises LatentLoopError."""
     from latentloop.sampler import Sampler
 
-    return Sampler(open_bundle(arguments.bundle), arguments.device, arguments.threads)
+    precision = getattr(arguments, "precision", "float32")  # not every command runs a prior
+    return Sampler(open_bundle(arguments.bundle), arguments.device, arguments.threads, precision)
 
 
 def plural(n: int, noun: str) -> str:

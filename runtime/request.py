@@ -24,6 +24,13 @@ def check_count(name: str, n: object, most: int = 2**31 - 1) -> int:
     return int(n)
 
 
+def check_precision(precision: object, manifest: Manifest) -> str:
+    """One of the bundle's precisions."""
+    if not isinstance(precision, str) or precision not in manifest.precisions:
+        raise InputError(f"precision is {precision!r}, expected one that the bundle has: {_some(manifest.precisions)}")
+    return precision
+
+
 def check_seeds(seeds: int | Sequence[int] | NDArray[Any] | None, n: int) -> NDArray[np.uint64]:
     """[n] uint64: given ones, consecutive ones from an integer, or fresh ones from the operating system."""
     if seeds is None:

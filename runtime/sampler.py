@@ -38,8 +38,13 @@ class Sampler:
     these are the same; elsewhere a draw that falls within rounding of a boundary may come out as the other code.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, device: str = "auto", threads: int | None = None, precision: str = "float32"
+    ) -> None:
         """``device`` is "auto" or "cpu"; ``threads`` defaults to the processors available.
+
+        ``precision`` of the priors' weights: "float32", or "int8" where the bundle has it, which is faster and draws
+        from slightly different probabilities. The encoder and the decoder are float32 always.
 
         Raises InputError for other values, MissingError for a device that this installation cannot use.
         """
@@ -48,6 +53,7 @@ class Sampler:
         self.bundle = bundle
         self.device = check_device(device)
         self.threads = available_threads() if threads is None else request.check_count("threads", threads, MOST_THREADS)
+        self.precision = request.check_precision(precision, bundle.manifest)
         self._loops: dict[str, PriorLoop] = {}
         self._running = threading.Lock()
 
@@ -177,7 +183,7 @@ class Sampler:
                     labels=None if chosen is None else chosen[indices],
                 )
                 for row in self.rows(level, controls):
-                    logp = _log_softmax(row.logits.astype(np.float64))
+                    logp = log_softmax(row.logits.astype(np.float64))
                     picked = np.take_along_axis(logp, row.codes[..., None], 2)[..., 0]  # [W, B]
                     found[level.name][part, row.index] = picked.T[:count]
         return found
@@ -187,7 +193,7 @@ class Sampler:
         prior = self._check_prior(level)
         loop = self._loops.get(level.name)
         if loop is None or loop.batch != batch:
-            loop = self._loops[level.name] = PriorLoop(level, prior, self._graph, batch)
+            loop = self._loops[level.name] = PriorLoop(level, prior.at(self.precision), self._graph, batch)
         return loop
 
     def rows(self, level: Level, controls: Controls, rows: int | None = None) -> Iterator[Row]:
@@ -280,7 +286,8 @@ def _batches(n: int, size: int = LARGEST_BATCH) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
-def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logits [..., K] as log-probabilities in nats."""
     shifted = logits - logits.max(-1, keepdims=True)
     result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     return result

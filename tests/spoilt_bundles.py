@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
 from latentloop.errors import BundleError
@@ -38,6 +40,18 @@ def replace_file(bundle: Path, name: str, content: bytes) -> None:
     (bundle / name).write_bytes(content)
     record = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     edit_manifest(bundle, "files", name, value=record)
+
+
+def scaled_weight(bundle: Path, graph: str, weight: str, factor: float) -> None:
+    """Scales one weight of the shared file, through the offset that a graph names."""
+    model = onnx.load(bundle / graph, load_external_data=False)
+    tensor = next(t for t in model.graph.initializer if t.name == weight)
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    data = bytearray((bundle / entries["location"]).read_bytes())
+    begin, length = int(entries["offset"]), int(entries["length"])
+    values = np.frombuffer(data, np.float32, length // 4, begin) * np.float32(factor)
+    data[begin : begin + length] = values.tobytes()
+    replace_file(bundle, entries["location"], bytes(data))
 
 
 def refusal(action: Callable[[], object]) -> str:

@@ -71,16 +71,18 @@ def test_the_fit_covers_every_position(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "result.json"
     options = ["--preset", "tiny", "--threads", 1, "--rounds", 2, "--seconds", 0.05, "--batches", "1,2", "--no-memory"]
-    assert bench(*options, "--peers", "naive,eager,float32", "--winograd", 2, "--out", out) == 0
+    assert bench(*options, "--peers", "naive,eager,float32,int8", "--winograd", 2, "--out", out) == 0
     text = capsys.readouterr().out
-    for peer in ("the whole network", "PyTorch eager", "LatentLoop, float32"):
+    for peer in ("the whole network", "PyTorch eager", "LatentLoop, float32", "LatentLoop, int8"):
         assert peer in text
     result = json.loads(out.read_text(encoding="utf-8"))
     assert (result["kind"], result["preset"], result["schema"]) == ("sampling", "tiny", 1)
     ours = result["peers"]["float32"]
     assert set(ours["images"]) == {"1", "2"}
     assert ours["images"]["2"]["images_per_second"] == pytest.approx(2 / ours["images"]["2"]["seconds"]["median"])
-    assert set(ours["graphs"]["bottom"]) == {"condition", "row", "step"}
+    for peer in (ours, result["peers"]["int8"]):
+        assert set(peer["graphs"]["bottom"]) == {"condition", "row", "step"}
+    assert ours["difference"] < 1e-4 < result["peers"]["int8"]["difference"] < 0.1
     assert set(result["peers"]["naive"]["images"]) == {"1"}
     assert "winograd F(2, k)" in result["bounds"]
     assert bench("compare", out, out) == 0

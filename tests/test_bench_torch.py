@@ -20,7 +20,7 @@ from latentloop.bench.peers import PEERS, Inputs, agreement
 from latentloop.bench.timed_calls import timed_calls
 from latentloop.bench.torch_peer import CompiledPeer, spread
 from latentloop.bench.torch_rowstep import TorchRowStep
-from latentloop.errors import LatentLoopError, MissingError
+from latentloop.errors import InputError, LatentLoopError, MissingError
 from latentloop.export.rowstep import RowStep
 from latentloop.export.rowstep_weights import arrange
 
@@ -100,10 +100,10 @@ def test_another_model_is_not_timed(part: Part, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_cannot_run_says_why(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Plain:
-        def __init__(self, bundle: object, device: str = "auto", threads: int | None = None) -> None: ...
+    def refuse(*_: object, **__: object) -> None:
+        raise InputError("the bundle has no int8")
 
-    monkeypatch.setattr("latentloop.bench.latentloop_peer.Sampler", Plain)
+    monkeypatch.setattr("latentloop.bench.latentloop_peer.Sampler", refuse)
     with timed_calls() as clock, pytest.raises(MissingError, match="has no int8"):
         make_peer("int8", 1, clock).load(part)
 

@@ -15,11 +15,18 @@ import pytest
 from spoilt_bundles import edit_manifest, read_manifest, refusal, replace_file
 
 from latentloop.bundle import Bundle
+from latentloop.manifest import GRAPHS, PRECISIONS, graph_name
 from latentloop.sampler import Sampler
 
 FILES = (
     *("encoder.onnx", "decoder.onnx", "golden.npz", "weights.safetensors"),
-    *(f"{level}.{role}.onnx" for level in ("top", "bottom") for role in ("condition", "row", "step", "step_filtered")),
+    *(f"{level}.condition.onnx" for level in ("top", "bottom")),
+    *(
+        f"{level}.{graph_name(role, precision)}.onnx"
+        for level in ("top", "bottom")
+        for role in GRAPHS
+        for precision in PRECISIONS
+    ),
 )
 
 

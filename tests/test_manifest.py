@@ -67,6 +67,7 @@ def test_every_required_field_is_named_when_missing(small_bundle: Path) -> None:
         *(("levels", 1, "prior", key) for key in manifest["levels"][1]["prior"] if key != "condition_level"),
         *(("levels", 1, "prior", "memories", 0, key) for key in manifest["levels"][1]["prior"]["memories"][0]),
         ("levels", 0, "prior", "graphs", "step"),
+        ("levels", 1, "prior", "graphs", "step_filtered_int8"),
         ("files", "golden.npz"),
         ("files", "golden.npz", "sha256"),
     ]:
@@ -132,7 +133,10 @@ ROW = ("levels", 0, "prior", "graphs", "row", "inputs", 0)
     [
         (("version",), 1, "version is 1, this LatentLoop reads 2"),
         (("format",), "other", "format is 'other'"),
-        (("precision",), "int3", "precision is 'int3'"),
+        (("precisions",), ["float32", "int3"], "precisions has 'int3', expected some of float32, int8"),
+        (("precisions",), ["int8"], "precisions: 'float32' is missing"),
+        (("precisions",), ["float32", "float32"], "precisions: two are called 'float32'"),
+        (("precisions",), ["float32"], "graphs.row_int8 is unknown, expected one of condition, row, step"),
         (("levels", 0, "height"), 5, "top has the grid 5 x 6, expected 4 x 6"),
         (("levels", 1, "width"), 11, "bottom has the grid 8 x 11, expected 8 x 12"),
         (("image",), [32, 64, 3], "bottom has the grid 8 x 12"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,18 +10,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from spoilt_bundles import replace_file, scaled_weight
 
 from latentloop import Bundle, BundleError, Sampler
 from latentloop.cli import main
 from latentloop.verification import verify
-
-
-def rewrite(folder: Path, name: str, data: bytes) -> None:
-    """Replaces a file of a bundle and its record, as someone who can write the manifest would."""
-    (folder / name).write_bytes(data)
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    manifest["files"][name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 @pytest.fixture
@@ -44,18 +36,6 @@ def test_a_bundle_without_priors_passes(grey_bundle: Path) -> None:
     checks = list(verify(Sampler(Bundle.open(grey_bundle))))
     assert {check.name.split(":")[0] for check in checks} == {"encode", "decode"}
     assert all(check.passed for check in checks)
-
-
-def scaled_weight(folder: Path, graph: str, weight: str, factor: float) -> None:
-    """Scales one weight of the shared file, through the offset that a graph names."""
-    model = onnx.load(folder / graph, load_external_data=False)
-    tensor = next(t for t in model.graph.initializer if t.name == weight)
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    data = bytearray((folder / entries["location"]).read_bytes())
-    begin, length = int(entries["offset"]), int(entries["length"])
-    values = np.frombuffer(data, np.float32, length // 4, begin) * np.float32(factor)
-    data[begin : begin + length] = values.tobytes()
-    rewrite(folder, entries["location"], bytes(data))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +62,7 @@ def test_a_wrong_draw_is_named(copy: Path) -> None:
             node.input[3] = "reversed"
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.float32), "one"))
     model.graph.node.insert(0, onnx.helper.make_node("Sub", ["one", "uniform"], ["reversed"]))
-    rewrite(copy, "top.step.onnx", model.SerializeToString())
+    replace_file(copy, "top.step.onnx", model.SerializeToString())
     assert failures(copy) == ["top: sampled codes that differ"]
 
 
@@ -92,7 +72,7 @@ def change_golden(folder: Path, change: dict[str, Any]) -> None:
     np.savez(folder / "other.npz", **(arrays | change))
     data = (folder / "other.npz").read_bytes()
     (folder / "other.npz").unlink()
-    rewrite(folder, "golden.npz", data)
+    replace_file(folder, "golden.npz", data)
 
 
 def test_golden_vectors_that_do_not_fit_are_an_error(copy: Path) -> None:

@@ -6,11 +6,18 @@
 
 #include <stdint.h>
 #include <string.h>
-#if LATENTLOOP_VECTOR_BYTES > 16
-#include <immintrin.h>
-#endif
 
 #include "vector.h"
+
+#if LATENTLOOP_VECTOR_BYTES == 64 && defined(__AVX512BW__)
+#define LATENTLOOP_WIDEN 64
+#include <immintrin.h>
+#elif LATENTLOOP_VECTOR_BYTES == 32 && defined(__AVX2__)
+#define LATENTLOOP_WIDEN 32
+#include <immintrin.h>
+#else
+#define LATENTLOOP_WIDEN 0  // no instructions for it: lane by lane
+#endif
 
 namespace {
 
@@ -27,7 +34,7 @@ inline Floats weights_at<4>(const uint8_t* from) {
   return v;
 }
 
-#if LATENTLOOP_VECTOR_BYTES == 16
+#if LATENTLOOP_WIDEN == 0
 
 template <>
 inline Floats weights_at<1>(const uint8_t* from) {
@@ -62,7 +69,7 @@ inline __m128i bytes_at(const uint8_t* from) { return _mm_loadu_si128(reinterpre
 // The three bytes of a weight become the upper bytes of an integer; four weights from each 16 bytes.
 inline __m128i spread() { return _mm_setr_epi8(-1, 0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11); }
 
-#if LATENTLOOP_VECTOR_BYTES == 32
+#if LATENTLOOP_WIDEN == 32
 
 template <>
 inline Floats weights_at<1>(const uint8_t* from) {

@@ -113,7 +113,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
             for level in manifest.levels
         ],
         "classes": list(manifest.classes),
-        "precision": manifest.precision,
+        "precisions": list(manifest.precisions),
         "bytes": sum(record.size for record in manifest.files.values()),
         "exporter": manifest.exporter,
         "licence": manifest.licence,
@@ -143,7 +143,8 @@ def _print(found: dict[str, Any]) -> None:
             ("  images", f"{height} x {width}, {'grey' if channels == 1 else 'RGB'}"),
             *((f"  {level['name']}", _level(level)) for level in bundle["levels"]),
             ("  classes", classes),
-            ("  size", f"{bundle['bytes'] / 1e6:.1f} MB, {bundle['precision']}, exported by {bundle['exporter']}"),
+            ("  precisions", ", ".join(bundle["precisions"])),
+            ("  size", f"{bundle['bytes'] / 1e6:.1f} MB, exported by {bundle['exporter']}"),
         ]
     if "warning" in found:
         rows.append(("warning", found["warning"]))

@@ -27,8 +27,8 @@ EPILOG = """examples:
   latentloop encode photo.png --resize --out photo.npz
   latentloop sample --given photo.npz --keep top --out variations.png
 
-Ctrl-C writes the batches that are finished. The same seed, label, settings, batch size, threads and processor give the
-same image.
+Ctrl-C writes the batches that are finished. The same seed, label, settings, precision, batch size, threads and
+processor give the same image.
 """
 INTERRUPTED = 130
 COUNT = 16
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = options.add_output(parser, required=True)
     output.add_argument("--codes", type=Path, metavar="FILE", help="also write codes, seeds and labels (.npz)")
     running = options.add_running(parser)
+    options.add_precision(running)
     running.add_argument(
         "--batch-size",
         type=options.positive,
@@ -112,6 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         "load_seconds": loaded - started,
         "write_seconds": time.perf_counter() - sampled,
         "threads": sampler.threads,
+        "precision": sampler.precision,
         "cancelled": samples.cancelled,
     }
     if arguments.json:
