@@ -4,7 +4,8 @@ Counted are the matrix products: live taps of every causal convolution, every 1 
 is 2 FLOPs. Left out, for they are under a hundredth: biases, activations, the table look-ups of the input stage and
 the draw. A convolution counts its void taps at the border too, as every implementation computes them.
 
-Rows may use Winograd: F(m, k) along the columns makes m outputs of k taps with m + k - 1 products in place of m k.
+A ``Form`` says how an implementation does them: Winograd's F(m, k) along the columns makes m outputs of k taps with
+m + k - 1 products in place of m k, and weights may be stored in fewer bytes.
 """
 
 from __future__ import annotations
@@ -39,32 +40,55 @@ class Work:
         return Work(self.flops * count, self.weight_bytes * count, self.state_bytes * count)
 
 
-def winograd_share(kernel: int, outputs: int | None) -> float:
-    """The share of a k-tap convolution's products that F(m, k) does, (m + k - 1) / (m k); 1 for None, direct."""
-    return 1.0 if outputs is None else (outputs + kernel - 1) / (outputs * kernel)
+@dataclass(frozen=True)
+class Form:
+    """How rows and steps are computed, relative to direct float32.
+
+    row_products: products for each product of the direct convolutions; row_bytes and step_bytes: bytes read for each
+    weight of the direct form.
+    """
+
+    name: str
+    row_products: float = 1.0
+    row_bytes: float = FLOAT
+    step_bytes: float = FLOAT
 
 
-def condition_work(c: PriorConfig, batch: int = 1, weight: float = FLOAT) -> Work:
-    """Once per image; ``weight`` is the bytes of one weight."""
+DIRECT = Form("direct")
+
+
+def native_form(kernel: int, precision: str = "float32") -> Form:
+    """What the native operators do: see docs/design.md. int8 keeps transformed rows in 2 bytes, steps in 1."""
+    stored, step = (2, 1) if precision == "int8" else (FLOAT, 3)
+    outputs = {3: 4, 5: 4, 7: 2}.get(kernel)
+    if outputs is None:
+        return Form("direct", 1.0, stored, step)
+    points = outputs + kernel - 1
+    products, read = points / (outputs * kernel), points / kernel
+    if kernel != 5:
+        return Form(f"F({outputs}, {kernel})", products, stored * read, step)
+    pairs = 6 / 8  # F(2, 3) over the taps that two rows share
+    return Form(f"F({outputs}, 5), pairs of rows", products * pairs, stored * read * pairs, step)
+
+
+def condition_work(c: PriorConfig, batch: int = 1) -> Work:
+    """Once per image."""
     height, width = c.condition_grid
     taps = c.condition_kernel**2
     stack = taps * c.condition_channels * (c.condition_codes + 3 * c.condition_blocks * c.condition_channels)
     labels = c.class_channels * (2 * c.channels * c.layers + sum(2 * size for size, _, _ in _pointwise(c)))
-    return Work(2 * batch * (height * width * stack + labels), weight * (stack + labels))
+    return Work(2 * batch * (height * width * stack + labels), FLOAT * (stack + labels))
 
 
-def row_work(c: PriorConfig, batch: int = 1, winograd: int | None = None, weight: float = FLOAT) -> Work:
-    """Once per row: the k (k - 1) taps above, and the condition's 1 x 1 for half of the columns.
-
-    ``winograd`` is the m of F(m, k), None for the direct convolution. The bytes are those of the direct form.
-    """
+def row_work(c: PriorConfig, batch: int = 1, form: Form = DIRECT) -> Work:
+    """Once per row: the k (k - 1) taps above, and the condition's 1 x 1 for half of the columns."""
     above = c.layers * c.kernel * (c.kernel - 1) * _gated(c.channels, c.residual_channels)
     condition = c.condition_channels * c.layers * 2 * c.channels
-    products = above * c.width * winograd_share(c.kernel, winograd) + condition * c.condition_grid[1]
-    return Work(2 * batch * products, weight * (above + condition))
+    products = above * c.width * form.row_products + condition * c.condition_grid[1]
+    return Work(2 * batch * products, form.row_bytes * above + FLOAT * condition)
 
 
-def step_work(c: PriorConfig, batch: int = 1, position: float = 0, columns: int = 1, weight: float = FLOAT) -> Work:
+def step_work(c: PriorConfig, batch: int = 1, position: float = 0, columns: int = 1, form: Form = DIRECT) -> Work:
     """One step of ``columns`` columns, which share its weights, with ``position`` codes before the first of them."""
     matrices = c.layers * c.reach * _gated(c.channels, c.residual_channels)
     matrices += sum(_gated(size, inner) + auxiliary * inner for size, inner, auxiliary in _pointwise(c))
@@ -75,14 +99,14 @@ def step_work(c: PriorConfig, batch: int = 1, position: float = 0, columns: int 
         attended = c.blocks * 2 * position * c.attention_channels  # keys, then values
     else:
         matrices += c.blocks * c.channels**2
-    return Work(2 * batch * columns * (matrices + attended), weight * matrices, FLOAT * batch * attended)
+    return Work(2 * batch * columns * (matrices + attended), form.step_bytes * matrices, FLOAT * batch * attended)
 
 
-def level_work(c: PriorConfig, batch: int = 1, winograd: int | None = None, columns: int = 1) -> Work:
+def level_work(c: PriorConfig, batch: int = 1, form: Form = DIRECT, columns: int = 1) -> Work:
     """Every run of one level for a batch of images: FLOPs, and bytes counted again in every run."""
     positions = c.height * c.width
-    steps = step_work(c, batch, (positions - 1) / 2, columns).times(positions / columns)  # linear in the position
-    return condition_work(c, batch) + row_work(c, batch, winograd).times(c.height) + steps
+    steps = step_work(c, batch, (positions - 1) / 2, columns, form).times(positions / columns)  # linear in the position
+    return condition_work(c, batch) + row_work(c, batch, form).times(c.height) + steps
 
 
 def forward_flops(c: PriorConfig, rows: int | None = None) -> float:

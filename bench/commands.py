@@ -26,7 +26,7 @@ EPILOG = """examples:
 
 Run it on a machine that does nothing else. Weights of presets are random: speed does not depend on them.
 """
-_OWN = ("preset", "rounds", "seconds", "batches", "peers", "winograd", "no_memory")  # of a run without a sub-command
+_OWN = ("preset", "rounds", "seconds", "batches", "peers", "no_memory")  # of a run without a sub-command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batches", metavar="A,B", help="batch sizes (default: 1,4,16,64; 1,4,16 where layers are left out)"
     )
     own.add_argument("--peers", metavar="A,B", help="of naive, eager, compiled, float32, int8 (default: all)")
-    own.add_argument("--winograd", type=positive, metavar="M", help="also give the bound of rows by F(M, k)")
     own.add_argument(
         "--no-memory", action="store_true", default=None, help="leave out peak memory, which needs a process per peer"
     )
@@ -107,7 +106,6 @@ def _sampling(arguments: argparse.Namespace) -> int:
         budget=15.0 if arguments.seconds is None else arguments.seconds,
         batches=_batches(arguments.batches),
         peers=peers,
-        winograd=arguments.winograd,
         memory=not arguments.no_memory,
     )
     hierarchy(settings.preset)  # an unknown one is an error before any work

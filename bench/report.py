@@ -134,10 +134,11 @@ def bounds_text(result: dict[str, Any]) -> str:
     """What one image's priors cost at least."""
     lines = []
     for name, bound in result["bounds"].items():
+        what = "In the direct form" if name == "direct" else f"As LatentLoop does it in {name} (rows: {bound['form']})"
         lines.append(
-            f"Rows {name}: an image's priors are {quantity(bound['flops'], 'FLOP')} and read "
-            f"{quantity(bound['weight_bytes'], 'B')} of weights, so they take {duration(bound['seconds'])} at least "
-            "on this machine (batch 1, a column a step)."
+            f"{what}, an image's priors are {quantity(bound['flops'], 'FLOP')}, "
+            f"{duration(bound['arithmetic_seconds'])} at the best GEMM rate, and read {quantity(bound['weight_bytes'], 'B')} of weights: "
+            f"{duration(bound['seconds'])} at least on this machine (batch 1)."
         )
     return "\n".join(lines)
 

@@ -74,10 +74,9 @@ class Bound:
         return f"bound by overhead: {self.by} explains {share:.0%}"
 
 
-def bound(work: Work, peaks: Peaks, int8: bool = False) -> Bound:
-    """The bound of one run. With ``int8`` products run at the int8 rate, where one was measured."""
-    rate = peaks.int8 if int8 and peaks.int8 else peaks.flops
-    return Bound(work.flops / rate, work.read_bytes / peaks.read_rate(work.read_bytes))
+def bound(work: Work, peaks: Peaks) -> Bound:
+    """The bound of one run; products run in float32, whatever the weights are stored in."""
+    return Bound(work.flops / peaks.flops, work.read_bytes / peaks.read_rate(work.read_bytes))
 
 
 def measure_roofline(threads: int) -> dict[str, Any]:

@@ -43,7 +43,6 @@ class Settings:
     budget: float = 15.0
     batches: tuple[int, ...] = ()  # () for the default
     peers: tuple[str, ...] = PEERS
-    winograd: int | None = None  # m of F(m, k) in the arithmetic of a second bound
     memory: bool = True  # whether to measure peak memory, in processes of their own
 
 
@@ -68,7 +67,7 @@ def measure(settings: Settings) -> dict[str, Any]:
         "environment": environment(settings.threads),
         "settings": {"rounds": settings.rounds, "budget": settings.budget, "batches": list(batches)},
         "roofline": roofline,
-        **summarise(built, records, batches, roofline, settings.winograd),
+        **summarise(built, records, batches, roofline),
     }
 
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentloop.bench.arithmetic import (
+    DIRECT,
     FLOAT,
+    Form,
     Work,
     condition_work,
     forward_flops,
     level_work,
+    native_form,
     parameters,
     row_work,
     step_work,
@@ -23,12 +26,13 @@ from latentloop.bench.peers import Scale, Timing, level_seconds
 from latentloop.bench.records import Record
 from latentloop.bench.roofline import Peaks, bound
 from latentloop.export.configuration import PriorConfig, to_json
+from latentloop.export.graphs.protocol import columns_per_step
+from latentloop.kernels.library import operators
 
 
 def summarise(
-    parts: Sequence[Part], records: Mapping[str, Record], batches: Sequence[int], roofline: dict[str, Any],
-    winograd: int | None,
-) -> dict[str, Any]:  # fmt: skip
+    parts: Sequence[Part], records: Mapping[str, Record], batches: Sequence[int], roofline: dict[str, Any]
+) -> dict[str, Any]:
     """The result's figures as plain JSON types."""
     levels = [level for part in parts for level in part.levels]
     peaks = Peaks.of(roofline)
@@ -36,32 +40,44 @@ def summarise(
         "levels": [{"name": v.name, "reduced": v.reduction, "config": to_json(v.full)} for v in levels],
         "parameters": sum(parameters(level.full) for level in levels),
         "random_weights": parts[0].same_weights,
-        "bounds": image_bounds(levels, peaks, winograd),
+        "bounds": image_bounds(levels, peaks),
         "codec_flops": codec_flops(parts[0].vqvae, image_size(parts[0])),
         "peers": {kind: _peer(kind, record, levels, batches, peaks) for kind, record in records.items()},
     }
 
 
-def image_bounds(levels: Sequence[TimedLevel], peaks: Peaks, winograd: int | None = None) -> dict[str, Any]:
-    """The least seconds for the priors of one image, batch 1, with direct rows and with Winograd's."""
+def image_bounds(levels: Sequence[TimedLevel], peaks: Peaks) -> dict[str, Any]:
+    """The least seconds for the priors of one image, batch 1: of the direct form, and of what is really done."""
     found = {}
-    for outputs in dict.fromkeys((None, winograd)):
-        work = [level_work(level.full, winograd=outputs) for level in levels]
-        seconds = sum(_level_bound(level.full, peaks, outputs) for level in levels)
-        found["direct" if outputs is None else f"winograd F({outputs}, k)"] = {
+    for kind in ("direct", "float32", "int8"):
+        forms = [form_of(kind, level.full) for level in levels]
+        work, bounds = [], []
+        for level, form in zip(levels, forms, strict=True):
+            columns = 1 if kind == "direct" else columns_per_step(level.full)
+            work.append(level_work(level.full, 1, form, columns))
+            bounds.append(_level_bound(level.full, peaks, form, columns))
+        found[kind] = {
+            "form": forms[0].name,
             "flops": sum(w.flops for w in work),
             "weight_bytes": sum(w.weight_bytes for w in work),
-            "seconds": seconds,
+            "seconds": sum(bounds),
+            "arithmetic_seconds": sum(w.flops for w in work) / peaks.flops,
         }
     return found
 
 
-def works(c: PriorConfig, batch: int = 1, columns: int = 1, weight: float = FLOAT) -> dict[str, Work]:
+def form_of(kind: str, c: PriorConfig) -> Form:
+    """How a peer computes rows and steps: LatentLoop by its native operators where they are built, others directly."""
+    native = kind in ("float32", "int8") and operators() is not None
+    return native_form(c.kernel, kind) if native else DIRECT
+
+
+def works(c: PriorConfig, batch: int = 1, columns: int = 1, form: Form = DIRECT) -> dict[str, Work]:
     """One run of each graph; a step's at the middle of the grid."""
     return {
-        "condition": condition_work(c, batch, weight),
-        "row": row_work(c, batch, weight=weight),
-        "step": step_work(c, batch, (c.height * c.width - 1) / 2, columns, weight),
+        "condition": condition_work(c, batch),
+        "row": row_work(c, batch, form),
+        "step": step_work(c, batch, (c.height * c.width - 1) / 2, columns, form),
     }
 
 
@@ -81,11 +97,9 @@ def _ratio(level: TimedLevel, role: str, batch: int, peaks: Peaks) -> float:
     return full / timed if timed else 1.0
 
 
-def _level_bound(c: PriorConfig, peaks: Peaks, winograd: int | None) -> float:
-    steps = works(c)["step"]
-    once = bound(condition_work(c), peaks).seconds
-    rows = c.height * bound(row_work(c, winograd=winograd), peaks).seconds
-    return once + rows + c.height * c.width * bound(steps, peaks).seconds
+def _level_bound(c: PriorConfig, peaks: Peaks, form: Form, columns: int) -> float:
+    found = {role: bound(work, peaks).seconds for role, work in works(c, 1, columns, form).items()}
+    return found["condition"] + c.height * found["row"] + c.height * c.width / columns * found["step"]
 
 
 def _peer(
@@ -177,7 +191,7 @@ def _steps(
 def _step_bytes(kind: str, level: TimedLevel) -> float:
     if kind == "naive":
         return FLOAT * float(parameters(level.full))
-    return works(level.full, weight=1 if kind == "int8" else FLOAT)["step"].weight_bytes
+    return works(level.full, form=form_of(kind, level.full))["step"].weight_bytes
 
 
 def _graphs(kind: str, record: Record, level: TimedLevel, batch: int, peaks: Peaks) -> dict[str, dict[str, Any]]:
@@ -190,12 +204,12 @@ def _graphs(kind: str, record: Record, level: TimedLevel, batch: int, peaks: Pea
         work = {"forward": Work(forward_flops(level.config, rows + 1), FLOAT * float(parameters(level.config)))}
         taken = {"forward": [seconds for row, seconds in forward if row == rows]}
     else:
-        work = works(level.config, batch, columns, 1 if kind == "int8" else FLOAT)
+        work = works(level.config, batch, columns, form_of(kind, level.config))
         taken = _taken(timings)
     found = {}
     for role, samples in taken.items():
         if samples and min(samples) > 0 and work[role].flops > 0:
-            least, median = bound(work[role], peaks, kind == "int8"), statistics.median(samples)
+            least, median = bound(work[role], peaks), statistics.median(samples)
             found[role] = {
                 "ms": median * 1e3,
                 "p95_ms": percentile(samples, 95) * 1e3,

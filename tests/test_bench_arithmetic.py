@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,13 +12,15 @@ from bench_results import MACHINE
 from torch import Tensor, nn
 
 from latentloop.bench.arithmetic import (
+    DIRECT,
+    Form,
     Work,
     forward_flops,
     level_work,
+    native_form,
     parameters,
     row_work,
     step_work,
-    winograd_share,
 )
 from latentloop.bench.codec import codec_flops
 from latentloop.bench.figures import Figure, duration, fit_exponent, fit_line, quantity, whole
@@ -40,7 +43,8 @@ def test_a_row_by_hand() -> None:
     # One tap of a gated block holds 4 x 3 + 3 x 8 = 36 weights; 2 layers of 6 taps above hold 432.
     assert row_work(MIX) == Work(flops=2 * 432 * 4, weight_bytes=4 * 432)
     assert row_work(MIX, batch=3).flops == 3 * 2 * 432 * 4
-    assert row_work(MIX, winograd=2).flops == pytest.approx(2 * 432 * 4 * 4 / 6)  # F(2, 3): 4 products for 6
+    halved = Form("half", row_products=0.5, row_bytes=3)
+    assert row_work(MIX, form=halved) == Work(flops=432 * 4, weight_bytes=3 * 432)
     conditioned = replace(MIX, condition_codes=5, condition_channels=7)
     assert row_work(conditioned).flops == 2 * (432 * 4 + 7 * 2 * 8 * 2)  # for half of the 4 columns
 
@@ -49,7 +53,7 @@ def test_a_step_by_hand() -> None:
     # 2 layers of one tap to the left, the 4 x 4 mix, logits 4 x 10.
     assert step_work(MIX) == Work(flops=2 * (72 + 16 + 40), weight_bytes=4 * (72 + 16 + 40))
     assert step_work(MIX, columns=2) == Work(flops=4 * (72 + 16 + 40), weight_bytes=4 * (72 + 16 + 40))
-    assert step_work(MIX, weight=1).weight_bytes == 72 + 16 + 40
+    assert step_work(MIX, form=replace(DIRECT, step_bytes=1)).weight_bytes == 72 + 16 + 40
     # Gated blocks of 10, 6 and 4 channels around the attention, the last with 2 x 4 more; three maps to 2 channels.
     matrices = 72 + 3 * 10 * 4 + 3 * 6 * 4 + 3 * 4 * 4 + 2 * 4 + 2 * (6 + 10 + 10) + 40
     attended = 2 * 5 * 2  # keys and values of 5 positions
@@ -67,10 +71,13 @@ def test_a_level_is_the_sum_of_its_runs() -> None:
     assert halved.weight_bytes == pytest.approx(2 * row_work(MIX).weight_bytes + 4 * step_work(MIX).weight_bytes)
 
 
-def test_winograd_saves_what_the_paper_says() -> None:
-    assert winograd_share(5, None) == 1
-    assert winograd_share(3, 2) == pytest.approx(4 / 6)
-    assert winograd_share(5, 4) == pytest.approx(8 / 20)
+def test_native_rows_by_hand() -> None:
+    five = native_form(5)  # F(4, 5): 8 products for 20; F(2, 3) over pairs of rows: 6 for 8
+    assert (five.row_products, five.row_bytes, five.step_bytes) == pytest.approx((0.3, 4 * 1.2, 3))
+    assert native_form(5, "int8").row_bytes == pytest.approx(2 * 1.2)
+    assert native_form(3).row_products == pytest.approx(6 / 12)  # F(4, 3)
+    assert native_form(7).row_products == pytest.approx(8 / 14)  # F(2, 7)
+    assert native_form(9).row_products == 1
 
 
 def test_the_common_model_takes_0_7_teraflop() -> None:
@@ -169,16 +176,19 @@ def test_the_roofline_takes_the_better_of_both_pages() -> None:
     by_reading = bound(Work(1e9, 2**24), peaks)
     assert by_reading == Bound(0.01, 2**24 / 20e9)
     assert by_reading.by == "arithmetic"
-    assert bound(Work(4e9, 0.0, 1.0), peaks, int8=True).compute == pytest.approx(0.01)
     assert by_reading.verdict(0.0125) == "bound by arithmetic (80% of the roofline)"
     assert by_reading.verdict(0.1) == "bound by overhead: arithmetic explains 10%"
 
 
-def test_the_bound_of_an_image_shrinks_with_winograd() -> None:
-    found = image_bounds([TimedLevel("top", MIX, MIX)], Peaks.of(MACHINE), winograd=4)
-    assert list(found) == ["direct", "winograd F(4, k)"]
+def test_the_bounds_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latentloop.bench.summary.operators", lambda: Path("built"))
+    found = image_bounds([TimedLevel("top", MIX, MIX)], Peaks.of(MACHINE))
+    assert list(found) == ["direct", "float32", "int8"]
     assert found["direct"]["flops"] == level_work(MIX).flops
-    assert found["winograd F(4, k)"]["flops"] < found["direct"]["flops"]
+    assert found["float32"]["flops"] == level_work(MIX, form=native_form(3)).flops < found["direct"]["flops"]
+    assert found["int8"]["weight_bytes"] < found["float32"]["weight_bytes"]
+    monkeypatch.setattr("latentloop.bench.summary.operators", lambda: None)
+    assert image_bounds([TimedLevel("top", MIX, MIX)], Peaks.of(MACHINE))["float32"]["form"] == "direct"
 
 
 @pytest.mark.parametrize("name", PRESETS)
