@@ -9,63 +9,94 @@ namespace {
 
 using latentloop::AttentionTask;
 
+inline float sum_lanes(Floats v) {
+  float sum = 0;
+  for (int lane = 0; lane < kLanes; ++lane) sum += v[lane];
+  return sum;
+}
+
 inline float dot(const float* a, const float* b, int count) {
   int i = 0;
   Floats sums{};
   for (; i + kLanes <= count; i += kLanes) sums += load(a + i) * load(b + i);
-  float sum = 0;
-  for (int v = 0; v < kLanes; ++v) sum += sums[v];
+  float sum = sum_lanes(sums);
   for (; i < count; ++i) sum += a[i] * b[i];
   return sum;
 }
 
-// y += factor * x, for `count` values.
-inline void add_scaled(float* y, float factor, const float* x, int count) {
+// Turns `count` scores into weights of which the sum is returned.
+inline float exponentials(float* scores, int count) {
+  float largest = scores[0];
   int i = 0;
-  for (; i + kLanes <= count; i += kLanes) store(y + i, load(y + i) + load(x + i) * factor);
-  for (; i < count; ++i) y[i] += factor * x[i];
+  if (count >= kLanes) {
+    Floats most = load(scores);
+    for (i = kLanes; i + kLanes <= count; i += kLanes) {
+      const Floats next = load(scores + i);
+      most = next > most ? next : most;
+    }
+    for (int lane = 0; lane < kLanes; ++lane) largest = most[lane] > largest ? most[lane] : largest;
+  }
+  for (; i < count; ++i) largest = scores[i] > largest ? scores[i] : largest;
+  Floats sum{};
+  for (i = 0; i + kLanes <= count; i += kLanes) {
+    const Floats weight = exp(load(scores + i) - largest);
+    store(scores + i, weight);
+    sum += weight;
+  }
+  float total = sum_lanes(sum);
+  if (i < count) {
+    float part[kLanes] = {};
+    for (int v = 0; i + v < count; ++v) part[v] = scores[i + v] - largest;
+    store(part, exp(load(part)));
+    for (int v = 0; i + v < count; ++v) total += scores[i + v] = part[v];
+  }
+  return total;
 }
 
-// Turns `count` scores into weights that sum to 1.
-inline void softmax(float* scores, int count) {
-  float largest = scores[0];
-  for (int i = 1; i < count; ++i) largest = scores[i] > largest ? scores[i] : largest;
-  float sum = 0;
+// y += the sum over `count` rows of weights[j] * x[j * stride], for `width` values. The sums stay in registers.
+inline void add_weighted(float* y, const float* weights, const float* x, size_t stride, int count, int width) {
   int i = 0;
-  for (; i < count; i += kLanes) {
-    float part[kLanes] = {};
-    const int live = count - i < kLanes ? count - i : kLanes;
-    for (int v = 0; v < live; ++v) part[v] = scores[i + v] - largest;
-    store(part, exp(load(part)));
-    for (int v = 0; v < live; ++v) sum += scores[i + v] = part[v];
+  for (; i + 2 * kLanes <= width; i += 2 * kLanes) {
+    Floats first = load(y + i), second = load(y + i + kLanes);
+    for (int j = 0; j < count; ++j) {
+      first += load(x + j * stride + i) * weights[j];
+      second += load(x + j * stride + i + kLanes) * weights[j];
+    }
+    store(y + i, first);
+    store(y + i + kLanes, second);
   }
-  for (i = 0; i < count; ++i) scores[i] /= sum;
+  for (; i < width; i += kLanes) {
+    const int live = part_of(width - i);
+    Floats sum = load_part(y + i, live);
+    for (int j = 0; j < count; ++j) sum += load_part(x + j * stride + i, live) * weights[j];
+    store_part(y + i, sum, live);
+  }
 }
 
 // attended [d] of one sample and head: query [d] over everything before. `scores` has room for every position.
 void attend(const AttentionTask& t, const float* query, int sample, int head, float* scores, float* attended) {
-  const int d = t.head_width, row = t.heads * d, finished = t.entries - 1,
-            count = finished * t.width + t.column + t.own;
+  const int d = t.head_width, row = t.heads * d, finished = t.entries - 1;
+  const int count = finished * t.width + t.column + t.own;
   for (int e = 0; e < d; ++e) attended[e] = 0;
   if (count == 0) return;
+  const size_t entry_size = static_cast<size_t>(t.batch) * t.heads * d * t.width;
+  const size_t of_head = (static_cast<size_t>(sample) * t.heads + head) * d * t.width;
   float* to = scores;
   for (int entry = 1; entry <= finished; ++entry, to += t.width) {
-    const float* keys = t.keys + ((static_cast<size_t>(entry) * t.batch + sample) * t.heads + head) * d * t.width;
     for (int j = 0; j < t.width; ++j) to[j] = 0;
-    for (int e = 0; e < d; ++e) add_scaled(to, query[e], keys + static_cast<size_t>(e) * t.width, t.width);
+    add_weighted(to, query, t.keys + entry * entry_size + of_head, static_cast<size_t>(t.width), d, t.width);
   }
   const size_t within = static_cast<size_t>(sample) * row + static_cast<size_t>(head) * d;
   const size_t column_stride = static_cast<size_t>(t.batch) * row;
   for (int j = 0; j < t.column; ++j) *to++ = dot(query, t.row_keys + j * column_stride + within, d);
   for (int j = 0; j < t.own; ++j) *to++ = dot(query, t.own_keys + j * column_stride + within, d);
-  softmax(scores, count);
-  const float* weight = scores;
-  for (int entry = 1; entry <= finished; ++entry) {
-    const float* values = t.values + ((static_cast<size_t>(entry) * t.batch + sample) * t.heads + head) * d * t.width;
-    for (int j = 0; j < t.width; ++j) add_scaled(attended, *weight++, values + static_cast<size_t>(j) * d, d);
-  }
-  for (int j = 0; j < t.column; ++j) add_scaled(attended, *weight++, t.row_values + j * column_stride + within, d);
-  for (int j = 0; j < t.own; ++j) add_scaled(attended, *weight++, t.own_values + j * column_stride + within, d);
+  const float total = exponentials(scores, count);
+  const float* weights = scores;
+  for (int entry = 1; entry <= finished; ++entry, weights += t.width)
+    add_weighted(attended, weights, t.values + entry * entry_size + of_head, static_cast<size_t>(d), t.width, d);
+  add_weighted(attended, weights, t.row_values + within, column_stride, t.column, d);
+  if (t.own) add_weighted(attended, weights + t.column, t.own_values + within, column_stride, t.own, d);
+  for (int e = 0; e < d; ++e) attended[e] /= total;
 }
 
 size_t attention_items(const AttentionTask& t) { return 2 * chain_groups(t.batch); }
