@@ -33,8 +33,8 @@ struct AboveGroup {
   int row;      // of the k - 1 rows
   int other;    // another row, added with
   float sign;   // this sign; 0: none
-  float here;   // the product's sign in this row of outputs
-  float below;  // and in the next
+  float here;   // the product's sign in this row of outputs, 0: it has no part in it
+  float below;  // and in the next; 1 where `here` is 0
 };
 
 // The k - 1 full rows above, for all columns, by the Cook-Toom algorithm along the columns (Winograd's F(m, k)):

@@ -13,7 +13,7 @@ using latentloop::AboveTask;
 constexpr int kMostTile{4};
 constexpr int kLine{64 / LATENTLOOP_VECTOR_BYTES};  // vectors of a cache line
 constexpr int kAboveRows{32};                       // rows (tile of columns, batch) handled at once
-constexpr int kGroup{8};                            // panels of one item: they share the transformed inputs
+constexpr int kGroup{16};                           // panels of one item: they share the transformed inputs
 
 inline int groups(const AboveTask& t) { return (panels(t.outputs) + kGroup - 1) / kGroup; }
 
@@ -96,14 +96,21 @@ void transform_inputs(const AboveTask& t, int layer, int first, int count, float
   }
 }
 
-// out [m, count, panel] += sums [count, panel] times one point's column of A^T and `sign`.
-inline void transform_outputs(const AboveTask& t, int point, float sign, int count, const float* sums, float* out) {
+inline void clear(float* values, int count) {
+  for (int s = 0; s < count; s += kLanes) store(values + s, Floats{});
+}
+
+// to += from * sign, for whole panels.
+inline void add_sums(float* to, const float* from, float sign, int count) {
+  for (int s = 0; s < count; s += kLanes) store(to + s, load(to + s) + load(from + s) * sign);
+}
+
+// out [m, count, panel] += sums [count, panel] times one point's column of A^T.
+inline void transform_outputs(const AboveTask& t, int point, int count, const float* sums, float* out) {
   const int points = t.tile + t.kernel - 1;
   for (int m = 0; m < t.tile; ++m) {
-    const float factor = t.outputs_transform[m * points + point] * sign;
-    if (factor == 0) continue;
-    float* to = out + static_cast<size_t>(m) * count * kPanel;
-    for (int s = 0; s < count * kPanel; s += kLanes) store(to + s, load(to + s) + load(sums + s) * factor);
+    const float factor = t.outputs_transform[m * points + point];
+    if (factor != 0) add_sums(out + static_cast<size_t>(m) * count * kPanel, sums, factor, count * kPanel);
   }
 }
 
@@ -130,30 +137,35 @@ void above_panel(const AboveTask& t, int layer, int q, int first, int count, con
   const int points = t.tile + t.kernel - 1, row = t.inputs * kPanel * t.weights.bytes;
   const size_t panel = static_cast<size_t>(layer) * panels(t.outputs) + q;
   const uint8_t* weights = t.weights.packed + panel * points * t.packed_groups * row;
-  float sums[kAboveRows * kPanel], here[kMostTile * kAboveRows * kPanel], below[kMostTile * kAboveRows * kPanel];
-  const int live = count * kPanel, outputs = t.tile * live;
-  for (int s = 0; s < outputs; ++s) here[s] = 0;
-  if (t.below)
-    for (int s = 0; s < outputs; ++s) below[s] = 0;
+  float here[kMostTile * kAboveRows * kPanel], below[kMostTile * kAboveRows * kPanel];                    // outputs
+  float here_sums[kAboveRows * kPanel], below_sums[kAboveRows * kPanel], both_sums[kAboveRows * kPanel];  // of a point
+  const int live = count * kPanel;
+  clear(here, t.tile * live);
+  if (t.below) clear(below, t.tile * live);
   const float* x[kAboveRows];
   for (int point = 0; point < points; ++point, weights += static_cast<size_t>(t.packed_groups) * row) {
+    clear(here_sums, live);
+    if (t.below) clear(below_sums, live);
     for (int g = 0; g < t.group_count; ++g) {
       const AboveGroup& group = t.groups[g];
-      const bool starts = g == 0 || group.here != t.groups[g - 1].here || group.below != t.groups[g - 1].below;
-      if (starts)
-        for (int s = 0; s < live; ++s) sums[s] = 0;
+      const bool is_both = t.below && group.here != 0 && group.below != 0;
+      float* sums = is_both ? both_sums : group.here != 0 ? here_sums : below_sums;
+      if (is_both) clear(both_sums, live);
       for (int r = 0; r < count; ++r)
         x[r] = transformed + ((static_cast<size_t>(point) * t.group_count + g) * count + r) * t.inputs;
       const int after = g + 1 < t.group_count ? t.groups[g + 1].index : t.packed_groups + t.groups[0].index;
       multiply_rows(t.weights.bytes, x, count, weights + static_cast<size_t>(group.index) * row, t.inputs, sums,
                     weights + static_cast<size_t>(after) * row);
-      const bool ends =
-          g + 1 == t.group_count || group.here != t.groups[g + 1].here || group.below != t.groups[g + 1].below;
-      if (!ends) continue;
-      if (t.weights.bytes != 4) scale_sums(sums, count, t.weights.scale + (panel * points + point) * kPanel);
-      transform_outputs(t, point, group.here, count, sums, here);
-      if (t.below) transform_outputs(t, point, group.below, count, sums, below);
+      if (!is_both) continue;
+      add_sums(here_sums, both_sums, group.here, live);
+      add_sums(below_sums, both_sums, group.below, live);
     }
+    const float* scale = t.weights.scale + (panel * points + point) * kPanel;
+    if (t.weights.bytes != 4) scale_sums(here_sums, count, scale);
+    transform_outputs(t, point, count, here_sums, here);
+    if (!t.below) continue;
+    if (t.weights.bytes != 4) scale_sums(below_sums, count, scale);
+    transform_outputs(t, point, count, below_sums, below);
   }
   write_panel(t, layer, q, first, count, here, t.bias, t.partial, t.out);
   if (t.below) write_panel(t, layer, q, first, count, below, nullptr, nullptr, t.below);

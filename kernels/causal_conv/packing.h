@@ -100,8 +100,8 @@ struct RowForm {
   static RowForm pairs() {
     RowForm form;
     form.groups = {
-        {0, 0, 2, -1, 1, 0}, {1, 3, 3, 0, 1, 0}, {2, 1, 2, 1, 1, 1}, {3, 2, 1, -1, 1, -1}, {4, 1, 3, -1, 0, -1}};
-    form.taps = {{1, 0, 0, 0}, {0, 0, 0, 1}, {0.5, 0.5, 0.5, 0}, {0.5, -0.5, 0.5, 0}, {0, 0, 1, 0}};
+        {0, 0, 2, -1, 1, 0}, {1, 3, 3, 0, 1, 0}, {2, 1, 2, 1, 1, 1}, {3, 2, 1, -1, 1, -1}, {4, 1, 3, -1, 0, 1}};
+    form.taps = {{1, 0, 0, 0}, {0, 0, 0, 1}, {0.5, 0.5, 0.5, 0}, {0.5, -0.5, 0.5, 0}, {0, 0, -1, 0}};
     return form;
   }
   static constexpr int kLast{1};  // the group that is all that the second row of a pair still needs
