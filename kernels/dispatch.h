@@ -9,18 +9,22 @@
 namespace latentloop {
 
 // The best that the processor has; the environment variable LATENTLOOP_INSTRUCTION_SET names another that it has.
+// Chosen once: packed weights are shared within the process, and each set has panels of its own size.
 inline const Kernels& best_kernels() {
-  const Kernels* best = &kernels_portable();
+  static const Kernels& chosen = []() -> const Kernels& {
+    const Kernels* best = &kernels_portable();
 #ifdef LATENTLOOP_X86
-  const char* asked = std::getenv("LATENTLOOP_INSTRUCTION_SET");
-  const auto may = [&](const Kernels& kernels) { return asked == nullptr || std::strcmp(asked, kernels.name) == 0; };
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && may(kernels_avx2())) best = &kernels_avx2();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq") && may(kernels_avx512()))
-    best = &kernels_avx512();
+    const char* asked = std::getenv("LATENTLOOP_INSTRUCTION_SET");
+    const auto may = [&](const Kernels& kernels) { return asked == nullptr || std::strcmp(asked, kernels.name) == 0; };
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && may(kernels_avx2())) best = &kernels_avx2();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && may(kernels_avx512()))
+      best = &kernels_avx512();
 #endif
-  return *best;
+    return *best;
+  }();
+  return chosen;
 }
 
 }  // namespace latentloop

@@ -9,6 +9,8 @@
 
 namespace latentloop {
 
+constexpr int kPackedSlack{16};  // bytes after packed weights that a load of 3-byte ones may read
+
 // Packed weights: panels of outputs, `bytes` a weight (4: float32; 1 to 3: fixed point, and the scale of every output).
 struct Weights {
   const uint8_t* packed;

@@ -1,9 +1,13 @@
 // The causal convolutions of all layers as operators, over the kernels of causal_conv/.
 //
-//   CausalLeftElu, CausalLeftGated (x [p + n - 1, L, B, I], above [n, L, B, O], weight [p, L, I, O])
-//   CausalAbove (k - 1 rows [W + 2p, L, B, I], bias [L, O], L weights [k (k - 1) I, O]) -> [W, L, B, O]; attribute
-//   kernel CausalAbovePairs (rows, bias, partial [W, L, B, O], row [1] as float, weights) -> [W, L, B, O], partial: an
-//   even row leaves in `partial` what an odd row starts from; both may be the same memory.
+// CausalLeftElu, CausalLeftGated
+//   x [p + n - 1, L, B, I], above [n, L, B, O], weight [p, L, I, O] -> [n, L, B, O or O / 2]
+//
+// CausalAbove, attribute kernel
+//   k - 1 rows [W + 2p, L, B, I], bias [L, O], L weights [k (k - 1) I, O] -> [W, L, B, O]
+//
+// CausalAbovePairs, attribute kernel: an even row leaves in partial what an odd row starts from; both may be one memory
+//   rows, bias, partial [W, L, B, O], row [1] as float, weights -> [W, L, B, O], partial
 //
 // All have the attribute bits: see weight_bits.
 #pragma once
@@ -14,6 +18,7 @@
 #include "../dispatch.h"
 #include "../kernels.h"
 #include "../panels/mapped.h"
+#include "../panels/parallel.h"
 #include "description.h"
 #include "runtime.h"
 #include "shared.h"
@@ -112,25 +117,26 @@ class CausalAbove {
     const Shape bias = runtime.shape(runtime.constant(info, above));
     check(bias.size() == 2 && bias[0] == static_cast<int64_t>(layers_), "bias", bias);
     outputs_ = static_cast<size_t>(bias[1]);
+    std::vector<const float*> weights;
     for (size_t layer = 0; layer < layers_; ++layer) {
       const OrtValue* weight = runtime.constant(info, first + layer);
       const Shape shape = runtime.shape(weight);
       const auto per_channel = static_cast<int64_t>(form_.kernel * above);
       check(shape.size() == 2 && shape[0] % per_channel == 0 && shape[1] == bias[1], "weight", shape);
-      const auto inputs = static_cast<size_t>(shape[0] / per_channel);
-      const size_t panels = panel_count(outputs_, kernels_.panel) * form_.points;
-      if (layer == 0) {
-        inputs_ = inputs;
-        packed_ = Panels(layers_ * panels, rows_.taps.size() * inputs, kernels_.panel, row_bytes(bits));
-      }
-      check(inputs == inputs_, "weight", shape);
-      const float* values = runtime.data(weight);
-      const size_t rows = form_.kernel * above * inputs;
-      const std::vector<float> kept = bits == 32 ? std::vector<float>{} : rounded(values, rows, outputs_, bits);
-      const float* source = kept.empty() ? values : kept.data();
-      pack_above(source, form_, rows_, inputs_, outputs_, kernels_.panel, layer * panels, packed_);
-      release_pages(values, rows * outputs_ * sizeof(float));
+      if (layer == 0) inputs_ = static_cast<size_t>(shape[0] / per_channel);
+      check(shape[0] == static_cast<int64_t>(inputs_) * per_channel, "weight", shape);
+      weights.push_back(runtime.data(weight));
     }
+    const size_t panels = panel_count(outputs_, kernels_.panel) * form_.points;
+    packed_ = Panels(layers_ * panels, rows_.taps.size() * inputs_, kernels_.panel, row_bytes(bits));
+    for_each_in_parallel(layers_, [&](size_t layer) {
+      const size_t rows = form_.kernel * above * inputs_;
+      std::vector<float> kept;
+      if (bits != 32) kept = rounded(weights[layer], rows, outputs_, bits);
+      const float* source = bits == 32 ? weights[layer] : kept.data();
+      pack_above(source, form_, rows_, inputs_, outputs_, kernels_.panel, layer * panels, packed_);
+      release_pages(weights[layer], rows * outputs_ * sizeof(float));
+    });
   }
 
   void compute(OrtKernelContext* context) const {

@@ -1,10 +1,14 @@
 // The sequential part of a step as operators, over the kernels of chain/. All take one of the step's n columns
 // (attribute column) out of the inputs that hold all of them, and have the attribute bits (see weight_bits).
 //
-//   MixChain (x [B, C], gated [n, L, B, C], mix_above [n, blocks, 1, C], blocks weights [C, C]) -> out, entered [L, B,
-//   C] AttentionBlock (see kDynamic below, then 19 weights) -> out, entered [layers, B, C], key, value [B, heads d]
-//   DrawCode (x [B, C], weight [C, K], bias [K], uniform [n, B], temperature [B], forced [n, B]) -> code [B], logits
-//   [B, K]
+// MixChain
+//   x [B, C], gated [n, L, B, C], mix_above [n, blocks, 1, C], blocks weights [C, C] -> out, entered [L, B, C]
+//
+// AttentionBlock, AttentionBlockAfter1: see the class
+//   -> out, entered [layers, B, C], key, value [B, heads d]
+//
+// DrawCode
+//   x [B, C], weight [C, K], bias [K], uniform [n, B], temperature [B], forced [n, B] -> code [B], logits [B, K]
 #pragma once
 
 #include <array>
@@ -31,7 +35,7 @@ class PackedMatrices {
     for (const auto& [weight, bias] : inputs) {
       const OrtValue* matrix = runtime.constant(info, static_cast<size_t>(weight));
       const Shape shape = runtime.shape(matrix);
-      check(shape.size() == 2, "weight", shape);
+      check(shape.size() == 2 && shape[0] > 0 && shape[1] > 0, "weight", shape);
       const float* values = runtime.data(matrix);
       Fingerprint fingerprint;
       fingerprint.add(static_cast<uint64_t>(bits));
@@ -147,12 +151,14 @@ class AttentionBlock {
     t.x = read();
     check(shape.size() == 2 && shape[1] == matrices_[kResult1].inputs, "x", shape);
     const int64_t batch = shape[0], channels = shape[1];
-    t.gated = read() + (column_ * shape[1] + first_layer_) * batch * channels;
+    t.gated = read();
     check(shape.size() == 4 && shape[0] > column_ && shape[1] >= first_layer_ + layers_ && shape[2] == batch &&
               shape[3] == channels,
           "gated", shape);
-    t.background = read() + column_ * batch * 2;
+    t.gated += (column_ * shape[1] + first_layer_) * batch * channels;
+    t.background = read();
     check(shape.size() == 3 && shape[0] > column_ && shape[1] == batch && shape[2] == 2, "background", shape);
+    t.background += column_ * batch * 2;
     t.keys = read();
     check(shape.size() == 5 && shape[0] > 0 && shape[1] == batch, "keys", shape);
     const int64_t entries = shape[0], heads = shape[2], d = shape[3], width = shape[4];
@@ -166,8 +172,10 @@ class AttentionBlock {
     check(shape == Shape{width, batch, heads * d}, "row_keys", shape);
     t.row_values = read();
     check(shape == Shape{width, batch, heads * d}, "row_values", shape);
-    const float column = *read();
-    check(shape == Shape{1, 1} && column >= 0 && column < static_cast<float>(width), "column", shape);
+    const float* column = read();
+    check(shape == Shape{1, 1}, "column", shape);
+    if (!(*column >= 0 && *column < static_cast<float>(width)))
+      throw std::invalid_argument("column is " + std::to_string(*column) + ", the width " + std::to_string(width));
     if (Own) {
       t.own_keys = read();
       check(shape == Shape{Own, batch, heads * d}, "own_keys", shape);
@@ -190,7 +198,7 @@ class AttentionBlock {
     t.value_out = runtime_.output(context, 3, {batch, heads * d});
     t.layers = static_cast<int>(layers_), t.batch = static_cast<int>(batch), t.channels = static_cast<int>(channels);
     t.heads = static_cast<int>(heads), t.head_width = static_cast<int>(d), t.width = static_cast<int>(width);
-    t.entries = static_cast<int>(entries), t.column = static_cast<int>(column), t.own = Own;
+    t.entries = static_cast<int>(entries), t.column = static_cast<int>(*column), t.own = Own;
     runtime_.run(context, kernels_.attention, t);
   }
 

@@ -81,9 +81,13 @@ class Runtime {
     return count;
   }
 
+  // All attributes are sizes, indices or flags.
   int64_t attribute(const OrtKernelInfo* info, const char* name) const {
-    int64_t value = 0;
-    call<ort::KernelInfoGetAttributeInt64>(info, name, &value);
+    int64_t value = -1;
+    OrtStatus* status = ort::KernelInfoGetAttributeInt64::of(api_)(info, name, &value);
+    if (status != nullptr) ort::ReleaseStatus::of(api_)(status);
+    if (status != nullptr || value < 0)
+      throw std::invalid_argument(std::string{"expected the attribute "} + name + ", 0 or more");
     return value;
   }
 

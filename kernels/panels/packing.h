@@ -1,6 +1,7 @@
 // Weights brought into panels, once, when a graph is loaded. Plain loops; sums in float64.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -11,8 +12,6 @@
 #include "memory.h"
 
 namespace latentloop {
-
-constexpr size_t kPackedSlack{16};  // a load of 3-byte weights reads beyond the last one
 
 inline size_t panel_count(size_t outputs, size_t panel) { return (outputs + panel - 1) / panel; }
 
@@ -40,23 +39,29 @@ class Panels {
       return;
     }
     const double most = std::ldexp(1.0, 8 * bytes_ - 1) - 1;
-    std::vector<double> unit(panel_, 0);  // weights per step of the fixed point
-    for (size_t w = 0; w < inputs_ * panel_; ++w) unit[w % panel_] = std::fmax(unit[w % panel_], std::fabs(values[w]));
+    std::vector<double> largest(panel_, 0), inverse(panel_, 0);
+    const double* value = values;
+    for (size_t i = 0; i < inputs_; ++i, value += panel_)
+      for (size_t o = 0; o < panel_; ++o) largest[o] = std::max(largest[o], std::fabs(value[o]));
     for (size_t o = 0; o < panel_; ++o) {
-      unit[o] /= most;
+      const double unit = largest[o] / most;  // a step of the fixed point
+      inverse[o] = unit > 0 ? 1 / unit : 0;
       // Three bytes are read as the upper ones of four.
-      scale_[index * panel_ + o] = static_cast<float>(bytes_ == 3 ? unit[o] / 256 : unit[o]);
+      scale_[index * panel_ + o] = static_cast<float>(bytes_ == 3 ? unit / 256 : unit);
     }
-    for (size_t w = 0; w < inputs_ * panel_; ++w) {
-      const double step = unit[w % panel_];
-      const auto fixed = static_cast<int32_t>(step > 0 ? std::nearbyint(values[w] / step) : 0);
-      for (int b = 0; b < bytes_; ++b) *to++ = static_cast<uint8_t>(fixed >> 8 * b);
-    }
+    value = values;
+    for (size_t i = 0; i < inputs_; ++i, value += panel_)
+      for (size_t o = 0; o < panel_; ++o, to += bytes_) store(to, std::nearbyint(value[o] * inverse[o]));
   }
 
   Weights view() const { return {packed_.get(), scale_.data(), bytes_}; }
 
  private:
+  void store(uint8_t* to, double value) const {
+    const auto fixed = static_cast<int32_t>(value);
+    for (int b = 0; b < bytes_; ++b) to[b] = static_cast<uint8_t>(fixed >> 8 * b);
+  }
+
   size_t inputs_{}, panel_{};
   int bytes_{};
   Packed<uint8_t> packed_;
@@ -70,10 +75,14 @@ inline std::vector<float> rounded(const float* matrix, size_t inputs, size_t out
   if (bits == 32) return values;
   const auto most = static_cast<float>((int64_t{1} << (bits - 1)) - 1);
   std::vector<float> unit(outputs, 0);
-  for (size_t w = 0; w < values.size(); ++w) unit[w % outputs] = std::fmax(unit[w % outputs], std::fabs(values[w]));
-  for (float& u : unit) u = std::fmax(u / most, 1e-30f);
-  for (size_t w = 0; w < values.size(); ++w)
-    values[w] = std::nearbyint(values[w] / unit[w % outputs]) * unit[w % outputs];
+  for (size_t i = 0; i < inputs; ++i)
+    for (size_t o = 0; o < outputs; ++o) unit[o] = std::max(unit[o], std::fabs(matrix[i * outputs + o]));
+  for (float& u : unit) u = std::max(u / most, 1e-30f);
+  for (size_t i = 0; i < inputs; ++i)
+    for (size_t o = 0; o < outputs; ++o) {
+      float& value = values[i * outputs + o];
+      value = std::nearbyint(value / unit[o]) * unit[o];
+    }
   return values;
 }
 

@@ -21,8 +21,6 @@
 
 namespace {
 
-constexpr int kSlack{16};  // bytes that a load of 3-byte weights may read beyond the last one
-
 // One vector of weights in units of their scale: for 3 bytes 2^-8 of it, which their scale makes up for.
 template <int Bytes>
 inline Floats weights_at(const uint8_t* from);
