@@ -72,7 +72,8 @@ def _images(axes: Axes, result: dict[str, Any]) -> None:
         labels.append(f" {duration(value)}" + (" (extrapolated)" if extrapolated else ""))
     axes.bar_label(bars, labels, fontsize=9)
     for style, (name, bound) in zip(("--", ":"), result["bounds"].items(), strict=False):
-        axes.axvline(bound["seconds"], color="black", linestyle=style, linewidth=1, label=f"bound, rows {name}")
+        label = "bound, direct form" if name == "direct" else f"bound, as LatentLoop does it in {name}"
+        axes.axvline(bound["seconds"], color="black", linestyle=style, linewidth=1, label=label)
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlim(min(*seconds, *(b["seconds"] for b in result["bounds"].values())) / 2, max(seconds) * 12)

@@ -50,7 +50,7 @@ def peers_table(result: dict[str, Any]) -> str:
             [
                 peer["name"],
                 duration(seconds) + _marks(figure),
-                f"{first / seconds:.3g} ×",
+                _times(first / seconds),
                 f"{best:.3g} (batch {peer['best_batch']})",
                 duration(Figure.from_json(peer["first_row_seconds"]).median),
                 f"{peak / 2**20:.0f} MiB" if peak else "not measured",
@@ -135,12 +135,17 @@ def bounds_text(result: dict[str, Any]) -> str:
     lines = []
     for name, bound in result["bounds"].items():
         what = "In the direct form" if name == "direct" else f"As LatentLoop does it in {name} (rows: {bound['form']})"
+        flops, read = quantity(bound["flops"], "FLOP"), quantity(bound["weight_bytes"], "B")
         lines.append(
-            f"{what}, an image's priors are {quantity(bound['flops'], 'FLOP')}, "
-            f"{duration(bound['arithmetic_seconds'])} at the best GEMM rate, and read {quantity(bound['weight_bytes'], 'B')} of weights: "
-            f"{duration(bound['seconds'])} at least on this machine (batch 1)."
+            f"{what}, an image's priors are {flops}, {duration(bound['arithmetic_seconds'])} at the best GEMM rate, "
+            f"and read {read} of weights: {duration(bound['seconds'])} at least on this machine (batch 1)."
         )
     return "\n".join(lines)
+
+
+def _times(factor: float) -> str:
+    """A factor to three digits, without an exponent."""
+    return f"{float(f'{factor:.3g}'):,.10g} ×"
 
 
 def _notes(result: dict[str, Any]) -> Iterable[str]:
