@@ -24,7 +24,7 @@ def test_the_python_runs() -> None:
         source, _, comment = line.partition("#")
         if not source.strip():
             continue
-        if comment and not source.startswith(("from", "sampler =", "samples =")):
+        if comment and not re.match(r"from |\w+ = ", source):
             shown[source.strip()] = comment.strip()
     names: dict[str, object] = {}
     exec(code, names)
