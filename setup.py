@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -24,6 +26,14 @@ X86 = [
 ]
 
 
+def find_compiler() -> list[str]:
+    """The C++ compiler as a command: what CXX says, or the first of the usual ones that is there."""
+    asked = shlex.split(os.environ.get("CXX", ""))
+    built_with = shlex.split(sysconfig.get_config_var("CXX") or "")[:1]
+    usual = [*built_with, "c++", "g++", "clang++"]
+    return asked or [next((name for name in usual if shutil.which(name)), "c++")]
+
+
 class BuildOperators(build_ext):
     """Compiles one plain shared library, which needs neither Python's nor ONNX Runtime's headers."""
 
@@ -35,7 +45,7 @@ class BuildOperators(build_ext):
         """Compiles every instruction set's kernels, and links them; warns where there is no compiler."""
         target = Path(self.get_ext_fullpath(ext.name))
         objects = Path(self.build_temp)
-        compiler = shlex.split(sysconfig.get_config_var("CXX") or "g++")[:1]
+        compiler = find_compiler()
         x86 = platform.machine() in ("x86_64", "AMD64")
         jobs = [("operators/register.cpp", "operators", ["-DLATENTLOOP_X86"] if x86 else [])]
         for name, size, flags in PORTABLE + X86 * x86:
@@ -43,6 +53,7 @@ class BuildOperators(build_ext):
             jobs.append(("instruction_set.cpp", name, [*flags, *defined, f'-DLATENTLOOP_NAME="{name}"']))
         objects.mkdir(parents=True, exist_ok=True)
         target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # an older build must not pass for this one
         try:
             for source, name, flags in jobs:
                 command = [*compiler, *FLAGS, *flags, "-c", str(SOURCES / source), "-o", str(objects / f"{name}.o")]
@@ -50,6 +61,7 @@ class BuildOperators(build_ext):
             linked = [str(objects / f"{name}.o") for _, name, _ in jobs]
             subprocess.run([*compiler, "-shared", *linked, "-o", str(target), "-pthread"], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
+            target.unlink(missing_ok=True)
             # Sampling works without it, more slowly; `latentloop info` says which.
             print(f"warning: the operator library was not built: {error}", file=sys.stderr)
 

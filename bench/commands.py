@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _sampling(arguments: argparse.Namespace) -> int:
-    require("the bench", "torch", "onnx")
+    require("the bench", "torch", "onnx", extra="bench")
     from latentloop.backends.onnxruntime import available_threads
     from latentloop.bench.models import hierarchy
     from latentloop.bench.peers import PEERS
@@ -113,7 +113,7 @@ def _sampling(arguments: argparse.Namespace) -> int:
 
 
 def _growth(arguments: argparse.Namespace) -> int:
-    require("the bench", "torch", "onnx")
+    require("the bench", "torch", "onnx", extra="bench")
     from latentloop.backends.onnxruntime import available_threads
     from latentloop.bench import growth
 
@@ -128,7 +128,7 @@ def _cold_start(arguments: argparse.Namespace) -> int:
 
 
 def _roofline(arguments: argparse.Namespace) -> int:
-    require("the roofline", "torch", "onnx")
+    require("the roofline", "torch", "onnx", extra="bench")
     from latentloop.backends.onnxruntime import available_threads
     from latentloop.bench import roofline
     from latentloop.bench.environment import environment
@@ -151,6 +151,7 @@ def _quality(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    require("the bench", "torch", "onnx", extra="bench")
     from latentloop.bench.comparison import compare, table
     from latentloop.bench.results import read_result
 
@@ -160,6 +161,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _readme(arguments: argparse.Namespace) -> int:
+    require("the bench", "torch", "onnx", extra="bench")
     from latentloop.bench.readme import check, update
     from latentloop.bench.results import read_result
 

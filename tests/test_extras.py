@@ -32,5 +32,6 @@ def test_commands_say_that_torch_is_missing(
     monkeypatch.setitem(sys.modules, "torch", None)  # as Python marks a module that cannot be imported
     assert main(command) == 1
     err = capsys.readouterr().err
-    assert 'pip install "latentloop[export]"' in err
+    extra = "bench" if command[0] == "bench" else "export"
+    assert f'pip install "latentloop[{extra}]"' in err
     assert "torch" in err

@@ -186,6 +186,10 @@ class AttentionBlock {
     t.query = block(kQuery1, kQuery2, channels + 2);
     t.result = block(kResult1, kResult2, channels);
     t.result.auxiliary = matrices_[kAuxiliary];
+    check(t.query_map.inputs == channels + 2 && t.key_map.inputs == 2 * channels + 2 &&
+              t.value_map.inputs == 2 * channels + 2 && t.result.auxiliary.outputs == t.result.conv1.outputs,
+          "the maps' inputs and the auxiliary's outputs",
+          {t.query_map.inputs, t.key_map.inputs, t.value_map.inputs, t.result.auxiliary.outputs});
     if (labels_) {
       for (Pointwise* pointwise : {&t.key, &t.query, &t.result}) {
         pointwise->label = read();

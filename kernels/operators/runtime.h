@@ -86,7 +86,7 @@ class Runtime {
     int64_t value = -1;
     OrtStatus* status = ort::KernelInfoGetAttributeInt64::of(api_)(info, name, &value);
     if (status != nullptr) ort::ReleaseStatus::of(api_)(status);
-    if (status != nullptr || value < 0)
+    if (status != nullptr || value < 0 || value > INT32_MAX)  // sums of attributes must not overflow
       throw std::invalid_argument(std::string{"expected the attribute "} + name + ", 0 or more");
     return value;
   }

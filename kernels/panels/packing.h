@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <stdexcept>
 #include <vector>
 
 #include "../kernels.h"
@@ -42,7 +43,10 @@ class Panels {
     std::vector<double> largest(panel_, 0), inverse(panel_, 0);
     const double* value = values;
     for (size_t i = 0; i < inputs_; ++i, value += panel_)
-      for (size_t o = 0; o < panel_; ++o) largest[o] = std::max(largest[o], std::fabs(value[o]));
+      for (size_t o = 0; o < panel_; ++o) {
+        if (!std::isfinite(value[o])) throw std::invalid_argument("weights that are not finite numbers");
+        largest[o] = std::max(largest[o], std::fabs(value[o]));
+      }
     for (size_t o = 0; o < panel_; ++o) {
       const double unit = largest[o] / most;  // a step of the fixed point
       inverse[o] = unit > 0 ? 1 / unit : 0;

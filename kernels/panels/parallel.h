@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <future>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -19,7 +20,10 @@ void for_each_in_parallel(size_t count, const Work& work) {
     for (size_t item = next++; item < count; item = next++) work(item);
   };
   std::vector<std::future<void>> others;
-  for (size_t t = 1; t < threads; ++t) others.push_back(std::async(std::launch::async, run));
+  try {
+    for (size_t t = 1; t < threads; ++t) others.push_back(std::async(std::launch::async, run));
+  } catch (const std::system_error&) {  // no more threads to be had: fewer do
+  }
   run();
   for (std::future<void>& other : others) other.get();
 }

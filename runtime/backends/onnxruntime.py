@@ -11,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from latentloop.errors import BundleError, InputError, MissingError
+from latentloop.kernels.library import problem
 
 Array = NDArray[Any]
 
@@ -39,9 +40,9 @@ class Graph:
         options.intra_op_num_threads = threads
         # Row and step are sessions with threads of their own; spinning, the idle one would steal the other's cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if operators is not None:
+            _register(options, operators)
         try:
-            if operators is not None:
-                options.register_custom_ops_library(str(operators))
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
             raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
@@ -58,6 +59,20 @@ class Graph:
     def call(self, inputs: Iterable[tuple[str, Array]], outputs: Iterable[tuple[str, Array]]) -> Call:
         """A prepared run whose inputs and outputs are those arrays' memory."""
         return Call(self.session, inputs, outputs)
+
+
+def _register(options: onnxruntime.SessionOptions, operators: Path) -> None:
+    """Raises MissingError where the library cannot be loaded."""
+    reason = problem(operators)
+    if reason is None:
+        try:
+            options.register_custom_ops_library(str(operators))
+            return
+        except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
+            reason = str(error)
+    raise MissingError(
+        f"{operators} cannot be loaded: {reason}; reinstall latentloop, or delete the file to run without it"
+    )
 
 
 class Call:

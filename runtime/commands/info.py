@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from latentloop import machine, options
 from latentloop._version import __version__
 from latentloop.errors import LatentLoopError
-from latentloop.kernels.library import instruction_set, operators
+from latentloop.kernels.library import instruction_set, operators, problem
 
 if TYPE_CHECKING:
     from latentloop.bundle import Bundle
@@ -82,10 +82,13 @@ def _operators() -> str:
     library = operators()
     if library is None:
         return "not built: graphs run in standard operators, more slowly; install a C++ compiler and reinstall"
+    reason = problem(library)
     try:
-        return f"{instruction_set(library)} ({library})"
-    except OSError as error:
-        return f"{library} cannot be loaded: {error}; reinstall latentloop"
+        if reason is None:
+            return f"{instruction_set(library)} ({library})"
+    except (OSError, AttributeError) as error:
+        reason = str(error)
+    return f"{library} cannot be loaded: {reason}; reinstall latentloop, or delete the file to run without it"
 
 
 def _bundle(path: Path | None) -> dict[str, Any]:
