@@ -135,8 +135,11 @@ def _roofline(arguments: argparse.Namespace) -> int:
     from latentloop.bench.results import result
 
     threads = arguments.threads or available_threads()
-    measure = lambda: result("roofline", environment(threads), **roofline.measure_roofline(threads))  # noqa: E731
-    return _finish(arguments, measure, roofline.table)
+    return _finish(
+        arguments,
+        lambda: result("roofline", environment(threads), **roofline.measure_roofline(threads)),
+        roofline.table,
+    )
 
 
 def _quality(arguments: argparse.Namespace) -> int:
@@ -146,8 +149,11 @@ def _quality(arguments: argparse.Namespace) -> int:
 
     bundle, threads = open_bundle(arguments.bundle), arguments.threads or available_threads()
     count = arguments.own_samples or arguments.images
-    measure = lambda: quality.measure(bundle, arguments.data, count, arguments.rows, threads)  # noqa: E731
-    return _finish(arguments, measure, quality.table)
+    return _finish(
+        arguments,
+        lambda: quality.measure(bundle, arguments.data, count, arguments.rows, threads),
+        quality.table,
+    )
 
 
 def _compare(arguments: argparse.Namespace) -> int:

@@ -131,12 +131,9 @@ def _level(samplers: list[Sampler], index: int, material: Material, rows: int) -
 
 def _controls(level: Level, index: int, material: Material, sampler: Sampler, part: slice) -> Controls:
     """Every code forced."""
-    codes = material.codes[level.name][part]
     upper = sampler.bundle.manifest.levels[index - 1].name if index else None
-    return Controls(
-        uniform=np.zeros((level.height, level.width, len(codes)), np.float32),
-        forced=codes.transpose(1, 2, 0),
-        temperature=np.ones(len(codes), np.float32),
-        upper=material.codes[upper][part] if upper else None,
-        labels=None if material.labels is None else material.labels[part],
+    return Controls.forcing(
+        material.codes[level.name][part],
+        material.codes[upper][part] if upper else None,
+        None if material.labels is None else material.labels[part],
     )

@@ -36,6 +36,18 @@ class Controls:
     upper: Codes | None = None  # [B, H', W'], the level above
     labels: Codes | None = None  # [B]
 
+    @staticmethod
+    def forcing(codes: Codes, upper: Codes | None, labels: Codes | None) -> Controls:
+        """Draws nothing: every code [B, H, W] is given, to read the logits of each."""
+        batch, height, width = codes.shape
+        return Controls(
+            uniform=np.zeros((height, width, batch), np.float32),
+            forced=codes.transpose(1, 2, 0),
+            temperature=np.ones(batch, np.float32),
+            upper=upper,
+            labels=labels,
+        )
+
 
 @dataclass(frozen=True)
 class Row:

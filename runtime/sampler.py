@@ -173,14 +173,10 @@ class Sampler:
             indices = np.minimum(np.arange(part.start, part.start + batch), n - 1)
             count = len(checked[levels[0].name][part])
             for index, level in enumerate(levels):
-                forced = checked[level.name][indices]
-                upper = checked[levels[index - 1].name][indices] if index else None
-                controls = Controls(
-                    uniform=np.zeros((level.height, level.width, batch), np.float32),
-                    forced=forced.transpose(1, 2, 0),
-                    temperature=np.ones(batch, np.float32),
-                    upper=upper,
-                    labels=None if chosen is None else chosen[indices],
+                controls = Controls.forcing(
+                    checked[level.name][indices],
+                    checked[levels[index - 1].name][indices] if index else None,
+                    None if chosen is None else chosen[indices],
                 )
                 for row in self.rows(level, controls):
                     logp = log_softmax(row.logits.astype(np.float64))
