@@ -185,7 +185,6 @@ class Mutant:
     replacement: str
 
 
-ENTRIES = "entry = 1; entry <= finished; ++entry, to"
 MUTANTS = [
     Mutant("a tap is dropped", "left", "causal_conv/left.h", "tap < t.taps;", "tap + 1 < t.taps;"),
     Mutant("sums start anywhere", "left", "causal_conv/left.h", "++s) sums[s] = 0;", "++s) (void)sums[s];"),
@@ -209,12 +208,9 @@ MUTANTS = [
         "const int columns = -1 + t.width",
     ),
     Mutant("groups share sums", "above", "causal_conv/above.h", "if (is_both) clear(", "if (is_both && g == 2) clear("),
+    Mutant("the void entry's keys", "attention", "chain/attention.h", "t.keys + entry *", "t.keys + (entry - 1) *"),
     Mutant(
-        "the void entry is read",
-        "attention",
-        "chain/attention.h",
-        ENTRIES,
-        ENTRIES.replace("1", "0").replace("<=", "<"),
+        "the void entry's values", "attention", "chain/attention.h", "t.values + entry *", "t.values + (entry - 1) *"
     ),
     Mutant(
         "the first label for all",

@@ -73,30 +73,44 @@ inline void add_weighted(float* y, const float* weights, const float* x, size_t 
   }
 }
 
-// attended [d] of one sample and head: query [d] over everything before. `scores` has room for every position.
-void attend(const AttentionTask& t, const float* query, int sample, int head, float* scores, float* attended) {
+// attended [heads * d] of one sample: query [heads * d] over everything before. `scores` has room for every position of
+// every head and for a sum each. Entries come first, then their heads: finished rows are read in the order in which
+// they lie.
+void attend(const AttentionTask& t, const float* query, int sample, float* scores, float* attended) {
   const int d = t.head_width, row = t.heads * d, finished = t.entries - 1;
   const int count = finished * t.width + t.column + t.own;
-  for (int e = 0; e < d; ++e) attended[e] = 0;
+  for (int e = 0; e < row; ++e) attended[e] = 0;
   if (count == 0) return;
-  const size_t entry_size = static_cast<size_t>(t.batch) * t.heads * d * t.width;
-  const size_t of_head = (static_cast<size_t>(sample) * t.heads + head) * d * t.width;
-  float* to = scores;
-  for (int entry = 1; entry <= finished; ++entry, to += t.width) {
-    for (int j = 0; j < t.width; ++j) to[j] = 0;
-    add_weighted(to, query, t.keys + entry * entry_size + of_head, static_cast<size_t>(t.width), d, t.width);
-  }
-  const size_t within = static_cast<size_t>(sample) * row + static_cast<size_t>(head) * d;
+  const size_t head_size = static_cast<size_t>(d) * t.width, entry_size = t.batch * t.heads * head_size;
+  const size_t of_sample = sample * t.heads * head_size, within = static_cast<size_t>(sample) * row;
   const size_t column_stride = static_cast<size_t>(t.batch) * row;
-  for (int j = 0; j < t.column; ++j) *to++ = dot(query, t.row_keys + j * column_stride + within, d);
-  for (int j = 0; j < t.own; ++j) *to++ = dot(query, t.own_keys + j * column_stride + within, d);
-  const float total = exponentials(scores, count);
-  const float* weights = scores;
-  for (int entry = 1; entry <= finished; ++entry, weights += t.width)
-    add_weighted(attended, weights, t.values + entry * entry_size + of_head, static_cast<size_t>(d), t.width, d);
-  add_weighted(attended, weights, t.row_values + within, column_stride, t.column, d);
-  if (t.own) add_weighted(attended, weights + t.column, t.own_values + within, column_stride, t.own, d);
-  for (int e = 0; e < d; ++e) attended[e] /= total;
+  for (int entry = 1; entry <= finished; ++entry)
+    for (int h = 0; h < t.heads; ++h) {
+      float* to = scores + static_cast<size_t>(h) * count + (entry - 1) * t.width;
+      for (int j = 0; j < t.width; ++j) to[j] = 0;
+      add_weighted(to, query + h * d, t.keys + entry * entry_size + of_sample + h * head_size,
+                   static_cast<size_t>(t.width), d, t.width);
+    }
+  float* totals = scores + static_cast<size_t>(t.heads) * count;
+  for (int h = 0; h < t.heads; ++h) {
+    float *of_head = scores + static_cast<size_t>(h) * count, *to = of_head + finished * t.width;
+    const size_t at = within + static_cast<size_t>(h) * d;
+    for (int j = 0; j < t.column; ++j) *to++ = dot(query + h * d, t.row_keys + j * column_stride + at, d);
+    for (int j = 0; j < t.own; ++j) *to++ = dot(query + h * d, t.own_keys + j * column_stride + at, d);
+    totals[h] = exponentials(of_head, count);
+  }
+  for (int entry = 1; entry <= finished; ++entry)
+    for (int h = 0; h < t.heads; ++h)
+      add_weighted(attended + h * d, scores + static_cast<size_t>(h) * count + (entry - 1) * t.width,
+                   t.values + entry * entry_size + of_sample + h * head_size, static_cast<size_t>(d), t.width, d);
+  for (int h = 0; h < t.heads; ++h) {
+    const float* weights = scores + static_cast<size_t>(h) * count + finished * t.width;
+    const size_t at = within + static_cast<size_t>(h) * d;
+    float* to = attended + h * d;
+    add_weighted(to, weights, t.row_values + at, column_stride, t.column, d);
+    if (t.own) add_weighted(to, weights + t.column, t.own_values + at, column_stride, t.own, d);
+    for (int e = 0; e < d; ++e) to[e] /= totals[h];
+  }
 }
 
 size_t attention_items(const AttentionTask& t) { return 2 * chain_groups(t.batch); }
@@ -107,15 +121,16 @@ bool attention(const AttentionTask& t, size_t item) {
   const bool is_key = item % 2 == 0;
   const int first = static_cast<int>(item / 2) * kChainRows, rows = chain_rows(t.batch, item / 2);
   const int c = t.channels, width = t.heads * t.head_width, stride = padded(width);
-  const size_t positions = static_cast<size_t>(t.entries) * t.width + t.width + t.own;
+  const size_t positions = static_cast<size_t>(t.entries + 1) * t.width + t.own;
   const Pointwise& widest = is_key ? t.key : t.result;
   size_t working = pointwise_scratch(widest, rows);
   if (!is_key && pointwise_scratch(t.query, rows) > working) working = pointwise_scratch(t.query, rows);
-  float* memory = scratch.at_least(rows * (3 * static_cast<size_t>(c) + 2 + 2 * stride) + positions + working);
+  float* memory =
+      scratch.at_least(rows * (3 * static_cast<size_t>(c) + 2 + 2 * stride) + t.heads * (positions + 1) + working);
   if (memory == nullptr) return false;
   float *out = memory, *joined = out + rows * c, *mapped = joined + rows * (2 * c + 2),
         *attended = mapped + rows * stride;
-  float *scores = attended + rows * stride, *work = scores + positions;
+  float *scores = attended + rows * stride, *work = scores + t.heads * (positions + 1);
   const float* x = t.x + static_cast<size_t>(first) * c;
   for (int i = 0; i < rows * c; ++i) out[i] = x[i];
   add_layers(out, t.gated, is_key ? t.entered : nullptr, t.layers, t.batch, c, first, rows);
@@ -142,11 +157,7 @@ bool attention(const AttentionTask& t, size_t item) {
   }
   pointwise(t.query, joined, nullptr, rows, first, work);
   dense(t.query_map, joined, in, rows, mapped, stride);
-  for (int r = 0; r < rows; ++r)
-    for (int h = 0; h < t.heads; ++h) {
-      const int at = h * t.head_width;
-      attend(t, mapped + r * stride + at, first + r, h, scores, attended + r * width + at);
-    }
+  for (int r = 0; r < rows; ++r) attend(t, mapped + r * stride, first + r, scores, attended + r * width);
   pointwise(t.result, out, attended, rows, first, work);
   for (int i = 0; i < rows * c; ++i) t.out[static_cast<size_t>(first) * c + i] = out[i];
   return true;

@@ -12,6 +12,7 @@ namespace {
 constexpr int kVectors{4};
 constexpr int kPanel{kVectors * kLanes};
 constexpr int kCacheLine{64};
+constexpr int kAhead{2048};  // bytes: a compact panel is streamed, and the processor's own look-ahead ends with a page
 constexpr int kPart{128};  // inputs of a panel handled at once where several splits share it: they fit the first cache
 constexpr int kMostRows{LATENTLOOP_VECTOR_BYTES == 64 ? 6 : 3};  // sums + weights + inputs fit the registers
 
@@ -33,6 +34,8 @@ inline void multiply(const float* const* x, const uint8_t* panel, int inputs, fl
       ahead += kCacheLine;
       next += stride;
     }
+    if (Bytes != 4)
+      for (int byte = 0; byte < kPanel * Bytes; byte += kCacheLine) __builtin_prefetch(panel + kAhead + byte);
     Floats in[M];
     for (int m = 0; m < M; ++m) in[m] = broadcast(rows[m][k]);
     for (int v = 0; v < kVectors; ++v) {
