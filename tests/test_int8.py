@@ -50,7 +50,12 @@ def round_weights(model: torch.nn.Module) -> None:
             elif part == "mix":
                 channels = weight.shape[0]
                 weight[:, :channels] = rounded(weight[:, :channels], (1, 2, 3))  # beyond are the coordinates
-            elif name.startswith("blocks") and name.endswith("weight") and ".residual." not in name and part != "label":
+            elif (
+                name.startswith(("blocks", "output"))
+                and name.endswith("weight")
+                and ".residual." not in name
+                and part != "label"
+            ):
                 weight[:] = rounded(weight, tuple(range(1, weight.ndim)))
 
 

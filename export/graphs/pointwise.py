@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from latentloop.export.graphs.builder import GraphBuilder
+from latentloop.export.graphs.function import Function
 from latentloop.export.graphs.nodes import Nodes
 from latentloop.export.rowstep_weights import Pointwise
 
@@ -23,6 +26,22 @@ def add_pointwise(nodes: Nodes, name: str, x: str, label: str | None, auxiliary:
     if label is not None:
         out = nodes.op("Add", out, label)
     return nodes.op("Add", x, nodes.glu(out, 1))
+
+
+def output_stack(g: GraphBuilder, level: str, x: str, stages: Sequence[Pointwise], labels: Sequence[str | None]) -> str:
+    """The gated 1 x 1 blocks between the last block and the logits, x [B, C] -> [B, C]; a label term each, or none."""
+    if not stages:
+        return x
+    given = [label for label in labels if label is not None]
+    names = [f"stage.{s}" for s in range(len(stages))]
+    terms = [f"{name}.label" for name in names[: len(given)]]
+    weights = [f"{name}.{part}" for name in names for part in ("conv1", "conv1_bias", "conv2", "conv2_bias")]
+    f = Function("OutputStack", ["x", *terms, *weights], g.bits)
+    out = "x"
+    for s, name in enumerate(names):
+        out = add_pointwise(f, name, out, terms[s] if terms else None)
+    constants = [w for s, stage in enumerate(stages) for w in pointwise_weights(g, f"{level}.output.{s}", stage)]
+    return f.call(g, [x, *given, *constants], [out], labels=int(bool(given)))[0]
 
 
 def pointwise_weights(g: GraphBuilder, name: str, block: Pointwise) -> list[str]:

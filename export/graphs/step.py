@@ -12,7 +12,7 @@ from latentloop.export.graphs.attention import AttentionHistory
 from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder, WeightStore
 from latentloop.export.graphs.causal import causal_left
 from latentloop.export.graphs.draw import DrawInputs, draw_code
-from latentloop.export.graphs.pointwise import add_pointwise, pointwise_weights
+from latentloop.export.graphs.pointwise import output_stack
 from latentloop.export.graphs.residual import mix_chain
 from latentloop.export.rowstep_weights import Attention, Mix, RowStepWeights
 
@@ -48,10 +48,7 @@ def step_graph(
         x = _input_left(g, w, level, codes, column)
         x, inputs = _blocks(g, w, level, x, gated, labels, history, column)
         entered.append(inputs)
-        for index, stage in enumerate(w.output):
-            name = f"{level}.output.{index}"
-            pointwise_weights(g, name, stage)
-            x = add_pointwise(g, name, x, labels[len(labels) - len(w.output) + index])
+        x = output_stack(g, level, x, w.output, labels[len(labels) - len(w.output) :])
         head = g.weight(f"{level}.logits", w.logits), g.weight(f"{level}.logits_bias", w.logits_bias)
         code, found = draw_code(g, x, *head, draw, column)
         drawn.append(code)
