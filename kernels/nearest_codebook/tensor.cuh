@@ -1,0 +1,153 @@
+// The search by tensor cores, for vectors of 16 bits: approximate scores, with the two largest kept, so that `resolve`
+// can tell where rounding may have hidden the nearest.
+//
+// A block takes 128 vectors through its split of the codebook, 128 codewords at a time, 32 dimensions at a time through
+// shared memory; of its 8 warps each takes 32 vectors by 64 codewords. FLOPs: 2 N K D. Bytes: N D values, and K D for
+// each 128 vectors (from the second cache). Floor: bytes below K of about 600 on an H100, else FLOPs.
+#pragma once
+
+#include <math.h>
+#include <string.h>
+
+#include "partial.cuh"
+#include "plan.h"
+#include "vectors.cuh"
+
+namespace latentloop::nearest {
+
+constexpr int kTensorDepth{32};                             // dimensions of a tile
+constexpr int kTensorStride{kTensorDepth / 2 + 4};          // of a tile's rows, in pairs: a fragment's 32 loads meet
+constexpr int kTensorTile{kTileCodewords * kTensorStride};  // 32 banks
+static_assert(kTileVectors == kTileCodewords, "one tile size");
+
+// The half of a tile's row that a thread moves: 16 dimensions of one vector or codeword.
+template <typename T>
+LATENTLOOP_DEVICE void store_pairs(const Shared<uint32_t>& tile, int at, const T (&values)[16]) {
+  Sixteen<uint32_t> pairs[2];
+  memcpy(pairs, values, sizeof pairs);
+  tile.set_sixteen(at, pairs[0]);
+  tile.set_sixteen(at + 4, pairs[1]);
+}
+
+template <typename T>
+LATENTLOOP_DEVICE void search_tensor(const Arguments& a) {
+  LATENTLOOP_SHARED(uint32_t, z_tiles, 2 * kTensorTile);
+  LATENTLOOP_SHARED(uint32_t, e_tiles, 2 * kTensorTile);
+  LATENTLOOP_SHARED(float, best_of_half, kTileVectors);  // what the warps of the tile's second half found
+  LATENTLOOP_SHARED(float, second_of_half, kTileVectors);
+  LATENTLOOP_SHARED(int, index_of_half, kTileVectors);
+  LATENTLOOP_SHARED(float, norms, kTileVectors);
+  const Vectors<T> vectors(a.z, a.positions, a.dimensions);
+  const Vectors<T> codebook(a.codebook, 0, a.dimensions);
+  const int64_t first_vector = block_x() * kTileVectors;
+  const int first_codeword = block_y() * a.split_codewords;
+  const int last = first_codeword + a.split_codewords < a.codewords ? first_codeword + a.split_codewords : a.codewords;
+
+  const int thread = thread_index(), lane = thread % 32, warp = thread / 32;
+  const int group = lane / 4, pair = lane % 4;          // g and t of the fragments
+  const int warp_row = warp % 4 * 32, half = warp / 4;  // its vectors, and its half of the tile's codewords
+  const int moved_row = thread % 128, moved_depth = thread / 128 * 16;
+  float sums[2][8][4], best[4], second[4];  // of vectors g, g + 8, g + 16, g + 24 of the warp
+  int index[4];
+  LATENTLOOP_UNROLL
+  for (int r = 0; r < 4; ++r) best[r] = second[r] = -infinity(), index[r] = -1;
+
+  T z_moved[16], e_moved[16];
+  const bool z_live = first_vector + moved_row < a.vectors;
+  const int64_t z_from = z_live ? vectors.base(first_vector + moved_row) : 0;
+  const auto fetch = [&](int tile, int d) {
+    vectors.fetch(z_from, z_live, d + moved_depth, z_moved);
+    codebook.fetch(codebook.base(tile + moved_row), tile + moved_row < last, d + moved_depth, e_moved);
+  };
+  const auto put = [&](int to) {
+    const int at = to + moved_row * kTensorStride + moved_depth / 2;
+    store_pairs(z_tiles, at, z_moved);
+    store_pairs(e_tiles, at, e_moved);
+  };
+  fetch(first_codeword, 0);
+  put(0);
+  barrier();
+  // One step a tile; the next one is on its way meanwhile, into the other half of shared memory.
+  for (int codeword = first_codeword, d = 0, offset = 0; codeword < last; offset = kTensorTile - offset) {
+    const bool ends = d + kTensorDepth >= a.dimensions;
+    const int next_codeword = ends ? codeword + kTileCodewords : codeword, next_d = ends ? 0 : d + kTensorDepth;
+    if (next_codeword < last) fetch(next_codeword, next_d);
+    if (d == 0) {
+      LATENTLOOP_UNROLL
+      for (int j = 0; j < 8; ++j) {
+        LATENTLOOP_UNROLL
+        for (int i = 0; i < 2; ++i) {
+          const int k = codeword + half * 64 + j * 8 + pair * 2 + i;
+          sums[0][j][i] = k < last ? a.half_norms[k] : -infinity();
+          sums[0][j][2 + i] = sums[1][j][i] = sums[1][j][2 + i] = sums[0][j][i];
+        }
+      }
+    }
+    if (codeword == first_codeword && thread < kTileVectors) {
+      float norm = d == 0 ? 0 : norms.get(thread);
+      for (int word = 0; word < kTensorDepth / 2; ++word) {
+        const uint32_t values = z_tiles.get(offset + thread * kTensorStride + word);
+        T two[2];
+        memcpy(two, &values, sizeof two);
+        norm = multiply_add(widen(two[0]), widen(two[0]), norm);
+        norm = multiply_add(widen(two[1]), widen(two[1]), norm);
+      }
+      norms.set(thread, norm);
+    }
+    LATENTLOOP_UNROLL
+    for (int depth = 0; depth < kTensorDepth / 2; depth += 8) {  // 16 dimensions
+      uint32_t z[2][4];
+      LATENTLOOP_UNROLL
+      for (int r = 0; r < 8; ++r) {
+        const int row = warp_row + r / 4 * 16 + r % 2 * 8 + group;
+        z[r / 4][r % 4] = z_tiles.get(offset + row * kTensorStride + depth + r % 4 / 2 * 4 + pair);
+      }
+      LATENTLOOP_UNROLL
+      for (int j = 0; j < 8; ++j) {
+        const int at = offset + (half * 64 + j * 8 + group) * kTensorStride + depth + pair;
+        const uint32_t e[2] = {e_tiles.get(at), e_tiles.get(at + 4)};
+        LATENTLOOP_UNROLL
+        for (int m = 0; m < 2; ++m) multiply_matrices(T(0.0f), z[m], e, sums[m][j]);
+      }
+    }
+    if (ends) {
+      LATENTLOOP_UNROLL
+      for (int r = 0; r < 4; ++r) {
+        LATENTLOOP_UNROLL
+        for (int c = 0; c < 16; ++c) {
+          const float score = sums[r / 2][c / 2][r % 2 * 2 + c % 2];
+          second[r] = fmaxf(second[r], fminf(score, best[r]));
+          if (score > best[r]) best[r] = score, index[r] = codeword + half * 64 + c / 2 * 8 + pair * 2 + c % 2;
+        }
+      }
+    }
+    if (next_codeword < last) put(kTensorTile - offset);
+    barrier();
+    codeword = next_codeword;
+    d = next_d;
+  }
+
+  Partial found[4];
+  LATENTLOOP_UNROLL
+  for (int r = 0; r < 4; ++r) {
+    const int row = warp_row + r * 8 + group;
+    found[r] = across_lanes({best[r], index[r], second[r], 0}, 4);
+    if (half == 1 && pair == 0) {
+      best_of_half.set(row, found[r].best);
+      second_of_half.set(row, found[r].second);
+      index_of_half.set(row, found[r].index);
+    }
+  }
+  barrier();
+  LATENTLOOP_UNROLL
+  for (int r = 0; r < 4; ++r) {
+    const int row = warp_row + r * 8 + group;
+    if (half == 0 && pair == 0 && first_vector + row < a.vectors) {
+      merge(found[r], {best_of_half.get(row), index_of_half.get(row), second_of_half.get(row), 0});
+      found[r].norm = norms.get(row);
+      a.partials[block_y() * a.vectors + first_vector + row] = found[r];
+    }
+  }
+}
+
+}  // namespace latentloop::nearest

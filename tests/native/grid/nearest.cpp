@@ -1,0 +1,21 @@
+// The kernels of the nearest codeword for execution on the host, behind one C function.
+#include "launch.h"
+#include "nearest_codebook/entries.cu"
+
+// Runs a kernel by its name; `arguments` is a latentloop::nearest::Arguments with pointers of the host. The seed
+// decides the order of blocks and threads. 0, or 1 with a text in `error`: a kernel did what CUDA leaves undefined.
+extern "C" int latentloop_grid_launch(const char* kernel, int64_t grid_x, int grid_y, int threads,
+                                      const void* arguments, uint64_t seed, char* error, size_t error_size) {
+#define LATENTLOOP_NAMED(name) \
+  {                            \
+    #name, name                \
+  }
+  static const latentloop::grid::Kernels kernels{
+      LATENTLOOP_NAMED(nearest_prepare_f32),       LATENTLOOP_NAMED(nearest_prepare_f16),
+      LATENTLOOP_NAMED(nearest_prepare_bf16),      LATENTLOOP_NAMED(nearest_search_f32),
+      LATENTLOOP_NAMED(nearest_search_f16),        LATENTLOOP_NAMED(nearest_search_bf16),
+      LATENTLOOP_NAMED(nearest_search_tensor_f16), LATENTLOOP_NAMED(nearest_search_tensor_bf16),
+      LATENTLOOP_NAMED(nearest_resolve_f32),       LATENTLOOP_NAMED(nearest_resolve_f16),
+      LATENTLOOP_NAMED(nearest_resolve_bf16)};
+  return latentloop::grid::launch(kernels, kernel, grid_x, grid_y, threads, arguments, seed, error, error_size);
+}

@@ -1,0 +1,135 @@
+"""The CUDA kernels of the nearest codeword on the host, under sanitizers: every search against float32 FMA chains bit
+for bit, against float64, and against itself laid out, cut up and scheduled otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from nearest_checks import ODDITIES, Oracle, check, check_float64, cut_away, odd_values
+from nearest_grid import (
+    NOISE,
+    SANITIZERS,
+    TYPES,
+    Search,
+    Server,
+    build_server,
+    compiler,
+    narrow,
+    rows_of,
+    widen,
+)
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
+
+PATHS = [("f32", False), ("f16", False), ("bf16", False), ("f16", True), ("bf16", True)]  # type, tensor cores
+
+
+def examples(count: int) -> settings:
+    """The same examples on every run; a search takes its time under sanitizers."""
+    checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(max_examples=count, derandomize=True, database=None, deadline=None, suppress_health_check=checks)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    program = build_server(tmp_path_factory.mktemp("grid"), [*SANITIZERS, *NOISE])
+    with Server(program) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
+    return Oracle.build(tmp_path_factory.mktemp("oracle"))
+
+
+# ---- Any search: Hypothesis chooses sizes, layout and what is odd about the values; a seed gives the values.
+
+
+@st.composite
+def searches(draw: st.DrawFn) -> Search:
+    kind, tensor_cores = draw(st.sampled_from(PATHS))
+    small = st.integers(1, 20)
+    k, d = draw(small | st.integers(1, 400)), draw(small | st.integers(1, 80))
+    positions = draw(st.just(0) | small)
+    n = draw(st.integers(0, 4)) * positions if positions else draw(st.integers(0, 20) | st.integers(0, 300))
+    oddities = draw(st.sets(st.sampled_from(ODDITIES), max_size=3))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    z, codebook = (narrow(values, kind) for values in odd_values(random, kind, n, k, d, oddities))
+    return Search(
+        z,
+        codebook,
+        kind,
+        tensor_cores,
+        positions,
+        multiprocessors=draw(st.sampled_from([1, 3, 132])),
+        offset=draw(st.sampled_from([0, 0, TYPES[kind], 8])),
+        seed=draw(st.integers(0, 2**32 - 1)),
+        distance=draw(st.booleans()),
+        codeword=draw(st.booleans()),
+        invalid=draw(st.booleans()),
+    )
+
+
+@examples(250)
+@given(search=searches())
+def test_every_search_equals_fma_chains(search: Search, server: Server, oracle: Oracle) -> None:
+    found = server.search(search)
+    check(search, found, oracle)
+    check_float64(search, found)
+
+
+@examples(40)
+@given(search=searches(), seed=st.integers(0, 2**32 - 1), data=st.data())
+def test_schedule_layout_splits_and_batch_change_nothing(
+    search: Search, seed: int, data: st.DataObject, server: Server
+) -> None:
+    search = replace(search, distance=True, codeword=True)
+    found = server.search(search)
+    first = data.draw(st.integers(0, len(search.z)))
+    rows = slice(first, data.draw(st.integers(first, len(search.z))))
+    for other, part in (
+        (replace(search, seed=seed), slice(None)),
+        (replace(search, positions=0 if search.positions else len(search.z), offset=0), slice(None)),
+        (replace(search, multiprocessors=133 - search.multiprocessors), slice(None)),
+        (rows_of(search, rows), rows),
+    ):
+        again = server.search(other)
+        np.testing.assert_array_equal(again.index, found.index[part])
+        np.testing.assert_array_equal(again.distance, found.distance[part])
+        np.testing.assert_array_equal(widen(again.codeword), widen(found.codeword[part]))
+
+
+@pytest.mark.parametrize("dimensions", [20, 70, 512])
+@pytest.mark.parametrize("kind", ["f16", "bf16"])
+def test_margin_covers_products_that_are_all_cut(kind: str, dimensions: int, server: Server, oracle: Oracle) -> None:
+    z, codebook = cut_away(kind, dimensions)
+    for seed in range(5):
+        found = server.search(Search(z, codebook, kind, True, seed=seed))
+        assert found.index.tolist() == [1]
+        check(Search(z, codebook, kind, True), found, oracle)
+
+
+# ---- Sizes at the edges of what the kernels take.
+
+SIZES = [(1, 1, 1), (0, 3, 2), (129, 129, 17), (128, 128, 32), (3, 130, 512), (5, 129, 511), (2, 4097, 3)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("multiprocessors", [1, 132])
+@pytest.mark.parametrize(("n", "k", "d"), SIZES)
+@pytest.mark.parametrize(("kind", "tensor_cores"), PATHS)
+def test_sizes(
+    kind: str, tensor_cores: bool, n: int, k: int, d: int, multiprocessors: int, server: Server, oracle: Oracle
+) -> None:
+    random = np.random.default_rng(n + k + d)
+    z, codebook = (narrow(random.standard_normal(shape), kind) for shape in ((n, d), (k, d)))
+    search = Search(z, codebook, kind, tensor_cores, multiprocessors=multiprocessors)
+    found = server.search(search)
+    check(search, found, oracle)
+    check_float64(search, found)
