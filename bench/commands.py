@@ -20,6 +20,7 @@ EPILOG = """examples:
   latentloop bench growth --out growth.json --plots plots/
   latentloop bench cold-start
   latentloop bench roofline
+  latentloop bench nearest --out nearest.json
   latentloop bench quality --data /usr/share/datasets/fashion-mnist --out quality.json
   latentloop bench compare before.json after.json
   latentloop bench readme --results bench/results/*.json --readme README.md --check
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("growth", "cost against grid, channels, layers and batch, with fitted exponents", _add_growth),
         ("cold-start", "where the time of `latentloop sample -n 1` goes, in whole processes", _add_cold_start),
         ("roofline", "the machine alone: GEMM rates and read bandwidths", _add_common),
+        ("nearest", "the search of a codebook against NumPy, PyTorch and FAISS", _add_nearest),
         ("quality", "what int8 weights cost: bits per code against float32, on the same codes", _add_quality),
         ("compare", "two results of one kind, figure by figure", _add_compare),
         ("readme", "write the README's table from results, or check it", _add_readme),
@@ -80,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         "growth": _growth,
         "cold-start": _cold_start,
         "roofline": _roofline,
+        "nearest": _nearest,
         "quality": _quality,
         "compare": _compare,
         "readme": _readme,
@@ -140,6 +143,15 @@ def _roofline(arguments: argparse.Namespace) -> int:
         lambda: result("roofline", environment(threads), **roofline.measure_roofline(threads)),
         roofline.table,
     )
+
+
+def _nearest(arguments: argparse.Namespace) -> int:
+    require("the bench", "torch", "onnx", extra="bench")
+    from latentloop.backends.onnxruntime import available_threads
+    from latentloop.bench import nearest
+
+    threads = arguments.threads or available_threads()
+    return _finish(arguments, lambda: nearest.measure(threads, arguments.repeats, arguments.budget), nearest.table)
 
 
 def _quality(arguments: argparse.Namespace) -> int:
@@ -240,6 +252,21 @@ def _add_growth(parser: argparse.ArgumentParser) -> None:
 
 def _add_cold_start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=positive, default=7, metavar="N", help="processes to time (default: 7)")
+    _add_common(parser)
+
+
+def _add_nearest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--repeats", type=positive, default=3, metavar="N", help="times that every peer is timed, in turn (default: 3)"
+    )
+    parser.add_argument(
+        "--seconds",
+        dest="budget",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="that a peer may search for, per shape and time (default: 0.5)",
+    )
     _add_common(parser)
 
 

@@ -93,6 +93,12 @@ def _figures(result: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
             for precision, bits in level["bits_per_code"].items():
                 yield f"{level['name']}: {precision}", Figure((bits,), "bits/code")
             yield f"{level['name']}: KL", Figure((level["kl_nats"],), "nats/code")
+    elif kind == "nearest":
+        yield "machine: float32 GEMM", Figure.from_json(result["gemm"])
+        for search in result["searches"]:
+            for name, peer in search["peers"].items():
+                shape = f"N = {search['vectors']}, D = {search['dimensions']}, K = {search['codewords']}"
+                yield f"{name}: {shape}", Figure.from_json(peer["seconds"])
     if kind in ("sampling", "roofline"):
         yield from _of_machine(result if kind == "roofline" else result["roofline"])
 

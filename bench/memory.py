@@ -24,14 +24,15 @@ def peak_memory(kind: str, folder: str, threads: int) -> dict[str, Any]:
     part, peer = Part.open(Path(folder)), make_peer(kind, threads, CallClock())
     peer.load(part)
     gc.collect()
-    reset = _reset_peak()
+    reset = reset_peak()
     for level in part.levels:
         peer.time(level, 1, 0.0)
     peer.decode({name: np.zeros((1, *grid), np.int64) for name, grid in part.grids.items()})
-    return {"bytes": _peak(), "without_loading": reset}
+    return {"bytes": peak(), "without_loading": reset}
 
 
-def _reset_peak() -> bool:
+def reset_peak() -> bool:
+    """Starts the high-water mark again from what is resident now; False where the system cannot."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -39,7 +40,8 @@ def _reset_peak() -> bool:
     return True
 
 
-def _peak() -> int:
+def peak() -> int:
+    """Bytes resident at most since ``reset_peak``."""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]

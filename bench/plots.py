@@ -33,6 +33,7 @@ def write_plots(folder: Path, result: dict[str, Any]) -> list[Path]:
         "cold-start": {"phases": _phases},
         "roofline": {"bandwidth": _bandwidth},
         "quality": {"bits": _bits},
+        "nearest": {"times": _searches},
     }
     name = result.get("preset", result["kind"])
     written = []
@@ -211,6 +212,24 @@ def _bits(axes: Axes, result: dict[str, Any]) -> None:
     axes.set_ylabel("bits per code")
     axes.set_title(f"{result['images']} images, {result['codes']}")
     axes.legend()
+
+
+def _searches(axes: Axes, result: dict[str, Any]) -> None:
+    """Seconds of every search, a bar per peer."""
+    searches = result["searches"]
+    names = list(searches[0]["peers"])
+    for number, name in enumerate(names):
+        seconds = [Figure.from_json(search["peers"][name]["seconds"]).median for search in searches]
+        places = [place + 0.8 * number / len(names) for place in range(len(searches))]
+        bars = axes.bar(places, seconds, 0.75 / len(names), color=f"C{number}", label=name)
+        axes.bar_label(bars, [duration(value) for value in seconds], fontsize=6, rotation=90, padding=2)
+    labels = [f"N = {of['vectors']}\nK = {of['codewords']}, D = {of['dimensions']}" for of in searches]
+    axes.set_xticks([place + 0.4 for place in range(len(searches))], labels)
+    axes.set_yscale("log")
+    axes.margins(y=0.2)
+    axes.set_ylabel("seconds a search (logarithmic)")
+    axes.set_title("The nearest codeword of each of N vectors")
+    axes.legend(fontsize=7)
 
 
 def _short(name: str, between: str = "\n") -> str:

@@ -20,7 +20,7 @@ from latentloop.export.draw import draw
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.rowstep import RowStep
 from latentloop.export.rowstep_weights import RowStepWeights
-from latentloop.kernels.nearest_codebook import nearest_codebook
+from latentloop.kernels.nearest_codebook.reference import nearest_reference
 from latentloop.uniforms import uniforms
 
 Arrays = dict[str, NDArray[Any]]
@@ -90,7 +90,7 @@ def golden_codec(checkpoint: Checkpoint, image: tuple[int, int], images: NDArray
             found[f"codec.codes.{name}"] = level.codes.numpy()
             z = level.z.permute(0, 2, 3, 1).numpy()
             codebook = model.codebook(index).embedding.numpy()
-            nearest = nearest_codebook(z.reshape(-1, config.code_channels), codebook)
+            nearest = nearest_reference(z.reshape(-1, config.code_channels), codebook)
             scale = np.square(z).sum(-1) + np.square(codebook).sum(1).max()
             margin = (nearest.runner_up - nearest.distance).reshape(scale.shape) / np.maximum(scale, 1e-30)
             found[f"codec.margin.{name}"] = margin.astype(np.float32)

@@ -6,13 +6,15 @@
 #include "chain/draw.h"
 #include "chain/mix.h"
 #include "kernels.h"
+#include "nearest_codebook/search.h"
 
 namespace latentloop {
 
 const Kernels& LATENTLOOP_KERNELS() {
-  static constexpr Kernels kernels{LATENTLOOP_NAME,      kPanel,           {left_items, left},
-                                   {above_items, above}, {mix_items, mix}, {attention_items, attention},
-                                   {draw_items, draw}};
+  static constexpr Kernels kernels{LATENTLOOP_NAME,    kPanel,
+                                   {left_items, left}, {above_items, above},
+                                   {mix_items, mix},   {attention_items, attention},
+                                   {draw_items, draw}, {nearest_items, nearest}};
   return kernels;
 }
 

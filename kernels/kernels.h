@@ -1,6 +1,7 @@
 // What one instruction set provides, and the tasks that its kernels run. Free of host and framework headers.
 //
-// Axes: W columns, n columns of a step, L causal layers, B batch, I inputs, O outputs, C channels, p reach, k = 2p + 1.
+// Axes: W columns, n columns of a step, L causal layers, B batch, I inputs, O outputs, C channels, p reach, k = 2p + 1;
+// N vectors of D dimensions, K codewords.
 // A task is cut into independent items; any thread may run any of them.
 #pragma once
 
@@ -119,6 +120,21 @@ struct DrawTask {
   int batch;
 };
 
+// The codeword nearest to each vector: see nearest_codebook/arguments.h for what that means.
+// Bytes: 4 D (N + K), 8 N. FLOPs: 2 N K D. Floor: the FLOPs, for N above about 10.
+struct NearestTask {
+  const float* z;           // [N, D]; with `positions` > 0 [N / positions, D, positions]
+  const float* packed;      // [panels, D, panel], 0 beyond the last codeword
+  const float* half_norms;  // [panels, panel], -|e_k|^2 / 2, or -infinity: never the nearest
+  const uint32_t* coarse;   // [panels, D, panel / 2], bfloat16: codewords k and, in the upper half, k + panel / 2
+  float largest;            // |e_k| of codewords that may be the nearest, at most
+  int64_t* index;           // [N], -1: none
+  float* distance;          // [N], or null
+  float* codeword;          // as z, or null
+  int64_t vectors, positions;
+  int dimensions, codewords;
+};
+
 template <typename Task>
 struct Kernel {
   size_t (*items)(const Task&);
@@ -133,6 +149,7 @@ struct Kernels {
   Kernel<MixTask> mix;
   Kernel<AttentionTask> attention;
   Kernel<DrawTask> draw;
+  Kernel<NearestTask> nearest;
 };
 
 // Defined once per instruction set that the build has.

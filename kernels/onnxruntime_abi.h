@@ -14,6 +14,8 @@ struct OrtKernelContext;
 struct OrtValue;
 struct OrtTensorTypeAndShapeInfo;
 struct OrtCustomOpDomain;
+struct OrtMemoryInfo;
+struct OrtAllocator;
 struct OrtSessionOptions;
 struct OrtCustomOp;
 
@@ -62,7 +64,7 @@ namespace latentloop::ort {
 
 constexpr uint32_t kApiVersion{20};  // of ONNX Runtime 1.20, the oldest that latentloop supports
 
-enum ElementType { kFloat = 1, kUint8 = 2, kInt8 = 3, kInt64 = 7 };
+enum ElementType { kFloat = 1, kUint8 = 2, kInt8 = 3, kInt64 = 7, kFloat16 = 10 };
 enum Characteristic { kRequired = 0, kOptional = 1, kVariadic = 2 };
 enum ErrorCode { kFail = 1, kInvalidArgument = 2 };
 
@@ -82,14 +84,21 @@ using GetTensorMutableData = Function<51, OrtValue*, void**>;
 using GetDimensionsCount = Function<61, const OrtTensorTypeAndShapeInfo*, size_t*>;
 using GetDimensions = Function<62, const OrtTensorTypeAndShapeInfo*, int64_t*, size_t>;
 using GetTensorTypeAndShape = Function<65, const OrtValue*, OrtTensorTypeAndShapeInfo**>;
+using CreateMemoryInfo = Function<68, const char*, int, int, int, OrtMemoryInfo**>;
+using AllocatorFree = Function<76, OrtAllocator*, void*>;
 using KernelInfoGetAttributeInt64 = Function<86, const OrtKernelInfo*, const char*, int64_t*>;
 using KernelContextGetInputCount = Function<88, const OrtKernelContext*, size_t*>;
 using KernelContextGetInput = Function<90, const OrtKernelContext*, size_t, const OrtValue**>;
 using KernelContextGetOutput = Function<91, OrtKernelContext*, size_t, const int64_t*, size_t, OrtValue**>;
 using ReleaseStatus = Function<93, OrtStatus*>;                                  // returns nothing
+using ReleaseMemoryInfo = Function<94, OrtMemoryInfo*>;                          // returns nothing
 using ReleaseTensorTypeAndShapeInfo = Function<99, OrtTensorTypeAndShapeInfo*>;  // returns nothing
+using ReleaseAllocator = Function<132, OrtAllocator*>;                           // returns nothing
+using KernelContextGetGPUComputeStream = Function<193, const OrtKernelContext*, void**>;
 using KernelInfoGetInputCount = Function<230, const OrtKernelInfo*, size_t*>;
 using KernelInfoGetConstantInputTensor = Function<249, const OrtKernelInfo*, size_t, int*, const OrtValue**>;
+using KernelContextGetAllocator = Function<253, const OrtKernelContext*, const OrtMemoryInfo*, OrtAllocator**>;
 using KernelContextParallelFor = Function<274, const OrtKernelContext*, void (*)(void*, size_t), size_t, size_t, void*>;
+using KernelContextGetScratchBuffer = Function<277, const OrtKernelContext*, const OrtMemoryInfo*, size_t, void**>;
 
 }  // namespace latentloop::ort

@@ -12,7 +12,7 @@ import torch
 from bench_results import MACHINE, TINY
 from random_models import PRIORS, random_prior
 
-from latentloop.bench import cold_start, growth, models, sampling
+from latentloop.bench import cold_start, growth, models, nearest, nearest_peers, sampling
 from latentloop.bench.bandwidth import measure_bandwidth
 from latentloop.bench.child import in_child
 from latentloop.bench.gemm import best, measure_gemm
@@ -172,6 +172,37 @@ def test_cold_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     assert set(result["phases"]) == set(cold_start.PHASES)
     assert all(phase["median"] > 0 for phase in result["phases"].values())
+
+
+def test_nearest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(nearest.measure, "__defaults__", (1, 0.0, ((1, 5, 3), (9, 2, 70))))
+    monkeypatch.setattr(nearest, "GEMM_SIZE", 16)
+    peers = {name: nearest_peers.PEERS[name] for name in (nearest_peers.OURS, "NumPy, matmul + argmin")}
+    monkeypatch.setattr(nearest, "PEERS", peers)
+    out = tmp_path / "nearest.json"
+    assert bench("nearest", "--threads", 1, "--repeats", 1, "--seconds", 0, "--out", out) == 0
+    text = capsys.readouterr().out
+    assert "N = 9, D = 2, K = 70" in text
+    assert "times as fast as NumPy, matmul + argmin, at" in text
+    result = json.loads(out.read_text(encoding="utf-8"))
+    for search in result["searches"]:
+        assert [peer["nearest"] for peer in search["peers"].values()] == [1.0, 1.0]
+    assert bench("compare", out, out) == 0
+    assert "LatentLoop: N = 1, D = 5, K = 3" in capsys.readouterr().out
+    pytest.importorskip("matplotlib")
+    from latentloop.bench.plots import write_plots
+
+    assert [path.name for path in write_plots(tmp_path, result)] == ["nearest-times.png"]
+
+
+def test_every_peer_finds_the_nearest() -> None:
+    for name in nearest_peers.PEERS:
+        found = nearest_peers.time_peer(name, [[40, 8, 33]], threads=1, budget=0.0)
+        if isinstance(found, str):
+            assert found.startswith("not available: No module named 'faiss'")
+            continue
+        assert found[0]["nearest"] == 1.0
+        assert found[0]["seconds"] > 0
 
 
 def test_every_series_ends_at_the_largest_grid() -> None:

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from latentloop.export.models.vqvae import Codebook
-from latentloop.kernels.nearest_codebook import nearest_codebook
+from latentloop.kernels.nearest_codebook import reference
+from latentloop.kernels.nearest_codebook.reference import nearest_reference
 
 
 @pytest.mark.parametrize(("n", "d", "k"), [(0, 3, 4), (1, 1, 1), (19, 5, 7), (300, 64, 99)])
 def test_equals_the_definition(n: int, d: int, k: int) -> None:
     rng = np.random.default_rng(0)
     z, codebook = rng.normal(size=(n, d)), rng.normal(size=(k, d))
-    found = nearest_codebook(z, codebook)
+    found = nearest_reference(z, codebook)
     for row in range(n):
         distances = [float(((z[row] - codeword) ** 2).sum()) for codeword in codebook]
         ordered = sorted((distance, index) for index, distance in enumerate(distances))
@@ -26,7 +27,7 @@ def test_equals_the_definition(n: int, d: int, k: int) -> None:
 
 def test_ties_take_the_lowest_index() -> None:
     codebook = np.array([[5.0, 5], [1, 0], [0, 1], [1, 0], [0, 1]])
-    found = nearest_codebook(np.array([[0.5, 0.5], [1, 0], [0, 1]]), codebook)
+    found = nearest_reference(np.array([[0.5, 0.5], [1, 0], [0, 1]]), codebook)
     assert found.index.tolist() == [1, 1, 2]
     np.testing.assert_array_equal(found.runner_up, found.distance)
 
@@ -34,19 +35,35 @@ def test_ties_take_the_lowest_index() -> None:
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     z, codebook = rng.normal(size=(50, 4)), rng.normal(size=(9, 4))
-    whole = nearest_codebook(z, codebook)
-    monkeypatch.setattr("latentloop.kernels.nearest_codebook.reference._BLOCK", 36 * 7)
-    np.testing.assert_array_equal(nearest_codebook(z, codebook).index, whole.index)
+    whole = nearest_reference(z, codebook)
+    monkeypatch.setattr(reference, "_BLOCK", 36 * 7)
+    np.testing.assert_array_equal(nearest_reference(z, codebook).index, whole.index)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, 3e38])
+def test_what_is_not_finite_is_left_out(odd: float) -> None:
+    z, codebook = np.eye(3), np.eye(3)
+    z[1, 2] = odd
+    assert nearest_reference(z, codebook).index.tolist() == [0, -1, 2]
+    found = nearest_reference(z, np.where(codebook == 0, codebook, [1, 1, odd]))
+    assert found.index.tolist() == [0, -1, 0]
+    np.testing.assert_array_equal(found.distance, [0, np.nan, 2])
+    np.testing.assert_array_equal(found.runner_up, [2, np.nan, 2])
+    nothing = nearest_reference(np.eye(3), np.full((2, 3), odd))
+    assert nothing.index.tolist() == [-1, -1, -1]
+    assert np.isnan(nothing.distance).all()
 
 
 def test_the_model_agrees() -> None:
     codebook = Codebook(33, 6)
     z = torch.randn(2, 6, 4, 5)
     flat = z.permute(0, 2, 3, 1).reshape(-1, 6).numpy()
-    np.testing.assert_array_equal(codebook.nearest(z).ravel(), nearest_codebook(flat, codebook.embedding.numpy()).index)
+    np.testing.assert_array_equal(
+        codebook.nearest(z).ravel(), nearest_reference(flat, codebook.embedding.numpy()).index
+    )
 
 
 @pytest.mark.parametrize(("z", "codebook"), [((3, 4), (2, 5)), ((3,), (2, 3)), ((3, 4), (0, 4))])
 def test_shapes_that_do_not_fit(z: tuple[int, ...], codebook: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        nearest_codebook(np.zeros(z), np.zeros(codebook))
+        nearest_reference(np.zeros(z), np.zeros(codebook))

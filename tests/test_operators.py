@@ -221,6 +221,37 @@ MUTANTS = [
     ),
     Mutant("nothing from above", "mix", "chain/mix.h", "+ above[c];", "+ 0 * above[c];"),
     Mutant("one temperature for all", "draw", "chain/draw.h", "t.temperature[first + r]", "t.temperature[first]"),
+    *(
+        Mutant(fault, "nearest", f"nearest_codebook/{file}", text, replacement)
+        for fault, file, text, replacement in (
+            (
+                "scores start at 0",
+                "search.h",
+                "score[m][v] = load(half_norms + v * kLanes);",
+                "score[m][v] = Floats{};",
+            ),
+            ("the last of equal scores", "search.h", "score[m][v] > best;", "score[m][v] >= best;"),
+            ("any of the equal lanes", "search.h", "index[lane] < index[best]", "index[lane] > index[best]"),
+            (
+                "a panel less",
+                "search.h",
+                "p < panels(t.codewords); ++p, panel",
+                "p + 1 < panels(t.codewords); ++p, panel",
+            ),
+            ("bfloat16 taken for exact", "coarse.h", "z * e / 256", "0"),
+            ("the last panel is not read", "coarse.h", "for (; p < all; ++p)", "for (; p + 1 < all; ++p)"),
+            ("vectors that are not finite", "search.h", "norm[v] < __builtin_inff();", "norm[v] == norm[v];"),
+            ("images share their positions", "search.h", "image * t.dimensions * t.positions", "image * t.positions"),
+            (
+                "norms off by a unit in the last place",
+                "codebook.h",
+                "static_cast<float>(-squares / 2)",
+                "std::nextafter(static_cast<float>(-squares / 2), 0.0f)",
+            ),
+            ("halves of the distance", "search.h", "sum += difference * difference;", "sum += difference;"),
+            ("a codeword of the next lane", "search.h", "panel + index % kPanel", "panel + (index + 1) % kPanel"),
+        )
+    ),
 ]
 
 
@@ -241,7 +272,8 @@ def test_kernels_that_are_wrong_are_found(
         (folder / mutant.file).write_text(source.replace(mutant.text, mutant.replacement), encoding="utf-8")
         own = Compiler(compiler.command, folder)
         # Packing is compiled into the program.
-        program = own.program("program", ["-O0"], folder) if "packing" in mutant.file else plain
+        in_program = mutant.file.endswith(("packing.h", "codebook.h"))
+        program = own.program("program", ["-O0"], folder) if in_program else plain
         kernels = own.kernels("kernels", size, ["-O0", "-w", *NOISE, *flags], folder)
         done = run_program(own.link("test", [program, kernels]), mutant.test)
         found = done.returncode == 1 and done.stdout.startswith(f"{mutant.test}: ")
@@ -277,6 +309,7 @@ def test_abi_is_that_of_the_official_header(compiler: Compiler, tmp_path: Path) 
     custom = [f"static_assert(offsetof(OrtCustomOp, {name}) == {i} * sizeof(void*));" for i, name in enumerate(fields)]
     enumerators = {
         "kFloat": "ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT",
+        "kFloat16": "ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16",
         "kUint8": "ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8",
         "kInt8": "ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8",
         "kInt64": "ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64",
@@ -421,6 +454,12 @@ DRAW = Node(
     {"bits": 32, "column": 0},
     (TensorProto.INT64, TensorProto.FLOAT),
 )
+NEAREST = Node(
+    {"z": values(2, 5, 3), "codebook": values(7, 5)},
+    frozenset({"codebook"}),
+    {"channels_first": 1},
+    (TensorProto.INT64,),
+)
 NODES = {
     "CausalLeftElu": LEFT,
     "CausalLeftGated": LEFT,
@@ -430,6 +469,7 @@ NODES = {
     "AttentionBlock": attention(),
     "AttentionBlockAfter1": attention(1),
     "DrawCode": DRAW,
+    "NearestCodebook": NEAREST,
 }
 
 
@@ -486,6 +526,7 @@ def test_attributes_must_be_there(kind: str) -> None:
         ("DrawCode", with_attributes(DRAW, column=1), "uniform or forced has the shape [1, 2]"),
         ("AttentionBlock", with_attributes(attention(), first_layer=1), "gated has the shape [1, 1, 2, 3]"),
         ("AttentionBlock", with_attributes(attention(), labels=1), "found 27 inputs"),
+        ("NearestCodebook", with_attributes(NEAREST, channels_first=2), "channels_first must be 0 or 1"),
     ],
 )
 def test_wrong_attributes_are_refused(kind: str, node: Node, reason: str) -> None:
@@ -531,6 +572,11 @@ def test_wrong_attributes_are_refused(kind: str, node: Node, reason: str) -> Non
         ("DrawCode", {"bias": (6,)}),
         ("DrawCode", {"temperature": (1,)}),
         ("DrawCode", {"uniform": (1, 3)}),
+        ("NearestCodebook", {"z": (2, 3, 5)}),
+        ("NearestCodebook", {"z": (5,)}),
+        ("NearestCodebook", {"codebook": (0, 5)}),
+        ("NearestCodebook", {"codebook": (7, 513)}),
+        ("NearestCodebook", {"codebook": (5,)}),
     ],
 )
 def test_wrong_shapes_are_refused(kind: str, inputs: dict[str, tuple[int, ...]]) -> None:

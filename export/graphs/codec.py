@@ -5,6 +5,7 @@ from __future__ import annotations
 from latentloop.export.checkpoint import Weights
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.graphs.builder import FLOAT, INT64, UINT8, Dim, GraphBuilder, WeightStore
+from latentloop.export.graphs.nearest import nearest_codebook
 
 
 def encoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, image: tuple[int, int]) -> GraphBuilder:
@@ -95,13 +96,8 @@ class _Codec:
         return self.g.op("ConvTranspose", x, *self._parameters(name), strides=[2, 2], pads=[1] * 4)
 
     def nearest(self, level: int, z: str) -> str:
-        """The nearest codeword's index [B, h, w], squared Euclidean, lowest index on ties; z [B, D, h, w]."""
-        g, codebook = self.g, self.weights[f"codebooks.{level}.embedding"]
-        table = g.op("Transpose", self._codebook(level), perm=[1, 0])  # folded into a constant at load
-        flat = g.op("Transpose", z, perm=[0, 2, 3, 1])
-        squared = g.weight(f"vqvae.codebooks.{level}.squared", (codebook.astype("float64") ** 2).sum(1))
-        scores = g.op("Sub", squared, g.op("MatMul", g.op("Mul", flat, g.constant(2.0)), table))
-        return g.op("ArgMin", scores, axis=3, keepdims=0, select_last_index=0)
+        """The nearest codeword's index [B, h, w]; z [B, D, h, w]."""
+        return nearest_codebook(self.g, z, self._codebook(level), rank=4, channels_first=True)
 
     def lookup(self, level: int, codes: str) -> str:
         """Codewords [B, D, h, w]."""

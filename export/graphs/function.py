@@ -18,8 +18,8 @@ from latentloop.export.graphs.nodes import Constant, Nodes, as_constant
 class Function(Nodes):
     """The body of one operator; its inputs and outputs are known by name."""
 
-    def __init__(self, kind: str, inputs: Sequence[str], bits: int) -> None:
-        """``bits`` of a weight: 32, or 8 for weights that are rounded so."""
+    def __init__(self, kind: str, inputs: Sequence[str], bits: int | None = None) -> None:
+        """``bits`` of a weight: 32, or 8 for weights that are rounded so; None for an operator without such weights."""
         super().__init__()
         self.kind, self.bits = kind, bits
         self.inputs = list(inputs)
@@ -41,7 +41,7 @@ class Function(Nodes):
 
     def weight(self, name: str, axes: Sequence[int] = (0,)) -> str:
         """The weight ``name``, rounded to ``bits`` with one scale for each output; sums run over ``axes``."""
-        if self.bits == 32:
+        if self.bits is None or self.bits == 32:
             return name
         largest = self.op("ReduceMax", self.op("Abs", name), self.constant(list(axes)), keepdims=1)
         unit = self.op("Max", self.op("Div", largest, self.constant(2.0 ** (self.bits - 1) - 1)), self.constant(1e-30))
@@ -60,7 +60,8 @@ class Function(Nodes):
 
         ``attributes`` beyond those that the body reads are for the native operator.
         """
-        attributes["bits"] = self.bits
+        if self.bits is not None:
+            attributes["bits"] = self.bits
         names = sorted({*self.attributes, *attributes})
         opsets = [helper.make_opsetid("", OPSET)]
         body = helper.make_function(OPERATORS, self.kind, self.inputs, list(outputs), self.nodes, opsets, names)

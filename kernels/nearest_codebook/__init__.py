@@ -1,5 +1,6 @@
-"""The nearest codeword of each vector: the encoder's hot spot. So far the plain reference."""
+"""The nearest codeword of each vector: the encoder's hot spot, on the CPU and on GPUs."""
 
-from latentloop.kernels.nearest_codebook.reference import Nearest, nearest_codebook
+from latentloop.kernels.nearest_codebook.api import nearest_codebook
+from latentloop.kernels.nearest_codebook.codebook import Codebook, Nearest
 
-__all__ = ["Nearest", "nearest_codebook"]
+__all__ = ["Codebook", "Nearest", "nearest_codebook"]

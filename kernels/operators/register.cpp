@@ -2,6 +2,7 @@
 // model-local functions, so the library is an optimisation that a host may leave unregistered.
 #include "causal.h"
 #include "chain.h"
+#include "nearest.h"
 #include "output.h"
 
 // What ONNX Runtime looks for in an operator library.
@@ -17,7 +18,8 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
     for (const OrtCustomOp* op :
          {description<CausalLeft<false>>(), description<CausalLeft<true>>(), description<CausalAbove<false>>(),
           description<CausalAbove<true>>(), description<MixChain>(), description<AttentionBlock<0>>(),
-          description<AttentionBlock<1>>(), description<OutputStack>(), description<DrawCode>()})
+          description<AttentionBlock<1>>(), description<OutputStack>(), description<DrawCode>(),
+          description<NearestCodebook>()})
       runtime.call<ort::CustomOpDomainAdd>(domain, op);
     runtime.call<ort::AddCustomOpDomain>(options, domain);
   } catch (const std::exception& error) {

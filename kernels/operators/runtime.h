@@ -33,6 +33,12 @@ class Runtime {
     throw std::runtime_error("a call of ONNX Runtime failed");
   }
 
+  // For what gives something back: it returns nothing, or a status that nobody could act on.
+  template <typename F, typename... Arguments>
+  void release(Arguments... arguments) const {
+    F::of(api_)(arguments...);
+  }
+
   OrtStatus* status(const char* message) const { return ort::CreateStatus::of(api_)(ort::kInvalidArgument, message); }
 
   Shape shape(const OrtValue* value) const {

@@ -1,4 +1,4 @@
-// Threads for work that is done once, when a graph is loaded; a session lends its own only to running graphs.
+// Threads for work outside a session, which lends its own only to running graphs: above all for loading one.
 #pragma once
 
 #include <algorithm>
@@ -11,10 +11,13 @@
 
 namespace latentloop {
 
-// Calls work(0) to work(count - 1), on up to 8 threads. The first exception is thrown again once all have ended.
+// As many as there are processors, but no more than packing gains from.
+inline size_t loading_threads() { return std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), 8); }
+
+// Calls work(0) to work(count - 1), on up to `most` threads. The first exception is thrown again once all have ended.
 template <typename Work>
-void for_each_in_parallel(size_t count, const Work& work) {
-  const size_t threads = std::min<size_t>({count, std::max(1u, std::thread::hardware_concurrency()), 8});
+void for_each_in_parallel(size_t count, const Work& work, size_t most = loading_threads()) {
+  const size_t threads = std::min(count, most);
   std::atomic<size_t> next{0};
   const auto run = [&] {
     for (size_t item = next++; item < count; item = next++) work(item);

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from latentloop import machine, options
 from latentloop._version import __version__
 from latentloop.errors import LatentLoopError
-from latentloop.kernels.library import instruction_set, operators, problem
 
 if TYPE_CHECKING:
     from latentloop.bundle import Bundle
@@ -23,7 +22,7 @@ EPILOG = """examples:
 """
 _PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "tqdm"),
-    *("torch", "onnx", "safetensors", "tensorrt", "pycuda"),
+    *("torch", "onnx", "safetensors", "tensorrt", "cuda-bindings", "pycuda"),
 )
 _DEVICES = ("cpu", "cuda", "tensorrt")
 
@@ -44,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         "processor": machine.processor(),
         **_onnxruntime(),
         "operators": _operators(),
+        "gpu_kernels": _gpu_kernels(),
         "bundle": _bundle(arguments.bundle),
     }
     if found["packages"]["onnxruntime"] and found["packages"]["onnxruntime-gpu"]:
@@ -79,6 +79,8 @@ def _onnxruntime() -> dict[str, Any]:
 
 def _operators() -> str:
     """Whether the native operators were built, and which instruction set they use here."""
+    from latentloop.kernels.library import instruction_set, operators, problem  # with NumPy, which --help does without
+
     library = operators()
     if library is None:
         return "not built: graphs run in standard operators, more slowly; install a C++ compiler and reinstall"
@@ -89,6 +91,19 @@ def _operators() -> str:
     except (OSError, AttributeError) as error:
         reason = str(error)
     return f"{library} cannot be loaded: {reason}; reinstall latentloop, or delete the file to run without it"
+
+
+def _gpu_kernels() -> str:
+    """Whether the nearest-codebook kernel was compiled for GPUs, and which package drives one here."""
+    from latentloop.kernels.driver import MissingGpuError, open_driver
+    from latentloop.kernels.nearest_codebook.launcher import IMAGE
+
+    if not IMAGE.is_file():
+        return "not built: install nvcc and CMake, and reinstall from the source"
+    try:
+        return f"nearest codebook, by {open_driver().name} ({IMAGE})"
+    except MissingGpuError as error:
+        return f"nearest codebook, built but not usable: {error}"
 
 
 def _bundle(path: Path | None) -> dict[str, Any]:
@@ -135,6 +150,7 @@ def _print(found: dict[str, Any]) -> None:
         ("providers", ", ".join(found["providers"])),
         *((f"device {name}", text) for name, text in found["devices"].items()),
         ("operators", found["operators"]),
+        ("GPU kernels", found["gpu_kernels"]),
     ]
     if "error" in bundle:
         rows.append(("default bundle", f"not usable: {bundle['error']}"))

@@ -11,6 +11,7 @@
 #include "causal_conv/packing.h"
 #include "harness.h"
 #include "near.h"
+#include "nearest_test.h"
 
 #ifndef LATENTLOOP_KERNELS
 #error "define LATENTLOOP_KERNELS"
@@ -786,14 +787,14 @@ void test_draw(Random& random) {
       }
 }
 
+void test_nearest(Random& random) { test_nearest(kernels(), random); }
+
 }  // namespace
 
 int main(int count, char** arguments) {
-  const std::pair<const char*, void (*)(Random&)> tests[]{{"left", test_left},
-                                                          {"above", test_above},
-                                                          {"mix", test_mix},
-                                                          {"attention", test_attention},
-                                                          {"draw", test_draw}};
+  const std::pair<const char*, void (*)(Random&)> tests[]{{"left", test_left}, {"above", test_above},
+                                                          {"mix", test_mix},   {"attention", test_attention},
+                                                          {"draw", test_draw}, {"nearest", test_nearest}};
   for (const auto& [name, test] : tests) {
     bool asked = count == 1;
     for (int i = 1; i < count; ++i) asked = asked || std::strcmp(arguments[i], name) == 0;
