@@ -1,4 +1,6 @@
-"""Builds the native operator library where there is a C++ compiler; everything declarative is in pyproject.toml."""
+"""Builds the native libraries: the operators where there is a C++ compiler, those for NVIDIA GPUs where there are nvcc
+and CMake (unless the variable LATENTLOOP_CUDA is 0). Everything declarative is in pyproject.toml.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,8 @@ from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("kernels")
 LIBRARY = "latentloop.kernels.liblatentloop_operators"
+# Built by the targets of kernels/CMakeLists.txt of those names, without "lib".
+CUDA = ["latentloop.kernels.liblatentloop_cuda", "latentloop.kernels.nearest_codebook.nearest_codebook"]
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
 # The same kernels per instruction set: (name, bytes of a vector, compiler flags). The library picks one at run time.
 PORTABLE = [("portable", 16, [])]
@@ -34,50 +38,81 @@ def find_compiler() -> list[str]:
     return asked or [next((name for name in usual if shutil.which(name)), "c++")]
 
 
-class BuildOperators(build_ext):
-    """Compiles one plain shared library, which needs neither Python's nor ONNX Runtime's headers."""
+def find_nvcc() -> str | None:
+    """CUDA's compiler, where CMake is there too: what CUDACXX says, or one in the usual places."""
+    if os.environ.get("LATENTLOOP_CUDA") == "0" or shutil.which("cmake") is None:
+        return None
+    usual = [os.environ.get("CUDA_HOME", ""), os.environ.get("CUDA_PATH", ""), "/usr/local/cuda"]
+    names = [os.environ.get("CUDACXX", ""), "nvcc", *(f"{folder}/bin/nvcc" for folder in usual)]
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+class BuildLibraries(build_ext):
+    """Builds plain libraries, which need neither Python's nor ONNX Runtime's headers."""
 
     def get_ext_filename(self, fullname: str) -> str:
-        """Plain: the library depends on no version of Python."""
-        return f"{fullname.replace('.', '/')}.so"
+        """Plain: the files depend on no version of Python."""
+        suffix = ".so" if fullname.rpartition(".")[2].startswith("lib") else ".fatbin"
+        return fullname.replace(".", "/") + suffix
+
+    def get_output_mapping(self) -> dict[str, str]:
+        """What was built: an editable install must not look for the rest."""
+        return {built: kept for built, kept in super().get_output_mapping().items() if Path(built).is_file()}
 
     def build_extension(self, ext: Extension) -> None:
-        """Compiles every instruction set's kernels, and links them; warns where there is no compiler."""
+        """Builds one file; warns where that fails."""
         target = Path(self.get_ext_fullpath(ext.name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # an older build must not pass for this one
+        try:
+            if ext.name == LIBRARY:
+                self.build_operators(target)
+            elif nvcc := find_nvcc():
+                self.build_cuda(target, nvcc)
+        except (OSError, subprocess.CalledProcessError) as error:
+            target.unlink(missing_ok=True)
+            # Sampling works without it, more slowly; `latentloop info` says which.
+            print(f"warning: {target.name} was not built: {error}", file=sys.stderr)
+
+    def build_cuda(self, target: Path, nvcc: str) -> None:
+        """Builds one file by CMake."""
+        folder, name = str(Path(self.build_temp) / "cuda"), target.stem.removeprefix("lib")
+        configure = ["cmake", "-S", str(SOURCES), "-B", folder, f"-DCMAKE_CUDA_COMPILER={nvcc}"]
+        subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["cmake", "--build", folder, "--target", name, "--parallel"], check=True)
+        shutil.copy(Path(folder) / target.name, target)
+
+    def build_operators(self, target: Path) -> None:
+        """Compiles every instruction set's kernels, and links them."""
         objects = Path(self.build_temp)
         compiler = find_compiler()
         x86 = platform.machine() in ("x86_64", "AMD64")
-        jobs = [("operators/register.cpp", "operators", ["-DLATENTLOOP_X86"] if x86 else [])]
+        dispatched = ["-DLATENTLOOP_X86"] if x86 else []
+        jobs = [("operators/register.cpp", "operators", dispatched)]
+        jobs.append(("nearest_codebook/library.cpp", "nearest_codebook", dispatched))
+        jobs.append(("nearest_codebook/plan.cpp", "plan", []))
         for name, size, flags in PORTABLE + X86 * x86:
             defined = [f"-DLATENTLOOP_VECTOR_BYTES={size}", f"-DLATENTLOOP_KERNELS=kernels_{name}"]
             jobs.append(("instruction_set.cpp", name, [*flags, *defined, f'-DLATENTLOOP_NAME="{name}"']))
         objects.mkdir(parents=True, exist_ok=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)  # an older build must not pass for this one
-        try:
-            for source, name, flags in jobs:
-                command = [*compiler, *FLAGS, *flags, "-c", str(SOURCES / source), "-o", str(objects / f"{name}.o")]
-                subprocess.run(command, check=True)
-            linked = [str(objects / f"{name}.o") for _, name, _ in jobs]
-            subprocess.run([*compiler, "-shared", *linked, "-o", str(target), "-pthread"], check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            target.unlink(missing_ok=True)
-            # Sampling works without it, more slowly; `latentloop info` says which.
-            print(f"warning: the operator library was not built: {error}", file=sys.stderr)
+        for source, name, flags in jobs:
+            command = [*compiler, *FLAGS, *flags, "-c", str(SOURCES / source), "-o", str(objects / f"{name}.o")]
+            subprocess.run(command, check=True)
+        linked = [str(objects / f"{name}.o") for _, name, _ in jobs]
+        subprocess.run([*compiler, "-shared", *linked, "-o", str(target), "-pthread"], check=True)
 
 
 class PlatformWheel(bdist_wheel):
-    """The library depends on the platform, but not on the version of Python."""
+    """The libraries depend on the platform, but not on the version of Python."""
 
     def get_tag(self) -> tuple[str, str, str]:
         """Any Python 3 on this platform."""
         return "py3", "none", super().get_tag()[2]
 
 
-headers = [str(path) for path in sorted(SOURCES.rglob("*.h"))]
 setup(
-    ext_modules=[Extension(LIBRARY, [], depends=headers, optional=True)],
-    cmdclass={"build_ext": BuildOperators, "bdist_wheel": PlatformWheel},
+    ext_modules=[Extension(name, [], optional=True) for name in [LIBRARY, *CUDA]],
+    cmdclass={"build_ext": BuildLibraries, "bdist_wheel": PlatformWheel},
     # A strict editable install is a link tree, which type checkers and editors can follow.
     options={"editable_wheel": {"mode": "strict"}},
 )

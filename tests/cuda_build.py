@@ -1,0 +1,58 @@
+"""What nvcc and CMake make of kernels/, built once per run of the tests: warnings are errors."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from nearest_grid import KERNELS
+
+
+def nvcc() -> str | None:
+    """CUDA's compiler, where it is."""
+    names = ("nvcc", "/usr/local/cuda/bin/nvcc")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def tensorrt_headers() -> Path | None:
+    """The folder of NvInfer.h: the variable NVINFER_INCLUDE, or a package that carries it."""
+    if folder := os.environ.get("NVINFER_INCLUDE"):
+        return Path(folder)
+    package = importlib.util.find_spec("kernel_lens")
+    if package is None or package.origin is None:
+        return None
+    return Path(package.origin).parent / "include" / "tensorrt"
+
+
+def build(folders: pytest.TempPathFactory) -> Path:
+    """The folder of the libraries; skips the test where something that they need is missing."""
+    compiler = nvcc()
+    if compiler is None or shutil.which("cmake") is None:
+        pytest.skip("no nvcc or no CMake")
+    folder = folders.getbasetemp() / "cuda_build"
+    built = folder / "built"
+    if not folder.exists():
+        headers = tensorrt_headers()
+        options = ["-DCMAKE_COMPILE_WARNING_AS_ERROR=ON", f"-DCMAKE_CUDA_COMPILER={compiler}"]
+        options += [f"-DNVINFER_INCLUDE={headers}"] if headers else []
+        run("cmake", "-S", KERNELS, "-B", folder, *options)
+        run("cmake", "--build", folder, "--parallel", "2")
+        built.touch()
+    assert built.exists(), "another test says why the build failed"
+    return folder
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def exported(library: Path) -> set[str]:
+    """The functions that a library offers."""
+    lines = run("nm", "-D", "--defined-only", library).splitlines()
+    return {name for _, kind, name in (line.split() for line in lines) if kind == "T"}

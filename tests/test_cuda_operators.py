@@ -1,0 +1,114 @@
+"""The operator for ONNX Runtime's CUDA provider, run in ONNX Runtime: as one for the processor, over the launcher for
+the host. Everything but the provider and the name of its memory is as it is for a GPU.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from cuda_host import compile_host
+from nearest_grid import KERNELS, compiler
+from onnx import TensorProto, helper
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
+
+from latentloop.kernels.nearest_codebook.reference import nearest_reference
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
+
+Array = np.ndarray[Any, np.dtype[Any]]
+REPLACED = {"register.cpp": ('"CUDAExecutionProvider"', '"CPUExecutionProvider"'), "scratch.h": ('"Cuda"', '"Cpu"')}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("operators")
+    kernels = folder / "kernels"
+    shutil.copytree(KERNELS, kernels, ignore=shutil.ignore_patterns("*.so", "*.fatbin", "*.py", "__pycache__"))
+    for name, (text, replacement) in REPLACED.items():
+        source = kernels / "operators" / "cuda" / name
+        assert source.read_text(encoding="utf-8").count(text) == 1
+        source.write_text(source.read_text(encoding="utf-8").replace(text, replacement), encoding="utf-8")
+    register = kernels / "operators" / "cuda" / "register.cpp"
+    return compile_host([register], folder / "liboperators.so", ["-shared", "-fPIC", "-fvisibility=hidden"], kernels)
+
+
+def session(library: Path, element_type: int, rank: int, channels_first: int | None) -> onnxruntime.InferenceSession:
+    """A graph of one node, z and codebook both inputs of any size."""
+    attributes: dict[str, Any] = {} if channels_first is None else {"channels_first": channels_first}
+    node = helper.make_node("NearestCodebook", ["z", "codebook"], ["index"], domain="latentloop", **attributes)
+    inputs = [
+        helper.make_tensor_value_info("z", element_type, [None] * rank),
+        helper.make_tensor_value_info("codebook", element_type, [None] * 2),
+    ]
+    graph = helper.make_graph(
+        [node], "graph", inputs, [helper.make_tensor_value_info("index", TensorProto.INT64, None)]
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("latentloop", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.register_custom_ops_library(str(library))
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def integers(*shape: int) -> Array:
+    return np.random.default_rng(shape).integers(-2, 3, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("element_type", [np.float32, np.float16])
+@pytest.mark.parametrize(
+    ("shape", "channels_first"),
+    [((7,), 0), ((130, 7), 0), ((3, 4, 5, 7), 0), ((2, 7), 1), ((2, 7, 5), 1), ((3, 7, 4, 5), 1), ((3, 7, 0, 5), 1)],
+)
+def test_operator_finds_the_nearest_codewords(
+    library: Path, element_type: type, shape: tuple[int, ...], channels_first: int
+) -> None:
+    z, codebook = integers(*shape), integers(150, 7)
+    tensor_type = helper.np_dtype_to_tensor_dtype(np.dtype(element_type))
+    run = session(library, tensor_type, len(shape), channels_first).run
+    (index,) = run(None, {"z": z.astype(element_type), "codebook": codebook.astype(element_type)})
+    last = np.moveaxis(z, 1 if channels_first else -1, -1)
+    expected = nearest_reference(last.reshape(-1, 7), codebook).index.reshape(last.shape[:-1])
+    assert index.dtype == np.int64
+    np.testing.assert_array_equal(index, expected)
+
+
+def test_runs_of_one_session_do_not_share_memory(library: Path) -> None:
+    """Sizes change from run to run, and so does the codebook."""
+    run = session(library, TensorProto.FLOAT, 2, 0).run
+    for vectors, codewords in ((300, 7), (2, 260), (0, 3), (129, 1)):
+        z, codebook = integers(vectors, 4), integers(codewords, 4)
+        (index,) = run(None, {"z": z, "codebook": codebook})
+        np.testing.assert_array_equal(index, nearest_reference(z, codebook).index)
+
+
+@pytest.mark.parametrize(
+    ("z", "codebook", "channels_first", "reason"),
+    [
+        ((4, 3), (5, 7), 0, r"z has the shape \[4, 3\], codebook \[5, 7\], expected \[..., D\] and \[K, D\]"),
+        ((4, 3), (5, 7), 1, r"z has the shape \[4, 3\], codebook \[5, 7\], expected \[B, D, ...\] and \[K, D\]"),
+        ((7,), (5, 7), 1, r"z has the shape \[7\], codebook \[5, 7\], expected \[B, D, ...\] and \[K, D\]"),
+        ((4, 7), (0, 7), 0, "codewords is 0, expected 1 to 65536"),
+        ((4, 513), (2, 513), 0, "dimensions is 513, expected 1 to 512"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(
+    library: Path, z: tuple[int, ...], codebook: tuple[int, ...], channels_first: int, reason: str
+) -> None:
+    run = session(library, TensorProto.FLOAT, len(z), channels_first).run
+    with pytest.raises((InvalidArgument, Fail, RuntimeException), match=f"NearestCodebook: {reason}"):
+        run(None, {"z": np.zeros(z, np.float32), "codebook": np.zeros(codebook, np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("channels_first", "reason"),
+    [(2, "channels_first must be 0 or 1"), (None, "expected the attribute channels_first, 0 or more")],
+)
+def test_attribute_must_be_there(library: Path, channels_first: int | None, reason: str) -> None:
+    with pytest.raises((InvalidArgument, Fail, RuntimeException), match=f"NearestCodebook: {reason}"):
+        session(library, TensorProto.FLOAT, 3, channels_first)
