@@ -1,0 +1,114 @@
+"""DLPack capsules: reading those of other libraries, and making them for device memory."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from latentloop.kernels.driver.datatype import DataType
+
+CUDA, CUDA_MANAGED = 2, 13  # device types
+NEWEST = (1, 1)  # of the protocol's versions that are known here
+_USED = {b"dltensor": b"used_dltensor", b"dltensor_versioned": b"used_dltensor_versioned"}
+
+_Deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+class _Device(ctypes.Structure):
+    _fields_ = (("type", ctypes.c_int32), ("id", ctypes.c_int32))
+
+
+class _Type(ctypes.Structure):
+    _fields_ = (("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16))
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device", _Device),
+        ("ndim", ctypes.c_int32),
+        ("dtype", _Type),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),  # in values; null: row-major
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class _Managed(ctypes.Structure):
+    _fields_ = (("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", _Deleter))
+
+
+class _ManagedVersioned(ctypes.Structure):
+    _fields_ = (
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("context", ctypes.c_void_p),
+        ("deleter", _Deleter),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _Tensor),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """What a capsule described. The producer's memory is let go of when this object is."""
+
+    pointer: int
+    device: tuple[int, int]  # type, number
+    dtype: tuple[int, int, int]  # code, bits, lanes
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] | None  # in values; None: row-major
+
+
+def read(capsule: object) -> Imported:
+    """Takes over a capsule, versioned or not. Raises TypeError for another object, for one that was used, and for one
+    of a version that is not known.
+    """
+    api = ctypes.pythonapi
+    is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_IsValid", api))
+    pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", api))
+    rename = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_SetName", api))
+    name = next((name for name in _USED if is_valid(capsule, name)), None)
+    if name is None:
+        raise TypeError(f"__dlpack__ gave {type(capsule).__name__} {capsule!r}, expected a DLPack capsule not yet used")
+    address = pointer_of(capsule, name)
+    kind = _Managed if name == b"dltensor" else _ManagedVersioned
+    managed = kind.from_address(address)
+    if isinstance(managed, _ManagedVersioned) and managed.major > NEWEST[0]:
+        raise TypeError(f"__dlpack__ gave version {managed.major}.{managed.minor}, expected at most 1")
+    rename(capsule, _USED[name])
+    tensor, deleter = managed.tensor, managed.deleter
+    axes = range(tensor.ndim)
+    found = Imported(
+        pointer=(tensor.data or 0) + tensor.byte_offset,
+        device=(tensor.device.type, tensor.device.id),
+        dtype=(tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes),
+        shape=tuple(tensor.shape[axis] for axis in axes),
+        strides=tuple(tensor.strides[axis] for axis in axes) if tensor.strides else None,
+    )
+    if entry := ctypes.cast(deleter, ctypes.c_void_p).value:
+        weakref.finalize(found, _Deleter(entry), address).atexit = False
+    return found
+
+
+def export(owner: object, pointer: int, shape: tuple[int, ...], dtype: DataType, device: int) -> Any:
+    """A capsule for row-major CUDA memory at ``pointer``, which keeps ``owner`` until its taker is done.
+
+    NumPy makes it, of an array that nobody reads, since its capsules free themselves safely in any thread and with any
+    error under way, which callbacks into Python cannot. Only device and type are then put right.
+    """
+    size = int(np.prod(shape)) * dtype.size
+    memory: Any = (ctypes.c_byte * size).from_address(pointer)
+    memory.owner = owner
+    capsule = np.ndarray(shape, dtype.numpy, buffer=memory).__dlpack__()
+    pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+        ("PyCapsule_GetPointer", ctypes.pythonapi)
+    )
+    tensor = _Managed.from_address(pointer_of(capsule, b"dltensor")).tensor
+    tensor.device = _Device(CUDA, device)
+    tensor.dtype = _Type(dtype.code, 8 * dtype.size, 1)
+    return capsule
