@@ -17,8 +17,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_python_runs() -> None:
-    (code,) = blocks("python")
+@pytest.mark.parametrize("code", blocks("python"), ids=["sampling", "nearest codeword"])
+def test_the_python_runs(code: str) -> None:
     shown = {}
     for line in code.splitlines():
         source, _, comment = line.partition("#")
