@@ -76,7 +76,8 @@ struct Function {
   static Type of(const OrtApi* api) { return reinterpret_cast<Type>(api->entry[Position]); }
 };
 
-using CreateStatus = Function<0, int, const char*>;  // returns the status made
+using CreateStatus = Function<0, int, const char*>;     // returns the status made
+using GetErrorMessage = Function<2, const OrtStatus*>;  // returns a text, the status's own
 using CreateCustomOpDomain = Function<26, const char*, OrtCustomOpDomain**>;
 using CustomOpDomainAdd = Function<27, OrtCustomOpDomain*, const OrtCustomOp*>;
 using AddCustomOpDomain = Function<28, OrtSessionOptions*, OrtCustomOpDomain*>;

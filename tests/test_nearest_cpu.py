@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
+import gc
+import pickle
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -207,6 +212,35 @@ def test_a_codebook_keeps_its_own_values() -> None:
 
 
 @pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("form", [copy.copy, copy.deepcopy, lambda book: pickle.loads(pickle.dumps(book))])
+def test_a_copy_of_a_codebook_outlives_it(form: Callable[[Codebook], Codebook]) -> None:
+    z = random(40, 5, seed=1)
+    book = Codebook(random(9, 5))
+    expected, copied = nearest_codebook(z, book).index, form(book)
+    del book
+    gc.collect()
+    assert copied.handle is None or copied.handle.value
+    np.testing.assert_array_equal(nearest_codebook(z, copied).index, expected)
+
+
+def test_a_search_may_outlast_the_interpreter() -> None:
+    program = """
+import threading, time
+import numpy as np
+from latentloop.kernels import Codebook, nearest_codebook
+
+book, z = Codebook(np.ones((4096, 64), np.float32)), np.ones((2048, 64), np.float32)
+def search():
+    while True:
+        nearest_codebook(z, book, threads=1)
+for _ in range(3):
+    threading.Thread(target=search, daemon=True).start()
+time.sleep(0.3)
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("z", "codebook"), [((3, 4), (2, 5)), ((), (2, 3)), ((3, 4), (4,)), ((3, 4), (0, 4))])
 def test_shapes_that_do_not_fit(z: tuple[int, ...], codebook: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"(z|codebook) is \[.*\], expected \["):
@@ -221,8 +255,16 @@ def test_what_else_is_refused() -> None:
         nearest_codebook(z, codebook.astype(np.float16))
     with pytest.raises(ValueError, match="D from 1 to 512"):
         Codebook(np.zeros((3, 513), np.float32))
-    with pytest.raises(ValueError, match="threads is 0, expected 1 or more"):
-        nearest_codebook(z, codebook, threads=0)
+    for threads in (0, -1, 2**31, 2**32):
+        with pytest.raises(ValueError, match=f"threads is {threads}, expected 1 to 1024"):
+            nearest_codebook(z, codebook, threads=threads)
+    fraction: Any = 1.5
+    with pytest.raises(TypeError, match="integer"):
+        nearest_codebook(z, codebook, threads=fraction)
+    with pytest.raises(TypeError, match="codebook is masked, expected an array whose values all count"):
+        nearest_codebook(z, np.ma.masked_less(codebook, 0))
+    with pytest.raises(TypeError, match=r"z requires a gradient, .* pass z.detach\(\)"):
+        nearest_codebook(torch.from_numpy(z).requires_grad_(), codebook)
     layout: Any = "columns"
     with pytest.raises(ValueError, match="layout is 'columns', expected 'rows' or 'channels_first'"):
         nearest_codebook(z, codebook, layout=layout)
@@ -325,10 +367,16 @@ def test_the_operator_leaves_out_what_is_not_finite(
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_the_operator_takes_the_lowest_of_equal_ones(library: Path | None, node: Callable[..., Graph]) -> None:
-    half = random(150, 64)
-    index = node(np.concatenate([half, half]), 2, False, library).run({"z": half})["index"]
-    np.testing.assert_array_equal(index, np.arange(150))
+@pytest.mark.parametrize("dimensions", [1, 5, 6, 33, 64, 130])
+def test_the_operator_takes_the_lowest_of_equal_ones(
+    library: Path | None, dimensions: int, node: Callable[..., Graph]
+) -> None:
+    once = random(17, dimensions)
+    codebook = once[np.arange(40) % 17]  # copies lie at other places of a vector register
+    z = random(500, dimensions, seed=1)
+    index = node(codebook, 2, False, library).run({"z": z})["index"]
+    np.testing.assert_array_less(index, 17)
+    check(z, codebook, index)
 
 
 @pytest.mark.parametrize("layout", ["rows", "channels_first"])

@@ -21,6 +21,7 @@ WEIGHTS_FILE = "weights.safetensors"
 OPERATORS = "latentloop"  # the domain of this project's operators
 
 FLOAT = TensorProto.FLOAT
+DOUBLE = TensorProto.DOUBLE
 INT64 = TensorProto.INT64
 UINT8 = TensorProto.UINT8
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from latentloop.export.graphs.builder import GraphBuilder
+from latentloop.export.graphs.builder import DOUBLE, FLOAT, GraphBuilder
 from latentloop.export.graphs.function import Function
 
 
@@ -16,8 +16,12 @@ def nearest_codebook(g: GraphBuilder, z: str, codebook: str, *, rank: int, chann
     is the nearest's, within the error that nearest_codebook/arguments.h states: the norm is added last.
     """
     f = Function("NearestCodebook", ["z", "codebook"])
-    # Of the codebook alone, so folded into constants when the graph is loaded.
-    halves = f.sum_axis(f.op("Mul", f.op("Mul", "codebook", f.constant(-0.5)), "codebook"), 1)
+    # Of the codebook alone, so folded into constants when the graph is loaded. In float64, where squares are exact and
+    # the order of a sum does not show: in float32 ONNX Runtime gives equal codewords unequal halves.
+    wide = f.op("Cast", "codebook", to=DOUBLE)
+    halves = f.op(
+        "Cast", f.sum_axis(f.op("Mul", f.op("Mul", wide, f.op("Cast", f.constant(-0.5), to=DOUBLE)), wide), 1), to=FLOAT
+    )
     lowest, none = f.constant(-math.inf), f.constant(-1)
     is_eligible = f.op("Greater", halves, lowest)  # false for NaN
     half_norms = f.op("Where", is_eligible, halves, lowest)

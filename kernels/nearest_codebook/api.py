@@ -58,7 +58,7 @@ def nearest_codebook(
     outputs a search needs memory for D and K alone.
 
     On a GPU: anything with ``__dlpack__`` or ``__cuda_array_interface__``, float32, float16 or bfloat16, on ``stream``;
-    see ``nearest_on_gpu`` in ``latentloop.kernels.nearest_codebook.gpu``, which says what is returned then.
+    ``from latentloop.kernels.nearest_codebook.gpu import nearest_on_gpu`` says what is returned then.
 
     Raises ValueError for shapes that do not fit, TypeError for other dtypes, MemoryError.
     """
@@ -86,7 +86,7 @@ def nearest_codebook(
 
 def _is_on_gpu(array: Any) -> bool:
     """Whether that is an array in a GPU's memory."""
-    if hasattr(array, "__cuda_array_interface__"):
-        return True
     device = getattr(array, "__dlpack_device__", None)
-    return device is not None and device()[0] in _ON_GPU
+    if device is not None:
+        return device()[0] in _ON_GPU
+    return hasattr(array, "__cuda_array_interface__")

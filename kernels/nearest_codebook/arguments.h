@@ -16,7 +16,8 @@
 // The index is that of exact arithmetic unless two distances differ by less than
 //   c eps (|a|^2 + 2 |z| |a| + |b|^2 + 2 |z| |b|),  c = D / 2 + 2, eps = 2^-23,
 // for their codewords a and b: D roundings of eps / 2 in a chain whose partial sums Cauchy and Schwarz bound, and one
-// for h. Underflow adds at most 2 (D + 1) 2^-149.
+// for h. Underflow adds at most 2 (D + 1) 2^-149; where the caller's thread flushes subnormal numbers to 0, more. It
+// holds while |e|^2 / 2 + |z| |e| is below the largest float32: beyond, a chain may overflow on its way.
 #pragma once
 
 #include <stdint.h>

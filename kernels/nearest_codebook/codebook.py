@@ -58,7 +58,12 @@ class Codebook:
                     address(self.values), self.codewords, self.dimensions, ctypes.byref(self.handle)
                 )
             )
-            weakref.finalize(self, functions.latentloop_codebook_free, self.handle)
+            # Not at the interpreter's exit, when threads that nobody waits for may still search it.
+            weakref.finalize(self, functions.latentloop_codebook_free, self.handle).atexit = False
+
+    def __reduce__(self) -> tuple[type[Codebook], tuple[NDArray[np.float32]]]:
+        """Copies and pickles are made of the values: the library's codebook has one owner."""
+        return Codebook, (self.values,)
 
     @property
     def half_norms(self) -> NDArray[np.float32]:
@@ -102,6 +107,10 @@ def check(status: int) -> None:
 
 def as_float32(name: str, array: Any) -> NDArray[np.float32]:
     """``array``, NumPy's or anything in host memory that NumPy can look at, without a copy. Raises TypeError."""
+    if getattr(array, "requires_grad", False):
+        raise TypeError(f"{name} requires a gradient, and the search has none: pass {name}.detach()")
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name} is masked, expected an array whose values all count: fill it, as in {name}.filled()")
     found = array if isinstance(array, np.ndarray) else np.asarray(array)
     if found.dtype != np.float32:
         raise TypeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from latentloop.kernels.nearest_codebook.codebook import (
 
 _BLOCK = MOST_CODEWORDS  # scores held at once without the library: they stay in the second cache
 
+_MOST_THREADS = 1024
+
 Float32 = NDArray[np.float32]
 
 
@@ -35,8 +38,8 @@ def nearest_on_cpu(
     if not 0 <= axis < vectors.ndim or vectors.shape[axis] != book.dimensions:
         expected = f"[B, {book.dimensions}, ...]" if channels_first else f"[..., {book.dimensions}]"
         raise ValueError(f"z is {list(vectors.shape)}, expected {expected} for a codebook {list(book.values.shape)}")
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads is {threads}, expected 1 or more")
+    if threads is not None and not 1 <= operator.index(threads) <= _MOST_THREADS:
+        raise ValueError(f"threads is {threads}, expected 1 to {_MOST_THREADS}")
     shape = vectors.shape[:axis] + vectors.shape[axis + 1 :]
     index = np.empty(shape, np.int64)
     distances = np.empty(shape, np.float32) if distance else None

@@ -1,8 +1,8 @@
 // From the splits' partial results to the answer: one warp a vector.
 //
 // Where the next best score may be the best in truth, because tensor cores rounded, all codewords are scored again by
-// FMA chains: rare, and then the index is that of the exact search. Bytes: splits * 16 N, and 2 N D values where the
-// distance or the codeword is asked for.
+// FMA chains, and the index is that of the exact search. Slow, and rare unless the codebook has copies or an outlier.
+// Bytes: splits * 16 N, and 2 N D values where the distance or the codeword is asked for.
 #pragma once
 
 #include <math.h>

@@ -29,8 +29,9 @@ class Runtime {
   void call(Arguments... arguments) const {
     OrtStatus* status = F::of(api_)(arguments...);
     if (status == nullptr) return;
+    const std::string text{reinterpret_cast<const char*>(ort::GetErrorMessage::of(api_)(status))};
     ort::ReleaseStatus::of(api_)(status);
-    throw std::runtime_error("a call of ONNX Runtime failed");
+    throw std::runtime_error(text);
   }
 
   // For what gives something back: it returns nothing, or a status that nobody could act on.
