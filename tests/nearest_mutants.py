@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A fault, and the text of a .cuh file that becomes another."""
-
-    fault: str
-    file: str
-    text: str
-    replacement: str
-
+from mutants import Mutant
 
 # Not here, for they change nothing that is promised: a split's end (tiles never cross it), >= for the margin.
 MUTANTS = [
@@ -26,9 +15,9 @@ MUTANTS = [
     Mutant("no padding of dimensions", "vectors", "d + i < dimensions", "d + i <= dimensions"),
     Mutant("no padding of vectors", "vectors", "values[i] = live && d", "values[i] = d"),
     Mutant("every image is the first", "vectors", "n / positions * positions * dimensions + n", "n"),
-    Mutant("no first barrier", "exact", "  put(0);\n  barrier();\n", "  put(0);\n"),
-    Mutant("no barrier", "exact", "put(kExactTile - offset);\n    barrier();", "put(kExactTile - offset);"),
-    Mutant("one buffer", "exact", "put(kExactTile - offset)", "put(offset)"),
+    Mutant("no first barrier", "tiles", "  put(0);\n  barrier();\n", "  put(0);\n"),
+    Mutant("no barrier", "tiles", "put(Tile - offset);\n    barrier();", "put(Tile - offset);"),
+    Mutant("one buffer", "tiles", "put(Tile - offset)", "put(offset)"),
     Mutant("the last of equal scores", "exact", "sums[i][j] > best[i]", "sums[i][j] >= best[i]"),
     Mutant("codewords that are padding", "exact", "a.half_norms[k] : -infinity()", "a.half_norms[k] : 0"),
     Mutant("the norm's last part only", "exact", "d == 0 ? 0 : norms.get(thread)", "0"),
@@ -40,8 +29,6 @@ MUTANTS = [
     Mutant("the highest index", "partial", "other.index < into.index", "other.index > into.index"),
     Mutant("lanes left out", "partial", "mask = lanes / 2", "mask = lanes / 4"),
     Mutant("the second is forgotten", "partial", "fminf(into.best, other.best)", "into.second"),
-    Mutant("no first barrier", "tensor", "  put(0);\n  barrier();\n", "  put(0);\n"),
-    Mutant("no barrier", "tensor", "put(kTensorTile - offset);\n    barrier();", "put(kTensorTile - offset);"),
     Mutant("no last barrier", "tensor", "  }\n  barrier();\n", "  }\n"),
     Mutant("half of a fragment", "tensor", "{e_tiles.get(at), e", "{e_tiles.get(at + 4), e"),
     Mutant("fragments' rows swapped", "tensor", "r / 4 * 16 + r % 2 * 8", "r / 4 * 16 + 8 - r % 2 * 8"),

@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from cuda_host import compile_host
+from mutants import replace_once
 from nearest_grid import KERNELS, compiler
 from onnx import TensorProto, helper
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
@@ -30,9 +31,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kernels = folder / "kernels"
     shutil.copytree(KERNELS, kernels, ignore=shutil.ignore_patterns("*.so", "*.fatbin", "*.py", "__pycache__"))
     for name, (text, replacement) in REPLACED.items():
-        source = kernels / "operators" / "cuda" / name
-        assert source.read_text(encoding="utf-8").count(text) == 1
-        source.write_text(source.read_text(encoding="utf-8").replace(text, replacement), encoding="utf-8")
+        replace_once(kernels / "operators" / "cuda" / name, text, replacement)
     register = kernels / "operators" / "cuda" / "register.cpp"
     return compile_host([register], folder / "liboperators.so", ["-shared", "-fPIC", "-fvisibility=hidden"], kernels)
 

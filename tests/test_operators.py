@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from mutants import replace_once
 from onnx import TensorProto, helper, numpy_helper
 from random_models import LIBRARY
 
@@ -265,11 +266,7 @@ def test_kernels_that_are_wrong_are_found(
     def survives(index: int, mutant: Mutant) -> str | None:
         folder = tmp_path / str(index)
         shutil.copytree(KERNELS, folder, ignore=shutil.ignore_patterns("*.py", "*.so", "__pycache__"))
-        source = (folder / mutant.file).read_text(encoding="utf-8")
-        assert source.count(mutant.text) == 1, (
-            f"{mutant.file}: {mutant.text!r} occurs {source.count(mutant.text)} times"
-        )
-        (folder / mutant.file).write_text(source.replace(mutant.text, mutant.replacement), encoding="utf-8")
+        replace_once(folder / mutant.file, mutant.text, mutant.replacement)
         own = Compiler(compiler.command, folder)
         # Packing is compiled into the program.
         in_program = mutant.file.endswith(("packing.h", "codebook.h"))

@@ -13,6 +13,7 @@ from pathlib import Path
 import cuda_build
 import pytest
 from cuda_host import HOST_INCLUDES, compile_host
+from mutants import Mutant, replace_once
 from nearest_grid import KERNELS, NATIVE, SANITIZERS, compile_native, compiler
 
 NO_HEADERS = "no NvInfer.h: NVINFER_INCLUDE names no folder, and no package brings it"
@@ -49,16 +50,6 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
 def test_plugin_does_what_tensorrt_asks(host: Host, tmp_path: Path) -> None:
     done = host.run(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One fault: the only occurrence of ``text`` in the plugin becomes ``replacement``."""
-
-    fault: str
-    file: str
-    text: str
-    replacement: str
 
 
 MUTANTS = [
@@ -100,10 +91,7 @@ def test_plugins_that_are_wrong_are_found(mutant: Mutant, host: Host, tmp_path: 
         shutil.copytree(
             KERNELS / folder, kernels / folder, ignore=shutil.ignore_patterns("*.py", "*.fatbin", "__pycache__")
         )
-    source = kernels / "tensorrt" / mutant.file
-    text = source.read_text(encoding="utf-8")
-    assert text.count(mutant.text) == 1
-    source.write_text(text.replace(mutant.text, mutant.replacement), encoding="utf-8")
+    replace_once(kernels / "tensorrt" / mutant.file, mutant.text, mutant.replacement)
     done = host.run(tmp_path, kernels)
     assert done.returncode == 1, done.stdout + done.stderr
 

@@ -7,6 +7,7 @@
 
 #include "partial.cuh"
 #include "plan.h"
+#include "tiles.cuh"
 #include "vectors.cuh"
 
 namespace latentloop::nearest {
@@ -62,14 +63,7 @@ LATENTLOOP_DEVICE void search_exact(const Arguments& a) {
     store_transposed(z_tiles, to, moved_row, moved_depth, z_moved);
     store_transposed(e_tiles, to, moved_row, moved_depth, e_moved);
   };
-  fetch(first_codeword, 0);
-  put(0);
-  barrier();
-  // One step a tile; the next one is on its way meanwhile, into the other half of shared memory.
-  for (int codeword = first_codeword, d = 0, offset = 0; codeword < last; offset = kExactTile - offset) {
-    const bool ends = d + kExactDepth >= a.dimensions;
-    const int next_codeword = ends ? codeword + kTileCodewords : codeword, next_d = ends ? 0 : d + kExactDepth;
-    if (next_codeword < last) fetch(next_codeword, next_d);
+  const auto step = [&](int codeword, int d, int offset, bool ends) {
     if (d == 0) {
       LATENTLOOP_UNROLL
       for (int j = 0; j < 8; ++j) {
@@ -106,11 +100,8 @@ LATENTLOOP_DEVICE void search_exact(const Arguments& a) {
           if (sums[i][j] > best[i]) best[i] = sums[i][j], index[i] = codeword + row_of(column, j);
       }
     }
-    if (next_codeword < last) put(kExactTile - offset);
-    barrier();
-    codeword = next_codeword;
-    d = next_d;
-  }
+  };
+  for_each_tile<kExactDepth, kExactTile>(first_codeword, last, a.dimensions, fetch, put, step);
 
   LATENTLOOP_UNROLL
   for (int i = 0; i < 8; ++i) {

@@ -11,6 +11,7 @@
 
 #include "partial.cuh"
 #include "plan.h"
+#include "tiles.cuh"
 #include "vectors.cuh"
 
 namespace latentloop::nearest {
@@ -64,14 +65,7 @@ LATENTLOOP_DEVICE void search_tensor(const Arguments& a) {
     store_pairs(z_tiles, at, z_moved);
     store_pairs(e_tiles, at, e_moved);
   };
-  fetch(first_codeword, 0);
-  put(0);
-  barrier();
-  // One step a tile; the next one is on its way meanwhile, into the other half of shared memory.
-  for (int codeword = first_codeword, d = 0, offset = 0; codeword < last; offset = kTensorTile - offset) {
-    const bool ends = d + kTensorDepth >= a.dimensions;
-    const int next_codeword = ends ? codeword + kTileCodewords : codeword, next_d = ends ? 0 : d + kTensorDepth;
-    if (next_codeword < last) fetch(next_codeword, next_d);
+  const auto step = [&](int codeword, int d, int offset, bool ends) {
     if (d == 0) {
       LATENTLOOP_UNROLL
       for (int j = 0; j < 8; ++j) {
@@ -121,11 +115,8 @@ LATENTLOOP_DEVICE void search_tensor(const Arguments& a) {
         }
       }
     }
-    if (next_codeword < last) put(kTensorTile - offset);
-    barrier();
-    codeword = next_codeword;
-    d = next_d;
-  }
+  };
+  for_each_tile<kTensorDepth, kTensorTile>(first_codeword, last, a.dimensions, fetch, put, step);
 
   Partial found[4];
   LATENTLOOP_UNROLL
