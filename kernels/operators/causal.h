@@ -40,6 +40,18 @@ inline int64_t weight_bits(const Runtime& runtime, const OrtKernelInfo* info) {
   return bits;
 }
 
+// A step's weights [taps, L, I, O] packed, and shared with every operator that is made from the same ones.
+inline std::shared_ptr<const Panels> packed_left(const float* values, const Shape& shape, bool gated, int64_t bits,
+                                                 int panel) {
+  Fingerprint fingerprint;
+  fingerprint.add(gated ? 1 : 0);
+  fingerprint.add(static_cast<uint64_t>(bits));
+  fingerprint.add(shape, values);
+  return shared_weights<Panels>(fingerprint, [&] {
+    return pack_left(values, shape[0], shape[1], shape[2], shape[3], gated, panel, step_bytes(bits));
+  });
+}
+
 template <bool Gated>
 class CausalLeft {
  public:
@@ -52,15 +64,7 @@ class CausalLeft {
     const OrtValue* weight = runtime.constant(info, 2);
     shape_ = runtime.shape(weight);
     check(shape_.size() == 4 && (!Gated || shape_[3] % 2 == 0), "weight", shape_);
-    const float* values = runtime.data(weight);
-    Fingerprint fingerprint;
-    const int64_t bits = weight_bits(runtime, info);
-    fingerprint.add(Gated ? 1 : 0);
-    fingerprint.add(static_cast<uint64_t>(bits));
-    fingerprint.add(shape_, values);
-    packed_ = shared_weights<Panels>(fingerprint, [&] {
-      return pack_left(values, shape_[0], shape_[1], shape_[2], shape_[3], Gated, kernels_.panel, step_bytes(bits));
-    });
+    packed_ = packed_left(runtime.data(weight), shape_, Gated, weight_bits(runtime, info), kernels_.panel);
   }
 
   void compute(OrtKernelContext* context) const {

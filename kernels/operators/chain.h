@@ -36,12 +36,7 @@ class PackedMatrices {
       const OrtValue* matrix = runtime.constant(info, static_cast<size_t>(weight));
       const Shape shape = runtime.shape(matrix);
       check(shape.size() == 2 && shape[0] > 0 && shape[1] > 0, "weight", shape);
-      const float* values = runtime.data(matrix);
-      Fingerprint fingerprint;
-      fingerprint.add(static_cast<uint64_t>(bits));
-      fingerprint.add(shape, values);
-      packed_.push_back(shared_weights<Panels>(
-          fingerprint, [&] { return pack_left(values, 1, 1, shape[0], shape[1], false, panel, step_bytes(bits)); }));
+      packed_.push_back(packed_left(runtime.data(matrix), {1, 1, shape[0], shape[1]}, false, bits, panel));
       shapes_.push_back(shape);
       biases_.emplace_back();
       if (bias < 0) continue;

@@ -106,16 +106,10 @@ class OutputStack {
     const Shape shape = runtime_.shape(weight);
     check(shape.size() == 2 && shape[0] > 0 && shape[1] > 0 && (!gated || shape[1] % 2 == 0), "weight", shape);
     check(runtime_.shape(bias) == Shape{shape[1]}, "bias", runtime_.shape(bias));
-    const float* values = runtime_.data(weight);
-    const int64_t bits = weight_bits(runtime_, info);
-    Fingerprint fingerprint;
-    fingerprint.add(gated ? 1 : 0);
-    fingerprint.add(static_cast<uint64_t>(bits));
-    fingerprint.add({1, 1, shape[0], shape[1]}, values);  // as a step's convolution of one tap and layer
-    return {shared_weights<Panels>(
-                fingerprint,
-                [&] { return pack_left(values, 1, 1, shape[0], shape[1], gated, kernels_.panel, step_bytes(bits)); }),
-            {runtime_.data(bias), runtime_.data(bias) + shape[1]},
+    const float* biases = runtime_.data(bias);
+    return {packed_left(runtime_.data(weight), {1, 1, shape[0], shape[1]}, gated, weight_bits(runtime_, info),
+                        kernels_.panel),
+            {biases, biases + shape[1]},
             shape[0],
             shape[1],
             gated};

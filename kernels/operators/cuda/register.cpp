@@ -5,6 +5,7 @@
 // library and not the processor's: each brings its domain "latentloop" whole, which ONNX Runtime takes once. Nor would
 // both be wanted: what this library lacks then runs on the GPU as functions, instead of on the processor between
 // copies.
+#include "../registration.h"
 #include "nearest_codebook.h"
 
 namespace latentloop {
@@ -27,17 +28,6 @@ const OrtCustomOp* on_gpu() {
 extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOptions* options,
                                                                                const OrtApiBase* base) {
   using namespace latentloop;
-  const OrtApi* api = base->GetApi(ort::kApiVersion);
-  if (api == nullptr) return nullptr;  // older than 1.20: its graphs keep their function bodies
-  const Runtime runtime{api};
-  try {
-    OrtCustomOpDomain* domain = nullptr;  // lives as long as the process: sessions may outlive any owner we could name
-    runtime.call<ort::CreateCustomOpDomain>("latentloop", &domain);
-    runtime.call<ort::CustomOpDomainAdd>(domain, on_gpu<NearestCodebook<ort::kFloat>>());
-    runtime.call<ort::CustomOpDomainAdd>(domain, on_gpu<NearestCodebook<ort::kFloat16>>());
-    runtime.call<ort::AddCustomOpDomain>(options, domain);
-  } catch (const std::exception& error) {
-    return runtime.status(error.what());
-  }
-  return nullptr;
+  return register_operators(options, base,
+                            {on_gpu<NearestCodebook<ort::kFloat>>(), on_gpu<NearestCodebook<ort::kFloat16>>()});
 }

@@ -18,6 +18,9 @@ namespace latentloop::grid {
 using Kernel = void (*)(nearest::Arguments);
 using Kernels = std::map<std::string, Kernel>;
 
+// A kernel's entry in Kernels.
+#define LATENTLOOP_NAMED(name) {#name, name}
+
 // Throws Fault, which names the kernel and the block.
 inline void launch(const Kernels& kernels, const std::string& name, int64_t grid_x, int grid_y, int threads,
                    const nearest::Arguments& arguments, uint64_t seed) {

@@ -6,10 +6,6 @@
 // decides the order of blocks and threads. 0, or 1 with a text in `error`: a kernel did what CUDA leaves undefined.
 extern "C" int latentloop_grid_launch(const char* kernel, int64_t grid_x, int grid_y, int threads,
                                       const void* arguments, uint64_t seed, char* error, size_t error_size) {
-#define LATENTLOOP_NAMED(name) \
-  {                            \
-    #name, name                \
-  }
   static const latentloop::grid::Kernels kernels{
       LATENTLOOP_NAMED(nearest_prepare_f32),       LATENTLOOP_NAMED(nearest_prepare_f16),
       LATENTLOOP_NAMED(nearest_prepare_bf16),      LATENTLOOP_NAMED(nearest_search_f32),

@@ -147,10 +147,6 @@ LATENTLOOP_KERNEL largest_of_negative(const Arguments a) { atomic_largest(a.dist
 
 extern "C" int latentloop_grid_launch(const char* kernel, int64_t grid_x, int grid_y, int threads,
                                       const void* arguments, uint64_t seed, char* error, size_t error_size) {
-#define LATENTLOOP_NAMED(name) \
-  {                            \
-    #name, name                \
-  }
   static const latentloop::grid::Kernels kernels{
       LATENTLOOP_NAMED(sum_by_barriers),     LATENTLOOP_NAMED(sum_by_shuffles),
       LATENTLOOP_NAMED(order_of_threads),    LATENTLOOP_NAMED(product_of_f16),
