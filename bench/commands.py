@@ -235,18 +235,16 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--force", action="store_true", help="replace --out")
 
 
+def _add_budget(parser: argparse.ArgumentParser, default: float, what: str) -> None:
+    told = f"that {what} (default: {default:g})"
+    parser.add_argument("--seconds", dest="budget", type=float, default=float(default), metavar="S", help=told)
+
+
 def _add_growth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--largest", type=positive, default=128, metavar="N", help="side of the largest grid (default: 128)"
     )
-    parser.add_argument(
-        "--seconds",
-        dest="budget",
-        type=float,
-        default=4.0,
-        metavar="S",
-        help="that each point may draw for (default: 4)",
-    )
+    _add_budget(parser, 4, "each point may draw for")
     _add_common(parser)
 
 
@@ -259,14 +257,7 @@ def _add_nearest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repeats", type=positive, default=3, metavar="N", help="times that every peer is timed, in turn (default: 3)"
     )
-    parser.add_argument(
-        "--seconds",
-        dest="budget",
-        type=float,
-        default=0.5,
-        metavar="S",
-        help="that a peer may search for, per shape and time (default: 0.5)",
-    )
+    _add_budget(parser, 0.5, "a peer may search for, per shape and time")
     _add_common(parser)
 
 

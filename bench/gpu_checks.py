@@ -10,7 +10,8 @@ from torch.utils.dlpack import from_dlpack
 
 from latentloop.kernels.driver.protocol import Driver
 from latentloop.kernels.driver.with_cuda_python import CudaPython
-from latentloop.kernels.nearest_codebook.gpu import Layout, Nearest, nearest_on_gpu
+from latentloop.kernels.nearest_codebook.codebook import Layout
+from latentloop.kernels.nearest_codebook.gpu import Nearest, nearest_on_gpu
 
 TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 LAYOUTS: tuple[Layout, ...] = ("rows", "channels_first")

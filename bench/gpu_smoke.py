@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.kernels.driver.with_cuda_python import CudaPython
-from latentloop.kernels.nearest_codebook.gpu import Layout, nearest_on_gpu
+from latentloop.kernels.nearest_codebook.codebook import Layout
+from latentloop.kernels.nearest_codebook.gpu import nearest_on_gpu
 from latentloop.kernels.nearest_codebook.reference import nearest_reference
 
 # N, K, D: whole tiles and less, several splits, dimensions that do not fill sixteen bytes.

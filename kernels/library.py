@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from functools import cache
 from pathlib import Path
 
 FILE_NAME = "liblatentloop_operators.so"
@@ -29,6 +30,18 @@ def problem(library: Path) -> str | None:
     entry_size, entries = struct.unpack_from("<HH", header, 0x3A)
     end = sections + entry_size * entries
     return f"cut short, {size} of {end} bytes" if size < end else None
+
+
+@cache
+def load() -> ctypes.CDLL | None:
+    """The library's functions, or None where it was not built or its file cannot be loaded."""
+    path = operators()
+    if path is None or problem(path) is not None:
+        return None
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError:
+        return None
 
 
 def instruction_set(library: Path) -> str:

@@ -21,6 +21,7 @@ from nearest_grid import compile_native, compiler, narrow
 from latentloop.kernels.driver import Memory, MissingGpuError, Stream, as_stream, dlpack, open_driver
 from latentloop.kernels.driver.image import read_image
 from latentloop.kernels.nearest_codebook import launcher
+from latentloop.kernels.nearest_codebook.codebook import MOST_CODEWORDS, MOST_DIMENSIONS
 from latentloop.kernels.nearest_codebook.gpu import GpuCodebook, nearest_on_gpu
 
 SIDE = Stream(0x1000)
@@ -126,8 +127,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, fake: FakeDri
     assert "(pip install cuda-python); pycuda: import of pycuda.driver" in str(told.value)
     with pytest.raises(MissingGpuError, match="compiled where nvcc and CMake are there at installation"):
         read_image(tmp_path / "none.fatbin")
-    monkeypatch.setattr(launcher, "operators", lambda: None)
-    launcher._planner.cache_clear()
+    monkeypatch.setattr(launcher, "load", lambda: None)
     with pytest.raises(MissingGpuError, match="the operator library was not built"):
         nearest_on_gpu(*[put_interface(fake, np.zeros((2, 2), np.float32)) for _ in "zk"], driver=fake)
 
@@ -197,10 +197,10 @@ def test_arguments_and_plan_are_those_of_the_headers(tmp_path: Path) -> None:
             lines.append(f'std::printf("{name}.{field} %zu %zu\\n", {place});')
         lines.append(f'std::printf("{name} %zu 0\\n", sizeof({name}));')
     constants = {
-        "kMostDimensions": "MOST_DIMENSIONS",
-        "kMostCodewords": "MOST_CODEWORDS",
-        "kMostVectors": "MOST_VECTORS",
-        "kThreads": "THREADS",
+        "kMostDimensions": MOST_DIMENSIONS,
+        "kMostCodewords": MOST_CODEWORDS,
+        "kMostVectors": launcher.MOST_VECTORS,
+        "kThreads": launcher.THREADS,
     }
     lines += [f'std::printf("{name} %lld 0\\n", static_cast<long long>({name}));' for name in constants]
     source = tmp_path / "layout.cpp"
@@ -217,4 +217,4 @@ def test_arguments_and_plan_are_those_of_the_headers(tmp_path: Path) -> None:
             assert said[f"{name}.{field}"] == (descriptor.offset, descriptor.size), f"{name}.{field}"
         assert said[name][0] == ctypes.sizeof(struct)
     for name, ours in constants.items():
-        assert said[name][0] == getattr(launcher, ours), name
+        assert said[name][0] == ours, name

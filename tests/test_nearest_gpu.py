@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from latentloop.kernels.driver import Driver, MissingGpuError, Stream, open_driver
 from latentloop.kernels.nearest_codebook import launcher
-from latentloop.kernels.nearest_codebook.gpu import GpuCodebook, Layout, Nearest, nearest_on_gpu
+from latentloop.kernels.nearest_codebook.codebook import Layout
+from latentloop.kernels.nearest_codebook.gpu import GpuCodebook, Nearest, nearest_on_gpu
 from latentloop.kernels.nearest_codebook.launcher import IMAGE
 
 KINDS = ("f32", "f16", "bf16")

@@ -70,12 +70,11 @@ def read(capsule: object) -> Imported:
     """
     api = ctypes.pythonapi
     is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_IsValid", api))
-    pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", api))
     rename = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_SetName", api))
     name = next((name for name in _USED if is_valid(capsule, name)), None)
     if name is None:
         raise TypeError(f"__dlpack__ gave {type(capsule).__name__} {capsule!r}, expected a DLPack capsule not yet used")
-    address = pointer_of(capsule, name)
+    address = _pointer_of(capsule, name)
     kind = _Managed if name == b"dltensor" else _ManagedVersioned
     managed = kind.from_address(address)
     if isinstance(managed, _ManagedVersioned) and managed.major > NEWEST[0]:
@@ -105,10 +104,13 @@ def export(owner: object, pointer: int, shape: tuple[int, ...], dtype: DataType,
     memory: Any = (ctypes.c_byte * size).from_address(pointer)
     memory.owner = owner
     capsule = np.ndarray(shape, dtype.numpy, buffer=memory).__dlpack__()
-    pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
-        ("PyCapsule_GetPointer", ctypes.pythonapi)
-    )
-    tensor = _Managed.from_address(pointer_of(capsule, b"dltensor")).tensor
+    tensor = _Managed.from_address(_pointer_of(capsule, b"dltensor")).tensor
     tensor.device = _Device(CUDA, device)
     tensor.dtype = _Type(dtype.code, 8 * dtype.size, 1)
     return capsule
+
+
+def _pointer_of(capsule: object, name: bytes) -> int:
+    kind = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
+    pointer: int = kind(("PyCapsule_GetPointer", ctypes.pythonapi))(capsule, name)
+    return pointer

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.kernels.nearest_codebook.codebook import Codebook, Nearest
+from latentloop.kernels.nearest_codebook.codebook import Codebook, Layout, Nearest
 from latentloop.kernels.nearest_codebook.cpu import nearest_on_cpu
 
 _ON_GPU = (2, 13)  # DLPack's kDLCUDA and kDLCUDAManaged
-
-Layout = Literal["rows", "channels_first"]
 
 
 @overload

@@ -6,16 +6,18 @@ import ctypes
 import weakref
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.kernels.library import operators, problem
+from latentloop.kernels.library import load
 
 MOST_DIMENSIONS = 512
 MOST_CODEWORDS = 65536
 _OUT_OF_MEMORY = 2
+
+Layout = Literal["rows", "channels_first"]
 
 
 @dataclass(slots=True, eq=False)
@@ -78,11 +80,10 @@ class Codebook:
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled functions, or None where they were not built, or the file does not hold them."""
-    path = operators()
-    if path is None or problem(path) is not None:
+    functions = load()
+    if functions is None:
         return None
     try:
-        functions = ctypes.CDLL(str(path))
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
         functions.latentloop_codebook_create.argtypes = [pointer, integer, integer, pointer]
         functions.latentloop_codebook_free.argtypes = [pointer]
@@ -92,7 +93,7 @@ def library() -> ctypes.CDLL | None:
             *(pointer, pointer, pointer),
         ]
         functions.latentloop_nearest_codebook.restype = integer
-    except (OSError, AttributeError):
+    except AttributeError:
         return None
     return functions
 

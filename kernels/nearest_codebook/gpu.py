@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from latentloop.kernels.driver.array import DeviceArray
 from latentloop.kernels.driver.borrowed import Borrowed, borrow, named_stream
@@ -13,17 +13,14 @@ from latentloop.kernels.driver.datatype import FLOAT32, INT64
 from latentloop.kernels.driver.memory import Memory
 from latentloop.kernels.driver.protocol import Driver
 from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
+from latentloop.kernels.nearest_codebook.codebook import MOST_CODEWORDS, MOST_DIMENSIONS, Layout
 from latentloop.kernels.nearest_codebook.launcher import (
-    MOST_CODEWORDS,
-    MOST_DIMENSIONS,
     MOST_VECTORS,
     Norms,
     Outputs,
     enqueue_prepare,
     enqueue_search,
 )
-
-Layout = Literal["rows", "channels_first"]
 
 
 class GpuCodebook:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from latentloop.kernels.driver.borrowed import Borrowed
 from latentloop.kernels.driver.memory import Memory
 from latentloop.kernels.driver.protocol import Driver, MissingGpuError
 from latentloop.kernels.driver.stream import Stream
-from latentloop.kernels.library import operators
+from latentloop.kernels.library import load
+from latentloop.kernels.nearest_codebook.codebook import MOST_CODEWORDS
 
 IMAGE = Path(__file__).resolve().parent / "nearest_codebook.fatbin"
-MOST_DIMENSIONS = 512
-MOST_CODEWORDS = 65536
 MOST_VECTORS = 2**31
 THREADS = 256  # of a block
 _SUFFIXES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
@@ -56,21 +54,18 @@ class Plan(ctypes.Structure):
     )
 
 
-@cache
-def _planner() -> ctypes.CDLL:
-    library = operators()
-    if library is None:
-        raise MissingGpuError("the operator library was not built: install LatentLoop where there is a C++ compiler")
-    return ctypes.CDLL(str(library))
-
-
 def plan(vectors: int, codewords: int, multiprocessors: int) -> Plan:
     """The layout for N vectors and K codewords.
 
     Raises MissingGpuError without the operator library, and ValueError for sizes out of range.
     """
+    library = load()
+    if library is None:
+        raise MissingGpuError(
+            "the operator library was not built, or cannot be loaded: install LatentLoop where there is a C++ compiler"
+        )
     found = Plan()
-    function = _planner().latentloop_nearest_plan
+    function = library.latentloop_nearest_plan
     function.argtypes = (ctypes.c_int64, ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(Plan))
     if function(vectors, codewords, multiprocessors, ctypes.byref(found)):
         raise ValueError(
