@@ -93,6 +93,7 @@ struct AttentionTask {
   const float* x;           // [B, C]
   const float* gated;       // [layers, B, C]: the block's layers
   const float* background;  // [B, 2]
+  const float* mask;        // [S], negative: an entry that is not seen
   const float* keys;        // [S, B, heads, d, W]
   const float* values;      // [S, B, heads, W, d]
   const float* row_keys;    // [W, B, heads d]

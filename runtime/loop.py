@@ -67,7 +67,7 @@ class PriorLoop:
     def __init__(self, level: Level, prior: Prior, load: Callable[[str], Graph], batch: int) -> None:
         self.level = level
         self.batch = batch
-        self._prior = prior
+        self.prior = prior
         self._load = load
         self._loaded: dict[str, Graph] = {}
         self._memories = {memory.name: memory for memory in prior.memories}
@@ -86,7 +86,7 @@ class PriorLoop:
         """Runs the level row by row, yielding each as it is finished; stop iterating to cancel.
 
         ``rows`` limits the run to the first rows of the grid. Raises BundleError for graphs that are not those the
-        manifest describes, and for logits that are not finite.
+        manifest describes, and where a draw finds logits that are not finite.
         """
         self._begin(controls)
         role = "step" if controls.top_k is None else "step_filtered"
@@ -95,11 +95,12 @@ class PriorLoop:
         for i in range(rows or self.level.height):
             self._arrays["uniform"][:] = controls.uniform[i]
             self._arrays["forced"][:] = controls.forced[i]
-            self._call(self._prior.graphs["row"], i, 0).run()
+            self._call(self.prior.graphs["row"], i, 0).run()
             self._run_steps(role, i)
-            if not np.isfinite(self._arrays["logits"]).all():
-                raise BundleError(f"{self._graph(self._prior.graphs[role]).path}: logits that are not finite numbers")
-            yield Row(i, ring[i % len(ring), inside], self._arrays["logits"])
+            codes = ring[i % len(ring), inside]
+            if (codes >= self.level.codebook_size).any():
+                raise BundleError(f"{self._graph(self.prior.graphs[role]).path}: logits that are not finite numbers")
+            yield Row(i, codes, self._arrays["logits"])
 
     def memory(self, name: str) -> Array:
         """The array behind one of the manifest's memories, as the last run left it."""
@@ -107,20 +108,22 @@ class PriorLoop:
 
     def _begin(self, controls: Controls) -> None:
         """Fresh state, the batch's settings, and what the condition graph computes once."""
-        for memory in self._prior.memories:
+        for memory in self.prior.memories:
             if memory.ring:
                 self._arrays[memory.name][:] = memory.fill
-        for name in ("temperature", "top_k", "top_p", "upper", "labels"):
+        for name in ("temperature", "top_k", "top_p", "labels"):
             value = getattr(controls, name)
             if value is not None and name in self._arrays:
                 self._arrays[name][:] = value
-        if "condition" in self._prior.graphs:
-            self._call(self._prior.graphs["condition"], 0, 0).run()
+        if controls.upper is not None and "upper" in self._arrays:
+            self._arrays["upper"][:] = controls.upper.transpose(1, 2, 0)
+        if "condition" in self.prior.graphs:
+            self._call(self.prior.graphs["condition"], 0, 0).run()
 
     def _run_steps(self, role: str, i: int) -> None:
         phase = i % len(self._arrays["codes"])
-        graph, growing = self._prior.graphs[role], self._growing[role]
-        for j in range(0, self.level.width, self._prior.columns_per_step):
+        graph, growing = self.prior.graphs[role], self._growing[role]
+        for j in range(0, self.level.width, self.prior.columns_per_step):
             call = self._steps.get((role, phase, j))
             if call is None:
                 call = self._steps[role, phase, j] = self._call(graph, i, j)

@@ -12,7 +12,7 @@ from typing import Any
 from latentloop.errors import BundleError
 
 FORMAT = "latentloop-bundle"
-VERSION = 2
+VERSION = 3
 FILE_NAME = "manifest.json"
 DTYPES = ("float32", "int64", "uint8")
 BATCH = "batch"  # the one dynamic size
@@ -21,7 +21,7 @@ BATCH = "batch"  # the one dynamic size
 VIEWS = (
     "all",  # the whole memory
     "row",  # entry i of the first axis
-    "entries",  # entries 0 .. i of the first axis
+    "entries",  # entries 0 .. i of the first axis; more do no harm: the graph does not look at them
     "span",  # a ring's row i - back: `count` columns from `first` on, which may lie in the padding
     "columns",  # `count` columns from j + first on; of a ring: of its row i
 )

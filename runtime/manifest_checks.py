@@ -119,7 +119,7 @@ def _check_prior(level: Level, prior: Prior, upper: Level | None, where: str) ->
     if prior.classes:
         expected["labels"] = ("int64", (BATCH,))
     if prior.condition_level is not None and upper is not None:
-        expected["upper"] = ("int64", (BATCH, upper.height, upper.width))
+        expected["upper"] = ("int64", (upper.height, upper.width, BATCH))
     _check_distinct(f"{where}.memories", [memory.name for memory in prior.memories])
     known = {memory.name: memory for memory in prior.memories}
     if "codes" in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from random_models import (
 )
 
 from latentloop.backends.onnxruntime import Graph
+from latentloop.errors import BundleError
 from latentloop.export.bundle import describe_prior, write_graphs
 from latentloop.export.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig
@@ -101,6 +103,43 @@ def test_a_sample_does_not_depend_on_its_batch(name: str, tmp_path: Path) -> Non
     np.testing.assert_allclose(alone[0], together[1], rtol=1e-5, atol=1e-5 * np.abs(alone).max())
 
 
+@pytest.mark.parametrize("native", [NATIVE, pytest.param(None, id="standard")])
+@pytest.mark.parametrize("name", ["top-k3", "middle-attention-k5"])
+def test_entries_that_are_not_yet_written_are_not_seen(name: str, native: Path | None, tmp_path: Path) -> None:
+    """A host may bind the whole history in every row: its later entries hold what an image before has left."""
+    config = PRIORS[name]
+    weights = plain_weights(random_prior(config))
+    asked = controls(config, random_inputs(config, 2))
+    expected, _, _ = teacher_forced(make_loop(config, weights, 2, tmp_path, native), asked)
+    loop = make_loop(config, weights, 2, tmp_path, native)
+    for role, graph in loop.prior.graphs.items():
+        whole = tuple(replace(b, view="all") if b.view == "entries" else b for b in graph.inputs)
+        loop.prior.graphs[role] = replace(graph, inputs=whole)
+    for memory in loop.prior.memories:
+        if memory.name.startswith(("keys", "values")):
+            loop.memory(memory.name)[:] = 1e3
+    found, _, _ = teacher_forced(loop, asked)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("native", [NATIVE, pytest.param(None, id="standard")])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("filtered", [False, True])
+def test_no_code_is_drawn_from_logits_that_are_not_finite(
+    filtered: bool, value: float, native: Path | None, tmp_path: Path
+) -> None:
+    config = PRIORS["bottom-k3-classes"]
+    weights = plain_weights(random_prior(config))
+    bias = next(name for name, array in weights.items() if name.startswith("logits") and array.ndim == 1)
+    weights[bias] = weights[bias].copy()
+    weights[bias][3] = value
+    filters = {"top_k": np.full(2, 2), "top_p": np.ones(2, np.float32)} if filtered else {}
+    free = np.full((config.height, config.width, 2), -1)
+    asked = controls(config, random_inputs(config, 2), forced=free, **filters)
+    with pytest.raises(BundleError, match="logits that are not finite numbers"):
+        list(make_loop(config, weights, 2, tmp_path, native).rows(asked))
+
+
 @pytest.mark.parametrize("name", ["top-k3", "middle-attention-k5", "bottom-k7"])
 def test_top_k_1_takes_the_most_probable_code(name: str, tmp_path: Path) -> None:
     config = PRIORS[name]
@@ -125,7 +164,7 @@ def test_poisoned_memory_is_never_read(tmp_path: Path) -> None:
         inputs = random_inputs(config, 2)
         loop = make_loop(config, plain_weights(random_prior(config)), 2, tmp_path)
         expected, _, _ = teacher_forced(loop, controls(config, inputs))
-        for memory in loop.level.prior.memories if loop.level.prior else ():
+        for memory in loop.prior.memories:
             if memory.dtype == "float32":
                 masked = memory.name.startswith(("keys", "values", "row_keys", "row_values"))
                 loop.memory(memory.name)[:] = 1e3 if masked else np.nan

@@ -209,6 +209,7 @@ MUTANTS = [
         "const int columns = -1 + t.width",
     ),
     Mutant("groups share sums", "above", "causal_conv/above.h", "if (is_both) clear(", "if (is_both && g == 2) clear("),
+    Mutant("an entry that is not seen", "attention", "chain/attention.h", "t.mask[entry] >= 0", "entry > 0"),
     Mutant("the void entry's keys", "attention", "chain/attention.h", "t.keys + entry *", "t.keys + (entry - 1) *"),
     Mutant(
         "the void entry's values", "attention", "chain/attention.h", "t.values + entry *", "t.values + (entry - 1) *"
@@ -383,6 +384,7 @@ def attention(own: int = 0) -> Node:
         "x": values(2, 3),
         "gated": values(own + 1, own + 1, 2, 3),
         "background": values(own + 1, 2, 2),
+        "history_mask": np.array([-1e30, 0], np.float32).reshape(2, 1, 1, 1, 1),
         "keys": values(2, 2, 2, 2, 5),
         "values": values(2, 2, 2, 5, 2),
         "row_keys": values(5, 2, 4),
@@ -522,7 +524,7 @@ def test_attributes_must_be_there(kind: str) -> None:
         ("MixChain", with_attributes(MIX, column=1), "gated has the shape [1, 2, 2, 4]"),
         ("DrawCode", with_attributes(DRAW, column=1), "uniform or forced has the shape [1, 2]"),
         ("AttentionBlock", with_attributes(attention(), first_layer=1), "gated has the shape [1, 1, 2, 3]"),
-        ("AttentionBlock", with_attributes(attention(), labels=1), "found 27 inputs"),
+        ("AttentionBlock", with_attributes(attention(), labels=1), "found 28 inputs"),
         ("NearestCodebook", with_attributes(NEAREST, channels_first=2), "channels_first must be 0 or 1"),
     ],
 )
@@ -555,6 +557,8 @@ def test_wrong_attributes_are_refused(kind: str, node: Node, reason: str) -> Non
         ("MixChain", {"weight.1": (4, 5)}),
         ("AttentionBlock", {"x": (2, 4)}),
         ("AttentionBlock", {"background": (1, 2, 3)}),
+        ("AttentionBlock", {"history_mask": (2, 1, 1, 1)}),
+        ("AttentionBlock", {"history_mask": (3, 1, 1, 1, 1)}),
         ("AttentionBlock", {"keys": (2, 2, 1, 2, 5)}),
         ("AttentionBlock", {"keys": (0, 2, 2, 2, 5)}),
         ("AttentionBlock", {"values": (1, 2, 2, 5, 2)}),

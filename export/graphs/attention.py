@@ -31,6 +31,7 @@ class AttentionHistory:
             g.input(f"row_keys.{b}", FLOAT, [c.width, "batch", c.attention_channels])
             g.input(f"row_values.{b}", FLOAT, [c.width, "batch", c.attention_channels])
         g.input("background", FLOAT, [columns, "batch", 2])
+        g.input("history_mask", FLOAT, ["finished", 1, 1, 1, 1])
         self.column = g.op("Cast", g.input("column", INT64, [1, 1]), to=FLOAT)
         self.own: list[list[tuple[str, str]]] = [[] for _ in range(c.blocks)]  # (key, value) of columns done
 
@@ -40,8 +41,8 @@ class AttentionHistory:
         """Block b at the next column: x [B, C], gated [n, L, B, C] -> its result, and the ELU of its layers' inputs."""
         g, c = self.g, self.config
         own = len(self.own[b])
-        names = ["x", "gated", "background", "keys", "values", "row_keys", "row_values", "column"]
-        inputs = [x, gated, "background", *(f"{name}.{b}" for name in names[3:7]), self.column]
+        names = ["x", "gated", "background", "history_mask", "keys", "values", "row_keys", "row_values", "column"]
+        inputs = [x, gated, *names[2:4], *(f"{name}.{b}" for name in names[4:8]), self.column]
         if own:
             names += ["own_keys", "own_values"]
             inputs += [g.stack([key for key, _ in self.own[b]]), g.stack([value for _, value in self.own[b]])]
@@ -103,11 +104,8 @@ class AttentionHistory:
         c = self.config
         d = c.attention_channels // c.heads
         zero, masked = f.constant(0.0), f.constant(MASKED)
-        entries = f.op("Shape", "keys", start=0, end=1)
-        index = f.op("Range", f.constant(0), f.op("Squeeze", entries), f.constant(1))
-        void = f.op("Equal", f.op("Unsqueeze", index, f.constant([1, 2, 3, 4])), f.constant(0))
         # Scores of the finished rows [S, B, heads, 1, W] move to [B, heads, 1, S, W]; keys and values stay in place.
-        scores = f.op("Add", f.op("MatMul", query, "keys"), f.op("Where", void, masked, zero))
+        scores = f.op("Add", f.op("MatMul", query, "keys"), "history_mask")
         scores = f.reshape(f.op("Transpose", scores, perm=[1, 2, 3, 0, 4]), [0, c.heads, 1, -1])
         earlier = f.op("Less", f.constant(np.arange(c.width, dtype=np.float32)), "column")
         row_keys = f.op("Transpose", f.reshape("row_keys", [c.width, -1, c.heads, d]), perm=[1, 2, 3, 0])
@@ -118,7 +116,8 @@ class AttentionHistory:
         ]
         weights = f.op("Softmax", f.op("Concat", scores, row_scores, *own_scores, axis=3), axis=3)
         if not own:  # the first position has nothing before it
-            later_row = f.op("Greater", entries, f.constant(1))
+            seen = f.op("ReduceMax", "history_mask", f.constant([0, 1, 2, 3, 4]), keepdims=0)
+            later_row = f.op("GreaterOrEqual", seen, zero)
             later = f.op("Or", later_row, f.op("Greater", f.op("Squeeze", "column", f.constant([0])), zero))
             weights = f.op("Mul", weights, f.op("Cast", later, to=FLOAT))
         ends = [-c.width - own, *range(-own, 0), LAST]

@@ -37,7 +37,7 @@ class WeightStore:
     def add(self, name: str, value: Array) -> None:
         """Registers ``value`` as float32; the same name must always carry the same values."""
         stored = np.ascontiguousarray(value, np.float32)
-        assert name not in self.tensors or np.array_equal(self.tensors[name], stored), name
+        assert name not in self.tensors or np.array_equal(self.tensors[name], stored, equal_nan=True), name
         self.tensors.setdefault(name, stored)
 
 

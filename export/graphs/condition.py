@@ -11,7 +11,7 @@ from latentloop.export.rowstep_weights import RowStepWeights
 def condition_graph(w: RowStepWeights, store: WeightStore, level: str) -> GraphBuilder | None:
     """What is fixed for an image, or None for a prior with neither condition nor classes.
 
-    Inputs: ``upper`` [B, H', W'] int64 and/or ``labels`` [B] int64. Outputs: ``condition`` [H, ceil(W / 2), B, Cc]
+    Inputs: ``upper`` [H', W', B] int64 and/or ``labels`` [B] int64. Outputs: ``condition`` [H, ceil(W / 2), B, Cc]
     (rows repeated, columns not yet), ``class_causal`` [L, B, 2 C], ``class_pointwise`` [B, all 1 x 1 widths].
     """
     c = w.config
@@ -20,7 +20,7 @@ def condition_graph(w: RowStepWeights, store: WeightStore, level: str) -> GraphB
     g = GraphBuilder(f"{level}.condition", store)
     if w.condition_stack is not None:
         height, width = c.condition_grid
-        upper = g.input("upper", INT64, ["batch", height, width])
+        upper = g.op("Transpose", g.input("upper", INT64, [height, width, "batch"]), perm=[2, 0, 1])
         depth, values = g.constant(c.condition_codes), g.constant(np.array([0, 1], np.float32))
         x = g.op("OneHot", upper, depth, values, axis=1)
         x = _same_conv(g, x, f"{level}.condition.input", *w.condition_stack.input)

@@ -47,7 +47,7 @@ def draw_code(g: GraphBuilder, x: str, weight: str, bias: str, inputs: DrawInput
 def _draw(
     g: Nodes, logits: str, uniform: str, temperature: str, forced: str, inputs: DrawInputs, *, filtered: bool
 ) -> str:
-    """The first code whose cumulative mass exceeds uniform * total, or the forced one."""
+    """The first code whose cumulative mass exceeds uniform * total, or the forced one; K without a total."""
     last = g.constant([1])
     scaled = g.op("Div", logits, g.op("Unsqueeze", temperature, last))
     largest = g.op("ReduceMax", scaled, last, keepdims=1)
@@ -58,7 +58,8 @@ def _draw(
     total = g.slice(cumulative, inputs.codebook_size - 1, inputs.codebook_size, 1)
     # u < 1 has 24 bits, so u * total rounds to less than total: some code is always found.
     threshold = g.op("Mul", g.op("Unsqueeze", uniform, last), total)
-    below = g.op("Cast", g.op("LessOrEqual", cumulative, threshold), to=INT64)
+    # Not `less or equal`: of logits that are not finite numbers nothing is greater, and the code is K, which is none.
+    below = g.op("Cast", g.op("Not", g.op("Greater", cumulative, threshold)), to=INT64)
     drawn = g.op("ReduceSum", below, last, keepdims=0)
     is_forced = g.op("GreaterOrEqual", forced, g.constant(0))
     return g.op("Where", is_forced, forced, drawn)

@@ -41,6 +41,7 @@ def memories(config: PriorConfig, class_pointwise: int) -> tuple[Memory, ...]:
     if c.attention:
         heads, d = c.heads, c.attention_channels // c.heads
         found.append(Memory("background", "float32", (c.width, BATCH, 2)))
+        found.append(Memory("history_mask", "float32", (c.height, 1, 1, 1, 1)))
         for b in range(c.blocks):
             found += [
                 Memory(f"keys.{b}", "float32", (c.height, BATCH, heads, d, c.width)),
@@ -52,7 +53,7 @@ def memories(config: PriorConfig, class_pointwise: int) -> tuple[Memory, ...]:
         found.append(Memory("mix_above", "float32", (c.width, c.blocks, 1, c.channels)))
     if c.condition_codes:
         height, width = c.condition_grid
-        found.append(Memory("upper", "int64", (BATCH, height, width)))
+        found.append(Memory("upper", "int64", (height, width, BATCH)))
         found.append(Memory("condition", "float32", (c.height, width, BATCH, c.condition_channels)))
     if c.classes:
         found.append(Memory("labels", "int64", (BATCH,)))
@@ -130,4 +131,4 @@ def _bind_step(name: str, config: PriorConfig) -> Binding | None:
         return Binding(name, f"{base.removesuffix('_next')}.{index}", "columns", first=0, count=n)
     if name in ("input_above", "conv2_above", "mix_above", "background", "uniform", "forced", "logits"):
         return Binding(name, name, "columns", first=0, count=n)
-    return Binding(name, name, "entries") if base in ("keys", "values") else None
+    return Binding(name, name, "entries") if base in ("keys", "values", "history_mask") else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from latentloop.export.graphs.attention import MASKED
 from latentloop.export.graphs.builder import FLOAT, INT64, Dim, GraphBuilder, WeightStore
 from latentloop.export.graphs.causal import causal_above, causal_left
 from latentloop.export.graphs.protocol import rows_pair_up
@@ -24,7 +25,7 @@ def row_graph(w: RowStepWeights, store: WeightStore, level: str, *, bits: int = 
     Where rows pair up also ``conv1_partial`` and ``conv2_partial`` [W, L, B, O], which the graph keeps in place.
     Outputs: what every step of the row reads, [W, ...]; ``hidden_last`` [1, L, B, R], the last row's last column;
     and the last row's keys and values as history, ``finished_keys.b`` [B, heads, d, W] and ``finished_values.b``
-    [B, heads, W, d].
+    [B, heads, W, d], with ``history_mask`` [H, 1, 1, 1, 1]: 0 for the entries that hold finished rows.
     """
     c = w.config
     p, above = c.reach, c.kernel - 1
@@ -44,7 +45,7 @@ def row_graph(w: RowStepWeights, store: WeightStore, level: str, *, bits: int = 
         conv2 = g.op("Add", conv2, class_causal)
     g.output("conv2_above", conv2, FLOAT, [c.width, c.layers, "batch", 2 * c.channels])
     if c.attention:
-        _finish_row(g, w)
+        _finish_row(g, w, row)
     _background(g, w, level, row)
     return g
 
@@ -116,9 +117,13 @@ def _condition_term(g: GraphBuilder, w: RowStepWeights, level: str) -> str:
     return g.op("Gather", term, g.constant([j // 2 for j in range(c.width)]), axis=0)
 
 
-def _finish_row(g: GraphBuilder, w: RowStepWeights) -> None:
-    """The last row's keys and values, laid out as one entry of the history."""
+def _finish_row(g: GraphBuilder, w: RowStepWeights, row: str) -> None:
+    """The last row's keys and values, laid out as one entry of the history, and which entries there are."""
     c = w.config
+    entries = g.constant(np.arange(c.height).reshape(-1, 1, 1, 1, 1))
+    finished = g.op("And", g.op("Greater", entries, g.constant(0)), g.op("LessOrEqual", entries, row))
+    mask = g.op("Where", finished, g.constant(0.0), g.constant(MASKED))
+    g.output("history_mask", mask, FLOAT, [c.height, 1, 1, 1, 1])
     width, d = c.attention_channels, c.attention_channels // c.heads
     for b in range(c.blocks):
         keys: list[Dim] = ["batch", c.heads, d, c.width]

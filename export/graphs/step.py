@@ -1,7 +1,7 @@
 """A prior's ``step`` graph, once per column or pair of columns: from the codes before to the codes drawn.
 
 It equals ``latentloop.export.rowstep`` term by term. Axes: n columns of the step, L causal layers, B batch, C and R
-channels, p reach, S finished rows plus one.
+channels, p reach, S entries of the history.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def step_graph(
     Inputs: ``codes`` [p, B] (columns j - p to j - 1), ``residual`` [p + n - 1, L, B, C] (to column j - 1), ``hidden``
     [p - 1, L, B, R] (columns j - p to j - 2; absent where p = 1), ``conv1_above`` [n, L, B, R] from column j - 1 on;
     the row's other outputs at the n columns; with attention the history ``keys.b`` [S, B, heads, d, W], ``values.b``
-    [S, B, heads, W, d] (entry 0 is void), this row's ``row_keys.b``, ``row_values.b`` and ``column`` [1, 1]; the
-    draw's.
+    [S, B, heads, W, d] with ``history_mask`` [S, 1, 1, 1, 1] (entry 0 and entries after the row's number are not seen),
+    this row's ``row_keys.b``, ``row_values.b`` and ``column`` [1, 1]; the draw's.
     Outputs: ``code`` [n, B], ``logits`` [n, B, K], and the entries of every state: ``residual_next`` [n, L, B, C],
     ``hidden_next`` [n, L, B, R] from column j - 1 on, ``row_keys_next.b``, ``row_values_next.b`` [n, B, heads * d].
     """

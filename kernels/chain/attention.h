@@ -77,20 +77,26 @@ inline void add_weighted(float* y, const float* weights, const float* x, size_t 
 // every head and for a sum each. Entries come first, then their heads: finished rows are read in the order in which
 // they lie.
 void attend(const AttentionTask& t, const float* query, int sample, float* scores, float* attended) {
-  const int d = t.head_width, row = t.heads * d, finished = t.entries - 1;
+  const int d = t.head_width, row = t.heads * d;
+  const auto is_seen = [&](int entry) { return t.mask[entry] >= 0; };
+  int finished = 0;
+  for (int entry = 0; entry < t.entries; ++entry) finished += is_seen(entry);
   const int count = finished * t.width + t.column + t.own;
   for (int e = 0; e < row; ++e) attended[e] = 0;
   if (count == 0) return;
   const size_t head_size = static_cast<size_t>(d) * t.width, entry_size = t.batch * t.heads * head_size;
   const size_t of_sample = sample * t.heads * head_size, within = static_cast<size_t>(sample) * row;
   const size_t column_stride = static_cast<size_t>(t.batch) * row;
-  for (int entry = 1; entry <= finished; ++entry)
+  for (int entry = 0, place = 0; entry < t.entries; ++entry) {
+    if (!is_seen(entry)) continue;
     for (int h = 0; h < t.heads; ++h) {
-      float* to = scores + static_cast<size_t>(h) * count + (entry - 1) * t.width;
+      float* to = scores + static_cast<size_t>(h) * count + place * t.width;
       for (int j = 0; j < t.width; ++j) to[j] = 0;
       add_weighted(to, query + h * d, t.keys + entry * entry_size + of_sample + h * head_size,
                    static_cast<size_t>(t.width), d, t.width);
     }
+    ++place;
+  }
   float* totals = scores + static_cast<size_t>(t.heads) * count;
   for (int h = 0; h < t.heads; ++h) {
     float *of_head = scores + static_cast<size_t>(h) * count, *to = of_head + finished * t.width;
@@ -99,10 +105,13 @@ void attend(const AttentionTask& t, const float* query, int sample, float* score
     for (int j = 0; j < t.own; ++j) *to++ = dot(query + h * d, t.own_keys + j * column_stride + at, d);
     totals[h] = exponentials(of_head, count);
   }
-  for (int entry = 1; entry <= finished; ++entry)
+  for (int entry = 0, place = 0; entry < t.entries; ++entry) {
+    if (!is_seen(entry)) continue;
     for (int h = 0; h < t.heads; ++h)
-      add_weighted(attended + h * d, scores + static_cast<size_t>(h) * count + (entry - 1) * t.width,
+      add_weighted(attended + h * d, scores + static_cast<size_t>(h) * count + place * t.width,
                    t.values + entry * entry_size + of_sample + h * head_size, static_cast<size_t>(d), t.width, d);
+    ++place;
+  }
   for (int h = 0; h < t.heads; ++h) {
     const float* weights = scores + static_cast<size_t>(h) * count + finished * t.width;
     const size_t at = within + static_cast<size_t>(h) * d;

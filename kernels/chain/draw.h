@@ -8,7 +8,8 @@ namespace {
 
 using latentloop::DrawTask;
 
-// The first code whose cumulative mass exceeds uniform * total; `mass` [K] holds the logits, and is used up.
+// The first code whose cumulative mass exceeds uniform * total, or K where the logits are not finite numbers; `mass` [K]
+// holds the logits, and is used up.
 inline int64_t draw_code(float* mass, int codes, float uniform, float temperature) {
   for (int k = 0; k < codes; ++k) mass[k] /= temperature;
   float largest = mass[0];
@@ -23,7 +24,7 @@ inline int64_t draw_code(float* mass, int codes, float uniform, float temperatur
   for (int k = 1; k < codes; ++k) mass[k] += mass[k - 1];
   const float threshold = uniform * mass[codes - 1];  // u < 1 has 24 bits: rounds to less than the total
   int64_t below = 0;
-  for (int k = 0; k < codes; ++k) below += mass[k] <= threshold;
+  for (int k = 0; k < codes; ++k) below += !(mass[k] > threshold);
   return below;
 }
 

@@ -6,6 +6,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from latentloop.kernels.driver.stream import Stream
 
 
@@ -20,12 +23,19 @@ class MissingGpuError(RuntimeError):
 class Driver(Protocol):
     """CUDA, as one package offers it. All but ``device_of`` and ``use`` act on the device that ``use`` made current.
 
-    Nothing waits for the GPU except ``to_host``; whatever a driver cannot do without waiting says so.
+    Nothing waits for the GPU except ``to_host`` and ``synchronize``; whatever a driver cannot do without waiting says so.
     """
 
     @property
     def name(self) -> str:
         """The package's name."""
+
+    @property
+    def captures(self) -> bool:
+        """Whether ``capture`` and ``replay`` are there."""
+
+    def devices(self) -> int:
+        """How many GPUs there are."""
 
     def device_of(self, pointer: int) -> int:
         """The number of the device whose memory that is. Raises ValueError for other memory."""
@@ -35,6 +45,9 @@ class Driver(Protocol):
 
     def multiprocessors(self) -> int:
         """How many the device has."""
+
+    def capability(self) -> tuple[int, int]:
+        """Its compute capability, (9, 0) for one."""
 
     def function(self, image: Path, name: str) -> Any:
         """A kernel of a compiled image, for ``launch``. Raises MissingGpuError without that file."""
@@ -59,3 +72,31 @@ class Driver(Protocol):
 
     def wait(self, stream: Stream, mark: Any) -> None:
         """Makes the stream's further work wait for the mark."""
+
+    def synchronize(self, mark: Any) -> None:
+        """The host waits for the mark."""
+
+    def stream(self) -> Stream:
+        """A new stream that does not wait for the legacy default stream; destroyed when nothing refers to it."""
+
+    def host_memory(self, size: int) -> NDArray[np.uint8]:
+        """``size`` > 0 bytes of the host that copies read and write directly (page-locked); given back with the array."""
+
+    def copy_in(self, pointer: int, values: NDArray[Any], stream: Stream) -> None:
+        """Enqueues a copy to the device. ``values``, contiguous and in host memory, must stay as they are until it is done."""
+
+    def copy_out(self, values: NDArray[Any], pointer: int, stream: Stream) -> None:
+        """Enqueues a copy into ``values``, contiguous and in host memory: they are there once a later mark is waited for."""
+
+    def copy(self, target: int, source: int, size: int, stream: Stream) -> None:
+        """Enqueues a copy within the device; the two must not overlap."""
+
+    def capture(self, stream: Stream) -> AbstractContextManager[Any]:
+        """The work that the stream gets meanwhile is recorded, not done; the value is for ``replay``, afterwards.
+
+        It refers to the memory of that work by address: whoever replays it keeps that alive. Raises MissingGpuError
+        without ``captures``.
+        """
+
+    def replay(self, captured: Any, stream: Stream) -> None:
+        """Enqueues the captured work as one piece."""

@@ -112,8 +112,8 @@ class MixChain {
   PackedMatrices mixes_;
 };
 
-// Inputs before the weights: x [B, C], gated [n, L, B, C], background [n, B, 2], keys [S, B, heads, d, W], values
-// [S, B, heads, W, d], row_keys and row_values [W, B, heads d], column [1, 1] as float, after one column of the step
+// Inputs before the weights: x [B, C], gated [n, L, B, C], background [n, B, 2], history_mask [S, 1, 1, 1, 1] (0, or very
+// negative for entries that are not seen), keys [S, B, heads, d, W], values [S, B, heads, W, d], row_keys and row_values [W, B, heads d], column [1, 1] as float, after one column of the step
 // own_keys and own_values [1, B, heads d], with `labels` the key's, query's and result's label terms [B, 2 width].
 // Weights: key conv1, bias, conv2, bias; the same of query; result conv1, bias, auxiliary, conv2, bias; query, key and
 // value maps with their biases. Attributes: column, layers and first_layer of the block, labels.
@@ -154,9 +154,12 @@ class AttentionBlock {
     t.background = read();
     check(shape.size() == 3 && shape[0] > column_ && shape[1] == batch && shape[2] == 2, "background", shape);
     t.background += column_ * batch * 2;
+    t.mask = read();
+    check(shape.size() == 5 && shape[0] > 0 && shape == Shape{shape[0], 1, 1, 1, 1}, "history_mask", shape);
+    const int64_t entries = shape[0];
     t.keys = read();
-    check(shape.size() == 5 && shape[0] > 0 && shape[1] == batch, "keys", shape);
-    const int64_t entries = shape[0], heads = shape[2], d = shape[3], width = shape[4];
+    check(shape.size() == 5 && shape[0] == entries && shape[1] == batch, "keys", shape);
+    const int64_t heads = shape[2], d = shape[3], width = shape[4];
     t.query_map = matrices_[kQueryMap], t.key_map = matrices_[kKeyMap], t.value_map = matrices_[kValueMap];
     check(heads * d == t.key_map.outputs && heads * d == t.value_map.outputs && heads * d == t.query_map.outputs &&
               heads * d == matrices_[kAuxiliary].inputs,
@@ -205,7 +208,7 @@ class AttentionBlock {
   enum Matrix { kKey1, kKey2, kQuery1, kQuery2, kResult1, kAuxiliary, kResult2, kQueryMap, kKeyMap, kValueMap };
 
   static std::vector<std::pair<int, int>> inputs(size_t count, bool labels) {
-    const int first = 8 + (Own ? 2 : 0) + (labels ? 3 : 0);
+    const int first = 9 + (Own ? 2 : 0) + (labels ? 3 : 0);
     if (count != static_cast<size_t>(first) + 19)
       throw std::invalid_argument("found " + std::to_string(count) + " inputs");
     std::vector<std::pair<int, int>> found;

@@ -508,7 +508,7 @@ struct Gated {
 
 struct AttentionProblem {
   int layers, batch, channels, heads, head_width, width, entries, column, own;
-  Floats x, gated, background, keys, values, row_keys, row_values, own_keys, own_values;
+  Floats x, gated, background, mask, keys, values, row_keys, row_values, own_keys, own_values;
   Gated key, query, result;
   Matrix query_map, key_map, value_map;
 
@@ -530,6 +530,7 @@ struct AttentionProblem {
         x(random.floats(product({batch, channels}))),
         gated(random.floats(product({layers, batch, channels}))),
         background(random.floats(product({batch, 2}))),
+        mask(product({entries}), 0.0f),
         keys(random.floats(product({entries, batch, heads, head_width, width}))),
         values(random.floats(keys.size())),
         row_keys(random.floats(product({width, batch, heads, head_width}))),
@@ -542,12 +543,17 @@ struct AttentionProblem {
         query_map(random, channels + 2, heads * head_width, bytes),
         key_map(random, 2 * channels + 2, heads * head_width, bytes),
         value_map(random, 2 * channels + 2, heads * head_width, bytes) {
-    // Entry 0 is void, and this row is known up to the column alone.
+    // Entry 0 is void, the last one of many not yet written, and this row is known up to the column alone.
     const auto hide = [](Floats& from, size_t begin, size_t end) {
       std::fill(from.begin() + static_cast<std::ptrdiff_t>(begin), from.begin() + static_cast<std::ptrdiff_t>(end),
                 kNan);
     };
-    for (Floats* finished : {&keys, &values}) hide(*finished, 0, product({batch, heads, head_width, width}));
+    const size_t entry_size = product({batch, heads, head_width, width});
+    for (int entry : {0, entries > 3 ? entries - 1 : 0}) {
+      mask[product({entry})] = -1e30f;
+      for (Floats* finished : {&keys, &values})
+        hide(*finished, product({entry}) * entry_size, product({entry + 1}) * entry_size);
+    }
     for (Floats* row : {&row_keys, &row_values}) hide(*row, product({column, batch, heads, head_width}), row->size());
   }
 
@@ -569,7 +575,7 @@ struct AttentionProblem {
     Outputs to{Floats(x.size(), kNan), Floats(gated.size(), kNan), Floats(keys_size, kNan), Floats(keys_size, kNan)};
     AttentionTask t{};
     t.x = x.data(), t.gated = gated.data(), t.background = background.data();
-    t.keys = keys.data(), t.values = values.data(), t.row_keys = row_keys.data(), t.row_values = row_values.data();
+    t.mask = mask.data(), t.keys = keys.data(), t.values = values.data(), t.row_keys = row_keys.data(), t.row_values = row_values.data();
     if (own > 0) t.own_keys = own_keys.data(), t.own_values = own_values.data();
     t.key = key.view(), t.query = query.view(), t.result = result.view();
     t.query_map = query_map.view(), t.key_map = key_map.view(), t.value_map = value_map.view();
@@ -588,8 +594,9 @@ struct AttentionProblem {
         std::vector<Near> key, value;
       };
       std::vector<Position> before;
-      for (int entry = 1; entry < entries; ++entry)
+      for (int entry = 0; entry < entries; ++entry)
         for (int j = 0; j < width; ++j) {
+          if (mask[product({entry})] < 0) continue;
           const size_t at = product({(entry * batch + b) * heads + head, head_width, width});
           Position position;
           for (int e = 0; e < head_width; ++e) {
