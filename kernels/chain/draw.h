@@ -8,8 +8,8 @@ namespace {
 
 using latentloop::DrawTask;
 
-// The first code whose cumulative mass exceeds uniform * total, or K where the logits are not finite numbers; `mass` [K]
-// holds the logits, and is used up.
+// The first code whose cumulative mass exceeds uniform * total, or K where the logits are not finite numbers; `mass`
+// [K] holds the logits, and is used up.
 inline int64_t draw_code(float* mass, int codes, float uniform, float temperature) {
   for (int k = 0; k < codes; ++k) mass[k] /= temperature;
   float largest = mass[0];

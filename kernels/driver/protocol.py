@@ -23,7 +23,7 @@ class MissingGpuError(RuntimeError):
 class Driver(Protocol):
     """CUDA, as one package offers it. All but ``device_of`` and ``use`` act on the device that ``use`` made current.
 
-    Nothing waits for the GPU except ``to_host`` and ``synchronize``; whatever a driver cannot do without waiting says so.
+    Nothing waits for the GPU except ``to_host`` and ``synchronize``; what a driver cannot do without waiting says so.
     """
 
     @property
@@ -80,13 +80,13 @@ class Driver(Protocol):
         """A new stream that does not wait for the legacy default stream; destroyed when nothing refers to it."""
 
     def host_memory(self, size: int) -> NDArray[np.uint8]:
-        """``size`` > 0 bytes of the host that copies read and write directly (page-locked); given back with the array."""
+        """``size`` > 0 bytes of the host that copies use directly (page-locked); given back with the array."""
 
     def copy_in(self, pointer: int, values: NDArray[Any], stream: Stream) -> None:
-        """Enqueues a copy to the device. ``values``, contiguous and in host memory, must stay as they are until it is done."""
+        """Enqueues a copy to the device of contiguous host memory, which must stay as it is until that is done."""
 
     def copy_out(self, values: NDArray[Any], pointer: int, stream: Stream) -> None:
-        """Enqueues a copy into ``values``, contiguous and in host memory: they are there once a later mark is waited for."""
+        """Enqueues a copy into contiguous host memory: it is there once a later mark has been waited for."""
 
     def copy(self, target: int, source: int, size: int, stream: Stream) -> None:
         """Enqueues a copy within the device; the two must not overlap."""

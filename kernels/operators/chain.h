@@ -112,11 +112,12 @@ class MixChain {
   PackedMatrices mixes_;
 };
 
-// Inputs before the weights: x [B, C], gated [n, L, B, C], background [n, B, 2], history_mask [S, 1, 1, 1, 1] (0, or very
-// negative for entries that are not seen), keys [S, B, heads, d, W], values [S, B, heads, W, d], row_keys and row_values [W, B, heads d], column [1, 1] as float, after one column of the step
-// own_keys and own_values [1, B, heads d], with `labels` the key's, query's and result's label terms [B, 2 width].
-// Weights: key conv1, bias, conv2, bias; the same of query; result conv1, bias, auxiliary, conv2, bias; query, key and
-// value maps with their biases. Attributes: column, layers and first_layer of the block, labels.
+// Inputs before the weights: x [B, C], gated [n, L, B, C], background [n, B, 2], history_mask [S, 1, 1, 1, 1] (0, or
+// very negative for entries that are not seen), keys [S, B, heads, d, W], values [S, B, heads, W, d], row_keys and
+// row_values [W, B, heads d], column [1, 1] as float, after one column of the step own_keys and own_values [1, B, heads
+// d], with `labels` the key's, query's and result's label terms [B, 2 width]. Weights: key conv1, bias, conv2, bias;
+// the same of query; result conv1, bias, auxiliary, conv2, bias; query, key and value maps with their biases.
+// Attributes: column, layers and first_layer of the block, labels.
 template <int Own>
 class AttentionBlock {
  public:

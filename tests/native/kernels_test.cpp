@@ -575,7 +575,8 @@ struct AttentionProblem {
     Outputs to{Floats(x.size(), kNan), Floats(gated.size(), kNan), Floats(keys_size, kNan), Floats(keys_size, kNan)};
     AttentionTask t{};
     t.x = x.data(), t.gated = gated.data(), t.background = background.data();
-    t.mask = mask.data(), t.keys = keys.data(), t.values = values.data(), t.row_keys = row_keys.data(), t.row_values = row_values.data();
+    t.mask = mask.data(), t.keys = keys.data(), t.values = values.data(), t.row_keys = row_keys.data(),
+    t.row_values = row_values.data();
     if (own > 0) t.own_keys = own_keys.data(), t.own_values = own_values.data();
     t.key = key.view(), t.query = query.view(), t.result = result.view();
     t.query_map = query_map.view(), t.key_map = key_map.view(), t.value_map = value_map.view();
