@@ -11,8 +11,8 @@ from latentloop import Bundle, Sampler
 from latentloop.bench.parts import Part, TimedLevel
 from latentloop.bench.peers import PEER_NAMES, Codes, Inputs, Timing
 from latentloop.bench.timed_calls import CallClock
+from latentloop.controls import Controls
 from latentloop.errors import InputError, MissingError
-from latentloop.loop import Controls
 from latentloop.uniforms import uniforms
 
 

@@ -15,9 +15,9 @@ from latentloop import Bundle, Sampler
 from latentloop.bench.environment import environment
 from latentloop.bench.report import markdown_table
 from latentloop.bench.results import result
+from latentloop.controls import Controls
 from latentloop.errors import InputError
 from latentloop.export.train.data import batches_of, load_data
-from latentloop.loop import Controls
 from latentloop.manifest import Level
 from latentloop.request import check_labels
 from latentloop.sampler import LARGEST_BATCH, log_softmax

@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from latentloop.kernels.library import operators
 from latentloop.manifest import FILE_NAME, FileRecord, Manifest
 from latentloop.manifest_reading import from_json
 
+Kept = TypeVar("Kept")
 MANIFEST_LIMIT = 16 * 2**20  # bytes; a manifest is some tens of kB
 
 
@@ -31,6 +33,7 @@ class Bundle:
         self.path = path
         self.manifest = manifest
         self._graphs: dict[tuple[str, int], Graph] = {}
+        self._kept: dict[Hashable, Any] = {}
         self._lock = threading.Lock()
 
     @staticmethod
@@ -71,6 +74,14 @@ class Bundle:
             if key not in self._graphs:
                 self._graphs[key] = Graph(self.path / file, threads, operators())
             return self._graphs[key]
+
+    def kept(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """What ``make`` gives, made once per key: whatever everything made from this object is to share."""
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = make()
+            kept: Kept = self._kept[key]
+            return kept
 
     def golden(self) -> dict[str, NDArray[Any]]:
         """The golden vectors by name. Raises BundleError where they cannot be read."""

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from latentloop.engine_manifest import FOLDER as ENGINES
 from latentloop.errors import OutputError
+from latentloop.manifest import FILE_NAME as MANIFEST
 
 
 def write_file(path: Path, write: Callable[[Path], object], *, force: bool = False) -> None:
@@ -71,7 +73,8 @@ def new_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
 def check_free(path: Path, *, force: bool) -> None:
     """Raises OutputError when ``path`` exists and ``force`` is off: ask before the work, not after it.
 
-    A directory that holds directories is never replaced: no result does, and a home directory would be lost.
+    A directory that holds directories is never replaced: no result does but a bundle with its engines, and a home
+    directory would be lost.
     """
     path = Path(path)
     with _writing(path):
@@ -79,7 +82,9 @@ def check_free(path: Path, *, force: bool) -> None:
             raise OutputError(f"{path} exists; pass --force to replace it")
         if path.is_dir() and Path.cwd().resolve().is_relative_to(path.resolve()):
             raise OutputError(f"{path} is the working directory or holds it: it is never replaced, give another name")
-        inner = next((entry.name for entry in path.iterdir() if entry.is_dir()), None) if path.is_dir() else None
+        entries = list(path.iterdir()) if path.is_dir() else []
+        allowed = ENGINES if any(entry.name == MANIFEST for entry in entries) else None
+        inner = next((entry.name for entry in entries if entry.is_dir() and entry.name != allowed), None)
         if inner is not None:
             raise OutputError(f"{path} holds the directory {inner}, which no result does: remove it yourself")
 

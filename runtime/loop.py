@@ -6,56 +6,19 @@ prepares one bound call per step, and turns the crank.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.backends.onnxruntime import Call, Graph
-from latentloop.errors import BundleError, InputError
-from latentloop.manifest import BATCH, Binding, GraphFile, Level, Memory, Prior
+from latentloop.controls import Controls, Row
+from latentloop.errors import BundleError
+from latentloop.manifest import Binding, GraphFile, Level, Prior
+from latentloop.views import check_size, memory_shape, view_index
 
 Array = NDArray[Any]
-Codes = NDArray[np.int64]
-Floats = NDArray[np.float32]
-LARGEST_LOOP = 2**31  # values that one loop may hold, 8 GiB of float32
-
-
-@dataclass(frozen=True)
-class Controls:
-    """What one batch of one level is asked for. B samples; ``top_k`` and ``top_p`` are None without a filter."""
-
-    uniform: Floats  # [H, W, B]
-    forced: Codes  # [H, W, B], -1 where a code is to be drawn
-    temperature: Floats  # [B]
-    top_k: Codes | None = None  # [B]
-    top_p: Floats | None = None  # [B]
-    upper: Codes | None = None  # [B, H', W'], the level above
-    labels: Codes | None = None  # [B]
-
-    @staticmethod
-    def forcing(codes: Codes, upper: Codes | None, labels: Codes | None) -> Controls:
-        """Draws nothing: every code [B, H, W] is given, to read the logits of each."""
-        batch, height, width = codes.shape
-        return Controls(
-            uniform=np.zeros((height, width, batch), np.float32),
-            forced=codes.transpose(1, 2, 0),
-            temperature=np.ones(batch, np.float32),
-            upper=upper,
-            labels=labels,
-        )
-
-
-@dataclass(frozen=True)
-class Row:
-    """A finished row: codes [W, B] and logits [W, B, K]. Views of the loop's memory: copy what is to be kept."""
-
-    index: int
-    codes: Codes
-    logits: Floats
 
 
 class PriorLoop:
@@ -71,11 +34,9 @@ class PriorLoop:
         self._load = load
         self._loaded: dict[str, Graph] = {}
         self._memories = {memory.name: memory for memory in prior.memories}
-        values = sum(math.prod(_shape(memory, batch)) for memory in prior.memories)
-        if values > LARGEST_LOOP:
-            raise InputError(f"a batch of {batch} needs {values / 2**28:.0f} GiB for {level.name}: use a smaller one")
+        check_size(level, prior.memories, batch)
         self._arrays: dict[str, Array] = {
-            memory.name: np.full(_shape(memory, batch), memory.fill, memory.dtype) for memory in prior.memories
+            memory.name: np.full(memory_shape(memory, batch), memory.fill, memory.dtype) for memory in prior.memories
         }
         self._arrays["row"][:, 0] = np.arange(level.height)
         self._arrays["column"][:, 0] = np.arange(level.width)
@@ -111,12 +72,9 @@ class PriorLoop:
         for memory in self.prior.memories:
             if memory.ring:
                 self._arrays[memory.name][:] = memory.fill
-        for name in ("temperature", "top_k", "top_p", "labels"):
-            value = getattr(controls, name)
-            if value is not None and name in self._arrays:
+        for name, value in controls.settings().items():
+            if name in self._arrays:
                 self._arrays[name][:] = value
-        if controls.upper is not None and "upper" in self._arrays:
-            self._arrays["upper"][:] = controls.upper.transpose(1, 2, 0)
         if "condition" in self.prior.graphs:
             self._call(self.prior.graphs["condition"], 0, 0).run()
 
@@ -154,25 +112,5 @@ class PriorLoop:
 
     def _view(self, binding: Binding, i: int, j: int) -> Array:
         """The array that a binding means at row i and column j: always a contiguous view."""
-        memory = self._memories[binding.memory]
-        array = self._arrays[binding.memory]
-        index: Any
-        if binding.view == "all":
-            index = ...
-        elif binding.view == "row":
-            index = i
-        elif binding.view == "entries":
-            index = slice(i + 1)
-        else:
-            first = binding.first + (memory.padding if memory.ring else 0)
-            columns = slice(first + j, first + j + binding.count)
-            if binding.view == "span":
-                index = (i - binding.back) % len(array), slice(first, first + binding.count)
-            else:
-                index = (i % len(array), columns) if memory.ring else columns
-        view: Array = array[index]
+        view: Array = self._arrays[binding.memory][view_index(binding, self._memories[binding.memory], i, j)]
         return view
-
-
-def _shape(memory: Memory, batch: int) -> tuple[int, ...]:
-    return tuple(batch if size == BATCH else int(size) for size in memory.shape)

@@ -55,11 +55,22 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 def add_running(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """``--device``, ``--threads``, ``--json`` and ``--force``; returns their group of the help."""
     group = parser.add_argument_group("running")
-    group.add_argument("--device", default="auto", help="auto or cpu (default: auto)")
+    add_device(group)
     group.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: all)")
     group.add_argument("--json", action="store_true", help="print a summary as JSON on stdout")
     group.add_argument("--force", action="store_true", help="replace outputs that exist")
     return group
+
+
+def add_device(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """``--device``."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu, cuda, tensorrt or onnxruntime-tensorrt, a GPU also by number as in cuda:1 (default: auto, the "
+        "best that works here)",
+    )
 
 
 def add_precision(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -68,7 +79,8 @@ def add_precision(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> 
         "--precision",
         default="float32",
         metavar="NAME",
-        help="of the priors' weights: float32 or int8, where the bundle has it (default: float32)",
+        help="of the priors' weights: float32, or int8 where the bundle has it; on tensorrt also float16 and bfloat16 "
+        "(default: float32)",
     )
 
 

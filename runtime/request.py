@@ -31,6 +31,15 @@ def check_precision(precision: object, manifest: Manifest) -> str:
     return precision
 
 
+def check_engine_precision(precision: object) -> str:
+    """One of those that engines come in."""
+    from latentloop.engine_manifest import PRECISIONS as ENGINE_PRECISIONS  # late: a CPU has no use for it
+
+    if not isinstance(precision, str) or precision not in ENGINE_PRECISIONS:
+        raise InputError(f"precision is {precision!r}, expected one of {', '.join(ENGINE_PRECISIONS)}")
+    return precision
+
+
 def check_seeds(seeds: int | Sequence[int] | NDArray[Any] | None, n: int) -> NDArray[np.uint64]:
     """[n] uint64: given ones, consecutive ones from an integer, or fresh ones from the operating system."""
     if seeds is None:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentloop import request
-from latentloop.backends.onnxruntime import Graph, available_threads, check_device
+from latentloop.backends.choice import DEVICES, open_backend
+from latentloop.backends.onnxruntime import available_threads
+from latentloop.backends.protocol import Decoding
 from latentloop.bundle import Bundle
-from latentloop.errors import BundleError, InputError, LatentLoopError
-from latentloop.loop import Controls, PriorLoop, Row
-from latentloop.manifest import Level, Prior
+from latentloop.controls import AfterRow, Codes, Controls, LevelDraw, Row
+from latentloop.errors import BundleError, InputError
+from latentloop.manifest import Level
 from latentloop.samples import Progress, Samples
 from latentloop.uniforms import uniforms
 
-Codes = NDArray[np.int64]
+if TYPE_CHECKING:
+    from latentloop.backends.gpu.arrays import ArrayCodec
+    from latentloop.kernels.driver import DeviceArray
+
 LARGEST_BATCH = 16  # when the caller names none
 MOST_SAMPLES = 2**20  # of one call: their images and codes are held together
 MOST_BATCH = 4096
@@ -41,21 +45,33 @@ class Sampler:
     def __init__(
         self, bundle: Bundle, device: str = "auto", threads: int | None = None, precision: str = "float32"
     ) -> None:
-        """``device`` is "auto" or "cpu"; ``threads`` defaults to the processors available.
+        """``device``: "cpu"; "tensorrt" for the bundle's engines; "cuda" or "onnxruntime-tensorrt" for ONNX Runtime on
+        a GPU, each also with a GPU's number as in "cuda:1"; or "auto", the best of them that works here: ``device`` and
+        ``device_reason`` say which and why. ``threads`` of the CPU default to the processors available.
 
         ``precision`` of the priors' weights: "float32", or "int8" where the bundle has it, which is faster and draws
-        from slightly different probabilities. The encoder and the decoder are float32 always.
+        from slightly different probabilities; with engines also "float16" and "bfloat16". On a CPU the encoder and the
+        decoder are float32 always.
 
         Raises InputError for other values, MissingError for a device that this installation cannot use.
         """
         if not isinstance(bundle, Bundle):
             raise InputError(f"bundle is {bundle!r}, expected a Bundle, such as Bundle.open(path)")
         self.bundle = bundle
-        self.device = check_device(device)
         self.threads = available_threads() if threads is None else request.check_count("threads", threads, MOST_THREADS)
-        self.precision = request.check_precision(precision, bundle.manifest)
-        self._loops: dict[str, PriorLoop] = {}
+        self.precision = precision
+        self._backend = open_backend(bundle, device, self.threads, precision)
         self._running = threading.Lock()
+
+    @property
+    def device(self) -> str:
+        """What runs the graphs: cpu, cuda:0, tensorrt:0, …"""
+        return self._backend.device
+
+    @property
+    def device_reason(self) -> str:
+        """One line on what that is, and why it was chosen."""
+        return self._backend.reason
 
     def sample(
         self,
@@ -108,44 +124,79 @@ class Sampler:
         )
         codes: dict[str, Codes] = {level.name: np.empty((n, level.height, level.width), np.int64) for level in levels}
         images = np.empty((n, *self.bundle.manifest.image), np.uint8)
-        done = 0
-        while done < n:
-            part = np.minimum(np.arange(done, done + batch), n - 1)  # padded with copies of the last sample
-            count = min(batch, n - done)
-            drawn = self._draw(part, chosen, keys, settings, kept, done, n, callback)
+        drawn_so_far, waiting = 0, None
+        while drawn_so_far < n:
+            part = np.minimum(np.arange(drawn_so_far, drawn_so_far + batch), n - 1)  # padded with the last sample
+            place = slice(drawn_so_far, min(drawn_so_far + batch, n))
+            after_row = None if callback is None else _reporting(callback, drawn_so_far, n)
+            drawn = self._draw(part, chosen, keys, settings, kept, after_row)
             if drawn is None:
                 break
             for name in codes:
-                codes[name][done : done + count] = drawn[name][:count]
-            images[done : done + count] = self._decode(drawn)[:count]
-            done += count
+                codes[name][place] = drawn[name][: place.stop - place.start]
+            # Decoded while the next batch is being drawn, where the device can do both.
+            decoding = self._backend.decode(drawn)
+            if waiting is not None:
+                self._finish(*waiting, images)
+            waiting = decoding, place
+            drawn_so_far = place.stop
+        if waiting is not None:
+            self._finish(*waiting, images)
         return Samples(
-            images[:done],
-            {name: values[:done] for name, values in codes.items()},
-            keys[:done],
-            None if chosen is None else chosen[:done],
-            cancelled=done < n,
+            images[:drawn_so_far],
+            {name: values[:drawn_so_far] for name, values in codes.items()},
+            keys[:drawn_so_far],
+            None if chosen is None else chosen[:drawn_so_far],
+            cancelled=drawn_so_far < n,
         )
 
     def encode(self, images: ArrayLike) -> dict[str, Codes]:
         """Images uint8 [N, H, W, C] at the bundle's size -> codes by level, int64 [N, h, w]. Raises InputError."""
         array = request.check_images(images, self.bundle.manifest)
-        graph = self._graph(self.bundle.manifest.encoder)
         codes = {
             level.name: np.empty((len(array), level.height, level.width), np.int64)
             for level in self.bundle.manifest.levels
         }
-        with self._fitting(self.bundle.manifest.encoder):
-            for part in _batches(len(array)):
-                found = graph.run({"images": array[part]})
-                for name, values in codes.items():
-                    values[part] = found[name]
+        for part in _batches(len(array)):
+            found = self._backend.encode(array[part])
+            for name, values in codes.items():
+                values[part] = found[name]
         return codes
 
     def decode(self, codes: Mapping[str, ArrayLike]) -> NDArray[np.uint8]:
         """Codes by level, integers [N, h, w] -> images uint8 [N, H, W, C]. Raises InputError."""
         checked = request.check_codes(codes, self.bundle.manifest.levels, partial=False)
-        return self._decode(checked)
+        n = len(next(iter(checked.values())))
+        images = np.empty((n, *self.bundle.manifest.image), np.uint8)
+        for part in _batches(n):
+            self._finish(self._backend.decode({name: values[part] for name, values in checked.items()}), part, images)
+        return images
+
+    def encode_on_gpu(self, images: Any, stream: Any = None) -> dict[str, DeviceArray]:
+        """As ``encode``, for an array on the sampler's GPU: uint8 [N, H, W, C] of PyTorch, CuPy, pycuda or any library
+        with DLPack or the CUDA array interface -> arrays that they adopt without a copy.
+
+        Work is enqueued in the order of ``stream`` (of any of these libraries; default: the legacy default stream), and
+        nothing waits. The caller's CUDA context is used where it is the GPU's. Raises InputError, also on a CPU.
+        """
+        return self._arrays().encode(images, stream)
+
+    def decode_on_gpu(self, codes: Mapping[str, Any], stream: Any = None) -> DeviceArray:
+        """As ``decode``, for int64 arrays [N, h, w] on the sampler's GPU -> uint8 [N, H, W, C] there; see
+        ``encode_on_gpu``. Codes beyond a codebook are not noticed.
+        """
+        return self._arrays().decode(codes, stream)
+
+    def _arrays(self) -> ArrayCodec:
+        if self._backend.arrays is None:
+            raise InputError(
+                f"this sampler runs on {self.device}: arrays on a GPU need one of {', '.join(DEVICES[1:])}"
+            )
+        return self._backend.arrays
+
+    def decoded(self, codes: dict[str, Codes]) -> NDArray[np.float32]:
+        """What ``decode`` rounds: codes by level, int64 [N, h, w] -> float32 [N, H, W, C], nominally in [-1, 1]."""
+        return self._backend.decode(codes).wait()[1]
 
     def log_likelihood(
         self,
@@ -179,18 +230,12 @@ class Sampler:
                     None if chosen is None else chosen[indices],
                 )
                 for row in self.rows(level, controls):
+                    if not np.isfinite(row.logits).all():
+                        raise BundleError(f"{self.bundle.path}: {level.name} has logits that are not finite numbers")
                     logp = log_softmax(row.logits.astype(np.float64))
                     picked = np.take_along_axis(logp, row.codes[..., None], 2)[..., 0]  # [W, B]
                     found[level.name][part, row.index] = picked.T[:count]
         return found
-
-    def loop(self, level: Level, batch: int) -> PriorLoop:
-        """The loop over one level for a batch size; the last one of each level is kept for the next call."""
-        prior = self._check_prior(level)
-        loop = self._loops.get(level.name)
-        if loop is None or loop.batch != batch:
-            loop = self._loops[level.name] = PriorLoop(level, prior.at(self.precision), self._graph, batch)
-        return loop
 
     def rows(self, level: Level, controls: Controls, rows: int | None = None) -> Iterator[Row]:
         """Runs one level's loop, yielding each finished row; ``rows`` limits it to the first ones.
@@ -198,28 +243,20 @@ class Sampler:
         Raises InputError for a level without a prior and while this Sampler runs already, BundleError where graphs
         and manifest do not fit each other.
         """
-        if not self._running.acquire(blocking=False):
-            raise InputError("this Sampler is running already; make another from the same Bundle for each thread")
+        self._begin()
         try:
-            with self._fitting(f"the prior of {level.name}"):  # the caller's errors between two rows do not come here
-                yield from self.loop(level, controls.uniform.shape[2]).rows(controls, rows)
+            self._check_prior(level)
+            yield from self._backend.rows(level, controls, rows or level.height)
         finally:
             self._running.release()
 
-    @contextmanager
-    def _fitting(self, what: str) -> Iterator[None]:
-        """Inputs are checked by now: whatever else a graph cannot digest, its bundle is at fault."""
-        try:
-            yield
-        except (LatentLoopError, MemoryError):
-            raise
-        except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
-            raise BundleError(f"{self.bundle.path}: {what} does not fit the manifest: {error}") from error
+    def _begin(self) -> None:
+        if not self._running.acquire(blocking=False):
+            raise InputError("this Sampler is running already; make another from the same Bundle for each thread")
 
-    def _check_prior(self, level: Level) -> Prior:
+    def _check_prior(self, level: Level) -> None:
         if level.prior is None:
             raise InputError(f"the bundle has no prior for the level {level.name!r}: it can encode and decode only")
-        return level.prior
 
     def _draw(
         self,
@@ -228,19 +265,15 @@ class Sampler:
         seeds: NDArray[np.uint64],
         settings: dict[str, dict[str, NDArray[np.float64]]],
         given: dict[str, Codes],
-        images_done: int,
-        images_total: int,
-        callback: Callable[[Progress], bool | None] | None,
+        after_row: AfterRow | None,
     ) -> dict[str, Codes] | None:
-        """One batch's codes by level, or None where the callback cancelled it."""
-        codes: dict[str, Codes] = {}
-        upper = None
+        """One batch's codes by level, or None where ``after_row`` cancelled it."""
+        draws = []
         for index, level in enumerate(self.bundle.manifest.levels):
             kept = given[level.name][part]
             if (kept >= 0).all():
-                codes[level.name] = upper = kept
+                draws.append(LevelDraw(level, kept, None))
                 continue
-            drawn = np.empty_like(kept)
             top_k, top_p = settings["top_k"][level.name][part], settings["top_p"][level.name][part]
             filtered = bool((top_k < level.codebook_size).any() or (top_p < 1).any())
             controls = Controls(
@@ -249,32 +282,30 @@ class Sampler:
                 temperature=np.maximum(settings["temperature"][level.name][part], COLDEST).astype(np.float32),
                 top_k=np.minimum(top_k, level.codebook_size).astype(np.int64) if filtered else None,
                 top_p=top_p.astype(np.float32) if filtered else None,
-                upper=upper,
                 labels=None if labels is None else labels[part],
             )
-            for row in self.rows(level, controls):
-                drawn[:, row.index] = row.codes.T
-                progress = Progress(level.name, row.index + 1, level.height, images_done, images_total)
-                answer = None if callback is None else callback(progress)
-                if answer is not None and not answer:
-                    return None
-            codes[level.name] = upper = drawn
-        return codes
+            draws.append(LevelDraw(level, None, controls))
+        self._begin()
+        try:
+            return self._backend.draw(draws, after_row)
+        finally:
+            self._running.release()
 
-    def _decode(self, codes: dict[str, Codes]) -> NDArray[np.uint8]:
-        graph = self._graph(self.bundle.manifest.decoder)
-        n = len(next(iter(codes.values())))
-        images = np.empty((n, *self.bundle.manifest.image), np.uint8)
-        with self._fitting(self.bundle.manifest.decoder):
-            for part in _batches(n):
-                out = graph.run({name: values[part] for name, values in codes.items()})
-                if not np.isfinite(out["decoded"]).all():
-                    raise BundleError(f"{graph.path}: pixels that are not finite: the weights are damaged")
-                images[part] = out["images"]
-        return images
+    def _finish(self, decoding: Decoding, place: slice, images: NDArray[np.uint8]) -> None:
+        """Puts the decoded images where they belong; a batch may have been padded."""
+        found, decoded = decoding.wait()
+        if not np.isfinite(decoded).all():
+            decoder = self.bundle.path / self.bundle.manifest.decoder
+            raise BundleError(f"{decoder}: pixels that are not finite: the weights are damaged")
+        images[place] = found[: place.stop - place.start]
 
-    def _graph(self, file: str) -> Graph:
-        return self.bundle.graph(file, self.threads)
+
+def _reporting(callback: Callable[[Progress], bool | None], images_done: int, images_total: int) -> AfterRow:
+    def after_row(level: Level, rows_done: int) -> bool:
+        answer = callback(Progress(level.name, rows_done, level.height, images_done, images_total))
+        return answer is None or bool(answer)
+
+    return after_row
 
 
 def _batches(n: int, size: int = LARGEST_BATCH) -> Iterator[slice]:

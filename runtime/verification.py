@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latentloop.controls import Controls
 from latentloop.errors import BundleError, LatentLoopError
-from latentloop.loop import Controls
 from latentloop.manifest import Level
 from latentloop.sampler import Sampler, log_softmax
 from latentloop.uniforms import uniforms
@@ -25,6 +25,8 @@ LOGITS_BOUND = 1e-4  # float32 against float64, of max(1, max |logit|)
 DRAW_BOUND = 1e-4  # of the total mass: where a draw may fall on either side of a CDF edge
 MARGIN_BOUND = 1e-5  # of |z|^2 + max |e|^2: where two codewords count as equally near
 DECODED_BOUND = 1e-3  # pixels span [-1, 1]
+# The same two where the encoder's and decoder's products are of 16 bits: sixteen roundings of a factor.
+NARROW_BOUND = {"float16": 16 * 2.0**-11, "bfloat16": 16 * 2.0**-8}
 # Nats a code, from the golden probabilities to those of rounded weights: half a per cent of what a code holds. int8
 # takes 0.0001 in the default bundle and 0.002 to 0.004 where wide random layers amplify it; a wrong kernel takes more.
 KL_BOUND = 0.01
@@ -71,17 +73,17 @@ def _verify_encoder(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Chec
     for level in sampler.bundle.manifest.levels:
         expected, margin = golden[f"codec.codes.{level.name}"], golden[f"codec.margin.{level.name}"]
         differs = found[level.name] != expected
-        counted = differs & (margin > MARGIN_BOUND) & sound[:, None, None]
+        bound = NARROW_BOUND.get(sampler.precision, MARGIN_BOUND)
+        counted = differs & (margin > bound) & sound[:, None, None]
         yield Check(f"encode: {level.name} codes that differ", float(counted.mean()), 0.0)
         sound &= ~differs.any((1, 2))
 
 
 def _verify_decoder(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Check]:
     codes = {level.name: golden[f"codec.codes.{level.name}"] for level in sampler.bundle.manifest.levels}
-    graph = sampler.bundle.graph(sampler.bundle.manifest.decoder, sampler.threads)
-    decoded = graph.run(codes)["decoded"]
+    decoded = sampler.decoded(codes)
     error = float(np.abs(decoded - golden["codec.decoded"]).max())
-    yield Check("decode: pixels, of [-1, 1]", error, DECODED_BOUND)
+    yield Check("decode: pixels, of [-1, 1]", error, NARROW_BOUND.get(sampler.precision, DECODED_BOUND))
 
 
 def _verify_prior(sampler: Sampler, level: Level, index: int, golden: dict[str, Array]) -> Iterator[Check]:

@@ -16,6 +16,7 @@ from command_line import PROGRAM, RGB, codes, pixels, run
 from PIL import Image
 
 from latentloop.images import read_images
+from latentloop.kernels.driver import MissingGpuError
 from latentloop.sampler import Sampler
 from latentloop.samples import Progress, Samples
 
@@ -112,7 +113,7 @@ def test_settings_reach_the_sampler(small_bundle: Path, tmp_path: Path) -> None:
         ("--top-k 2.5", "expected an integer"),
         ("--seed -1", "from 0 to 2**64 - 1"),
         ("--threads 0", "not a positive integer"),
-        ("--device tpu", "expected auto or cpu"),
+        ("--device tpu", "expected auto, cpu, cuda, tensorrt or onnxruntime-tensorrt"),
         ("--count 3 --per-class 3", "not allowed with"),
         ("--keep top", "--given, which is missing"),
         ("--codes codes.txt", "expected .npz"),
@@ -126,9 +127,17 @@ def test_wrong_requests(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_device_that_is_not_there_is_a_failure(fails: Callable[..., str], small_bundle: Path, tmp_path: Path) -> None:
+def test_a_device_that_is_not_there_is_a_failure(
+    fails: Callable[..., str], small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise MissingGpuError("no GPU")
+
+    monkeypatch.setattr("latentloop.kernels.driver.open_driver", refuse)  # where there is a driver
     common = ("sample", "--bundle", small_bundle, "--out", tmp_path / "a.png")
-    assert "runs on the CPU only" in fails(1, *common, "--device", "cuda")
+    for device in ("cuda", "tensorrt:1", "onnxruntime-tensorrt"):
+        message = fails(1, *common, "--device", device)
+        assert "no NVIDIA driver here" in message or 'no GPU: pip install "latentloop[gpu]"' in message
 
 
 def test_outputs_are_checked_before_any_work(tmp_path: Path, fails: Callable[..., str]) -> None:

@@ -18,26 +18,51 @@ pytestmark = [
 ]
 
 
-def test_searches(tmp_path: Path) -> None:
-    shared = ["-O1", "-shared", "-fPIC"]
-    kernels = compile_native([NATIVE / "grid" / "nearest.cpp"], tmp_path / "grid.so", shared)
+SHARED = ["-O1", "-shared", "-fPIC"]
+
+
+@pytest.fixture(scope="module")
+def libcuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a libcuda.so.1."""
+    folder = tmp_path_factory.mktemp("libcuda")
     named = ["-Wall", "-Wextra", "-Werror", "-Wl,-soname,libcuda.so.1"]
-    compile_native([NATIVE / "cuda" / "libcuda.cpp"], tmp_path / "libcuda.so.1", [*shared, *named])
-    calls = tmp_path / "calls"
-    places = {
-        "LD_LIBRARY_PATH": str(tmp_path),
-        "LATENTLOOP_TEST_KERNELS": str(kernels),
-        "LATENTLOOP_TEST_CALLS": str(calls),
-    }
-    child = Path(__file__).with_name("cuda_python_child.py")
-    command = [sys.executable, "-W", "error", str(child)]
-    done = subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    stream, pointer = done.stdout.splitlines()
-    assert stream == "cuMemAllocAsync: CUDA_ERROR_INVALID_VALUE"
+    compile_native([NATIVE / "cuda" / "libcuda.cpp"], folder / "libcuda.so.1", [*SHARED, *named])
+    return folder
+
+
+def played(child: str, libcuda: Path, calls: Path, **places: str) -> tuple[str, Counter[str]]:
+    """What the child printed, and how often it called what."""
+    command = [sys.executable, "-W", "error", str(Path(__file__).with_name(child))]
+    names = {"LD_LIBRARY_PATH": str(libcuda), "LATENTLOOP_TEST_CALLS": str(calls), **places}
+    done = subprocess.run(command, env={**os.environ, **names}, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout, Counter(calls.read_text().split())
+
+
+def test_driver(libcuda: Path, tmp_path: Path) -> None:
+    _, counts = played("cuda_python_driver_child.py", libcuda, tmp_path / "calls")
+    assert counts["cuStreamCreate"] == 0  # all are NON_BLOCKING
+    assert counts["cuCtxPushCurrent"] == counts["cuCtxPopCurrent"]
+    assert counts["cuGraphDestroy"] == counts["cuStreamEndCapture:graph"] > counts["cuGraphInstantiate"]
+    refused = {"cuMemHostAlloc": 1}
+    for begun, ended in (
+        ("cuStreamCreate:NON_BLOCKING", "cuStreamDestroy"),
+        ("cuMemHostAlloc", "cuMemFreeHost"),
+        ("cuMemAllocAsync", "cuMemFreeAsync"),
+        ("cuEventCreate", "cuEventDestroy"),
+        ("cuGraphInstantiate", "cuGraphExecDestroy"),
+    ):
+        left = 1  # at the end of the process
+        assert counts[begun] == counts[ended] + refused.get(begun, 0) + left, begun
+
+
+def test_searches(libcuda: Path, tmp_path: Path) -> None:
+    kernels = compile_native([NATIVE / "grid" / "nearest.cpp"], tmp_path / "grid.so", SHARED)
+    printed, counts = played("cuda_python_child.py", libcuda, tmp_path / "calls", LATENTLOOP_TEST_KERNELS=str(kernels))
+    stream, pointer = printed.splitlines()
+    assert stream == "cuMemAllocAsync: CUDA_ERROR_INVALID_HANDLE"
     assert pointer.endswith("is not memory of a GPU: cuPointerGetAttribute: CUDA_ERROR_INVALID_VALUE")
 
-    counts = Counter(calls.read_text().split())
     assert counts["cuLaunchKernel"] == 2 * (1 + 4 * (2 + 3))
     assert counts["cuLibraryLoadData"] == 1
     assert counts["nearest_search_f32"] == counts["nearest_search_tensor_f16"] == 1  # looked up once

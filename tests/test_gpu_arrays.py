@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fake_driver import FakeDriver, FakeGpuError
 from gpu_arrays import InterfaceArray, adopt, put, put_interface
 from nearest_grid import compile_native, compiler, narrow
+from stand_in.driver import FakeDriver, FakeGpuError
 
 from latentloop.kernels.driver import Memory, MissingGpuError, Stream, as_stream, dlpack, open_driver
 from latentloop.kernels.driver.image import read_image
@@ -151,7 +151,7 @@ def test_results_as_other_libraries_adopt_them(fake: FakeDriver) -> None:
     found = nearest_on_gpu(put(fake, z, "bf16"), put(fake, codebook, "bf16"), distance=True, codeword=True, driver=fake)
     assert found.distance is not None
     assert found.codeword is not None
-    fake.synchronize()
+    fake.finish()
     for array in (found.index, found.distance, found.codeword):
         np.testing.assert_array_equal(adopt(array), array.numpy())
         assert array.__dlpack_device__() == (2, 0)
@@ -183,7 +183,7 @@ def test_norms_outlive_searches_on_other_streams(told: bool, fake: FakeDriver, m
         assert fake.live() == 0
     else:
         assert [type(error) for error in raised] == [FakeGpuError]
-        assert "free: it may be used before or after nearest_search_f32 is done with it" in str(raised[0])
+        assert "free: it may be used before or after nearest_resolve_f32 is done with it" in str(raised[0])
 
 
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler")

@@ -20,12 +20,13 @@ from random_models import (
 )
 
 from latentloop.backends.onnxruntime import Graph
+from latentloop.controls import Controls
 from latentloop.errors import BundleError
 from latentloop.export.bundle import describe_prior, write_graphs
 from latentloop.export.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.graphs.builder import GraphBuilder, WeightStore
-from latentloop.loop import Controls, PriorLoop
+from latentloop.loop import PriorLoop
 from latentloop.manifest import Level
 
 TOLERANCE = 1e-4  # float32 against float64, of max(1, max |expected|)

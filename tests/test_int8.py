@@ -19,11 +19,12 @@ from spoilt_bundles import edit_manifest, read_manifest, refusal, replace_file, 
 
 from latentloop import Bundle, InputError, Sampler
 from latentloop.backends.onnxruntime import Graph
+from latentloop.controls import Controls
 from latentloop.export.bundle import describe_prior, write_graphs
 from latentloop.export.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.graphs.builder import GraphBuilder, WeightStore
-from latentloop.loop import Controls, PriorLoop
+from latentloop.loop import PriorLoop
 from latentloop.manifest import GRAPHS, Level
 from latentloop.verification import verify
 

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 import torch
-from fake_driver import FakeDriver
 from gpu_arrays import TORCH_TYPES, InterfaceArray, adopt, put, put_interface
 from nearest_checks import Oracle, check_distance
 from nearest_grid import NATIVE, compile_native, compiler, narrow, widen
 from numpy.typing import NDArray
+from stand_in.driver import FakeDriver
 
 from latentloop.kernels.driver import Driver, MissingGpuError, Stream, open_driver
 from latentloop.kernels.nearest_codebook import launcher
@@ -54,10 +54,10 @@ def fake(kernels: ctypes.CDLL) -> Iterator[FakeDriver]:
     """Ends with everything done and all that was allocated given back."""
     driver = FakeDriver(kernels)
     yield driver
-    driver.synchronize()
+    driver.finish()
     gc.collect()
     assert driver.live() == 0
-    driver.synchronize()
+    driver.finish()
 
 
 # ---- What holds for every driver.
@@ -229,7 +229,7 @@ def test_temporaries_go_and_results_stay(fake: FakeDriver, oracle: Oracle) -> No
     gc.collect()
     assert fake.live() == 2
     np.testing.assert_array_equal(index.numpy(), oracle.search(z, codebook)[1])
-    fake.synchronize()
+    fake.finish()
     assert np.isfinite(adopted).all()
     del adopted
     gc.collect()

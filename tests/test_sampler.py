@@ -224,6 +224,6 @@ def test_what_no_memory_holds_is_refused_at_once(sampler: Sampler, asked: dict[s
 
 
 def test_a_batch_that_needs_too_much_memory_is_refused(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("latentloop.loop.LARGEST_LOOP", 10**5)
+    monkeypatch.setattr("latentloop.views.LARGEST_LOOP", 10**5)
     with pytest.raises(InputError, match="use a smaller one"):
         Sampler(sampler.bundle).sample(16, seeds=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,25 +30,25 @@ def named_stream(array: Any) -> Stream | None:
     return None if stream is None else as_stream(stream)
 
 
-def borrow(array: Any, name: str, driver: Driver, stream: Stream) -> Borrowed:
+def borrow(array: Any, name: str, driver: Driver, stream: Stream, types: Sequence[DataType] = FLOATS) -> Borrowed:
     """The array behind ``__dlpack__``, or else ``__cuda_array_interface__``, ready for work on ``stream``.
 
     The memory must stay unchanged until that work is done. Raises TypeError for an object that speaks neither and for a
-    type other than float32, float16 and bfloat16; ValueError for memory that is not a CUDA device's, masks, and values
+    type that is none of ``types``; ValueError for memory that is not a CUDA device's, masks, and values
     not in row-major order. ``name`` is the argument's, for these.
     """
     if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
-        return _from_dlpack(array, name, stream)
+        return _from_dlpack(array, name, stream, types)
     interface = getattr(array, "__cuda_array_interface__", None)
     if interface is None:
         raise TypeError(
             f"{name} is {type(array).__module__}.{type(array).__qualname__}, expected a GPU array that has "
             "__dlpack__ or __cuda_array_interface__, as those of PyTorch, CuPy, Numba, JAX and pycuda"
         )
-    return _from_interface(array, interface, name, driver, stream)
+    return _from_interface(array, interface, name, driver, stream, types)
 
 
-def _from_dlpack(array: Any, name: str, stream: Stream) -> Borrowed:
+def _from_dlpack(array: Any, name: str, stream: Stream, types: Sequence[DataType]) -> Borrowed:
     kind, _ = map(int, array.__dlpack_device__())
     _check_device(kind, name)
     try:
@@ -57,21 +57,23 @@ def _from_dlpack(array: Any, name: str, stream: Stream) -> Borrowed:
         capsule = array.__dlpack__(stream=stream.handle)
     found = dlpack.read(capsule)
     _check_device(found.device[0], name)
-    dtype = next((t for t in FLOATS if found.dtype == (t.code, 8 * t.size, 1)), None)
+    dtype = next((t for t in types if found.dtype == (t.code, 8 * t.size, 1)), None)
     if dtype is None:
         code, bits, lanes = found.dtype
-        raise _unknown_type(name, f"DLPack's (code {code}, {bits} bits, {lanes} lanes)")
+        raise _unknown_type(name, types, f"DLPack's (code {code}, {bits} bits, {lanes} lanes)")
     _check_contiguous(name, found.shape, found.strides, "values")
     return _checked(name, Borrowed(found.pointer, found.shape, dtype, found.device[1], found))
 
 
-def _from_interface(array: Any, interface: Mapping[str, Any], name: str, driver: Driver, stream: Stream) -> Borrowed:
+def _from_interface(
+    array: Any, interface: Mapping[str, Any], name: str, driver: Driver, stream: Stream, types: Sequence[DataType]
+) -> Borrowed:
     if interface.get("mask") is not None:
         raise ValueError(f"{name} is masked, expected an array whose values all count")
     typestr = interface["typestr"]
-    dtype = next((t for t in FLOATS if t.typestr == typestr), None)
+    dtype = next((t for t in types if t.typestr == typestr), None)
     if dtype is None:
-        raise _unknown_type(name, f"{typestr!r} (of bfloat16 only DLPack can speak)")
+        raise _unknown_type(name, types, f"{typestr!r} (of bfloat16 only DLPack can speak)")
     shape = tuple(map(int, interface["shape"]))
     strides = interface.get("strides")
     pointer, _ = interface["data"]  # read-only memory will do
@@ -121,5 +123,5 @@ def _checked(name: str, array: Borrowed) -> Borrowed:
     return array
 
 
-def _unknown_type(name: str, found: str) -> TypeError:
-    return TypeError(f"{name} is of type {found}, expected {', '.join(t.name for t in FLOATS)}")
+def _unknown_type(name: str, types: Sequence[DataType], found: str) -> TypeError:
+    return TypeError(f"{name} is of type {found}, expected {', '.join(t.name for t in types)}")

@@ -26,5 +26,6 @@ FLOAT32 = DataType("float32", 4, 2, np.dtype("<f4"))
 FLOAT16 = DataType("float16", 2, 2, np.dtype("<f2"))
 BFLOAT16 = DataType("bfloat16", 2, 4, np.dtype("<u2"))
 INT64 = DataType("int64", 8, 0, np.dtype("<i8"))
+UINT8 = DataType("uint8", 1, 1, np.dtype("u1"))
 
 FLOATS = (FLOAT32, FLOAT16, BFLOAT16)

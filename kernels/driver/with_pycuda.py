@@ -1,29 +1,35 @@
 """The GPU through pycuda.
 
 pycuda takes no streams but its own and the legacy default stream: work on another library's stream is refused, and
-where another library's stream is only to be waited for, or to wait, the host waits instead.
+where another library's stream is only to be waited for, or to wait, the host waits instead. It has no CUDA graphs
+(2026.1), so nothing can be captured. What it made returns to the GPU in the thread that made it, and not in others.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from latentloop.kernels.driver.host import bytes_of
 from latentloop.kernels.driver.image import read_image
 from latentloop.kernels.driver.protocol import DriverError, MissingGpuError
-from latentloop.kernels.driver.stream import LEGACY, Stream
+from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
+
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, for which pycuda has no name
 
 
 class Pycuda:
     """A Driver; see there. Raises MissingGpuError where package, driver or GPU are missing."""
 
     name = "pycuda"
+    captures = False
 
     def __init__(self) -> None:
         try:
@@ -33,7 +39,7 @@ class Pycuda:
             raise MissingGpuError(f"{error} (pip install pycuda, with the CUDA toolkit)") from error
         try:
             self._cuda.init()
-            count = self._cuda.Device.count()
+            count = self.devices()
         except self._cuda.Error as error:
             raise MissingGpuError(" ".join(str(error).split())) from error
         if not count:
@@ -47,12 +53,16 @@ class Pycuda:
         self._allocated: dict[int, Any] = {}
         # At the process's end, and in this order: pycuda complains of what outlives its context.
         held = (self._allocated, self._functions, self._modules, self._pools)
-        weakref.finalize(self, _close, held, self._primary)
+        weakref.finalize(self, _close, self._pools, held, self._primary)
+
+    def devices(self) -> int:
+        """As CUDA_VISIBLE_DEVICES leaves them."""
+        return int(self._cuda.Device.count())
 
     def device_of(self, pointer: int) -> int:
         """Asks the current context, or else the primary one of each device."""
         current = self._current_device()
-        for device in [current] if current is not None else range(self._cuda.Device.count()):
+        for device in [current] if current is not None else range(self.devices()):
             with self.use(device):
                 try:
                     self._cuda.mem_get_address_range(pointer)
@@ -65,7 +75,7 @@ class Pycuda:
         if self._cuda.Context.get_current() is None:
             return None
         device = self._cuda.Context.get_device()
-        return next(n for n in range(self._cuda.Device.count()) if self._cuda.Device(n) == device)
+        return next(n for n in range(self.devices()) if self._cuda.Device(n) == device)
 
     @contextmanager
     def use(self, device: int) -> Iterator[None]:
@@ -88,6 +98,11 @@ class Pycuda:
         """Of the current context's device."""
         attribute = self._cuda.device_attribute.MULTIPROCESSOR_COUNT
         return int(self._cuda.Context.get_device().get_attribute(attribute))
+
+    def capability(self) -> tuple[int, int]:
+        """Of the current context's device."""
+        major, minor = self._cuda.Context.get_device().compute_capability()
+        return int(major), int(minor)
 
     def function(self, image: Path, name: str) -> Any:
         """Loaded once a context."""
@@ -150,6 +165,47 @@ class Pycuda:
         else:
             stream.owner.wait_for_event(mark)
 
+    def synchronize(self, mark: Any) -> None:
+        """Waits for that work alone, where the host has not waited already."""
+        if mark is not None:
+            mark.synchronize()
+
+    def stream(self) -> Stream:
+        """One of pycuda's."""
+        with self._named("Stream"):
+            return as_stream(self._cuda.Stream(_NON_BLOCKING))
+
+    def host_memory(self, size: int) -> NDArray[np.uint8]:
+        """Copies that use it are to be over before it goes."""
+        with self._named("pagelocked_empty"):
+            memory: NDArray[np.uint8] = self._cuda.pagelocked_empty(size, np.uint8)
+        return memory
+
+    def copy_in(self, pointer: int, values: NDArray[Any], stream: Stream) -> None:
+        """Raises ValueError for an array that is not contiguous."""
+        with self._named("memcpy_htod_async"):
+            self._cuda.memcpy_htod_async(pointer, bytes_of(values), self._own(stream))
+
+    def copy_out(self, values: NDArray[Any], pointer: int, stream: Stream) -> None:
+        """Waits where ``values`` are not in page-locked memory. Raises ValueError for an array that is not contiguous
+        or is read-only.
+        """
+        with self._named("memcpy_dtoh_async"):
+            self._cuda.memcpy_dtoh_async(bytes_of(values, filled=True), pointer, self._own(stream))
+
+    def copy(self, target: int, source: int, size: int, stream: Stream) -> None:
+        """Asynchronously."""
+        with self._named("memcpy_dtod_async"):
+            self._cuda.memcpy_dtod_async(target, source, size, self._own(stream))
+
+    def capture(self, stream: Stream) -> AbstractContextManager[Any]:
+        """Raises MissingGpuError."""
+        raise MissingGpuError("pycuda has no CUDA graphs to capture work in: pip install cuda-python, which has them")
+
+    def replay(self, captured: Any, stream: Stream) -> None:
+        """Raises MissingGpuError: nothing was captured."""
+        self.capture(stream)
+
     def _is_own(self, stream: Stream) -> bool:
         return stream == LEGACY or isinstance(stream.owner, self._cuda.Stream)
 
@@ -169,7 +225,9 @@ class Pycuda:
             raise DriverError(f"{call}: {' '.join(str(error).split())}") from error
 
 
-def _close(held: Iterable[dict[Any, Any]], contexts: dict[int, Any]) -> None:
+def _close(pools: dict[Any, Any], held: Iterable[dict[Any, Any]], contexts: dict[int, Any]) -> None:
+    for pool in pools.values():
+        pool.stop_holding()  # a pool that keeps what is given back asks for a current context, and ends the process
     for objects in held:
         objects.clear()
     for context in contexts.values():

@@ -10,7 +10,7 @@ from typing import Any
 import onnxruntime
 from numpy.typing import NDArray
 
-from latentloop.errors import BundleError, InputError, MissingError
+from latentloop.errors import BundleError, MissingError
 from latentloop.kernels.library import problem
 
 Array = NDArray[Any]
@@ -19,15 +19,6 @@ Array = NDArray[Any]
 def available_threads() -> int:
     """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def check_device(device: str) -> str:
-    """The device that ``device`` means; raises InputError or MissingError with the reason."""
-    if device in ("auto", "cpu"):
-        return "cpu"
-    if isinstance(device, str) and device.partition(":")[0] in ("cuda", "tensorrt"):
-        raise MissingError(f"device {device!r}: this release runs on the CPU only; use device='cpu'")
-    raise InputError(f"device is {device!r}, expected auto or cpu")
 
 
 class Graph:

@@ -22,9 +22,8 @@ EPILOG = """examples:
 """
 _PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "tqdm"),
-    *("torch", "onnx", "safetensors", "tensorrt", "cuda-bindings", "pycuda"),
+    *("torch", "onnx", "safetensors", "tensorrt", "tensorrt-rtx-cu13", "cuda-bindings", "pycuda"),
 )
-_DEVICES = ("cpu", "cuda", "tensorrt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,16 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints; returns the exit status. Raises BundleError for a bundle that was named and cannot be opened."""
+    bundle, error = _open(arguments.bundle)
+    described = {"error": error} if bundle is None else _describe(bundle)
     found: dict[str, Any] = {
         "latentloop": __version__,
         "python": f"{platform.python_version()} ({sys.executable})",
         "packages": {name: machine.package_version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "processor": machine.processor(),
-        **_onnxruntime(),
+        **_onnxruntime(bundle),
         "operators": _operators(),
         "gpu_kernels": _gpu_kernels(),
-        "bundle": _bundle(arguments.bundle),
+        "bundle": {"default": arguments.bundle is None, **described},
     }
     if found["packages"]["onnxruntime"] and found["packages"]["onnxruntime-gpu"]:
         found["warning"] = (
@@ -58,23 +59,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _onnxruntime() -> dict[str, Any]:
-    """Threads, providers and devices, or why ONNX Runtime cannot be loaded."""
+def _onnxruntime(bundle: Bundle | None) -> dict[str, Any]:
+    """Threads, providers and devices that can run the bundle, or why ONNX Runtime cannot be loaded."""
     try:
         import onnxruntime
 
-        from latentloop.backends.onnxruntime import available_threads, check_device
+        from latentloop.backends.choice import usable
+        from latentloop.backends.onnxruntime import available_threads
     except Exception as error:  # a broken installation is what this command is asked about
         reason = f"ONNX Runtime cannot be loaded: {error}"
-        return {"threads": None, "providers": [], "devices": dict.fromkeys(_DEVICES, reason)}
-    devices = {}
-    for device in _DEVICES:
-        try:
-            check_device(device)
-            devices[device] = "yes"
-        except LatentLoopError as error:
-            devices[device] = f"no: {error}"
-    return {"threads": available_threads(), "providers": onnxruntime.get_available_providers(), "devices": devices}
+        return {"threads": None, "providers": [], "devices": {"cpu": reason}}
+    providers = onnxruntime.get_available_providers()
+    return {"threads": available_threads(), "providers": providers, "devices": usable(bundle)}
 
 
 def _operators() -> str:
@@ -106,14 +102,14 @@ def _gpu_kernels() -> str:
         return f"nearest codebook, built but not usable: {error}"
 
 
-def _bundle(path: Path | None) -> dict[str, Any]:
+def _open(path: Path | None) -> tuple[Bundle | None, str]:
     """The bundle named, or the one that ships, or why that cannot be opened."""
     try:
-        return {"default": path is None, **_describe(options.open_bundle(path))}
+        return options.open_bundle(path), ""
     except LatentLoopError as error:
         if path is not None:
             raise
-        return {"default": True, "error": str(error)}
+        return None, str(error)
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
@@ -167,8 +163,9 @@ def _print(found: dict[str, Any]) -> None:
         ]
     if "warning" in found:
         rows.append(("warning", found["warning"]))
+    column = max(len(name) for name, _ in rows)
     for name, value in rows:
-        print(f"{name:<17} {value}")
+        print(f"{name:<{column}} {value}")
 
 
 def _level(level: dict[str, Any]) -> str:

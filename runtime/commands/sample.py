@@ -112,6 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
         "images_per_second": done / (sampled - loaded),
         "load_seconds": loaded - started,
         "write_seconds": time.perf_counter() - sampled,
+        "device": sampler.device,
+        "device_reason": sampler.device_reason,
         "threads": sampler.threads,
         "precision": sampler.precision,
         "cancelled": samples.cancelled,
@@ -122,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
         seeds = f"seeds {seed} to {seed + done - 1}" if done > 1 else f"seed {seed}"
         print(
             f"{output}: {done} {options.plural(done, 'image')} in {sampled - loaded:.2f} s "
-            f"({done / (sampled - loaded):.1f} per second), {seeds}"
+            f"({done / (sampled - loaded):.1f} per second) on {sampler.device}, {seeds}"
         )
     if samples.cancelled:
         kept = f"{done} of {n} images were finished and written" if done else "no image was finished"

@@ -21,7 +21,7 @@ Exit status 1 means that some result is wrong; each line says by how much, and w
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.add_argument("bundle", nargs="?", type=Path, help="the bundle (default: the one that ships)")
-    parser.add_argument("--device", default="auto", help="auto or cpu (default: auto)")
+    options.add_device(parser)
     parser.add_argument("--threads", type=options.positive, metavar="N", help="processor threads (default: all)")
     options.add_precision(parser)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")

@@ -1,44 +1,32 @@
 // A libcuda.so.1 that the host plays, so that packages which drive a GPU can be called as they are.
 //
-// One device of three multiprocessors. All work is done at once, kernels by the library of ../grid/nearest.cpp that
-// the variable LATENTLOOP_TEST_KERNELS names. The driver's rules on contexts, handles and sizes are checked: a call
-// that breaks one returns CUDA_ERROR_INVALID_VALUE or _CONTEXT. Every call is written to the file LATENTLOOP_TEST_CALLS
-// names.
+// One device of three multiprocessors and compute capability 8.6. Work is done when it is waited for (streams.h),
+// kernels by the library of ../grid/nearest.cpp that the variable LATENTLOOP_TEST_KERNELS names. The driver's rules on
+// contexts, handles, sizes and captures are checked: a call that breaks one returns an error. Every call is written to
+// the file LATENTLOOP_TEST_CALLS names.
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <map>
-#include <memory>
 #include <set>
 #include <string>
-#include <vector>
+
+#include "streams.h"
 
 namespace {
 
-enum Status : int { kSuccess = 0, kInvalidValue = 1, kInvalidContext = 201, kNotFound = 500, kLaunchFailed = 719 };
-using Pointer = uint64_t;
+using namespace played;
 using GridLaunch = int(const char*, int64_t, int, int, const void*, uint64_t, char*, size_t);
 
 constexpr int kArgumentBytes{104};
 constexpr int kMultiprocessors{3};
+constexpr int kCapability[]{8, 6};
 
-struct Device {
-  std::map<Pointer, std::unique_ptr<char[]>> memory;
-  std::map<Pointer, size_t> sizes;
-  std::set<void*> streams, events;
-  std::set<std::string> functions;
-  std::vector<void*> contexts;  // pushed, the current one last
-  int primary_context{0};
-};
-
-Device& device() {
-  static Device found;
-  return found;
-}
+int primary_context{0}, image{0};
 
 void called(const char* name) {
   const char* path = std::getenv("LATENTLOOP_TEST_CALLS");
@@ -49,64 +37,60 @@ void called(const char* name) {
   }
 }
 
-bool in_context() { return !device().contexts.empty(); }
-
-bool is_memory(Pointer at, size_t size) {
-  auto after = device().sizes.upper_bound(at);
-  if (after == device().sizes.begin()) return false;
-  --after;
-  return at + size <= after->first + after->second;
-}
-
-bool is_stream(void* stream) {
-  const auto handle = reinterpret_cast<uintptr_t>(stream);
-  return handle <= 2 || device().streams.count(stream) != 0;
-}
-
-int allocate(Pointer* out, size_t size) {
+// A call that no stream orders: in a context, and outside captures.
+int unordered() {
   if (!in_context()) return kInvalidContext;
+  return disturbs_capture() ? kCaptureUnsupported : kSuccess;
+}
+
+int allocate(Memory& memory, Pointer* out, size_t size) {
   if (size == 0) return kInvalidValue;
-  auto bytes = std::make_unique<char[]>(size + 256);
-  std::memset(bytes.get(), 0xfe, size + 256);
-  *out = (reinterpret_cast<Pointer>(bytes.get()) + 255) / 256 * 256;
-  device().sizes[*out] = size;
-  device().memory[*out] = std::move(bytes);
+  return *out = memory.take(size), kSuccess;
+}
+
+// After all the work that may use it.
+int release(Memory& memory, Pointer at) {
+  if (const int status = unordered()) return status;
+  if (!memory.give_back(at)) return kInvalidValue;
+  const int status = run_everything();
+  return memory.drop(at), status;
+}
+
+int copy_at_once(void* to, const void* from, Range on_device) {
+  if (const int status = unordered()) return status;
+  if (!device_memory().holds(on_device)) return kInvalidValue;
+  if (const int status = synchronize(nullptr)) return status;
+  std::memcpy(to, from, on_device.size);
   return kSuccess;
 }
 
-int release(Pointer at) {
-  if (!in_context()) return kInvalidContext;
-  device().sizes.erase(at);
-  return device().memory.erase(at) == 1 ? kSuccess : kInvalidValue;
+int enqueue_copy(void* to, const void* from, size_t size, std::vector<Range> on_device, void* stream) {
+  return enqueue(stream, std::move(on_device), [=] { return std::memcpy(to, from, size), kSuccess; });
 }
 
-int copy(void* to, const void* from, size_t size, Pointer on_device) {
-  if (!in_context()) return kInvalidContext;
-  if (!is_memory(on_device, size)) return kInvalidValue;
-  std::memcpy(to, from, size);
-  return kSuccess;
+bool is_capturing(void* stream) {
+  const auto found = stream_of(stream);
+  return found && found->capture;
 }
 
-template <typename T>
-int create(std::set<void*>& all, T** out) {
-  if (!in_context()) return kInvalidContext;
-  *out = std::malloc(1);
-  all.insert(*out);
-  return kSuccess;
+int kernel(void** out, const char* name) {
+  static std::set<std::string> names;
+  return called(name), *out = const_cast<char*>(names.insert(name).first->c_str()), kSuccess;
 }
 
-int destroy(std::set<void*>& all, void* handle) {
-  if (all.erase(handle) == 0) return kInvalidValue;
-  std::free(handle);
-  return kSuccess;
-}
+using Arguments = std::array<char, kArgumentBytes>;
 
-int function(void** out, const char* name) {
-  *out = const_cast<char*>(device().functions.insert(name).first->c_str());
-  return kSuccess;
+int run_kernel(const char* name, unsigned grid_x, unsigned grid_y, unsigned threads, Arguments& arguments) {
+  const char* path = std::getenv("LATENTLOOP_TEST_KERNELS");
+  void* library = path != nullptr ? dlopen(path, RTLD_NOW) : nullptr;
+  if (library == nullptr) return kNotFound;
+  auto* launch = reinterpret_cast<GridLaunch*>(dlsym(library, "latentloop_grid_launch"));
+  char error[1024]{};
+  const int failed = launch(name, grid_x, static_cast<int>(grid_y), static_cast<int>(threads), arguments.data(), 0,
+                            error, sizeof error);
+  if (failed != 0) called(error);
+  return failed == 0 ? kSuccess : kLaunchFailed;
 }
-
-void* host(Pointer at) { return reinterpret_cast<void*>(at); }
 
 }  // namespace
 
@@ -119,115 +103,174 @@ CUDA(cuDriverGetVersion, int* version) { return *version = 13000, kSuccess; }
 CUDA(cuDeviceGetCount, int* count) { return *count = 1, kSuccess; }
 CUDA(cuDeviceGet, int* out, int ordinal) { return *out = ordinal, ordinal == 0 ? kSuccess : kInvalidValue; }
 CUDA(cuDeviceGetAttribute, int* out, int attribute, int) {
-  return *out = attribute == 16 ? kMultiprocessors : 1, kSuccess;  // 16: MULTIPROCESSOR_COUNT
+  if (attribute == 16) return *out = kMultiprocessors, kSuccess;
+  if (attribute == 75 || attribute == 76) return *out = kCapability[attribute - 75], kSuccess;  // major, minor
+  return *out = 1, kSuccess;
+}
+CUDA(cuDeviceComputeCapability, int* major, int* minor, int) {
+  return *major = kCapability[0], *minor = kCapability[1], kSuccess;
 }
 
 CUDA(cuDevicePrimaryCtxRetain, void** out, int) {
-  called("cuDevicePrimaryCtxRetain");
-  return *out = &device().primary_context, kSuccess;
+  return called("cuDevicePrimaryCtxRetain"), *out = &primary_context, kSuccess;
 }
 CUDA(cuDevicePrimaryCtxRelease_v2, int) { return called("cuDevicePrimaryCtxRelease"), kSuccess; }
-CUDA(cuCtxGetCurrent, void** out) { return *out = in_context() ? device().contexts.back() : nullptr, kSuccess; }
+CUDA(cuCtxGetCurrent, void** out) { return *out = in_context() ? contexts().back() : nullptr, kSuccess; }
 CUDA(cuCtxGetDevice, int* out) { return *out = 0, in_context() ? kSuccess : kInvalidContext; }
-CUDA(cuCtxPushCurrent_v2, void* context) {
-  called("cuCtxPushCurrent");
-  return device().contexts.push_back(context), kSuccess;
-}
+CUDA(cuCtxPushCurrent_v2, void* context) { return called("cuCtxPushCurrent"), contexts().push_back(context), kSuccess; }
 CUDA(cuCtxPopCurrent_v2, void** out) {
   called("cuCtxPopCurrent");
   if (!in_context()) return kInvalidContext;
-  *out = device().contexts.back();
-  device().contexts.pop_back();
+  *out = contexts().back();
+  contexts().pop_back();
   return kSuccess;
 }
-CUDA(cuCtxSynchronize) { return called("cuCtxSynchronize"), in_context() ? kSuccess : kInvalidContext; }
+CUDA(cuCtxSynchronize) {
+  called("cuCtxSynchronize");
+  if (const int status = unordered()) return status;
+  return run_everything();
+}
 
 CUDA(cuPointerGetAttribute, void* out, int attribute, Pointer at) {
-  if (attribute != 9 || !is_memory(at, 1)) return kInvalidValue;  // 9: DEVICE_ORDINAL
+  if (attribute != 9 || !device_memory().holds({at, 1})) return kInvalidValue;  // 9: DEVICE_ORDINAL
   return *static_cast<int*>(out) = 0, kSuccess;
 }
 CUDA(cuMemGetAddressRange_v2, Pointer* base, size_t* size, Pointer at) {
   if (!in_context()) return kInvalidContext;
-  if (!is_memory(at, 1)) return kInvalidValue;
-  const auto found = std::prev(device().sizes.upper_bound(at));
-  return *base = found->first, *size = found->second, kSuccess;
+  const Range found = device_memory().block({at, 1});
+  return *base = found.at, *size = found.size, found.size != 0 ? kSuccess : kInvalidValue;
 }
 
-CUDA(cuMemAlloc_v2, Pointer* out, size_t size) { return called("cuMemAlloc"), allocate(out, size); }
-CUDA(cuMemFree_v2, Pointer at) { return called("cuMemFree"), release(at); }
+CUDA(cuMemAlloc_v2, Pointer* out, size_t size) {
+  called("cuMemAlloc");
+  if (const int status = unordered()) return status;
+  return allocate(device_memory(), out, size);
+}
+CUDA(cuMemFree_v2, Pointer at) { return called("cuMemFree"), release(device_memory(), at); }
+CUDA(cuMemHostAlloc, void** out, size_t size, unsigned flags) {
+  called("cuMemHostAlloc");
+  if (const int status = unordered()) return status;
+  return flags == 0 ? allocate(page_locked_memory(), reinterpret_cast<Pointer*>(out), size) : kNotPlayed;
+}
+CUDA(cuMemFreeHost, void* at) { return called("cuMemFreeHost"), release(page_locked_memory(), address(at)); }
+
 CUDA(cuMemAllocAsync, Pointer* out, size_t size, void* stream) {
-  return called("cuMemAllocAsync"), is_stream(stream) ? allocate(out, size) : kInvalidValue;
+  called("cuMemAllocAsync");
+  if (!in_context()) return kInvalidContext;
+  if (!stream_of(stream)) return kInvalidHandle;
+  return is_capturing(stream) ? kNotPlayed : allocate(device_memory(), out, size);
 }
 CUDA(cuMemFreeAsync, Pointer at, void* stream) {
-  return called("cuMemFreeAsync"), is_stream(stream) ? release(at) : kInvalidValue;
+  called("cuMemFreeAsync");
+  if (!in_context()) return kInvalidContext;
+  const auto found = stream_of(stream);
+  if (!found) return kInvalidHandle;
+  if (found->capture || !device_memory().give_back(at)) return spoil(*found, kInvalidValue);
+  return enqueue(stream, {}, [at] { return device_memory().drop(at), kSuccess; });
 }
 CUDA(cuMemsetD8Async, Pointer at, unsigned char value, size_t size, void* stream) {
   called("cuMemsetD8Async");
-  if (!in_context()) return kInvalidContext;
-  if (!is_memory(at, size) || !is_stream(stream)) return kInvalidValue;
-  return std::memset(host(at), value, size), kSuccess;
+  return enqueue(stream, {{at, size}}, [=] { return std::memset(host(at), value, size), kSuccess; });
 }
-CUDA(cuMemcpyHtoD_v2, Pointer to, const void* from, size_t size) { return copy(host(to), from, size, to); }
+
+CUDA(cuMemcpyHtoD_v2, Pointer to, const void* from, size_t size) { return copy_at_once(host(to), from, {to, size}); }
 CUDA(cuMemcpyDtoH_v2, void* to, Pointer from, size_t size) {
-  return called("cuMemcpyDtoH"), copy(to, host(from), size, from);
+  return called("cuMemcpyDtoH"), copy_at_once(to, host(from), {from, size});
+}
+CUDA(cuMemcpyHtoDAsync_v2, Pointer to, const void* from, size_t size, void* stream) {
+  called("cuMemcpyHtoDAsync");
+  if (is_capturing(stream) || page_locked_memory().holds({address(from), size})) {
+    return enqueue_copy(host(to), from, size, {{to, size}}, stream);
+  }
+  // Pageable memory is read before the call returns.
+  const std::vector<char> staged(static_cast<const char*>(from), static_cast<const char*>(from) + size);
+  return enqueue(stream, {{to, size}}, [=] { return std::memcpy(host(to), staged.data(), size), kSuccess; });
 }
 CUDA(cuMemcpyDtoHAsync_v2, void* to, Pointer from, size_t size, void* stream) {
-  return called("cuMemcpyDtoHAsync"), is_stream(stream) ? copy(to, host(from), size, from) : kInvalidValue;
+  called("cuMemcpyDtoHAsync");
+  if (const int status = enqueue_copy(to, host(from), size, {{from, size}}, stream)) return status;
+  const bool at_once = !is_capturing(stream) && !page_locked_memory().holds({address(to), size});
+  return at_once ? synchronize(stream) : kSuccess;
+}
+CUDA(cuMemcpyDtoDAsync_v2, Pointer to, Pointer from, size_t size, void* stream) {
+  called("cuMemcpyDtoDAsync");
+  if (to < from + size && from < to + size) return kInvalidValue;
+  return enqueue_copy(host(to), host(from), size, {{to, size}, {from, size}}, stream);
 }
 
-CUDA(cuStreamCreate, void** out, unsigned) { return create(device().streams, out); }
-CUDA(cuStreamDestroy_v2, void* stream) { return destroy(device().streams, stream); }
-CUDA(cuStreamSynchronize, void* stream) {
-  return called("cuStreamSynchronize"), is_stream(stream) ? kSuccess : kInvalidValue;
+CUDA(cuStreamCreate, void** out, unsigned flags) {
+  called(flags == 1 ? "cuStreamCreate:NON_BLOCKING" : "cuStreamCreate");
+  return in_context() ? streams().create(out, Stream{}) : kInvalidContext;
 }
+CUDA(cuStreamDestroy_v2, void* handle) {
+  called("cuStreamDestroy");
+  if (disturbs_capture()) return kCaptureUnsupported;
+  if (const auto stream = streams().find(handle)) run(*stream, stream->work.size());
+  return streams().destroy(handle);
+}
+CUDA(cuStreamSynchronize, void* stream) { return called("cuStreamSynchronize"), synchronize(stream); }
 CUDA(cuStreamWaitEvent, void* stream, void* event, unsigned) {
-  called("cuStreamWaitEvent");
-  return is_stream(stream) && device().events.count(event) ? kSuccess : kInvalidValue;
+  return called("cuStreamWaitEvent"), wait(stream, event);
 }
-CUDA(cuEventCreate, void** out, unsigned) { return called("cuEventCreate"), create(device().events, out); }
-CUDA(cuEventRecord, void* event, void* stream) {
-  called("cuEventRecord");
-  return is_stream(stream) && device().events.count(event) ? kSuccess : kInvalidValue;
+CUDA(cuEventCreate, void** out, unsigned) {
+  return called("cuEventCreate"), in_context() ? events().create(out, Event{}) : kInvalidContext;
 }
-CUDA(cuEventSynchronize, void* event) {
-  return called("cuEventSynchronize"), device().events.count(event) ? kSuccess : kInvalidValue;
+CUDA(cuEventRecord, void* event, void* stream) { return called("cuEventRecord"), record(event, stream); }
+CUDA(cuEventSynchronize, void* event) { return called("cuEventSynchronize"), synchronize_event(event); }
+CUDA(cuEventDestroy_v2, void* event) { return called("cuEventDestroy"), events().destroy(event); }
+
+CUDA(cuStreamBeginCapture_v2, void* stream, int mode) {
+  called("cuStreamBeginCapture");
+  return in_context() ? begin_capture(stream, static_cast<Mode>(mode)) : kInvalidContext;
 }
-CUDA(cuEventDestroy_v2, void* event) { return called("cuEventDestroy"), destroy(device().events, event); }
+CUDA(cuStreamEndCapture, void* stream, void** out) {
+  const int status = end_capture(stream, out);
+  return called(status == kSuccess ? "cuStreamEndCapture:graph" : "cuStreamEndCapture"), status;
+}
+CUDA(cuThreadExchangeStreamCaptureMode, int* mode) {
+  const Mode before = thread_mode();
+  thread_mode() = static_cast<Mode>(*mode);
+  return *mode = before, kSuccess;
+}
+CUDA(cuGraphInstantiateWithFlags, void** out, void* handle, uint64_t flags) {
+  called("cuGraphInstantiate");
+  const auto graph = graphs().find(handle);
+  if (!graph) return kInvalidHandle;
+  return flags == 0 ? executables().create(out, *graph) : kNotPlayed;
+}
+CUDA(cuGraphDestroy, void* graph) { return called("cuGraphDestroy"), graphs().destroy(graph); }
+CUDA(cuGraphLaunch, void* executable, void* stream) { return called("cuGraphLaunch"), launch(executable, stream); }
+CUDA(cuGraphExecDestroy, void* executable) {
+  called("cuGraphExecDestroy");
+  return disturbs_capture() ? kCaptureUnsupported : executables().destroy(executable);
+}
 
 CUDA(cuLibraryLoadData, void** out, const void*, void*, void*, unsigned, void*, void*, unsigned) {
-  return called("cuLibraryLoadData"), *out = &device(), kSuccess;
+  return called("cuLibraryLoadData"), *out = &image, kSuccess;
 }
-CUDA(cuLibraryGetKernel, void** out, void*, const char* name) { return called(name), function(out, name); }
+CUDA(cuLibraryGetKernel, void** out, void*, const char* name) { return kernel(out, name); }
 CUDA(cuModuleLoadDataEx, void** out, const void*, unsigned, void*, void**) {
-  called("cuModuleLoadDataEx");
-  return *out = &device(), in_context() ? kSuccess : kInvalidContext;
+  return called("cuModuleLoadDataEx"), *out = &image, in_context() ? kSuccess : kInvalidContext;
 }
-CUDA(cuModuleGetFunction, void** out, void*, const char* name) { return called(name), function(out, name); }
+CUDA(cuModuleGetFunction, void** out, void*, const char* name) { return kernel(out, name); }
 CUDA(cuModuleUnload, void*) { return kSuccess; }
 CUDA(cuFuncSetBlockShape, void*, int, int, int) { return kSuccess; }
 
 CUDA(cuLaunchKernel, void* name, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned x, unsigned y, unsigned z,
      unsigned shared, void* stream, void** parameters, void** extra) {
   called("cuLaunchKernel");
-  if (!in_context()) return kInvalidContext;
-  if (grid_z != 1 || y != 1 || z != 1 || shared != 0 || !is_stream(stream)) return kInvalidValue;
+  if (grid_z != 1 || y != 1 || z != 1 || shared != 0) return kInvalidValue;
   if ((parameters == nullptr) == (extra == nullptr)) return kInvalidValue;
-  const void* arguments = parameters != nullptr ? parameters[0] : nullptr;
+  const void* given = parameters != nullptr ? parameters[0] : nullptr;
   if (extra != nullptr) {  // the buffer's address under 1, the address of its size under 2, and 0
     if (extra[0] != reinterpret_cast<void*>(1) || extra[2] != reinterpret_cast<void*>(2)) return kInvalidValue;
     if (*static_cast<size_t*>(extra[3]) != kArgumentBytes || extra[4] != nullptr) return kInvalidValue;
-    arguments = extra[1];
+    given = extra[1];
   }
-  const char* path = std::getenv("LATENTLOOP_TEST_KERNELS");
-  void* library = path != nullptr ? dlopen(path, RTLD_NOW) : nullptr;
-  if (library == nullptr) return kNotFound;
-  auto* launch = reinterpret_cast<GridLaunch*>(dlsym(library, "latentloop_grid_launch"));
-  char copied[kArgumentBytes], error[1024]{};
-  std::memcpy(copied, arguments, sizeof copied);
-  const int failed = launch(static_cast<const char*>(name), grid_x, static_cast<int>(grid_y), static_cast<int>(x),
-                            copied, 0, error, sizeof error);
-  if (failed != 0) called(error);
-  return failed == 0 ? kSuccess : kLaunchFailed;
+  Arguments arguments;
+  std::memcpy(arguments.data(), given, arguments.size());
+  return enqueue(stream, {},
+                 [=]() mutable { return run_kernel(static_cast<const char*>(name), grid_x, grid_y, x, arguments); });
 }
 
 CUDA(cuGetErrorString, int, const char** text) { return *text = "as the host plays it", kSuccess; }

@@ -1,0 +1,167 @@
+"""Which device runs a bundle, and why."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from latentloop import request
+from latentloop.backends.protocol import Backend
+from latentloop.bundle import Bundle
+from latentloop.errors import InputError, LatentLoopError, MissingError
+
+if TYPE_CHECKING:  # imported late: most machines have no GPU, and each import delays the first image
+    from latentloop.engine_manifest import EngineSet
+    from latentloop.kernels.driver import Driver
+
+Make = Callable[[], Backend]
+DEVICES = ("cpu", "cuda", "tensorrt", "onnxruntime-tensorrt")
+BEST_FIRST = ("tensorrt", "cuda")  # of those that "auto" tries before the CPU
+_PROVIDERS = {"cuda": "CUDAExecutionProvider", "onnxruntime-tensorrt": "TensorrtExecutionProvider"}
+
+
+def open_backend(bundle: Bundle, device: object, threads: int, precision: object) -> Backend:
+    """The backend that ``device`` means. Raises InputError, and MissingError for what this installation cannot use."""
+    kind, number = _parse(device)
+    if kind == "cpu":
+        return _cpu(bundle, threads, precision, "as asked for")
+    if kind != "auto":
+        return _find(kind, bundle, number, precision)()
+    reasons = []
+    try:
+        open_gpu()
+    except MissingError as error:
+        return _cpu(bundle, threads, precision, str(error))
+    for candidate in BEST_FIRST:
+        try:
+            return _find(candidate, bundle, number, precision)()
+        except LatentLoopError as error:
+            reasons.append(f"{candidate}: {error}")
+    return _cpu(bundle, threads, precision, "; ".join(reasons))
+
+
+def usable(bundle: Bundle | None) -> dict[str, str]:
+    """By device, "yes" with what would run the bundle, or "no" with what is missing."""
+    found = {"cpu": "yes"}
+    for kind in DEVICES[1:]:
+        try:
+            if bundle is None:
+                raise MissingError("the bundle cannot be opened")
+            _find(kind, bundle, 0, "float32")
+            found[kind] = "yes"
+        except LatentLoopError as error:
+            found[kind] = f"no: {error}"
+    return found
+
+
+def open_gpu() -> Driver:
+    """What drives the GPU. Raises MissingError without one."""
+    try:
+        ctypes.CDLL("libcuda.so.1")  # the quickest thing to ask, and on most machines without a GPU the last
+    except OSError:
+        raise MissingError("no NVIDIA driver here (libcuda.so.1)") from None
+    from latentloop.kernels.driver import MissingGpuError, open_driver
+
+    try:
+        return open_driver()
+    except MissingGpuError as error:
+        raise MissingError(f'{error}: pip install "latentloop[gpu]"') from error
+
+
+def _parse(device: object) -> tuple[str, int]:
+    if isinstance(device, str):
+        kind, colon, number = device.partition(":")
+        if (kind in DEVICES[1:] and (number.isdecimal() or not colon)) or device in ("auto", "cpu"):
+            return kind, int(number or 0)
+    raise InputError(
+        f"device is {device!r}, expected auto, {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, for a GPU also with its "
+        "number, as in cuda:1"
+    )
+
+
+def _cpu(bundle: Bundle, threads: int, precision: object, reason: str) -> Backend:
+    from latentloop.backends.cpu import CpuBackend
+
+    checked = request.check_precision(precision, bundle.manifest)
+    return CpuBackend(bundle, threads, checked, reason)
+
+
+def _find(kind: str, bundle: Bundle, number: int, precision: object) -> Make:
+    """What makes the backend, or MissingError where something that it needs is not there."""
+    driver = open_gpu()
+    if number >= driver.devices():
+        raise MissingError(f"device {kind}:{number}: there are {driver.devices()} GPUs, counted from 0")
+    if kind == "tensorrt":
+        return _tensorrt(bundle, driver, number, precision)
+    return _onnxruntime(kind, bundle, driver, number, precision)
+
+
+def _tensorrt(bundle: Bundle, driver: Driver, number: int, precision: object) -> Make:
+    from latentloop.engine_manifest import FLAVOURS
+    from latentloop.engines import find_engines
+
+    checked = request.check_engine_precision(precision)
+    with driver.use(number):
+        architecture = "sm{}{}".format(*driver.capability())
+    reasons = []
+    for flavour in FLAVOURS:
+        if (module := tensorrt_module(flavour)) is None:
+            continue
+        library = str(module.__version__)
+        engines = find_engines(bundle, flavour=flavour, library=library, architecture=architecture, precision=checked)
+        if isinstance(engines, str):
+            reasons.append(engines)
+            continue
+
+        return partial(_with_engines, bundle, driver, number, module, engines)
+    if reasons:
+        raise MissingError("; ".join(reasons))
+    raise MissingError('engines need tensorrt or tensorrt_rtx: pip install "latentloop[trt]" or "latentloop[rtx]"')
+
+
+def _with_engines(bundle: Bundle, driver: Driver, number: int, module: Any, engines: EngineSet) -> Backend:
+    from latentloop.backends.gpu.backend import GpuBackend
+    from latentloop.backends.gpu.tensorrt import Engines
+
+    graphs = bundle.kept(("engines", engines.folder), lambda: Engines(module, engines))
+    reason = f"{engines.flavour} {engines.library}, engines for {engines.architecture}"
+    return GpuBackend(bundle, graphs, driver, number, f"tensorrt:{number}", reason)
+
+
+def tensorrt_module(flavour: str) -> Any | None:
+    """The module of that name, or None where it is not installed or cannot be loaded."""
+    if find_spec(flavour) is None:
+        return None
+    try:
+        return import_module(flavour)
+    except (ImportError, OSError):  # its libraries may be missing
+        return None
+
+
+def _onnxruntime(kind: str, bundle: Bundle, driver: Driver, number: int, precision: object) -> Make:
+    import onnxruntime
+
+    checked = request.check_precision(precision, bundle.manifest)
+    provider = _PROVIDERS[kind]
+    if provider not in onnxruntime.get_available_providers():
+        raise MissingError(
+            f"ONNX Runtime {onnxruntime.__version__} here has no {provider}: pip uninstall onnxruntime, then "
+            'pip install "latentloop[gpu]"'
+        )
+
+    return partial(_with_sessions, bundle, driver, number, kind, checked)
+
+
+def _with_sessions(bundle: Bundle, driver: Driver, number: int, kind: str, precision: str) -> Backend:
+    import onnxruntime
+
+    from latentloop.backends.gpu.backend import GpuBackend
+    from latentloop.backends.gpu.onnxruntime import Sessions
+
+    graphs = Sessions(bundle, _PROVIDERS[kind], number, precision)
+    reason = f"ONNX Runtime {onnxruntime.__version__}, {_PROVIDERS[kind]}"
+    return GpuBackend(bundle, graphs, driver, number, f"{kind}:{number}", reason)

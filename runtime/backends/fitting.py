@@ -1,0 +1,20 @@
+"""Errors of graphs that do not fit their manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from latentloop.errors import BundleError, LatentLoopError
+
+
+@contextmanager
+def fitting(bundle: Path, what: str) -> Iterator[None]:
+    """Inputs have been checked by now: whatever else a graph cannot digest, its bundle is at fault."""
+    try:
+        yield
+    except (LatentLoopError, MemoryError):
+        raise
+    except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
+        raise BundleError(f"{bundle}: {what} does not fit the manifest: {error}") from error

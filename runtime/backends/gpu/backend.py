@@ -1,0 +1,172 @@
+"""Sampling on a GPU: levels drawn one after the other on one stream, images encoded and decoded on others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop.backends.fitting import fitting
+from latentloop.backends.gpu.arrays import ArrayCodec
+from latentloop.backends.gpu.codec import DeviceCodec, DeviceDecoding
+from latentloop.backends.gpu.graph import DeviceGraph, Tensor
+from latentloop.backends.gpu.loop import AnyPrior, DeviceLoop
+from latentloop.backends.gpu.memories import entry
+from latentloop.backends.gpu.staging import Pool, Staging
+from latentloop.bundle import Bundle
+from latentloop.controls import AfterRow, Codes, Controls, LevelDraw, Row
+from latentloop.engine_manifest import CodecEngine
+from latentloop.errors import BundleError
+from latentloop.kernels.driver import Driver, Stream
+from latentloop.manifest import GraphFile, Level
+
+
+class Graphs(Protocol):
+    """Where a GPU's graphs come from: engines, or a bundle's ONNX files."""
+
+    @property
+    def encoder(self) -> CodecEngine:
+        """The encoder."""
+
+    @property
+    def decoder(self) -> CodecEngine:
+        """The decoder."""
+
+    def prior(self, level: str) -> AnyPrior:
+        """The graphs and memories of a level's prior, at the precision asked for."""
+
+    def load(self, file: str, batch: int, stream: Stream) -> DeviceGraph:
+        """A graph of its own for one batch size, to be enqueued on that stream."""
+
+
+class GpuBackend:
+    """A Backend; see there."""
+
+    def __init__(self, bundle: Bundle, graphs: Graphs, driver: Driver, number: int, device: str, reason: str) -> None:
+        """``number`` is the GPU's."""
+        self.bundle, self.device, self.reason = bundle, device, reason
+        self._graphs, self._driver, self._number = graphs, driver, number
+        with driver.use(number):
+            self._stream = driver.stream()  # of the priors
+        self._loops: dict[str, DeviceLoop] = {}
+        self._pool: Pool = {}
+        self._encoder = DeviceCodec(bundle.path, graphs.encoder, graphs.load, driver, number, self._pool)
+        self._decoder = DeviceCodec(bundle.path, graphs.decoder, graphs.load, driver, number, self._pool)
+        self.arrays = ArrayCodec(bundle.manifest, self._encoder, self._decoder, driver, number)
+
+    def draw(self, draws: Sequence[LevelDraw], after_row: AfterRow | None) -> dict[str, Codes] | None:
+        """Nothing waits until all levels are enqueued; with ``after_row`` the host follows one row behind."""
+        found: dict[str, Codes] = {}
+        drawn: dict[str, NDArray[np.int64]] = {}
+        upper: Tensor | None = None
+        staging = self._staging()
+        with self._driver.use(self._number):
+            try:
+                for asked in draws:
+                    if asked.controls is None:
+                        assert asked.codes is not None
+                        found[asked.level.name] = asked.codes
+                        upper = None
+                        continue
+                    above = None if upper is not None or not found else found[list(found)[-1]]
+                    loop = self._begin(asked.level, asked.controls.below(above), upper, staging)
+                    if not self._draw_rows(loop, asked.controls, after_row):
+                        return None
+                    drawn[asked.level.name] = staging.copy_out(loop.codes)  # [H, W, B]
+                    found[asked.level.name] = drawn[asked.level.name]
+                    upper = loop.codes
+            finally:
+                self._driver.synchronize(self._driver.record(self._stream))
+                codes = {name: values.transpose(2, 0, 1).copy() for name, values in drawn.items()}
+                staging.over()
+        for asked in draws:
+            self._check_drawn(asked.level, codes.get(asked.level.name))
+        return {**found, **codes}
+
+    def rows(self, level: Level, controls: Controls, rows: int) -> Iterator[Row]:
+        """Copies; a row is enqueued before the one above it is waited for."""
+        staging = self._staging()
+        waiting: tuple[Row, Staging, Any] | None = None
+        with self._driver.use(self._number):
+            loop = self._begin(level, controls, None, staging)
+        try:
+            for i in range(rows):
+                with self._driver.use(self._number):
+                    self._enqueue_row(loop, i, controls)
+                    copies = self._staging()
+                    codes, logits = copies.copy_out(entry(loop.codes, i)), copies.copy_out(loop.memories["logits"])
+                    mark = self._driver.record(self._stream)
+                if waiting is not None:
+                    yield self._waited(level, *waiting)
+                waiting = Row(i, codes, logits), copies, mark
+            if waiting is not None:
+                yield self._waited(level, *waiting)
+        finally:
+            with self._driver.use(self._number):
+                self._driver.synchronize(self._driver.record(self._stream))
+            staging.over()
+
+    def encode(self, images: NDArray[np.uint8]) -> dict[str, Codes]:
+        """As one batch."""
+        return self._encoder.run({"images": images}).outputs()
+
+    def decode(self, codes: dict[str, Codes]) -> DeviceDecoding:
+        """As one batch, on a stream of its own."""
+        return DeviceDecoding(self._decoder.run(dict(codes)))
+
+    def captures(self) -> dict[str, int]:
+        """By level, how many pieces of work have been captured for replay."""
+        return {name: loop.captures for name, loop in self._loops.items()}
+
+    def _staging(self) -> Staging:
+        return Staging(self._driver, self._stream, self._pool)
+
+    def _begin(self, level: Level, controls: Controls, upper: Tensor | None, staging: Staging) -> DeviceLoop:
+        """The level's loop, made anew for another batch size, at its first row."""
+        loop = self._loops.get(level.name)
+        with fitting(self.bundle.path, f"the prior of {level.name}"):
+            if loop is None or loop.batch != controls.batch:
+                self._loops.pop(level.name, None)
+                prior = self._graphs.prior(level.name)
+                loop = DeviceLoop(level, prior, self._load, controls.batch, self._driver, self._number, staging)
+                self._loops[level.name] = loop
+            loop.begin(controls, upper, staging)
+        return loop
+
+    def _load(self, described: GraphFile, batch: int) -> DeviceGraph:
+        return self._graphs.load(described.file, batch, self._stream)
+
+    def _draw_rows(self, loop: DeviceLoop, controls: Controls, after_row: AfterRow | None) -> bool:
+        """Enqueues a level; False where ``after_row`` cancelled it."""
+        mark: Any = None
+        for i in range(loop.level.height):
+            self._enqueue_row(loop, i, controls)
+            if after_row is None:
+                continue
+            if mark is not None:
+                self._driver.synchronize(mark)
+                if not after_row(loop.level, i):
+                    return False
+            mark = self._driver.record(self._stream)
+        if after_row is None:
+            return True
+        self._driver.synchronize(mark)
+        return after_row(loop.level, loop.level.height)
+
+    def _enqueue_row(self, loop: DeviceLoop, i: int, controls: Controls) -> None:
+        with fitting(self.bundle.path, f"the prior of {loop.level.name}"):
+            loop.enqueue_row(i, "step" if controls.top_k is None else "step_filtered")
+
+    def _waited(self, level: Level, row: Row, copies: Staging, mark: Any) -> Row:
+        with self._driver.use(self._number):
+            self._driver.synchronize(mark)
+        found = Row(row.index, row.codes.copy(), row.logits.copy())
+        copies.over()
+        self._check_drawn(level, found.codes)
+        return found
+
+    def _check_drawn(self, level: Level, codes: Codes | None) -> None:
+        if codes is not None and (codes >= level.codebook_size).any():
+            raise BundleError(f"{self.bundle.path}: {level.name} has logits that are not finite numbers")

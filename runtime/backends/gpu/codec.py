@@ -1,0 +1,153 @@
+"""The encoder and the decoder on a GPU, each on a stream of its own, beside the sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop.backends.fitting import fitting
+from latentloop.backends.gpu.graph import SIZES, DeviceGraph, Tensor
+from latentloop.backends.gpu.memories import allocate
+from latentloop.backends.gpu.staging import Pool, Staging
+from latentloop.engine_manifest import CodecEngine
+from latentloop.kernels.driver import Borrowed, DeviceArray, Driver, Memory, Stream
+from latentloop.kernels.driver.datatype import FLOAT32, INT64, UINT8
+from latentloop.views import batched
+
+Array = NDArray[Any]
+TYPES = {dtype.name: dtype for dtype in (UINT8, INT64, FLOAT32)}  # of images, codes, and images before rounding
+
+
+@dataclass
+class Prepared:
+    """The graph for one batch size, with memory for what comes from the host and goes there."""
+
+    batch: int
+    graph: DeviceGraph
+    tensors: dict[str, Tensor]
+    kept: list[Memory]
+
+
+class DeviceCodec:
+    """One of the two graphs; the last batch size's is kept."""
+
+    def __init__(
+        self,
+        bundle: Path,
+        described: CodecEngine,
+        load: Callable[[str, int, Stream], DeviceGraph],
+        driver: Driver,
+        number: int,
+        pool: Pool,
+    ) -> None:
+        """``number`` of the GPU."""
+        self.described = described
+        self._bundle, self._load, self._driver, self._number, self._pool = bundle, load, driver, number, pool
+        with driver.use(number):
+            self._stream = driver.stream()
+        self._prepared: Prepared | None = None
+
+    def run(self, inputs: dict[str, Array]) -> Running:
+        """Enqueues everything from the inputs [N, ...] on the host to the outputs there."""
+        staging = Staging(self._driver, self._stream, self._pool)
+        with fitting(self._bundle, self.described.file), self._driver.use(self._number):
+            prepared = self._prepare(len(next(iter(inputs.values()))))
+            for name, values in inputs.items():
+                staging.copy_in(prepared.tensors[name], values)
+            prepared.graph.enqueue(prepared.tensors, self._stream)
+            outputs = {out.name: staging.copy_out(prepared.tensors[out.name]) for out in self.described.outputs}
+            return Running(self, staging, outputs, self._driver.record(self._stream))
+
+    def run_on(self, inputs: dict[str, Borrowed], outputs: tuple[str, ...], stream: Stream, most: int) -> Outputs:
+        """From arrays [N, ...] on the device to new ones there, in the order of the caller's stream; nothing waits.
+
+        ``most`` at once; ``outputs`` are those that are wanted.
+        """
+        n = next(iter(inputs.values())).shape[0]
+        described = {out.name: out for out in self.described.outputs}
+        found = {}
+        for name in outputs:
+            shape = batched(described[name].shape, n)
+            memory = Memory(self._driver, self._number, int(np.prod(shape)) * SIZES[described[name].dtype], stream)
+            found[name] = DeviceArray(memory, shape, TYPES[described[name].dtype])
+        with fitting(self._bundle, self.described.file), self._driver.use(self._number):
+            self._driver.wait(self._stream, self._driver.record(stream))
+            for start in range(0, n, most):
+                self._run_part(inputs, found, start, min(most, n - start))
+            self._driver.wait(stream, self._driver.record(self._stream))
+        return found
+
+    def _run_part(self, inputs: dict[str, Borrowed], outputs: Outputs, start: int, count: int) -> None:
+        """``count`` entries from ``start`` on, through own memory where the caller's is not aligned."""
+        prepared = self._prepare(count)
+        tensors, after = dict(prepared.tensors), []
+        pointers = {name: array.pointer for arrays in (inputs, outputs) for name, array in arrays.items()}
+        for name, pointer in pointers.items():
+            own = prepared.tensors[name]
+            part = _entries(pointer, own, start)
+            if part.is_aligned:
+                tensors[name] = part
+            elif name in inputs:
+                self._driver.copy(own.pointer, part.pointer, own.size, self._stream)
+            else:
+                after.append((part, own))
+        prepared.graph.enqueue(tensors, self._stream)
+        for part, own in after:
+            self._driver.copy(part.pointer, own.pointer, own.size, self._stream)
+
+    def wait(self, mark: Any) -> None:
+        """The host waits."""
+        with self._driver.use(self._number):
+            self._driver.synchronize(mark)
+
+    def _prepare(self, batch: int) -> Prepared:
+        if self._prepared is None or self._prepared.batch != batch:
+            kept: list[Memory] = []
+            tensors = {}
+            for part in (*self.described.inputs, *self.described.outputs):
+                shape = batched(part.shape, batch)
+                tensors[part.name] = allocate(kept, self._driver, self._number, self._stream, part.dtype, shape)
+            graph = self._load(self.described.file, batch, self._stream)
+            self._prepared = Prepared(batch, graph, tensors, kept)
+        return self._prepared
+
+
+Outputs = dict[str, DeviceArray]
+
+
+class Running:
+    """Outputs that are on their way to the host."""
+
+    def __init__(self, codec: DeviceCodec, staging: Staging, outputs: dict[str, Array], mark: Any) -> None:
+        self._codec, self._staging, self._outputs, self._mark = codec, staging, outputs, mark
+
+    def outputs(self) -> dict[str, Array]:
+        """Waits; to be called once."""
+        self._codec.wait(self._mark)
+        copied = {name: values.copy() for name, values in self._outputs.items()}
+        self._outputs.clear()
+        self._staging.over()
+        return copied
+
+
+class DeviceDecoding:
+    """A Decoding; see there."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    def wait(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Once."""
+        found = self._running.outputs()
+        return found["images"], found["decoded"]
+
+
+def _entries(pointer: int, like: Tensor, start: int) -> Tensor:
+    """As many entries of the array at ``pointer`` as ``like`` has, from entry ``start`` on."""
+    entry = int(np.prod(like.shape[1:])) * SIZES[like.dtype]
+    return Tensor(pointer + start * entry, like.dtype, like.shape)

@@ -1,0 +1,127 @@
+"""What every Driver that captures must do; see driver_conformance.py."""
+
+from __future__ import annotations
+
+import numpy as np
+from driver_bytes import DEVICE, Check, fill, half_zero, host_array, new_stream, random_bytes, read, wait_for
+
+from latentloop.kernels.driver import Driver, Memory, MissingGpuError
+
+
+class BodyError(Exception):
+    """What a captured body raises."""
+
+
+def check_replays(driver: Driver, size: int) -> None:
+    """Captured work is not done meanwhile; a replay finds the memory as it is then, and has its place in the stream."""
+    half = size // 2
+    stream, values = new_stream(driver), [random_bytes(turn, size) for turn in range(3)]
+    source, target = Memory(driver, DEVICE, size, stream), Memory(driver, DEVICE, size, stream)
+    fill(driver, source, values[0], stream)
+    fill(driver, target, values[1], stream)
+    with driver.use(DEVICE), driver.capture(stream) as captured:
+        driver.copy(target.pointer, source.pointer, size, stream)
+        driver.zero(source.pointer, half, stream)
+    np.testing.assert_array_equal(read(driver, source, stream), values[0])
+    np.testing.assert_array_equal(read(driver, target, stream), values[1])
+    for given in values:
+        fill(driver, source, given, stream)
+        with driver.use(DEVICE):
+            driver.replay(captured, stream)
+        np.testing.assert_array_equal(read(driver, target, stream), given)
+        np.testing.assert_array_equal(read(driver, source, stream), half_zero(given))
+    with driver.use(DEVICE):
+        driver.replay(captured, stream)
+        driver.replay(captured, stream)
+    assert not read(driver, target, stream)[:half].any()
+
+
+def check_replays_of_host_copies(driver: Driver, size: int) -> None:
+    """A captured copy reads and writes the host's array as it is at each replay."""
+    stream = new_stream(driver)
+    memory, given, got = Memory(driver, DEVICE, size, stream), host_array(driver, size), host_array(driver, size)
+    given[:] = got[:] = 7
+    wait_for(driver, stream)
+    with driver.use(DEVICE), driver.capture(stream) as captured:
+        driver.copy_in(memory.pointer, given, stream)
+        driver.copy_out(got, memory.pointer, stream)
+    for turn in range(3):
+        given[:] = random_bytes(turn, size)
+        with driver.use(DEVICE):
+            driver.replay(captured, stream)
+        wait_for(driver, stream)
+        np.testing.assert_array_equal(got, given)
+
+
+def check_replays_on_another_stream(driver: Driver, size: int) -> None:
+    stream, other = new_stream(driver), new_stream(driver)
+    source, target = Memory(driver, DEVICE, size, stream), Memory(driver, DEVICE, size, stream)
+    with driver.use(DEVICE), driver.capture(stream) as captured:
+        driver.copy(target.pointer, source.pointer, size, stream)
+    for turn in range(3):
+        fill(driver, source, random_bytes(turn, size), stream)
+        with driver.use(DEVICE):
+            driver.wait(other, driver.record(stream))
+            driver.replay(captured, other)
+        np.testing.assert_array_equal(read(driver, target, other), random_bytes(turn, size))
+
+
+def check_captures_one_stream(driver: Driver, size: int) -> None:
+    """Work that another stream gets meanwhile is done, once."""
+    half = size // 2
+    stream, other = new_stream(driver), new_stream(driver)
+    captured_memory, memory = Memory(driver, DEVICE, size, stream), Memory(driver, DEVICE, size, other)
+    fill(driver, captured_memory, random_bytes(1, size), stream)
+    fill(driver, memory, random_bytes(2, size), other)
+    with driver.use(DEVICE), driver.capture(stream) as captured:
+        driver.zero(memory.pointer, half, other)
+        driver.zero(captured_memory.pointer, half, stream)
+    np.testing.assert_array_equal(read(driver, memory, other), half_zero(random_bytes(2, size)))
+    np.testing.assert_array_equal(read(driver, captured_memory, stream), random_bytes(1, size))
+    fill(driver, memory, random_bytes(3, size), other)
+    with driver.use(DEVICE):
+        driver.replay(captured, stream)
+    np.testing.assert_array_equal(read(driver, captured_memory, stream), half_zero(random_bytes(1, size)))
+    np.testing.assert_array_equal(read(driver, memory, other), random_bytes(3, size))
+
+
+def check_discards(driver: Driver, size: int) -> None:
+    """An error in the body comes through; its work is forgotten, and the stream is as it was."""
+    half = size // 2
+    stream = new_stream(driver)
+    memory = Memory(driver, DEVICE, size, stream)
+    fill(driver, memory, random_bytes(1, size), stream)
+    try:
+        with driver.use(DEVICE), driver.capture(stream):
+            driver.zero(memory.pointer, size, stream)
+            raise BodyError
+    except BodyError:
+        pass
+    else:
+        raise AssertionError("the body's error did not come through")
+    np.testing.assert_array_equal(read(driver, memory, stream), random_bytes(1, size))
+    with driver.use(DEVICE), driver.capture(stream) as captured:
+        driver.zero(memory.pointer, half, stream)
+    with driver.use(DEVICE):
+        driver.replay(captured, stream)
+    np.testing.assert_array_equal(read(driver, memory, stream), half_zero(random_bytes(1, size)))
+
+
+def check_refuses_captures(driver: Driver, size: int) -> None:
+    """A driver without them names one that has them."""
+    stream = new_stream(driver)
+    try:
+        with driver.use(DEVICE), driver.capture(stream):
+            raise AssertionError("a driver without captures captured")
+    except MissingGpuError as error:
+        reason = str(error)
+    assert "cuda-python" in reason
+
+
+CAPTURE_CHECKS: tuple[Check, ...] = (
+    check_replays,
+    check_replays_of_host_copies,
+    check_replays_on_another_stream,
+    check_captures_one_stream,
+    check_discards,
+)

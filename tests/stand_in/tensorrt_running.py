@@ -1,0 +1,246 @@
+"""TensorRT's runtime, played: an engine's work is enqueued on the GPU that the host plays, and done by the CPU."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Sequence
+
+import onnx
+
+from latentloop.kernels.driver.stream import LEGACY, Stream
+from stand_in.driver import FakeDriver
+from stand_in.execution import Place, run_of, session_of
+from stand_in.memory import Range, check_apart
+from stand_in.order import FakeGpuError
+from stand_in.plan import Plan, read_plan
+from stand_in.tensorrt_types import (
+    ELEMENTS,
+    DataType,
+    Dims,
+    DynamicShapesKernelSpecializationStrategy,
+    ExecutionContextAllocationStrategy,
+    ILogger,
+    TensorIOMode,
+    check_logger,
+)
+
+ALIGNMENT = 256  # bytes; NvInferRuntime.h asks it of IExecutionContext::setTensorAddress
+MEMORY = 256  # bytes of a context's own, which its runs must not share at a time
+
+Sizes = tuple[int | str, ...]  # a name, or an empty one, for what is not known before a run
+
+
+class Runtime:
+    """``library`` and ``version`` are the module's."""
+
+    def __init__(self, logger: ILogger, library: str, version: str, driver: FakeDriver | None) -> None:
+        self._logger = check_logger(logger)
+        self._library, self._version, self._driver = library, version, driver
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
+        """For the current device. None, with an error in the log, where the real one would not run the plan."""
+        if self._driver is None:
+            return self._refuse("Cuda Runtime (no CUDA-capable device is detected)")
+        plan = read_plan(bytes(serialized_engine))
+        if plan is None:
+            return self._refuse("Serialization assertion magicTag == kPLAN_MAGIC_TAG failed")
+        if (plan.library, plan.version) != (self._library, self._version):
+            return self._refuse(f"Version tag does not match: {plan.version}, expected {self._version}")
+        architecture = "sm{}{}".format(*self._driver.capability())
+        if architecture not in plan.architectures:
+            return self._refuse(f"the engine is for {', '.join(plan.architectures)}, the device is {architecture}")
+        return ICudaEngine(plan, self._driver, self._logger)
+
+    def _refuse(self, text: str) -> ICudaEngine | None:
+        self._logger.log(ILogger.ERROR, f"IRuntime::deserializeCudaEngine: Error Code 1: {text}")
+        return None
+
+
+class IRuntimeConfig:
+    def __init__(self) -> None:
+        self.dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
+
+
+class ICudaEngine:
+    def __init__(self, plan: Plan, driver: FakeDriver, logger: ILogger) -> None:
+        self.plan, self.driver, self.logger = plan, driver, logger
+        self.name = plan.name
+        self.session = session_of(plan.model)
+        graph = onnx.load_from_string(plan.model).graph
+        constants = {tensor.name for tensor in graph.initializer}
+        inputs = [value for value in graph.input if value.name not in constants]
+        self.inputs: dict[str, Sizes] = {value.name: _sizes(value) for value in inputs}
+        self.outputs: dict[str, Sizes] = {value.name: _sizes(value) for value in graph.output}
+        self._types = {value.name: ELEMENTS[value.type.tensor_type.elem_type] for value in (*inputs, *graph.output)}
+
+    @property
+    def num_io_tensors(self) -> int:
+        return len(self._types)
+
+    @property
+    def num_optimization_profiles(self) -> int:
+        return max(len(self.plan.profiles), 1)
+
+    def get_tensor_name(self, index: int) -> str:
+        return [*self.inputs, *self.outputs][index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        if name in self.inputs:
+            return TensorIOMode.INPUT
+        return TensorIOMode.OUTPUT if name in self.outputs else TensorIOMode.NONE
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return self._types[name]
+
+    def get_tensor_shape(self, name: str) -> Dims:
+        return Dims(size if isinstance(size, int) else -1 for size in {**self.inputs, **self.outputs}[name])
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
+        """Smallest, optimal and largest shape of an input."""
+        profile = self.plan.profiles[profile_index] if self.plan.profiles else {}
+        return [Dims(shape) for shape in profile.get(name, [list(self.get_tensor_shape(name))] * 3)]
+
+    def create_runtime_config(self) -> IRuntimeConfig:
+        return IRuntimeConfig()
+
+    def create_execution_context(
+        self, strategy: ExecutionContextAllocationStrategy | IRuntimeConfig = ExecutionContextAllocationStrategy.STATIC
+    ) -> IExecutionContext:
+        """On the current device."""
+        return IExecutionContext(self)
+
+
+class IExecutionContext:
+    """Runs on one stream after the other: a context's runs share its memory. That goes with the context."""
+
+    def __init__(self, engine: ICudaEngine) -> None:
+        self.engine, self.name = engine, engine.name
+        self.active_optimization_profile = 0
+        self._shapes: dict[str, Dims] = {}
+        self._addresses: dict[str, int] = {}
+        self._has_run = False  # outside a capture, with these shapes
+        self._driver = engine.driver
+        pointer = self._driver.reserve(MEMORY)
+        self._memory = Range("the context's own memory", pointer, MEMORY, True)
+        weakref.finalize(self, self._driver.release, pointer).atexit = False
+
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        """Forgets shapes. Runs on another stream must wait for this stream's work."""
+        if not 0 <= profile_index < self.engine.num_optimization_profiles:
+            return self._fail("setOptimizationProfileAsync", f"profile {profile_index} does not exist")
+        stream = _stream(stream_handle)
+        if self._driver.is_capturing(stream):
+            return self._fail_capture("setOptimizationProfileAsync", stream)
+        self._driver.enqueue(f"{self.name}: profile", stream, lambda: None, [self._memory])
+        self.active_optimization_profile = profile_index
+        self._shapes.clear()
+        self._has_run = False
+        return True
+
+    def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
+        """False for a shape that the profile does not take."""
+        if name not in self.engine.inputs:
+            return self._fail("setInputShape", f"there is no input {name}")
+        given = Dims(shape)
+        least, _, most = self.engine.get_tensor_profile_shape(name, self.active_optimization_profile)
+        if len(given) != len(least) or any(
+            not low <= size <= high for low, size, high in zip(least, given, most, strict=True)
+        ):
+            return self._fail(
+                "setInputShape",
+                f"Set dimensions are {list(given)} for {name}. Valid range for profile "
+                f"{self.active_optimization_profile}: {list(least)}..{list(most)}",
+            )
+        if self.get_tensor_shape(name) != given:
+            self._has_run = False
+        self._shapes[name] = given
+        return True
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        """False for an address that is not aligned."""
+        if self.engine.get_tensor_mode(name) == TensorIOMode.NONE:
+            return self._fail("setTensorAddress", f"there is no tensor {name}")
+        if memory % ALIGNMENT:
+            return self._fail("setTensorAddress", f"{name}: data must be aligned on {ALIGNMENT} byte boundary")
+        self._addresses[name] = memory
+        return True
+
+    def get_tensor_address(self, name: str) -> int:
+        return self._addresses.get(name, 0)
+
+    def get_tensor_shape(self, name: str) -> Dims:
+        """-1 for sizes that no input's shape says yet."""
+        if name in self._shapes:
+            return self._shapes[name]
+        known = dict(self._named_sizes()) if name in self.engine.outputs else {}
+        sizes = {**self.engine.inputs, **self.engine.outputs}[name]
+        return Dims(size if isinstance(size, int) else known.get(size, -1) for size in sizes)
+
+    def infer_shapes(self) -> list[str]:
+        """The inputs whose shape is missing."""
+        return [name for name in self.engine.inputs if -1 in self.get_tensor_shape(name)]
+
+    @property
+    def all_binding_shapes_specified(self) -> bool:
+        return not self.infer_shapes()
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        """False where a shape or an address is missing, and for a first run while the stream is being captured.
+
+        Raises FakeGpuError for addresses that the GPU could not use, or whose use would make results uncertain.
+        """
+        text = "enqueueV3"
+        for name in self.infer_shapes():
+            return self._fail(text, f"the shape of input {name} is not specified")
+        sizes = set(self._named_sizes())
+        if len(dict(sizes)) != len(sizes):
+            return self._fail(text, f"inputs disagree about the sizes {sorted(sizes)}")
+        for name in (*self.engine.inputs, *self.engine.outputs):
+            if not self._addresses.get(name):
+                return self._fail(text, f"Address is not set for tensor {name}. Call setTensorAddress before enqueue")
+        stream = _stream(stream_handle)
+        if self._driver.is_capturing(stream) and not self._has_run:
+            return self._fail_capture(text, stream)
+        places = [self._place(name) for name in (*self.engine.inputs, *self.engine.outputs)]
+        touched = [place.touched() for place in places]
+        check_apart(self.name, touched)
+        run = run_of(self.name, self.engine.session, places)
+        self._driver.enqueue(self.name, stream, run, [*touched, self._memory])
+        if not self._driver.is_capturing(stream):
+            self._has_run = True
+        return True
+
+    def _named_sizes(self) -> Iterable[tuple[str, int]]:
+        for name, sizes in self.engine.inputs.items():
+            for size, known in zip(sizes, self._shapes.get(name, ()), strict=False):
+                if isinstance(size, str):
+                    yield size, known
+
+    def _place(self, name: str) -> Place:
+        dtype, shape = self.engine.get_tensor_dtype(name).numpy, self.get_tensor_shape(name)
+        if -1 in shape:
+            raise FakeGpuError(f"{self.name}: the shape of {name} depends on values, which the stand-in cannot play")
+        return Place(name, self._addresses[name], dtype, tuple(shape), name in self.engine.outputs)
+
+    def _fail(self, call: str, text: str) -> bool:
+        self.engine.logger.log(
+            ILogger.ERROR, f"IExecutionContext::{call}: Error Code 3: API Usage Error (Parameter check failed: {text})"
+        )
+        return False
+
+    def _fail_capture(self, call: str, stream: Stream) -> bool:
+        self._driver.spoil_capture(stream)
+        self.engine.logger.log(
+            ILogger.ERROR,
+            f"IExecutionContext::{call}: Error Code 1: Cuda Runtime (operation not permitted when stream is capturing)",
+        )
+        return False
+
+
+def _stream(handle: int) -> Stream:
+    return Stream(handle) if handle else LEGACY
+
+
+def _sizes(value: onnx.ValueInfoProto) -> Sizes:
+    sizes = value.type.tensor_type.shape.dim
+    return tuple(size.dim_value if size.HasField("dim_value") else size.dim_param for size in sizes)
