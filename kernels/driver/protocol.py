@@ -43,6 +43,9 @@ class Driver(Protocol):
     def use(self, device: int) -> AbstractContextManager[None]:
         """Makes a context of the device current for a while: the caller's own where that is one, else the primary."""
 
+    def context(self) -> int:
+        """A number for the current context, of which a device may have several: each has memory of its own."""
+
     def multiprocessors(self) -> int:
         """How many the device has."""
 

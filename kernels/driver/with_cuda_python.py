@@ -90,6 +90,10 @@ class CudaPython:
         finally:
             self._call("cuCtxPopCurrent")
 
+    def context(self) -> int:
+        """Its handle."""
+        return int(self._call("cuCtxGetCurrent"))
+
     def multiprocessors(self) -> int:
         """Asked for once a device."""
         return self._attribute("MULTIPROCESSOR_COUNT")

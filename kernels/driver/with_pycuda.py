@@ -91,7 +91,8 @@ class Pycuda:
         finally:
             self._cuda.Context.pop()
 
-    def _context(self) -> int:
+    def context(self) -> int:
+        """Its handle."""
         return int(self._cuda.Context.get_current().handle)
 
     def multiprocessors(self) -> int:
@@ -106,7 +107,7 @@ class Pycuda:
 
     def function(self, image: Path, name: str) -> Any:
         """Loaded once a context."""
-        context = self._context()
+        context = self.context()
         if (context, image) not in self._modules:
             self._modules[context, image] = self._cuda.module_from_buffer(read_image(image))
         if (context, image, name) not in self._functions:
@@ -121,9 +122,9 @@ class Pycuda:
     def allocate(self, size: int, stream: Stream) -> int:
         """From a pool of the stream's own, since pycuda allocates for all streams at once."""
         self._own(stream)
-        pool = self._pools.get((self._context(), stream))
+        pool = self._pools.get((self.context(), stream))
         if pool is None:
-            pool = self._pools[self._context(), stream] = self._tools.DeviceMemoryPool()
+            pool = self._pools[self.context(), stream] = self._tools.DeviceMemoryPool()
         with self._named("allocate"):
             memory = pool.allocate(size)
         self._allocated[int(memory)] = memory

@@ -12,10 +12,6 @@ was enqueued, and a copy from the GPU spoils it until that is done.
 from __future__ import annotations
 
 import ctypes
-import threading
-import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.kernels.driver.host import bytes_of
-from latentloop.kernels.driver.protocol import MissingGpuError
 from latentloop.kernels.driver.stream import LEGACY, Stream
 from latentloop.kernels.nearest_codebook.launcher import IMAGE
 from stand_in import nearest_kernels
-from stand_in.capture import Captured, CapturedMark
-from stand_in.host import page_locked, watch
-from stand_in.memory import Block, Blocks, Range
-from stand_in.order import Clock, FakeGpuError, Order, Run
+from stand_in.host import page_locked
+from stand_in.memory import Block, Range
+from stand_in.order import FakeGpuError
+from stand_in.streams import FakeStreams
 
 __all__ = ["FakeDriver", "FakeGpuError", "Range"]
 
-FIRST_HANDLE = 0x7000_0000
 
-
-class _Life:
-    """A stream's life."""
-
-
-class _Thread(threading.local):
-    """What a thread has made current, and whether it is capturing."""
-
-    def __init__(self) -> None:
-        self.devices: list[int] = []
-        self.captures = False
-
-
-class FakeDriver:
+class FakeDriver(FakeStreams):
     """A Driver; see there. ``kernels`` is the library of tests/native/grid/nearest.cpp; None: kernels do nothing.
 
     Copies must use memory of ``host_memory``, as pageable memory would make the host wait; ``pageable`` lets it.
@@ -65,21 +46,15 @@ class FakeDriver:
         captures: bool = True,
         pageable: bool = False,
     ) -> None:
-        self.kernels, self.processors, self.device_count = kernels, multiprocessors, devices
-        self.compute_capability, self.captures, self.pageable = capability, captures, pageable
-        self.order = Order(seed)
-        self.blocks = Blocks()
-        self.launched: list[str] = []  # kernels, engines and replays
-        self._lives: dict[int, weakref.ref[_Life]] = {}  # of its own streams
-        self._captures: dict[int, Captured] = {}  # under way, by stream
-        self._thread = _Thread()
-        self._lock = threading.RLock()
+        super().__init__(seed, devices, captures)
+        self.kernels, self.processors = kernels, multiprocessors
+        self.compute_capability, self.pageable = capability, pageable
 
     @property
     def name(self) -> str:
         return "fake"
 
-    # ---- For tests, and for libraries that use the GPU.
+    # ---- For tests, and for libraries that use the GPU. So is ``enqueue``.
 
     def put(self, values: NDArray[Any], stream: Stream = LEGACY, device: int = 0, offset: int = 0) -> int:
         """Memory of the test's own that work on that stream fills with the values, ``offset`` bytes into it."""
@@ -92,11 +67,6 @@ class FakeDriver:
             self._enqueue("put", stream, lambda: ctypes.memmove(pointer, copied, len(copied)), [filled])
         return pointer
 
-    def enqueue(self, text: str, stream: Stream, run: Run, touched: Sequence[Range]) -> None:
-        """Work like a kernel's: ``run`` is called when it is done, and may use the memory ``touched`` by address."""
-        self.launched.append(text)
-        self._enqueue(text, stream, run, touched)
-
     def reserve(self, size: int) -> int:
         """Memory of a library's own on the current device; ``release`` ends its use at once."""
         with self._lock:
@@ -106,13 +76,6 @@ class FakeDriver:
         block = self.blocks.find(pointer, 1)
         assert block is not None
         block.freed = True
-
-    def is_capturing(self, stream: Stream) -> bool:
-        return stream.handle in self._captures
-
-    def spoil_capture(self, stream: Stream) -> None:
-        """As a call does that CUDA does not permit in a capture: its end is an error."""
-        self._captures[stream.handle].is_spoilt = True
 
     def finish(self) -> None:
         """The host waits for everything."""
@@ -134,16 +97,6 @@ class FakeDriver:
         if block is None or block.host:
             raise ValueError(f"{pointer:#x} is not memory of a GPU")
         return block.device
-
-    @contextmanager
-    def use(self, device: int) -> Iterator[None]:
-        if not 0 <= device < self.device_count:
-            raise FakeGpuError(f"device {device} of {self.device_count}")
-        self._thread.devices.append(device)
-        try:
-            yield
-        finally:
-            self._thread.devices.pop()
 
     def multiprocessors(self) -> int:
         self._device()
@@ -238,95 +191,6 @@ class FakeDriver:
             self._check_host_may_wait("copy_out")
             self._host_waits(self.order.mark(stream.handle))
 
-    # ---- Driver: order.
-
-    def record(self, stream: Stream) -> Any:
-        self._device()
-        self._check_alive(stream)
-        if self.is_capturing(stream):
-            return CapturedMark(self._captures[stream.handle])
-        return self.order.mark(stream.handle)
-
-    def wait(self, stream: Stream, mark: Any) -> None:
-        self._device()
-        self._check_alive(stream)
-        if isinstance(mark, CapturedMark):
-            if self._captures.get(stream.handle) is not mark.captured:
-                raise FakeGpuError("wait: the mark is of captured work, and the stream is not part of that capture")
-        elif self.is_capturing(stream):
-            raise FakeGpuError("wait: the stream is being captured, and the mark is of work that is not")
-        else:
-            self.order.wait(stream.handle, mark)
-
-    def synchronize(self, mark: Any) -> None:
-        self._device()
-        self._check_host_may_wait("synchronize")
-        if isinstance(mark, CapturedMark):
-            raise FakeGpuError("synchronize: the mark is of captured work")
-        self._host_waits(mark)
-
-    def stream(self) -> Stream:
-        self._device()
-        life = _Life()
-        handle = FIRST_HANDLE + len(self._lives)
-        self._lives[handle] = weakref.ref(life)
-        return Stream(handle, life)
-
-    @contextmanager
-    def capture(self, stream: Stream) -> Iterator[Captured]:
-        if not self.captures:
-            raise MissingGpuError("this driver has no captures, which cuda-python has")
-        self._check_alive(stream)
-        if self._thread.captures or self.is_capturing(stream):
-            raise FakeGpuError("capture: another one has not ended")
-        if stream == LEGACY:
-            raise FakeGpuError("capture: the legacy default stream cannot be captured")
-        captured = self._captures[stream.handle] = Captured(self._device())
-        self._thread.captures = True
-        try:
-            yield captured
-        finally:
-            del self._captures[stream.handle]
-            self._thread.captures = False
-        if captured.is_spoilt:
-            raise FakeGpuError("capture: invalidated by a call that is not permitted in one")
-        captured.end()
-
-    def replay(self, captured: Captured, stream: Stream) -> None:
-        if captured.touched is None:
-            raise FakeGpuError("replay: the capture has not ended, or failed")
-        if captured.device != self._device():
-            raise FakeGpuError(f"replay: captured on device {captured.device}, current is {self._device()}")
-        if self.is_capturing(stream):
-            raise FakeGpuError("replay: the stream is being captured")
-        self.enqueue("replay", stream, captured.run, captured.touched)
-
-    # ---- Within.
-
-    def _device(self) -> int:
-        if not self._thread.devices:
-            raise FakeGpuError("no device is current")
-        return self._thread.devices[-1]
-
-    def _enqueue(self, text: str, stream: Stream, run: Run, touched: Sequence[Range]) -> None:
-        device = self._device()
-        self._check_alive(stream)
-        if self.is_capturing(stream):
-            for part in touched:
-                self.blocks.locate(text, part, device)
-            self._captures[stream.handle].parts.append((run, touched))
-            return
-        with self._lock:
-            host = [part for part in touched if part.host]
-            checks = [watch(text, part, touched, self.blocks, self.order, device) for part in host]
-            work = self.order.next(stream.handle, text)
-            self.blocks.touch(work, touched, device)
-            self.order.add(work, lambda: [call() for call in (*checks, run)])
-
-    def _host_waits(self, mark: Clock) -> None:
-        with self._lock:
-            self.order.host_waits(mark)
-
     def _is_page_locked(self, values: NDArray[np.uint8], text: str) -> bool:
         block = self.blocks.find(values.ctypes.data, values.nbytes)
         if block is None and not self.pageable:
@@ -335,16 +199,3 @@ class FakeDriver:
                 "FakeDriver(pageable=True)"
             )
         return block is not None
-
-    def _check_alive(self, stream: Stream) -> None:
-        life = self._lives.get(stream.handle)
-        if life is not None and life() is None:
-            raise FakeGpuError(f"stream {stream.handle:#x} was destroyed: nothing refers to its owner any more")
-
-    def _check_not_captured(self, text: str, stream: Stream) -> None:
-        if self.is_capturing(stream):
-            raise FakeGpuError(f"{text}: the stream is being captured")
-
-    def _check_host_may_wait(self, text: str) -> None:
-        if self._thread.captures:
-            raise FakeGpuError(f"{text}: not while a stream is being captured")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stand_in.order import FakeGpuError, Order, Work
 
-POISON = np.frombuffer(b"\xfe\xff", np.uint8)  # NaN as float32, float16 and bfloat16, and no index
+POISON = 0xFFFE  # in every 2 bytes: NaN as float32, float16 and bfloat16, and no index
 ALIGNMENT = GUARD = 256  # bytes; guards lie on each side of every allocation
 
 
@@ -95,7 +95,7 @@ class Block:
         raw = np.empty(self.size + 2 * GUARD + ALIGNMENT, np.uint8)
         start = -int(raw.ctypes.data) % ALIGNMENT
         self.data = raw[start : start + self.size + 2 * GUARD]
-        self.data[:] = np.resize(POISON, self.data.size)
+        self.data[:] = _poison(0, self.data.size)
         self.pointer = int(self.data.ctypes.data) + GUARD
         self.accesses = Accesses(self.size)
 
@@ -104,13 +104,12 @@ class Block:
         return self.data[GUARD : GUARD + self.size]
 
     def poison(self, first: int = 0, size: int | None = None) -> None:
-        inside = self.inside[first:] if size is None else self.inside[first : first + size]
-        inside[:] = np.resize(np.roll(POISON, first), inside.size)
+        part = self.inside[first:] if size is None else self.inside[first : first + size]
+        part[:] = _poison(first, part.size)
 
     def check_guards(self) -> None:
-        poison = np.resize(POISON, self.size + 2 * GUARD)
-        for guard in (slice(0, GUARD), slice(GUARD + self.size, None)):
-            if (self.data[guard] != poison[guard]).any():
+        for start in (0, GUARD + self.size):
+            if (self.data[start : start + GUARD] != _poison(start, GUARD)).any():
                 raise FakeGpuError("written beside an allocation")
 
 
@@ -202,3 +201,7 @@ def check_apart(text: str, touched: Iterable[Range]) -> None:
         last = furthest.get(part.changes)
         if last is None or (part.pointer or 0) + part.size > (last.pointer or 0) + last.size:
             furthest[part.changes] = part
+
+
+def _poison(first: int, size: int) -> NDArray[np.uint8]:
+    return np.full(size // 2 + 2, POISON, "<u2").view(np.uint8)[first % 2 : first % 2 + size]

@@ -54,8 +54,8 @@ class CudaSessions:
 
 class CudaSession:
     def __init__(self, driver: FakeDriver, path_or_bytes: Any, providers: dict[str, dict[str, str]]) -> None:
-        settings = providers[CUDA] if CUDA in providers else providers[TENSORRT]
-        if any(other.get("user_compute_stream") != settings.get("user_compute_stream") for other in providers.values()):
+        settings, *others = (providers[name] for name in (CUDA, TENSORRT) if name in providers)
+        if any(other.get("user_compute_stream") != settings.get("user_compute_stream") for other in others):
             raise FakeGpuError("providers of one session are given different streams")
         self._driver, self._providers = driver, [*providers, *([] if CPU in providers else [CPU])]
         self.device = int(settings.get("device_id", "0"))

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentloop.backends.gpu.codec import DeviceCodec
+from latentloop.backends.gpu.place import Place
 from latentloop.errors import InputError
-from latentloop.kernels.driver import Borrowed, DeviceArray, Driver, Stream, as_stream, borrow
+from latentloop.kernels.driver import Borrowed, DeviceArray, Stream, as_stream, borrow
 from latentloop.kernels.driver.datatype import INT64, UINT8, DataType
 from latentloop.manifest import Manifest
 
@@ -17,10 +18,8 @@ AT_ONCE = 16
 class ArrayCodec:
     """Encodes and decodes device arrays in the order of the caller's stream."""
 
-    def __init__(self, manifest: Manifest, encoder: DeviceCodec, decoder: DeviceCodec, driver: Driver, number: int):
-        """``number`` of the GPU."""
-        self._manifest, self._encoder, self._decoder = manifest, encoder, decoder
-        self._driver, self._number = driver, number
+    def __init__(self, manifest: Manifest, encoder: DeviceCodec, decoder: DeviceCodec, place: Place) -> None:
+        self._manifest, self._encoder, self._decoder, self._place = manifest, encoder, decoder, place
 
     def encode(self, images: Any, stream: Any) -> dict[str, DeviceArray]:
         """uint8 [N, H, W, C] -> codes by level, int64 [N, h, w]."""
@@ -48,13 +47,14 @@ class ArrayCodec:
 
     def _take(self, name: str, array: Any, entry: Sequence[int], dtype: DataType, stream: Stream) -> Borrowed:
         try:
-            taken = borrow(array, name, self._driver, stream, (dtype,))
+            with self._place.current():
+                taken = borrow(array, name, self._place.driver, stream, (dtype,))
         except (TypeError, ValueError) as error:
             raise InputError(str(error)) from error
         if len(taken.shape) != 1 + len(entry) or taken.shape[1:] != tuple(entry) or not taken.shape[0]:
             raise InputError(f"{name} has shape {list(taken.shape)}, expected {['N', *entry]} with N from 1")
-        if taken.device != self._number:
-            raise InputError(f"{name} is on GPU {taken.device}, the sampler on GPU {self._number}")
+        if taken.device != self._place.number:
+            raise InputError(f"{name} is on GPU {taken.device}, the sampler on GPU {self._place.number}")
         return taken
 
 

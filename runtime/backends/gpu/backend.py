@@ -12,15 +12,16 @@ from latentloop.backends.fitting import fitting
 from latentloop.backends.gpu.arrays import ArrayCodec
 from latentloop.backends.gpu.codec import DeviceCodec, DeviceDecoding
 from latentloop.backends.gpu.graph import DeviceGraph, Tensor
-from latentloop.backends.gpu.loop import AnyPrior, DeviceLoop
+from latentloop.backends.gpu.loop import AnyPrior, DeviceLoop, Load
 from latentloop.backends.gpu.memories import entry
+from latentloop.backends.gpu.place import Place
 from latentloop.backends.gpu.staging import Pool, Staging
 from latentloop.bundle import Bundle
 from latentloop.controls import AfterRow, Codes, Controls, LevelDraw, Row
 from latentloop.engine_manifest import CodecEngine
 from latentloop.errors import BundleError
 from latentloop.kernels.driver import Driver, Stream
-from latentloop.manifest import GraphFile, Level
+from latentloop.manifest import Level
 
 
 class Graphs(Protocol):
@@ -48,13 +49,15 @@ class GpuBackend:
         """``number`` is the GPU's."""
         self.bundle, self.device, self.reason = bundle, device, reason
         self._graphs, self._driver, self._number = graphs, driver, number
-        with driver.use(number):
+        self._place = Place(driver, number)
+        with self._place.current():
             self._stream = driver.stream()  # of the priors
+        self._load = _loading(graphs, self._stream)
         self._loops: dict[str, DeviceLoop] = {}
         self._pool: Pool = {}
-        self._encoder = DeviceCodec(bundle.path, graphs.encoder, graphs.load, driver, number, self._pool)
-        self._decoder = DeviceCodec(bundle.path, graphs.decoder, graphs.load, driver, number, self._pool)
-        self.arrays = ArrayCodec(bundle.manifest, self._encoder, self._decoder, driver, number)
+        self._encoder = DeviceCodec(bundle.path, graphs.encoder, graphs.load, self._place, self._pool)
+        self._decoder = DeviceCodec(bundle.path, graphs.decoder, graphs.load, self._place, self._pool)
+        self.arrays = ArrayCodec(bundle.manifest, self._encoder, self._decoder, self._place)
 
     def draw(self, draws: Sequence[LevelDraw], after_row: AfterRow | None) -> dict[str, Codes] | None:
         """Nothing waits until all levels are enqueued; with ``after_row`` the host follows one row behind."""
@@ -62,7 +65,7 @@ class GpuBackend:
         drawn: dict[str, NDArray[np.int64]] = {}
         upper: Tensor | None = None
         staging = self._staging()
-        with self._driver.use(self._number):
+        with self._place.current():
             try:
                 for asked in draws:
                     if asked.controls is None:
@@ -89,11 +92,11 @@ class GpuBackend:
         """Copies; a row is enqueued before the one above it is waited for."""
         staging = self._staging()
         waiting: tuple[Row, Staging, Any] | None = None
-        with self._driver.use(self._number):
-            loop = self._begin(level, controls, None, staging)
         try:
+            with self._place.current():
+                loop = self._begin(level, controls, None, staging)
             for i in range(rows):
-                with self._driver.use(self._number):
+                with self._place.current():
                     self._enqueue_row(loop, i, controls)
                     copies = self._staging()
                     codes, logits = copies.copy_out(entry(loop.codes, i)), copies.copy_out(loop.memories["logits"])
@@ -104,7 +107,7 @@ class GpuBackend:
             if waiting is not None:
                 yield self._waited(level, *waiting)
         finally:
-            with self._driver.use(self._number):
+            with self._place.current():
                 self._driver.synchronize(self._driver.record(self._stream))
             staging.over()
 
@@ -128,15 +131,13 @@ class GpuBackend:
         loop = self._loops.get(level.name)
         with fitting(self.bundle.path, f"the prior of {level.name}"):
             if loop is None or loop.batch != controls.batch:
-                self._loops.pop(level.name, None)
+                loop = None
+                self._loops.pop(level.name, None)  # its memory goes before the new one's is allocated
                 prior = self._graphs.prior(level.name)
                 loop = DeviceLoop(level, prior, self._load, controls.batch, self._driver, self._number, staging)
                 self._loops[level.name] = loop
             loop.begin(controls, upper, staging)
         return loop
-
-    def _load(self, described: GraphFile, batch: int) -> DeviceGraph:
-        return self._graphs.load(described.file, batch, self._stream)
 
     def _draw_rows(self, loop: DeviceLoop, controls: Controls, after_row: AfterRow | None) -> bool:
         """Enqueues a level; False where ``after_row`` cancelled it."""
@@ -160,7 +161,7 @@ class GpuBackend:
             loop.enqueue_row(i, "step" if controls.top_k is None else "step_filtered")
 
     def _waited(self, level: Level, row: Row, copies: Staging, mark: Any) -> Row:
-        with self._driver.use(self._number):
+        with self._place.current():
             self._driver.synchronize(mark)
         found = Row(row.index, row.codes.copy(), row.logits.copy())
         copies.over()
@@ -170,3 +171,8 @@ class GpuBackend:
     def _check_drawn(self, level: Level, codes: Codes | None) -> None:
         if codes is not None and (codes >= level.codebook_size).any():
             raise BundleError(f"{self.bundle.path}: {level.name} has logits that are not finite numbers")
+
+
+def _loading(graphs: Graphs, stream: Stream) -> Load:
+    """Refers to no backend: in a cycle its memory would stay until the collector comes by, perhaps in a capture."""
+    return lambda described, batch: graphs.load(described.file, batch, stream)

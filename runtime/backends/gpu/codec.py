@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,10 @@ from numpy.typing import NDArray
 from latentloop.backends.fitting import fitting
 from latentloop.backends.gpu.graph import SIZES, DeviceGraph, Tensor
 from latentloop.backends.gpu.memories import allocate
+from latentloop.backends.gpu.place import Place
 from latentloop.backends.gpu.staging import Pool, Staging
 from latentloop.engine_manifest import CodecEngine
+from latentloop.engine_manifest import Tensor as Described
 from latentloop.kernels.driver import Borrowed, DeviceArray, Driver, Memory, Stream
 from latentloop.kernels.driver.datatype import FLOAT32, INT64, UINT8
 from latentloop.views import batched
@@ -41,21 +45,20 @@ class DeviceCodec:
         bundle: Path,
         described: CodecEngine,
         load: Callable[[str, int, Stream], DeviceGraph],
-        driver: Driver,
-        number: int,
+        place: Place,
         pool: Pool,
     ) -> None:
-        """``number`` of the GPU."""
         self.described = described
-        self._bundle, self._load, self._driver, self._number, self._pool = bundle, load, driver, number, pool
-        with driver.use(number):
-            self._stream = driver.stream()
+        self._bundle, self._load, self._place, self._pool = bundle, load, place, pool
+        self._driver, self._number = place.driver, place.number
+        with place.current():
+            self._stream = self._driver.stream()
         self._prepared: Prepared | None = None
 
     def run(self, inputs: dict[str, Array]) -> Running:
         """Enqueues everything from the inputs [N, ...] on the host to the outputs there."""
         staging = Staging(self._driver, self._stream, self._pool)
-        with fitting(self._bundle, self.described.file), self._driver.use(self._number):
+        with fitting(self._bundle, self.described.file), self._place.current():
             prepared = self._prepare(len(next(iter(inputs.values()))))
             for name, values in inputs.items():
                 staging.copy_in(prepared.tensors[name], values)
@@ -64,23 +67,25 @@ class DeviceCodec:
             return Running(self, staging, outputs, self._driver.record(self._stream))
 
     def run_on(self, inputs: dict[str, Borrowed], outputs: tuple[str, ...], stream: Stream, most: int) -> Outputs:
-        """From arrays [N, ...] on the device to new ones there, in the order of the caller's stream; nothing waits.
+        """From arrays [N, ...] on the device to new ones there, in the order of the caller's stream. Nothing waits, unless
+        the batch size is another than before.
 
         ``most`` at once; ``outputs`` are those that are wanted.
         """
         n = next(iter(inputs.values())).shape[0]
-        described = {out.name: out for out in self.described.outputs}
-        found = {}
-        for name in outputs:
-            shape = batched(described[name].shape, n)
-            memory = Memory(self._driver, self._number, int(np.prod(shape)) * SIZES[described[name].dtype], stream)
-            found[name] = DeviceArray(memory, shape, TYPES[described[name].dtype])
-        with fitting(self._bundle, self.described.file), self._driver.use(self._number):
+        with fitting(self._bundle, self.described.file), self._place.current():
+            found = {out.name: self._new(out, n, stream) for out in self.described.outputs if out.name in outputs}
             self._driver.wait(self._stream, self._driver.record(stream))
-            for start in range(0, n, most):
-                self._run_part(inputs, found, start, min(most, n - start))
+            count = min(most, n)
+            for start in range(0, n, count):  # the last part begins within the one before: all are of one size
+                self._run_part(inputs, found, min(start, n - count), count)
             self._driver.wait(stream, self._driver.record(self._stream))
         return found
+
+    def _new(self, described: Described, n: int, stream: Stream) -> DeviceArray:
+        shape = batched(described.shape, n)
+        memory = Memory(self._driver, self._number, math.prod(shape) * SIZES[described.dtype], stream)
+        return DeviceArray(memory, shape, TYPES[described.dtype])
 
     def _run_part(self, inputs: dict[str, Borrowed], outputs: Outputs, start: int, count: int) -> None:
         """``count`` entries from ``start`` on, through own memory where the caller's is not aligned."""
@@ -102,11 +107,12 @@ class DeviceCodec:
 
     def wait(self, mark: Any) -> None:
         """The host waits."""
-        with self._driver.use(self._number):
+        with self._place.current():
             self._driver.synchronize(mark)
 
     def _prepare(self, batch: int) -> Prepared:
         if self._prepared is None or self._prepared.batch != batch:
+            self._prepared = None
             kept: list[Memory] = []
             tensors = {}
             for part in (*self.described.inputs, *self.described.outputs):
@@ -114,6 +120,8 @@ class DeviceCodec:
                 tensors[part.name] = allocate(kept, self._driver, self._number, self._stream, part.dtype, shape)
             graph = self._load(self.described.file, batch, self._stream)
             self._prepared = Prepared(batch, graph, tensors, kept)
+            # TensorRT's contexts must not go while they run.
+            weakref.finalize(self._prepared, _settle, self._driver, self._number, self._stream).atexit = False
         return self._prepared
 
 
@@ -147,7 +155,12 @@ class DeviceDecoding:
         return found["images"], found["decoded"]
 
 
+def _settle(driver: Driver, number: int, stream: Stream) -> None:
+    with driver.use(number):
+        driver.synchronize(driver.record(stream))
+
+
 def _entries(pointer: int, like: Tensor, start: int) -> Tensor:
     """As many entries of the array at ``pointer`` as ``like`` has, from entry ``start`` on."""
-    entry = int(np.prod(like.shape[1:])) * SIZES[like.dtype]
+    entry = math.prod(like.shape[1:]) * SIZES[like.dtype]
     return Tensor(pointer + start * entry, like.dtype, like.shape)

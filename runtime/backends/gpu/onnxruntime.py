@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,8 @@ class Sessions:
 
     def __init__(self, bundle: Bundle, provider: str, number: int, precision: str) -> None:
         self._bundle, self._provider, self._number, self._precision = bundle, provider, number, precision
-        self._loaded: dict[tuple[str, int], onnxruntime.InferenceSession] = {}
+        self._loaded: dict[tuple[str, int], tuple[onnxruntime.InferenceSession, bool]] = {}
+        self._captures = count(1)  # loops share sessions
         self._lock = threading.Lock()
         self.encoder, self.decoder = codec_of(bundle.manifest)
 
@@ -43,53 +46,75 @@ class Sessions:
         with self._lock:
             key = file, stream.handle
             if key not in self._loaded:
-                self._loaded[key] = self._session(self._bundle.path / file, stream)
-            return SessionGraph(file, self._loaded[key], self._number)
+                self._loaded[key] = self._session(file, stream)
+            session, captures = self._loaded[key]
+            return SessionGraph(file, session, self._captures if captures else None, self._number)
 
-    def _session(self, path: Path, stream: Stream) -> onnxruntime.InferenceSession:
+    def _session(self, file: str, stream: Stream) -> tuple[onnxruntime.InferenceSession, bool]:
+        """The session, and whether it captures CUDA graphs: of priors, and unless a node runs elsewhere."""
+        path = self._bundle.path / file
+        if self._provider == CUDA and file not in (self.encoder.file, self.decoder.file):
+            with suppress(BundleError):
+                return self._open(path, stream, enable_cuda_graph="1"), True
+        return self._open(path, stream), False
+
+    def _open(self, path: Path, stream: Stream, **settings: str) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what it would log is in the exception
         if OPERATORS.is_file() and problem(OPERATORS) is None:
             options.register_custom_ops_library(str(OPERATORS))
         shared = {"device_id": str(self._number), "user_compute_stream": str(stream.handle)}
-        providers: list[Any] = [(CUDA, {**shared, "use_tf32": "0"})]
+        providers: list[Any] = [(CUDA, {**shared, "use_tf32": "0", **settings})]
         if self._provider == TENSORRT:
-            providers.insert(0, (TENSORRT, {**shared, "trt_engine_hw_compatible": "0"}))
+            providers.insert(0, (TENSORRT, shared))
         try:
             session = onnxruntime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
             raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
         if self._provider not in session.get_providers():  # it falls back to the CPU without an error
-            raise BundleError(
-                f"{path}: ONNX Runtime cannot use its {self._provider} here, only {session.get_providers()}"
-            )
+            there = ", ".join(session.get_providers())
+            raise BundleError(f"{path}: ONNX Runtime cannot use its {self._provider} here, only {there}")
         return session
 
 
 class SessionGraph:
-    """A DeviceGraph; see there. ONNX Runtime refuses to run within another program's capture."""
+    """A DeviceGraph; see there.
+
+    ONNX Runtime refuses to run within another program's capture. It captures each run by itself, by a number that
+    stands for the run's addresses.
+    """
 
     capturable = False
 
-    def __init__(self, file: str, session: onnxruntime.InferenceSession, number: int) -> None:
+    def __init__(
+        self, file: str, session: onnxruntime.InferenceSession, captures: Iterator[int] | None, number: int
+    ) -> None:
+        """``captures`` gives numbers not yet used in the session, where that captures."""
         self.name = file
-        self._session, self._number = session, number
+        self._session, self._captures, self._number = session, captures, number
         self._inputs = {value.name for value in session.get_inputs()}
-        self._bindings: dict[tuple[int, ...], Any] = {}
-        self._options = onnxruntime.RunOptions()
-        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        self._runs: dict[tuple[int, ...], tuple[Any, onnxruntime.RunOptions]] = {}
 
     def enqueue(self, tensors: Mapping[str, Tensor], stream: Stream) -> None:
         """On the session's stream, which is the loop's. Bindings are made once for each set of addresses."""
         key = tuple(tensor.pointer for tensor in tensors.values())
-        binding = self._bindings.get(key)
-        if binding is None:
-            binding = self._bindings[key] = self._session.io_binding()
-            for name, tensor in tensors.items():
-                bind = binding.bind_input if name in self._inputs else binding.bind_output
-                dtype = np.dtype(tensor.dtype).type
-                bind(name, "cuda", self._number, dtype, list(tensor.shape), tensor.pointer)
-        self._session.run_with_iobinding(binding, self._options)
+        if key not in self._runs:
+            self._runs[key] = self._bind(tensors), self._options()
+        self._session.run_with_iobinding(*self._runs[key])
+
+    def _bind(self, tensors: Mapping[str, Tensor]) -> Any:
+        binding = self._session.io_binding()
+        for name, tensor in tensors.items():
+            bind = binding.bind_input if name in self._inputs else binding.bind_output
+            bind(name, "cuda", self._number, np.dtype(tensor.dtype).type, list(tensor.shape), tensor.pointer)
+        return binding
+
+    def _options(self) -> onnxruntime.RunOptions:
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        if self._captures is not None:
+            options.add_run_config_entry("gpu_graph_id", str(next(self._captures)))
+        return options
 
 
 def codec_of(manifest: Manifest) -> tuple[CodecEngine, CodecEngine]:
