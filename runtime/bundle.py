@@ -58,7 +58,7 @@ class Bundle:
             raise BundleError(f"{source}: not readable as JSON: {error}") from error
         manifest = from_json(value, str(source))
         for name, record in manifest.files.items():
-            _verify(folder, name, record, source)
+            verify_file(folder, name, record, source)
         return Bundle(folder, manifest)
 
     @staticmethod
@@ -93,7 +93,7 @@ class Bundle:
             raise BundleError(f"{path}: not readable as golden vectors: {error}") from error
 
 
-def _verify(folder: Path, name: str, record: FileRecord, source: Path) -> None:
+def verify_file(folder: Path, name: str, record: FileRecord, source: Path) -> None:
     """Raises BundleError unless the file lies in the bundle's folder and is what the manifest says."""
     if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
         raise BundleError(f"{source}: files[{name!r}] is not a plain file name: it may leave the bundle")

@@ -22,7 +22,7 @@ from latentloop._version import __version__
 from latentloop.errors import InputError, LatentLoopError, MissingError
 
 GROUP = "latentloop.commands"
-ORDER = ("sample", "encode", "decode", "reconstruct", "verify", "info", "export", "train", "bench")  # in --help
+ORDER = ("sample", "encode", "decode", "reconstruct", "verify", "info", "export", "build-engines", "train", "bench")
 
 # Exit statuses.
 FAILURE = 1

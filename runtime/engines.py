@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from latentloop.bundle import Bundle
-from latentloop.bundle import _verify as verify_file
+from latentloop.bundle import Bundle, verify_file
 from latentloop.engine_checks import check_contents
 from latentloop.engine_manifest import FILE_NAME, FLAVOURS, FOLDER, EngineSet, folder_name, graph_precision, sources
 from latentloop.engine_reading import read_engines

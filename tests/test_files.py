@@ -203,6 +203,22 @@ def test_a_directory_that_holds_directories_is_never_replaced(tmp_path: Path) ->
     assert names(tmp_path / "home") == ["photos"]
 
 
+def test_a_bundle_is_replaced_with_its_engines_and_nothing_else_is(tmp_path: Path) -> None:
+    engines = tmp_path / "bundle" / "engines" / "sm90_tensorrt-11.0_float32"
+    engines.mkdir(parents=True)
+    with pytest.raises(OutputError, match="holds the directory engines"):
+        put_directory(tmp_path / "bundle", force=True)  # no bundle
+    (tmp_path / "bundle" / "manifest.json").touch()
+    (tmp_path / "bundle" / "photos").mkdir()
+    with pytest.raises(OutputError, match="holds the directory photos"):
+        put_directory(tmp_path / "bundle", force=True)
+    assert engines.is_dir()
+    (tmp_path / "bundle" / "photos").rmdir()
+    put_directory(tmp_path / "bundle", force=True)
+    assert names(tmp_path / "bundle") == ["file"]
+    assert names(tmp_path) == ["bundle"]
+
+
 def test_relative_paths_are_below_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     put(Path("file"))

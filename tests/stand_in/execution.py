@@ -50,6 +50,8 @@ def session_of(model: bytes) -> InferenceSession:
         options = SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 4
+        # Else it multiplies dequantised weights as integers, and rounds the other factor for that.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         _SESSIONS[key] = InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return _SESSIONS[key]
 

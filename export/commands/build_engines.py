@@ -1,0 +1,82 @@
+"""``latentloop build-engines``: TensorRT engines of a bundle."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from latentloop import options
+from latentloop.errors import InputError
+from latentloop.extras import require
+
+HELP = "build a bundle's TensorRT engines"
+EPILOG = """examples:
+  latentloop build-engines bundle
+  latentloop build-engines bundle --arch sm89,sm120 --precision float16
+  latentloop build-engines bundle --flavour tensorrt --max-batch 64
+
+Engines are kept in the bundle, in engines/. TensorRT for RTX builds for every architecture it knows, on any machine;
+TensorRT for data centres builds for the GPU that is here. Engines that are there and fit are left as they are.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.add_argument("bundle", nargs="?", type=Path, help="the bundle (default: the one that ships)")
+    parser.add_argument(
+        "--flavour", choices=("tensorrt", "tensorrt_rtx"), help="which TensorRT (default: the one that is installed)"
+    )
+    parser.add_argument("--arch", metavar="SM,…", help="GPU architectures, such as sm89,sm120 (default: all it can)")
+    parser.add_argument(
+        "--precision",
+        metavar="NAME,…",
+        default="float32,float16",
+        help="float32, float16, bfloat16 (products of 16 bits), int8 (weights of 8 bits) (default: float32,float16)",
+    )
+    parser.add_argument(
+        "--max-batch", type=options.positive, default=16, metavar="N", help="largest batch size (default: 16)"
+    )
+    parser.add_argument("--force", action="store_true", help="build engines that are there and fit, too")
+    parser.add_argument("--json", action="store_true", help="print a summary as JSON on stdout")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Builds; returns the exit status. Raises LatentLoopError."""
+    require("building engines", "onnx")
+    from latentloop.engine_manifest import PRECISIONS, graph_precision
+    from latentloop.export.tensorrt.flavour import open_flavour
+    from latentloop.export.tensorrt.sets import build_sets
+
+    bundle = options.open_bundle(arguments.bundle)
+    has = bundle.manifest.precisions
+    possible = tuple(precision for precision in PRECISIONS if graph_precision(precision) in has)
+    precisions = _chosen("precision", arguments.precision, possible)
+    flavour = open_flavour(arguments.flavour)
+    architectures = _chosen("arch", arguments.arch, flavour.architectures())
+    outcomes = []
+    for outcome in build_sets(
+        bundle, flavour, architectures, precisions, max_batch=arguments.max_batch, force=arguments.force
+    ):
+        outcomes.append(outcome)
+        if not arguments.json:
+            state = f"{outcome.state}: {outcome.why}" if outcome.why else outcome.state
+            took = f", {outcome.seconds:.1f} s" if outcome.seconds else ""
+            print(f"{outcome.folder.name} ({outcome.size / 1e6:.1f} MB{took}): {state}", flush=True)
+    if arguments.json:
+        sets = [{**asdict(outcome), "folder": str(outcome.folder)} for outcome in outcomes]
+        options.print_json(
+            {"bundle": str(bundle.path), "flavour": flavour.name, "library": flavour.version, "sets": sets}
+        )
+    return 0
+
+
+def _chosen(option: str, given: str | None, possible: tuple[str, ...]) -> tuple[str, ...]:
+    """The names given, or all that are possible. Raises InputError for one that is not."""
+    if given is None:
+        return possible
+    names = tuple(dict.fromkeys(name.strip() for name in given.split(",")))
+    for name in names:
+        if name not in possible:
+            raise InputError(f"--{option} is {name!r}, expected some of {', '.join(possible)}")
+    return names

@@ -1,0 +1,106 @@
+"""Engines' graphs of random priors, run by ONNX Runtime as their manifest alone says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper
+from random_models import plain_weights, random_prior
+
+from latentloop.engine_manifest import NARROW, EnginePrior, Tensor
+from latentloop.export.bundle import describe_prior, write_graphs
+from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.configuration import PriorConfig
+from latentloop.export.graphs.builder import WEIGHTS_FILE, GraphBuilder, WeightStore
+from latentloop.export.tensorrt.graph import ELEMENTS, Graph
+from latentloop.export.tensorrt.prior import prior_graphs
+from latentloop.manifest import Prior
+from latentloop.views import memory_shape, view_index
+
+
+def exported(config: PriorConfig, folder: Path) -> Prior:
+    """The random prior's graphs as a bundle holds them."""
+    store, graphs = WeightStore(), dict[str, GraphBuilder]()
+    prior = describe_prior("level", Checkpoint(config, plain_weights(random_prior(config))), store, graphs, "top")
+    write_graphs(folder, graphs, store)
+    return prior
+
+
+def rewritten(config: PriorConfig, folder: Path, precision: str) -> tuple[EnginePrior, dict[str, Graph]]:
+    """The same graphs as engines get them."""
+    prior = exported(config, folder)
+    weights = np.memmap(folder / WEIGHTS_FILE, np.uint8, "r")
+    return prior_graphs(folder, "level", prior, weights, precision)
+
+
+def session(graph: Graph, folder: Path) -> onnxruntime.InferenceSession:
+    """Runs the graph as it stands: ONNX Runtime's optimiser rounds what int8 weights are multiplied with."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    inside = folder / f"run-{graph.name}"
+    inside.mkdir()
+    return onnxruntime.InferenceSession(graph.write(inside), options, providers=["CPUExecutionProvider"])
+
+
+def logits(
+    config: PriorConfig, prior: EnginePrior, graphs: dict[str, Graph], asked: dict[str, Any], folder: Path
+) -> np.ndarray:
+    """Teacher-forced logits [N, H, W, K] of codes [N, H, W], upper [N, H', W'] or None, labels [N] or None."""
+    codes = asked["codes"]
+    sessions = {}
+    for role, graph in graphs.items():
+        _widen(graph)
+        sessions[role] = session(graph, folder)
+    memories = {memory.name: memory for memory in prior.memories}
+    arrays = {
+        name: np.full(
+            memory_shape(memory, len(codes)), memory.fill, "float32" if memory.dtype in NARROW else memory.dtype
+        )
+        for name, memory in memories.items()
+    }
+    arrays["row"][:, 0] = np.arange(config.height)
+    arrays["column"][:, 0] = np.arange(config.width)
+    arrays["temperature"][:] = 1
+    if asked["upper"] is not None:
+        arrays["upper"][:] = asked["upper"].transpose(1, 2, 0)
+    if asked["labels"] is not None:
+        arrays["labels"][:] = asked["labels"]
+
+    def run(role: str, i: int, j: int) -> None:
+        engine = prior.graphs[role]
+        feeds = {b.name: arrays[b.memory][view_index(b, memories[b.memory], i, j)] for b in engine.inputs}
+        results = sessions[role].run([b.name for b in engine.outputs], feeds)
+        for b, result in zip(engine.outputs, results, strict=True):
+            arrays[b.memory][view_index(b, memories[b.memory], i, j)] = result
+
+    found = []
+    if "condition" in sessions:
+        run("condition", 0, 0)
+    for i in range(config.height):
+        arrays["forced"][:] = codes[:, i].T
+        run("row", i, 0)
+        for j in range(0, config.width, prior.columns_per_step):
+            run("step", i, j)
+        found.append(arrays["logits"].copy())
+    return np.stack(found).transpose(2, 0, 1, 3)
+
+
+def _widen(graph: Graph) -> None:
+    """Inputs and outputs of 16 bits become float32 that holds them: NumPy has no bfloat16."""
+    for name, tensor in list(graph.inputs.items()):
+        if tensor.dtype in NARROW:
+            graph.replace({name: f"{name}.narrow"})
+            cast = helper.make_node("Cast", [name], [f"{name}.narrow"], to=ELEMENTS[tensor.dtype])
+            graph.nodes.insert(0, cast)
+            graph.inputs[name] = Tensor(name, "float32", tensor.shape)
+    for name, tensor in list(graph.outputs.items()):
+        if tensor.dtype in NARROW:
+            graph.replace({name: f"{name}.narrow"})
+            maker = graph.makers()[name]
+            maker.output[list(maker.output).index(name)] = f"{name}.narrow"
+            graph.nodes.append(helper.make_node("Cast", [f"{name}.narrow"], [name], to=TensorProto.FLOAT))
+            graph.outputs[name] = Tensor(name, "float32", tensor.shape)
