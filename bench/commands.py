@@ -92,11 +92,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _sampling(arguments: argparse.Namespace) -> int:
     require("the bench", "torch", "onnx", extra="bench")
-    from latentloop.backends.onnxruntime import available_threads
     from latentloop.bench.models import hierarchy
     from latentloop.bench.peers import PEERS
     from latentloop.bench.report import report
     from latentloop.bench.sampling import Settings, measure
+    from latentloop.machine import available_threads
 
     peers = tuple((arguments.peers or ",".join(PEERS)).split(","))
     unknown = [name for name in peers if name not in PEERS]
@@ -117,8 +117,8 @@ def _sampling(arguments: argparse.Namespace) -> int:
 
 def _growth(arguments: argparse.Namespace) -> int:
     require("the bench", "torch", "onnx", extra="bench")
-    from latentloop.backends.onnxruntime import available_threads
     from latentloop.bench import growth
+    from latentloop.machine import available_threads
 
     threads = arguments.threads or available_threads()
     return _finish(arguments, lambda: growth.measure(threads, arguments.largest, arguments.budget), growth.table)
@@ -132,10 +132,10 @@ def _cold_start(arguments: argparse.Namespace) -> int:
 
 def _roofline(arguments: argparse.Namespace) -> int:
     require("the roofline", "torch", "onnx", extra="bench")
-    from latentloop.backends.onnxruntime import available_threads
     from latentloop.bench import roofline
     from latentloop.bench.environment import environment
     from latentloop.bench.results import result
+    from latentloop.machine import available_threads
 
     threads = arguments.threads or available_threads()
     return _finish(
@@ -147,16 +147,16 @@ def _roofline(arguments: argparse.Namespace) -> int:
 
 def _nearest(arguments: argparse.Namespace) -> int:
     require("the bench", "torch", "onnx", extra="bench")
-    from latentloop.backends.onnxruntime import available_threads
     from latentloop.bench import nearest
+    from latentloop.machine import available_threads
 
     threads = arguments.threads or available_threads()
     return _finish(arguments, lambda: nearest.measure(threads, arguments.repeats, arguments.budget), nearest.table)
 
 
 def _quality(arguments: argparse.Namespace) -> int:
-    from latentloop.backends.onnxruntime import available_threads
     from latentloop.bench import quality
+    from latentloop.machine import available_threads
     from latentloop.options import open_bundle
 
     bundle, threads = open_bundle(arguments.bundle), arguments.threads or available_threads()

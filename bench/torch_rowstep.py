@@ -54,26 +54,27 @@ class TorchColumn:
 
 
 class TorchRowStep:
-    """One prior's condition, row and column. Keeps references to the arrays of ``weights``, and copies none."""
+    """One prior's condition, row and column. On the CPU it refers to the arrays of ``weights``, and copies none."""
 
-    def __init__(self, weights: RowStepWeights) -> None:
+    def __init__(self, weights: RowStepWeights, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
+        """``dtype`` other than the weights' own: they are converted, once they are on the device."""
         self.config = weights.config
-        self.w: Any = _tensors(weights)  # the same fields, as tensors
+        self.w: Any = _tensors(weights, device, dtype)  # the same fields, as tensors
         self.row_function: Callable[..., tuple[Tensor, Tensor, Tensor]] = self.row_terms
         self.column_function: Callable[..., TorchColumn] = self.column
 
     def start(self, batch: int) -> TorchState:
         """The memory before the first row. History holds noise: untouched zeros would be one page in the cache."""
-        c, dtype = self.config, self.w.logits.dtype
+        c, like = self.config, self.w.logits
         width = c.width + 2 * c.reach
         blocks = c.blocks if c.attention else 0
-        cached = (blocks, batch, c.heads, c.height * c.width, c.attention_channels // c.heads)
+        cached = like.new_empty(blocks, batch, c.heads, c.height * c.width, c.attention_channels // c.heads)
         return TorchState(
-            codes=torch.full((c.reach + 1, width, batch), c.codebook_size),
-            residual=torch.zeros(c.kernel, width, c.layers, batch, c.channels, dtype=dtype),
-            hidden=torch.zeros(c.kernel, width, c.layers, batch, c.residual_channels, dtype=dtype),
-            keys=torch.randn(cached, dtype=dtype),
-            values=torch.randn(cached, dtype=dtype),
+            codes=torch.full((c.reach + 1, width, batch), c.codebook_size, device=like.device),
+            residual=like.new_zeros(c.kernel, width, c.layers, batch, c.channels),
+            hidden=like.new_zeros(c.kernel, width, c.layers, batch, c.residual_channels),
+            keys=torch.randn_like(cached),
+            values=torch.randn_like(cached),
         )
 
     def condition(self, upper: Tensor | None, labels: Tensor | None) -> TorchFixed:
@@ -96,11 +97,18 @@ class TorchRowStep:
         return TorchFixed(condition, embedded @ w.class_causal, terms)
 
     def row_terms(
-        self, residual: Tensor, hidden: Tensor, codes: Tensor, fixed: Tensor | None, label: Tensor | None, below: bool
+        self,
+        residual: Tensor,
+        hidden: Tensor,
+        codes: Tensor,
+        fixed: Tensor | None,
+        label: Tensor | None,
+        below: bool | Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sums over the rows above for all columns: input [W, B, C], conv1 [W, L, B, R], conv2 [W, L, B, 2 C].
 
-        residual, hidden [k - 1, W + 2 p, L, B, …], codes [p, W + 2 p, B], fixed [W, B, Cc]; ``below`` the first row.
+        residual, hidden [k - 1, W + 2 p, L, B, …], codes [p, W + 2 p, B], fixed [W, B, Cc]; ``below`` the first row,
+        perhaps as a bool [1].
         """
         w, c = self.w, self.config
         conv1 = self._above(residual, w.conv1_above) + w.conv1_bias[:, None]
@@ -111,9 +119,7 @@ class TorchRowStep:
         if label is not None:
             conv2 = conv2 + label
         taps = [w.above_table[a, b][codes[a, b : b + c.width]] for a in range(c.reach) for b in range(c.kernel)]
-        x = torch.stack(taps).sum(0)
-        if below:
-            x = x + w.above_bias
+        x = torch.stack(taps).sum(0) + w.above_bias * below
         return torch.cat([x[:1], x[1:] + w.left_bias]), conv1, conv2
 
     def column(
@@ -128,9 +134,11 @@ class TorchRowStep:
         labels: list[Tensor],
         uniform: Tensor,
         forced: Tensor,
+        seen: Tensor | None = None,
     ) -> TorchColumn:
         """One column: residual, hidden [p, L, B, …], codes [p, B] to its left, its terms, background [2], history
-        [blocks, B, heads, n, d], label terms, uniform [B] in [0, 1), forced [B] (-1: draw).
+        [blocks, B, heads, n, d], label terms, uniform [B] in [0, 1), forced [B] (-1: draw). ``seen``, bool [n], says
+        which first part of the history there is; by default all of it.
         """
         w, c = self.w, self.config
         x, conv1, conv2 = terms
@@ -146,12 +154,13 @@ class TorchRowStep:
             if isinstance(block, Mix):
                 x = sums[-1] @ block.weight + (background @ block.background + block.bias)
             else:
-                x, key, value = self._attend(block, x, sums[-1], background, keys[b], values[b], label_terms)
+                x, key, value = self._attend(block, x, sums[-1], background, (keys[b], values[b], seen), label_terms)
                 new_keys.append(key)
                 new_values.append(value)
         for stage in w.output:
             x = _gated(stage, x, next(label_terms, None))
         logits = functional.elu(x) @ w.logits + w.logits_bias
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # 16 bits cannot sum up probabilities
         mass = torch.exp(logits - logits.amax(-1, keepdim=True)).cumsum(-1)
         drawn = (mass <= uniform[:, None] * mass[:, -1:]).sum(-1).clamp(max=c.codebook_size - 1)
         code = torch.where(forced >= 0, forced, drawn)
@@ -218,12 +227,12 @@ class TorchRowStep:
         entered: Tensor,
         x: Tensor,
         background: Tensor,
-        keys: Tensor,
-        values: Tensor,
+        history: tuple[Tensor, Tensor, Tensor | None],
         labels: Iterator[Tensor],
     ) -> tuple[Tensor, Tensor, Tensor]:
         c = self.config
         w: Any = block
+        keys, values, seen = history
         here = background.expand(len(x), 2)
         key = _gated(w.key, torch.cat([entered, x, here], 1), next(labels, None))
         query = _gated(w.query, torch.cat([x, here], 1), next(labels, None))
@@ -232,7 +241,11 @@ class TorchRowStep:
         if keys.shape[2]:
             q = (query @ w.query_map + w.query_bias).unflatten(1, (c.heads, -1))[:, :, None]
             scores = q @ keys.transpose(2, 3) / q.shape[-1] ** 0.5  # [B, heads, 1, n]
+            if seen is not None:
+                scores = torch.where(seen, scores, torch.finfo(scores.dtype).min)
             attended = (scores.softmax(-1) @ values).flatten(1)
+            if seen is not None:
+                attended = attended * seen[0]  # nothing is seen from the first position
         else:
             attended = x.new_zeros(len(x), c.attention_channels)
         return _gated(w.out, x, next(labels, None), attended), new_key, new_value
@@ -250,13 +263,15 @@ def _gated(block: Any, x: Tensor, label: Tensor | None, auxiliary: Tensor | None
     return x + functional.glu(out if label is None else out + label, 1)
 
 
-def _tensors(value: Any) -> Any:
-    """The same structure with tensors over the arrays' memory in place of the arrays."""
+def _tensors(value: Any, device: str, dtype: torch.dtype | None) -> Any:
+    """The same structure with tensors, over the arrays' memory where it can be, in place of the arrays."""
     if isinstance(value, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(value))
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, Tensor):
+        return value.to(device).to(dtype)
     if isinstance(value, tuple):
-        return tuple(_tensors(item) for item in value)
+        return tuple(_tensors(item, device, dtype) for item in value)
     if isinstance(value, PriorConfig) or not is_dataclass(value):
         return value
     kind: Any = type(value)
-    return kind(**{field.name: _tensors(getattr(value, field.name)) for field in fields(value)})
+    return kind(**{field.name: _tensors(getattr(value, field.name), device, dtype) for field in fields(value)})

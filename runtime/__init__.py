@@ -13,6 +13,7 @@ from latentloop._version import __version__
 from latentloop.errors import (
     BundleError,
     CheckpointError,
+    DeviceError,
     InputError,
     LatentLoopError,
     MissingError,
@@ -28,6 +29,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "CheckpointError",
+    "DeviceError",
     "InputError",
     "LatentLoopError",
     "MissingError",

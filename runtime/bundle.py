@@ -8,16 +8,18 @@ import os
 import threading
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.backends.onnxruntime import Graph
 from latentloop.errors import BundleError
 from latentloop.kernels.library import operators
 from latentloop.manifest import FILE_NAME, FileRecord, Manifest
 from latentloop.manifest_reading import from_json
+
+if TYPE_CHECKING:  # backends of a GPU may do without ONNX Runtime
+    from latentloop.backends.onnxruntime import Graph
 
 Kept = TypeVar("Kept")
 MANIFEST_LIMIT = 16 * 2**20  # bytes; a manifest is some tens of kB
@@ -69,6 +71,8 @@ class Bundle:
 
     def graph(self, file: str, threads: int) -> Graph:
         """A graph of the bundle, loaded once per number of threads."""
+        from latentloop.backends.onnxruntime import Graph
+
         with self._lock:
             key = (file, threads)
             if key not in self._graphs:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from latentloop.manifest import Binding, FileRecord, GraphFile, Manifest, Memory
+from latentloop.manifest import BATCH, Binding, FileRecord, GraphFile, Manifest, Memory
 from latentloop.views import view_index
 
 FORMAT = "latentloop-engines"
@@ -144,3 +144,11 @@ def to_json(engines: EngineSet) -> dict[str, Any]:
     fields = asdict(engines)
     del fields["folder"]
     return {"format": FORMAT, "version": VERSION, **fields}
+
+
+def codec_of(manifest: Manifest) -> tuple[CodecEngine, CodecEngine]:
+    """Encoder and decoder of a bundle, described as those of engines are."""
+    images = Tensor("images", "uint8", (BATCH, *manifest.image))
+    decoded = Tensor("decoded", "float32", images.shape)
+    codes = tuple(Tensor(v.name, "int64", (BATCH, v.height, v.width)) for v in manifest.levels)
+    return CodecEngine(manifest.encoder, (images,), codes), CodecEngine(manifest.decoder, codes, (images, decoded))

@@ -6,7 +6,8 @@ LatentLoopError
 ├── BundleError           a bundle is corrupt, tampered with, or of another version
 ├── CheckpointError       a checkpoint cannot be read as the model it should hold
 ├── OutputError           a result cannot be written
-└── MissingError          an optional package or device is not there
+├── MissingError          an optional package or device is not there
+└── DeviceError           a GPU failed, or has no memory left
 """
 
 from __future__ import annotations
@@ -38,3 +39,7 @@ class OutputError(LatentLoopError):
 
 class MissingError(LatentLoopError):
     """An optional package or a device is missing; the text says how to get it."""
+
+
+class DeviceError(LatentLoopError):
+    """A call of a GPU's driver failed: it is out of memory, or broken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -32,3 +33,8 @@ def processor() -> dict[str, Any]:
         "name": fields.get("model name") or platform.processor() or platform.machine(),
         "instructions": [name for name in INSTRUCTIONS if name in flags],
     }
+
+
+def available_threads() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from latentloop import request
 from latentloop.backends.choice import DEVICES, open_backend
-from latentloop.backends.onnxruntime import available_threads
 from latentloop.backends.protocol import Decoding
 from latentloop.bundle import Bundle
 from latentloop.controls import AfterRow, Codes, Controls, LevelDraw, Row
 from latentloop.errors import BundleError, InputError
+from latentloop.machine import available_threads
 from latentloop.manifest import Level
 from latentloop.samples import Progress, Samples
 from latentloop.uniforms import uniforms
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from latentloop.backends.gpu.arrays import ArrayCodec
     from latentloop.kernels.driver import DeviceArray
 
-LARGEST_BATCH = 16  # when the caller names none
+LARGEST_BATCH = 16  # of one that the caller does not name
 MOST_SAMPLES = 2**20  # of one call: their images and codes are held together
-MOST_BATCH = 4096
 MOST_THREADS = 1024  # each graph starts as many
 COLDEST, HOTTEST = 1e-20, 1e20  # temperatures that float32 logits can be divided by; colder is no different
 
@@ -69,6 +68,11 @@ class Sampler:
         return self._backend.device
 
     @property
+    def default_batch(self) -> int:
+        """Samples computed at once where a caller names no batch size; engines may be built for fewer than 16."""
+        return min(LARGEST_BATCH, self._backend.largest_batch)
+
+    @property
     def device_reason(self) -> str:
         """One line on what that is, and why it was chosen."""
         return self._backend.reason
@@ -96,7 +100,7 @@ class Sampler:
         given: codes to keep by level, integers [n, h, w], -1 where a code is to be drawn; what is kept must be a
             prefix in raster order.
         batch_size: samples computed at once; short batches are padded to it, so that a seed's bits do not depend
-            on n. By default n, at most 16.
+            on n. By default n, at most ``default_batch``.
         callback: called after every row; returning False cancels the run, and finished images are returned.
 
         Raises InputError for arguments that do not fit the bundle.
@@ -120,7 +124,9 @@ class Sampler:
         if callback is not None and not callable(callback):
             raise InputError(f"callback is {callback!r}, expected a function or None")
         batch = (
-            min(n, LARGEST_BATCH) if batch_size is None else request.check_count("batch_size", batch_size, MOST_BATCH)
+            min(n, self.default_batch)
+            if batch_size is None
+            else request.check_count("batch_size", batch_size, self._backend.largest_batch)
         )
         codes: dict[str, Codes] = {level.name: np.empty((n, level.height, level.width), np.int64) for level in levels}
         images = np.empty((n, *self.bundle.manifest.image), np.uint8)
@@ -157,7 +163,7 @@ class Sampler:
             level.name: np.empty((len(array), level.height, level.width), np.int64)
             for level in self.bundle.manifest.levels
         }
-        for part in _batches(len(array)):
+        for part in _batches(len(array), self.default_batch):
             found = self._backend.encode(array[part])
             for name, values in codes.items():
                 values[part] = found[name]
@@ -168,7 +174,7 @@ class Sampler:
         checked = request.check_codes(codes, self.bundle.manifest.levels, partial=False)
         n = len(next(iter(checked.values())))
         images = np.empty((n, *self.bundle.manifest.image), np.uint8)
-        for part in _batches(n):
+        for part in _batches(n, self.default_batch):
             self._finish(self._backend.decode({name: values[part] for name, values in checked.items()}), part, images)
         return images
 
@@ -177,7 +183,8 @@ class Sampler:
         with DLPack or the CUDA array interface -> arrays that they adopt without a copy.
 
         Work is enqueued in the order of ``stream`` (of any of these libraries; default: the legacy default stream), and
-        nothing waits. The caller's CUDA context is used where it is the GPU's. Raises InputError, also on a CPU.
+        nothing waits, unless N is another than before. The caller's CUDA context is used where it is the GPU's. Raises
+        InputError, also on a CPU.
         """
         return self._arrays().encode(images, stream)
 
@@ -196,7 +203,9 @@ class Sampler:
 
     def decoded(self, codes: dict[str, Codes]) -> NDArray[np.float32]:
         """What ``decode`` rounds: codes by level, int64 [N, h, w] -> float32 [N, H, W, C], nominally in [-1, 1]."""
-        return self._backend.decode(codes).wait()[1]
+        n = len(next(iter(codes.values())))
+        parts = [{name: values[part] for name, values in codes.items()} for part in _batches(n, self.default_batch)]
+        return np.concatenate([self._backend.decode(part).wait()[1] for part in parts])
 
     def log_likelihood(
         self,
@@ -219,7 +228,7 @@ class Sampler:
         for level in levels:
             self._check_prior(level)
         chosen = request.check_labels(labels, n, self.bundle.manifest)
-        batch = min(n, LARGEST_BATCH)
+        batch = min(n, self.default_batch)
         for part in _batches(n, batch):
             indices = np.minimum(np.arange(part.start, part.start + batch), n - 1)
             count = len(checked[levels[0].name][part])
@@ -308,7 +317,7 @@ def _reporting(callback: Callable[[Progress], bool | None], images_done: int, im
     return after_row
 
 
-def _batches(n: int, size: int = LARGEST_BATCH) -> Iterator[slice]:
+def _batches(n: int, size: int) -> Iterator[slice]:
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
 

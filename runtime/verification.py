@@ -25,8 +25,9 @@ LOGITS_BOUND = 1e-4  # float32 against float64, of max(1, max |logit|)
 DRAW_BOUND = 1e-4  # of the total mass: where a draw may fall on either side of a CDF edge
 MARGIN_BOUND = 1e-5  # of |z|^2 + max |e|^2: where two codewords count as equally near
 DECODED_BOUND = 1e-3  # pixels span [-1, 1]
-# The same two where the encoder's and decoder's products are of 16 bits: sixteen roundings of a factor.
-NARROW_BOUND = {"float16": 16 * 2.0**-11, "bfloat16": 16 * 2.0**-8}
+# The same two where the encoder's and decoder's products are of 16 bits: each of some twelve layers between codes and
+# pixels rounds two factors and a result.
+NARROW_BOUND = {"float16": 36 * 2.0**-11, "bfloat16": 36 * 2.0**-8}
 # Nats a code, from the golden probabilities to those of rounded weights: half a per cent of what a code holds. int8
 # takes 0.0001 in the default bundle and 0.002 to 0.004 where wide random layers amplify it; a wrong kernel takes more.
 KL_BOUND = 0.01
@@ -133,16 +134,22 @@ def _run(
     sampler: Sampler, level: Level, golden: dict[str, Array], random: Array, codes: Array, rows: int
 ) -> tuple[NDArray[np.float64], Array]:
     """Logits [n, rows, W, K] and codes [n, rows, W] of the first rows; ``codes`` are forced, -1 where one is drawn."""
-    n = len(codes)
-    forced = np.full((n, level.height, level.width), -1, np.int64)
-    forced[:, :rows] = codes
-    controls = Controls(
-        uniform=random,
-        forced=forced.transpose(1, 2, 0),
-        temperature=np.ones(n, np.float32),
-        upper=golden.get(f"{level.name}.upper"),
-        labels=golden.get(f"{level.name}.labels"),
-    )
-    found = [(row.logits.astype(np.float64), row.codes.copy()) for row in sampler.rows(level, controls, rows)]
-    logits, drawn = (np.stack(part) for part in zip(*found, strict=True))
-    return logits.transpose(2, 0, 1, 3), drawn.transpose(2, 0, 1)
+    upper, labels = golden.get(f"{level.name}.upper"), golden.get(f"{level.name}.labels")
+    parts = []
+    for start in range(0, len(codes), sampler.default_batch):
+        part = slice(start, start + sampler.default_batch)
+        n = len(codes[part])
+        forced = np.full((n, level.height, level.width), -1, np.int64)
+        forced[:, :rows] = codes[part]
+        controls = Controls(
+            uniform=random[..., part],
+            forced=forced.transpose(1, 2, 0),
+            temperature=np.ones(n, np.float32),
+            upper=None if upper is None else upper[part],
+            labels=None if labels is None else labels[part],
+        )
+        found = [(row.logits.astype(np.float64), row.codes.copy()) for row in sampler.rows(level, controls, rows)]
+        logits, drawn = (np.stack(values) for values in zip(*found, strict=True))
+        parts.append((logits.transpose(2, 0, 1, 3), drawn.transpose(2, 0, 1)))
+    all_logits, all_drawn = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return all_logits, all_drawn

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 from command_line import RGB, run
+from gpu_machines import default_engines, device, machines, small_engines
 from PIL import Image
 from random_models import CLASSES, SMALL, plain_weights, random_prior, random_vqvae
 
 from latentloop.export.bundle import BundleSource, write_bundle
 from latentloop.export.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
+
+__all__ = ["default_engines", "device", "machines", "small_engines"]  # fixtures
 
 torch.set_num_threads(1)  # tiny models gain nothing from more, and lose where other processes run
 

@@ -19,7 +19,13 @@ from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
 CUDA = 2
 # Of DLManagedTensor, and of DLManagedTensorVersioned: bytes before `device`, and before `dl_tensor`.
 TENSORS = {b"dltensor": 0, b"dltensor_versioned": 32}
-TORCH_TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+TORCH_TYPES = {
+    "f32": torch.float32,
+    "f16": torch.float16,
+    "bf16": torch.bfloat16,
+    "u8": torch.uint8,
+    "i64": torch.int64,
+}
 
 
 @dataclass
@@ -89,7 +95,7 @@ def put(
 def put_interface(
     driver: FakeDriver, values: NDArray[Any], stream: Stream = LEGACY, *, names_stream: bool = True
 ) -> InterfaceArray:
-    """float32 or float16 values as an array that speaks the CUDA array interface."""
+    """Values of a type that NumPy has as an array that speaks the CUDA array interface."""
     pointer = driver.put(values, stream)
     return InterfaceArray(values.shape, values.dtype.str, pointer, stream.handle if names_stream else None)
 

@@ -17,7 +17,7 @@ from latentloop.bench.bandwidth import measure_bandwidth
 from latentloop.bench.child import in_child
 from latentloop.bench.gemm import best, measure_gemm
 from latentloop.bench.models import build, split
-from latentloop.bench.naive import time_naive
+from latentloop.bench.naive_forward import time_naive
 from latentloop.bench.peers import Scale, level_seconds
 from latentloop.bench.roofline import table
 from latentloop.cli import main

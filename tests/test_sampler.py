@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import latentloop.bundle
 from latentloop.backends.onnxruntime import Graph
 from latentloop.bundle import Bundle
 from latentloop.errors import InputError
@@ -158,7 +157,7 @@ def test_threads_share_graphs_and_draw_what_one_draws(small_bundle: Path, monkey
         loaded.append(path.name)
         return Graph(path, *arguments)
 
-    monkeypatch.setattr(latentloop.bundle, "Graph", counted)
+    monkeypatch.setattr("latentloop.backends.onnxruntime.Graph", counted)
     bundle = Bundle.open(small_bundle)
     settings: list[dict[str, Any]] = [{}, {"top_k": 3}, {"labels": 0}, {"temperature": 0.7}]
 

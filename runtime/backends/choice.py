@@ -114,7 +114,8 @@ def _tensorrt(bundle: Bundle, driver: Driver, number: int, precision: object) ->
         library = str(module.__version__)
         engines = find_engines(bundle, flavour=flavour, library=library, architecture=architecture, precision=checked)
         if isinstance(engines, str):
-            reasons.append(engines)
+            command = f"latentloop build-engines {bundle.path} --precision {checked}"
+            reasons.append(engines if "build-engines" in engines else f"{engines}: {command}")
             continue
 
         return partial(_with_engines, bundle, driver, number, module, engines)
@@ -127,7 +128,9 @@ def _with_engines(bundle: Bundle, driver: Driver, number: int, module: Any, engi
     from latentloop.backends.gpu.backend import GpuBackend
     from latentloop.backends.gpu.tensorrt import Engines
 
-    graphs = bundle.kept(("engines", engines.folder), lambda: Engines(module, engines))
+    with driver.use(number):
+        context = driver.context()  # in whose memory the engines lie
+    graphs = bundle.kept(("engines", engines.folder, context), lambda: Engines(module, engines))
     reason = f"{engines.flavour} {engines.library}, engines for {engines.architecture}"
     return GpuBackend(bundle, graphs, driver, number, f"tensorrt:{number}", reason)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from latentloop.backends.fitting import fitting
 from latentloop.backends.onnxruntime import Graph
+from latentloop.backends.protocol import MOST_BATCH
 from latentloop.bundle import Bundle
 from latentloop.controls import AfterRow, Codes, Controls, LevelDraw, Row
 from latentloop.loop import PriorLoop
@@ -32,6 +33,7 @@ class CpuBackend:
     """A Backend; see there."""
 
     device = "cpu"
+    largest_batch = MOST_BATCH
     arrays = None  # it has no device arrays
 
     def __init__(self, bundle: Bundle, threads: int, precision: str, reason: str) -> None:

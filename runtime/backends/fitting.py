@@ -10,11 +10,16 @@ from latentloop.errors import BundleError, LatentLoopError
 
 
 @contextmanager
-def fitting(bundle: Path, what: str) -> Iterator[None]:
-    """Inputs have been checked by now: whatever else a graph cannot digest, its bundle is at fault."""
+def fitting(bundle: Path, what: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Inputs have been checked by now: whatever else a graph cannot digest, its bundle is at fault.
+
+    Not so of errors that are to be ``passing``.
+    """
     try:
         yield
     except (LatentLoopError, MemoryError):
+        raise
+    except passing:
         raise
     except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
         raise BundleError(f"{bundle}: {what} does not fit the manifest: {error}") from error

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from latentloop.backends.gpu.arrays import ArrayCodec
 
 
+MOST_BATCH = 4096  # of any backend
+
+
 class Decoding(Protocol):
     """Images that are being decoded."""
 
@@ -32,6 +35,10 @@ class Backend(Protocol):
     @property
     def reason(self) -> str:
         """One line for people: what runs the graphs, and why not something faster."""
+
+    @property
+    def largest_batch(self) -> int:
+        """What it takes at once."""
 
     @property
     def arrays(self) -> ArrayCodec | None:

@@ -65,7 +65,7 @@ def _onnxruntime(bundle: Bundle | None) -> dict[str, Any]:
         import onnxruntime
 
         from latentloop.backends.choice import usable
-        from latentloop.backends.onnxruntime import available_threads
+        from latentloop.machine import available_threads
     except Exception as error:  # a broken installation is what this command is asked about
         reason = f"ONNX Runtime cannot be loaded: {error}"
         return {"threads": None, "providers": [], "devices": {"cpu": reason}}

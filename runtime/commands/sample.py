@@ -174,10 +174,8 @@ def _sample(
     """Samples with a progress bar, until done or Ctrl-C."""
     from tqdm import tqdm
 
-    from latentloop.sampler import LARGEST_BATCH
-
     drawn = [v.height for v in sampler.bundle.manifest.levels if v.name not in given or (given[v.name] < 0).any()]
-    rows = sum(drawn) * -(-n // (arguments.batch_size or min(n, LARGEST_BATCH)))
+    rows = sum(drawn) * -(-n // (arguments.batch_size or min(n, sampler.default_batch)))
     # disable=None: no bar unless stderr is a terminal
     with interruptible() as asked, tqdm(total=rows, unit="row", delay=1, leave=False, disable=None) as bar:
 

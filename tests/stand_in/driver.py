@@ -185,10 +185,11 @@ class FakeDriver(FakeStreams):
         target, source = bytes_of(values, filled=True), Range("the source", pointer, values.nbytes)
         address = target.ctypes.data
         is_page_locked = self._is_page_locked(target, "copy_out")
+        if not is_page_locked:
+            self._check_host_may_wait("copy_out")
         touched = [source, Range("the target", address, source.size, True, host=True)] if is_page_locked else [source]
         self._enqueue("copy_out", stream, lambda: ctypes.memmove(address, pointer, source.size), touched)
         if not is_page_locked:
-            self._check_host_may_wait("copy_out")
             self._host_waits(self.order.mark(stream.handle))
 
     def _is_page_locked(self, values: NDArray[np.uint8], text: str) -> bool:

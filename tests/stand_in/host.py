@@ -17,7 +17,7 @@ def page_locked(blocks: Blocks, size: int, device: int) -> NDArray[np.uint8]:
     """An array of poison, given back when nothing views it any more."""
     block = blocks.add(Block(size, device, host=True))
     memory = PageLocked(block.pointer, size)
-    weakref.finalize(memory, _give_back, block).atexit = False
+    weakref.finalize(memory, setattr, block, "freed", True).atexit = False
     return np.asarray(memory)
 
 
@@ -29,7 +29,8 @@ def watch(text: str, part: Range, touched: Sequence[Range], blocks: Blocks, orde
     """
     block, first = blocks.locate(text, part, device)
     others = (other for other in touched if other.changes != part.changes)
-    is_alone = blocks.is_settled(part, order) and not any(part.overlaps(other) for other in others)
+    pending = (work for work in block.accesses.others(first, part.size, part.changes) if not order.is_over(work))
+    is_alone = not any(pending) and not any(part.overlaps(other) for other in others)
     if part.changes and is_alone:
         block.poison(first, part.size)
     given = block.inside[first : first + part.size].tobytes() if is_alone and not part.changes else None
@@ -41,8 +42,3 @@ def watch(text: str, part: Range, touched: Sequence[Range], blocks: Blocks, orde
             raise FakeGpuError(f"{text}: {part.name} changed before the copy was done")
 
     return check
-
-
-def _give_back(block: Block) -> None:
-    block.freed = True
-    block.poison()

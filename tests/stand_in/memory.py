@@ -10,7 +10,7 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from stand_in.order import FakeGpuError, Order, Work
+from stand_in.order import FakeGpuError, Work
 
 POISON = 0xFFFE  # in every 2 bytes: NaN as float32, float16 and bfloat16, and no index
 ALIGNMENT = GUARD = 256  # bytes; guards lie on each side of every allocation
@@ -160,14 +160,6 @@ class Blocks:
                     )
         for part, block, first in found:
             block.accesses.touch(first, part.size, part.changes, work)
-
-    def is_settled(self, part: Range, order: Order) -> bool:
-        """Whether the host has waited for all work that must be over before those bytes are touched."""
-        block = self.find(part.pointer or 0, part.size)
-        if block is None:
-            return False
-        first = (part.pointer or 0) - block.pointer
-        return all(map(order.is_over, block.accesses.others(first, part.size, part.changes)))
 
 
 def united(parts: Iterable[Range]) -> list[Range]:

@@ -42,35 +42,26 @@ class CudaSessions:
     def __init__(self, driver: FakeDriver, providers: Sequence[str]) -> None:
         self._driver, self._providers = driver, list(providers)
 
-    def __call__(
-        self, path_or_bytes: Any, sess_options: Any = None, providers: Sequence[Any] | None = None, **others: Any
-    ) -> Any:
+    def __call__(self, path_or_bytes: Any, sess_options: Any = None, providers: Sequence[Any] | None = None) -> Any:
         given = [(entry, {}) if isinstance(entry, str) else entry for entry in providers or []]
         options = {name: settings for name, settings in given if name in self._providers}  # others are passed over
         if not options.keys() & {CUDA, TENSORRT}:
-            return _CpuSession(path_or_bytes, sess_options, providers=[CPU], **others)
-        return CudaSession(self._driver, path_or_bytes, options)
+            return _CpuSession(path_or_bytes, sess_options, providers=[CPU])
+        return CudaSession(self._driver, Path(path_or_bytes), options)
 
 
 class CudaSession:
-    def __init__(self, driver: FakeDriver, path_or_bytes: Any, providers: dict[str, dict[str, str]]) -> None:
-        settings, *others = (providers[name] for name in (CUDA, TENSORRT) if name in providers)
-        if any(other.get("user_compute_stream") != settings.get("user_compute_stream") for other in others):
-            raise FakeGpuError("providers of one session are given different streams")
+    def __init__(self, driver: FakeDriver, path: Path, providers: dict[str, dict[str, str]]) -> None:
+        given = [settings for name, settings in providers.items() if name != CPU]
+        handles = {int(settings.get("user_compute_stream", "0")) for settings in given}
+        if 0 in handles or len(handles) > 1:
+            raise FakeGpuError(
+                f"{path}: its work would be in no order with the host's: user_compute_stream is {handles}"
+            )
         self._driver, self._providers = driver, [*providers, *([] if CPU in providers else [CPU])]
-        self.device = int(settings.get("device_id", "0"))
-        handle = int(settings.get("user_compute_stream", "0"))
-        if handle:
-            self.stream = Stream(handle)
-        else:
-            with driver.use(self.device):
-                self.stream = driver.stream()
-        if isinstance(path_or_bytes, bytes):
-            self.name, model = "a session", path_or_bytes
-        else:
-            self.name = Path(path_or_bytes).name
-            model = onnx.load(path_or_bytes).SerializeToString()
-        self.session = session_of(model)
+        self.device, self.stream = int(given[0].get("device_id", "0")), Stream(handles.pop())
+        self.name = path.name
+        self.session = session_of(onnx.load(path).SerializeToString())
         self._inputs = {value.name: value for value in self.session.get_inputs()}
         self._outputs = {value.name: value for value in self.session.get_outputs()}
 

@@ -20,6 +20,7 @@ class Plan:
     name: str
     architectures: list[str]
     profiles: list[dict[str, Shapes]]
+    flags: list[str]
     model: bytes
 
     def to_bytes(self) -> bytes:

@@ -10,6 +10,7 @@ from stand_in import tensorrt_building as building
 from stand_in import tensorrt_running as running
 from stand_in import tensorrt_types as types
 from stand_in.driver import FakeDriver
+from stand_in.tensorrt_parsing import OnnxParser
 
 LIBRARIES = {"tensorrt": "11.4.0.106", "tensorrt_rtx": "1.7.1.116"}  # versions
 
@@ -38,12 +39,11 @@ def tensorrt_module(
         "IHostMemory",
         "ILogger",
         "Logger",
-        "MemoryPoolType",
         "TensorIOMode",
         *(("ComputeCapability", "DynamicShapesKernelSpecializationStrategy") if is_rtx else ()),
     ):
         setattr(module, name, getattr(types, name))
-    module.OnnxParser = building.OnnxParser
+    module.OnnxParser = OnnxParser
     settings = {"library": library, "version": module.__version__, "driver": driver}
     module.Builder = partial(building.Builder, **settings)
     module.Runtime = partial(running.Runtime, **settings)

@@ -165,9 +165,6 @@ class IExecutionContext:
         self._addresses[name] = memory
         return True
 
-    def get_tensor_address(self, name: str) -> int:
-        return self._addresses.get(name, 0)
-
     def get_tensor_shape(self, name: str) -> Dims:
         """-1 for sizes that no input's shape says yet."""
         if name in self._shapes:
@@ -206,8 +203,7 @@ class IExecutionContext:
         check_apart(self.name, touched)
         run = run_of(self.name, self.engine.session, places)
         self._driver.enqueue(self.name, stream, run, [*touched, self._memory])
-        if not self._driver.is_capturing(stream):
-            self._has_run = True
+        self._has_run = True
         return True
 
     def _named_sizes(self) -> Iterable[tuple[str, int]]:

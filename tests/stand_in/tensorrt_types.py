@@ -89,11 +89,6 @@ class BuilderFlag(IntEnum):
     STRICT_NANS = 23
 
 
-class MemoryPoolType(IntEnum):
-    WORKSPACE = 0
-    TACTIC_DRAM = 4
-
-
 class ExecutionContextAllocationStrategy(IntEnum):
     STATIC = 0
     ON_PROFILE_CHANGE = 1

@@ -18,15 +18,17 @@ AT_ONCE = 16
 class ArrayCodec:
     """Encodes and decodes device arrays in the order of the caller's stream."""
 
-    def __init__(self, manifest: Manifest, encoder: DeviceCodec, decoder: DeviceCodec, place: Place) -> None:
+    def __init__(self, manifest: Manifest, encoder: DeviceCodec, decoder: DeviceCodec, place: Place, most: int) -> None:
+        """``most`` images or codes at once."""
         self._manifest, self._encoder, self._decoder, self._place = manifest, encoder, decoder, place
+        self._at_once = min(most, AT_ONCE)
 
     def encode(self, images: Any, stream: Any) -> dict[str, DeviceArray]:
         """uint8 [N, H, W, C] -> codes by level, int64 [N, h, w]."""
         on = _stream(stream)
         taken = self._take("images", images, self._manifest.image, UINT8, on)
         names = tuple(level.name for level in self._manifest.levels)
-        return self._encoder.run_on({"images": taken}, names, on, AT_ONCE)
+        return self._encoder.run_on({"images": taken}, names, on, self._at_once)
 
     def decode(self, codes: Mapping[str, Any], stream: Any) -> DeviceArray:
         """Codes by level, int64 [N, h, w], within their codebooks (nothing checks that here) -> uint8 [N, H, W, C]."""
@@ -43,7 +45,7 @@ class ArrayCodec:
             raise InputError(
                 f"codes are of {' and '.join(map(str, sorted(counts)))} images, expected as many everywhere"
             )
-        return self._decoder.run_on(taken, ("images",), on, AT_ONCE)["images"]
+        return self._decoder.run_on(taken, ("images",), on, self._at_once)["images"]
 
     def _take(self, name: str, array: Any, entry: Sequence[int], dtype: DataType, stream: Stream) -> Borrowed:
         try:

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.backends.fitting import fitting
 from latentloop.backends.gpu.arrays import ArrayCodec
 from latentloop.backends.gpu.codec import DeviceCodec, DeviceDecoding
 from latentloop.backends.gpu.graph import DeviceGraph, Tensor
@@ -35,6 +34,10 @@ class Graphs(Protocol):
     def decoder(self) -> CodecEngine:
         """The decoder."""
 
+    @property
+    def largest_batch(self) -> int:
+        """What they take at once."""
+
     def prior(self, level: str) -> AnyPrior:
         """The graphs and memories of a level's prior, at the precision asked for."""
 
@@ -48,6 +51,7 @@ class GpuBackend:
     def __init__(self, bundle: Bundle, graphs: Graphs, driver: Driver, number: int, device: str, reason: str) -> None:
         """``number`` is the GPU's."""
         self.bundle, self.device, self.reason = bundle, device, reason
+        self.largest_batch = graphs.largest_batch
         self._graphs, self._driver, self._number = graphs, driver, number
         self._place = Place(driver, number)
         with self._place.current():
@@ -57,7 +61,7 @@ class GpuBackend:
         self._pool: Pool = {}
         self._encoder = DeviceCodec(bundle.path, graphs.encoder, graphs.load, self._place, self._pool)
         self._decoder = DeviceCodec(bundle.path, graphs.decoder, graphs.load, self._place, self._pool)
-        self.arrays = ArrayCodec(bundle.manifest, self._encoder, self._decoder, self._place)
+        self.arrays = ArrayCodec(bundle.manifest, self._encoder, self._decoder, self._place, graphs.largest_batch)
 
     def draw(self, draws: Sequence[LevelDraw], after_row: AfterRow | None) -> dict[str, Codes] | None:
         """Nothing waits until all levels are enqueued; with ``after_row`` the host follows one row behind."""
@@ -124,12 +128,12 @@ class GpuBackend:
         return {name: loop.captures for name, loop in self._loops.items()}
 
     def _staging(self) -> Staging:
-        return Staging(self._driver, self._stream, self._pool)
+        return Staging(self._driver, self._number, self._stream, self._pool)
 
     def _begin(self, level: Level, controls: Controls, upper: Tensor | None, staging: Staging) -> DeviceLoop:
         """The level's loop, made anew for another batch size, at its first row."""
         loop = self._loops.get(level.name)
-        with fitting(self.bundle.path, f"the prior of {level.name}"):
+        with self._place.fitting(self.bundle.path, f"the prior of {level.name}"):
             if loop is None or loop.batch != controls.batch:
                 loop = None
                 self._loops.pop(level.name, None)  # its memory goes before the new one's is allocated
@@ -157,7 +161,7 @@ class GpuBackend:
         return after_row(loop.level, loop.level.height)
 
     def _enqueue_row(self, loop: DeviceLoop, i: int, controls: Controls) -> None:
-        with fitting(self.bundle.path, f"the prior of {loop.level.name}"):
+        with self._place.fitting(self.bundle.path, f"the prior of {loop.level.name}"):
             loop.enqueue_row(i, "step" if controls.top_k is None else "step_filtered")
 
     def _waited(self, level: Level, row: Row, copies: Staging, mark: Any) -> Row:

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.backends.fitting import fitting
 from latentloop.backends.gpu.graph import SIZES, DeviceGraph, Tensor
 from latentloop.backends.gpu.memories import allocate
 from latentloop.backends.gpu.place import Place
-from latentloop.backends.gpu.staging import Pool, Staging
+from latentloop.backends.gpu.staging import Pool, Staging, settle
 from latentloop.engine_manifest import CodecEngine
 from latentloop.engine_manifest import Tensor as Described
-from latentloop.kernels.driver import Borrowed, DeviceArray, Driver, Memory, Stream
+from latentloop.kernels.driver import Borrowed, DeviceArray, Memory, Stream
 from latentloop.kernels.driver.datatype import FLOAT32, INT64, UINT8
 from latentloop.views import batched
 
@@ -57,8 +56,8 @@ class DeviceCodec:
 
     def run(self, inputs: dict[str, Array]) -> Running:
         """Enqueues everything from the inputs [N, ...] on the host to the outputs there."""
-        staging = Staging(self._driver, self._stream, self._pool)
-        with fitting(self._bundle, self.described.file), self._place.current():
+        staging = Staging(self._driver, self._number, self._stream, self._pool)
+        with self._place.fitting(self._bundle, self.described.file):
             prepared = self._prepare(len(next(iter(inputs.values()))))
             for name, values in inputs.items():
                 staging.copy_in(prepared.tensors[name], values)
@@ -67,13 +66,13 @@ class DeviceCodec:
             return Running(self, staging, outputs, self._driver.record(self._stream))
 
     def run_on(self, inputs: dict[str, Borrowed], outputs: tuple[str, ...], stream: Stream, most: int) -> Outputs:
-        """From arrays [N, ...] on the device to new ones there, in the order of the caller's stream. Nothing waits, unless
-        the batch size is another than before.
+        """From arrays [N, ...] on the device to new ones there, in the order of the caller's stream. Nothing waits,
+        unless the batch size is another than before.
 
         ``most`` at once; ``outputs`` are those that are wanted.
         """
         n = next(iter(inputs.values())).shape[0]
-        with fitting(self._bundle, self.described.file), self._place.current():
+        with self._place.fitting(self._bundle, self.described.file):
             found = {out.name: self._new(out, n, stream) for out in self.described.outputs if out.name in outputs}
             self._driver.wait(self._stream, self._driver.record(stream))
             count = min(most, n)
@@ -121,7 +120,7 @@ class DeviceCodec:
             graph = self._load(self.described.file, batch, self._stream)
             self._prepared = Prepared(batch, graph, tensors, kept)
             # TensorRT's contexts must not go while they run.
-            weakref.finalize(self._prepared, _settle, self._driver, self._number, self._stream).atexit = False
+            weakref.finalize(self._prepared, settle, self._driver, self._number, self._stream).atexit = False
         return self._prepared
 
 
@@ -153,11 +152,6 @@ class DeviceDecoding:
         """Once."""
         found = self._running.outputs()
         return found["images"], found["decoded"]
-
-
-def _settle(driver: Driver, number: int, stream: Stream) -> None:
-    with driver.use(number):
-        driver.synchronize(driver.record(stream))
 
 
 def _entries(pointer: int, like: Tensor, start: int) -> Tensor:

@@ -7,8 +7,10 @@ settings, codes) is copied to and from fixed places.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+import gc
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -102,10 +104,11 @@ class DeviceLoop:
             if not view.is_aligned:
                 run.tensors[name] = self._own(role, name, view)
                 run.before.append((run.tensors[name], view))
+        passed_on = {replace(binding, name="") for binding in described.inputs}  # where an output is bound so, too
         for binding in described.outputs:
             view = self.memories.view(binding, i, j)
             # A step reads a whole row of keys, of which it masks the columns that it writes.
-            overlaps = any(view.overlaps(other) and view != other for other in inputs.values())
+            overlaps = replace(binding, name="") not in passed_on and any(map(view.overlaps, inputs.values()))
             run.tensors[binding.name] = view
             if overlaps or not view.is_aligned:
                 run.tensors[binding.name] = self._own(role, binding.name, view)
@@ -132,7 +135,7 @@ class DeviceLoop:
                 # no graph reads what it writes.
                 self._enqueue(runs[:1])
                 self._warm.add(role)
-            with self._driver.capture(self._stream) as captured:
+            with _uncollected(), self._driver.capture(self._stream) as captured:
                 self._enqueue(runs)
             self._captured[key] = captured
         self._driver.replay(captured, self._stream)
@@ -144,3 +147,15 @@ class DeviceLoop:
             run.graph.enqueue(run.tensors, self._stream)
             for target, source in run.after:
                 self.memories.copy(target, source)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """The collector may find another sampler in a cycle, and its contexts must not go while a capture is under way."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

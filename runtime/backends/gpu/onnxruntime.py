@@ -13,13 +13,13 @@ import numpy as np
 import onnxruntime
 
 from latentloop.backends.gpu.graph import Tensor
+from latentloop.backends.protocol import MOST_BATCH
 from latentloop.bundle import Bundle
-from latentloop.engine_manifest import CodecEngine
-from latentloop.engine_manifest import Tensor as Described
+from latentloop.engine_manifest import codec_of
 from latentloop.errors import BundleError
 from latentloop.kernels.driver import Stream
 from latentloop.kernels.library import problem
-from latentloop.manifest import BATCH, Manifest, Prior
+from latentloop.manifest import Prior
 
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 OPERATORS = Path(__file__).parents[2] / "kernels" / "liblatentloop_cuda.so"
@@ -31,6 +31,7 @@ class Sessions:
     def __init__(self, bundle: Bundle, provider: str, number: int, precision: str) -> None:
         self._bundle, self._provider, self._number, self._precision = bundle, provider, number, precision
         self._loaded: dict[tuple[str, int], tuple[onnxruntime.InferenceSession, bool]] = {}
+        self.largest_batch = MOST_BATCH
         self._captures = count(1)  # loops share sessions
         self._lock = threading.Lock()
         self.encoder, self.decoder = codec_of(bundle.manifest)
@@ -115,11 +116,3 @@ class SessionGraph:
         if self._captures is not None:
             options.add_run_config_entry("gpu_graph_id", str(next(self._captures)))
         return options
-
-
-def codec_of(manifest: Manifest) -> tuple[CodecEngine, CodecEngine]:
-    """Encoder and decoder of a bundle, described as those of engines are."""
-    images = Described("images", "uint8", (BATCH, *manifest.image))
-    decoded = Described("decoded", "float32", images.shape)
-    codes = tuple(Described(v.name, "int64", (BATCH, v.height, v.width)) for v in manifest.levels)
-    return CodecEngine(manifest.encoder, (images,), codes), CodecEngine(manifest.decoder, codes, (images, decoded))

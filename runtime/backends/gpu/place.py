@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from latentloop.errors import InputError
-from latentloop.kernels.driver import Driver
+from latentloop.backends.fitting import fitting
+from latentloop.errors import DeviceError, InputError
+from latentloop.kernels.driver import Driver, DriverError
 
 
 class Place:
@@ -19,7 +21,23 @@ class Place:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """For a while. Raises InputError where that would be another context, which cannot see the memory."""
+        """For a while. Raises InputError where that would be another context, which cannot see the memory; DeviceError
+        where a call of the driver fails meanwhile.
+        """
+        try:
+            with self._current():
+                yield
+        except DriverError as error:
+            raise DeviceError(f"GPU {self.number}: {error}") from error
+
+    @contextmanager
+    def fitting(self, bundle: Path, what: str) -> Iterator[None]:
+        """The same, where whatever else fails is the bundle's fault; see there."""
+        with self.current(), fitting(bundle, what, (DriverError,)):
+            yield
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
         with self.driver.use(self.number):
             if self.driver.context() != self._context:
                 raise InputError(

@@ -38,6 +38,11 @@ class Engines:
         """The decoder's plan."""
         return self.described.decoder
 
+    @property
+    def largest_batch(self) -> int:
+        """Of all profiles."""
+        return max(profile.maximum for profile in self.described.profiles)
+
     def prior(self, level: str) -> EnginePrior:
         """The plans and memories of a level's prior."""
         prior = next(found.prior for found in self.described.levels if found.name == level)
@@ -49,10 +54,9 @@ class Engines:
         profiles = self.described.profiles
         fitting = [n for n, profile in enumerate(profiles) if profile.minimum <= batch <= profile.maximum]
         if not fitting:
-            most = max(profile.maximum for profile in profiles)
             raise BundleError(
-                f"{self.described.folder}: built for batches of at most {most}, asked for {batch}: use a smaller "
-                "one, or build engines with a larger --max-batch"
+                f"{self.described.folder}: built for batches of at most {self.largest_batch}, asked for {batch}: use a "
+                "smaller one, or build engines with a larger --max-batch"
             )
         # Of profiles that take the batch the narrowest is tuned best to it.
         chosen = min(fitting, key=lambda n: profiles[n].maximum - profiles[n].minimum)

@@ -1,0 +1,230 @@
+"""The ONNX operators that a bundle's graphs use, in PyTorch: each takes a node's inputs and attributes.
+
+Operands of ``HOST`` say what is to be done, not with what: their values are needed on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Attributes = dict[str, Any]
+Result = Tensor | tuple[Tensor, ...]
+Operator = Callable[[list[Any], Attributes], Result]  # Any: None where an input is left out
+
+HOST: dict[str, tuple[int, ...]] = {
+    "CumSum": (1,),
+    "Expand": (1,),
+    "OneHot": (1,),
+    "ReduceMax": (1,),
+    "ReduceSum": (1,),
+    "ReduceSumSquare": (1,),
+    "Reshape": (1,),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "Squeeze": (1,),
+    "TopK": (1,),
+    "Unsqueeze": (1,),
+}
+_DTYPES = {1: torch.float32, 2: torch.uint8, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64}
+
+
+def _arg_max(x: list[Any], a: Attributes) -> Result:
+    return torch.argmax(x[0], a.get("axis", 0), bool(a.get("keepdims", 1)))  # the first of equal ones
+
+
+def _cast(x: list[Any], a: Attributes) -> Result:
+    cast: Tensor = x[0].to(_DTYPES[a["to"]])
+    return cast
+
+
+def _clip(x: list[Any], a: Attributes) -> Result:
+    return torch.clamp(x[0], x[1], x[2])
+
+
+def _concat(x: list[Any], a: Attributes) -> Result:
+    return torch.cat(x, a["axis"])
+
+
+def _conv(x: list[Any], a: Attributes) -> Result:
+    top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
+    padded = functional.pad(x[0], (left, right, top, bottom))
+    return functional.conv2d(padded, x[1], x[2] if len(x) > 2 else None, a.get("strides", 1))
+
+
+def _conv_transpose(x: list[Any], a: Attributes) -> Result:
+    top, left, bottom, right = a.get("pads", (0, 0, 0, 0))
+    whole = functional.conv_transpose2d(x[0], x[1], x[2] if len(x) > 2 else None, a.get("strides", 1))
+    return whole[:, :, top : whole.shape[2] - bottom, left : whole.shape[3] - right]
+
+
+def _cum_sum(x: list[Any], a: Attributes) -> Result:
+    axis = int(x[1])
+    total = torch.cumsum(x[0], axis)
+    if not a.get("exclusive", 0):
+        return total
+    before = total.narrow(axis, 0, total.shape[axis] - 1)
+    return torch.cat([torch.zeros_like(x[0].narrow(axis, 0, 1)), before], axis)
+
+
+def _div(x: list[Any], a: Attributes) -> Result:
+    return x[0] / x[1] if x[0].is_floating_point() else torch.div(x[0], x[1], rounding_mode="trunc")
+
+
+def _elu(x: list[Any], a: Attributes) -> Result:
+    return functional.elu(x[0], a.get("alpha", 1.0))
+
+
+def _expand(x: list[Any], a: Attributes) -> Result:
+    shape = np.broadcast_shapes(tuple(x[0].shape), tuple(x[1].tolist()))
+    expanded: Tensor = x[0].expand(shape)
+    return expanded
+
+
+def _gather(x: list[Any], a: Attributes) -> Result:
+    data, index = x
+    axis = a.get("axis", 0) % data.ndim
+    found: Tensor = data.index_select(axis, index.flatten())
+    return found.reshape(*data.shape[:axis], *index.shape, *data.shape[axis + 1 :])
+
+
+def _gather_elements(x: list[Any], a: Attributes) -> Result:
+    return torch.gather(x[0], a.get("axis", 0), x[1])
+
+
+def _one_hot(x: list[Any], a: Attributes) -> Result:
+    index, depth, (off, on) = x
+    axis = a.get("axis", -1)
+    at = index.unsqueeze(axis)
+    codes = torch.arange(int(depth), device=index.device)
+    shape = [1] * at.ndim
+    shape[axis] = len(codes)
+    return torch.where(at == codes.reshape(shape), on, off)
+
+
+def _reduce(function: Callable[..., Tensor]) -> Operator:
+    def reduce(x: list[Any], a: Attributes) -> Result:
+        axes = x[1].tolist() if len(x) > 1 else list(range(x[0].ndim))
+        return function(x[0], axes, bool(a.get("keepdims", 1)))
+
+    return reduce
+
+
+def _reshape(x: list[Any], a: Attributes) -> Result:
+    kept = [x[0].shape[axis] if size == 0 else size for axis, size in enumerate(x[1].tolist())]
+    reshaped: Tensor = x[0].reshape(kept)
+    return reshaped
+
+
+def _scatter_elements(x: list[Any], a: Attributes) -> Result:
+    scattered: Tensor = x[0].scatter(a.get("axis", 0), x[1], x[2])
+    return scattered
+
+
+def _shape(x: list[Any], a: Attributes) -> Result:
+    return torch.tensor(x[0].shape[a.get("start", 0) : a.get("end")])  # on the host
+
+
+def _slice(x: list[Any], a: Attributes) -> Result:
+    data, starts, ends = x[0], x[1].tolist(), x[2].tolist()
+    axes = x[3].tolist() if len(x) > 3 and x[3] is not None else range(len(starts))
+    steps = x[4].tolist() if len(x) > 4 else [1] * len(starts)
+    index: list[slice] = [slice(None)] * data.ndim
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        index[axis] = slice(start, end, step)
+    part: Tensor = data[tuple(index)]
+    return part
+
+
+def _softmax(x: list[Any], a: Attributes) -> Result:
+    return torch.softmax(x[0], a.get("axis", -1))
+
+
+def _split(x: list[Any], a: Attributes) -> Result:
+    axis = a.get("axis", 0)
+    sizes = x[1].tolist() if len(x) > 1 else -(-x[0].shape[axis] // a["num_outputs"])
+    return torch.split(x[0], sizes, axis)
+
+
+def _squeeze(x: list[Any], a: Attributes) -> Result:
+    squeezed: Tensor = x[0].squeeze(tuple(x[1].tolist()))
+    return squeezed
+
+
+def _top_k(x: list[Any], a: Attributes) -> Result:
+    """The lower index first of equal values, which torch.topk does not promise."""
+    axis = a.get("axis", -1)
+    values, indices = torch.sort(x[0], dim=axis, descending=bool(a.get("largest", 1)), stable=True)
+    count = int(x[1])
+    return values.narrow(axis, 0, count), indices.narrow(axis, 0, count)
+
+
+def _transpose(x: list[Any], a: Attributes) -> Result:
+    return x[0].permute(a.get("perm", list(range(x[0].ndim))[::-1]))  # type: ignore[no-any-return]
+
+
+def _unsqueeze(x: list[Any], a: Attributes) -> Result:
+    found: Tensor = x[0]
+    for axis in sorted(axis % (x[0].ndim + x[1].numel()) for axis in x[1].tolist()):
+        found = found.unsqueeze(axis)
+    return found
+
+
+def _plain(function: Callable[..., Any]) -> Operator:
+    def call(x: list[Any], a: Attributes) -> Result:
+        return function(*x)  # type: ignore[no-any-return]
+
+    return call
+
+
+OPERATORS: dict[str, Operator] = {
+    "Add": _plain(torch.add),
+    "And": _plain(torch.logical_and),
+    "ArgMax": _arg_max,
+    "Cast": _cast,
+    "Clip": _clip,
+    "Concat": _concat,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "CumSum": _cum_sum,
+    "Div": _div,
+    "Elu": _elu,
+    "Equal": _plain(torch.eq),
+    "Exp": _plain(torch.exp),
+    "Expand": _expand,
+    "Gather": _gather,
+    "GatherElements": _gather_elements,
+    "Greater": _plain(torch.gt),
+    "GreaterOrEqual": _plain(torch.ge),
+    "Identity": _plain(lambda x: x),
+    "Less": _plain(torch.lt),
+    "LessOrEqual": _plain(torch.le),
+    "MatMul": _plain(torch.matmul),
+    "Mul": _plain(torch.mul),
+    "Not": _plain(torch.logical_not),
+    "OneHot": _one_hot,
+    "Or": _plain(torch.logical_or),
+    "ReduceMax": _reduce(torch.amax),
+    "ReduceSum": _reduce(torch.sum),
+    "ReduceSumSquare": _reduce(lambda x, axes, keep: torch.sum(x.square(), axes, keep)),
+    "Relu": _plain(torch.relu),
+    "Reshape": _reshape,
+    "Round": _plain(torch.round),
+    "ScatterElements": _scatter_elements,
+    "Shape": _shape,
+    "Sigmoid": _plain(torch.sigmoid),
+    "Slice": _slice,
+    "Softmax": _softmax,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Sub": _plain(torch.sub),
+    "TopK": _top_k,
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+    "Where": _plain(torch.where),
+}

@@ -1,0 +1,285 @@
+"""Faults to put into the hosts on a GPU, one at a time, and a program that looks for them with whole runs.
+
+``python gpu_mutants.py BUNDLE SOURCES FOLDER`` prints, as JSON, how each fault was found: an empty text where it was
+not. BUNDLE has engines; SOURCES are the hosts', of which FOLDER gets copies.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gpu_arrays import put
+from gpu_machines import CAPTURE, WAIT, WatchedDriver, check_images, check_same, play
+from mutants import Mutant, replace_once
+
+from latentloop import Bundle, Sampler
+from latentloop.kernels.driver.stream import LEGACY, Stream
+
+PACKAGE = "latentloop.backends.gpu"
+SIDE = Stream(0x1000)
+WHOLE_HISTORY = 'index = () if binding.view == "entries" else view_index(binding, memory, i, j)'
+
+# Not here, for they change nothing that is promised: another profile's kernels, a column that is drawn twice.
+MUTANTS = [
+    Mutant("one capture for all phases", "loop", "self._replay((role, phase), role", "self._replay((role, 0), role"),
+    Mutant("one capture for both steps", "loop", "self._replay((role, phase), role", "self._replay((0, phase), role"),
+    Mutant("one capture for all rows", "loop", 'self._replay(("row", i)', 'self._replay(("row", 0)'),
+    Mutant("the phase of the row before", "loop", "phase = i % ring", "phase = (i - 1) % ring"),
+    Mutant(
+        "work that is captured is not done",
+        "loop",
+        "self._captured[key] = captured\n",
+        "self._captured[key] = captured; return\n",
+    ),
+    Mutant("no run before a capture", "loop", "self._enqueue(runs[:1])", "pass"),
+    Mutant("a capture a row", "loop", "captured = self._captured.get(key)", "captured = None"),
+    Mutant("the first step is left out", "loop", "range(0, self.level.width,", "range(2, self.level.width,"),
+    Mutant("codes from the padding", "loop", "- self.level.width) // 2", "- self.level.width) // 2 - 1"),
+    Mutant(
+        "codes of the row before",
+        "loop",
+        "self.memories.copy(entry(self.codes, i), drawn)",
+        "self.memories.copy(entry(self.codes, max(i - 1, 0)), drawn)",
+    ),
+    Mutant(
+        "random numbers of the row before", "loop", "entry(self._uniform, i)", "entry(self._uniform, max(i - 1, 0))"
+    ),
+    Mutant("random numbers of the first row", "loop", "entry(self._uniform, i)", "entry(self._uniform, 0)"),
+    Mutant(
+        "no codes are forced", "loop", 'self.memories.copy(self.memories["forced"], entry(self._forced, i))', "pass"
+    ),
+    Mutant("state of the image before", "loop", "self.memories.clear_rings()", "pass"),
+    Mutant("upper codes of the batch before", "loop", 'self.memories.copy(self.memories["upper"], upper)', "pass"),
+    Mutant(
+        "the condition of the batch before",
+        "loop",
+        'if "condition" in self.prior.graphs:',
+        'if "condition" in self.prior.graphs and "condition" not in self._graphs:',
+    ),
+    Mutant(
+        "inputs that are not aligned",
+        "loop",
+        "if not view.is_aligned:\n                run.tensors[name] =",
+        "if False:\n                run.tensors[name] =",
+    ),
+    Mutant("inputs that are not copied", "loop", "run.before.append((run.tensors[name], view))", "pass"),
+    Mutant("outputs that are not aligned", "loop", "if overlaps or not view.is_aligned", "if overlaps"),
+    Mutant("outputs that are not copied", "loop", "run.after.append((view, run.tensors[binding.name]))", "pass"),
+    Mutant("outputs that overlap an input", "loop", "if overlaps or not view.is_aligned", "if not view.is_aligned"),
+    Mutant(
+        "outputs copied before the run",
+        "loop",
+        "for target, source in run.before:",
+        "for target, source in run.before + run.after:",
+    ),
+    Mutant(
+        "a view one column off",
+        "memories",
+        WHOLE_HISTORY,
+        WHOLE_HISTORY.replace(", j)", ", j + (binding.name == 'codes'))"),
+    ),
+    Mutant(
+        "a view one row off",
+        "memories",
+        WHOLE_HISTORY,
+        WHOLE_HISTORY.replace(", i, j)", ", i + (binding.name == 'residual_next'), j)"),
+    ),
+    Mutant("the history as far as the row", "memories", WHOLE_HISTORY, "index = view_index(binding, memory, i, j)"),
+    Mutant("a history without a fill", "memories", "self._zero(self._whole[memory.name])", "pass"),
+    Mutant("zeros for every fill", "memories", "self.copy(whole, self._fills[name])", "self._zero(whole)"),
+    Mutant("no fill before the first image", "memories", "staging.copy_in(self._fills[memory.name], values)", "pass"),
+    Mutant(
+        "buffers given back at once",
+        "staging",
+        "self._busy.append(buffer)",
+        "self._free.setdefault(size, []).append(buffer)",
+    ),
+    Mutant("buffers that nobody keeps", "staging", "self._busy.append(buffer)", "pass"),
+    Mutant(
+        "values copied from the caller's array",
+        "staging",
+        "self._driver.copy_in(tensor.pointer, buffer,",
+        "self._driver.copy_in(tensor.pointer, values,",
+    ),
+    Mutant(
+        "codes taken before they are there",
+        "backend",
+        "                self._driver.synchronize(self._driver.record(self._stream))\n                codes =",
+        "                codes =",
+    ),
+    Mutant(
+        "rows taken before they are there",
+        "backend",
+        "            self._driver.synchronize(mark)\n        found",
+        "            pass\n        found",
+    ),
+    Mutant(
+        "buffers of rows given back at once",
+        "backend",
+        'copies.copy_out(loop.memories["logits"])\n',
+        'copies.copy_out(loop.memories["logits"])\n                    copies.over()\n',
+    ),
+    Mutant(
+        "given codes are not the condition",
+        "backend",
+        "above = None if upper is not None or not found else found[list(found)[-1]]",
+        "above = None",
+    ),
+    Mutant("no filter", "backend", '"step" if controls.top_k is None else "step_filtered"', '"step"'),
+    Mutant("the loop of another batch size", "backend", "loop is None or loop.batch != controls.batch", "loop is None"),
+    Mutant(
+        "a wait a level",
+        "backend",
+        "upper = loop.codes\n",
+        "upper = loop.codes\n                    self._driver.synchronize(self._driver.record(self._stream))\n",
+    ),
+    Mutant(
+        "the caller's work is not waited for",
+        "codec",
+        "self._driver.wait(self._stream, self._driver.record(stream))",
+        "pass",
+    ),
+    Mutant("the caller does not wait", "codec", "self._driver.wait(stream, self._driver.record(self._stream))", "pass"),
+    Mutant("every part is the first", "codec", "_entries(pointer, own, start)", "_entries(pointer, own, 0)"),
+    Mutant("the last part is too long", "codec", "min(start, n - count)", "start"),
+    Mutant("arrays that are not aligned", "codec", "if part.is_aligned:", "if True:"),
+    Mutant(
+        "arrays that are not copied",
+        "codec",
+        "self._driver.copy(own.pointer, part.pointer, own.size, self._stream)",
+        "pass",
+    ),
+    Mutant("results that are not copied", "codec", "after.append((part, own))", "pass"),
+    Mutant("images taken before they are there", "codec", "self._codec.wait(self._mark)", "pass"),
+    Mutant(
+        "a context that goes while it runs",
+        "codec",
+        "weakref.finalize(self._prepared, settle, self._driver, self._number, self._stream).atexit = False",
+        "pass",
+    ),
+    Mutant("the default stream", "tensorrt", "execute_async_v3(stream.handle)", "execute_async_v3(1)"),
+    Mutant(
+        "shapes of the first batch",
+        "tensorrt",
+        "self._shapes.get(name) != tensor.shape",
+        "name not in self._shapes and tensor.shape[-1] != 12",
+    ),
+    Mutant("a stream of the session's own", "onnxruntime", "str(stream.handle)}", '"0"}'),
+    Mutant(
+        "addresses of the first run",
+        "onnxruntime",
+        "key = tuple(tensor.pointer for tensor in tensors.values())",
+        "key = ()",
+    ),
+    Mutant(
+        "the host waits for every run",
+        "onnxruntime",
+        '"disable_synchronize_execution_providers", "1"',
+        '"disable_synchronize_execution_providers", "0"',
+    ),
+]
+
+
+class Search:
+    """Runs that together show every fault. What they ought to give is the CPU's."""
+
+    def __init__(self, bundle: Path) -> None:
+        self.bundle = bundle
+        self.cpu = Sampler(Bundle.open(bundle), "cpu", threads=1)
+        upper = np.random.default_rng(0).integers(0, 11, (3, 4, 6))
+        self.asked: list[dict[str, Any]] = [
+            {},
+            {"seeds": 7},
+            {"top_k": 3},
+            {"given": {"top": upper}},
+            {"given": {"top": np.where(np.arange(24).reshape(4, 6) < 9, upper, -1)}},
+            {"n": 5, "seeds": 8, "batch_size": 2, "labels": [0, 1, 2, 0, 1]},
+        ]
+        self.expected = [self._draw(self.cpu, each) for each in self.asked]
+        codes, labels = self.expected[0].codes, self.expected[0].labels
+        self.default = self._draw(Sampler(Bundle.default(), "cpu"), {})  # more rows than phases, with attention
+        self.likelihood = self.cpu.log_likelihood(codes, labels)
+        self.images = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)
+        self.codes = self.cpu.encode(self.images)
+
+    def fault(self) -> str:
+        """How the first run that goes wrong does, or nothing."""
+        try:
+            for device in ("tensorrt", "cuda"):
+                with pytest.MonkeyPatch.context() as patch:
+                    self._run(patch, device)
+            with pytest.MonkeyPatch.context() as patch:
+                play(patch, WatchedDriver())
+                check_same(self._draw(Sampler(Bundle.default(), "cuda"), {}), self.default)
+        except Exception as error:
+            return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return ""
+
+    def _run(self, patch: pytest.MonkeyPatch, device: str) -> None:
+        driver = WatchedDriver(seed=1, early=device == "cuda")
+        play(patch, driver)
+        sampler = Sampler(Bundle.open(self.bundle), device)
+        for each, expected in zip(self.asked, self.expected, strict=True):
+            check_same(self._draw(sampler, each), expected, f"{device}, {each}")
+        found = sampler.log_likelihood(self.expected[0].codes, self.expected[0].labels)
+        for name, values in self.likelihood.items():
+            np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5)
+        self._draw(sampler, {})
+        driver.events.clear()
+        self._draw(sampler, {})
+        self._draw(sampler, {})
+        assert driver.events.count(WAIT) == 4, "the host waits more often than twice a batch"
+        assert driver.events.count(CAPTURE) == 0, "what has been captured is captured again"
+        self._run_arrays(driver, sampler)
+        del sampler
+        driver.finish()
+        assert driver.faults == [], driver.faults
+
+    def _run_arrays(self, driver: WatchedDriver, sampler: Sampler) -> None:
+        patched: Any = sampler._backend
+        patched.arrays.encode.__func__.__globals__["AT_ONCE"] = 2  # three images are two parts
+        for offset in (0, 8):
+            images = put(driver, self.images, "u8", SIDE, offset=offset)
+            codes = sampler.encode_on_gpu(images, SIDE)
+            with driver.use(0):
+                driver.zero(int(images.tensor.data_ptr()), self.images.nbytes, SIDE)
+            for name, values in self.codes.items():
+                np.testing.assert_array_equal(codes[name].numpy(), values)
+            given = {name: put(driver, values, "i64", LEGACY, offset=offset) for name, values in self.codes.items()}
+            check_images(sampler.decode_on_gpu(given).numpy(), self.cpu.decode(self.codes))
+            sampler.encode_on_gpu(put(driver, self.images[:1], "u8", SIDE), SIDE)
+
+    def _draw(self, sampler: Sampler, changes: dict[str, Any]) -> Any:
+        return sampler.sample(**{"n": 3, "seeds": 70, "labels": 1, **changes})
+
+
+def import_from(folder: Path) -> None:
+    """The hosts are those of that folder from now on."""
+    for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
+        del sys.modules[name]
+    import_module(PACKAGE).__path__ = [str(folder)]
+    assert Path(str(import_module(f"{PACKAGE}.loop").__file__)).parent == folder
+
+
+def main(bundle: Path, sources: Path, folder: Path) -> None:
+    search = Search(bundle)
+    found = {}
+    for number, mutant in enumerate([None, *MUTANTS]):
+        copied = folder / str(number)
+        shutil.copytree(sources, copied, ignore=shutil.ignore_patterns("__pycache__"))
+        if mutant is not None:
+            replace_once(copied / f"{mutant.file}.py", mutant.text, mutant.replacement)
+        import_from(copied)
+        found[mutant.fault if mutant else ""] = search.fault()
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,92 @@
+"""bench/gpu_check.sh with tools that are played: what runs where, and with what status it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "bench" / "gpu_check.sh"
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """Programs that note how they are called, and fail where FAILING names them."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name in ("nvidia-smi", "nvcc", "c++", "python3", "compute-sanitizer"):
+        tool = folder / name
+        tool.write_text(
+            f"""#!/bin/bash
+echo "{name} $* [$(pwd)] [${{PYTHONPATH:-}}]" >>"$CALLS"
+[ "{name} $1" = "python3 -c" ] && echo 90
+if [ "$2" = latentloop.bench.gpu_sampling ]; then
+  for path in ${{PYTHONPATH//:/ }}; do ls $path $path/latentloop; done >"$CALLS.tree" 2>/dev/null
+fi
+[[ "{name} $*" == *"${{FAILING:-nothing}}"* ]] && exit ${{STATUS:-1}}
+exit 0
+"""
+        )
+        tool.chmod(0o755)
+    return folder
+
+
+def check(tools: Path, failing: str = "nothing", status: int = 1) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """Runs the script; also the calls that it made."""
+    calls = tools.parent / "calls"
+    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "CALLS": str(calls), "FAILING": failing}
+    environment |= {"STATUS": str(status), "PYTHONPATH": ""}
+    done = subprocess.run(
+        ["bash", str(SCRIPT), str(tools.parent / "out"), "abc"], env=environment, capture_output=True, text=True
+    )
+    return done, calls.read_text().splitlines()
+
+
+def test_everything_runs_outside_the_tree(tools: Path) -> None:
+    done, calls = check(tools)
+    assert done.returncode == 0, done.stdout + done.stderr
+    out = tools.parent / "out"
+    programs = [call.split(" [")[0] for call in calls if "latentloop.bench" in call]
+    assert programs == [
+        f"python3 -m latentloop.bench.gpu_sampling --out {out} --commit abc",
+        "python3 -m latentloop.bench.gpu_smoke",
+        f"python3 -m latentloop.bench.nearest_gpu --out {out} --commit abc --minutes 1",
+        "compute-sanitizer --tool memcheck --error-exitcode 3 python3 -m latentloop.bench.gpu_smoke",
+        "compute-sanitizer --tool racecheck --error-exitcode 3 python3 -m latentloop.bench.gpu_smoke",
+    ]
+    assert not any(f"[{ROOT}]" in call for call in calls if "latentloop.bench" in call)
+    tree = (tools.parent / "calls.tree").read_text().split()
+    assert {"latentloop", "kernels", "bench", "export", "sampler.py", "driver_conformance.py"} <= set(tree)
+    assert (out / "device.txt").exists()
+    assert (out / "sampling.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("failing", "failed", "left_out"),
+    [
+        ("gpu_sampling", "sampling", ""),
+        ("nvcc", "build of the kernels", "gpu_smoke"),
+        ("python3 -m latentloop.bench.gpu_smoke", "small searches", "nearest_gpu"),
+        ("nearest_gpu", "searches: checks and times", ""),
+        ("memcheck", "compute-sanitizer, memcheck", ""),
+        ("nvidia-smi", "device", ""),
+    ],
+)
+def test_what_fails_is_said_and_the_rest_goes_on(failing: str, failed: str, left_out: str, tools: Path) -> None:
+    done, calls = check(tools, failing)
+    assert done.returncode == 1
+    assert f"FAILED: {failed}" in done.stdout
+    assert done.stdout.count("FAILED: ") == 1
+    assert any("gpu_sampling" in call for call in calls)
+    for module in ("gpu_smoke", "nearest_gpu"):
+        is_left_out = left_out in (module, "gpu_smoke") and left_out != ""
+        assert any(f"-m latentloop.bench.{module}" in call for call in calls) != is_left_out
+
+
+def test_a_sanitizer_that_takes_too_long_is_no_failure(tools: Path) -> None:
+    done, _ = check(tools, "racecheck", 124)
+    assert done.returncode == 0
+    assert "racecheck was not finished for lack of time" in done.stdout

@@ -1,0 +1,184 @@
+"""ONNX Runtime on a GPU as the stand-in plays it: bindings to device memory, on the stream that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+from stand_in.driver import FakeDriver, FakeGpuError
+from stand_in.onnxruntime_cuda import CPU, CUDA, NOT_WAITING, TENSORRT, install
+
+from latentloop.kernels.driver import LEGACY, Stream
+
+SHAPE = [2, 3]
+SIZE = 24  # bytes
+
+
+def model(folder: Path) -> Path:
+    """doubled = 2 x, passed = x."""
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in ("x", "doubled", "passed")]
+    nodes = [helper.make_node("Add", ["x", "x"], ["doubled"]), helper.make_node("Identity", ["x"], ["passed"])]
+    graph = helper.make_graph(nodes, "double", infos[:1], infos[1:])
+    path = folder / "double.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+class Machine:
+    """A session on a stream, and ones at 0, with room for two more arrays after it."""
+
+    def __init__(self, driver: FakeDriver, path: Path) -> None:
+        self.driver, self.path, self.stream = driver, path, driver.stream()
+        self.session = self.open(self.stream)
+        self.memory = driver.allocate(3 * SIZE, self.stream)
+        values = driver.host_memory(SIZE)
+        values.view(np.float32)[:] = 1
+        driver.copy_in(self.memory, values, self.stream)
+        driver.synchronize(driver.record(self.stream))
+
+    def open(self, stream: Stream) -> Any:
+        providers = [(CUDA, {"device_id": "0", "user_compute_stream": str(stream.handle)}), CPU]
+        return onnxruntime.InferenceSession(self.path, onnxruntime.SessionOptions(), providers=providers)
+
+    def binding(self, doubled: int = 1, passed: int = 2, dtype: Any = "float32", shape: Any = SHAPE) -> Any:
+        """Places in units of arrays."""
+        binding = self.session.io_binding()
+        binding.bind_input("x", "cuda", 0, dtype, shape, self.memory)
+        binding.bind_output("doubled", "cuda", 0, dtype, shape, self.memory + doubled * SIZE)
+        binding.bind_output("passed", "cuda", 0, dtype, shape, self.memory + passed * SIZE)
+        return binding
+
+    def run(self, binding: Any, waits: bool = False) -> None:
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry(NOT_WAITING, "0" if waits else "1")
+        self.session.run_with_iobinding(binding, options)
+
+    def read(self, place: int, stream: Stream | None = None) -> list[float]:
+        read = self.driver.to_host(self.memory + place * SIZE, SIZE, stream or self.stream)
+        return [float(value) for value in np.frombuffer(read, np.float32)]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    driver = FakeDriver()
+    install(monkeypatch, driver)
+    with driver.use(0):
+        yield Machine(driver, model(tmp_path))
+
+
+def test_runs_on_the_stream(machine: Machine) -> None:
+    assert machine.session.get_providers() == [CUDA, CPU]
+    assert [value.name for value in machine.session.get_inputs()] == ["x"]
+    assert [value.name for value in machine.session.get_outputs()] == ["doubled", "passed"]
+    machine.run(machine.binding())
+    assert machine.driver.launched == ["double.onnx"]
+    with pytest.raises(FakeGpuError, match=r"copied may be used before or after double\.onnx is done"):
+        machine.read(1, LEGACY)
+    assert machine.read(1) == [2] * 6
+    assert machine.read(2) == [1] * 6
+
+
+def test_a_binding_is_used_again(machine: Machine) -> None:
+    binding = machine.binding()
+    for value in (3, 4):
+        staged = machine.driver.host_memory(SIZE)
+        staged.view(np.float32)[:] = value
+        machine.driver.copy_in(machine.memory, staged, machine.stream)
+        machine.run(binding)
+        assert machine.read(1) == [2 * value] * 6
+    binding.bind_output("doubled", "cuda", 0, np.float32, SHAPE, machine.memory + 2 * SIZE)
+    binding.bind_output("passed", "cuda", 0, np.float32, SHAPE, machine.memory + SIZE)
+    machine.run(binding)
+    assert machine.read(2) == [8] * 6
+
+
+def test_the_host_waits_unless_told_not_to(machine: Machine) -> None:
+    machine.run(machine.binding(), waits=True)
+    assert machine.read(1, LEGACY) == [2] * 6  # as the host has waited, every stream may read it
+    machine.session.run_with_iobinding(machine.binding())
+    assert machine.read(1, LEGACY) == [2] * 6
+
+
+def test_what_is_passed_on_may_lie_where_it_was(machine: Machine) -> None:
+    machine.run(machine.binding(passed=0))
+    with pytest.raises(FakeGpuError, match="may be used before or after"):
+        machine.read(0, LEGACY)  # an output all the same
+    assert machine.read(0) == [1] * 6
+    assert machine.read(1) == [2] * 6
+
+
+FAULTS: dict[str, tuple[str, Callable[[Machine], Any]]] = {
+    "outputs in one place": ("doubled and passed overlap|passed and doubled overlap", lambda m: m.binding(passed=1)),
+    "longer than the input": ("overlap", lambda m: m.binding(passed=0, shape=[1, 3])),
+    "beyond the allocation": ("one allocation", lambda m: m.binding(passed=3)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_bindings_that_a_gpu_would_not_forgive(fault: str, machine: Machine) -> None:
+    text, bind = FAULTS[fault]
+    binding = bind(machine)
+    if fault == "longer than the input":
+        binding.bind_output("passed", "cuda", 0, np.float32, SHAPE, machine.memory)
+    with pytest.raises(FakeGpuError, match=text):
+        machine.run(binding)
+
+
+def test_bindings_that_do_not_fit(machine: Machine) -> None:
+    unknown = machine.binding()
+    unknown.bind_output("y", "cuda", 0, np.float32, SHAPE, machine.memory)
+    wrong = {
+        "has no output y": unknown,
+        r"x is bound as int64, expected tensor\(float\)": machine.binding(dtype="int64", shape=[1, 3]),
+        r"x is bound as \[2, 2\], expected \['n', 3\]": machine.binding(shape=[2, 2]),
+        "inputs that are not bound": machine.session.io_binding(),
+    }
+    for text, binding in wrong.items():
+        with pytest.raises(Exception, match=text):
+            machine.run(binding)
+    with pytest.raises(FakeGpuError, match="x is bound on cuda:1, the session is on cuda:0"):
+        machine.session.io_binding().bind_input("x", "cuda", 1, np.float32, SHAPE, machine.memory)
+
+
+def test_no_captures(machine: Machine) -> None:
+    binding = machine.binding()
+    machine.run(binding)
+    stream, driver = machine.stream, machine.driver
+    capture = driver.capture(stream)
+    capture.__enter__()
+    with pytest.raises(Exception, match="not permitted when stream is capturing"):
+        machine.run(binding)
+    with pytest.raises(Exception, match="not permitted when stream is capturing"):
+        machine.session.run(None, {"x": np.ones(SHAPE, np.float32)})
+    with pytest.raises(FakeGpuError, match="invalidated"):
+        capture.__exit__(None, None, None)
+
+
+def test_arrays_of_the_host(machine: Machine) -> None:
+    doubled, passed = machine.session.run(None, {"x": np.ones(SHAPE, np.float32)})
+    assert (doubled == 2).all()
+    assert (passed == 1).all()
+
+
+def test_sessions_that_are_no_gpu_s(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = onnxruntime.InferenceSession(machine.path, providers=[CPU])
+    assert plain.get_providers() == [CPU]
+    install(monkeypatch, machine.driver, [CPU])  # a machine whose ONNX Runtime has no such provider falls back
+    assert machine.open(machine.stream).get_providers() == [CPU]
+    assert onnxruntime.get_available_providers() == [CPU]
+
+
+def test_streams_that_are_not_the_host_s(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, machine.driver, [TENSORRT, CUDA, CPU])
+    given = {"user_compute_stream": str(machine.stream.handle)}
+    fits = onnxruntime.InferenceSession(machine.path, providers=[(TENSORRT, given), (CUDA, given)])
+    assert fits.get_providers() == [TENSORRT, CUDA, CPU]
+    for providers in ([CUDA], [(TENSORRT, given), CUDA], [(TENSORRT, {"user_compute_stream": "5"}), (CUDA, given)]):
+        with pytest.raises(FakeGpuError, match="in no order with the host's"):
+            onnxruntime.InferenceSession(machine.path, providers=providers)

@@ -1,0 +1,184 @@
+"""TensorRT as the stand-in plays it: what it parses, builds and loads, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from stand_in.driver import FakeDriver
+from stand_in.plan import read_plan
+from stand_in.programs import WIDTH, build, logger_of, sum_model
+from stand_in.tensorrt_module import LIBRARIES, tensorrt_module
+
+
+def test_what_a_plan_says(tmp_path: Path) -> None:
+    """For tests of programs that build them."""
+    rtx: Any = tensorrt_module(None, "tensorrt_rtx")
+    plan = read_plan(bytes(build(rtx, sum_model(tmp_path), capabilities=("SM120", "SM89"))))
+    assert plan is not None
+    assert (plan.library, plan.version, plan.name) == ("tensorrt_rtx", LIBRARIES["tensorrt_rtx"], "sum")
+    assert plan.architectures == ["sm120", "sm89"]
+    assert [profile["x"] for profile in plan.profiles] == [[[1, WIDTH]] * 3, [[1, WIDTH], [3, WIDTH], [3, WIDTH]]]
+    assert plan.flags == ["STRICT_NANS"]  # and TF32 where nobody clears it
+    config = rtx.Builder(logger_of(rtx)).create_builder_config()
+    assert config.flags == {rtx.BuilderFlag.TF32}
+    config.num_compute_capabilities = 1
+    assert not config.set_compute_capability(rtx.ComputeCapability.NONE, 0)
+    assert not config.set_compute_capability(rtx.ComputeCapability.SM80, 1)
+
+
+def test_plans_that_are_refused(tmp_path: Path) -> None:
+    driver = FakeDriver(capability=(12, 0))
+    rtx: Any = tensorrt_module(driver, "tensorrt_rtx")
+    model = sum_model(tmp_path)
+    plan = bytes(build(rtx, model, capabilities=("SM89", "SM120")))
+    elsewhere = build(rtx, model, capabilities=("SM80", "SM89"))
+    older: Any = tensorrt_module(driver, "tensorrt_rtx", "1.6.0.1")
+    data_centre: Any = tensorrt_module(driver)
+    log = logger_of(rtx)
+    with driver.use(0):
+        assert rtx.Runtime(log).deserialize_cuda_engine(plan) is not None
+        assert not log.errors
+        for module, data, text in (
+            (rtx, b"nonsense", "kPLAN_MAGIC_TAG"),
+            (rtx, plan[: len(plan) // 2], "kPLAN_MAGIC_TAG"),
+            (rtx, plan[:-1], "kPLAN_MAGIC_TAG"),
+            (rtx, elsewhere, "for sm80, sm89, the device is sm120"),
+            (older, plan, f"{LIBRARIES['tensorrt_rtx']}, expected 1.6.0.1"),
+            (data_centre, plan, "Version tag does not match"),
+        ):
+            log = logger_of(module)
+            assert module.Runtime(log).deserialize_cuda_engine(data) is None
+            assert text in log.errors[-1]
+    without: Any = tensorrt_module(None, "tensorrt_rtx")
+    assert without.Runtime(logger_of(without)).deserialize_cuda_engine(plan) is None
+
+
+def test_networks_that_are_refused(tmp_path: Path) -> None:
+    module: Any = tensorrt_module(FakeDriver())
+    log = logger_of(module)
+    builder = module.Builder(log)
+
+    def refused(network: Any, *profiles: dict[str, tuple[tuple[int, ...], ...]]) -> str:
+        config = builder.create_builder_config()
+        for shapes in profiles:
+            profile = builder.create_optimization_profile()
+            for name, three in shapes.items():
+                profile.set_shape(name, *three)
+            config.add_optimization_profile(profile)
+        assert builder.build_serialized_network(network, config) is None
+        return str(log.errors[-1])
+
+    def parsed(flags: int) -> Any:
+        network = builder.create_network(flags)
+        assert module.OnnxParser(network, log).parse_from_file(sum_model(tmp_path))
+        return network
+
+    flags = 1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    fits = ((1, WIDTH),) * 3
+    assert "at least one output" in refused(builder.create_network(flags))
+    assert "not strongly typed" in refused(parsed(0), {"x": fits, "y": fits})
+    assert "no optimization profile" in refused(parsed(flags))
+    assert "profile 0 has no shapes for y" in refused(parsed(flags), {"x": fits})
+    for wrong in (((2, WIDTH), (1, WIDTH), (2, WIDTH)), ((1, 63),) * 3, ((1,),) * 3):
+        assert "Dimension mismatch for tensor x" in refused(parsed(flags), {"x": wrong, "y": fits})
+
+
+def test_files_that_are_refused(tmp_path: Path) -> None:
+    module: Any = tensorrt_module(None, "tensorrt_rtx")
+    log = logger_of(module)
+    unknown = onnx.load(sum_model(tmp_path))
+    unknown.graph.node[0].domain = "elsewhere"
+    onnx.save(unknown, tmp_path / "unknown.onnx")
+    (tmp_path / "garbage.onnx").write_bytes(b"garbage")
+    for name, code, node in (
+        ("none.onnx", "INVALID_VALUE", (-1, "", "")),
+        ("garbage.onnx", "MODEL_DESERIALIZE_FAILED", (-1, "", "")),
+        ("unknown.onnx", "INVALID_NODE", (0, "the sum", "Add")),
+    ):
+        parser = module.OnnxParser(module.Builder(log).create_network(), log)
+        assert not parser.parse_from_file(str(tmp_path / name))
+        assert parser.num_errors == 1
+        error = parser.get_error(0)
+        assert error.code() == module.ErrorCode[code]
+        assert (error.node(), error.node_name(), error.node_operator()) == node
+
+
+def test_what_is_an_input(tmp_path: Path) -> None:
+    """Constants are none, though a file may list them; of doubles there are none."""
+    module: Any = tensorrt_module(None, "tensorrt_rtx")
+    log = logger_of(module)
+
+    def network(model: onnx.ModelProto) -> Any:
+        onnx.save(model, tmp_path / "given.onnx")
+        found = module.Builder(log).create_network()
+        parser = module.OnnxParser(found, log)
+        return found if parser.parse_from_file(str(tmp_path / "given.onnx")) else parser
+
+    model = onnx.load(sum_model(tmp_path))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((1, WIDTH), np.float32), "y"))
+    found = network(model)
+    assert [found.get_input(index).name for index in range(found.num_inputs)] == ["x"]
+    assert (found.get_input(0).shape, found.get_input(0).dtype) == ((-1, WIDTH), module.DataType.FLOAT)
+    assert (found.num_outputs, found.get_output(0).name, found.num_layers) == (1, "z", 1)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    assert network(model).get_error(0).code() == module.ErrorCode.UNSUPPORTED_NODE_DATATYPE
+    assert "the type of x is not supported" in log.errors[-1]
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        module.OnnxParser(found, log).parse_from_file(tmp_path)
+
+
+def test_the_capability_that_is_there(tmp_path: Path) -> None:
+    here: Any = tensorrt_module(FakeDriver(capability=(8, 6)), "tensorrt_rtx")
+    for capabilities in (("CURRENT",), ()):
+        plan = read_plan(bytes(build(here, sum_model(tmp_path), capabilities=capabilities)))
+        assert plan is not None
+        assert plan.architectures == ["sm86"]
+    nowhere: Any = tensorrt_module(None, "tensorrt_rtx")
+    with pytest.raises(AssertionError, match="there is no GPU to take it from"):
+        build(nowhere, sum_model(tmp_path))
+
+
+def test_a_logger_that_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    module: Any = tensorrt_module(None, "tensorrt_rtx")
+    runtime = module.Runtime(module.Logger(module.Logger.ERROR))
+    assert runtime.deserialize_cuda_engine(b"") is None
+    assert "[TRT] [ERROR] IRuntime::deserializeCudaEngine" in capsys.readouterr().out
+    module.Runtime(module.Logger(module.Logger.INTERNAL_ERROR)).deserialize_cuda_engine(b"")
+    assert not capsys.readouterr().out
+
+
+def test_what_takes_a_gpu() -> None:
+    data_centre: Any = tensorrt_module(None)
+    with pytest.raises(TypeError, match="nullptr"):
+        data_centre.Builder(logger_of(data_centre))
+    rtx: Any = tensorrt_module(None, "tensorrt_rtx")
+    builder = rtx.Builder(logger_of(rtx))
+    assert builder.create_builder_config().create_timing_cache(b"") is None
+    log = type("Log", (rtx.ILogger,), {"__init__": lambda self: None})()
+    with pytest.raises(TypeError, match="not an initialised ILogger"):
+        rtx.Runtime(log)
+
+
+def test_timings_grow(tmp_path: Path) -> None:
+    module: Any = tensorrt_module(FakeDriver())
+    log = logger_of(module)
+    config = module.Builder(log).create_builder_config()
+    assert config.create_timing_cache(b"nonsense") is None
+    cache = config.create_timing_cache(b"")
+    assert config.set_timing_cache(cache, ignore_mismatch=False)
+    empty = bytes(config.get_timing_cache().serialize())
+    network = module.Builder(log).create_network(2)
+    assert module.OnnxParser(network, log).parse_from_file(sum_model(tmp_path))
+    profile = module.Builder(log).create_optimization_profile()
+    for name in "xy":
+        profile.set_shape(name, *[(1, WIDTH)] * 3)
+    assert config.add_optimization_profile(profile) == 0
+    assert module.Builder(log).build_serialized_network(network, config) is not None
+    grown = bytes(cache.serialize())
+    assert len(grown) > len(empty)
+    assert bytes(config.create_timing_cache(grown).serialize()) == grown
