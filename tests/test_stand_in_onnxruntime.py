@@ -42,8 +42,8 @@ class Machine:
         driver.copy_in(self.memory, values, self.stream)
         driver.synchronize(driver.record(self.stream))
 
-    def open(self, stream: Stream) -> Any:
-        providers = [(CUDA, {"device_id": "0", "user_compute_stream": str(stream.handle)}), CPU]
+    def open(self, stream: Stream, **settings: str) -> Any:
+        providers = [(CUDA, {"device_id": "0", "user_compute_stream": str(stream.handle), **settings}), CPU]
         return onnxruntime.InferenceSession(self.path, onnxruntime.SessionOptions(), providers=providers)
 
     def binding(self, doubled: int = 1, passed: int = 2, dtype: Any = "float32", shape: Any = SHAPE) -> Any:
@@ -54,8 +54,10 @@ class Machine:
         binding.bind_output("passed", "cuda", 0, dtype, shape, self.memory + passed * SIZE)
         return binding
 
-    def run(self, binding: Any, waits: bool = False) -> None:
+    def run(self, binding: Any, waits: bool = False, graph: int | None = None) -> None:
         options = onnxruntime.RunOptions()
+        if graph is not None:
+            options.add_run_config_entry("gpu_graph_id", str(graph))
         options.add_run_config_entry(NOT_WAITING, "0" if waits else "1")
         self.session.run_with_iobinding(binding, options)
 
@@ -158,6 +160,23 @@ def test_no_captures(machine: Machine) -> None:
         machine.session.run(None, {"x": np.ones(SHAPE, np.float32)})
     with pytest.raises(FakeGpuError, match="invalidated"):
         capture.__exit__(None, None, None)
+
+
+def test_captures_of_its_own(machine: Machine) -> None:
+    """A number stands for places, and where there is none, 0 does."""
+    machine.session = machine.open(machine.stream, enable_cuda_graph="1")
+    for _ in range(2):
+        machine.run(machine.binding(), graph=1)
+        machine.run(machine.binding(2, 1), graph=2)
+        machine.run(machine.binding(2, 1))
+        assert machine.read(2) == [2] * 6
+    for graph in (None, 1):
+        with pytest.raises(FakeGpuError, match="was captured for other places"):
+            machine.run(machine.binding(passed=0), graph=graph)
+    machine.run(machine.binding(passed=0), graph=-1)
+    machine.session = machine.open(machine.stream)
+    for passed in (0, 2):
+        machine.run(machine.binding(passed=passed), graph=1)
 
 
 def test_arrays_of_the_host(machine: Machine) -> None:

@@ -61,6 +61,8 @@ class CudaSession:
         self._driver, self._providers = driver, [*providers, *([] if CPU in providers else [CPU])]
         self.device, self.stream = int(given[0].get("device_id", "0")), Stream(handles.pop())
         self.name = path.name
+        self._captures = given[0].get("enable_cuda_graph") == "1"
+        self._captured: dict[str, list[Place]] = {}  # by gpu_graph_id
         self.session = session_of(onnx.load(path).SerializeToString())
         self._inputs = {value.name: value for value in self.session.get_inputs()}
         self._outputs = {value.name: value for value in self.session.get_outputs()}
@@ -87,7 +89,9 @@ class CudaSession:
         """Enqueues, and waits unless the options tell it not to. Raises InvalidArgument for what does not fit.
 
         Raises FakeGpuError for an output that overlaps an input, unless it is at the very place of one that it passes
-        on, or for memory that the GPU could not use.
+        on, or for memory that the GPU could not use. So does a session that captures CUDA graphs for other places than
+        those of the run's ``gpu_graph_id``, since a replay would use these. It must not count on replays to wait, as
+        those of some versions do.
         """
         self._refuse_captures()
         missing = self._inputs.keys() - iobinding.places.keys()
@@ -98,9 +102,12 @@ class CudaSession:
             for place in places:
                 self._check(place)
             iobinding.touched, iobinding.run = _touched(self.name, places), run_of(self.name, self.session, places)
+        number = _entry(run_options, "gpu_graph_id") or "0"
+        if self._captures and number != "-1" and self._captured.setdefault(number, places) != places:
+            raise FakeGpuError(f"{self.name}: graph {number} was captured for other places than these")
         with self._driver.use(self.device):
             self._driver.enqueue(self.name, self.stream, iobinding.run, iobinding.touched)
-            if not _says(run_options, NOT_WAITING, "1"):
+            if _entry(run_options, NOT_WAITING) != "1":
                 self._driver.synchronize(self._driver.record(self.stream))
 
     def _refuse_captures(self) -> None:
@@ -162,8 +169,8 @@ def _touched(text: str, places: Sequence[Place]) -> list[Range]:
     return touched
 
 
-def _says(run_options: Any, key: str, value: str) -> bool:
+def _entry(run_options: Any, key: str) -> str | None:
     try:
-        return run_options is not None and bool(run_options.get_run_config_entry(key) == value)
+        return None if run_options is None else str(run_options.get_run_config_entry(key))
     except RuntimeError:  # there is no such entry
-        return False
+        return None
