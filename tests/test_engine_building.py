@@ -88,7 +88,7 @@ def test_the_default_bundle_s_engines(default: Path, architecture: str, capsys: 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "precisions"),
-    [("sm80", PRECISIONS), ("sm86", ("float16",)), ("sm89", ("bfloat16",)), ("sm120", PRECISIONS)],
+    [("sm80", ("float32",)), ("sm86", ("float16",)), ("sm89", ("bfloat16",)), ("sm120", ("float32", "int8"))],
 )
 def test_engines_shaped_like_rosinality_256(
     rosinality: Path, architecture: str, precisions: tuple[str, ...], capsys: pytest.CaptureFixture[str]
