@@ -17,6 +17,7 @@ from latentloop.engine_manifest import (
     EnginePrior,
     EngineSet,
     bound,
+    codec_of,
     graph_precision,
 )
 from latentloop.errors import BundleError
@@ -28,6 +29,11 @@ def check_contents(engines: EngineSet, manifest: Manifest) -> None:
     source = str(engines.folder / FILE_NAME)
     if engines.image != manifest.image:
         raise BundleError(f"{source}.image is {list(engines.image)}, expected {list(manifest.image)}")
+    for role, codec, described in zip(
+        ("encoder", "decoder"), (engines.encoder, engines.decoder), codec_of(manifest), strict=True
+    ):
+        if (set(codec.inputs), set(codec.outputs)) != (set(described.inputs), set(described.outputs)):
+            raise BundleError(f"{source}.{role}: inputs and outputs are not the bundle's")
     if len(engines.levels) != len(manifest.levels):
         raise BundleError(f"{source}.levels has {len(engines.levels)} levels, expected {len(manifest.levels)}")
     for index, (level, expected) in enumerate(zip(engines.levels, manifest.levels, strict=True)):

@@ -33,6 +33,8 @@ def read_engines(folder: Path) -> EngineSet:
     """The set that lies in ``folder``. Raises BundleError that names the field at fault; plans are not looked at."""
     path = folder / FILE_NAME
     try:
+        if path.exists() and not path.is_file():  # a pipe would wait
+            raise BundleError(f"{path}: not a file")
         if path.stat().st_size > MANIFEST_LIMIT:
             raise BundleError(f"{path}: larger than {MANIFEST_LIMIT} bytes, not a manifest")
         value = json.loads(path.read_text(encoding="utf-8"))

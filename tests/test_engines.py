@@ -223,6 +223,8 @@ def test_larger_batches_and_force_rebuild(bundle: Path) -> None:
         (("levels", 0, "prior", "graphs", "step", "outputs", 0, "name"), "x", "outputs: 'x' of .* is not the bundle's"),
         (("levels", 0, "prior", "graphs", "row", "inputs", 0, "view"), "some", "view is 'some', expected one of all"),
         (("encoder", "file"), "other.plan", "files does not list other.plan"),
+        (("decoder", "outputs", 0, "shape"), ["batch", 1, 1, 1], "decoder: inputs and outputs are not the bundle's"),
+        (("encoder", "inputs"), [], "encoder: inputs and outputs are not the bundle's"),
         (("files", "top.row.plan", "size"), 3, r"top.row.plan has \d+ bytes, .* says 3"),
         (("files", "top.row.plan", "sha256"), "ab", r"SHA-256 .* says ab…: corrupt or tampered with"),
         (("files", "../manifest.json"), {"size": 1, "sha256": ""}, "is not a plain file name"),

@@ -19,7 +19,7 @@ from stand_in import onnxruntime_cuda, tensorrt_running
 from latentloop import Bundle, BundleError, InputError, MissingError, Sampler
 from latentloop.backends import choice
 from latentloop.controls import Controls
-from latentloop.kernels.driver import MissingGpuError
+from latentloop.kernels.driver import DriverError, MissingGpuError
 
 TENSORRT = "tensorrt 11.4.0.106"
 
@@ -63,14 +63,27 @@ def test_then_onnx_runtime(small_bundle: Path, machines: Machines) -> None:
     assert sampler.device_reason == f"ONNX Runtime {onnxruntime.__version__}, CUDAExecutionProvider"
 
 
+def test_a_gpu_that_fails_leaves_the_cpu(bundle: Bundle, machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = machines()
+
+    def fail(device: int) -> None:
+        raise DriverError("cuDevicePrimaryCtxRetain: CUDA_ERROR_OUT_OF_MEMORY")
+
+    monkeypatch.setattr(driver, "use", fail)
+    sampler = Sampler(bundle, "auto")
+    assert sampler.device == "cpu"
+    assert "GPU 0: cuDevicePrimaryCtxRetain: CUDA_ERROR_OUT_OF_MEMORY" in sampler.device_reason
+    assert choice.usable(bundle)["tensorrt"].startswith("no: GPU 0: cuDevicePrimaryCtxRetain")
+
+
 def test_then_the_cpu(small_bundle: Path, machines: Machines) -> None:
     machines(providers=False)
     sampler = samples(Bundle.open(small_bundle), "auto")
     assert sampler.device == "cpu"
     assert sampler.device_reason == (
         f"tensorrt: {small_bundle} has no engines: latentloop build-engines {small_bundle} --precision float32; cuda: "
-        f"ONNX Runtime {onnxruntime.__version__} here has no CUDAExecutionProvider: pip uninstall onnxruntime, then "
-        'pip install "latentloop[gpu]"'
+        f"ONNX Runtime {onnxruntime.__version__} here has no CUDAExecutionProvider: pip uninstall -y onnxruntime && "
+        "pip install onnxruntime-gpu cuda-bindings"
     )
 
 
@@ -149,7 +162,8 @@ def test_precisions_that_only_engines_have(bundle: Bundle, small_bundle: Path, m
     assert Sampler(bundle, "auto", precision="bfloat16").device == "tensorrt:0"
     text = "precision is 'float16', expected one that the bundle has: float32, int8"
     assert refused(InputError, lambda: Sampler(bundle, "cuda", precision="float16")) == text
-    assert refused(InputError, lambda: Sampler(Bundle.open(small_bundle), "auto", precision="float16")) == text
+    said = refused(InputError, lambda: Sampler(Bundle.open(small_bundle), "auto", precision="float16"))
+    assert said.startswith(f"{text}; tensorrt: {small_bundle} has no engines: latentloop build-engines {small_bundle}")
 
 
 @pytest.mark.parametrize(

@@ -44,10 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Builds; returns the exit status. Raises LatentLoopError."""
     require("building engines", "onnx")
+    from latentloop.backends.protocol import MOST_BATCH
     from latentloop.engine_manifest import PRECISIONS, graph_precision
     from latentloop.export.tensorrt.flavour import open_flavour
     from latentloop.export.tensorrt.sets import build_sets
 
+    if arguments.max_batch > MOST_BATCH:
+        raise InputError(f"--max-batch is {arguments.max_batch}, expected at most {MOST_BATCH}")
     bundle = options.open_bundle(arguments.bundle)
     has = bundle.manifest.precisions
     possible = tuple(precision for precision in PRECISIONS if graph_precision(precision) in has)

@@ -203,7 +203,11 @@ def _scratch() -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="latentloop-") as folder:
             yield Path(folder)
     except OSError as error:
-        raise OutputError(f"cannot write rewritten graphs to {tempfile.gettempdir()}: {error.strerror}") from error
+        where = tempfile.gettempdir()
+        reason = error.strerror or error
+        raise OutputError(
+            f"cannot write rewritten graphs to {where}: {reason}; set TMPDIR to a folder with room"
+        ) from error
 
 
 def _size(folder: Path) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from latentloop import request
 from latentloop.backends.protocol import Backend
 from latentloop.bundle import Bundle
-from latentloop.errors import InputError, LatentLoopError, MissingError
+from latentloop.errors import DeviceError, InputError, LatentLoopError, MissingError
 
 if TYPE_CHECKING:  # imported late: most machines have no GPU, and each import delays the first image
     from latentloop.engine_manifest import EngineSet
@@ -35,13 +35,21 @@ def open_backend(bundle: Bundle, device: object, threads: int, precision: object
     try:
         open_gpu()
     except MissingError as error:
-        return _cpu(bundle, threads, precision, str(error))
+        return _on_cpu(bundle, threads, precision, str(error))
     for candidate in BEST_FIRST:
         try:
             return _find(candidate, bundle, number, precision)()
         except LatentLoopError as error:
             reasons.append(f"{candidate}: {error}")
-    return _cpu(bundle, threads, precision, "; ".join(reasons))
+    return _on_cpu(bundle, threads, precision, "; ".join(reasons))
+
+
+def _on_cpu(bundle: Bundle, threads: int, precision: object, reason: str) -> Backend:
+    """The CPU because nothing better works."""
+    try:
+        return _cpu(bundle, threads, precision, reason)
+    except InputError as error:  # of a precision that engines alone have
+        raise InputError(f"{error}; {reason}") from error
 
 
 def usable(bundle: Bundle | None) -> dict[str, str]:
@@ -75,7 +83,10 @@ def open_gpu() -> Driver:
 def _parse(device: object) -> tuple[str, int]:
     if isinstance(device, str):
         kind, colon, number = device.partition(":")
-        if (kind in DEVICES[1:] and (number.isdecimal() or not colon)) or device in ("auto", "cpu"):
+        if (kind in DEVICES[1:] and ((number.isdecimal() and len(number) < 4) or not colon)) or device in (
+            "auto",
+            "cpu",
+        ):
             return kind, int(number or 0)
     raise InputError(
         f"device is {device!r}, expected auto, {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, for a GPU also with its "
@@ -91,8 +102,27 @@ def _cpu(bundle: Bundle, threads: int, precision: object, reason: str) -> Backen
 
 
 def _find(kind: str, bundle: Bundle, number: int, precision: object) -> Make:
-    """What makes the backend, or MissingError where something that it needs is not there."""
+    """What makes the backend, or MissingError where something that it needs is not there; DeviceError for a GPU that
+    fails.
+    """
     driver = open_gpu()
+    from latentloop.kernels.driver import DriverError
+
+    try:
+        found = _find_with(driver, kind, bundle, number, precision)
+    except DriverError as error:
+        raise DeviceError(f"GPU {number}: {error}") from error
+
+    def make() -> Backend:
+        try:
+            return found()
+        except DriverError as error:
+            raise DeviceError(f"GPU {number}: {error}") from error
+
+    return make
+
+
+def _find_with(driver: Driver, kind: str, bundle: Bundle, number: int, precision: object) -> Make:
     if number >= driver.devices():
         raise MissingError(f"device {kind}:{number}: there are {driver.devices()} GPUs, counted from 0")
     if kind == "tensorrt":
@@ -152,8 +182,8 @@ def _onnxruntime(kind: str, bundle: Bundle, driver: Driver, number: int, precisi
     provider = _PROVIDERS[kind]
     if provider not in onnxruntime.get_available_providers():
         raise MissingError(
-            f"ONNX Runtime {onnxruntime.__version__} here has no {provider}: pip uninstall onnxruntime, then "
-            'pip install "latentloop[gpu]"'
+            f"ONNX Runtime {onnxruntime.__version__} here has no {provider}: pip uninstall -y onnxruntime && "
+            "pip install onnxruntime-gpu cuda-bindings"
         )
 
     return partial(_with_sessions, bundle, driver, number, kind, checked)
