@@ -48,7 +48,11 @@ def _on_cpu(bundle: Bundle, threads: int, precision: object, reason: str) -> Bac
     """The CPU because nothing better works."""
     try:
         return _cpu(bundle, threads, precision, reason)
-    except InputError as error:  # of a precision that engines alone have
+    except InputError as error:
+        from latentloop.engine_manifest import NARROW
+
+        if precision not in NARROW:  # engines alone have these, so why there are none is what helps
+            raise
         raise InputError(f"{error}; {reason}") from error
 
 
