@@ -15,7 +15,6 @@ from latentloop.views import view_index
 
 FORMAT = "latentloop-engines"
 VERSION = 1  # also of how graphs are rewritten: engines of another version are built again
-FOLDER = "engines"  # of a bundle; it holds one folder a set
 FILE_NAME = "manifest.json"
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 NARROW = ("float16", "bfloat16")  # of products; memories that only move into products hold them too

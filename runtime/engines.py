@@ -6,9 +6,10 @@ import re
 
 from latentloop.bundle import Bundle, verify_file
 from latentloop.engine_checks import check_contents
-from latentloop.engine_manifest import FILE_NAME, FLAVOURS, FOLDER, EngineSet, folder_name, graph_precision, sources
+from latentloop.engine_manifest import FILE_NAME, FLAVOURS, EngineSet, folder_name, graph_precision, sources
 from latentloop.engine_reading import read_engines
 from latentloop.errors import BundleError
+from latentloop.manifest import ENGINES
 
 _FOLDER = re.compile(
     rf"(?P<architecture>[a-z0-9]+)_(?P<flavour>{'|'.join(FLAVOURS)})-(?P<library>[^_]+)_(?P<precision>[a-z0-9]+)"
@@ -21,7 +22,7 @@ def find_engines(bundle: Bundle, *, flavour: str, library: str, architecture: st
     ``flavour`` and ``library`` are the module's name and version; ``architecture`` is "sm90" for capability 9.0.
     """
     key = {"architecture": architecture, "flavour": flavour, "library": library, "precision": precision}
-    folder = bundle.path / FOLDER / folder_name(**key)
+    folder = bundle.path / ENGINES / folder_name(**key)
     if graph_precision(precision) not in bundle.manifest.precisions:
         return (
             f"{bundle.path} has no graphs of the precision {precision}: it has {', '.join(bundle.manifest.precisions)}"
@@ -45,7 +46,7 @@ def find_engines(bundle: Bundle, *, flavour: str, library: str, architecture: st
 
 def _what_there_is(bundle: Bundle, key: dict[str, str]) -> str:
     """Why no folder has the key's name: which differences the nearest one has."""
-    folder = bundle.path / FOLDER
+    folder = bundle.path / ENGINES
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
     found = [match.groupdict() for match in map(_FOLDER.fullmatch, names) if match]
     build = f"latentloop build-engines {bundle.path} --precision {key['precision']}"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from latentloop.engine_manifest import FOLDER as ENGINES
 from latentloop.errors import OutputError
+from latentloop.manifest import ENGINES
 from latentloop.manifest import FILE_NAME as MANIFEST
 
 

@@ -14,6 +14,7 @@ from latentloop.errors import BundleError
 FORMAT = "latentloop-bundle"
 VERSION = 3
 FILE_NAME = "manifest.json"
+ENGINES = "engines"  # the folder of a bundle that engines built from it lie in
 DTYPES = ("float32", "int64", "uint8")
 BATCH = "batch"  # the one dynamic size
 

@@ -18,7 +18,6 @@ from tqdm import tqdm
 from latentloop.bundle import Bundle
 from latentloop.engine_manifest import (
     FILE_NAME,
-    FOLDER,
     CodecEngine,
     EngineLevel,
     EngineSet,
@@ -34,7 +33,7 @@ from latentloop.export.tensorrt.flavour import Flavour
 from latentloop.export.tensorrt.graph import Graph
 from latentloop.export.tensorrt.prior import codec_graph, prior_graphs
 from latentloop.files import new_directory, write_file
-from latentloop.manifest import FileRecord
+from latentloop.manifest import ENGINES, FileRecord
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ def _state(
 ) -> tuple[Path, str, str]:
     """A set's folder, "up to date" or "missing", and why."""
     key = {"flavour": flavour.name, "library": flavour.version, "architecture": architecture, "precision": precision}
-    folder = bundle.path / FOLDER / folder_name(**key)
+    folder = bundle.path / ENGINES / folder_name(**key)
     found = find_engines(bundle, **key)
     if isinstance(found, str):
         return folder, "missing", found
@@ -164,7 +163,7 @@ def _build_set(
     max_batch: int,
 ) -> None:
     profiles = batch_profiles(max_batch)
-    timings = bundle.path / FOLDER / f"{architecture}_{flavour.name}-{flavour.version}.timings"
+    timings = bundle.path / ENGINES / f"{architecture}_{flavour.name}-{flavour.version}.timings"
     files = {}
     with new_directory(target, force=True) as folder:
         label = f"{architecture} {precision}"
