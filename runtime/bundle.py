@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import threading
 from collections.abc import Callable, Hashable
@@ -16,13 +15,12 @@ from numpy.typing import NDArray
 from latentloop.errors import BundleError
 from latentloop.kernels.library import operators
 from latentloop.manifest import FILE_NAME, FileRecord, Manifest
-from latentloop.manifest_reading import from_json
+from latentloop.manifest_reading import from_json, read_json
 
 if TYPE_CHECKING:  # backends of a GPU may do without ONNX Runtime
     from latentloop.backends.onnxruntime import Graph
 
 Kept = TypeVar("Kept")
-MANIFEST_LIMIT = 16 * 2**20  # bytes; a manifest is some tens of kB
 
 
 class Bundle:
@@ -48,16 +46,7 @@ class Bundle:
         source = folder / FILE_NAME
         if not folder.is_dir():
             raise BundleError(f"{folder}: no such directory; a bundle is the directory that `latentloop export` writes")
-        if source.exists() and not source.is_file():  # a pipe would wait, a device would never end
-            raise BundleError(f"{source}: not a file")
-        try:
-            if source.stat().st_size > MANIFEST_LIMIT:
-                raise BundleError(f"{source}: larger than {MANIFEST_LIMIT} bytes, not a manifest")
-            value = json.loads(source.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise BundleError(f"{source} is missing: {folder} is not a bundle, or its export was cut short") from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise BundleError(f"{source}: not readable as JSON: {error}") from error
+        value = read_json(source, f"{source} is missing: {folder} is not a bundle, or its export was cut short")
         manifest = from_json(value, str(source))
         for name, record in manifest.files.items():
             verify_file(folder, name, record, source)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
 from latentloop.errors import BundleError
 from latentloop.fields import Fields
 from latentloop.manifest import (
@@ -20,8 +24,24 @@ from latentloop.manifest import (
 )
 from latentloop.manifest_checks import check_manifest
 
+MANIFEST_LIMIT = 16 * 2**20  # bytes; a manifest is some tens of kB
 MOST_AXES = 8
 MOST_COLUMNS = 2**20
+
+
+def read_json(path: Path, absent: str) -> object:
+    """What a manifest's file holds; ``absent`` says what it means that there is none. Raises BundleError."""
+    if path.exists() and not path.is_file():  # a pipe would wait, a device would never end
+        raise BundleError(f"{path}: not a file")
+    try:
+        if path.stat().st_size > MANIFEST_LIMIT:
+            raise BundleError(f"{path}: larger than {MANIFEST_LIMIT} bytes, not a manifest")
+        value: object = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(absent) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(f"{path}: not readable as JSON: {error}") from error
+    return value
 
 
 def from_json(value: object, source: str) -> Manifest:
@@ -31,12 +51,9 @@ def from_json(value: object, source: str) -> Manifest:
     version = root.integer("version")
     if version != VERSION:
         raise BundleError(f"{source}.version is {version}, this LatentLoop reads {VERSION}: use a matching release")
-    image = root.shape("image")
-    if len(image) != 3 or not all(isinstance(size, int) for size in image):
-        raise BundleError(f"{source}.image is {list(image)}, expected [height, width, channels]")
     provenance = root.optional("provenance")
     manifest = Manifest(
-        image=(int(image[0]), int(image[1]), int(image[2])),
+        image=read_image(root),
         levels=tuple(_level(fields) for fields in root.objects("levels")),
         encoder=root.text("encoder"),
         decoder=root.text("decoder"),
@@ -46,15 +63,33 @@ def from_json(value: object, source: str) -> Manifest:
         precisions=root.texts("precisions"),
         exporter=root.text("exporter"),
         opset=root.integer("opset", 1),
-        files={
-            name: FileRecord(fields.integer("size"), fields.text("sha256"))
-            for name, fields in root.section("files").items()
-        },
+        files=read_files(root),
         licence=root.text("licence", default=""),
         provenance=provenance.values if provenance else {},
     )
     check_manifest(manifest, source)
     return manifest
+
+
+def read_image(root: Fields) -> tuple[int, int, int]:
+    """``image`` of a manifest: height, width, channels."""
+    image = root.shape("image")
+    if len(image) != 3 or not all(isinstance(size, int) for size in image):
+        raise BundleError(f"{root.where}.image is {list(image)}, expected [height, width, channels]")
+    return int(image[0]), int(image[1]), int(image[2])
+
+
+def read_files(root: Fields) -> dict[str, FileRecord]:
+    """``files`` of a manifest."""
+    return {
+        name: FileRecord(fields.integer("size"), fields.text("sha256"))
+        for name, fields in root.section("files").items()
+    }
+
+
+def read_condition_level(fields: Fields) -> str | None:
+    """``condition_level`` of a prior."""
+    return None if fields.values.get("condition_level") is None else fields.text("condition_level")
 
 
 def _level(fields: Fields) -> Level:
@@ -70,18 +105,16 @@ def _level(fields: Fields) -> Level:
 
 def _prior(fields: Fields) -> Prior:
     graphs = {name: _graph(graph) for name, graph in fields.section("graphs").items()}
-    memories = tuple(_memory(memory) for memory in fields.objects("memories"))
+    memories = tuple(read_memory(memory, DTYPES) for memory in fields.objects("memories"))
     columns = fields.integer("columns_per_step", 1, 2)
-    condition_level = fields.values.get("condition_level")
-    if condition_level is not None:
-        condition_level = fields.text("condition_level")
-    return Prior(condition_level, fields.boolean("classes"), columns, memories, graphs)
+    return Prior(read_condition_level(fields), fields.boolean("classes"), columns, memories, graphs)
 
 
-def _memory(fields: Fields) -> Memory:
+def read_memory(fields: Fields, dtypes: Sequence[str]) -> Memory:
+    """A memory of one of those types."""
     memory = Memory(
         name=fields.text("name"),
-        dtype=fields.text("dtype", DTYPES),
+        dtype=fields.text("dtype", tuple(dtypes)),
         shape=fields.shape("shape"),
         fill=fields.integer("fill", maximum=255 if fields.values["dtype"] == "uint8" else 2**31 - 1),
         ring=fields.boolean("ring"),
@@ -97,16 +130,18 @@ def _memory(fields: Fields) -> Memory:
 
 def _graph(fields: Fields) -> GraphFile:
     def bindings(name: str) -> tuple[Binding, ...]:
-        return tuple(
-            Binding(
-                name=f.text("name"),
-                memory=f.text("memory"),
-                view=f.text("view", VIEWS),
-                back=f.integer("back"),
-                first=f.integer("first", -MOST_COLUMNS, MOST_COLUMNS),
-                count=f.integer("count", 0, MOST_COLUMNS),
-            )
-            for f in fields.objects(name)
-        )
+        return tuple(read_binding(binding) for binding in fields.objects(name))
 
     return GraphFile(fields.text("file"), bindings("inputs"), bindings("outputs"))
+
+
+def read_binding(fields: Fields) -> Binding:
+    """A binding, which the graph's own types and shapes are not part of."""
+    return Binding(
+        name=fields.text("name"),
+        memory=fields.text("memory"),
+        view=fields.text("view", VIEWS),
+        back=fields.integer("back"),
+        first=fields.integer("first", -MOST_COLUMNS, MOST_COLUMNS),
+        count=fields.integer("count", 0, MOST_COLUMNS),
+    )
