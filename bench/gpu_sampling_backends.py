@@ -12,6 +12,7 @@ from latentloop.bench.gpu_part import Findings
 from latentloop.bench.gpu_sampling_host import BATCHES, check_sampler
 from latentloop.bench.gpu_sampling_parity import check_golden
 from latentloop.bench.gpu_sampling_times import time_sampler
+from latentloop.engine_manifest import architecture_of
 from latentloop.errors import LatentLoopError, MissingError
 
 BACKENDS = DEVICES[1:]
@@ -56,7 +57,7 @@ def _build_engines(findings: Findings, path: Path) -> None:
 
         driver, flavour = open_gpu(), open_flavour(None)
         with driver.use(0):
-            here = "sm{}{}".format(*driver.capability())
+            here = architecture_of(driver.capability())
         if here not in flavour.architectures():
             raise MissingError(f"{flavour.name} {flavour.version} cannot build for {here}")
         for made in build_sets(Bundle.open(path), flavour, [here], PRECISIONS["tensorrt"], max_batch=max(BATCHES)):

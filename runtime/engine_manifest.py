@@ -103,11 +103,21 @@ class EngineSet:
     decoder: CodecEngine
     files: dict[str, FileRecord]
 
+    def engines(self) -> Iterator[CodecEngine | EngineFile]:
+        """All of them."""
+        yield from (self.encoder, self.decoder)
+        for level in self.levels:
+            yield from level.prior.graphs.values() if level.prior else ()
+
     def plans(self) -> Iterator[str]:
         """The names of all plans."""
-        yield from (self.encoder.file, self.decoder.file)
-        for level in self.levels:
-            yield from (engine.file for engine in level.prior.graphs.values()) if level.prior else ()
+        return (engine.file for engine in self.engines())
+
+
+def architecture_of(capability: tuple[int, int]) -> str:
+    """What a GPU of that compute capability is called: "sm90" for (9, 0)."""
+    major, minor = capability
+    return f"sm{major}{minor}"
 
 
 def folder_name(flavour: str, library: str, architecture: str, precision: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from stand_in.driver import FakeDriver, Range
 
 from latentloop import Bundle
-from latentloop.backends.gpu.graph import SIZES, Tensor
+from latentloop.backends.gpu.graph import Tensor
 from latentloop.bench.gpu_interpreter import TorchGraph, TorchGraphs
 from latentloop.bench.gpu_program import Program
 from latentloop.kernels.driver import Stream
@@ -25,7 +24,7 @@ class PlayedGraph(TorchGraph):
 
     def enqueue(self, tensors: Mapping[str, Tensor], stream: Stream) -> None:
         given, outputs = dict(tensors), set(self._program.outputs)
-        touched = [Range(name, t.pointer, _size(t), name in outputs) for name, t in given.items()]
+        touched = [Range(name, t.pointer, t.size, name in outputs) for name, t in given.items()]
         self._driver.enqueue(
             self.name, stream, lambda: self.run({name: _adopted(t) for name, t in given.items()}), touched
         )
@@ -41,10 +40,6 @@ class PlayedGraphs(TorchGraphs):
         return PlayedGraph(file, program, self._driver, capturable=self._capturable)
 
 
-def _size(tensor: Tensor) -> int:
-    return math.prod(tensor.shape) * SIZES[tensor.dtype]
-
-
 def _adopted(tensor: Tensor) -> torch.Tensor:
-    raw: Any = (ctypes.c_uint8 * _size(tensor)).from_address(tensor.pointer)
+    raw: Any = (ctypes.c_uint8 * tensor.size).from_address(tensor.pointer)
     return torch.from_numpy(np.ctypeslib.as_array(raw).view(tensor.dtype).reshape(tensor.shape))

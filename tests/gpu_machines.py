@@ -116,7 +116,7 @@ def play(
     library = module.get("library", "tensorrt")
     monkeypatch.setattr("latentloop.backends.choice.open_gpu", lambda: driver)
     monkeypatch.setattr(
-        "latentloop.backends.choice.tensorrt_module", lambda flavour: there if flavour == library else None
+        "latentloop.backends.gpu.tensorrt_module.tensorrt_module", lambda flavour: there if flavour == library else None
     )
     if providers:
         onnxruntime_cuda.install(monkeypatch, driver)

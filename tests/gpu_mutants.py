@@ -31,7 +31,9 @@ MUTANTS = [
     Mutant("one capture for all phases", "loop", "self._replay((role, phase), role", "self._replay((role, 0), role"),
     Mutant("one capture for both steps", "loop", "self._replay((role, phase), role", "self._replay((0, phase), role"),
     Mutant("one capture for all rows", "loop", 'self._replay(("row", i)', 'self._replay(("row", 0)'),
-    Mutant("the phase of the row before", "loop", "phase = i % ring", "phase = (i - 1) % ring"),
+    Mutant(
+        "the ring at the row before", "loop", "self.memories.view(drawn, i, 0)", "self.memories.view(drawn, i - 1, 0)"
+    ),
     Mutant(
         "work that is captured is not done",
         "loop",
@@ -41,12 +43,12 @@ MUTANTS = [
     Mutant("no run before a capture", "loop", "self._enqueue(runs[:1])", "pass"),
     Mutant("a capture a row", "loop", "captured = self._captured.get(key)", "captured = None"),
     Mutant("the first step is left out", "loop", "range(0, self.level.width,", "range(2, self.level.width,"),
-    Mutant("codes from the padding", "loop", "- self.level.width) // 2", "- self.level.width) // 2 - 1"),
+    Mutant("codes from the padding", "loop", '"columns", count=', '"columns", first=-1, count='),
     Mutant(
         "codes of the row before",
         "loop",
-        "self.memories.copy(entry(self.codes, i), drawn)",
-        "self.memories.copy(entry(self.codes, max(i - 1, 0)), drawn)",
+        "self.memories.copy(entry(self.codes, i), self",
+        "self.memories.copy(entry(self.codes, max(i - 1, 0)), self",
     ),
     Mutant(
         "random numbers of the row before", "loop", "entry(self._uniform, i)", "entry(self._uniform, max(i - 1, 0))"

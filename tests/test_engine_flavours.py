@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from latentloop.backends.gpu import tensorrt_module
 from latentloop.engine_manifest import Profile, Tensor
 from latentloop.errors import BundleError, MissingError
 from latentloop.export.tensorrt import flavour as flavours
@@ -184,7 +185,7 @@ def test_the_first_that_is_installed_is_taken(monkeypatch: pytest.MonkeyPatch) -
             raise ImportError(name)
         return module
 
-    monkeypatch.setattr(flavours, "import_module", installed)
+    monkeypatch.setattr(tensorrt_module, "import_module", installed)
     assert open_flavour().name == open_flavour("tensorrt_rtx").name == "tensorrt_rtx"
     with pytest.raises(MissingError, match=re.escape('needs tensorrt: pip install "latentloop[trt]"')):
         open_flavour("tensorrt")

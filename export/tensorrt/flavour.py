@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from latentloop.backends.gpu.tensorrt_log import error_log
-from latentloop.engine_manifest import FLAVOURS, Profile, Tensor
+from latentloop.backends.gpu.tensorrt_module import error_log, tensorrt_module
+from latentloop.engine_manifest import FLAVOURS, Profile, Tensor, architecture_of
 from latentloop.errors import BundleError, MissingError
 from latentloop.kernels.driver import MissingGpuError, open_driver
 from latentloop.manifest import BATCH
@@ -53,10 +52,10 @@ class Flavour:
         try:
             driver = open_driver()
             with driver.use(0):
-                major, minor = driver.capability()
+                capability = driver.capability()
         except MissingGpuError as error:
             raise MissingError(f"TensorRT builds engines on the GPU that they are for: {error}") from error
-        return (f"sm{major}{minor}",)
+        return (architecture_of(capability),)
 
     def build(
         self,
@@ -117,10 +116,8 @@ class Flavour:
 def open_flavour(name: str | None = None) -> Flavour:
     """The flavour of that name, or the one that is installed. Raises MissingError, with the pip line, without it."""
     for candidate in [name] if name else FLAVOURS:
-        try:
-            return Flavour(import_module(candidate))
-        except ImportError:
-            continue
+        if (module := tensorrt_module(candidate)) is not None:
+            return Flavour(module)
     names = " or ".join([name] if name else FLAVOURS)
     lines = " or ".join(f'pip install "latentloop[{EXTRAS[flavour]}]"' for flavour in ([name] if name else FLAVOURS))
     raise MissingError(f"building engines needs {names}: {lines}")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from latentloop import request
 from latentloop.backends.protocol import Backend
 from latentloop.bundle import Bundle
-from latentloop.errors import DeviceError, InputError, LatentLoopError, MissingError
+from latentloop.errors import InputError, LatentLoopError, MissingError
 
 if TYPE_CHECKING:  # imported late: most machines have no GPU, and each import delays the first image
     from latentloop.engine_manifest import EngineSet
@@ -87,10 +85,8 @@ def open_gpu() -> Driver:
 def _parse(device: object) -> tuple[str, int]:
     if isinstance(device, str):
         kind, colon, number = device.partition(":")
-        if (kind in DEVICES[1:] and ((number.isdecimal() and len(number) < 4) or not colon)) or device in (
-            "auto",
-            "cpu",
-        ):
+        is_number = number.isdecimal() and len(number) < 4
+        if device in ("auto", "cpu") or (kind in DEVICES[1:] and (is_number or not colon)):
             return kind, int(number or 0)
     raise InputError(
         f"device is {device!r}, expected auto, {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, for a GPU also with its "
@@ -110,37 +106,31 @@ def _find(kind: str, bundle: Bundle, number: int, precision: object) -> Make:
     fails.
     """
     driver = open_gpu()
-    from latentloop.kernels.driver import DriverError
+    from latentloop.backends.gpu.place import device_errors
 
-    try:
-        found = _find_with(driver, kind, bundle, number, precision)
-    except DriverError as error:
-        raise DeviceError(f"GPU {number}: {error}") from error
+    with device_errors(number):
+        if number >= driver.devices():
+            raise MissingError(f"device {kind}:{number}: there are {driver.devices()} GPUs, counted from 0")
+        if kind == "tensorrt":
+            found = _tensorrt(bundle, driver, number, precision)
+        else:
+            found = _onnxruntime(kind, bundle, driver, number, precision)
 
     def make() -> Backend:
-        try:
+        with device_errors(number):
             return found()
-        except DriverError as error:
-            raise DeviceError(f"GPU {number}: {error}") from error
 
     return make
 
 
-def _find_with(driver: Driver, kind: str, bundle: Bundle, number: int, precision: object) -> Make:
-    if number >= driver.devices():
-        raise MissingError(f"device {kind}:{number}: there are {driver.devices()} GPUs, counted from 0")
-    if kind == "tensorrt":
-        return _tensorrt(bundle, driver, number, precision)
-    return _onnxruntime(kind, bundle, driver, number, precision)
-
-
 def _tensorrt(bundle: Bundle, driver: Driver, number: int, precision: object) -> Make:
-    from latentloop.engine_manifest import FLAVOURS
+    from latentloop.backends.gpu.tensorrt_module import tensorrt_module
+    from latentloop.engine_manifest import FLAVOURS, architecture_of
     from latentloop.engines import find_engines
 
     checked = request.check_engine_precision(precision)
     with driver.use(number):
-        architecture = "sm{}{}".format(*driver.capability())
+        architecture = architecture_of(driver.capability())
     reasons = []
     for flavour in FLAVOURS:
         if (module := tensorrt_module(flavour)) is None:
@@ -167,16 +157,6 @@ def _with_engines(bundle: Bundle, driver: Driver, number: int, module: Any, engi
     graphs = bundle.kept(("engines", engines.folder, context), lambda: Engines(module, engines))
     reason = f"{engines.flavour} {engines.library}, engines for {engines.architecture}"
     return GpuBackend(bundle, graphs, driver, number, f"tensorrt:{number}", reason)
-
-
-def tensorrt_module(flavour: str) -> Any | None:
-    """The module of that name, or None where it is not installed or cannot be loaded."""
-    if find_spec(flavour) is None:
-        return None
-    try:
-        return import_module(flavour)
-    except (ImportError, OSError):  # its libraries may be missing
-        return None
 
 
 def _onnxruntime(kind: str, bundle: Bundle, driver: Driver, number: int, precision: object) -> Make:

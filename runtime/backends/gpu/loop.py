@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from latentloop.backends.gpu.graph import DeviceGraph, Tensor
-from latentloop.backends.gpu.memories import DeviceMemories, entry, part
+from latentloop.backends.gpu.memories import DeviceMemories, entry
 from latentloop.backends.gpu.staging import Staging
 from latentloop.controls import Controls
 from latentloop.engine_manifest import EnginePrior
 from latentloop.kernels.driver import Driver
-from latentloop.manifest import GraphFile, Level, Prior
-from latentloop.views import check_size, view_span
+from latentloop.manifest import Binding, GraphFile, Level, Prior
+from latentloop.views import check_size
 
 AnyPrior = Prior | EnginePrior
 Load = Callable[[GraphFile, int], DeviceGraph]  # a graph of the manifest, for a batch size
@@ -84,14 +84,12 @@ class DeviceLoop:
         """All of row i; its codes are then in ``codes[i]``. ``role``: the steps' graph."""
         self.memories.copy(self.memories["uniform"], entry(self._uniform, i))
         self.memories.copy(self.memories["forced"], entry(self._forced, i))
-        ring = self.memories["codes"]
-        phase = i % ring.shape[0]
+        phase = i % self.memories["codes"].shape[0]
         columns = range(0, self.level.width, self.prior.columns_per_step)
         self._replay(("row", i), "row", lambda: [self._run("row", i, 0)])
         self._replay((role, phase), role, lambda: [self._run(role, i, j) for j in columns])
-        padding = (ring.shape[1] - self.level.width) // 2
-        drawn = part(ring, *view_span((phase, slice(padding, padding + self.level.width)), ring.shape))
-        self.memories.copy(entry(self.codes, i), drawn)
+        drawn = Binding("code", "codes", "columns", count=self.level.width)
+        self.memories.copy(entry(self.codes, i), self.memories.view(drawn, i, 0))
 
     def _run(self, role: str, i: int, j: int) -> Run:
         described = self.prior.graphs[role]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from contextlib import suppress
 from typing import Any
@@ -40,7 +39,7 @@ class Staging:
 
     def copy_out(self, tensor: Tensor) -> NDArray[Any]:
         """Enqueues a copy to the host: the values are there once a later mark has been waited for, until ``over``."""
-        buffer = self._buffer(math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize)
+        buffer = self._buffer(tensor.size)
         self._driver.copy_out(buffer, tensor.pointer, self.stream)
         found: NDArray[Any] = buffer.view(tensor.dtype).reshape(tensor.shape)
         return found

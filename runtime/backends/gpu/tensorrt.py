@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from latentloop.backends.gpu.graph import Tensor
-from latentloop.backends.gpu.tensorrt_log import error_log
-from latentloop.engine_manifest import CodecEngine, EngineFile, EnginePrior, EngineSet
+from latentloop.backends.gpu.tensorrt_module import error_log
+from latentloop.engine_manifest import CodecEngine, EnginePrior, EngineSet
 from latentloop.errors import BundleError
 from latentloop.kernels.driver import Stream
 
@@ -94,10 +94,7 @@ class Engines:
 
     def _check_bindings(self, file: str, engine: Any) -> None:
         """Raises BundleError where the plan's inputs and outputs are not those that the set's manifest describes."""
-        plans: list[CodecEngine | EngineFile] = [self.encoder, self.decoder]
-        for level in self.described.levels:
-            plans += level.prior.graphs.values() if level.prior else ()
-        plan = next(plan for plan in plans if plan.file == file)
+        plan = next(engine for engine in self.described.engines() if engine.file == file)
         described = {part.name: part.dtype for part in (*plan.inputs, *plan.outputs)}
         types = self._module.DataType
         words = {types.FLOAT: "float32", types.HALF: "float16", types.BF16: "bfloat16", types.INT64: "int64"}

@@ -1,12 +1,21 @@
-"""What TensorRT says, kept for exceptions; it prints nothing."""
+"""TensorRT's Python module, under either of its names: loading it, and hearing what it says."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 
+def tensorrt_module(flavour: str) -> Any | None:
+    """The module of that name, or None where it is not installed or cannot be loaded."""
+    try:
+        return import_module(flavour)
+    except (ImportError, OSError):  # its libraries may be missing
+        return None
+
+
 def error_log(module: Any) -> Any:
-    """A logger for ``module``, tensorrt or tensorrt_rtx, whose ``errors`` are what it has said at that severity."""
+    """A logger for ``module`` that keeps ``errors``, what it has said at that severity, and prints nothing."""
 
     def start(self: Any) -> None:
         module.ILogger.__init__(self)
