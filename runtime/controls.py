@@ -58,13 +58,12 @@ class Controls:
 
 @dataclass(frozen=True)
 class LevelDraw:
-    """One level of a batch: ``codes`` [B, h, w] where all are given, or else the ``controls`` of its loop; their
-    ``upper`` is not set: it is what the level above comes to.
+    """One level of a batch, and where its codes come from: they are given, [B, h, w], or a loop draws them, whose
+    controls do not set ``upper``: it is what the level above comes to.
     """
 
     level: Level
-    codes: Codes | None
-    controls: Controls | None
+    source: Codes | Controls
 
 
 @dataclass(frozen=True)

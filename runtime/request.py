@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from latentloop.errors import InputError
 from latentloop.manifest import Level, Manifest
 
+COLDEST, HOTTEST = 1e-20, 1e20  # temperatures that float32 logits can be divided by; colder is no different
 Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
 
 
@@ -140,6 +141,21 @@ def check_setting(
             raise InputError(f"{name} for {level} is {value!r}, expected {shown}")
         found[level] = np.broadcast_to(array.astype(np.float64), (n,))
     return found
+
+
+def check_settings(
+    temperature: Setting, top_k: Setting, top_p: Setting, n: int, levels: Sequence[Level]
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """The three by name, each as ``check_setting`` gives it; top_k holds integers, or infinity where it is off."""
+    settings = {
+        "temperature": check_setting("temperature", temperature, n, levels, 1.0, 0.0, HOTTEST),
+        "top_k": check_setting("top_k", top_k, n, levels, np.inf, 0.0, np.inf),
+        "top_p": check_setting("top_p", top_p, n, levels, 1.0, 0.0, 1.0),
+    }
+    for name, values in settings["top_k"].items():
+        if (values != np.floor(values)).any():
+            raise InputError(f"top_k for {name} is {values[values != np.floor(values)][0]}, expected an integer")
+    return settings
 
 
 def check_codes(

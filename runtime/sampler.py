@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 LARGEST_BATCH = 16  # of one that the caller does not name
 MOST_SAMPLES = 2**20  # of one call: their images and codes are held together
 MOST_THREADS = 1024  # each graph starts as many
-COLDEST, HOTTEST = 1e-20, 1e20  # temperatures that float32 logits can be divided by; colder is no different
 
 
 class Sampler:
@@ -109,14 +108,7 @@ class Sampler:
         levels = self.bundle.manifest.levels
         chosen = request.check_labels(labels, n, self.bundle.manifest)
         keys = request.check_seeds(seeds, n)
-        settings = {
-            "temperature": request.check_setting("temperature", temperature, n, levels, 1.0, 0.0, HOTTEST),
-            "top_k": request.check_setting("top_k", top_k, n, levels, np.inf, 0.0, np.inf),
-            "top_p": request.check_setting("top_p", top_p, n, levels, 1.0, 0.0, 1.0),
-        }
-        for name, values in settings["top_k"].items():
-            if (values != np.floor(values)).any():
-                raise InputError(f"top_k for {name} is {values[values != np.floor(values)][0]}, expected an integer")
+        settings = request.check_settings(temperature, top_k, top_p, n, levels)
         kept = request.check_given(given, n, levels)
         for level in levels:
             if (kept[level.name] < 0).any():
@@ -281,19 +273,19 @@ class Sampler:
         for index, level in enumerate(self.bundle.manifest.levels):
             kept = given[level.name][part]
             if (kept >= 0).all():
-                draws.append(LevelDraw(level, kept, None))
+                draws.append(LevelDraw(level, kept))
                 continue
             top_k, top_p = settings["top_k"][level.name][part], settings["top_p"][level.name][part]
             filtered = bool((top_k < level.codebook_size).any() or (top_p < 1).any())
             controls = Controls(
                 uniform=uniforms(seeds[part], index, level.height, level.width),
                 forced=kept.transpose(1, 2, 0),
-                temperature=np.maximum(settings["temperature"][level.name][part], COLDEST).astype(np.float32),
+                temperature=np.maximum(settings["temperature"][level.name][part], request.COLDEST).astype(np.float32),
                 top_k=np.minimum(top_k, level.codebook_size).astype(np.int64) if filtered else None,
                 top_p=top_p.astype(np.float32) if filtered else None,
                 labels=None if labels is None else labels[part],
             )
-            draws.append(LevelDraw(level, None, controls))
+            draws.append(LevelDraw(level, controls))
         self._begin()
         try:
             return self._backend.draw(draws, after_row)

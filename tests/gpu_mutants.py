@@ -131,16 +131,16 @@ MUTANTS = [
     Mutant(
         "given codes are not the condition",
         "backend",
-        "above = None if upper is not None or not found else found[list(found)[-1]]",
-        "above = None",
+        "source.below(above)",
+        "source.below(None)",
     ),
     Mutant("no filter", "backend", '"step" if controls.top_k is None else "step_filtered"', '"step"'),
     Mutant("the loop of another batch size", "backend", "loop is None or loop.batch != controls.batch", "loop is None"),
     Mutant(
         "a wait a level",
         "backend",
-        "upper = loop.codes\n",
-        "upper = loop.codes\n                    self._driver.synchronize(self._driver.record(self._stream))\n",
+        "above, upper = None, loop.codes\n",
+        "above, upper = None, loop.codes\n                    self._driver.synchronize(self._driver.record(self._stream))\n",
     ),
     Mutant(
         "the caller's work is not waited for",

@@ -45,16 +45,16 @@ class CpuBackend:
         codes: dict[str, Codes] = {}
         upper: Codes | None = None
         for asked in draws:
-            drawn = asked.codes
-            if asked.controls is not None:
-                level = asked.level
-                drawn = np.empty((asked.controls.batch, level.height, level.width), np.int64)
-                for row in self.rows(level, asked.controls.below(upper), level.height):
+            level, source = asked.level, asked.source
+            if isinstance(source, Controls):
+                drawn = np.empty((source.batch, level.height, level.width), np.int64)
+                for row in self.rows(level, source.below(upper), level.height):
                     drawn[:, row.index] = row.codes.T
                     if after_row is not None and not after_row(level, row.index + 1):
                         return None
-            assert drawn is not None
-            codes[asked.level.name] = upper = drawn
+            else:
+                drawn = source
+            codes[level.name] = upper = drawn
         return codes
 
     def rows(self, level: Level, controls: Controls, rows: int) -> Iterator[Row]:

@@ -65,32 +65,31 @@ class GpuBackend:
 
     def draw(self, draws: Sequence[LevelDraw], after_row: AfterRow | None) -> dict[str, Codes] | None:
         """Nothing waits until all levels are enqueued; with ``after_row`` the host follows one row behind."""
-        found: dict[str, Codes] = {}
-        drawn: dict[str, NDArray[np.int64]] = {}
-        upper: Tensor | None = None
+        given: dict[str, Codes] = {}
+        drawn: dict[str, Codes] = {}  # [H, W, B], on their way to the host
+        above: Codes | None = None  # the level above, where it is given
+        upper: Tensor | None = None  # and where it is on the device
         staging = self._staging()
         with self._place.current():
             try:
                 for asked in draws:
-                    if asked.controls is None:
-                        assert asked.codes is not None
-                        found[asked.level.name] = asked.codes
+                    level, source = asked.level, asked.source
+                    if not isinstance(source, Controls):
+                        given[level.name] = above = source
                         upper = None
                         continue
-                    above = None if upper is not None or not found else found[list(found)[-1]]
-                    loop = self._begin(asked.level, asked.controls.below(above), upper, staging)
-                    if not self._draw_rows(loop, asked.controls, after_row):
+                    loop = self._begin(level, source.below(above), upper, staging)
+                    if not self._draw_rows(loop, source, after_row):
                         return None
-                    drawn[asked.level.name] = staging.copy_out(loop.codes)  # [H, W, B]
-                    found[asked.level.name] = drawn[asked.level.name]
-                    upper = loop.codes
+                    drawn[level.name] = staging.copy_out(loop.codes)
+                    above, upper = None, loop.codes
             finally:
                 self._driver.synchronize(self._driver.record(self._stream))
                 codes = {name: values.transpose(2, 0, 1).copy() for name, values in drawn.items()}
                 staging.over()
         for asked in draws:
             self._check_drawn(asked.level, codes.get(asked.level.name))
-        return {**found, **codes}
+        return given | codes
 
     def rows(self, level: Level, controls: Controls, rows: int) -> Iterator[Row]:
         """Copies; a row is enqueued before the one above it is waited for."""
