@@ -140,7 +140,8 @@ MUTANTS = [
         "a wait a level",
         "backend",
         "above, upper = None, loop.codes\n",
-        "above, upper = None, loop.codes\n                    self._driver.synchronize(self._driver.record(self._stream))\n",
+        "above, upper = None, loop.codes\n"
+        "                    self._driver.synchronize(self._driver.record(self._stream))\n",
     ),
     Mutant(
         "the caller's work is not waited for",
