@@ -22,7 +22,10 @@ from latentloop._version import __version__
 from latentloop.errors import InputError, LatentLoopError, MissingError
 
 GROUP = "latentloop.commands"
-ORDER = ("sample", "encode", "decode", "reconstruct", "verify", "info", "export", "build-engines", "train", "bench")
+ORDER = (
+    "sample", "encode", "decode", "reconstruct", "verify", "info",
+    "export", "build-engines", "data", "train", "bench",
+)  # fmt: skip
 
 # Exit statuses.
 FAILURE = 1

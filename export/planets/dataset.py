@@ -1,0 +1,86 @@
+"""The data set as files: ``train`` and ``test``, in each a folder per class."""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from latentloop.export.planets.scene import draw_planet
+from latentloop.export.planets.surfaces import SURFACES
+from latentloop.files import new_directory
+
+PARTS = ("train", "test")  # the position is the part's word in the seed: no training image is a held-out one
+CHUNK = 100  # images that a process draws between two reports
+SHARES = {"ringed": 2}  # training images of a class against the others': rings are hardest to learn
+
+
+@dataclass(frozen=True)
+class PlanetsOptions:
+    """``train`` and ``test`` images per class (ringed ones twice as many to train on), the seed, processes at work."""
+
+    train: int = 4000
+    test: int = 250
+    seed: int = 0
+    processes: int = 1
+
+    def counts(self, part: str) -> dict[str, int]:
+        """Images of one part by class."""
+        if part == "test":
+            return dict.fromkeys(SURFACES, self.test)
+        return {kind: self.train * SHARES.get(kind, 1) for kind in SURFACES}
+
+
+def planet(kind: str, part: str, index: int, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Image ``index`` of a class and part, [64, 64, 3] uint8: a function of its arguments alone."""
+    words = (seed, PARTS.index(part), list(SURFACES).index(kind), index)
+    return draw_planet(kind, np.random.default_rng(words))
+
+
+def write_planets(out: Path, options: PlanetsOptions) -> int:
+    """Writes all images as PNG files, all or none, behind a progress bar; returns how many.
+
+    Raises OutputError where ``out`` exists or cannot be written.
+    """
+    with new_directory(out) as folder:
+        jobs = [
+            (folder / part / kind, kind, part, range(first, min(first + CHUNK, count)), options.seed)
+            for part in PARTS
+            for kind, count in options.counts(part).items()
+            for first in range(0, count, CHUNK)
+        ]
+        for target in {job[0] for job in jobs}:
+            target.mkdir(parents=True)
+        total = sum(len(job[3]) for job in jobs)
+        with tqdm(total=total, desc=out.name, unit="image", disable=None) as bar:
+            if options.processes == 1:
+                for job in jobs:
+                    bar.update(_write_chunk(*job))
+                return total
+            # Spawned, not forked: a fork copies the locks of threads that it does not copy.
+            with ProcessPoolExecutor(options.processes, get_context("spawn"), _ignore_interrupt) as pool:
+                futures: list[Future[int]] = [pool.submit(_write_chunk, *job) for job in jobs]
+                try:
+                    for future in futures:
+                        bar.update(future.result())
+                except BaseException:  # nobody wants the rest
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    raise
+    return total
+
+
+def _ignore_interrupt() -> None:
+    """Ctrl-C reaches every process of a terminal; the first one tells the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _write_chunk(folder: Path, kind: str, part: str, indices: range, seed: int) -> int:
+    for index in indices:
+        Image.fromarray(planet(kind, part, index, seed)).save(folder / f"{index:05}.png")
+    return len(indices)

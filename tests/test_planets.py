@@ -1,0 +1,124 @@
+"""The planets: images are functions of their seeds, classes differ, fields are what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import run
+from PIL import Image
+
+from latentloop.export.planets.dataset import PARTS, PlanetsOptions, planet, write_planets
+from latentloop.export.planets.fields import SIDE, cells, craters, noise, on_sphere, read, rotation, spread, volume
+from latentloop.export.planets.surfaces import SURFACES
+from latentloop.export.train.data import load_data
+
+
+def generator() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+@pytest.mark.parametrize("kind", SURFACES)
+def test_an_image_is_a_function_of_class_part_index_and_seed(kind: str) -> None:
+    image = planet(kind, "train", 3, 5)
+    assert image.shape == (64, 64, 3)
+    assert image.dtype == np.uint8
+    assert np.array_equal(image, planet(kind, "train", 3, 5))
+    for other in (planet(kind, "test", 3, 5), planet(kind, "train", 4, 5), planet(kind, "train", 3, 6)):
+        assert not np.array_equal(image, other)
+
+
+@pytest.mark.parametrize("kind", SURFACES)
+def test_a_planet_is_in_the_middle_and_the_corners_are_sky(kind: str) -> None:
+    images = np.stack([planet(kind, "test", index, 0) for index in range(6)]).astype(float)
+    middle, corners = images[:, 24:40, 24:40].mean(), images[:, :4, :4].mean()
+    assert middle > 30
+    assert corners < 8
+
+
+def test_the_sky_is_black_but_for_a_few_stars() -> None:
+    images = np.stack([planet("moon", "test", index, 0) for index in range(8)])
+    sky = np.ones((64, 64), bool)
+    sky[3:61, 3:61] = False  # no moon reaches the outermost pixels
+    lit = (images.max(3) > 0) & sky
+    assert 0 < lit.sum(axis=(1, 2)).mean() < 12
+
+
+def test_the_noise_is_even_periodic_and_smooth() -> None:
+    field = volume()
+    assert field.shape == (SIDE,) * 3
+    assert abs(field.mean()) < 1e-5
+    assert abs(field.std() - 1) < 1e-5
+    step = np.abs(np.diff(field, axis=0, append=field[:1]))  # over the seam too
+    assert step[-1].mean() < 1.3 * step[:-1].mean()
+    values = noise(generator(), on_sphere(generator(), 4000))
+    assert 0.6 < values.std() < 1.4
+
+
+def test_noise_at_a_voxel_is_the_volumes_value() -> None:
+    """Interpolation against the obvious reading, between two voxels too."""
+    corners = np.array([[3, 5, 7], [SIDE - 1, 0, 2], [SIDE + 3, 5 - SIDE, 7]], np.float32)
+    field = volume()
+    assert np.allclose(read(field, corners), [field[3, 5, 7], field[-1, 0, 2], field[3, 5, 7]])
+    between = read(field, np.array([[SIDE - 0.5, 4, 4.0]], np.float32))
+    assert np.allclose(between, (field[-1, 4, 4] + field[0, 4, 4]) / 2)
+
+
+def test_cells_are_bounded_by_the_planes_between_their_centres() -> None:
+    points = on_sphere(generator(), 500)
+    inside, which = cells(np.random.default_rng(1), points, 12)
+    centres = spread(np.random.default_rng(1), 12).astype(np.float64)
+    distance = np.linalg.norm(points[:, None] - centres, axis=2)
+    assert np.array_equal(which, distance.argmin(1))
+    nearest, second = np.sort(distance, 1)[:, 0], np.sort(distance, 1)[:, 1]
+    apart = np.linalg.norm(centres[which] - centres[distance.argsort(1)[:, 1]], axis=1)
+    assert np.allclose(inside, (second**2 - nearest**2) / (2 * apart), atol=1e-5)
+
+
+def test_a_crater_is_a_bowl_with_a_rim() -> None:
+    points = on_sphere(generator(), 20000)
+    height = craters(np.random.default_rng(2), points, 1, 0.5)
+    assert height.min() < -0.02
+    assert height.max() > 0.01
+    deepest = points[height.argmin()]
+    away = np.arccos(np.clip(points @ deepest, -1, 1))
+    assert away[height.argmax()] < 0.7
+    assert np.abs(height[away > 1.2]).max() < 1e-3
+
+
+def test_rotations_keep_lengths_and_hands() -> None:
+    for _ in range(5):
+        found = rotation(generator())
+        assert np.allclose(found @ found.T, np.eye(3), atol=1e-6)
+        assert np.linalg.det(found) > 0
+
+
+def test_files_are_what_the_trainer_reads_however_many_processes_wrote_them(tmp_path: Path) -> None:
+    counts = {1: tmp_path / "one", 2: tmp_path / "two"}
+    for processes, out in counts.items():
+        assert write_planets(out, PlanetsOptions(train=2, test=1, seed=4, processes=processes)) == 8 * 3 + 2
+    for part in PARTS:
+        for kind in SURFACES:
+            names = sorted(file.name for file in (counts[1] / part / kind).iterdir())
+            assert names == [f"{index:05}.png" for index in range(PlanetsOptions(2, 1).counts(part)[kind])]
+            for name in names:
+                one, two = (np.asarray(Image.open(out / part / kind / name)) for out in counts.values())
+                assert np.array_equal(one, two)
+                assert np.array_equal(one, planet(kind, part, int(name[:5]), 4))
+    data = load_data(counts[1], 64)
+    assert data.classes == tuple(sorted(SURFACES))
+    assert (len(data.training), len(data.held_out)) == (18, 8)
+    assert data.training.labels is not None
+    assert np.array_equal(data.training.images[0], planet(data.classes[0], "train", 0, 4))
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "planets"
+    few = ("--train", 1, "--test", 1, "--processes", 1)
+    assert run("data", "planets", "--out", out, *few) == 0
+    assert "17 images" in capsys.readouterr().out
+    assert run("data", "planets", "--out", out, *few) == 1
+    assert "exists" in capsys.readouterr().err
+    assert run("data", "planets", "--out", tmp_path / "other", "--seed", -1) == 2
+    assert "seed is -1" in capsys.readouterr().err
