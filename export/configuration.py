@@ -1,4 +1,4 @@
-"""Hyper-parameters of the two kinds of network, checked where they enter.
+"""Hyper-parameters of the three kinds of network, checked where they enter.
 
 Sizes are counts of channels, codes or positions; grids are (height, width) in codes.
 """
@@ -13,7 +13,7 @@ from latentloop.errors import ConfigurationError
 LARGEST_SIZE = 2**20  # of channels, codes, classes and grids
 MOST_LAYERS = 4096
 
-Configuration = TypeVar("Configuration", bound="VqvaeConfig | PriorConfig")
+Configuration = TypeVar("Configuration", bound="AnyConfig")
 
 
 def level_names(levels: int) -> tuple[str, ...]:
@@ -129,7 +129,46 @@ class PriorConfig:
         return (self.height + 1) // 2, (self.width + 1) // 2
 
 
-def to_json(config: VqvaeConfig | PriorConfig) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """The classifier that rejection sampling trusts (VQ-VAE-2, section 3.3): a residual network of ``stages``, each at
+    half the size and with twice the channels of the one before; the first has ``channels`` at half the image's size.
+    """
+
+    height: int
+    width: int
+    classes: int
+    image_channels: int = 3
+    channels: int = 16
+    stages: int = 4
+    residual_blocks: int = 1
+    groups: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            _require(self, name, getattr(self, name) >= 8, "at least 8")
+        for name in ("image_channels", "channels", "stages", "residual_blocks", "groups"):
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        _require(self, "classes", self.classes >= 2, "at least 2")
+        _check_sizes(self)
+        _require(self, "stages", self.stages <= 8, "at most 8")
+        _require(self, "channels", self.channels % self.groups == 0, f"a multiple of groups ({self.groups})")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of every stage."""
+        return tuple(self.channels << stage for stage in range(self.stages))
+
+    @property
+    def features(self) -> int:
+        """Channels of the last stage, whose means over the image are its features."""
+        return self.widths[-1]
+
+
+AnyConfig = VqvaeConfig | PriorConfig | ClassifierConfig
+
+
+def to_json(config: AnyConfig) -> dict[str, Any]:
     """The configuration as plain JSON types."""
     return asdict(config)
 
@@ -153,7 +192,7 @@ def from_json(kind: type[Configuration], values: dict[str, Any], source: str) ->
         raise ConfigurationError(f"{source}: {error}") from error
 
 
-def _check_sizes(config: VqvaeConfig | PriorConfig) -> None:
+def _check_sizes(config: AnyConfig) -> None:
     """Limits far above any real model: what exceeds them is a mistake or an attack."""
     for size in fields(config):
         value = getattr(config, size.name)

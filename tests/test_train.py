@@ -7,15 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_training import SMALL, blobs
+from tiny_training import SMALL, blobs, colours
 from torch.nn import functional
 
 from latentloop.errors import InputError
 from latentloop.export.configuration import PriorConfig
+from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train import prior, vqvae
+from latentloop.export.train.average import WeightAverage
 from latentloop.export.train.codebook import EPSILON, EmaCodebook, assign, k_means, perplexity
+from latentloop.export.train.codes import Codes, encode, of_level
 from latentloop.export.train.data import Dataset
+from latentloop.export.train.optimiser import adamw
+from latentloop.export.train.precision import lay_out, mixed
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -111,6 +116,60 @@ def test_a_vqvae_learns_and_uses_its_codes() -> None:
     assert all(value > 6 for value in found["perplexity"].values())
 
 
+def test_a_codebook_of_colours_is_used_whole() -> None:
+    """Averages that follow fast, and few steps: without restarts, five codes of the bottom end unused."""
+    config = replace(SMALL, image_channels=3, codebook_size=32, ema_decay=0.98)
+    images = colours(128, 16)
+    task = vqvae.VqvaeTask(config, images, vqvae.VqvaeOptions(steps=500, batch=32, rate=2e-3, warm_up=30, flip=True))
+    for step in range(500):
+        task.step(step)
+    found = vqvae.evaluate(task.averaged(), images)
+    assert all(used >= 31 for used in found["codes_used"].values())
+    assert all(value > 18 for value in found["perplexity"].values())
+
+
+def test_the_saved_vqvae_is_the_average_beside_the_codebooks() -> None:
+    options = vqvae.VqvaeOptions(steps=6, batch=8, rate=1e-2, warm_up=2, average=0.5)
+    task = vqvae.VqvaeTask(SMALL, blobs(16), options)
+    expected = task.model.decoder.conv.weight.detach().clone()
+    for step in range(6):
+        task.step(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * task.model.decoder.conv.weight.detach()
+    averaged = task.averaged()
+    torch.testing.assert_close(averaged.decoder.conv.weight, expected)
+    assert not torch.equal(averaged.decoder.conv.weight, task.model.decoder.conv.weight)
+    torch.testing.assert_close(averaged.codebook(0).embedding, task.model.codebook(0).embedding, rtol=0, atol=0)
+
+
+def test_bfloat16_reaches_the_convolutions_but_not_the_quantiser() -> None:
+    torch.manual_seed(0)
+    model, images = Vqvae(SMALL), torch.rand(4, 1, 16, 16)
+    plain = vqvae.forward(model, images)
+    with mixed("cpu", "bfloat16"):
+        assert model.features(images)[0].dtype == torch.bfloat16
+        out = vqvae.forward(lay_out(model, "bfloat16"), lay_out(images, "bfloat16"))
+    assert out.reconstruction.dtype == out.commitment.dtype == torch.float32
+    for level in range(2):
+        z, codes, codewords = out.levels[level].z, out.levels[level].codes, out.levels[level].codewords
+        assert z.dtype == codewords.dtype == torch.float32
+        torch.testing.assert_close(codes, model.codebook(level).nearest(z))
+    torch.testing.assert_close(out.reconstruction, plain.reconstruction, rtol=0.1, atol=0.05)
+    assert not torch.equal(out.reconstruction, plain.reconstruction)
+
+
+def test_decay_reaches_matrices_and_kernels_only() -> None:
+    model = PixelSnail(PriorConfig(4, 4, 8, 16, 4, 3, 1, 1, heads=2, dropout=0.0, classes=3, class_channels=4))
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    optimiser = adamw(model, rate=0.1, weight_decay=0.5)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    for name, value in model.named_parameters():
+        kept = 1.0 if value.ndim == 1 or name == "label_embedding.weight" else 1 - 0.1 * 0.5
+        torch.testing.assert_close(value.detach(), kept * before[name], msg=name)
+
+
 def test_images_must_make_whole_codes() -> None:
     with pytest.raises(InputError, match="size is 20, expected a multiple of 8"):
         vqvae.VqvaeTask(SMALL, blobs(4, 20), vqvae.VqvaeOptions(steps=1))
@@ -121,7 +180,7 @@ def test_flipped_codes_are_those_of_the_mirrored_images() -> None:
     model = Vqvae(SMALL).eval()
     data = Dataset(blobs(6), np.arange(6))
     mirrored = Dataset(np.ascontiguousarray(data.images[:, :, ::-1]), data.labels)
-    both, other = (prior.encode(model, part, "bottom", labels=True, flip=part is data) for part in (data, mirrored))
+    both, other = (of_level(encode(model, part, flip=part is data), 1, part.labels) for part in (data, mirrored))
     assert both.upper is not None
     assert other.upper is not None
     assert both.labels is not None
@@ -133,13 +192,13 @@ def test_flipped_codes_are_those_of_the_mirrored_images() -> None:
 def test_a_codebook_too_large_for_the_codes_in_memory_is_told() -> None:
     model = Vqvae(replace(SMALL, codebook_size=2**15 + 1))
     with pytest.raises(InputError, match="codebook_size is 32769, expected at most 32768"):
-        prior.encode(model, Dataset(blobs(2), None), "top", labels=False)
+        encode(model, Dataset(blobs(2), None))
 
 
 def test_a_prior_learns_and_its_figure_is_the_direct_computation() -> None:
     config = PriorConfig(4, 4, 8, 16, 4, 3, 1, 1, heads=2, dropout=0.0)
     codes = torch.arange(4).repeat(32, 4, 1).to(torch.int16)
-    data = prior.Codes(codes + torch.randint(0, 4, (32, 1, 1)).short(), None, None)
+    data = Codes(codes + torch.randint(0, 4, (32, 1, 1)).short(), None, None)
     task = prior.PriorTask(config, data, prior.PriorOptions(steps=60, batch=16, rate=3e-3, average=0.8))
     losses = [float(task.step(step)) for step in range(60)]
     assert losses[-1] < losses[0] / 2
@@ -152,7 +211,7 @@ def test_a_prior_learns_and_its_figure_is_the_direct_computation() -> None:
 
 def test_the_average_is_the_documented_recurrence() -> None:
     layer = torch.nn.Linear(2, 1, bias=False)
-    average = prior.WeightAverage(layer, 0.5)
+    average = WeightAverage(layer, 0.5)
     expected = layer.weight.detach().clone()
     for step in range(12):
         with torch.no_grad():

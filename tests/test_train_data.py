@@ -123,6 +123,30 @@ def test_sub_folders_are_the_classes_in_sorted_order(tmp_path: Path) -> None:
         assert [{60: "ant", 120: "bee", 0: "cat"}[int(red)] for red in reds] == [data.classes[n] for n in part.labels]
 
 
+def test_the_folders_train_and_test_are_the_two_parts(tmp_path: Path) -> None:
+    for part, count in (("train", 4), ("test", 2)):
+        _write_classes(tmp_path / part, count)
+    data = load_data(tmp_path, 8)
+    assert data.classes == ("ant", "bee", "cat")
+    assert (len(data.training), len(data.held_out)) == (12, 6)
+    assert data.held_out.labels is not None
+    assert data.held_out.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert sorted(data.held_out.images[:, 0, 0, 0]) == [0, 0, 60, 60, 120, 120]
+    assert sorted(set(data.held_out.images[:, 0, 0, 1])) == [0, 10]
+    (tmp_path / "train" / "bee").rename(tmp_path / "train" / "dog")
+    with pytest.raises(
+        InputError, match="same classes in train and test, found dog only in train and bee only in test"
+    ):
+        load_data(tmp_path, 8)
+
+
+def test_train_and_test_may_be_classes(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (4, 4)).save(tmp_path / name / "0.png")
+    assert load_data(tmp_path, 4).classes == ("test", "train")
+
+
 def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
     for index in range(4):
         Image.new("L", (9, 5), 50 * index).save(tmp_path / f"{index}.png")

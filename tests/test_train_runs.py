@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from tiny_training import PRIOR, VQVAE, blobs, parse
+from tiny_training import PRIOR, VQVAE, parse, write_blobs
 
 from latentloop.errors import CheckpointError, InputError, OutputError
 from latentloop.export.checkpoint import load_checkpoint
@@ -24,6 +23,7 @@ from latentloop.export.commands import train
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.train import prior, runs, vqvae
+from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.loop import LoopOptions, run_training
 
 
@@ -36,11 +36,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 images in two classes."""
-    path = tmp_path_factory.mktemp("images")
-    for index, image in enumerate(blobs(24)):
-        (path / "ab"[index % 2]).mkdir(exist_ok=True)
-        Image.fromarray(image[:, :, 0]).save(path / "ab"[index % 2] / f"{index:02}.png")
-    return path
+    return write_blobs(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +56,10 @@ def _commands(folder: Path, trained: Path) -> dict[str, tuple[str, dict[str, Pat
     return {
         "vqvae": (f"{VQVAE} --steps 9 --flip", {"data": folder}),
         "top": (f"{PRIOR} --steps 9 --level top", {"data": folder, "vqvae": trained}),
-        "bottom": (f"{PRIOR} --steps 9 --level bottom --flip", {"data": folder, "vqvae": trained}),
+        "bottom": (
+            f"{PRIOR} --steps 9 --level bottom --flip --precision bfloat16",
+            {"data": folder, "vqvae": trained},
+        ),
     }
 
 
@@ -151,6 +150,8 @@ def test_checkpoints_say_where_they_come_from(folder: Path, trained: Path, tmp_p
     assert checkpoint.provenance["classes"] == ["cat", "dog"]
     model = PixelSnail(config)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in checkpoint.weights.items()})
+    assert checkpoint.provenance["codes_sha256"] == codes_digest(source.weights)
+    assert checkpoint.provenance["training"]["precision"] == "float32"
     masked = checkpoint.weights["blocks.0.residual.0.conv1.weight"][:, :, -1, 1:]
     assert not masked.any()
     assert all(value.dtype == np.float32 for value in checkpoint.weights.values())
@@ -215,6 +216,7 @@ def test_a_full_disk_is_told_and_keeps_the_last_state(tmp_path: Path) -> None:
         ("--warm-up -1", "warm-up is -1, expected at least 0"),
         ("--clip 0", "clip is 0.0, expected over 0"),
         ("--average 1", "average is 1.0, expected over 0, under 1"),
+        ("--weight-decay -1", "weight-decay is -1.0, expected at least 0"),
         ("--out top.pt", r"top\.pt, expected a name that ends in \.safetensors"),
     ],
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from latentloop.export.commands import train
 from latentloop.export.configuration import VqvaeConfig
@@ -31,6 +33,23 @@ def blobs(count: int, size: int = 16) -> NDArray[np.uint8]:
         y, x = generator.integers(0, size - 5, 2)
         image[y : y + 5, x : x + 5] = generator.integers(100, 256)
     return images
+
+
+def write_blobs(folder: Path) -> Path:
+    """24 blobs as PNG files in two classes, a and b; returns the folder."""
+    for index, image in enumerate(blobs(24)):
+        (folder / "ab"[index % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[:, :, 0]).save(folder / "ab"[index % 2] / f"{index:02}.png")
+    return folder
+
+
+def colours(count: int, size: int) -> NDArray[np.uint8]:
+    """Smooth fields of random colours: images [count, size, size, 3] that no few codes describe."""
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 256, (count, size // 4, size // 4, 3)).astype(np.uint8)
+    return np.stack(
+        [np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)) for image in coarse]
+    )
 
 
 def parse(command: str, **paths: object) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""``latentloop train vqvae`` and ``latentloop train prior``."""
+"""``latentloop train vqvae``, ``latentloop train prior`` and ``latentloop train classifier``."""
 
 from __future__ import annotations
 
@@ -7,24 +7,31 @@ from pathlib import Path
 
 from latentloop.extras import require
 
-HELP = "train a VQ-VAE, or the prior over one level of its codes"
+HELP = "train a VQ-VAE, the prior over one level of its codes, or a classifier of images"
 
 _EPILOG = """examples:
   latentloop train vqvae --data fashion-mnist --size 32 --codebook-size 256 --out vqvae.safetensors
   latentloop train prior --vqvae vqvae.safetensors --data fashion-mnist --level top --out top.safetensors
+  latentloop train classifier --data fashion-mnist --size 32 --out classifier.safetensors
 
 A killed training goes on when the same command is given again: its state lies beside --out, as OUT.state.
+A prior's first training keeps the codes of the data set beside the VQ-VAE, as VQVAE.codes-….safetensors.
+
+On several GPUs (a VQ-VAE or a prior; --batch is split among them):
+  torchrun --nproc-per-node 2 -m latentloop train prior --device cuda …
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the two sub-commands."""
+    """Adds the sub-commands."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     commands = parser.add_subparsers(dest="network", required=True, metavar="NETWORK")
     for name, text, add in (
         ("vqvae", "train a VQ-VAE on images", _add_vqvae),
         ("prior", "train the prior of one level on the codes of a VQ-VAE", _add_prior),
+        ("decoder", "sharpen a VQ-VAE's decoder against a discriminator; its codes stay as they are", _add_decoder),
+        ("classifier", "train a classifier of images, by which `latentloop sample --best` chooses", _add_classifier),
     ):
         command = commands.add_parser(
             name,
@@ -40,10 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Trains; returns the exit status. Raises LatentLoopError."""
     require("training", "torch")
-    from latentloop.export.train import runs
+    from latentloop.export.train import distributed, runs
+    from latentloop.export.train.classifier import train_classifier
+    from latentloop.export.train.decoder import train_decoder
 
-    train = {"vqvae": runs.train_vqvae, "prior": runs.train_prior}[arguments.network]
-    runs.report(train(arguments), as_json=arguments.json)
+    networks = {
+        "vqvae": runs.train_vqvae,
+        "prior": runs.train_prior,
+        "decoder": train_decoder,
+        "classifier": train_classifier,
+    }
+    train = networks[arguments.network]
+    metrics = train(arguments)
+    if distributed.leads():
+        runs.report(metrics, as_json=arguments.json)
+    distributed.leave()
     return 0
 
 
@@ -65,7 +83,7 @@ def _add_vqvae(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
     training.add_argument("--size", type=int, required=True, metavar="PIXELS", help="height and width of the images")
     training.add_argument("--warm-up", type=int, default=200, metavar="STEPS", help="steps before quantisation begins")
-    _add_training(training, steps=10000, batch=128, rate=1e-3, flip="mirror images at random")
+    _add_training(training, steps=10000, batch=128, rate=1e-3, decay=0.0, flip="mirror images at random")
 
 
 def _add_prior(parser: argparse.ArgumentParser) -> None:
@@ -98,15 +116,75 @@ def _add_prior(parser: argparse.ArgumentParser) -> None:
         "--warm-up", type=int, default=200, metavar="STEPS", help="steps of rising rate (default: 200)"
     )
     training.add_argument("--clip", type=float, default=1.0, metavar="NORM", help="limit of the gradient (default: 1)")
-    training.add_argument("--average", type=float, default=0.999, help="decay of the weights' average (default: 0.999)")
-    _add_training(training, steps=20000, batch=64, rate=1e-3, flip="train on mirrored images too")
+    _add_training(training, steps=20000, batch=64, rate=1e-3, decay=0.01, flip="train on mirrored images too")
     training.add_argument("--class-names", metavar="A,B,…", help="names of the classes, by label (default: the data's)")
 
 
-def _add_training(group: argparse._ArgumentGroup, *, steps: int, batch: int, rate: float, flip: str) -> None:
+def _add_decoder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--vqvae", type=Path, required=True, metavar="FILE", help="the trained VQ-VAE")
+    training = parser.add_argument_group("training")
+    training.add_argument("--size", type=int, metavar="PIXELS", help="(default: as the VQ-VAE was trained)")
+    training.add_argument(
+        "--weight",
+        type=float,
+        default=0.3,
+        help="of the discriminator's gradient against the squared error's (default: 0.3)",
+    )
+    training.add_argument(
+        "--discriminator-channels", type=int, default=64, metavar="N", help="of its first layer (default: 64)"
+    )
+    training.add_argument(
+        "--warm-up", type=int, default=100, metavar="STEPS", help="steps of rising rate and weight (default: 100)"
+    )
+    _add_training(training, steps=2000, batch=64, rate=2e-4, decay=0.0, flip="mirror images at random")
+
+
+def _add_classifier(parser: argparse.ArgumentParser) -> None:
+    model = parser.add_argument_group("model")
+    for option, default, text in (
+        ("--channels", 16, "channels of the first stage; each stage has twice those of the one before"),
+        ("--stages", 4, "stages, each at half the size of the one before"),
+        ("--residual-blocks", 1, "residual blocks per stage"),
+        ("--groups", 8, "groups of channels that are normalised together"),
+    ):
+        model.add_argument(option, type=int, default=default, metavar="N", help=f"{text} (default: {default})")
+    model.add_argument("--image-channels", type=int, choices=(1, 3), help="grey or RGB (default: IDX 1, folder 3)")
+    training = parser.add_argument_group("training")
+    training.add_argument("--size", type=int, required=True, metavar="PIXELS", help="height and width of the images")
+    training.add_argument(
+        "--warm-up", type=int, default=200, metavar="STEPS", help="steps of rising rate (default: 200)"
+    )
+    training.add_argument("--clip", type=float, default=1.0, metavar="NORM", help="limit of the gradient (default: 1)")
+    training.add_argument(
+        "--label-smoothing",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="mass spread over all classes (default: 0.1)",
+    )
+    training.add_argument(
+        "--shift", type=int, default=0, metavar="PIXELS", help="move images at random by up to this (default: 0)"
+    )
+    _add_training(training, steps=4000, batch=128, rate=1e-3, decay=0.05, flip="mirror images at random")
+    training.add_argument("--class-names", metavar="A,B,…", help="names of the classes, by label (default: the data's)")
+
+
+def _add_training(
+    group: argparse._ArgumentGroup, *, steps: int, batch: int, rate: float, decay: float, flip: str
+) -> None:
     group.add_argument("--steps", type=int, default=steps, metavar="N", help=f"(default: {steps})")
     group.add_argument("--batch", type=int, default=batch, metavar="N", help=f"images per step (default: {batch})")
-    group.add_argument("--lr", type=float, default=rate, metavar="RATE", help=f"peak rate of Adam (default: {rate})")
+    group.add_argument("--lr", type=float, default=rate, metavar="RATE", help=f"peak rate of AdamW (default: {rate})")
+    group.add_argument(
+        "--weight-decay", type=float, default=decay, metavar="DECAY", help=f"of matrices and kernels (default: {decay})"
+    )
+    group.add_argument("--average", type=float, default=0.999, help="decay of the weights' average (default: 0.999)")
+    group.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the convolutions while training; the weights are float32 in both (default: float32)",
+    )
     group.add_argument("--flip", action="store_true", help=flip)
 
 
@@ -117,9 +195,14 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FOLDER",
-        help="IDX files as MNIST names them, or images by class",
+        help="IDX files as MNIST names them, or one sub-folder of images per class; train/ and test/ may hold those",
     )
-    data.add_argument("--held-out", type=float, default=0.05, help="fraction kept from training (default: 0.05)")
+    data.add_argument(
+        "--held-out",
+        type=float,
+        default=0.05,
+        help="fraction kept from training, where no part is given (default: 0.05)",
+    )
     data.add_argument("--split-seed", type=int, default=0, help="draws the held-out part: one value for all networks")
     data.add_argument("--licence", help="licence of the weights, stored in the checkpoint")
     running = parser.add_argument_group("running")

@@ -5,7 +5,8 @@ arXiv 1711.00937, appendix A.1):
 
     N_k <- decay N_k + (1 - decay) n_k        m_k <- decay m_k + (1 - decay) s_k        e_k <- m_k / N'_k
 
-where N'_k = (N_k + eps) / (N + K eps) N is N_k after Laplace smoothing and N the sum of all N_k.
+where N'_k = (N_k + eps) / (N + K eps) N is N_k after Laplace smoothing and N the sum of all N_k. Where several
+processes train together, a batch is what all of them hold of it, and all keep the same codebook.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from latentloop.export.train import distributed
 
 EPSILON = 1e-5
 RESTART_BELOW = 0.02  # of an even share of the batch
@@ -39,13 +42,13 @@ def k_means(vectors: Tensor, size: int, generator: torch.Generator, iterations: 
 
     A centre that loses all its vectors moves to a random vector, so that none starts unused.
     """
-    centres = _choose(vectors, size, generator)
+    centres = vectors[_choose(len(vectors), size, generator).to(vectors.device)]
     for _ in range(iterations):
         counts, sums = gather(vectors, assign(vectors, centres), size)
         centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
         empty = counts == 0
         if bool(empty.any()):
-            centres[empty] = _choose(vectors, int(empty.sum()), generator)
+            centres[empty] = vectors[_choose(len(vectors), int(empty.sum()), generator).to(vectors.device)]
     counts, _ = gather(vectors, assign(vectors, centres), size)
     return centres, counts / len(vectors)
 
@@ -64,10 +67,12 @@ class EmaCodebook:
         self.cluster_size = (shares * batch_vectors).clamp(min=EPSILON)
         self.sums = centres * self.cluster_size[:, None]
         self.embedding.copy_(centres)
+        for value in (self.cluster_size, self.sums, self.embedding):
+            distributed.agree(value)
 
     def update(self, vectors: Tensor, codes: Tensor) -> None:
         """One step of the averages: vectors [M, D] and their codes [M]."""
-        counts, sums = gather(vectors, codes, len(self.embedding))
+        counts, sums = map(distributed.total, gather(vectors, codes, len(self.embedding)))
         self.cluster_size.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
         total = self.cluster_size.sum()
@@ -80,11 +85,13 @@ class EmaCodebook:
         A restarted code begins with an even share, so that it has time to find users. Returns how many
         codes moved.
         """
-        share = len(vectors) / len(self.embedding)
+        whole = len(vectors) * distributed.processes()
+        share = whole / len(self.embedding)
         unused = self.cluster_size < RESTART_BELOW * share
         count = int(unused.sum())
         if count:
-            chosen = _choose(vectors, count, generator)
+            indices = distributed.agree(_choose(whole, count, generator).to(vectors.device))
+            chosen = distributed.take(vectors, indices)
             self.cluster_size[unused] = share
             self.sums[unused] = chosen * share
             self.embedding[unused] = chosen
@@ -106,10 +113,8 @@ def perplexity(counts: Tensor) -> float:
     return float(torch.special.entr(shares).sum().exp())
 
 
-def _choose(vectors: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """``count`` vectors at random, without repetition where there are enough; a CPU generator."""
-    if count <= len(vectors):
-        chosen = torch.randperm(len(vectors), generator=generator)[:count]
-    else:
-        chosen = torch.randint(len(vectors), (count,), generator=generator)
-    return vectors[chosen.to(vectors.device)].clone()
+def _choose(size: int, count: int, generator: torch.Generator) -> Tensor:
+    """``count`` indices below ``size`` at random, without repetition where there are enough; a CPU generator."""
+    if count <= size:
+        return torch.randperm(size, generator=generator)[:count]
+    return torch.randint(size, (count,), generator=generator)

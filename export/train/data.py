@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from latentloop import images
 from latentloop.errors import InputError
 from latentloop.export.train import folder, idx
+
+READ_AT_ONCE = 256  # image files between two movements of the bar
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ def load_data(
 
     IDX images are grey and padded with zeros evenly to ``size``; images of a folder are cropped to their
     central square and resized. ``image_channels`` None means 1 for IDX and 3 for a folder. The held-out part
-    is the t10k files where an IDX folder has them, otherwise the fraction ``held_out``, drawn by
-    ``split_seed``. Raises InputError.
+    is the t10k files where an IDX folder has them, and the sub-folder ``test`` where an image folder holds classes
+    in ``train`` and ``test``; otherwise the fraction ``held_out``, drawn by ``split_seed``. Raises InputError.
     """
     path = Path(path)
     if not path.is_dir():
@@ -116,9 +119,23 @@ def _dataset(path: Path, pair: tuple[NDArray[np.uint8], NDArray[np.int64]], size
 def _load_folder(path: Path, size: int, channels: int, held_out: float, seed: int) -> Data:
     if channels not in (1, 3):
         raise InputError(f"image_channels is {channels}, expected 1 (grey) or 3 (RGB)")
-    files, labels, classes = folder.list_images(path)
-    whole = Dataset(images.read_images(files, (size, size, channels), resize=True), labels)
-    return _split(whole, classes, held_out, seed, f"{path.name}: folder of images")
+    source = f"{path.name}: folder of images"
+    parts = folder.split_folders(path)
+    if parts is None:
+        files, labels, classes = folder.list_images(path)
+        return _split(Dataset(_read(files, size, channels), labels), classes, held_out, seed, source)
+    (training, classes), (rest, _) = (
+        (Dataset(_read(files, size, channels), labels), names) for files, labels, names in folder.list_parts(*parts)
+    )
+    return Data(training, rest, classes, _describe(source, training, rest))
+
+
+def _read(files: list[Path], size: int, channels: int) -> NDArray[np.uint8]:
+    """Images [N, size, size, channels] behind a bar: 30000 small ones take some seconds."""
+    found = np.empty((len(files), size, size, channels), np.uint8)
+    for part in tqdm(batches_of(len(files), READ_AT_ONCE), "reading images", unit="batch", disable=None, leave=False):
+        found[part] = images.read_images(files[part], (size, size, channels), resize=True)
+    return found
 
 
 def _split(whole: Dataset, classes: tuple[str, ...], held_out: float, seed: int, source: str) -> Data:

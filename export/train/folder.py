@@ -1,4 +1,7 @@
-"""A folder of images: one sub-folder per class, or a flat folder without labels."""
+"""A folder of images: one sub-folder per class, or a flat folder without labels.
+
+A folder may also hold two such folders of classes, ``train`` and ``test``, as data sets for torchvision do.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,38 @@ from numpy.typing import NDArray
 from latentloop.errors import InputError
 from latentloop.images import READ_SUFFIXES, images_in
 
+PARTS = ("train", "test")
 
-def list_images(folder: Path) -> tuple[list[Path], NDArray[np.int64] | None, tuple[str, ...]]:
+Listed = tuple[list[Path], NDArray[np.int64] | None, tuple[str, ...]]
+
+
+def split_folders(folder: Path) -> tuple[Path, Path] | None:
+    """The sub-folders ``train`` and ``test`` where both hold folders in turn; otherwise they are classes, if there."""
+    training, test = (folder / name for name in PARTS)
+    return (training, test) if all(part.is_dir() and _classes(part) for part in (training, test)) else None
+
+
+def list_parts(training: Path, test: Path) -> tuple[Listed, Listed]:
+    """``list_images`` of two folders. Raises InputError unless their classes have the same names."""
+    listed = list_images(training), list_images(test)
+    names, others = (set(part[2]) for part in listed)
+    if names != others:
+        told = [
+            f"{', '.join(sorted(left)[:10])} only in {part.name}"
+            for left, part in ((names - others, training), (others - names, test))
+            if left
+        ]
+        raise InputError(f"{training.parent}: expected the same classes in train and test, found {' and '.join(told)}")
+    return listed
+
+
+def list_images(folder: Path) -> Listed:
     """Image files in sorted order, their labels [N] int64 (None for a flat folder) and the class names.
 
     Raises InputError for a folder without images, a class without images, or images beside class folders.
     """
     flat = images_in(folder)
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = _classes(folder)
     if flat and classes:
         raise InputError(
             f"{folder}: holds both images ({flat[0].name}) and sub-folders ({classes[0].name}); expected"
@@ -36,3 +63,7 @@ def list_images(folder: Path) -> tuple[list[Path], NDArray[np.int64] | None, tup
         files += found
         labels += [label] * len(found)
     return files, np.array(labels, np.int64), tuple(path.name for path in classes)
+
+
+def _classes(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

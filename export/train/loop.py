@@ -2,7 +2,8 @@
 
 The state is the task's tensors, the next step and the arguments. It holds no generator states, because every
 step seeds its random numbers from (seed, step): a resumed run ends with the same bits as an uninterrupted one
-on the same machine with the same number of threads.
+on the same machine with the same number of threads. Of several processes that train together each reads the
+state, and the first writes it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from latentloop.errors import CheckpointError, InputError
+from latentloop.export.train import distributed
 from latentloop.export.train.order import step_seed
 from latentloop.files import check_free, write_file
 
@@ -82,12 +84,15 @@ def run_training(task: Task, options: LoopOptions) -> bool:
     path = options.state_path
     if options.restart:
         check_free(options.out, force=options.force)
-        path.unlink(missing_ok=True)
+        if distributed.leads():
+            path.unlink(missing_ok=True)
+    distributed.wait()
     first, force = 0, options.force
     if path.exists():
         first, began_with_force = _resume(task, options)
         force = force or began_with_force
     check_free(options.out, force=force)
+    distributed.wait()  # the first may have no step left, and removes the state
     began = saved_at = time.monotonic()
     loss = math.nan
     losses: list[Tensor] = []
@@ -96,7 +101,7 @@ def run_training(task: Task, options: LoopOptions) -> bool:
     quiet = None if options.progress else True  # None: quiet where there is no terminal
     with tqdm(total=options.steps, initial=first, desc=options.out.stem, unit="step", disable=quiet) as bar:
         for step in range(first, options.steps):
-            torch.manual_seed(step_seed(options.seed, step))
+            torch.manual_seed(step_seed(options.seed, step, rank=distributed.rank()))
             losses.append(task.step(step))
             done = step + 1
             if done % LOOK_EVERY == 0 or done == options.steps:
@@ -105,7 +110,7 @@ def run_training(task: Task, options: LoopOptions) -> bool:
                 losses.clear()
             bar.update()
             due = done % options.save_every == 0 or time.monotonic() - saved_at > options.save_seconds
-            if due or done == options.steps:
+            if distributed.leads() and (due or done == options.steps):
                 _save(task, options, done, force)
                 if options.progress and not sys.stderr.isatty():  # where no bar is shown, a line now and then
                     left = (time.monotonic() - began) / (done - first) * (options.steps - done)
@@ -122,7 +127,7 @@ def finish(options: LoopOptions, write: Callable[[], None]) -> None:
 
 
 def _mean_loss(losses: list[Tensor], step: int) -> float:
-    loss = float(torch.stack(losses).mean())
+    loss = float(distributed.total(torch.stack(losses).mean())) / distributed.processes()
     if not math.isfinite(loss):
         raise InputError(f"the loss is {loss} near step {step}; pass a lower --lr")
     return loss

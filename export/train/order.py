@@ -44,9 +44,9 @@ class BatchOrder:
         return self._order
 
 
-def step_seed(seed: int, step: int, purpose: int = 0) -> int:
-    """A seed of 63 bits for one purpose of one step."""
-    words = np.random.SeedSequence((seed, step, purpose)).generate_state(1, np.uint64)
+def step_seed(seed: int, step: int, purpose: int = 0, rank: int = 0) -> int:
+    """A seed of 63 bits for one purpose of one step; the first of several processes draws what one alone would."""
+    words = np.random.SeedSequence((seed, step, purpose, *([rank] if rank else []))).generate_state(1, np.uint64)
     return int(words[0] >> np.uint64(1))
 
 

@@ -17,10 +17,14 @@ from torch import nn
 from latentloop._version import __version__
 from latentloop.errors import InputError, MissingError
 from latentloop.export.checkpoint import Checkpoint, save_checkpoint
-from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
+from latentloop.export.configuration import AnyConfig, PriorConfig, VqvaeConfig, to_json
 from latentloop.export.models.build import build_vqvae
+from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.reading import read_vqvae
-from latentloop.export.train import prior, vqvae
+from latentloop.export.train import distributed, prior, vqvae
+from latentloop.export.train.codes import Codes, encode, of_level
+from latentloop.export.train.codes_cache import cache_key, cache_path, cached
+from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.data import Data, load_data
 from latentloop.export.train.loop import LoopOptions, finish, run_training, state_path
 from latentloop.files import check_free
@@ -29,9 +33,12 @@ Metrics = dict[str, Any]
 
 
 def train_vqvae(arguments: argparse.Namespace) -> Metrics:
-    """Trains and saves a VQ-VAE; returns its held-out figures. Raises LatentLoopError."""
-    device = prepare(arguments)
-    data = _load(arguments, arguments.size, arguments.image_channels)
+    """Trains and saves a VQ-VAE; returns its held-out figures. Raises LatentLoopError.
+
+    Of several processes only the first has figures to return; the others return none.
+    """
+    device = prepare(arguments, several=True)
+    data = load(arguments, arguments.size, arguments.image_channels)
     names = (
         "levels",
         "bottom_stride",
@@ -44,61 +51,65 @@ def train_vqvae(arguments: argparse.Namespace) -> Metrics:
     given = {name: getattr(arguments, name) for name in (*names, "ema_decay", "commitment")}
     config = VqvaeConfig(image_channels=data.image_channels, **given)
     options = vqvae.VqvaeOptions(
-        arguments.steps, arguments.batch, arguments.lr, arguments.seed, arguments.warm_up, arguments.flip
-    )
+        arguments.steps, arguments.batch, arguments.lr, arguments.seed, arguments.warm_up, arguments.flip,
+        arguments.average, arguments.weight_decay, arguments.precision,
+    )  # fmt: skip
     task = vqvae.VqvaeTask(config, data.training.images, options, device)
-    loop = _loop_options(arguments, config, asdict(options), data)
+    loop = loop_options(arguments, config, asdict(options), data)
     force = run_training(task, loop)
-    metrics = vqvae.evaluate(task.model, data.held_out.images, device)
-    _save(loop, config, task.model, _provenance(arguments, data, asdict(options), metrics), force)
+    if not distributed.leads():
+        return {}
+    averaged = task.averaged()
+    metrics = vqvae.evaluate(averaged, data.held_out.images, device)
+    save(loop, config, averaged, origin(arguments, data, asdict(options), metrics), force)
     return metrics
 
 
 def train_prior(arguments: argparse.Namespace) -> Metrics:
-    """Trains and saves the prior of one level; returns its held-out figures. Raises LatentLoopError."""
-    device = prepare(arguments)
+    """Trains and saves the prior of one level; returns its held-out figures. Raises LatentLoopError.
+
+    Of several processes only the first has figures to return; the others return none.
+    """
+    device = prepare(arguments, several=True)
     source = read_vqvae(Path(arguments.vqvae))
     model = build_vqvae(source, arguments.vqvae).to(device)
     size = arguments.size or source.provenance.get("size")
     if not isinstance(size, int):
         raise InputError(f"{arguments.vqvae}: does not say the size of its images; pass --size")
-    data = _load(arguments, size, model.config.image_channels)
+    data = load(arguments, size, model.config.image_channels)
     if arguments.class_names is not None:
         data = rename_classes(data, arguments.class_names.split(","))
     config = prior_config(arguments, model.config, size, len(data.classes))
     options = prior.PriorOptions(
         arguments.steps, arguments.batch, arguments.lr, arguments.seed, arguments.warm_up, arguments.clip,
-        arguments.average,
+        arguments.average, arguments.weight_decay, arguments.precision,
     )  # fmt: skip
     used = {**asdict(options), "flip": arguments.flip}
     weights = hashlib.sha256(arguments.vqvae.read_bytes()).hexdigest()
-    loop = _loop_options(arguments, config, {**used, "level": arguments.level, "vqvae": weights}, data)
-    encoded = [
-        prior.encode(
-            model,
-            part,
-            arguments.level,
-            labels=config.classes > 0,
-            flip=flip,
-            device=device,
-            progress=loop.progress,
-        )
-        for part, flip in ((data.training, arguments.flip), (data.held_out, False))
-    ]
-    task = prior.PriorTask(config, encoded[0], options, device)
+    loop = loop_options(arguments, config, {**used, "level": arguments.level, "vqvae": weights}, data)
+    codes = codes_digest(source.weights)
+    training, held_out = _encoded(arguments, model, codes, data, labels=config.classes > 0, progress=loop.progress)
+    task = prior.PriorTask(config, training, options, device)
     force = run_training(task, loop)
+    if not distributed.leads():
+        return {}
     averaged = task.averaged()
-    metrics = {"bits_per_code": prior.bits_per_code(averaged, encoded[1])}
-    provenance = _provenance(arguments, data, used, metrics)
-    provenance |= {"level": arguments.level, "vqvae_sha256": weights}
+    metrics = {"bits_per_code": prior.bits_per_code(averaged, held_out.to(device))}
+    provenance = origin(arguments, data, used, metrics)
+    provenance |= {"level": arguments.level, "vqvae_sha256": weights, "codes_sha256": codes}
     provenance["classes"] = list(data.classes) if config.classes else []
-    _save(loop, config, averaged, provenance, force)
+    save(loop, config, averaged, provenance, force)
     return metrics
 
 
-def prepare(arguments: argparse.Namespace) -> str:
-    """Sets the threads, checks the device and what would fail only after work; returns the device's name."""
+def prepare(arguments: argparse.Namespace, *, several: bool = False) -> str:
+    """Sets the threads, checks the device and what would fail only after work; returns the device's name.
+
+    ``several`` joins the other processes where ``torchrun`` started some.
+    """
     check_options(arguments)
+    if distributed.launched() > 1 and not several:
+        raise InputError(f"train {arguments.network} runs in one process; start it without torchrun")
     if arguments.threads is not None:
         if arguments.threads < 1:
             raise InputError(f"threads is {arguments.threads}, expected at least 1")
@@ -111,7 +122,7 @@ def prepare(arguments: argparse.Namespace) -> str:
     if device != "cpu" and not torch.cuda.is_available():
         raise MissingError(f"device {device}: this torch sees no CUDA device; pass --device cpu")
     torch.backends.cudnn.deterministic = True  # a resumed run must end with the same bits
-    return device
+    return distributed.join(device)
 
 
 def check_options(arguments: argparse.Namespace) -> None:
@@ -129,6 +140,8 @@ def check_options(arguments: argparse.Namespace) -> None:
             )
     if arguments.warm_up < 0:
         raise InputError(f"warm-up is {arguments.warm_up}, expected at least 0")
+    if not 0 <= arguments.weight_decay < math.inf:
+        raise InputError(f"weight-decay is {arguments.weight_decay}, expected at least 0")
 
 
 def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, classes: int) -> PriorConfig:
@@ -174,7 +187,8 @@ def report(metrics: Metrics, *, as_json: bool) -> None:
         print(f"{name}: " + ", ".join(f"{key} {number:.6g}".strip() for key, number in listed.items()))
 
 
-def _load(arguments: argparse.Namespace, size: int, image_channels: int | None) -> Data:
+def load(arguments: argparse.Namespace, size: int, image_channels: int | None) -> Data:
+    """The data set of the options, told on stderr. Raises InputError."""
     data = load_data(
         arguments.data,
         size,
@@ -182,13 +196,36 @@ def _load(arguments: argparse.Namespace, size: int, image_channels: int | None) 
         held_out=arguments.held_out,
         split_seed=arguments.split_seed,
     )
-    print(data.description, file=sys.stderr)
+    if distributed.leads():
+        print(data.description, file=sys.stderr)
     return data
 
 
-def _loop_options(
-    arguments: argparse.Namespace, config: VqvaeConfig | PriorConfig, options: dict[str, Any], data: Data
-) -> LoopOptions:
+def _encoded(
+    arguments: argparse.Namespace, model: Vqvae, codes: str, data: Data, *, labels: bool, progress: bool
+) -> tuple[Codes, Codes]:
+    """The training and the held-out part as the prior's level takes them, from disk where they are there."""
+    device, flip = str(next(model.parameters()).device), bool(arguments.flip)
+    parts = {"training": (data.training, flip), "held_out": (data.held_out, False)}
+    counts = {name: len(part) * (1 + mirrored) for name, (part, mirrored) in parts.items()}
+    key = cache_key(codes, data.digest(), flip=flip)
+    with distributed.leader_first():
+        levels = cached(
+            cache_path(Path(arguments.vqvae), key),
+            key,
+            model.config,
+            data.training.images.shape[1],
+            counts,
+            lambda name: encode(model, parts[name][0], flip=parts[name][1], device=device, progress=progress),
+        )
+    index = model.config.level_names.index(arguments.level)
+    training, held_out = (of_level(levels[name], index, part.labels if labels else None)
+                          for name, (part, _) in parts.items())  # fmt: skip
+    return training, held_out
+
+
+def loop_options(arguments: argparse.Namespace, config: AnyConfig, options: dict[str, Any], data: Data) -> LoopOptions:
+    """How the training runs; a state is only taken up with the same configuration, options and data."""
     decides = {**to_json(config), **options, "data": data.digest(), "device": str(arguments.device)}
     return LoopOptions(
         Path(arguments.out),
@@ -197,11 +234,13 @@ def _loop_options(
         arguments.save_every,
         restart=arguments.restart,
         force=arguments.force,
+        progress=distributed.leads(),
         arguments=decides,
     )
 
 
-def _provenance(arguments: argparse.Namespace, data: Data, options: dict[str, Any], metrics: Metrics) -> dict[str, Any]:
+def origin(arguments: argparse.Namespace, data: Data, options: dict[str, Any], metrics: Metrics) -> dict[str, Any]:
+    """What a checkpoint says of its data, its training and its held-out figures."""
     return {
         "data": data.description,
         "data_sha256": data.digest(),
@@ -217,13 +256,14 @@ def _provenance(arguments: argparse.Namespace, data: Data, options: dict[str, An
     }
 
 
-def _save(
+def save(
     loop: LoopOptions,
-    config: VqvaeConfig | PriorConfig,
+    config: AnyConfig,
     model: nn.Module,
     provenance: dict[str, Any],
     force: bool,
 ) -> None:
+    """Writes the checkpoint, and removes the state. Raises OutputError."""
     weights = {name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()}
     checkpoint = Checkpoint(config, weights, provenance)
     finish(loop, lambda: save_checkpoint(loop.out, checkpoint, force=force))

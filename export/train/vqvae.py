@@ -6,6 +6,9 @@ with images x in [-1, 1] and sg the stop-gradient; means are over all elements. 
 straight through the quantisation to z. The first ``warm_up`` steps leave the quantisation out (an
 autoencoder); then k-means on the encoder's outputs begins the codebooks, which learn by moving averages;
 unused codes restart until four fifths of the steps are done, so that every code has settled at the end.
+
+What is evaluated and saved is the average of the weights over the steps, beside the codebooks, which are averages
+already: fitted anew to the averaged encoder, they bring nothing more.
 """
 
 from __future__ import annotations
@@ -16,15 +19,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from latentloop.errors import InputError
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.models.vqvae import Quantised, Vqvae
+from latentloop.export.train import distributed
+from latentloop.export.train.average import WeightAverage
 from latentloop.export.train.codebook import EmaCodebook, perplexity
 from latentloop.export.train.data import batches_of
+from latentloop.export.train.optimiser import adamw, set_rate
 from latentloop.export.train.order import BatchOrder, learning_rate, step_seed
+from latentloop.export.train.precision import exact, lay_out, mixed
 
 RESTART_UNTIL = 0.8  # of the steps
 KMEANS_PER_CODE = 40  # vectors per code that begin a codebook, at least
@@ -33,7 +40,10 @@ EVALUATION_BATCH = 250
 
 @dataclass(frozen=True)
 class VqvaeOptions:
-    """Steps, images a step, peak rate, steps without quantisation, whether to mirror images at random."""
+    """Steps, images a step, peak rate, steps without quantisation, whether to mirror images at random.
+
+    ``average`` is the decay of the weights' average, ``precision`` one of ``PRECISIONS``.
+    """
 
     steps: int
     batch: int = 128
@@ -41,6 +51,9 @@ class VqvaeOptions:
     seed: int = 0
     warm_up: int = 200
     flip: bool = False
+    average: float = 0.999
+    weight_decay: float = 0.0
+    precision: str = "float32"
 
 
 @dataclass
@@ -67,7 +80,8 @@ def check_size(config: VqvaeConfig, size: int) -> None:
 def forward(model: Vqvae, images: Tensor, *, quantised: bool = True) -> Forward:
     """Encodes and decodes images [N, C, H, W] with the straight-through estimator: z + sg(e - z).
 
-    ``quantised`` False passes z itself and leaves the commitment at zero.
+    ``quantised`` False passes z itself and leaves the commitment at zero. Quantisation and reconstruction have
+    the images' precision, whatever that of the convolutions between them.
     """
     passed: list[Tensor] = []
     levels: list[Quantised] = []
@@ -75,13 +89,26 @@ def forward(model: Vqvae, images: Tensor, *, quantised: bool = True) -> Forward:
     for level, feature in enumerate(model.features(images)):
         z = model.project(level, feature, passed[-1] if passed else None)
         if quantised:
-            codes = model.codebook(level).nearest(z.detach())
-            codewords = model.codebook(level).lookup(codes)
-            commitment = commitment + functional.mse_loss(z, codewords)
-            levels.append(Quantised(z.detach(), codes, codewords))
-            z = z + (codewords - z).detach()
+            with exact(images.device):
+                z = z.to(images.dtype)
+                codes = model.codebook(level).nearest(z.detach())
+                codewords = model.codebook(level).lookup(codes)
+                commitment = commitment + functional.mse_loss(z, codewords)
+                levels.append(Quantised(z.detach(), codes, codewords))
+                z = z + (codewords - z).detach()
         passed.append(z)
-    return Forward(model.decode_codewords(passed), commitment, levels)
+    return Forward(model.decode_codewords(passed).to(images.dtype), commitment, levels)
+
+
+class _Network(nn.Module):
+    """``forward`` as a module, which averages gradients over several processes where it is made parallel."""
+
+    def __init__(self, model: Vqvae) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, quantised: bool) -> Forward:
+        return forward(self.model, images, quantised=quantised)
 
 
 class VqvaeTask:
@@ -92,30 +119,35 @@ class VqvaeTask:
     ) -> None:
         check_size(config, images.shape[1])
         torch.manual_seed(options.seed)
+        distributed.check_batch(options.batch)
         self.options, self.device = options, device
-        self.model: Vqvae = Vqvae(config).to(device)
+        self.model: Vqvae = lay_out(Vqvae(config).to(device), options.precision)
+        self.network = distributed.parallel(_Network(self.model), device)
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
         self.order = BatchOrder(len(images), options.batch, options.seed)
         self.codebooks = [
             EmaCodebook(self.model.codebook(level).embedding, config.ema_decay) for level in range(config.levels)
         ]
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=options.rate, fused=True)
+        self.optimiser = adamw(self.model, options.rate, options.weight_decay)
+        self.average = WeightAverage(self.model, options.average)
 
     def step(self, step: int) -> Tensor:
         """One step; returns its loss."""
-        options, model = self.options, self.model
+        options = self.options
         generator = torch.Generator().manual_seed(step_seed(options.seed, step, purpose=1))
-        if step == min(options.warm_up, options.steps - 1):
+        begins = min(options.warm_up, options.steps - 1)
+        if step == begins:
             self.begin_codebooks(generator)
         images = self.batch(step, generator)
-        out = forward(model, images, quantised=step >= min(options.warm_up, options.steps - 1))
+        with mixed(self.device, options.precision):
+            out: Forward = self.network(images, step >= begins)
         reconstruction = functional.mse_loss(out.reconstruction, images)
-        loss = reconstruction + model.config.commitment * out.commitment
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(step, options.steps, options.rate, warm_up=min(100, options.steps // 10))
+        loss = reconstruction + self.model.config.commitment * out.commitment
+        set_rate(self.optimiser, learning_rate(step, options.steps, options.rate, min(100, options.steps // 10)))
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self.optimiser.step()
+        self.average.update(step)
         for codebook, level in zip(self.codebooks, out.levels, strict=False):
             vectors = flatten(level.z)
             codebook.update(vectors, level.codes.flatten())
@@ -124,12 +156,12 @@ class VqvaeTask:
         return loss.detach()
 
     def batch(self, step: int, generator: torch.Generator) -> Tensor:
-        """The images [N, C, H, W] of a step, each mirrored with probability one half where ``flip`` is on."""
-        images = to_unit(self.images[self.order(step).to(self.device)])
+        """This process's images [N, C, H, W] of a step, each mirrored with probability one half by ``flip``."""
+        images = to_unit(self.images[distributed.part(self.order(step)).to(self.device)])
         if self.options.flip:
-            mirrored = torch.rand(len(images), generator=generator) < 0.5
+            mirrored = distributed.part(torch.rand(self.options.batch, generator=generator)) < 0.5
             images = torch.where(mirrored[:, None, None, None].to(self.device), images.flip(3), images)
-        return images
+        return lay_out(images, self.options.precision)
 
     @torch.no_grad()
     def begin_codebooks(self, generator: torch.Generator) -> None:
@@ -145,11 +177,20 @@ class VqvaeTask:
             ]
             codebook.begin(torch.cat(found), self.options.batch * per_image, generator)
 
+    @torch.no_grad()
+    def averaged(self) -> Vqvae:
+        """A model with the averaged weights and the codebooks, for evaluation."""
+        model = Vqvae(self.model.config).to(self.device).eval()
+        model.load_state_dict(self.model.state_dict())
+        self.average.copy_to(model)
+        return model
+
     def state(self) -> dict[str, Any]:
-        """Model, optimiser and the codebooks' averages."""
+        """Model, optimiser and the averages of weights and codebooks."""
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "averages": self.average.averages,
             "codebooks": [codebook.state() for codebook in self.codebooks],
         }
 
@@ -157,6 +198,7 @@ class VqvaeTask:
         """Takes over what ``state`` returned."""
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.average.restore(state["averages"])
         for codebook, saved in zip(self.codebooks, state["codebooks"], strict=True):
             codebook.restore(saved)
 

@@ -1,0 +1,225 @@
+"""Sharpening of a trained VQ-VAE's pixel decoder against a patch discriminator; its codes do not change.
+
+A decoder trained on squared error alone paints the mean of all that a code may stand for, and so loses fine texture.
+Here the decoder (and the upsampling of the upper levels' codewords, which nothing else reads) goes on learning while
+a discriminator D of overlapping patches (PatchGAN, arXiv 1611.07004, section 3.2) learns to tell its pictures
+from real ones, by the hinge loss; both see the same codes' pictures:
+
+    L_D = mean max(0, 1 - D(x)) + mean max(0, 1 + D(x'))        L = mean (x - x')^2 - weight * lambda * mean D(x')
+
+with lambda = |d MSE / d w| / |d mean D / d w| over the last layer's weights w (VQGAN, arXiv 2012.09841, section
+3.1), so that ``weight`` is the discriminator's pull as a share of the squared error's. Priors stay valid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+from latentloop.errors import InputError
+from latentloop.export.models.build import build_vqvae
+from latentloop.export.models.vqvae import Vqvae
+from latentloop.export.reading import read_vqvae
+from latentloop.export.train import runs, vqvae
+from latentloop.export.train.average import WeightAverage
+from latentloop.export.train.data import batches_of
+from latentloop.export.train.loop import run_training
+from latentloop.export.train.optimiser import adamw, set_rate
+from latentloop.export.train.order import BatchOrder, learning_rate
+from latentloop.export.train.precision import lay_out, mixed
+from latentloop.export.train.vqvae import EVALUATION_BATCH, to_unit
+
+STEEPEST = 1e4  # of lambda
+
+
+@dataclass(frozen=True)
+class DecoderOptions:
+    """Steps, images a step, peak rate of both networks, the discriminator's weight and channels."""
+
+    steps: int
+    batch: int = 64
+    rate: float = 2e-4
+    seed: int = 0
+    warm_up: int = 100
+    weight: float = 0.3
+    discriminator_channels: int = 64
+    flip: bool = False
+    average: float = 0.995
+    weight_decay: float = 0.0
+    precision: str = "float32"
+
+
+class PatchDiscriminator(nn.Module):
+    """A score per overlapping patch of 18 x 18 pixels; spectral normalisation (arXiv 1802.05957) keeps it smooth."""
+
+    def __init__(self, image_channels: int, channels: int) -> None:
+        super().__init__()
+        c = channels
+        self.layers = nn.ModuleList(
+            spectral_norm(layer)
+            for layer in (
+                nn.Conv2d(image_channels, c, 4, stride=2, padding=1),
+                nn.Conv2d(c, 2 * c, 4, stride=2, padding=1),
+                nn.Conv2d(2 * c, 2 * c, 3, padding=1),
+                nn.Conv2d(2 * c, 1, 1),
+            )
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, C, H, W] in [-1, 1] -> [N, 1, H / 4, W / 4]."""
+        x = images
+        for index, layer in enumerate(self.layers):
+            x = layer(functional.leaky_relu(x, 0.2) if index else x)
+        return x
+
+
+class DecoderTask:
+    """A pixel decoder in adversarial training. ``model`` is the trained VQ-VAE; ``images`` [N, H, W, C] uint8."""
+
+    def __init__(self, model: Vqvae, images: NDArray[np.uint8], options: DecoderOptions, device: str = "cpu") -> None:
+        torch.manual_seed(options.seed)
+        self.options, self.device = options, device
+        self.model: Vqvae = lay_out(model.to(device), options.precision)
+        self.model.requires_grad_(False)
+        self.learning = learning_part(self.model).requires_grad_(True)
+        discriminator = PatchDiscriminator(model.config.image_channels, options.discriminator_channels)
+        self.discriminator: PatchDiscriminator = lay_out(discriminator.to(device), options.precision)
+        self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        self.order = BatchOrder(len(images), options.batch, options.seed)
+        self.optimiser = adamw(self.learning, options.rate, options.weight_decay)
+        self.opponent = adamw(self.discriminator, options.rate, 0.0)
+        for group in (*self.optimiser.param_groups, *self.opponent.param_groups):
+            group["betas"] = (0.5, 0.9)
+        self.average = WeightAverage(self.learning, options.average)
+
+    def step(self, step: int) -> Tensor:
+        """One step of the decoder and one of the discriminator; returns the squared error."""
+        options = self.options
+        images = to_unit(self.images[self.order(step).to(self.device)])
+        if options.flip:
+            images = torch.where(
+                (torch.rand(len(images)) < 0.5)[:, None, None, None].to(self.device), images.flip(3), images
+            )
+        images = lay_out(images, options.precision)
+        rate = learning_rate(step, options.steps, options.rate, min(options.warm_up, options.steps // 10))
+        with mixed(self.device, options.precision):
+            with torch.no_grad():
+                codewords = [level.codewords for level in self.model.quantise(images)]
+            decoded = self.model.decode_codewords(codewords)
+            scores = self.discriminator(decoded)
+        error = functional.mse_loss(decoded.float(), images)
+        lure = -scores.float().mean()
+        balance = self.balance(error, lure)
+        # The discriminator's warm-up comes first: an untrained one pulls in no direction.
+        pull = options.weight * balance * min(1.0, step / max(1, options.warm_up))
+        _descend(self.optimiser, error + pull * lure, rate)
+        self.average.update(step)
+        with mixed(self.device, options.precision):
+            real, false = self.discriminator(images), self.discriminator(decoded.detach())
+        loss = functional.relu(1 - real.float()).mean() + functional.relu(1 + false.float()).mean()
+        _descend(self.opponent, loss, rate)
+        return error.detach()
+
+    def averaged(self) -> Vqvae:
+        """The VQ-VAE with the decoder's averaged weights."""
+        model = Vqvae(self.model.config).to(self.device).eval()
+        model.load_state_dict(self.model.state_dict())
+        self.average.copy_to(learning_part(model))
+        return model
+
+    def state(self) -> dict[str, Any]:
+        """Both networks, their optimisers and the average."""
+        return {
+            "model": self.model.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "opponent": self.opponent.state_dict(),
+            "averages": self.average.averages,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes over what ``state`` returned."""
+        self.model.load_state_dict(state["model"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.opponent.load_state_dict(state["opponent"])
+        self.average.restore(state["averages"])
+
+    def balance(self, error: Tensor, lure: Tensor) -> Tensor:
+        """lambda of the module's head: a scalar that carries no gradient."""
+        last = list(self.model.decoder.get_submodule("up").parameters())[-2]  # weight, bias
+        by_error, by_lure = (torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (error, lure))
+        return torch.clamp(by_error / (by_lure + 1e-8), max=STEEPEST)
+
+
+def learning_part(model: Vqvae) -> nn.ModuleList:
+    """What paints the pixels, and no encoder reads."""
+    return nn.ModuleList([model.decoder, model.upsamplers])
+
+
+def _descend(optimiser: torch.optim.AdamW, loss: Tensor, rate: float) -> None:
+    set_rate(optimiser, rate)
+    optimiser.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    optimiser.step()
+
+
+def evaluate(model: Vqvae, images: NDArray[np.uint8], device: str = "cpu") -> dict[str, Any]:
+    """A VQ-VAE's figures, and ``texture``: the reconstructions' fine detail as a share of the originals'."""
+    pairs = []
+    for part in batches_of(len(images), EVALUATION_BATCH):
+        x = to_unit(torch.from_numpy(images[part]).to(device))
+        with torch.no_grad():
+            decoded = model.decode_codewords([level.codewords for level in model.quantise(x)])
+        pairs.append((texture(decoded) * len(x), texture(x) * len(x)))
+    found, original = np.sum(pairs, 0)
+    return {**vqvae.evaluate(model, images, device), "texture": float(found / original)}
+
+
+def texture(images: Tensor) -> float:
+    """The energy of what differs from the neighbours' mean, per value: images [N, C, H, W] in [-1, 1]."""
+    smooth = functional.avg_pool2d(images, 3, stride=1)
+    return float((images[:, :, 1:-1, 1:-1] - smooth).square().mean(dtype=torch.float64))
+
+
+def train_decoder(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Sharpens a trained VQ-VAE's decoder and saves the whole; returns its held-out figures. Raises LatentLoopError."""
+    device = runs.prepare(arguments)
+    if not 0 < arguments.weight < math.inf:
+        raise InputError(f"weight is {arguments.weight}, expected over 0")
+    if arguments.discriminator_channels < 1:
+        raise InputError(f"discriminator-channels is {arguments.discriminator_channels}, expected at least 1")
+    source = read_vqvae(Path(arguments.vqvae))
+    model = build_vqvae(source, arguments.vqvae)
+    size = arguments.size or source.provenance.get("size")
+    if not isinstance(size, int):
+        raise InputError(f"{arguments.vqvae}: does not say the size of its images; pass --size")
+    data = runs.load(arguments, size, model.config.image_channels)
+    vqvae.check_size(model.config, size)
+    options = DecoderOptions(
+        arguments.steps, arguments.batch, arguments.lr, arguments.seed, arguments.warm_up, arguments.weight,
+        arguments.discriminator_channels, arguments.flip, arguments.average, arguments.weight_decay,
+        arguments.precision,
+    )  # fmt: skip
+    weights = hashlib.sha256(arguments.vqvae.read_bytes()).hexdigest()
+    used = {**asdict(options), "vqvae": weights}
+    task = DecoderTask(model, data.training.images, options, device)
+    loop = runs.loop_options(arguments, model.config, used, data)
+    force = run_training(task, loop)
+    averaged = task.averaged()
+    metrics = evaluate(averaged, data.held_out.images, device)
+    trained = {name: source.provenance.get(name) for name in ("training", "held_out")}
+    provenance = runs.origin(arguments, data, used, metrics) | {"before": trained}
+    runs.save(loop, averaged.config, averaged, provenance, force)
+    return metrics

@@ -1,0 +1,23 @@
+"""The optimiser of every training: AdamW (arXiv 1711.05101)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def adamw(model: nn.Module, rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW whose decay reaches matrices and kernels only: biases and embeddings have no scale to keep small."""
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    decayed: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for parameter in model.parameters():
+        (decayed if parameter.ndim > 1 and id(parameter) not in embeddings else rest).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=rate, fused=True)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate of the next step."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate

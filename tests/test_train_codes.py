@@ -1,0 +1,109 @@
+"""The codes on disk: found again, and made anew wherever they do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from tiny_training import SMALL
+
+from latentloop.export.train.codes import Levels
+from latentloop.export.train.codes_cache import FORMAT, cache_key, cache_path, cached
+from latentloop.export.train.codes_digest import codes_digest
+
+COUNTS = {"training": 6, "held_out": 2}
+KEY = cache_key("vqvae", "data", flip=True)
+
+
+class _Encoder:
+    """Random codes of two levels, and how often they were asked for."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def __call__(self, part: str) -> Levels:
+        self.calls.append(part)
+        generator = np.random.default_rng(len(part))
+        return [generator.integers(0, 16, (COUNTS[part], n, n)).astype(np.int16) for n in (2, 4)]
+
+
+def _cached(path: Path, encoder: _Encoder, key: str = KEY) -> dict[str, Levels]:
+    return cached(path, key, SMALL, 16, COUNTS, encoder)
+
+
+def _same(one: dict[str, Levels], two: dict[str, Levels]) -> None:
+    for part in COUNTS:
+        for a, b in zip(one[part], two[part], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_second_training_reads_the_codes(tmp_path: Path) -> None:
+    path, encoder = cache_path(tmp_path / "vqvae.safetensors", KEY), _Encoder()
+    assert path.name == f"vqvae.codes-{KEY[:12]}.safetensors"
+    first = _cached(path, encoder)
+    assert encoder.calls == ["training", "held_out"]
+    _same(_cached(path, encoder), first)
+    assert encoder.calls == ["training", "held_out"]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("training.top", lambda codes: codes[:5]),
+        ("training.bottom", lambda codes: codes + np.int16(16)),
+        ("held_out.bottom", lambda codes: codes - np.int16(16)),
+        ("held_out.top", lambda codes: codes.astype(np.int32)),
+        ("held_out.top", None),
+    ],
+)
+def test_codes_that_do_not_fit_are_made_anew(tmp_path: Path, name: str, change: object) -> None:
+    path, encoder = tmp_path / "a.safetensors", _Encoder()
+    first = _cached(path, encoder)
+    tensors = load_file(path)
+    if change is None:
+        del tensors[name]
+    else:
+        assert callable(change)
+        tensors[name] = np.ascontiguousarray(change(tensors[name]))
+    save_file(tensors, path, metadata={"format": FORMAT, "key": KEY})
+    _same(_cached(path, encoder), first)
+    assert len(encoder.calls) == 4
+    _same(_cached(path, encoder), first)
+    assert len(encoder.calls) == 4
+
+
+def test_a_damaged_file_and_one_of_another_key_are_made_anew(tmp_path: Path) -> None:
+    path, encoder = tmp_path / "a.safetensors", _Encoder()
+    first = _cached(path, encoder)
+    path.write_bytes(path.read_bytes()[:-8])
+    _same(_cached(path, encoder), first)
+    _same(_cached(path, encoder, cache_key("vqvae", "data", flip=False)), first)
+    assert len(encoder.calls) == 6
+
+
+def test_a_folder_that_takes_no_file_costs_only_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    encoder = _Encoder()
+    _same(_cached(tmp_path / "file" / "a.safetensors", encoder), {part: _Encoder()(part) for part in COUNTS})
+    assert "the next training encodes the images again" in capsys.readouterr().err
+
+
+def test_keys_differ_where_codes_may() -> None:
+    keys = {cache_key(*names, flip=flip) for names in (("a", "b"), ("b", "b"), ("a", "c")) for flip in (True, False)}
+    assert len(keys) == 6
+
+
+def test_the_digest_follows_what_decides_codes_only() -> None:
+    weights = {
+        name: np.arange(4, dtype=np.float32)
+        for name in ("encoders.0.conv.weight", "to_code.0.bias", "level_decoders.0.conv.bias", "codebooks.1.embedding",
+                     "decoder.conv.weight", "upsamplers.0.0.weight")
+    }  # fmt: skip
+    digest = codes_digest(weights)
+    assert codes_digest(dict(reversed(weights.items()))) == digest
+    for name in weights:
+        changed = codes_digest({**weights, name: weights[name] + 1})
+        assert (changed == digest) == name.startswith(("decoder.", "upsamplers.")), name
