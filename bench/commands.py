@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from latentloop.bench.outputs import add_common, finish
 from latentloop.errors import InputError
 from latentloop.extras import require
-from latentloop.options import add_bundle, positive
+from latentloop.options import add_bundle, positive, setting
 
 HELP = "measure sampling against its peers, and against what this machine can do at most"
 EPILOG = """examples:
@@ -22,6 +23,7 @@ EPILOG = """examples:
   latentloop bench roofline
   latentloop bench nearest --out nearest.json
   latentloop bench quality --data /usr/share/datasets/fashion-mnist --out quality.json
+  latentloop bench samples --data planets/ --out samples.json --picture neighbours.png
   latentloop bench compare before.json after.json
   latentloop bench readme --results bench/results/*.json --readme README.md --check
 
@@ -54,14 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--no-memory", action="store_true", default=None, help="leave out peak memory, which needs a process per peer"
     )
-    _add_common(parser)
+    add_common(parser)
     parts = parser.add_subparsers(dest="part", metavar="PART", title="other parts")
     for name, text, add in (
         ("growth", "cost against grid, channels, layers and batch, with fitted exponents", _add_growth),
         ("cold-start", "where the time of `latentloop sample -n 1` goes, in whole processes", _add_cold_start),
-        ("roofline", "the machine alone: GEMM rates and read bandwidths", _add_common),
+        ("roofline", "the machine alone: GEMM rates and read bandwidths", add_common),
         ("nearest", "the search of a codebook against NumPy, PyTorch and FAISS", _add_nearest),
         ("quality", "what int8 weights cost: bits per code against float32, on the same codes", _add_quality),
+        ("samples", "how good and how new samples are, against held-out images", _add_samples),
         ("compare", "two results of one kind, figure by figure", _add_compare),
         ("readme", "write the README's table from results, or check it", _add_readme),
     ):
@@ -84,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         "roofline": _roofline,
         "nearest": _nearest,
         "quality": _quality,
+        "samples": _samples,
         "compare": _compare,
         "readme": _readme,
     }
@@ -112,7 +116,7 @@ def _sampling(arguments: argparse.Namespace) -> int:
         memory=not arguments.no_memory,
     )
     hierarchy(settings.preset)  # an unknown one is an error before any work
-    return _finish(arguments, lambda: measure(settings), report)
+    return finish(arguments, lambda: measure(settings), report)
 
 
 def _growth(arguments: argparse.Namespace) -> int:
@@ -121,13 +125,13 @@ def _growth(arguments: argparse.Namespace) -> int:
     from latentloop.machine import available_threads
 
     threads = arguments.threads or available_threads()
-    return _finish(arguments, lambda: growth.measure(threads, arguments.largest, arguments.budget), growth.table)
+    return finish(arguments, lambda: growth.measure(threads, arguments.largest, arguments.budget), growth.table)
 
 
 def _cold_start(arguments: argparse.Namespace) -> int:
     from latentloop.bench import cold_start
 
-    return _finish(arguments, lambda: cold_start.measure(arguments.repeats, arguments.threads), cold_start.table)
+    return finish(arguments, lambda: cold_start.measure(arguments.repeats, arguments.threads), cold_start.table)
 
 
 def _roofline(arguments: argparse.Namespace) -> int:
@@ -138,7 +142,7 @@ def _roofline(arguments: argparse.Namespace) -> int:
     from latentloop.machine import available_threads
 
     threads = arguments.threads or available_threads()
-    return _finish(
+    return finish(
         arguments,
         lambda: result("roofline", environment(threads), **roofline.measure_roofline(threads)),
         roofline.table,
@@ -151,7 +155,7 @@ def _nearest(arguments: argparse.Namespace) -> int:
     from latentloop.machine import available_threads
 
     threads = arguments.threads or available_threads()
-    return _finish(arguments, lambda: nearest.measure(threads, arguments.repeats, arguments.budget), nearest.table)
+    return finish(arguments, lambda: nearest.measure(threads, arguments.repeats, arguments.budget), nearest.table)
 
 
 def _quality(arguments: argparse.Namespace) -> int:
@@ -161,11 +165,34 @@ def _quality(arguments: argparse.Namespace) -> int:
 
     bundle, threads = open_bundle(arguments.bundle), arguments.threads or available_threads()
     count = arguments.own_samples or arguments.images
-    return _finish(
+    return finish(
         arguments,
         lambda: quality.measure(bundle, arguments.data, count, arguments.rows, threads),
         quality.table,
     )
+
+
+def _samples(arguments: argparse.Namespace) -> int:
+    from latentloop.bench import sample_quality, sample_report
+    from latentloop.files import check_free
+    from latentloop.images import check_image_path, write_image
+    from latentloop.machine import available_threads
+    from latentloop.options import open_bundle
+
+    if arguments.picture:
+        check_image_path(arguments.picture)
+        check_free(arguments.picture, force=arguments.force)
+    bundle, threads = open_bundle(arguments.bundle), arguments.threads or available_threads()
+
+    def measure() -> dict[str, Any]:
+        found, picture = sample_quality.measure(
+            bundle, arguments.data, arguments.samples, arguments.seed, arguments.temperature, threads
+        )
+        if arguments.picture:
+            write_image(arguments.picture, picture, force=arguments.force)
+        return found
+
+    return finish(arguments, measure, sample_report.table)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -192,47 +219,12 @@ def _readme(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _finish(
-    arguments: argparse.Namespace, measure: Callable[[], dict[str, Any]], table: Callable[[dict[str, Any]], str]
-) -> int:
-    """Measures, prints, and writes what was asked for; asks about files before the work."""
-    from latentloop.bench.results import write_result
-    from latentloop.files import check_free
-
-    if arguments.out:
-        check_free(arguments.out, force=arguments.force)
-    if arguments.plots:
-        require("plots", "matplotlib", extra="bench")
-    result = measure()
-    if arguments.out:
-        write_result(arguments.out, result, force=arguments.force)
-    if arguments.plots:
-        from latentloop.bench.plots import write_plots
-
-        write_plots(arguments.plots, result)
-    print(json.dumps(result, indent=1) if arguments.json else table(result))
-    return 0
-
-
 def _batches(text: str | None) -> tuple[int, ...]:
     try:
         found = tuple(positive(part) for part in text.split(",")) if text else ()
     except argparse.ArgumentTypeError as error:
         raise InputError(f"--batches: {error}") from None
     return tuple(dict.fromkeys(found))
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: all)")
-    _add_outputs(parser)
-
-
-def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("output")
-    group.add_argument("--out", type=Path, metavar="FILE", help="also write the figures as JSON")
-    group.add_argument("--plots", type=Path, metavar="DIR", help="also draw them, as PNG files in a folder")
-    group.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    group.add_argument("--force", action="store_true", help="replace --out")
 
 
 def _add_budget(parser: argparse.ArgumentParser, default: float, what: str) -> None:
@@ -245,12 +237,12 @@ def _add_growth(parser: argparse.ArgumentParser) -> None:
         "--largest", type=positive, default=128, metavar="N", help="side of the largest grid (default: 128)"
     )
     _add_budget(parser, 4, "each point may draw for")
-    _add_common(parser)
+    add_common(parser)
 
 
 def _add_cold_start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=positive, default=7, metavar="N", help="processes to time (default: 7)")
-    _add_common(parser)
+    add_common(parser)
 
 
 def _add_nearest(parser: argparse.ArgumentParser) -> None:
@@ -258,7 +250,7 @@ def _add_nearest(parser: argparse.ArgumentParser) -> None:
         "--repeats", type=positive, default=3, metavar="N", help="times that every peer is timed, in turn (default: 3)"
     )
     _add_budget(parser, 0.5, "a peer may search for, per shape and time")
-    _add_common(parser)
+    add_common(parser)
 
 
 def _add_quality(parser: argparse.ArgumentParser) -> None:
@@ -270,7 +262,27 @@ def _add_quality(parser: argparse.ArgumentParser) -> None:
         "--images", type=positive, default=1000, metavar="N", help="held-out images at most (default: 1000)"
     )
     parser.add_argument("--rows", type=positive, metavar="N", help="first rows of each level (default: all)")
-    _add_common(parser)
+    add_common(parser)
+
+
+def _add_samples(parser: argparse.ArgumentParser) -> None:
+    add_bundle(parser)
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="data set that it was trained on")
+    parser.add_argument(
+        "--samples",
+        type=positive,
+        default=2000,
+        metavar="N",
+        help="samples, held-out and training images, as many of each; at most as the data has (default: 2000)",
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the first sample (default: 1)")
+    parser.add_argument(
+        "--temperature", type=setting, default=1.0, metavar="X", help="of the draws; also by level: top=X,bottom=Y"
+    )
+    add_common(parser)
+    parser.add_argument(
+        "--picture", type=Path, metavar="PNG", help="also draw samples beside their nearest training images"
+    )
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:

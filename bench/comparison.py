@@ -8,6 +8,7 @@ from typing import Any
 from latentloop.bench.figures import Figure
 from latentloop.errors import InputError
 
+SHARE = "of 1"  # a unit of what is good: precision, accuracy
 SAME = ("processor", "threads")  # of the environment: where these differ, a ratio says little about the code
 
 
@@ -54,7 +55,7 @@ def table(found: dict[str, Any]) -> str:
 def _row(name: str, old: Figure, new: Figure) -> dict[str, Any]:
     ratio = new.median / old.median if old.median else float("inf")
     noise = max(old.spread or 0.0, new.spread or 0.0)
-    better = ratio > 1 if old.unit.endswith("/s") else ratio < 1
+    better = ratio > 1 if old.unit.endswith(("/s", SHARE)) else ratio < 1
     if abs(ratio - 1) <= noise:
         verdict = "within the spread"
     elif abs(ratio - 1) < 0.02:
@@ -93,6 +94,8 @@ def _figures(result: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
             for precision, bits in level["bits_per_code"].items():
                 yield f"{level['name']}: {precision}", Figure((bits,), "bits/code")
             yield f"{level['name']}: KL", Figure((level["kl_nats"],), "nats/code")
+    elif kind == "samples":
+        yield from _of_samples(result)
     elif kind == "nearest":
         yield "machine: float32 GEMM", Figure.from_json(result["gemm"])
         for search in result["searches"]:
@@ -117,6 +120,18 @@ def _of_peer(peer: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
     for way, rates in peer["codec"].items():
         for count, rate in rates.items():
             yield f"{name}: {way}, {count} at once", Figure((rate,), "images/s")
+
+
+def _of_samples(result: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
+    yield "reconstruction: error", Figure((result["reconstruction"]["mse"],), "squared grey levels")
+    for level in result["levels"]:
+        yield f"{level['name']}: likelihood", Figure((level["bits_per_code"],), "bits/code")
+    for kind, of in (result["likeness"] or {}).items():
+        yield f"{kind}: Fréchet distance", Figure((of["frechet_distance"],), "")
+        yield f"{kind}: precision", Figure((of["precision"],), SHARE)
+        yield f"{kind}: recall", Figure((of["recall"],), SHARE)
+    for kind, of in (result["recognition"] or {}).items():
+        yield f"{kind}: accuracy", Figure((of["accuracy"],), SHARE)
 
 
 def _of_machine(roofline: dict[str, Any]) -> Iterator[tuple[str, Figure]]:

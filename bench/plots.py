@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ def write_plots(folder: Path, result: dict[str, Any]) -> list[Path]:
         "cold-start": {"phases": _phases},
         "roofline": {"bandwidth": _bandwidth},
         "quality": {"bits": _bits},
+        "samples": {"bits": _likelihood, **({"accuracy": _accuracy} if result.get("recognition") else {})},
         "nearest": {"times": _searches},
     }
     name = result.get("preset", result["kind"])
@@ -212,6 +214,37 @@ def _bits(axes: Axes, result: dict[str, Any]) -> None:
     axes.set_ylabel("bits per code")
     axes.set_title(f"{result['images']} images, {result['codes']}")
     axes.legend()
+
+
+def _likelihood(axes: Axes, result: dict[str, Any]) -> None:
+    """Bits per code of each level, beside what the codes would take were each as probable as it is frequent."""
+    levels = result["levels"]
+    for number, (name, colour) in enumerate((("by frequency alone", "naive"), ("by the prior", "float32"))):
+        bits = [level["bits_per_code"] if number else math.log2(level["perplexity"]) for level in levels]
+        bars = axes.bar([place + 0.4 * number for place in range(len(levels))], bits, 0.38, color=COLOURS[colour])
+        bars.set_label(name)
+        axes.bar_label(bars, fmt="%.3f", fontsize=8)
+    names = [f"{level['name']}\n{level['codes_used']} of {level['codes']} codes used" for level in levels]
+    axes.set_xticks([place + 0.2 for place in range(len(levels))], names)
+    axes.set_ylabel("bits per code")
+    axes.set_title(f"Codes of {result['images']} held-out images")
+    axes.legend()
+
+
+def _accuracy(axes: Axes, result: dict[str, Any]) -> None:
+    """Each class's share that the classifier finds, a bar per kind of image."""
+    recognition = result["recognition"]
+    names = list(recognition["samples"]["classes"])
+    for number, (kind, of) in enumerate(recognition.items()):
+        places = [place + 0.8 * number / len(recognition) for place in range(len(names))]
+        shares = [of["classes"][name] or 0.0 for name in names]
+        label = f"{kind.replace('_', '-')}, {of['accuracy']:.1%} in all"
+        axes.bar(places, shares, 0.75 / len(recognition), color=f"C{number}", label=label)
+    axes.set_xticks([place + 0.3 for place in range(len(names))], names, fontsize=8)
+    axes.set_ylabel("classified right")
+    axes.set_ylim(0, 1.25)
+    axes.set_title(f"{result['bundle']['name']}: what the classifier finds")
+    axes.legend(fontsize=8, ncols=2)
 
 
 def _searches(axes: Axes, result: dict[str, Any]) -> None:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from latentloop import Bundle, Sampler
+from latentloop.bench.dataset import choose, load_for
 from latentloop.bench.environment import environment
 from latentloop.bench.report import markdown_table
 from latentloop.bench.results import result
 from latentloop.controls import Controls
-from latentloop.errors import InputError
-from latentloop.export.train.data import batches_of, load_data
+from latentloop.export.train.data import batches_of
 from latentloop.manifest import Level
 from latentloop.request import check_labels
 from latentloop.sampler import LARGEST_BATCH, log_softmax
@@ -75,17 +75,12 @@ def table(found: dict[str, Any]) -> str:
 def _held_out(sampler: Sampler, data: Path, count: int) -> Material:
     """The codes of held-out images: those that no training saw, where it split the data by default."""
     manifest = sampler.bundle.manifest
-    height, width, channels = manifest.image
-    if height != width:
-        raise InputError(f"--data serves square images only, the bundle's are {height} x {width}")
-    part = load_data(data, height, image_channels=channels).held_out
-    if manifest.classes and part.labels is None:
-        raise InputError(f"{data}: images without classes, but the bundle's priors are given one: use class folders")
-    labels = part.labels[:count] if part.labels is not None and manifest.classes else None
-    images = part.images[:count]
+    part = load_for(manifest, data).held_out
+    part = part.take(choose(part, count))
+    labels = part.labels if manifest.classes else None
     return Material(
-        sampler.encode(images),
-        check_labels(labels, len(images), manifest),
+        sampler.encode(part.images),
+        check_labels(labels, len(part), manifest),
         f"encoded from held-out images of {data.name}",
     )
 

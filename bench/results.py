@@ -10,7 +10,7 @@ from latentloop.errors import InputError
 from latentloop.files import write_file
 
 SCHEMA = 1
-KINDS = ("sampling", "growth", "cold-start", "roofline", "quality", "nearest")
+KINDS = ("sampling", "growth", "cold-start", "roofline", "quality", "samples", "nearest")
 LARGEST = 64 * 2**20  # bytes; a result is some tens of kB
 FIELDS: dict[str, tuple[str, ...]] = {
     "sampling": ("preset", "environment", "roofline", "levels", "bounds", "peers"),
@@ -18,6 +18,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "cold-start": ("environment", "seconds", "phases"),
     "roofline": ("environment", "gemm", "bandwidth"),
     "quality": ("environment", "bundle", "codes", "levels"),
+    "samples": ("environment", "bundle", "reconstruction", "levels", "recognition", "likeness", "novelty"),
     "nearest": ("environment", "gemm", "searches"),
     "nearest-gpu": ("environment", "rates", "searches"),
 }

@@ -126,7 +126,7 @@ def test_the_default_bundle_is_one_part(tmp_path: Path) -> None:
     (levels,) = split("default")
     part = build("default", levels, tmp_path / "part")
     assert not part.same_weights
-    assert part.grids == {"top": (4, 4), "bottom": (8, 8)}
+    assert part.grids == {"top": (8, 8), "bottom": (16, 16)}
     found = in_child("memory", "peak_memory", {"kind": "float32", "folder": str(part.folder), "threads": 1}, 1)
     assert 20 * 2**20 < found["bytes"] < 1000 * 2**20
 

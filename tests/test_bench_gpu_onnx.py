@@ -21,8 +21,8 @@ BATCH = 3
 
 
 def graphs(folder: Path) -> list[Path]:
-    """All that are float32."""
-    found = sorted(path for path in folder.glob("*.onnx") if "int8" not in path.name)
+    """All that are float32 and run on a GPU: the classifier stays on the CPU."""
+    found = sorted(path for path in folder.glob("*.onnx") if "int8" not in path.name and "classifier" not in path.name)
     assert len(found) >= 9
     return found
 
@@ -112,9 +112,11 @@ def test_computes_what_onnxruntime_computes(bundle: str, small_bundle: Path) -> 
             assert list(found) == [value.name for value in session.get_outputs()]
             for (name, values), expected in zip(found.items(), session.run(None, given), strict=True):
                 assert values.numpy().dtype == expected.dtype
-                error = np.abs(values.numpy().astype(np.float64) - expected).max() / max(1.0, np.abs(expected).max())
+                error = np.abs(values.numpy().astype(np.float64) - expected).max()
+                largest = max(1.0, float(np.abs(expected).max()))
                 # Pixels are rounded: by one where two sums lie on either side of a half.
-                assert error <= {"float32": 2e-6, "uint8": 1 / 255, "int64": 0}[expected.dtype.name], (path.name, name)
+                bound = {"float32": 2e-6 * largest, "uint8": 1, "int64": 0}[expected.dtype.name]
+                assert error <= bound, (path.name, name)
 
 
 def program_of(folder: Path, *nodes: onnx.NodeProto) -> Program:

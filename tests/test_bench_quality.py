@@ -4,43 +4,44 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+from bench_bundles import read_class_folders, write_class_folders, write_square_bundle
 from command_line import run
 from PIL import Image
 
 from latentloop import Bundle, Sampler
 from latentloop.bench import comparison, quality
+from latentloop.bench.dataset import choose
 from latentloop.bench.results import read_result
+from latentloop.export.train.data import Dataset
 
-COUNT = 20  # more than a batch
-
-
-def write_idx(folder: Path, prefix: str, images: np.ndarray, labels: np.ndarray) -> None:
-    for name, values in ((f"{prefix}-images-idx3-ubyte", images), (f"{prefix}-labels-idx1-ubyte", labels)):
-        header = struct.pack(f">{1 + values.ndim}I", 0x800 + values.ndim, *values.shape)
-        (folder / name).write_bytes(header + values.astype(np.uint8).tobytes())
+COUNT, USED = 20, 18  # both more than a batch
 
 
-def test_held_out_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sampler = Sampler(Bundle.default(), threads=1)
-    images = sampler.sample(COUNT, seeds=1, batch_size=COUNT).images[:, 2:-2, 2:-2, 0]
-    labels = np.arange(COUNT) % 10
-    write_idx(tmp_path, "train", images[::-1], labels[::-1])
-    write_idx(tmp_path, "t10k", images, labels)
+@pytest.fixture(scope="module")
+def square_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundles") / "square"
+    write_square_bundle(path, classifier=False)
+    return path
+
+
+def test_held_out_images(square_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "planets"
+    write_class_folders(data, training=4, held_out=COUNT)
     out = tmp_path / "quality.json"
-    assert run("bench", "quality", "--data", tmp_path, "--images", 18, "--threads", 1, "--out", out) == 0
+    options = ("--bundle", square_bundle, "--data", data, "--images", USED, "--threads", 1)
+    assert run("bench", "quality", *options, "--out", out) == 0
     assert "held-out images" in capsys.readouterr().out
     found = read_result(out, "quality")
-    assert found["images"] == 18
-    padded = np.pad(images[:18], ((0, 0), (2, 2), (2, 2)))[..., None]
+    assert found["images"] == USED
+    images, labels = read_class_folders(data / "test")
+    chosen = choose(Dataset(images, labels), USED)
     for precision in quality.PRECISIONS:
-        chosen = Sampler(sampler.bundle, threads=1, precision=precision)
-        logp = chosen.log_likelihood(chosen.encode(padded), labels=labels[:18])
+        rounded = Sampler(Bundle.open(square_bundle), threads=1, precision=precision)
+        logp = rounded.log_likelihood(rounded.encode(images[chosen]), labels=labels[chosen])
         for level in found["levels"]:
             bits = -logp[level["name"]].mean() / math.log(2)
             assert level["bits_per_code"][precision] == pytest.approx(bits, rel=1e-4)
@@ -66,7 +67,9 @@ def test_own_samples(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_data_that_does_not_fit(small_bundle: Path, tmp_path: Path, fails: Callable[..., str]) -> None:
+def test_data_that_does_not_fit(
+    small_bundle: Path, square_bundle: Path, tmp_path: Path, fails: Callable[..., str]
+) -> None:
     command = ("bench", "quality", "--threads", 1)
     assert "square images only, the bundle's are 32 x 48" in fails(
         2, *command, "--bundle", small_bundle, "--data", tmp_path
@@ -74,4 +77,4 @@ def test_data_that_does_not_fit(small_bundle: Path, tmp_path: Path, fails: Calla
     assert "--own-samples" in fails(2, *command)
     for index in range(2):
         Image.new("L", (32, 32), index).save(tmp_path / f"{index}.png")
-    assert "images without classes" in fails(2, *command, "--data", tmp_path)
+    assert "images without classes" in fails(2, *command, "--bundle", square_bundle, "--data", tmp_path)
