@@ -6,7 +6,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,23 @@ from numpy.typing import NDArray
 from latentloop._version import __version__
 from latentloop.errors import InputError, OutputError
 from latentloop.export.checkpoint import Checkpoint, write_tensors
-from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
-from latentloop.export.golden import golden_codec, golden_prior
+from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig, to_json
+from latentloop.export.golden import golden_classifier, golden_codec, golden_prior
 from latentloop.export.graphs.builder import OPSET, WEIGHTS_FILE, GraphBuilder, WeightStore
+from latentloop.export.graphs.classifier import classifier_graph
 from latentloop.export.graphs.codec import decoder_graph, encoder_graph
 from latentloop.export.graphs.condition import condition_graph
 from latentloop.export.graphs.protocol import bindings, columns_per_step, memories
 from latentloop.export.graphs.row import row_graph
 from latentloop.export.graphs.step import step_graph
 from latentloop.export.rowstep_weights import arrange
+from latentloop.export.storage import round_weights
 from latentloop.files import new_directory
 from latentloop.manifest import FILE_NAME, PRECISIONS, FileRecord, GraphFile, Level, Manifest, Prior, graph_name
 from latentloop.manifest import to_json as manifest_json
 
 GOLDEN_FILE = "golden.npz"
+CLASSIFIER_FILE = "classifier.onnx"
 BITS = {"float32": 32, "int8": 8}  # of weights
 
 
@@ -47,6 +50,21 @@ class BundleSource:
     licence: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     golden_images: NDArray[np.uint8] | None = None  # [n, H, W, C], at the bundle's size
+    classifier: Checkpoint | None = None
+    weights: str = "float32"  # float16: rounded, and stored in half the bytes
+
+    def checkpoints(self) -> dict[str, Checkpoint]:
+        """Those there are, by name: vqvae, the levels' names, classifier."""
+        config = self.vqvae.config
+        levels = config.level_names if isinstance(config, VqvaeConfig) else ()
+        named = {"vqvae": self.vqvae, **dict(zip(levels, self.priors, strict=False)), "classifier": self.classifier}
+        return {name: checkpoint for name, checkpoint in named.items() if checkpoint is not None}
+
+    def rounded(self) -> BundleSource:
+        """With the checkpoints' weights rounded to what the bundle stores. Raises InputError for one out of range."""
+        priors = [prior and round_weights(prior, self.weights) for prior in self.priors]
+        classifier = self.classifier and round_weights(self.classifier, self.weights)
+        return replace(self, vqvae=round_weights(self.vqvae, self.weights), priors=priors, classifier=classifier)
 
 
 def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> None:
@@ -58,18 +76,23 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
     config = source.vqvae.config
     if not isinstance(config, VqvaeConfig):
         raise InputError(f"a bundle needs a VQ-VAE, but the checkpoint given holds a {source.vqvae.kind}")
+    source = source.rounded()
     priors = list(source.priors) or [None] * config.levels
     if path.is_dir() and any(path.iterdir()) and not (path / FILE_NAME).exists():
         raise OutputError(f"{path} is a directory that holds no bundle: give another name, or empty it yourself")
     image = check_fit(config, priors, source.image)
     classes = check_classes(priors, source.classes)
+    judge = None if source.classifier is None else check_classifier(source.classifier, image, config, len(classes))
     with new_directory(path, force=force) as folder:
-        store = WeightStore()
+        store = WeightStore(source.weights)
         graphs = {
             "encoder.onnx": encoder_graph(config, source.vqvae.weights, store, image),
             "decoder.onnx": decoder_graph(config, source.vqvae.weights, store, image),
         }
         golden: dict[str, Any] = golden_codec(source.vqvae, image, source.golden_images)
+        if source.classifier is not None and judge is not None:
+            graphs[CLASSIFIER_FILE] = classifier_graph(judge, source.classifier.weights, store)
+            golden |= golden_classifier(source.classifier, golden["codec.images"])
         levels = []
         for index, (name, checkpoint) in enumerate(zip(config.level_names, priors, strict=True)):
             stride = config.stride(index)
@@ -94,8 +117,9 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
             exporter=__version__,
             opset=OPSET,
             files={file.name: _record(file) for file in sorted(folder.iterdir())},
+            classifier=None if judge is None else CLASSIFIER_FILE,
             licence=source.licence,
-            provenance={**source.provenance, "models": _models(source, config, priors)},
+            provenance={**source.provenance, "models": _models(source)},
         )
         text = json.dumps(manifest_json(manifest), indent=1)
         (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
@@ -151,9 +175,27 @@ def check_classes(priors: Sequence[Checkpoint | None], names: tuple[str, ...]) -
     return names or tuple(str(n) for n in range(count))
 
 
+def check_classifier(
+    checkpoint: Checkpoint, image: tuple[int, int], vqvae: VqvaeConfig, classes: int
+) -> ClassifierConfig:
+    """The classifier's configuration; raises InputError where its images or classes are not the bundle's."""
+    config = checkpoint.config
+    if not isinstance(config, ClassifierConfig):
+        raise InputError(f"expected a classifier's checkpoint, but it holds a {checkpoint.kind}")
+    found, expected = (config.height, config.width, config.image_channels), (*image, vqvae.image_channels)
+    if found != expected:
+        shapes = (" x ".join(map(str, shape)) for shape in (found, expected))
+        raise InputError("the classifier takes images of {}, the bundle's are {}".format(*shapes))
+    if not classes:
+        raise InputError("a classifier is given, but no prior has classes: it could judge no sample by its label")
+    if config.classes != classes:
+        raise InputError(f"the classifier has {config.classes} classes, the priors {classes}")
+    return config
+
+
 def _prior_config(checkpoint: Checkpoint) -> PriorConfig:
     if not isinstance(checkpoint.config, PriorConfig):
-        raise InputError("expected a prior's checkpoint, but it holds a VQ-VAE")
+        raise InputError(f"expected a prior's checkpoint, but it holds a {checkpoint.kind}")
     return checkpoint.config
 
 
@@ -215,12 +257,8 @@ def _record(file: Path) -> FileRecord:
         return FileRecord(file.stat().st_size, hashlib.file_digest(opened, "sha256").hexdigest())
 
 
-def _models(
-    source: BundleSource, config: VqvaeConfig, priors: Sequence[Checkpoint | None]
-) -> dict[str, dict[str, Any]]:
-    named = {"vqvae": source.vqvae, **dict(zip(config.level_names, priors, strict=True))}
+def _models(source: BundleSource) -> dict[str, dict[str, Any]]:
     return {
         name: {"configuration": to_json(checkpoint.config), **checkpoint.provenance}
-        for name, checkpoint in named.items()
-        if checkpoint is not None
+        for name, checkpoint in source.checkpoints().items()
     }

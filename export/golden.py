@@ -2,7 +2,8 @@
 
 One npz file. Per level: seeds [n], labels [n], upper [n, H', W'] (given, where the prior has a condition), codes
 [n, rows, W] drawn with the seeds, and logits [n, m, K] at positions [m, 2]. A large prior's golden codes are its
-first rows only. ``codec.*``: images, their codes with each code's margin, and what those decode to.
+first rows only. ``codec.*``: images, their codes with each code's margin, and what those decode to. ``classifier.*``:
+those images' probabilities and features.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from latentloop.export.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.draw import draw
-from latentloop.export.models.build import build_vqvae
+from latentloop.export.models.build import build_classifier, build_vqvae
 from latentloop.export.rowstep import RowStep
 from latentloop.export.rowstep_weights import RowStepWeights
 from latentloop.kernels.nearest_codebook.reference import nearest_reference
@@ -81,7 +82,7 @@ def golden_codec(checkpoint: Checkpoint, image: tuple[int, int], images: NDArray
     model = build_vqvae(checkpoint, "vqvae").double()
     if images is None:
         images = _smooth_noise(image, config.image_channels)
-    scaled = torch.from_numpy(images.astype(np.float64)).permute(0, 3, 1, 2) / 127.5 - 1
+    scaled = _scaled(images)
     found: Arrays = {"codec.images": images}
     with torch.no_grad():
         levels = model.quantise(scaled)
@@ -96,6 +97,22 @@ def golden_codec(checkpoint: Checkpoint, image: tuple[int, int], images: NDArray
             found[f"codec.margin.{name}"] = margin.astype(np.float32)
     found["codec.decoded"] = decoded.numpy().astype(np.float32)
     return found
+
+
+def golden_classifier(checkpoint: Checkpoint, images: NDArray[np.uint8]) -> Arrays:
+    """Golden vectors of the classifier, for images [n, H, W, C]."""
+    model = build_classifier(checkpoint, "classifier").double()
+    with torch.no_grad():
+        logits, features = model(_scaled(images))
+    return {
+        "classifier.probabilities": torch.softmax(logits, 1).numpy().astype(np.float32),
+        "classifier.features": features.numpy().astype(np.float32),
+    }
+
+
+def _scaled(images: NDArray[np.uint8]) -> torch.Tensor:
+    """uint8 [n, H, W, C] -> float64 [n, C, H, W] in [-1, 1]."""
+    return torch.from_numpy(images.astype(np.float64)).permute(0, 3, 1, 2) / 127.5 - 1
 
 
 def _smooth_noise(image: tuple[int, int], channels: int) -> NDArray[np.uint8]:

@@ -7,15 +7,17 @@ from pathlib import Path
 from latentloop.errors import CheckpointError
 from latentloop.export import rosinality
 from latentloop.export.checkpoint import Checkpoint, load_checkpoint
-from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
 from latentloop.export.models.build import check_weights
+
+_KINDS = {"vqvae": "a VQ-VAE", "prior": "a prior", "classifier": "a classifier"}
 
 
 def read_vqvae(path: Path) -> Checkpoint:
     """A VQ-VAE from either format. Raises CheckpointError that names the file and what is wrong in it."""
     checkpoint = _read_own(path) or rosinality.read_vqvae(path)
     if not isinstance(checkpoint.config, VqvaeConfig):
-        raise CheckpointError(f"{path} holds a prior, expected the VQ-VAE; are the files exchanged?")
+        raise CheckpointError(f"{path} holds {_KINDS[checkpoint.kind]}, expected the VQ-VAE; are the files exchanged?")
     return checkpoint
 
 
@@ -26,7 +28,19 @@ def read_prior(path: Path, *, heads: int = 8, grid: tuple[int, int] | None = Non
     """
     checkpoint = _read_own(path) or rosinality.read_prior(path, heads=heads, grid=grid)
     if not isinstance(checkpoint.config, PriorConfig):
-        raise CheckpointError(f"{path} holds a VQ-VAE, expected a prior; are the files exchanged?")
+        raise CheckpointError(f"{path} holds {_KINDS[checkpoint.kind]}, expected a prior; are the files exchanged?")
+    return checkpoint
+
+
+def read_classifier(path: Path) -> Checkpoint:
+    """A classifier, which only LatentLoop's own format holds. Raises CheckpointError that names the file."""
+    checkpoint = _read_own(path)
+    if checkpoint is None:
+        raise CheckpointError(f"{path}: a classifier is a .safetensors file that `latentloop train classifier` wrote")
+    if not isinstance(checkpoint.config, ClassifierConfig):
+        raise CheckpointError(
+            f"{path} holds {_KINDS[checkpoint.kind]}, expected a classifier; are the files exchanged?"
+        )
     return checkpoint
 
 

@@ -3,7 +3,7 @@
 from latentloop import Bundle, Sampler
 
 sampler = Sampler(Bundle.default())
-samples = sampler.sample(16, seeds=1)  # samples.images: uint8 [16, 32, 32, 1]
+samples = sampler.sample(16, seeds=1)  # samples.images: uint8 [16, 64, 64, 3]
 """
 
 from importlib import import_module
@@ -22,13 +22,15 @@ from latentloop.errors import (
 
 if TYPE_CHECKING:
     from latentloop.bundle import Bundle
+    from latentloop.rejection import Selection, sample_best
     from latentloop.sampler import Sampler
-    from latentloop.samples import Progress, Samples
+    from latentloop.samples import Classification, Progress, Samples
 
 __all__ = [
     "Bundle",
     "BundleError",
     "CheckpointError",
+    "Classification",
     "DeviceError",
     "InputError",
     "LatentLoopError",
@@ -37,15 +39,20 @@ __all__ = [
     "Progress",
     "Sampler",
     "Samples",
+    "Selection",
     "__version__",
+    "sample_best",
 ]
 
 # Loaded when first asked for: `latentloop --help` should not wait for ONNX Runtime.
 _LAZY = {
     "Bundle": "latentloop.bundle",
+    "Classification": "latentloop.samples",
     "Progress": "latentloop.samples",
     "Sampler": "latentloop.sampler",
     "Samples": "latentloop.samples",
+    "Selection": "latentloop.rejection",
+    "sample_best": "latentloop.rejection",
 }
 
 

@@ -114,6 +114,7 @@ class Manifest:
     exporter: str
     opset: int
     files: dict[str, FileRecord]
+    classifier: str | None = None  # a graph, in a bundle that can tell how well a sample fits its label
     licence: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -131,5 +132,8 @@ def graph_name(role: str, precision: str) -> str:
 
 
 def to_json(manifest: Manifest) -> dict[str, Any]:
-    """The manifest as plain JSON types."""
-    return {"format": FORMAT, "version": VERSION, **asdict(manifest)}
+    """The manifest as plain JSON types; ``classifier`` only where there is one."""
+    values = asdict(manifest)
+    if manifest.classifier is None:
+        del values["classifier"]
+    return {"format": FORMAT, "version": VERSION, **values}

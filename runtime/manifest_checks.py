@@ -92,6 +92,10 @@ def _check_graphs(manifest: Manifest, source: str) -> None:
 
 def _check_files(manifest: Manifest, source: str) -> None:
     named = [manifest.encoder, manifest.decoder, manifest.golden, manifest.weights]
+    if manifest.classifier is not None:
+        named.append(manifest.classifier)
+        if not manifest.classes:
+            raise BundleError(f"{source}.classifier is {manifest.classifier!r}, but classes is empty")
     for level in manifest.levels:
         named += [graph.file for graph in level.prior.graphs.values()] if level.prior else []
     missing = sorted(set(named) - set(manifest.files))

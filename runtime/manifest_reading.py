@@ -64,6 +64,7 @@ def from_json(value: object, source: str) -> Manifest:
         exporter=root.text("exporter"),
         opset=root.integer("opset", 1),
         files=read_files(root),
+        classifier=None if root.values.get("classifier") is None else root.text("classifier"),
         licence=root.text("licence", default=""),
         provenance=provenance.values if provenance else {},
     )

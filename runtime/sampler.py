@@ -13,11 +13,12 @@ from latentloop import request
 from latentloop.backends.choice import DEVICES, open_backend
 from latentloop.backends.protocol import Decoding
 from latentloop.bundle import Bundle
+from latentloop.classification import classify
 from latentloop.controls import AfterRow, Codes, Controls, LevelDraw, Row
 from latentloop.errors import BundleError, InputError
 from latentloop.machine import available_threads
 from latentloop.manifest import Level
-from latentloop.samples import Progress, Samples
+from latentloop.samples import Classification, Progress, Samples
 from latentloop.uniforms import uniforms
 
 if TYPE_CHECKING:
@@ -169,6 +170,12 @@ class Sampler:
         for part in _batches(n, self.default_batch):
             self._finish(self._backend.decode({name: values[part] for name, values in checked.items()}), part, images)
         return images
+
+    def classify(self, images: ArrayLike) -> Classification:
+        """What the bundle's classifier makes of images uint8 [N, H, W, C] at the bundle's size. It runs on the CPU,
+        whatever the device. Raises InputError, also where the bundle has no classifier.
+        """
+        return classify(self.bundle, request.check_images(images, self.bundle.manifest), self.threads)
 
     def encode_on_gpu(self, images: Any, stream: Any = None) -> dict[str, DeviceArray]:
         """As ``encode``, for an array on the sampler's GPU: uint8 [N, H, W, C] of PyTorch, CuPy, pycuda or any library

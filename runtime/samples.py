@@ -1,4 +1,4 @@
-"""What a run of the sampler reports, and what it returns."""
+"""What a run of the sampler reports, and what it and the classifier return."""
 
 from __future__ import annotations
 
@@ -32,3 +32,14 @@ class Samples:
     seeds: NDArray[np.uint64]
     labels: NDArray[np.int64] | None
     cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What the bundle's classifier makes of N images.
+
+    ``probabilities`` float32 [N, classes], of every label; ``features`` float32 [N, F], what it tells them by.
+    """
+
+    probabilities: NDArray[np.float32]
+    features: NDArray[np.float32]

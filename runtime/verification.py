@@ -31,6 +31,7 @@ NARROW_BOUND = {"float16": 36 * 2.0**-11, "bfloat16": 36 * 2.0**-8}
 # Nats a code, from the golden probabilities to those of rounded weights: half a per cent of what a code holds. int8
 # takes 0.0001 in the default bundle and 0.002 to 0.004 where wide random layers amplify it; a wrong kernel takes more.
 KL_BOUND = 0.01
+CLASSIFIER_BOUND = 1e-4  # of probabilities; of max(1, max |feature|)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ def verify(sampler: Sampler) -> Iterator[Check]:
     try:
         yield from _verify_encoder(sampler, golden)
         yield from _verify_decoder(sampler, golden)
+        if sampler.bundle.manifest.classifier is not None:
+            yield from _verify_classifier(sampler, golden)
         for index, level in enumerate(sampler.bundle.manifest.levels):
             if level.prior is not None:
                 yield from _verify_prior(sampler, level, index, golden)
@@ -85,6 +88,15 @@ def _verify_decoder(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Chec
     decoded = sampler.decoded(codes)
     error = float(np.abs(decoded - golden["codec.decoded"]).max())
     yield Check("decode: pixels, of [-1, 1]", error, NARROW_BOUND.get(sampler.precision, DECODED_BOUND))
+
+
+def _verify_classifier(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Check]:
+    found = sampler.classify(golden["codec.images"])
+    features = golden["classifier.features"]
+    error = float(np.abs(found.features - features).max() / max(1.0, float(np.abs(features).max())))
+    yield Check("classify: features, of max(1, max |feature|)", error, CLASSIFIER_BOUND)
+    error = float(np.abs(found.probabilities - golden["classifier.probabilities"]).max())
+    yield Check("classify: probabilities", error, CLASSIFIER_BOUND)
 
 
 def _verify_prior(sampler: Sampler, level: Level, index: int, golden: dict[str, Array]) -> Iterator[Check]:

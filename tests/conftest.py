@@ -12,11 +12,11 @@ import torch
 from command_line import RGB, run
 from gpu_machines import default_engines, device, machines, small_engines
 from PIL import Image
-from random_models import CLASSES, SMALL, plain_weights, random_prior, random_vqvae
+from random_models import CLASSES, SMALL, plain_weights, random_classifier, random_prior, random_vqvae
 
 from latentloop.export.bundle import BundleSource, write_bundle
 from latentloop.export.checkpoint import Checkpoint
-from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
 
 __all__ = ["default_engines", "device", "machines", "small_engines"]  # fixtures
 
@@ -27,7 +27,7 @@ CLASS_NAMES = ("coat", "bag", "boot")
 
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two levels of 4 x 6 and 8 x 12 codes, three classes, RGB images of 32 x 48."""
+    """Two levels of 4 x 6 and 8 x 12 codes, three classes, RGB images of 32 x 48, and a classifier of them."""
     codes: dict[str, Any] = {"condition_codes": 11, "condition_channels": 6, "condition_blocks": 2}
     priors = [
         PriorConfig(4, 6, kernel=5, output_blocks=1, **CLASSES, **SMALL),
@@ -35,7 +35,10 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     path = tmp_path_factory.mktemp("bundles") / "small"
     checkpoints = [_checkpoint(config) for config in priors]
-    write_bundle(path, BundleSource(vqvae_checkpoint(image_channels=3), checkpoints, classes=CLASS_NAMES))
+    judge = ClassifierConfig(height=32, width=48, classes=3, channels=4, stages=2, groups=2)
+    classifier = Checkpoint(judge, plain_weights(random_classifier(judge)))
+    vqvae = vqvae_checkpoint(image_channels=3)
+    write_bundle(path, BundleSource(vqvae, checkpoints, classes=CLASS_NAMES, classifier=classifier))
     return path
 
 

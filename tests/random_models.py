@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from latentloop.export.checkpoint import Weights
-from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
+from latentloop.export.models.classifier import Classifier
 from latentloop.export.models.pixelsnail import PixelBlock, PixelSnail
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.kernels.library import operators
@@ -69,6 +70,20 @@ def random_vqvae(config: VqvaeConfig, seed: int = 0) -> Vqvae:
             else:  # a transposed 4 x 4 convolution of stride 2 adds up a quarter of its taps
                 scale = (2 / (parameter[:, 0].numel() / 4 if ".up." in name else parameter[0].numel())) ** 0.5
             parameter.copy_(torch.randn_like(parameter) * scale)
+    return model
+
+
+def random_classifier(config: ClassifierConfig, seed: int = 0) -> Classifier:
+    """A classifier whose probabilities differ between images, and whose normalisations are not the identity."""
+    torch.manual_seed(seed)
+    model = Classifier(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 1:
+                parameter.copy_(torch.randn_like(parameter) * 0.3 + ("norm" in name and name.endswith("weight")))
+            else:
+                parameter.copy_(torch.randn_like(parameter) * (2 / parameter[0].numel()) ** 0.5)
+        model.logits.weight.mul_(3)
     return model
 
 

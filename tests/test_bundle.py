@@ -19,7 +19,7 @@ from latentloop.manifest import GRAPHS, PRECISIONS, graph_name
 from latentloop.sampler import Sampler
 
 FILES = (
-    *("encoder.onnx", "decoder.onnx", "golden.npz", "weights.safetensors"),
+    *("encoder.onnx", "decoder.onnx", "classifier.onnx", "golden.npz", "weights.safetensors"),
     *(f"{level}.condition.onnx" for level in ("top", "bottom")),
     *(
         f"{level}.{graph_name(role, precision)}.onnx"

@@ -41,18 +41,23 @@ def default(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def rosinality(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(weights: str = "float32") -> BundleSource:
     """The preset's kernels, blocks, heads and conditions, with 32 channels, two layers a block and smaller grids."""
     width: dict[str, Any] = {"codebook_size": 64, "channels": 32, "residual_channels": 32, "residual_blocks": 2}
     codes: dict[str, Any] = {"condition_codes": 64, "condition_channels": 32, "condition_blocks": 3}
     priors = [PriorConfig(8, 8, **width), PriorConfig(16, 16, attention=False, **codes, **width)]
     vqvae = VqvaeConfig(channels=32, residual_channels=32, codebook_size=64)
-    path = tmp_path_factory.mktemp("bundles") / "rosinality"
     checkpoints = [
         Checkpoint(c, {n: v.astype(np.float32) for n, v in plain_weights(random_prior(c)).items()}) for c in priors
     ]
-    write_bundle(path, BundleSource(Checkpoint(vqvae, plain_weights(random_vqvae(vqvae))), checkpoints))
+    return BundleSource(Checkpoint(vqvae, plain_weights(random_vqvae(vqvae))), checkpoints, weights=weights)
+
+
+@pytest.fixture(scope="module")
+def rosinality(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle shaped like rosinality-256."""
+    path = tmp_path_factory.mktemp("bundles") / "rosinality"
+    write_bundle(path, source())
     return path
 
 
@@ -99,6 +104,22 @@ def test_engines_shaped_like_rosinality_256(
     for outcome in outcomes:
         found = check(rosinality, outcome)
         assert [(profile.minimum, profile.maximum) for profile in found.profiles] == [(1, 1)]
+
+
+@pytest.mark.slow
+def test_weights_stored_in_float16_leave_an_engine_its_precision(
+    rosinality: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bundle(tmp_path / "narrow", source("float16"))
+    precisions, sizes = ("float32", "float16"), []
+    for bundle in (rosinality, tmp_path / "narrow"):
+        outcomes = build(bundle, capsys, "--arch", "sm89", "--precision", ",".join(precisions), "--max-batch", "1")
+        for outcome in outcomes:
+            check(bundle, outcome)
+        sizes.append([outcome["size"] for outcome in outcomes])
+    for wide, narrow in zip(*sizes, strict=True):
+        assert abs(narrow - wide) < 0.05 * wide
+    assert sizes[1][0] > 1.1 * sizes[1][1]  # float32 plans hold float32; most of a small plan is code
 
 
 @pytest.fixture(scope="module", params=PRECISIONS)

@@ -42,7 +42,7 @@ def test_every_field_of_a_wrong_type_is_named(small_bundle: Path, wrong: Any) ->
     missed, count = [], 0
     for keys, old in scalars(manifest):
         same = any(isinstance(old, kind) and isinstance(wrong, kind) for kind in (str, bool))
-        if same or (wrong, keys[-1]) in ((None, "condition_level"), (-1, "first")):
+        if same or (wrong, keys[-1]) in ((None, "condition_level"), (None, "classifier"), (-1, "first")):
             continue
         at(manifest, keys[:-1])[keys[-1]] = wrong
         name = next(key for key in reversed(keys) if isinstance(key, str))
@@ -60,7 +60,7 @@ def test_every_field_of_a_wrong_type_is_named(small_bundle: Path, wrong: Any) ->
 
 def test_every_required_field_is_named_when_missing(small_bundle: Path) -> None:
     manifest = read_manifest(small_bundle)
-    optional = {"licence", "provenance"}
+    optional = {"licence", "provenance", "classifier"}
     for keys in [
         *((key,) for key in manifest if key not in optional),
         *(("levels", 1, key) for key in manifest["levels"][1] if key != "prior"),

@@ -28,7 +28,7 @@ def failures(folder: Path) -> list[str]:
 
 def test_a_sound_bundle_passes(small_bundle: Path) -> None:
     checks = list(verify(Sampler(Bundle.open(small_bundle), threads=1)))
-    assert len(checks) == 2 + 1 + 2 * 3
+    assert len(checks) == 2 + 1 + 2 + 2 * 3
     assert all(check.passed for check in checks)
 
 
@@ -46,6 +46,8 @@ def test_a_bundle_without_priors_passes(grey_bundle: Path) -> None:
         ("bottom.condition.onnx", "bottom.condition.input.weight", "bottom: logits"),
         ("encoder.onnx", "vqvae.to_code.0.weight", "encode: top codes"),
         ("decoder.onnx", "vqvae.decoder.conv.weight", "decode: pixels"),
+        ("classifier.onnx", "classifier.stages.1.0.skip.weight", "classify: features"),
+        ("classifier.onnx", "classifier.logits.weight", "classify: probabilities"),
     ],
 )
 def test_a_wrong_weight_is_named(copy: Path, graph: str, weight: str, wrong: str) -> None:

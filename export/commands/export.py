@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from latentloop.errors import InputError
 from latentloop.extras import require
+from latentloop.files import check_free
 
 if TYPE_CHECKING:  # the parser is built without the export extra
     import numpy as np
@@ -20,6 +21,7 @@ EPILOG = """examples:
   latentloop export --vqvae vqvae.pt --top top.pt --bottom bottom.pt --out bundle
   latentloop export --vqvae vqvae.safetensors --image 256x256 --out codec
   latentloop export --vqvae v.pt --prior top=t.pt --prior middle=m.pt --prior bottom=b.pt --out bundle
+  latentloop export --vqvae v.safetensors --top t.safetensors --bottom b.safetensors --weights float16 --out bundle
 
 Files ending in .safetensors are LatentLoop's own (latentloop train); others are read as the common PyTorch layout,
 safely: nothing in them is executed.
@@ -34,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prior", action="append", default=[], metavar="LEVEL=FILE", help="a prior of a level by its name"
     )
+    parser.add_argument("--classifier", type=Path, metavar="FILE", help="a classifier, for `latentloop sample --best`")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle's directory")
     told = parser.add_argument_group("what a file cannot tell")
     told.add_argument("--image", metavar="HxW", help="image size in pixels (default: from the priors' grids)")
@@ -43,16 +46,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="FOLDER", help="take the golden vectors' images from this data set"
     )
     parser.add_argument("--licence", default="", help="licence of the weights, stored in the manifest")
-    parser.add_argument("--force", action="store_true", help="replace --out")
+    parser.add_argument(
+        "--weights",
+        choices=("float32", "float16"),
+        default="float32",
+        help="float16: round the weights to it and store them in half the bytes; they are computed with in float32 "
+        "(default: float32)",
+    )
+    parser.add_argument(
+        "--save-checkpoints", type=Path, metavar="DIR", help="write the checkpoints, rounded as the bundle's, here too"
+    )
+    parser.add_argument("--force", action="store_true", help="replace --out, and what --save-checkpoints writes")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Exports; returns the exit status. Raises LatentLoopError."""
     require("exporting", "torch", "onnx")
     from latentloop.export.bundle import BundleSource, check_fit, write_bundle
+    from latentloop.export.checkpoint import save_checkpoint
     from latentloop.export.configuration import VqvaeConfig
-    from latentloop.export.reading import read_prior, read_vqvae
-    from latentloop.files import check_free
+    from latentloop.export.reading import read_classifier, read_prior, read_vqvae
 
     check_free(arguments.out, force=arguments.force)
     vqvae = read_vqvae(arguments.vqvae)
@@ -74,8 +87,14 @@ def run(arguments: argparse.Namespace) -> int:
         classes=classes or _trained_classes(priors),
         licence=arguments.licence,
         golden_images=golden,
-    )
+        classifier=read_classifier(arguments.classifier) if arguments.classifier else None,
+        weights=arguments.weights,
+    ).rounded()
+    given = [arguments.vqvae, *files.values(), *([arguments.classifier] if arguments.classifier else [])]
+    saved = saved_files(arguments.save_checkpoints, source.checkpoints(), given, force=arguments.force)
     write_bundle(arguments.out, source, force=arguments.force)
+    for file, checkpoint in saved.items():
+        save_checkpoint(file, checkpoint, dtype=arguments.weights, force=arguments.force)
     size = sum(file.stat().st_size for file in arguments.out.iterdir())
     print(f"wrote {arguments.out} ({size / 1e6:.1f} MB); try: latentloop verify {arguments.out}")
     return 0
@@ -105,6 +124,20 @@ def prior_files(arguments: argparse.Namespace, levels: tuple[str, ...]) -> dict[
             raise InputError(f"two priors are given for the level {name!r}")
         found[name] = file
     return found
+
+
+def saved_files(
+    folder: Path | None, checkpoints: dict[str, Checkpoint], given: list[Path], *, force: bool
+) -> dict[Path, Checkpoint]:
+    """Where --save-checkpoints writes what. Raises InputError for a file that was ``given``, OutputError for others."""
+    if folder is None:
+        return {}
+    files = {folder / f"{name}.safetensors": checkpoint for name, checkpoint in checkpoints.items()}
+    for file in files:
+        if file.resolve() in {one.resolve() for one in given}:
+            raise InputError(f"--save-checkpoints would replace {file}, which is exported: give another folder")
+        check_free(file, force=force)
+    return files
 
 
 def _golden_images(folder: Path, image: tuple[int, int], channels: int) -> NDArray[np.uint8]:

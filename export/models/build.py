@@ -11,7 +11,8 @@ from torch import nn
 
 from latentloop.errors import CheckpointError
 from latentloop.export.checkpoint import Checkpoint, listed
-from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.configuration import AnyConfig, ClassifierConfig, PriorConfig, VqvaeConfig
+from latentloop.export.models.classifier import Classifier
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
 
@@ -32,11 +33,17 @@ def build_prior(checkpoint: Checkpoint, source: Path | str) -> PixelSnail:
     return _filled(PixelSnail(checkpoint.config), checkpoint, source)
 
 
+def build_classifier(checkpoint: Checkpoint, source: Path | str) -> Classifier:
+    """The classifier in evaluation mode. Raises CheckpointError that names the file, ``source``."""
+    if not isinstance(checkpoint.config, ClassifierConfig):
+        raise CheckpointError(f"{source} holds a {checkpoint.kind}, expected a classifier; are the files exchanged?")
+    return _filled(Classifier(checkpoint.config), checkpoint, source)
+
+
 def check_weights(checkpoint: Checkpoint, source: Path | str) -> None:
     """Raises one CheckpointError that lists every missing, unknown, mis-shaped or not finite tensor."""
-    config = checkpoint.config
     with torch.device("meta"):  # shapes only: no memory, however large the model
-        model = Vqvae(config) if isinstance(config, VqvaeConfig) else PixelSnail(config)
+        model = _model(checkpoint.config)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     problems = [f"{name} is missing, expected {list(shape)}" for name, shape in expected.items()
                 if name not in checkpoint.weights]  # fmt: skip
@@ -50,6 +57,12 @@ def check_weights(checkpoint: Checkpoint, source: Path | str) -> None:
     if problems:
         text = listed(problems, "\n  ")
         raise CheckpointError(f"{source}: {len(problems)} tensors do not fit the configuration:\n  {text}")
+
+
+def _model(config: AnyConfig) -> nn.Module:
+    if isinstance(config, VqvaeConfig):
+        return Vqvae(config)
+    return PixelSnail(config) if isinstance(config, PriorConfig) else Classifier(config)
 
 
 def _filled(model: Model, checkpoint: Checkpoint, source: Path | str) -> Model:

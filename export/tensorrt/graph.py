@@ -1,6 +1,7 @@
 """A graph of a bundle without its functions: nodes, and constants apart from them, for passes to rewrite.
 
 Constants may be views of the bundle's weights file; they are read, and rounded to 16 bits, when the graph is written.
+Weights that the file holds in float16 are float32 constants here: how they are stored says nothing of the precision.
 """
 
 from __future__ import annotations
@@ -168,6 +169,7 @@ def read_graph(path: Path, weights: NDArray[np.uint8]) -> Graph:
             nodes.append(node)
     inputs, outputs = ({info.name: _tensor(info, path) for info in infos} for infos in (graph.input, graph.output))
     found = Graph(path.stem, nodes, inputs, outputs, constants)
+    _widen_stored(found)
     _skip_identities(found)
     found.prune()
     return found
@@ -176,6 +178,19 @@ def read_graph(path: Path, weights: NDArray[np.uint8]) -> Graph:
 def is_exact(node: NodeProto) -> bool:
     """Whether a node stays float32 at every precision."""
     return node.doc_string in EXACT_FUNCTIONS
+
+
+def _widen_stored(graph: Graph) -> None:
+    """Weights that are stored in float16 and cast to float32 become float32 constants."""
+    kept = []
+    for node in graph.nodes:
+        is_wide = node.op_type == "Cast" and helper.get_node_attr_value(node, "to") == TensorProto.FLOAT
+        stored = graph.constants.get(node.input[0]) if is_wide else None
+        if stored is not None and stored.element == TensorProto.FLOAT16:
+            graph.constants[node.output[0]] = Constant.of(stored.values.astype(np.float32))
+        else:
+            kept.append(node)
+    graph.nodes = kept
 
 
 def _skip_identities(graph: Graph) -> None:

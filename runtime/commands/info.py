@@ -127,6 +127,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
             for level in manifest.levels
         ],
         "classes": list(manifest.classes),
+        "classifier": manifest.classifier is not None,
         "precisions": list(manifest.precisions),
         "bytes": sum(record.size for record in manifest.files.values()),
         "exporter": manifest.exporter,
@@ -158,6 +159,7 @@ def _print(found: dict[str, Any]) -> None:
             ("  images", f"{height} x {width}, {'grey' if channels == 1 else 'RGB'}"),
             *((f"  {level['name']}", _level(level)) for level in bundle["levels"]),
             ("  classes", classes),
+            ("  classifier", "yes" if bundle["classifier"] else "none"),
             ("  precisions", ", ".join(bundle["precisions"])),
             ("  size", f"{bundle['bytes'] / 1e6:.1f} MB, exported by {bundle['exporter']}"),
         ]

@@ -16,6 +16,7 @@ from latentloop.interrupt import interruptible
 
 if TYPE_CHECKING:
     from latentloop.manifest import Manifest
+    from latentloop.rejection import Selection
     from latentloop.sampler import Sampler
     from latentloop.samples import Progress, Samples
 
@@ -24,6 +25,7 @@ EPILOG = """examples:
   latentloop sample --out samples.png
   latentloop sample --per-class 8 --temperature 0.9 --seed 1 --out classes.png
   latentloop sample --bundle my-bundle --label coat,bag -n 100 --out coats-and-bags/
+  latentloop sample --per-class 8 --best 0.25 --seed 1 --out best.png
   latentloop encode photo.png --resize --out photo.npz
   latentloop sample --given photo.npz --keep top --out variations.png
 
@@ -56,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         what.add_argument(name, type=options.setting, metavar="X", help=f"{text}; also by level: top=X,bottom=Y")
     what.add_argument(
         "--given", type=Path, metavar="FILE", help="codes to keep (.npz, as `encode` writes); -1 where to draw"
+    )
+    what.add_argument(
+        "--best",
+        type=_fraction,
+        metavar="FRACTION",
+        help="draw more, and keep of each class this share, which the bundle's classifier is surest of",
     )
     what.add_argument("--keep", metavar="A,B", help="levels to keep of --given (default: all that it holds)")
     output = options.add_output(parser, required=True)
@@ -92,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
 
     loaded = time.perf_counter()
-    samples = _sample(sampler, n, labels, seed, given, arguments)
+    samples, selection = _sample(sampler, n, labels, seed, given, arguments)
     sampled = time.perf_counter()
     done = len(samples.images)
     names = [] if samples.labels is None else [manifest.classes[label] for label in samples.labels]
@@ -108,6 +116,8 @@ def run(arguments: argparse.Namespace) -> int:
         "images": done,
         "seeds": samples.seeds.tolist(),
         "labels": names or None,
+        "candidates": selection.candidates if selection else None,
+        "confidence": selection.confidence.tolist() if selection else None,
         "seconds": sampled - loaded,
         "images_per_second": done / (sampled - loaded),
         "load_seconds": loaded - started,
@@ -121,10 +131,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         options.print_json(summary)
     elif done:
-        seeds = f"seeds {seed} to {seed + done - 1}" if done > 1 else f"seed {seed}"
+        last = seed + (selection.candidates if selection else done) - 1
+        seeds = f"seeds {seed} to {last}" if last > seed else f"seed {seed}"
+        chosen = f"the surest of {selection.candidates} with " if selection else ""
         print(
             f"{output}: {done} {options.plural(done, 'image')} in {sampled - loaded:.2f} s "
-            f"({done / (sampled - loaded):.1f} per second) on {sampler.device}, {seeds}"
+            f"({done / (sampled - loaded):.1f} per second) on {sampler.device}, {chosen}{seeds}"
         )
     if samples.cancelled:
         kept = f"{done} of {n} images were finished and written" if done else "no image was finished"
@@ -149,6 +161,8 @@ def _request(arguments: argparse.Namespace, manifest: Manifest, given: int) -> t
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     """The codes to keep by level, [N, h, w]."""
+    if arguments.given is not None and arguments.best is not None:
+        raise InputError("--best draws several candidates for each image, --given holds codes of the images: use one")
     if arguments.given is None:
         if arguments.keep:
             raise InputError("--keep chooses levels of --given, which is missing")
@@ -170,31 +184,41 @@ def _sample(
     seed: int,
     given: dict[str, Any],
     arguments: argparse.Namespace,
-) -> Samples:
-    """Samples with a progress bar, until done or Ctrl-C."""
+) -> tuple[Samples, Selection | None]:
+    """Samples with a progress bar, until done or Ctrl-C; with ``--best`` also how they were chosen."""
     from tqdm import tqdm
 
     drawn = [v.height for v in sampler.bundle.manifest.levels if v.name not in given or (given[v.name] < 0).any()]
-    rows = sum(drawn) * -(-n // (arguments.batch_size or min(n, sampler.default_batch)))
     # disable=None: no bar unless stderr is a terminal
-    with interruptible() as asked, tqdm(total=rows, unit="row", delay=1, leave=False, disable=None) as bar:
+    with interruptible() as asked, tqdm(unit="row", delay=1, leave=False, disable=None) as bar:
 
         def after_row(progress: Progress) -> bool:
-            bar.set_postfix_str(f"{progress.images_done} of {n} images", refresh=False)
+            count = progress.images_total  # with --best, of all candidates
+            bar.total = sum(drawn) * -(-count // (arguments.batch_size or min(count, sampler.default_batch)))
+            bar.set_postfix_str(f"{progress.images_done} of {count} images", refresh=False)
             bar.update()
             return not asked.is_set()
 
-        return sampler.sample(
-            n,
-            labels=labels,
-            seeds=seed,
-            temperature=arguments.temperature,
-            top_k=arguments.top_k,
-            top_p=arguments.top_p,
-            given=given,
-            batch_size=arguments.batch_size,
-            callback=after_row,
+        settings = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "batch_size")}
+        if arguments.best is None:
+            return sampler.sample(n, labels=labels, seeds=seed, given=given, callback=after_row, **settings), None
+        from latentloop.rejection import sample_best
+
+        selection = sample_best(
+            sampler, n, keep=arguments.best, labels=labels, seed=seed, callback=after_row, **settings
         )
+        return selection.samples, selection
+
+
+def _fraction(text: str) -> float:
+    """An argparse type: a number over 0, at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction over 0, at most 1")
+    return value
 
 
 def _file_names(labels: Sequence[str], seeds: Sequence[int]) -> list[str]:

@@ -1,0 +1,140 @@
+"""Rejection sampling (VQ-VAE-2, section 3.3): of more samples than asked for, those whose label a classifier is surest
+of. It buys fidelity with diversity.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop import request
+from latentloop.classification import check_classifier
+from latentloop.errors import InputError
+from latentloop.sampler import MOST_SAMPLES, Sampler
+from latentloop.samples import Progress, Samples
+
+Setting = float | Mapping[str, float] | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The samples kept, the probability of each one's label, float32 [N], and how many candidates there were."""
+
+    samples: Samples
+    confidence: NDArray[np.float32]
+    candidates: int
+
+
+def sample_best(
+    sampler: Sampler,
+    n: int = 1,
+    *,
+    keep: float,
+    labels: int | str | Sequence[int | str] | NDArray[Any] | None = None,
+    seed: int | None = None,
+    temperature: Setting = None,
+    top_k: Setting = None,
+    top_p: Setting = None,
+    batch_size: int | None = None,
+    callback: Callable[[Progress], bool | None] | None = None,
+) -> Selection:
+    """Draws candidates, and keeps of each label the fraction ``keep``, in (0, 1], that the classifier is surest of.
+
+    The n labels are those of ``Sampler.sample``; a label asked for m times gets ceil(m / keep) candidates. Candidates
+    have consecutive seeds from ``seed`` (default: a fresh one) on, the request's labels in turn. What is kept of a
+    label stays in the order of its seeds, so ``keep=1`` gives what ``sample`` gives. ``sample`` with a kept sample's
+    seed and label, the same settings and ``batch_size`` (default: all candidates, at most ``default_batch``) draws it
+    again.
+
+    temperature, top_k, top_p: as in ``sample``, but one for all samples; ``callback`` counts candidates. A cancelled
+    run chooses among the candidates it has finished, and may return fewer samples than asked for.
+
+    Raises InputError for arguments that do not fit the bundle, or one without classes or a classifier.
+    """
+    asked = _check_labels(sampler, request.check_count("n", n, MOST_SAMPLES), labels)
+    drawn_labels = candidate_labels(asked, _check_fraction(keep))
+    for name, setting in (("temperature", temperature), ("top_k", top_k), ("top_p", top_p)):
+        for value in setting.values() if isinstance(setting, Mapping) else [setting]:
+            if value is not None and np.ndim(value):
+                raise InputError(f"{name} is {value!r}, expected one number for all samples")
+    if seed is None:
+        seed = secrets.randbits(32)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise InputError(f"seed is {seed!r}, expected the first candidate's, an integer")
+    drawn = sampler.sample(
+        len(drawn_labels),
+        labels=drawn_labels,
+        seeds=seed,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        batch_size=batch_size,
+        callback=callback,
+    )
+    done = len(drawn.images)
+    found = sampler.classify(drawn.images).probabilities
+    confidence = found[np.arange(done), drawn_labels[:done]]
+    kept = choose(asked, drawn_labels[:done], confidence)
+    samples = replace(
+        drawn,
+        images=drawn.images[kept],
+        codes={name: codes[kept] for name, codes in drawn.codes.items()},
+        seeds=drawn.seeds[kept],
+        labels=drawn_labels[kept],
+    )
+    return Selection(samples, confidence[kept], done)
+
+
+def candidate_labels(asked: NDArray[np.int64], keep: Fraction) -> NDArray[np.int64]:
+    """The labels of the candidates, int64: ``asked`` [n] over and over, until each label has as many as it needs.
+
+    Raises InputError where these are too many.
+    """
+    values, counts = np.unique(asked, return_counts=True)
+    needed = {int(value): math.ceil(int(count) / keep) for value, count in zip(values, counts, strict=True)}
+    if sum(needed.values()) > MOST_SAMPLES:
+        raise InputError(
+            f"keep is {float(keep):g}, which takes more than {MOST_SAMPLES} candidates: keep more of fewer"
+        )
+    repeated = np.tile(asked, math.ceil(1 / keep))
+    taken = np.zeros(len(repeated), bool)
+    for value, count in needed.items():
+        taken[np.flatnonzero(repeated == value)[:count]] = True
+    return repeated[taken]
+
+
+def choose(asked: NDArray[np.int64], labels: NDArray[np.int64], confidence: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Indices of the candidates that are kept, in the order of the labels ``asked`` [n] for.
+
+    Of every label the candidates with the most ``confidence``, of equally sure ones the earlier; fewer than asked for
+    where there are fewer. ``labels`` and ``confidence`` are the candidates'.
+    """
+    chosen = np.full(len(asked), -1)
+    for value in np.unique(asked):
+        places, there = np.flatnonzero(asked == value), np.flatnonzero(labels == value)
+        best = there[np.argsort(-confidence[there], kind="stable")[: len(places)]]
+        chosen[places[: len(best)]] = np.sort(best)
+    return chosen[chosen >= 0]
+
+
+def _check_labels(sampler: Sampler, n: int, labels: Any) -> NDArray[np.int64]:
+    if not sampler.bundle.manifest.classes:
+        raise InputError(f"{sampler.bundle.path} has no classes, so no label that a classifier could be sure of")
+    check_classifier(sampler.bundle)
+    checked = request.check_labels(labels, n, sampler.bundle.manifest)
+    assert checked is not None  # there are classes
+    return checked
+
+
+def _check_fraction(keep: object) -> Fraction:
+    """Exact, as it is written: 1 / 0.1 is 10."""
+    if isinstance(keep, bool) or not isinstance(keep, int | float | np.integer | np.floating) or not 0 < keep <= 1:
+        raise InputError(f"keep is {keep!r}, expected a fraction over 0, at most 1")
+    return Fraction(str(keep))

@@ -1,0 +1,229 @@
+"""The classifier: its graph against the model in float64, what a bundle takes, and what a sampler gives of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from command_line import run
+from conftest import vqvae_checkpoint
+from random_models import CLASSES, SMALL, plain_weights, random_classifier, random_prior
+from spoilt_bundles import edit_manifest, read_manifest, replace_file, scaled_weight
+
+from latentloop import Bundle, BundleError, CheckpointError, InputError, Sampler
+from latentloop.backends.onnxruntime import Graph
+from latentloop.export.bundle import check_classifier, write_graphs
+from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
+from latentloop.export.graphs.builder import WeightStore
+from latentloop.export.graphs.classifier import classifier_graph
+from latentloop.export.models.build import build_classifier
+from latentloop.export.reading import read_classifier, read_prior
+from latentloop.verification import verify
+
+CONFIGS = {
+    "default": ClassifierConfig(height=24, width=24, classes=5),
+    "grey-odd-deep": ClassifierConfig(
+        height=9, width=13, classes=2, image_channels=1, channels=6, stages=2, residual_blocks=2, groups=3
+    ),
+    "smallest": ClassifierConfig(height=8, width=8, classes=3, channels=4, stages=5, groups=1),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_graph_equals_the_model(name: str, tmp_path: Path) -> None:
+    config, store = CONFIGS[name], WeightStore()
+    model = random_classifier(config)
+    write_graphs(tmp_path, {"c.onnx": classifier_graph(config, plain_weights(model), store)}, store)
+    shape = (3, config.height, config.width, config.image_channels)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    found = Graph(tmp_path / "c.onnx", threads=1).run({"images": images})
+    with torch.no_grad():
+        logits, features = model.double()(torch.from_numpy(images).double().permute(0, 3, 1, 2) / 127.5 - 1)
+    assert features.shape == (3, config.features)
+    assert logits.std(0).min() > 1e-3  # images differ, or nothing is compared
+    np.testing.assert_allclose(found["features"], features, atol=1e-5 * float(features.max()))
+    np.testing.assert_allclose(found["probabilities"], torch.softmax(logits, 1), atol=1e-5)
+
+
+def test_the_default_has_some_300_000_parameters() -> None:
+    config = ClassifierConfig(height=64, width=64, classes=8)
+    assert config.features == 128
+    assert 200_000 < sum(value.numel() for value in random_classifier(config).parameters()) < 400_000
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"height": 7}, "height is 7, expected at least 8"),
+        ({"classes": 1}, "classes is 1, expected at least 2"),
+        ({"channels": 12}, r"channels is 12, expected a multiple of groups \(8\)"),
+        ({"groups": 0}, "groups is 0, expected at least 1"),
+        ({"stages": 9}, "stages is 9, expected at most 8"),
+    ],
+)
+def test_a_configuration_that_makes_no_model(change: dict[str, int], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        ClassifierConfig(**{"height": 8, "width": 8, "classes": 2, **change})
+
+
+def small_checkpoint(**changes: Any) -> Checkpoint:
+    """A classifier that fits the small bundle, before the changes."""
+    given: dict[str, Any] = {"height": 32, "width": 48, "classes": 3, "channels": 4, "stages": 2, "groups": 2}
+    config = ClassifierConfig(**(given | changes))
+    return Checkpoint(config, plain_weights(random_classifier(config)), {"note": "kept"})
+
+
+def test_a_checkpoint_is_read_back_as_it_was(tmp_path: Path) -> None:
+    checkpoint = small_checkpoint()
+    save_checkpoint(tmp_path / "c.safetensors", checkpoint)
+    found = read_classifier(tmp_path / "c.safetensors")
+    assert (found.kind, found.config, found.provenance) == ("classifier", checkpoint.config, {"note": "kept"})
+    again = plain_weights(build_classifier(found, "c"))
+    for name, value in checkpoint.weights.items():
+        np.testing.assert_array_equal(again[name], value)
+
+
+def test_files_that_are_exchanged(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c.safetensors", small_checkpoint())
+    with pytest.raises(CheckpointError, match="holds a classifier, expected a prior"):
+        read_prior(tmp_path / "c.safetensors")
+    vqvae = VqvaeConfig(channels=2)
+    with pytest.raises(CheckpointError, match="v holds a vqvae, expected a classifier"):
+        build_classifier(Checkpoint(vqvae, {}), "v")
+    with pytest.raises(CheckpointError, match=r"c\.pt: a classifier is a \.safetensors file"):
+        read_classifier(tmp_path / "c.pt")
+    broken = dataclasses.replace(small_checkpoint(), weights={})
+    save_checkpoint(tmp_path / "broken.safetensors", broken)
+    assert load_checkpoint(tmp_path / "broken.safetensors").kind == "classifier"
+    with pytest.raises(CheckpointError, match=r"broken\.safetensors: \d+ tensors do not fit"):
+        read_classifier(tmp_path / "broken.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "classes", "told"),
+    [
+        ({"height": 48}, 3, "takes images of 48 x 48 x 3, the bundle's are 32 x 48 x 3"),
+        ({"image_channels": 1}, 3, "takes images of 32 x 48 x 1, the bundle's are 32 x 48 x 3"),
+        ({"classes": 4}, 3, "has 4 classes, the priors 3"),
+        ({}, 0, "no prior has classes"),
+    ],
+)
+def test_a_classifier_that_does_not_fit_the_bundle(change: dict[str, int], classes: int, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        check_classifier(small_checkpoint(**change), (32, 48), VqvaeConfig(), classes)
+
+
+def test_a_sampler_classifies_whatever_the_number_of_images(small_bundle: Path) -> None:
+    sampler = Sampler(Bundle.open(small_bundle), threads=1)
+    images = np.random.default_rng(0).integers(0, 256, (19, 32, 48, 3), dtype=np.uint8)  # more than one batch
+    found = sampler.classify(images)
+    model = build_classifier(small_checkpoint(), "small").double()
+    with torch.no_grad():
+        logits, features = model(torch.from_numpy(images).double().permute(0, 3, 1, 2) / 127.5 - 1)
+    np.testing.assert_allclose(found.probabilities, torch.softmax(logits, 1), atol=1e-5)
+    np.testing.assert_allclose(found.features, features, atol=1e-5 * float(features.max()))
+    assert found.probabilities.dtype == found.features.dtype == np.float32
+    none = sampler.classify(images[:0])
+    assert (none.probabilities.shape, none.features.shape) == ((0, 3), (0, 8))
+    with pytest.raises(InputError, match="images have dtype float64"):
+        sampler.classify(images / 255)
+
+
+def test_a_bundle_without_one_says_so(grey_bundle: Path) -> None:
+    assert "classifier" not in read_manifest(grey_bundle)
+    with pytest.raises(InputError, match="grey has no classifier: export it again with --classifier FILE"):
+        Sampler(Bundle.open(grey_bundle)).classify(np.zeros((1, 16, 16, 1), np.uint8))
+
+
+@pytest.fixture
+def copy(small_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_bundle, tmp_path / "copy"))
+
+
+def classify(folder: Path) -> None:
+    Sampler(Bundle.open(folder), threads=1).classify(np.zeros((1, 32, 48, 3), np.uint8))
+
+
+def test_a_bundle_is_still_one_without_its_classifier(copy: Path) -> None:
+    manifest = read_manifest(copy)
+    del manifest["classifier"]
+    for key, value in (("classifier", None), ("files", {k: v for k, v in manifest["files"].items() if k[0] != "c"})):
+        edit_manifest(copy, key, value=value)
+    (copy / "classifier.onnx").unlink()
+    assert Sampler(Bundle.open(copy), threads=1).sample(1, seeds=1).images.shape == (1, 32, 48, 3)
+    with pytest.raises(InputError, match="has no classifier"):
+        classify(copy)
+
+
+def test_a_graph_that_is_no_classifier_is_refused(copy: Path) -> None:
+    whole = (copy / "classifier.onnx").read_bytes()
+    replace_file(copy, "classifier.onnx", whole[: len(whole) // 2])
+    with pytest.raises(BundleError, match=r"classifier\.onnx: ONNX Runtime cannot load it"):
+        classify(copy)
+    replace_file(copy, "classifier.onnx", (copy / "encoder.onnx").read_bytes())
+    with pytest.raises(BundleError, match=r"classifier\.onnx does not fit the manifest"):
+        classify(copy)
+    replace_file(copy, "classifier.onnx", whole)
+    scaled_weight(copy, "classifier.onnx", "classifier.logits.weight", np.nan)
+    with pytest.raises(BundleError, match=r"classifier\.onnx: results that are not finite"):
+        classify(copy)
+
+
+def test_results_of_another_shape_are_refused(copy: Path) -> None:
+    model = onnx.load(copy / "classifier.onnx", load_external_data=False)
+    softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
+    softmax.output[0] = "once"
+    model.graph.node.append(onnx.helper.make_node("Concat", ["once", "once"], ["probabilities"], axis=1))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 6
+    replace_file(copy, "classifier.onnx", model.SerializeToString())
+    with pytest.raises(BundleError, match=r"gives \[1, 6\] and \[1, 8\] for 1 images of 3 classes"):
+        classify(copy)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [("missing.onnx", r"does not list missing\.onnx"), (3, r"classifier is 3, expected a string")]
+)
+def test_a_manifest_with_a_wrong_classifier(copy: Path, value: object, told: str) -> None:
+    edit_manifest(copy, "classifier", value=value)
+    with pytest.raises(BundleError, match=told):
+        Bundle.open(copy)
+
+
+def test_info_tells_whether_there_is_one(
+    small_bundle: Path, grey_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for bundle, told in ((small_bundle, "yes"), (grey_bundle, "none")):
+        assert run("info", "--bundle", bundle) == 0
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert ["classifier", told] in lines
+
+
+def test_the_export_command_takes_one(tmp_path: Path, fails: Callable[..., str]) -> None:
+    priors = {
+        "top": PriorConfig(2, 2, kernel=3, **CLASSES, **SMALL),
+        "bottom": PriorConfig(4, 4, kernel=3, attention=False, **CLASSES, **SMALL),
+    }
+    save_checkpoint(tmp_path / "vqvae.safetensors", vqvae_checkpoint(image_channels=1))
+    for name, config in priors.items():
+        weights = {key: value.astype(np.float32) for key, value in plain_weights(random_prior(config)).items()}
+        save_checkpoint(tmp_path / f"{name}.safetensors", Checkpoint(config, weights))
+    save_checkpoint(tmp_path / "c.safetensors", small_checkpoint(height=16, width=16, image_channels=1))
+    save_checkpoint(tmp_path / "four.safetensors", small_checkpoint(height=16, width=16, image_channels=1, classes=4))
+    files = [f"--{name}={tmp_path / name}.safetensors" for name in ("vqvae", *priors)]
+    common = ("export", *files, "--out", tmp_path / "bundle", "--classifier")
+    assert "the classifier has 4 classes, the priors 3" in fails(2, *common, tmp_path / "four.safetensors")
+    assert "holds a VQ-VAE, expected a classifier" in fails(1, *common, tmp_path / "vqvae.safetensors")
+    assert not (tmp_path / "bundle").exists()
+    assert run(*common, tmp_path / "c.safetensors") == 0
+    bundle = Bundle.open(tmp_path / "bundle")
+    assert bundle.manifest.classifier == "classifier.onnx"
+    assert bundle.manifest.provenance["models"]["classifier"]["note"] == "kept"
+    assert all(check.passed for check in verify(Sampler(bundle, threads=1)))

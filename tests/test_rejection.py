@@ -1,0 +1,170 @@
+"""Rejection sampling: against choosing by hand, the seeds of what is kept, cancelled runs, and the command."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import codes, run
+
+from latentloop import Bundle, InputError, Sampler, Selection, sample_best
+from latentloop.rejection import candidate_labels, choose
+
+BATCH = 4
+
+
+@pytest.fixture(scope="module")
+def sampler(small_bundle: Path) -> Sampler:
+    return Sampler(Bundle.open(small_bundle), threads=1)
+
+
+def by_hand(labels: list[int], candidates: list[int], confidence: list[float]) -> list[int]:
+    """The candidates that are kept, chosen one label after the other by sorting."""
+    kept: list[tuple[int, int]] = []  # place in the request, candidate
+    for label in set(labels):
+        places = [place for place, asked in enumerate(labels) if asked == label]
+        ranked = sorted((-confidence[i], i) for i, other in enumerate(candidates) if other == label)
+        kept += zip(places, sorted(i for _, i in ranked[: len(places)]), strict=False)
+    return [candidate for _, candidate in sorted(kept)]
+
+
+def test_choosing_equals_sorting_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        asked = rng.integers(0, 4, rng.integers(1, 9))
+        candidates = rng.integers(0, 5, rng.integers(0, 30))
+        confidence = (rng.integers(0, 6, len(candidates)) / 5).astype(np.float32)  # many of them are equal
+        expected = by_hand(asked.tolist(), candidates.tolist(), confidence.tolist())
+        assert choose(asked, candidates, confidence).tolist() == expected
+
+
+@pytest.mark.parametrize("keep", ["1", "0.5", "0.3", "0.1", "0.07"])
+def test_every_label_has_its_share_of_candidates(keep: str) -> None:
+    asked = np.array([2, 0, 2, 2, 1, 0])
+    found = candidate_labels(asked, Fraction(keep))
+    for label, count in enumerate((2, 1, 3)):
+        assert (found == label).sum() == math.ceil(Fraction(count) / Fraction(keep))
+    assert found[: len(asked)].tolist() == asked.tolist()  # a cancelled run has something of each
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": {"top": 0.7}, "top_p": 0.9}], ids=["plain", "settings"])
+def test_keeps_what_the_classifier_is_surest_of(sampler: Sampler, settings: dict[str, Any]) -> None:
+    labels = ["bag", "coat", "bag", "bag"]
+    found = sample_best(sampler, 4, keep=0.4, labels=labels, seed=50, batch_size=BATCH, **settings)
+    asked = [1, 0, 1, 1]
+    candidates = [1, 0, 1, 1] * 2 + [1, 0, 1]  # ceil(3 / 0.4) = 8 bags, ceil(1 / 0.4) = 3 coats
+    assert found.candidates == len(candidates) == 11
+    drawn = sampler.sample(11, labels=candidates, seeds=50, batch_size=BATCH, **settings)
+    confidence = sampler.classify(drawn.images).probabilities[range(11), candidates]
+    expected = by_hand(asked, candidates, confidence.tolist())
+    assert expected != [0, 1, 2, 3]  # the first ones are not the best
+    kept = found.samples
+    assert kept.labels is not None
+    assert kept.labels.tolist() == asked
+    assert kept.seeds.tolist() == [50 + index for index in expected]
+    np.testing.assert_array_equal(kept.images, drawn.images[expected])
+    for name, values in drawn.codes.items():
+        np.testing.assert_array_equal(kept.codes[name], values[expected])
+    np.testing.assert_array_equal(found.confidence, confidence[expected])
+    assert not kept.cancelled
+    again = sampler.sample(4, seeds=kept.seeds, labels=kept.labels, batch_size=BATCH, **settings)
+    np.testing.assert_array_equal(again.images, kept.images)
+
+
+def test_keeping_all_is_sampling(sampler: Sampler) -> None:
+    found, plain = sample_best(sampler, 5, keep=1, seed=3), sampler.sample(5, seeds=3)
+    assert found.samples.seeds.tolist() == plain.seeds.tolist()
+    np.testing.assert_array_equal(found.samples.images, plain.images)
+    assert found.candidates == 5
+
+
+def test_without_a_seed_every_run_draws_others(sampler: Sampler) -> None:
+    first, second = (sample_best(sampler, keep=0.5).samples for _ in range(2))
+    assert first.seeds.tolist() != second.seeds.tolist()
+
+
+def test_a_cancelled_run_chooses_among_what_is_finished(sampler: Sampler) -> None:
+    def cancelled(after: int) -> Selection:
+        return sample_best(
+            sampler,
+            3,
+            keep=0.25,
+            labels=[0, 0, 1],
+            seed=9,
+            batch_size=2,
+            callback=lambda progress: progress.images_done < after,
+        )
+
+    found = cancelled(4)  # of labels 0, 0, 1, 0
+    whole = sampler.sample(4, labels=[0, 0, 1, 0], seeds=9, batch_size=2)
+    confidence = sampler.classify(whole.images).probabilities[range(4), [0, 0, 1, 0]]
+    expected = by_hand([0, 0, 1], [0, 0, 1, 0], confidence.tolist())
+    assert found.samples.cancelled
+    assert found.candidates == 4
+    assert found.samples.seeds.tolist() == [9 + index for index in expected]
+    none = cancelled(0)
+    assert (len(none.samples.images), none.candidates, len(none.confidence)) == (0, 0, 0)
+    assert none.samples.cancelled
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"keep": 0}, "keep is 0, expected a fraction over 0, at most 1"),
+        ({"keep": 1.5}, "keep is 1.5, expected"),
+        ({"keep": float("nan")}, "keep is nan, expected"),
+        ({"keep": True}, "keep is True, expected"),
+        ({"keep": "0.5"}, "keep is '0.5', expected"),
+        ({"keep": 1e-9}, "keep is 1e-09, which takes more than 1048576 candidates"),
+        ({"labels": 3}, "label 3 is none of the 3 classes"),
+        ({"labels": [0]}, "1 labels for 2 samples"),
+        ({"temperature": [1.0, 2.0]}, r"temperature is \[1.0, 2.0\], expected one number for all samples"),
+        ({"top_k": {"top": [1, 2]}}, r"top_k is \[1, 2\], expected one number"),
+        ({"seed": [1, 2]}, r"seed is \[1, 2\], expected the first candidate's"),
+        ({"seed": -1}, r"seeds holds -1, expected integers from 0"),
+        ({"n": 0}, "n is 0, expected a positive integer"),
+    ],
+)
+def test_wrong_requests(sampler: Sampler, change: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        sample_best(sampler, **{"n": 2, "keep": 0.5, **change})
+
+
+def test_the_command_keeps_the_best(
+    sampler: Sampler, small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--per-class", 2, "--seed", 5, "--best", 0.5, "--batch-size", BATCH)
+    common = ("sample", "--bundle", small_bundle, "--threads", 1, *asked)
+    assert run(*common, "--out", f"{tmp_path}/best/", "--codes", tmp_path / "c.npz", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    expected = sample_best(sampler, 6, keep=0.5, labels=[0, 0, 1, 1, 2, 2], seed=5, batch_size=BATCH)
+    assert (summary["images"], summary["candidates"]) == (6, 12)
+    assert summary["seeds"] == expected.samples.seeds.tolist() == codes(tmp_path / "c.npz")["seeds"].tolist()
+    assert summary["confidence"] == pytest.approx(expected.confidence.tolist())
+    names = zip(range(6), summary["labels"], summary["seeds"], strict=True)
+    files = [f"{index:05}-{label}-seed{seed}.png" for index, label, seed in names]
+    assert sorted(file.name for file in (tmp_path / "best").iterdir()) == files
+    assert run(*common, "--out", tmp_path / "best.png") == 0
+    assert capsys.readouterr().out.endswith(" on cpu, the surest of 12 with seeds 5 to 16\n")
+    assert run("sample", "--bundle", small_bundle, "-n", 1, "--out", tmp_path / "plain.png", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["candidates"], summary["confidence"]) == (None, None)
+
+
+def test_the_command_needs_a_classifier_and_no_given_codes(
+    small_bundle: Path, grey_bundle: Path, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    common = ("sample", "--out", tmp_path / "a.png", "--best")
+    assert "'2' is not a fraction over 0, at most 1" in fails(2, *common, 2)
+    assert "'x' is not a fraction" in fails(2, *common, "x")
+    assert "has no classes, so no label" in fails(2, *common, 0.5, "--bundle", grey_bundle)
+    np.savez(tmp_path / "given.npz", top=np.zeros((1, 4, 6), np.int64))
+    given = ("--given", tmp_path / "given.npz", "--bundle", small_bundle)
+    assert "--given holds codes of the images: use one" in fails(2, *common, 0.5, *given)
+    assert not (tmp_path / "a.png").exists()
