@@ -35,15 +35,30 @@ def load_for(manifest: Manifest, folder: Path) -> Data:
     return data
 
 
-def choose(part: Dataset, count: int) -> NDArray[np.int64]:
+def in_turn(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same labels [N], one of each class after the other as long as there are some."""
+    return labels[np.lexsort((labels, _places(labels)))]
+
+
+def _places(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each label [N] its place among those of its class."""
+    places = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        places[labels == label] = np.arange(np.count_nonzero(labels == label))
+    return places
+
+
+def choose(part: Dataset, count: int, like: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """Ascending indices of at most ``count`` images, as equally many of each class as there are.
 
-    Which ones of a class is drawn by lot, the same each time.
+    ``like`` [count]: labels whose counts by class to take instead, as far as there are so many. Which ones of a class
+    is drawn by lot, the same each time.
     """
     order = np.random.default_rng(SEED).permutation(len(part))
     labels = np.zeros(len(part), np.int64) if part.labels is None else part.labels[order]
-    places = np.zeros(len(part), np.int64)  # of each image among those of its class
-    for label in np.unique(labels):
-        places[labels == label] = np.arange(np.count_nonzero(labels == label))
+    places = _places(labels)
+    if like is not None and part.labels is not None:
+        wanted = np.bincount(like, minlength=int(labels.max()) + 1)
+        places = np.where(places < wanted[labels], -1, places)
     chosen: NDArray[np.int64] = np.sort(order[np.argsort(places, kind="stable")[:count]])
     return chosen

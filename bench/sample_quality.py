@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from latentloop import Bundle, Sampler
-from latentloop.bench.dataset import choose, load_for
+from latentloop.bench.dataset import choose, in_turn, load_for
 from latentloop.bench.environment import environment
 from latentloop.bench.neighbours import K
 from latentloop.bench.novelty import ROWS, Images, Novelty, novelty, picture, pixels
@@ -86,14 +86,15 @@ def _gather(sampler: Sampler, folder: Path, count: int, seed: int, temperature: 
             f"at least {K + 1}"
         )
     held_out = data.held_out.take(choose(data.held_out, n))
-    samples = _draw(sampler, n, seed, temperature)
+    labels = in_turn(held_out.labels) if held_out.labels is not None and sampler.bundle.manifest.classes else None
+    samples = _draw(sampler, n, labels, seed, temperature)
     codes = encode(sampler, held_out.images)
     reconstructions = decode(sampler, codes)
-    compared = choose(data.training, n)
+    compared = choose(data.training, n, held_out.labels)
     return Material(held_out, codes, reconstructions, samples, data.training, compared, data.description)
 
 
-def _draw(sampler: Sampler, n: int, seed: int, temperature: Temperature) -> Samples:
+def _draw(sampler: Sampler, n: int, labels: NDArray[np.int64] | None, seed: int, temperature: Temperature) -> Samples:
     rows = sum(level.height for level in sampler.bundle.manifest.levels) * -(-n // min(n, sampler.default_batch))
     # disable=None: no bar unless stderr is a terminal
     with tqdm(total=rows, desc="sample", unit="row", delay=1, leave=False, disable=None) as bar:
@@ -101,7 +102,7 @@ def _draw(sampler: Sampler, n: int, seed: int, temperature: Temperature) -> Samp
         def after_row(progress: Progress) -> None:
             bar.update()
 
-        return sampler.sample(n, seeds=seed, temperature=temperature, callback=after_row)
+        return sampler.sample(n, labels=labels, seeds=seed, temperature=temperature, callback=after_row)
 
 
 def _three(material: Material) -> tuple[Images, Images, Images]:
@@ -159,7 +160,7 @@ def _likelihood(sampler: Sampler, material: Material) -> dict[str, Any]:
     return {
         "levels": levels,
         "bits_per_image": total,
-        "bits_per_dimension": total / math.prod(sampler.bundle.manifest.image),
+        "bits_per_value": total / math.prod(sampler.bundle.manifest.image),
     }
 
 

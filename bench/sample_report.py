@@ -9,7 +9,7 @@ from latentloop.bench.report import markdown_table
 
 KINDS = {
     "samples": "samples",
-    "training": "training images (the floor)",
+    "training": "training images, for comparison",
     "reconstructions": "reconstructions",
     "held_out": "held-out images",
 }
@@ -58,7 +58,7 @@ def _levels(found: dict[str, Any]) -> str:
         ]
         for level in found["levels"]
     ]
-    rows.append(["all", "", "", "", f"{found['bits_per_image']:.1f} ({found['bits_per_dimension']:.4f} per value)"])
+    rows.append(["all", "", "", "", f"{found['bits_per_image']:.1f} ({found['bits_per_value']:.4f} per value)"])
     return markdown_table(["held-out codes", "used", "perplexity", "bits per code", "bits per image"], rows)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from latentloop._version import __version__
 from latentloop.errors import InputError, OutputError
-from latentloop.export.checkpoint import Checkpoint, write_tensors
+from latentloop.export.checkpoint import STORED, Checkpoint, write_tensors
 from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig, to_json
 from latentloop.export.golden import golden_classifier, golden_codec, golden_prior
 from latentloop.export.graphs.builder import OPSET, WEIGHTS_FILE, GraphBuilder, WeightStore
@@ -76,11 +76,14 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
     config = source.vqvae.config
     if not isinstance(config, VqvaeConfig):
         raise InputError(f"a bundle needs a VQ-VAE, but the checkpoint given holds a {source.vqvae.kind}")
+    if source.weights not in STORED.values():
+        raise InputError(f"weights is {source.weights!r}, expected one of {', '.join(STORED.values())}")
     source = source.rounded()
     priors = list(source.priors) or [None] * config.levels
     if path.is_dir() and any(path.iterdir()) and not (path / FILE_NAME).exists():
         raise OutputError(f"{path} is a directory that holds no bundle: give another name, or empty it yourself")
     image = check_fit(config, priors, source.image)
+    check_codes(source.vqvae, priors)
     classes = check_classes(priors, source.classes)
     judge = None if source.classifier is None else check_classifier(source.classifier, image, config, len(classes))
     with new_directory(path, force=force) as folder:
@@ -162,6 +165,21 @@ def check_fit(
             f"images of {image[0]} x {image[1]} do not halve down to the top level: use multiples of {coarsest}"
         )
     return image
+
+
+def check_codes(vqvae: Checkpoint, priors: Sequence[Checkpoint | None]) -> None:
+    """Raises InputError where a prior's checkpoint says that it learnt the codes of another VQ-VAE.
+
+    By what the trainer wrote, not by the weights: float16 rounds those.
+    """
+    given = vqvae.provenance.get("codes_sha256")
+    for checkpoint in priors:
+        learnt = None if checkpoint is None else checkpoint.provenance.get("codes_sha256")
+        if None not in (given, learnt) and learnt != given:
+            raise InputError(
+                f"a prior learnt the codes of another VQ-VAE: its codes_sha256 is {str(learnt)[:12]}…, the VQ-VAE's "
+                f"{str(given)[:12]}…; give the VQ-VAE that it was trained with"
+            )
 
 
 def check_classes(priors: Sequence[Checkpoint | None], names: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from latentloop.samples import Classification
 BATCH = 16  # images at once
 
 
-def check_classifier(bundle: Bundle) -> str:
+def classifier_file(bundle: Bundle) -> str:
     """The classifier's file. Raises InputError where the bundle has none."""
     file = bundle.manifest.classifier
     if file is None:
@@ -26,7 +26,7 @@ def classify(bundle: Bundle, images: NDArray[np.uint8], threads: int) -> Classif
 
     Raises InputError where the bundle has no classifier, BundleError where its graph is not one.
     """
-    file, classes = check_classifier(bundle), len(bundle.manifest.classes)
+    file, classes = classifier_file(bundle), len(bundle.manifest.classes)
     with fitting(bundle.path, file):
         graph = bundle.graph(file, threads)
         # Without an image a blank one tells how many features there are.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop import request
-from latentloop.classification import check_classifier
+from latentloop.classification import classifier_file
 from latentloop.errors import InputError
 from latentloop.sampler import MOST_SAMPLES, Sampler
 from latentloop.samples import Progress, Samples
@@ -127,14 +127,14 @@ def choose(asked: NDArray[np.int64], labels: NDArray[np.int64], confidence: NDAr
 def _check_labels(sampler: Sampler, n: int, labels: Any) -> NDArray[np.int64]:
     if not sampler.bundle.manifest.classes:
         raise InputError(f"{sampler.bundle.path} has no classes, so no label that a classifier could be sure of")
-    check_classifier(sampler.bundle)
+    classifier_file(sampler.bundle)
     checked = request.check_labels(labels, n, sampler.bundle.manifest)
     assert checked is not None  # there are classes
     return checked
 
 
 def _check_fraction(keep: object) -> Fraction:
-    """Exact, as it is written: 1 / 0.1 is 10."""
+    """Exact, as it is written: 3 / 0.3 is 10, not a little more."""
     if isinstance(keep, bool) or not isinstance(keep, int | float | np.integer | np.floating) or not 0 < keep <= 1:
         raise InputError(f"keep is {keep!r}, expected a fraction over 0, at most 1")
     return Fraction(str(keep))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from latentloop.bench import neighbours
-from latentloop.bench.dataset import choose
+from latentloop.bench.dataset import choose, in_turn
 from latentloop.bench.frechet import between_normals, frechet_distance, moments
 from latentloop.bench.neighbours import nearest, precision_recall
 from latentloop.bench.novelty import SHOWN, novelty, picture, pixels
@@ -178,3 +178,12 @@ def test_images_are_chosen_evenly_of_the_classes() -> None:
     assert choose(part, 30).tolist() == chosen.tolist()
     assert choose(part, 100).tolist() == list(range(84))
     assert len(set(choose(Dataset(part.images, None), 30))) == 30
+
+
+def test_images_to_compare_have_the_classes_of_others() -> None:
+    labels = np.array([0] * 9 + [1] * 4 + [2] * 9)
+    part = Dataset(np.zeros((22, 1, 1, 1), np.uint8), labels)
+    like = np.array([2, 0, 2, 2, 1, 2, 2])
+    assert np.bincount(labels[choose(part, 7, like)]).tolist() == [1, 1, 5]
+    assert sorted(np.bincount(labels[choose(part, 7)])) == [2, 2, 3]
+    assert in_turn(np.array([0, 0, 0, 1, 2, 2])).tolist() == [0, 1, 2, 0, 2, 0]

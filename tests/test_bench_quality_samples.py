@@ -66,7 +66,7 @@ def test_figures(bundles: tuple[Path, Path], data: Path, tmp_path: Path, capsys:
         assert level["bits_per_code"] == pytest.approx(-logp[name].mean() / math.log(2), rel=1e-4)
     total = -sum(values.sum() for values in logp.values()) / math.log(2) / HELD_OUT
     assert found["bits_per_image"] == pytest.approx(total, rel=1e-4)
-    assert found["bits_per_dimension"] == pytest.approx(total / (16 * 16 * 3), rel=1e-4)
+    assert found["bits_per_value"] == pytest.approx(total / (16 * 16 * 3), rel=1e-4)
 
     judged, real = sampler.classify(samples.images), sampler.classify(images)
     confusion = found["recognition"]["samples"]["confusion"]
@@ -90,7 +90,7 @@ def test_figures(bundles: tuple[Path, Path], data: Path, tmp_path: Path, capsys:
     assert [row["class"] for row in found["neighbours"][:3]] == list(NAMES)
     assert pixels(picture).shape[:2] == (8 * 130 - 2, 7 * 128 + 2 * 12 + 4 * 2)
 
-    for text in ("seeds 7 to 25, temperature top 0.9", "training images (the floor)", "| lava |", "bits per code"):
+    for text in ("seeds 7 to 25, temperature top 0.9", "training images, for comparison", "| lava |", "bits per code"):
         assert text in shown
     assert (tmp_path / "samples-accuracy.png").read_bytes().startswith(b"\x89PNG")
     better = json.loads(json.dumps(found))

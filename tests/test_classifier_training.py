@@ -97,8 +97,17 @@ def test_images_are_mirrored_and_moved_with_their_border_repeated() -> None:
         assert len(matching) == 1
         seen.add(matching[0])
     assert len(seen) > 25
-    only_moved = moved(images, torch.Generator().manual_seed(0), flip=False, shift=0)
-    assert torch.equal(only_moved, images)
+    assert torch.equal(moved(images, torch.Generator().manual_seed(0), flip=False, shift=0), images)
+    only_mirrored = moved(images, torch.Generator().manual_seed(0), flip=True, shift=0)
+    sides = {
+        (torch.equal(new, old), torch.equal(new, old.flip(1))) for new, old in zip(only_mirrored, images, strict=True)
+    }
+    assert sides == {(True, False), (False, True)}
+    only_moved = moved(images, torch.Generator().manual_seed(0), flip=False, shift=2)
+    for new, old in zip(only_moved.numpy(), images.numpy(), strict=True):
+        padded = np.pad(old, ((2, 2), (2, 2), (0, 0)), mode="edge")
+        windows = [padded[top : top + 5, left : left + 7] for top in range(5) for left in range(5)]
+        assert any(np.array_equal(new, window) for window in windows)
 
 
 def test_a_resumed_run_ends_with_the_same_bits(

@@ -140,6 +140,17 @@ def test_what_does_not_fit_is_told(source: BundleSource, told: str | None, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_a_prior_of_another_vqvae_is_told(tmp_path: Path) -> None:
+    vqvae, priors = three_levels()
+    signed = [dataclasses.replace(each, provenance={"codes_sha256": "a" * 64}) for each in (vqvae, *priors)]
+    signed[2] = dataclasses.replace(priors[1], provenance={"codes_sha256": "b" * 64})
+    with pytest.raises(InputError, match=r"codes of another VQ-VAE: its codes_sha256 is b{12}…, the VQ-VAE's a{12}…"):
+        write_bundle(tmp_path / "bundle", BundleSource(signed[0], signed[1:]))
+    write_bundle(
+        tmp_path / "bundle", BundleSource(signed[0], [signed[1], priors[1], signed[3]])
+    )  # one that says nothing
+
+
 def test_own_checkpoints_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = vqvae_checkpoint(1)
     weights = dict(whole.weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from command_line import run
 from PIL import Image
 
-from latentloop.export.planets.dataset import PARTS, PlanetsOptions, planet, write_planets
+from latentloop.export.planets.dataset import PlanetsOptions, planet, write_planets
 from latentloop.export.planets.fields import SIDE, cells, craters, noise, on_sphere, read, rotation, spread, volume
+from latentloop.export.planets.scene import Rings, add_rings, arrange, draw_planet
 from latentloop.export.planets.surfaces import SURFACES
 from latentloop.export.train.data import load_data
+from latentloop.export.train.folder import PARTS
 
 
 def generator() -> np.random.Generator:
@@ -25,8 +28,10 @@ def test_an_image_is_a_function_of_class_part_index_and_seed(kind: str) -> None:
     assert image.shape == (64, 64, 3)
     assert image.dtype == np.uint8
     assert np.array_equal(image, planet(kind, "train", 3, 5))
-    for other in (planet(kind, "test", 3, 5), planet(kind, "train", 4, 5), planet(kind, "train", 3, 6)):
-        assert not np.array_equal(image, other)
+    following = list(SURFACES)[(list(SURFACES).index(kind) + 1) % len(SURFACES)]
+    others = ((kind, "test", 3, 5), (kind, "train", 4, 5), (kind, "train", 3, 6), (following, "train", 3, 5))
+    for other in others:
+        assert not np.array_equal(image, planet(*other))
 
 
 @pytest.mark.parametrize("kind", SURFACES)
@@ -43,6 +48,35 @@ def test_the_sky_is_black_but_for_a_few_stars() -> None:
     sky[3:61, 3:61] = False  # no moon reaches the outermost pixels
     lit = (images.max(3) > 0) & sky
     assert 0 < lit.sum(axis=(1, 2)).mean() < 12
+
+
+def test_the_lit_side_faces_the_light() -> None:
+    for seed in range(12):
+        light = arrange("moon", np.random.default_rng(seed)).light
+        image = draw_planet("moon", np.random.default_rng(seed)).astype(float).mean(2)
+        rows, columns = np.mgrid[:64, :64] - 31.5
+        away = np.array([(columns * image).sum(), -(rows * image).sum()]) / image.sum()
+        assert away @ light[:2] > 0
+
+
+def test_rings_pass_before_and_behind_the_planet_and_have_a_gap() -> None:
+    rings = arrange("ringed", np.random.default_rng(3)).rings
+    assert rings is not None
+    inside, band, gap, outside = rings.at(
+        np.array([rings.inner - 0.1, rings.inner + 0.12, rings.gap, rings.outer + 0.1], np.float32)
+    )
+    assert (inside, outside) == (0, 0)
+    assert band > 0.6 > 0.25 > gap > 0
+    leant = Rings(np.array([0, 0.923, 0.385], np.float32), 1.1, 1.6, 5.0, np.ones(3, np.float32))
+    scene = replace(arrange("ringed", np.random.default_rng(3)), light=np.array([0, 0, 1], np.float32))
+    x, y = (
+        np.zeros((1, 2), np.float32),
+        np.array([[0.5, -0.5]], np.float32),
+    )  # over the disc, above and below its centre
+    picture = np.zeros((1, 2, 3), np.float32)
+    add_rings(picture, scene, leant, x, y, x * x + y * y)
+    assert picture[0, 0].max() == 0  # behind the planet
+    assert picture[0, 1].min() > 0.5
 
 
 def test_the_noise_is_even_periodic_and_smooth() -> None:
@@ -88,8 +122,9 @@ def test_a_crater_is_a_bowl_with_a_rim() -> None:
 
 
 def test_rotations_keep_lengths_and_hands() -> None:
-    for _ in range(5):
-        found = rotation(generator())
+    rng = generator()
+    for _ in range(20):
+        found = rotation(rng)
         assert np.allclose(found @ found.T, np.eye(3), atol=1e-6)
         assert np.linalg.det(found) > 0
 

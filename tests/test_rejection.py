@@ -53,6 +53,10 @@ def test_every_label_has_its_share_of_candidates(keep: str) -> None:
     assert found[: len(asked)].tolist() == asked.tolist()  # a cancelled run has something of each
 
 
+def test_a_fraction_is_taken_as_it_is_written(sampler: Sampler) -> None:
+    assert sample_best(sampler, 3, keep=0.3, labels="bag", seed=1, batch_size=BATCH).candidates == 10
+
+
 @pytest.mark.parametrize("settings", [{}, {"temperature": {"top": 0.7}, "top_p": 0.9}], ids=["plain", "settings"])
 def test_keeps_what_the_classifier_is_surest_of(sampler: Sampler, settings: dict[str, Any]) -> None:
     labels = ["bag", "coat", "bag", "bag"]

@@ -17,7 +17,9 @@ from latentloop.export.commands import train
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train import decoder
+from latentloop.export.train.codes import encode
 from latentloop.export.train.codes_digest import codes_digest
+from latentloop.export.train.data import Dataset
 from latentloop.export.train.decoder import DecoderOptions, DecoderTask, PatchDiscriminator, texture, train_decoder
 from latentloop.export.train.vqvae import to_unit
 
@@ -39,7 +41,15 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def task(weight: float = 0.3) -> DecoderTask:
     torch.manual_seed(0)
     options = DecoderOptions(steps=400, batch=16, weight=weight, warm_up=10, discriminator_channels=8)
-    return DecoderTask(Vqvae(SMALL), blobs(64), options)
+    model, images = Vqvae(SMALL), blobs(64)
+    return DecoderTask(model, images, encode(model, Dataset(images, None), flip=True, progress=False), options)
+
+
+def seen(tried: DecoderTask) -> tuple[torch.Tensor, torch.Tensor]:
+    """All images, and the decoder's pictures of them."""
+    images = to_unit(tried.images)
+    with torch.no_grad():
+        return images, tried.model.decode_codewords([level.codewords for level in tried.model.quantise(images)])
 
 
 def test_codes_and_provenance_stay_and_the_decoder_changes(folder: Path, trained: Path, tmp_path: Path) -> None:
@@ -88,11 +98,74 @@ def test_the_discriminator_learns_to_tell_pictures_from_images() -> None:
     tried = task(weight=1e-6)
     for step in range(60):
         tried.step(step)
-    images = to_unit(tried.images)
-    with torch.no_grad():
-        pictures = tried.model.decode_codewords([level.codewords for level in tried.model.quantise(images)])
-        real, false = tried.discriminator(images), tried.discriminator(pictures)
-    assert float(real.mean()) > float(false.mean()) + 0.5
+    images, pictures = seen(tried)
+    real, false = (tried.discriminator(each).detach().mean() for each in (images, pictures))
+    assert float(real) > float(false) + 0.5
+
+
+def test_the_decoder_learns_to_please_a_discriminator_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = task(weight=1e-6)
+    for step in range(60):
+        tried.step(step)
+    before = tried.discriminator(seen(tried)[1]).detach().mean()
+    monkeypatch.setattr(tried.opponent, "step", lambda: None)
+    object.__setattr__(tried.options, "weight", 20.0)
+    for step in range(60, 100):
+        tried.step(step)
+    assert float(tried.discriminator(seen(tried)[1]).detach().mean()) > float(before) + 0.2
+
+
+def test_the_discriminators_pull_rises_during_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed: list[tuple[float, float, float]] = []
+
+    def record(optimiser: torch.optim.AdamW, loss: torch.Tensor, rate: float) -> None:
+        if optimiser is tried.optimiser:
+            error, lure = parts[-1]
+            weighed.append((float(loss.detach()), float(error.detach()), float(lure.detach())))
+
+    parts: list[tuple[torch.Tensor, torch.Tensor]] = []
+    tried = task(weight=0.5)
+
+    def balance(error: torch.Tensor, lure: torch.Tensor) -> torch.Tensor:
+        parts.append((error, lure))
+        return torch.tensor(2.0)
+
+    monkeypatch.setattr(tried, "balance", balance)
+    monkeypatch.setattr(decoder, "_descend", record)
+    for step in (0, 5, 10, 300):
+        tried.step(step)
+    pulls = [(loss - error) / lure for loss, error, lure in weighed]
+    assert pulls == pytest.approx([0, 0.5, 1, 1], abs=1e-3)
+
+
+def test_the_discriminator_learns_nothing_beyond_the_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses: list[float] = []
+    tried = task()
+    monkeypatch.setattr(
+        decoder,
+        "_descend",
+        lambda optimiser, loss, rate: losses.append(float(loss.detach())) if optimiser is tried.opponent else None,
+    )
+    scores = iter([torch.zeros(1), torch.tensor([1.5, 2.0]), torch.tensor([-1.0, -3.0])])
+    monkeypatch.setattr(tried, "balance", lambda *losses: torch.tensor(1.0))
+    monkeypatch.setattr(tried, "discriminator", lambda images: next(scores))
+    tried.step(0)
+    scores = iter([torch.zeros(1), torch.tensor([0.5]), torch.tensor([0.25])])
+    tried.step(1)
+    assert losses == pytest.approx([0, 0.5 + 1.25])
+
+
+def test_codes_are_the_models_own_in_either_precision_and_mirrored_images_have_theirs() -> None:
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        model, images = Vqvae(SMALL), blobs(6)
+        codes = encode(model, Dataset(images, None), flip=True, progress=False)
+        tried = DecoderTask(model, images, codes, DecoderOptions(steps=9, batch=12, precision=precision))
+        for step in range(2):
+            given, codewords = tried.batch(step)
+            assert not torch.equal(given, given.flip(3))
+            for found, level in zip(codewords, tried.model.quantise(given), strict=True):
+                assert torch.equal(found, level.codewords)
 
 
 def test_the_balance_is_the_ratio_of_the_gradients_at_the_last_layer() -> None:

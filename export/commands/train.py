@@ -1,4 +1,4 @@
-"""``latentloop train vqvae``, ``latentloop train prior`` and ``latentloop train classifier``."""
+"""``latentloop train vqvae``, ``prior``, ``decoder`` and ``classifier``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 
 from latentloop.extras import require
 
-HELP = "train a VQ-VAE, the prior over one level of its codes, or a classifier of images"
+HELP = "train a VQ-VAE, the prior over one level of its codes, its decoder further, or a classifier"
 
 _EPILOG = """examples:
   latentloop train vqvae --data fashion-mnist --size 32 --codebook-size 256 --out vqvae.safetensors
   latentloop train prior --vqvae vqvae.safetensors --data fashion-mnist --level top --out top.safetensors
+  latentloop train decoder --vqvae vqvae.safetensors --data fashion-mnist --out sharper.safetensors
   latentloop train classifier --data fashion-mnist --size 32 --out classifier.safetensors
 
 A killed training goes on when the same command is given again: its state lies beside --out, as OUT.state.
@@ -136,7 +137,9 @@ def _add_decoder(parser: argparse.ArgumentParser) -> None:
     training.add_argument(
         "--warm-up", type=int, default=100, metavar="STEPS", help="steps of rising rate and weight (default: 100)"
     )
-    _add_training(training, steps=2000, batch=64, rate=2e-4, decay=0.0, flip="mirror images at random")
+    _add_training(
+        training, steps=2000, batch=64, rate=2e-4, decay=0.0, average=0.995, flip="train on mirrored images too"
+    )
 
 
 def _add_classifier(parser: argparse.ArgumentParser) -> None:
@@ -170,7 +173,14 @@ def _add_classifier(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_training(
-    group: argparse._ArgumentGroup, *, steps: int, batch: int, rate: float, decay: float, flip: str
+    group: argparse._ArgumentGroup,
+    *,
+    steps: int,
+    batch: int,
+    rate: float,
+    decay: float,
+    flip: str,
+    average: float = 0.999,
 ) -> None:
     group.add_argument("--steps", type=int, default=steps, metavar="N", help=f"(default: {steps})")
     group.add_argument("--batch", type=int, default=batch, metavar="N", help=f"images per step (default: {batch})")
@@ -178,7 +188,8 @@ def _add_training(
     group.add_argument(
         "--weight-decay", type=float, default=decay, metavar="DECAY", help=f"of matrices and kernels (default: {decay})"
     )
-    group.add_argument("--average", type=float, default=0.999, help="decay of the weights' average (default: 0.999)")
+    text = f"decay of the weights' average (default: {average})"
+    group.add_argument("--average", type=float, default=average, help=text)
     group.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),

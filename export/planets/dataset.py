@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from latentloop.export.planets.scene import draw_planet
 from latentloop.export.planets.surfaces import SURFACES
+from latentloop.export.train.folder import PARTS
 from latentloop.files import new_directory
 
-PARTS = ("train", "test")  # the position is the part's word in the seed: no training image is a held-out one
 CHUNK = 100  # images that a process draws between two reports
 SHARES = {"ringed": 2}  # training images of a class against the others': rings are hardest to learn
 
@@ -38,7 +38,10 @@ class PlanetsOptions:
 
 
 def planet(kind: str, part: str, index: int, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Image ``index`` of a class and part, [64, 64, 3] uint8: a function of its arguments alone."""
+    """Image ``index`` of a class and part, [64, 64, 3] uint8: a function of its arguments alone.
+
+    The part is a word of the seed, so no training image is a held-out one.
+    """
     words = (seed, PARTS.index(part), list(SURFACES).index(kind), index)
     return draw_planet(kind, np.random.default_rng(words))
 

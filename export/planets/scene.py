@@ -17,7 +17,7 @@ STARS = (5, 12)
 
 @dataclass(frozen=True)
 class Rings:
-    """``normal`` [3] of their plane, inner and outer radius in planet radii, opacity and colour [3] by radius."""
+    """``normal`` [3] of their plane; inner and outer radius and the gap's, in planet radii; ``colour`` [3]."""
 
     normal: Array
     inner: float
@@ -52,7 +52,7 @@ class Scene:
 
 def draw_planet(kind: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     """One image [SIZE, SIZE, 3] uint8 of a class of ``SURFACES``."""
-    scene = _arrange(kind, rng)
+    scene = arrange(kind, rng)
     side = SIZE * FINER
     place = (np.arange(side, dtype=np.float32) + 0.5) / FINER
     x: Array = np.broadcast_to((place - scene.centre[0]) / scene.radius, (side, side))
@@ -66,14 +66,15 @@ def draw_planet(kind: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     picture[disc] = _lit(scene, surface, normals, disc)
     _add_halo(picture, scene, surface, x, y, squared)
     if scene.rings is not None:
-        _add_rings(picture, scene, scene.rings, x, y, squared)
+        add_rings(picture, scene, scene.rings, x, y, squared)
     averaged = picture.reshape(SIZE, FINER, SIZE, FINER, 3).mean((1, 3))
     covered = squared.reshape(SIZE, FINER, SIZE, FINER).min((1, 3)) < 1.35
     _add_stars(averaged, covered | (averaged.max(2) > 0.02), rng)
     return np.round(255 * _developed(averaged)).astype(np.uint8)
 
 
-def _arrange(kind: str, rng: np.random.Generator) -> Scene:
+def arrange(kind: str, rng: np.random.Generator) -> Scene:
+    """Size, place, light, tilt and rings of a class's picture: the first numbers drawn from ``rng``."""
     ringed = kind == "ringed"
     radius = rng.uniform(13.5, 15.5) if ringed else rng.uniform(19.5, 26)
     centre = SIZE / 2 + rng.uniform(-1.5, 1.5, 2)
@@ -138,7 +139,7 @@ def _add_halo(picture: Array, scene: Scene, surface: Surface, x: Array, y: Array
     picture += glow[:, :, None] * surface.air
 
 
-def _add_rings(picture: Array, scene: Scene, rings: Rings, x: Array, y: Array, squared: Array) -> None:
+def add_rings(picture: Array, scene: Scene, rings: Rings, x: Array, y: Array, squared: Array) -> None:
     """Rings before and behind the planet, with the planet's shadow on them."""
     normal = rings.normal
     z = -(normal[0] * x + normal[1] * y) / normal[2]

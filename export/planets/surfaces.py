@@ -64,12 +64,12 @@ def lava(rng: np.random.Generator, p: Array) -> Surface:
 
 def gas(rng: np.random.Generator, p: Array) -> Surface:
     """A few strong bands of cloud, waved along their borders, and sometimes a storm."""
-    return _banded(rng, p, hsv_range=(0.0, 1.0), storm=rng.random() < 0.5)
+    return _banded(rng, p, storm=rng.random() < 0.5)
 
 
 def ringed(rng: np.random.Generator, p: Array) -> Surface:
-    """A calmer gas planet; ``shading`` adds the rings."""
-    return _banded(rng, p, hsv_range=(0.0, 1.0), storm=False)
+    """A calmer gas planet; ``scene`` adds the rings."""
+    return _banded(rng, p, storm=False)
 
 
 def ice(rng: np.random.Generator, p: Array) -> Surface:
@@ -131,9 +131,9 @@ def hsv(hue: float, saturation: float, value: float) -> Array:
     return np.array(colorsys.hsv_to_rgb(hue % 1, saturation, value), np.float32) ** np.float32(2.2)
 
 
-def _banded(rng: np.random.Generator, p: Array, hsv_range: tuple[float, float], *, storm: bool) -> Surface:
+def _banded(rng: np.random.Generator, p: Array, *, storm: bool) -> Surface:
     count = int(rng.integers(5, 9))
-    hue, lean = rng.uniform(*hsv_range), rng.choice([-1, 1]) * rng.uniform(0.04, 0.1)
+    hue, lean = rng.uniform(0.0, 1.0), rng.choice([-1, 1]) * rng.uniform(0.04, 0.1)
     borders = np.sort(rng.uniform(-0.85, 0.85, count - 1)) * 0.5 + np.linspace(-0.85, 0.85, count - 1) * 0.5
     wave = noise(rng, stretched(p, 1, 2.2, 1), 0.7)
     latitude = p[:, 1] + np.float32(0.03) * wave

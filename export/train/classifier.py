@@ -31,10 +31,10 @@ from latentloop.export.train.vqvae import EVALUATION_BATCH, to_unit
 
 @dataclass(frozen=True)
 class ClassifierOptions:
-    """Steps, images a step, peak rate and its warm-up, limit of the gradient's norm, decay of the average.
+    """Steps, images a step, peak rate and its warm-up, limit of the gradient's norm, decays of average and weights.
 
-    ``smoothing`` is the share of a label's mass that goes to all classes evenly; images are mirrored at random with
-    ``flip``, and moved by up to ``shift`` pixels along both axes. ``precision`` is one of ``PRECISIONS``.
+    ``label_smoothing`` is the share of a label's mass that goes to all classes evenly; images are mirrored at random
+    with ``flip``, and moved by up to ``shift`` pixels along both axes. ``precision`` is one of ``PRECISIONS``.
     """
 
     steps: int
@@ -45,14 +45,14 @@ class ClassifierOptions:
     clip: float = 1.0
     average: float = 0.999
     weight_decay: float = 0.05
-    smoothing: float = 0.1
+    label_smoothing: float = 0.1
     flip: bool = False
     shift: int = 0
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.smoothing < 1:
-            raise InputError(f"label-smoothing is {self.smoothing}, expected at least 0, under 1")
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"label-smoothing is {self.label_smoothing}, expected at least 0, under 1")
         if self.shift < 0:
             raise InputError(f"shift is {self.shift}, expected at least 0 pixels")
 
@@ -82,7 +82,7 @@ class ClassifierTask:
         images = to_unit(moved(self.images[chosen], generator, flip=options.flip, shift=options.shift))
         with mixed(self.device, options.precision):
             logits, _ = model(lay_out(images, options.precision))
-        loss = functional.cross_entropy(logits.float(), self.labels[chosen], label_smoothing=options.smoothing)
+        loss = functional.cross_entropy(logits.float(), self.labels[chosen], label_smoothing=options.label_smoothing)
         warm_up = min(options.warm_up, options.steps // 10)
         set_rate(self.optimiser, learning_rate(step, options.steps, options.rate, warm_up))
         self.optimiser.zero_grad(set_to_none=True)
@@ -152,11 +152,7 @@ def evaluate(model: Classifier, data: Dataset, classes: tuple[str, ...], device:
 def train_classifier(arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains and saves a classifier; returns its held-out figures. Raises LatentLoopError."""
     device = runs.prepare(arguments)
-    options = ClassifierOptions(
-        arguments.steps, arguments.batch, arguments.lr, arguments.seed, arguments.warm_up, arguments.clip,
-        arguments.average, arguments.weight_decay, arguments.label_smoothing, arguments.flip, arguments.shift,
-        arguments.precision,
-    )  # fmt: skip
+    options = runs.training_options(ClassifierOptions, arguments)
     data = _with_classes(runs.load(arguments, arguments.size, arguments.image_channels), arguments)
     config = ClassifierConfig(
         height=arguments.size,

@@ -5,10 +5,13 @@ Here the decoder (and the upsampling of the upper levels' codewords, which nothi
 a discriminator D of overlapping patches (PatchGAN, arXiv 1611.07004, section 3.2) learns to tell its pictures
 from real ones, by the hinge loss; both see the same codes' pictures:
 
-    L_D = mean max(0, 1 - D(x)) + mean max(0, 1 + D(x'))        L = mean (x - x')^2 - weight * lambda * mean D(x')
+    L_D = mean max(0, 1 - D(x)) + mean max(0, 1 + D(x'))        L = mean (x - x')^2 - weight lambda r mean D(x')
 
 with lambda = |d MSE / d w| / |d mean D / d w| over the last layer's weights w (VQGAN, arXiv 2012.09841, section
-3.1), so that ``weight`` is the discriminator's pull as a share of the squared error's. Priors stay valid.
+3.1), so that ``weight`` is the discriminator's pull as a share of the squared error's; r rises from 0 to 1 during
+the warm-up, for an untrained discriminator pulls in no direction. Priors stay valid.
+
+The codes are those that the priors learn from: encoded once, in float32, whatever the precision of the training.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.reading import read_vqvae
 from latentloop.export.train import runs, vqvae
 from latentloop.export.train.average import WeightAverage
+from latentloop.export.train.codes import Levels
+from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.data import batches_of
 from latentloop.export.train.loop import run_training
 from latentloop.export.train.optimiser import adamw, set_rate
@@ -41,11 +46,15 @@ from latentloop.export.train.precision import lay_out, mixed
 from latentloop.export.train.vqvae import EVALUATION_BATCH, to_unit
 
 STEEPEST = 1e4  # of lambda
+BETAS = (0.5, 0.9)  # of both networks: a long memory lags behind an opponent that moves
 
 
 @dataclass(frozen=True)
 class DecoderOptions:
-    """Steps, images a step, peak rate of both networks, the discriminator's weight and channels."""
+    """Steps, images a step, peak rate of both networks and its warm-up, the discriminator's weight and channels.
+
+    ``average`` is the decay of the weights' average, ``precision`` one of ``PRECISIONS``.
+    """
 
     steps: int
     batch: int = 64
@@ -54,7 +63,6 @@ class DecoderOptions:
     warm_up: int = 100
     weight: float = 0.3
     discriminator_channels: int = 64
-    flip: bool = False
     average: float = 0.995
     weight_decay: float = 0.0
     precision: str = "float32"
@@ -85,9 +93,15 @@ class PatchDiscriminator(nn.Module):
 
 
 class DecoderTask:
-    """A pixel decoder in adversarial training. ``model`` is the trained VQ-VAE; ``images`` [N, H, W, C] uint8."""
+    """A pixel decoder in adversarial training.
 
-    def __init__(self, model: Vqvae, images: NDArray[np.uint8], options: DecoderOptions, device: str = "cpu") -> None:
+    ``model`` is the trained VQ-VAE; ``images`` [N, H, W, C] uint8; ``codes`` by level, [M, h, w]: of the images, and
+    where M is 2 N of the mirrored images after them.
+    """
+
+    def __init__(
+        self, model: Vqvae, images: NDArray[np.uint8], codes: Levels, options: DecoderOptions, device: str = "cpu"
+    ) -> None:
         torch.manual_seed(options.seed)
         self.options, self.device = options, device
         self.model: Vqvae = lay_out(model.to(device), options.precision)
@@ -96,33 +110,24 @@ class DecoderTask:
         discriminator = PatchDiscriminator(model.config.image_channels, options.discriminator_channels)
         self.discriminator: PatchDiscriminator = lay_out(discriminator.to(device), options.precision)
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-        self.order = BatchOrder(len(images), options.batch, options.seed)
-        self.optimiser = adamw(self.learning, options.rate, options.weight_decay)
-        self.opponent = adamw(self.discriminator, options.rate, 0.0)
-        for group in (*self.optimiser.param_groups, *self.opponent.param_groups):
-            group["betas"] = (0.5, 0.9)
+        self.codes = [torch.from_numpy(level).to(device) for level in codes]
+        self.order = BatchOrder(len(codes[0]), options.batch, options.seed)
+        self.optimiser = adamw(self.learning, options.rate, options.weight_decay, BETAS)
+        self.opponent = adamw(self.discriminator, options.rate, 0.0, BETAS)
         self.average = WeightAverage(self.learning, options.average)
 
     def step(self, step: int) -> Tensor:
         """One step of the decoder and one of the discriminator; returns the squared error."""
         options = self.options
-        images = to_unit(self.images[self.order(step).to(self.device)])
-        if options.flip:
-            images = torch.where(
-                (torch.rand(len(images)) < 0.5)[:, None, None, None].to(self.device), images.flip(3), images
-            )
-        images = lay_out(images, options.precision)
-        rate = learning_rate(step, options.steps, options.rate, min(options.warm_up, options.steps // 10))
+        images, codewords = self.batch(step)
+        warm_up = min(options.warm_up, options.steps // 10)
+        rate = learning_rate(step, options.steps, options.rate, warm_up)
         with mixed(self.device, options.precision):
-            with torch.no_grad():
-                codewords = [level.codewords for level in self.model.quantise(images)]
             decoded = self.model.decode_codewords(codewords)
             scores = self.discriminator(decoded)
         error = functional.mse_loss(decoded.float(), images)
         lure = -scores.float().mean()
-        balance = self.balance(error, lure)
-        # The discriminator's warm-up comes first: an untrained one pulls in no direction.
-        pull = options.weight * balance * min(1.0, step / max(1, options.warm_up))
+        pull = options.weight * self.balance(error, lure) * min(1.0, step / max(1, warm_up))
         _descend(self.optimiser, error + pull * lure, rate)
         self.average.update(step)
         with mixed(self.device, options.precision):
@@ -130,6 +135,14 @@ class DecoderTask:
         loss = functional.relu(1 - real.float()).mean() + functional.relu(1 + false.float()).mean()
         _descend(self.opponent, loss, rate)
         return error.detach()
+
+    def batch(self, step: int) -> tuple[Tensor, list[Tensor]]:
+        """The images [B, C, H, W] of a step and their codewords [B, D, h, w] by level."""
+        indices = self.order(step).to(self.device)
+        images = to_unit(self.images[indices % len(self.images)])
+        mirrored = (indices >= len(self.images))[:, None, None, None]
+        images = lay_out(torch.where(mirrored, images.flip(3), images), self.options.precision)
+        return images, [self.model.codebook(n).lookup(level[indices].long()) for n, level in enumerate(self.codes)]
 
     def averaged(self) -> Vqvae:
         """The VQ-VAE with the decoder's averaged weights."""
@@ -188,7 +201,7 @@ def evaluate(model: Vqvae, images: NDArray[np.uint8], device: str = "cpu") -> di
 
 
 def texture(images: Tensor) -> float:
-    """The energy of what differs from the neighbours' mean, per value: images [N, C, H, W] in [-1, 1]."""
+    """The energy, per value, of what differs from the mean of 3 x 3 pixels: images [N, C, H, W] in [-1, 1]."""
     smooth = functional.avg_pool2d(images, 3, stride=1)
     return float((images[:, :, 1:-1, 1:-1] - smooth).square().mean(dtype=torch.float64))
 
@@ -207,19 +220,17 @@ def train_decoder(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"{arguments.vqvae}: does not say the size of its images; pass --size")
     data = runs.load(arguments, size, model.config.image_channels)
     vqvae.check_size(model.config, size)
-    options = DecoderOptions(
-        arguments.steps, arguments.batch, arguments.lr, arguments.seed, arguments.warm_up, arguments.weight,
-        arguments.discriminator_channels, arguments.flip, arguments.average, arguments.weight_decay,
-        arguments.precision,
-    )  # fmt: skip
+    options = runs.training_options(DecoderOptions, arguments)
     weights = hashlib.sha256(arguments.vqvae.read_bytes()).hexdigest()
-    used = {**asdict(options), "vqvae": weights}
-    task = DecoderTask(model, data.training.images, options, device)
+    used = {**asdict(options), "flip": arguments.flip, "vqvae": weights}
     loop = runs.loop_options(arguments, model.config, used, data)
+    digest = codes_digest(source.weights)
+    codes = runs.encoded(arguments, model.to(device), digest, data, progress=loop.progress)
+    task = DecoderTask(model, data.training.images, codes["training"], options, device)
     force = run_training(task, loop)
     averaged = task.averaged()
     metrics = evaluate(averaged, data.held_out.images, device)
     trained = {name: source.provenance.get(name) for name in ("training", "held_out")}
-    provenance = runs.origin(arguments, data, used, metrics) | {"before": trained}
+    provenance = runs.origin(arguments, data, used, metrics) | {"before": trained, "codes_sha256": digest}
     runs.save(loop, averaged.config, averaged, provenance, force)
     return metrics

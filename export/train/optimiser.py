@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 
-def adamw(model: nn.Module, rate: float, weight_decay: float) -> torch.optim.AdamW:
+def adamw(
+    model: nn.Module, rate: float, weight_decay: float, betas: tuple[float, float] = (0.9, 0.999)
+) -> torch.optim.AdamW:
     """AdamW whose decay reaches matrices and kernels only: biases and embeddings have no scale to keep small."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     decayed: list[nn.Parameter] = []
@@ -14,7 +16,7 @@ def adamw(model: nn.Module, rate: float, weight_decay: float) -> torch.optim.Ada
     for parameter in model.parameters():
         (decayed if parameter.ndim > 1 and id(parameter) not in embeddings else rest).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, fused=True)
+    return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

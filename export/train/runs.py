@@ -7,9 +7,9 @@ import hashlib
 import json
 import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.reading import read_vqvae
 from latentloop.export.train import distributed, prior, vqvae
-from latentloop.export.train.codes import Codes, encode, of_level
+from latentloop.export.train.codes import Levels, encode, of_level
 from latentloop.export.train.codes_cache import cache_key, cache_path, cached
 from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.data import Data, load_data
@@ -30,6 +30,7 @@ from latentloop.export.train.loop import LoopOptions, finish, run_training, stat
 from latentloop.files import check_free
 
 Metrics = dict[str, Any]
+Options = TypeVar("Options")
 
 
 def train_vqvae(arguments: argparse.Namespace) -> Metrics:
@@ -50,10 +51,7 @@ def train_vqvae(arguments: argparse.Namespace) -> Metrics:
     )
     given = {name: getattr(arguments, name) for name in (*names, "ema_decay", "commitment")}
     config = VqvaeConfig(image_channels=data.image_channels, **given)
-    options = vqvae.VqvaeOptions(
-        arguments.steps, arguments.batch, arguments.lr, arguments.seed, arguments.warm_up, arguments.flip,
-        arguments.average, arguments.weight_decay, arguments.precision,
-    )  # fmt: skip
+    options = training_options(vqvae.VqvaeOptions, arguments)
     task = vqvae.VqvaeTask(config, data.training.images, options, device)
     loop = loop_options(arguments, config, asdict(options), data)
     force = run_training(task, loop)
@@ -61,7 +59,9 @@ def train_vqvae(arguments: argparse.Namespace) -> Metrics:
         return {}
     averaged = task.averaged()
     metrics = vqvae.evaluate(averaged, data.held_out.images, device)
-    save(loop, config, averaged, origin(arguments, data, asdict(options), metrics), force)
+    codes = codes_digest({name: value.cpu().numpy() for name, value in averaged.state_dict().items()})
+    provenance = origin(arguments, data, asdict(options), metrics) | {"codes_sha256": codes}
+    save(loop, config, averaged, provenance, force)
     return metrics
 
 
@@ -80,15 +80,17 @@ def train_prior(arguments: argparse.Namespace) -> Metrics:
     if arguments.class_names is not None:
         data = rename_classes(data, arguments.class_names.split(","))
     config = prior_config(arguments, model.config, size, len(data.classes))
-    options = prior.PriorOptions(
-        arguments.steps, arguments.batch, arguments.lr, arguments.seed, arguments.warm_up, arguments.clip,
-        arguments.average, arguments.weight_decay, arguments.precision,
-    )  # fmt: skip
+    options = training_options(prior.PriorOptions, arguments)
     used = {**asdict(options), "flip": arguments.flip}
     weights = hashlib.sha256(arguments.vqvae.read_bytes()).hexdigest()
-    loop = loop_options(arguments, config, {**used, "level": arguments.level, "vqvae": weights}, data)
     codes = codes_digest(source.weights)
-    training, held_out = _encoded(arguments, model, codes, data, labels=config.classes > 0, progress=loop.progress)
+    loop = loop_options(arguments, config, {**used, "level": arguments.level, "codes": codes}, data)
+    levels = encoded(arguments, model, codes, data, progress=loop.progress)
+    index = model.config.level_names.index(arguments.level)
+    training, held_out = (
+        of_level(levels[name], index, part.labels if config.classes else None)
+        for name, part in (("training", data.training), ("held_out", data.held_out))
+    )
     task = prior.PriorTask(config, training, options, device)
     force = run_training(task, loop)
     if not distributed.leads():
@@ -142,6 +144,12 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise InputError(f"warm-up is {arguments.warm_up}, expected at least 0")
     if not 0 <= arguments.weight_decay < math.inf:
         raise InputError(f"weight-decay is {arguments.weight_decay}, expected at least 0")
+
+
+def training_options(kind: type[Options], arguments: argparse.Namespace) -> Options:
+    """One network's options, filled from the command line's by their names."""
+    names = {field.name: "lr" if field.name == "rate" else field.name for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: getattr(arguments, given) for name, given in names.items()})
 
 
 def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, classes: int) -> PriorConfig:
@@ -201,16 +209,19 @@ def load(arguments: argparse.Namespace, size: int, image_channels: int | None) -
     return data
 
 
-def _encoded(
-    arguments: argparse.Namespace, model: Vqvae, codes: str, data: Data, *, labels: bool, progress: bool
-) -> tuple[Codes, Codes]:
-    """The training and the held-out part as the prior's level takes them, from disk where they are there."""
+def encoded(
+    arguments: argparse.Namespace, model: Vqvae, codes: str, data: Data, *, progress: bool
+) -> dict[str, Levels]:
+    """The codes of the ``training`` and the ``held_out`` part, from disk where they are there.
+
+    ``codes`` is the VQ-VAE's ``codes_digest``. With ``flip`` the mirrored images' codes follow those to train on.
+    """
     device, flip = str(next(model.parameters()).device), bool(arguments.flip)
     parts = {"training": (data.training, flip), "held_out": (data.held_out, False)}
     counts = {name: len(part) * (1 + mirrored) for name, (part, mirrored) in parts.items()}
     key = cache_key(codes, data.digest(), flip=flip)
     with distributed.leader_first():
-        levels = cached(
+        return cached(
             cache_path(Path(arguments.vqvae), key),
             key,
             model.config,
@@ -218,10 +229,6 @@ def _encoded(
             counts,
             lambda name: encode(model, parts[name][0], flip=parts[name][1], device=device, progress=progress),
         )
-    index = model.config.level_names.index(arguments.level)
-    training, held_out = (of_level(levels[name], index, part.labels if labels else None)
-                          for name, (part, _) in parts.items())  # fmt: skip
-    return training, held_out
 
 
 def loop_options(arguments: argparse.Namespace, config: AnyConfig, options: dict[str, Any], data: Data) -> LoopOptions:
