@@ -247,3 +247,21 @@ def test_adding_arguments_does_not_import_torch() -> None:
         "train.add_arguments(argparse.ArgumentParser()); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_prior_begins_where_another_ended(folder: Path, trained: Path, tmp_path: Path) -> None:
+    paths: dict[str, Any] = {"data": folder, "vqvae": trained}
+    first = tmp_path / "first.safetensors"
+    figures = _train(f"{PRIOR} --steps 30 --level top", out=first, **paths)
+    going_on = f"{PRIOR} --steps 1 --warm-up 0 --lr 1e-9 --level top --from {first}"
+    second = tmp_path / "second.safetensors"
+    assert _train(going_on, out=second, **paths)["bits_per_code"] == pytest.approx(figures["bits_per_code"], rel=1e-4)
+    one, two = (load_checkpoint(path) for path in (first, second))
+    for name, value in one.weights.items():
+        np.testing.assert_allclose(value, two.weights[name], atol=1e-6, err_msg=name)
+    assert len(two.provenance["training"]["from"]) == 64
+    other = PRIOR.replace("--channels 16", "--channels 32")
+    with pytest.raises(InputError, match="prior of another shape: channels is 16, expected 32"):
+        _train(f"{other} --steps 1 --level top --from {first}", out=tmp_path / "third.safetensors", **paths)
+    with pytest.raises(InputError, match="holds a vqvae of another shape"):
+        _train(f"{PRIOR} --steps 1 --level top --from {trained}", out=tmp_path / "third.safetensors", **paths)

@@ -90,6 +90,9 @@ def _add_vqvae(parser: argparse.ArgumentParser) -> None:
 def _add_prior(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--vqvae", type=Path, required=True, metavar="FILE", help="the trained VQ-VAE")
+    model.add_argument(
+        "--from", dest="start", type=Path, metavar="FILE", help="begin with a trained prior's weights (default: random)"
+    )
     model.add_argument("--level", required=True, help="the level whose codes to learn: top, middle or bottom")
     for option, default, text in (
         ("--channels", 256, "channels"),

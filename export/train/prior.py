@@ -74,6 +74,12 @@ class PriorTask:
         self.optimiser = adamw(self.model, options.rate, options.weight_decay)
         self.average = WeightAverage(self.model, options.average)
 
+    @torch.no_grad()
+    def start_from(self, trained: PixelSnail) -> None:
+        """Takes over the weights of a trained prior, before the first step."""
+        self.model.load_state_dict(trained.state_dict())
+        self.average.restore(list(trained.parameters()))
+
     def step(self, step: int) -> Tensor:
         """One step; returns its loss in nats per code. Dropout draws from the generator the loop seeds."""
         options, model = self.options, self.model

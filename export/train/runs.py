@@ -16,9 +16,9 @@ from torch import nn
 
 from latentloop._version import __version__
 from latentloop.errors import InputError, MissingError
-from latentloop.export.checkpoint import Checkpoint, save_checkpoint
+from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from latentloop.export.configuration import AnyConfig, PriorConfig, VqvaeConfig, to_json
-from latentloop.export.models.build import build_vqvae
+from latentloop.export.models.build import build_prior, build_vqvae
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.reading import read_vqvae
 from latentloop.export.train import distributed, prior, vqvae
@@ -82,6 +82,9 @@ def train_prior(arguments: argparse.Namespace) -> Metrics:
     config = prior_config(arguments, model.config, size, len(data.classes))
     options = training_options(prior.PriorOptions, arguments)
     used = {**asdict(options), "flip": arguments.flip}
+    start = None if arguments.start is None else read_start(arguments.start, config)
+    if start is not None:
+        used["from"] = hashlib.sha256(Path(arguments.start).read_bytes()).hexdigest()
     weights = hashlib.sha256(arguments.vqvae.read_bytes()).hexdigest()
     codes = codes_digest(source.weights)
     loop = loop_options(arguments, config, {**used, "level": arguments.level, "codes": codes}, data)
@@ -92,6 +95,8 @@ def train_prior(arguments: argparse.Namespace) -> Metrics:
         for name, part in (("training", data.training), ("held_out", data.held_out))
     )
     task = prior.PriorTask(config, training, options, device)
+    if start is not None:
+        task.start_from(build_prior(start, arguments.start))
     force = run_training(task, loop)
     if not distributed.leads():
         return {}
@@ -176,6 +181,17 @@ def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, 
         classes=classes,
         class_channels=(arguments.class_channels or arguments.channels) if classes else 0,
     )
+
+
+def read_start(path: Path, config: PriorConfig) -> Checkpoint:
+    """The checkpoint a prior's training begins with. Raises InputError where more than dropout differs."""
+    found = load_checkpoint(path)
+    theirs, ours = to_json(found.config), to_json(config)
+    differing = [name for name in ours if name != "dropout" and theirs.get(name) != ours[name]]
+    if found.kind == "prior" and not differing:
+        return found
+    told = "; ".join(f"{name} is {theirs.get(name)!r}, expected {ours[name]!r}" for name in differing)
+    raise InputError(f"{path} holds a {found.kind} of another shape: {told}; give the options that it was trained with")
 
 
 def rename_classes(data: Data, names: list[str]) -> Data:
