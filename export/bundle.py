@@ -84,6 +84,7 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
         raise OutputError(f"{path} is a directory that holds no bundle: give another name, or empty it yourself")
     image = check_fit(config, priors, source.image)
     check_codes(source.vqvae, priors)
+    check_class_names([*priors, source.classifier])
     classes = check_classes(priors, source.classes)
     judge = None if source.classifier is None else check_classifier(source.classifier, image, config, len(classes))
     with new_directory(path, force=force) as folder:
@@ -191,6 +192,18 @@ def check_classes(priors: Sequence[Checkpoint | None], names: tuple[str, ...]) -
     if names and len(names) != count:
         raise InputError(f"{len(names)} class names for priors with {count} classes")
     return names or tuple(str(n) for n in range(count))
+
+
+def check_class_names(checkpoints: Sequence[Checkpoint | None]) -> None:
+    """Raises InputError where two checkpoints were trained on other classes, or on the same in another order."""
+    told = [(each.kind, each.provenance.get("classes")) for each in checkpoints if each is not None]
+    named = [(kind, list(map(str, names))) for kind, names in told if isinstance(names, list) and names]
+    for kind, names in named[1:]:
+        if names != named[0][1]:
+            raise InputError(
+                f"a {kind} was trained on the classes {', '.join(names)}, a {named[0][0]} on {', '.join(named[0][1])}; "
+                "train both on the same data, with the same --class-names"
+            )
 
 
 def check_classifier(

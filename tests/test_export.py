@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from latentloop import Bundle, CheckpointError, InputError, Sampler
 from latentloop.cli import main
-from latentloop.export.bundle import BundleSource, write_bundle
+from latentloop.export.bundle import BundleSource, check_class_names, write_bundle
 from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.build import build_prior
@@ -149,6 +149,14 @@ def test_a_prior_of_another_vqvae_is_told(tmp_path: Path) -> None:
     write_bundle(
         tmp_path / "bundle", BundleSource(signed[0], [signed[1], priors[1], signed[3]])
     )  # one that says nothing
+
+
+def test_a_classifier_of_other_classes_is_told() -> None:
+    config = PriorConfig(2, 2)
+    one, two = (Checkpoint(config, {}, {"classes": names}) for names in (["a", "b"], ["b", "a"]))
+    check_class_names([one, None, one, Checkpoint(config, {})])
+    with pytest.raises(InputError, match="a prior was trained on the classes b, a, a prior on a, b"):
+        check_class_names([one, two])
 
 
 def test_own_checkpoints_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

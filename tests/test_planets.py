@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import run
+from command_line import PROGRAM, run
 from PIL import Image
 
 from latentloop.export.planets.dataset import PlanetsOptions, planet, write_planets
@@ -157,3 +161,31 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "exists" in capsys.readouterr().err
     assert run("data", "planets", "--out", tmp_path / "other", "--seed", -1) == 2
     assert "seed is -1" in capsys.readouterr().err
+    assert run("data", "planets", "--out", tmp_path / "other", "--train", 10**12) == 2
+    assert "train is 1000000000000, expected 1 to 1000000" in capsys.readouterr().err
+
+
+def test_ctrl_c_and_kill_leave_nothing_running(tmp_path: Path) -> None:
+    for sent, left in ((signal.SIGINT, 0), (signal.SIGKILL, 1)):
+        command = [
+            str(PROGRAM),
+            "data",
+            "planets",
+            "--out",
+            str(tmp_path / "many"),
+            "--train",
+            "400",
+            "--processes",
+            "2",
+        ]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob(".many*/train/*/*.png"))) < 10 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if sent == signal.SIGINT:
+            os.killpg(process.pid, sent)  # as a terminal does
+        else:
+            process.kill()
+        said = process.communicate(timeout=60)[1]  # ends once no process holds stderr any more
+        assert "Traceback" not in said
+        assert len(list(tmp_path.iterdir())) == left

@@ -208,6 +208,11 @@ def test_saved_checkpoints_give_the_same_bundle(tmp_path: Path, capsys: pytest.C
     assert "pass --force" in capsys.readouterr().err
     assert export("trained", "c", f"--save-checkpoints={tmp_path / 'trained'}", "--force") == 2
     assert "would replace" in capsys.readouterr().err
+    assert export("trained", "c", f"--save-checkpoints={tmp_path / 'c' / 'inside'}") == 2
+    assert "lies in --out" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert export("trained", "c", f"--save-checkpoints={tmp_path / 'file'}") == 1
+    assert not (tmp_path / "c").exists()
     assert not (tmp_path / "c").exists()
 
 

@@ -91,10 +91,14 @@ def run(arguments: argparse.Namespace) -> int:
         weights=arguments.weights,
     ).rounded()
     given = [arguments.vqvae, *files.values(), *([arguments.classifier] if arguments.classifier else [])]
+    if arguments.save_checkpoints and arguments.save_checkpoints.resolve().is_relative_to(arguments.out.resolve()):
+        raise InputError(
+            f"--save-checkpoints {arguments.save_checkpoints} lies in --out, which holds the bundle: move it"
+        )
     saved = saved_files(arguments.save_checkpoints, source.checkpoints(), given, force=arguments.force)
-    write_bundle(arguments.out, source, force=arguments.force)
-    for file, checkpoint in saved.items():
+    for file, checkpoint in saved.items():  # first: a folder that cannot be written must not cost the bundle
         save_checkpoint(file, checkpoint, dtype=arguments.weights, force=arguments.force)
+    write_bundle(arguments.out, source, force=arguments.force)
     size = sum(file.stat().st_size for file in arguments.out.iterdir())
     print(f"wrote {arguments.out} ({size / 1e6:.1f} MB); try: latentloop verify {arguments.out}")
     return 0

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from latentloop.errors import InputError, OutputError
 from latentloop.export.planets.scene import draw_planet
 from latentloop.export.planets.surfaces import SURFACES
 from latentloop.export.train.folder import PARTS
 from latentloop.files import new_directory
 
-CHUNK = 100  # images that a process draws between two reports
+CHUNK = 25  # images that a process draws between two reports; an interrupt waits for them
+MOST = 10**6  # images of a class and part
 SHARES = {"ringed": 2}  # training images of a class against the others': rings are hardest to learn
 
 
@@ -49,8 +56,13 @@ def planet(kind: str, part: str, index: int, seed: int) -> np.ndarray[tuple[int,
 def write_planets(out: Path, options: PlanetsOptions) -> int:
     """Writes all images as PNG files, all or none, behind a progress bar; returns how many.
 
-    Raises OutputError where ``out`` exists or cannot be written.
+    Raises InputError for more than ``MOST`` images a class, OutputError where ``out`` exists or cannot be written.
     """
+    for name, count in (("train", options.train), ("test", options.test)):
+        if not 1 <= count <= MOST:
+            raise InputError(f"{name} is {count}, expected 1 to {MOST} images per class")
+    if out.exists():
+        raise OutputError(f"{out} exists; give another name, or remove it yourself")
     with new_directory(out) as folder:
         jobs = [
             (folder / part / kind, kind, part, range(first, min(first + CHUNK, count)), options.seed)
@@ -67,8 +79,9 @@ def write_planets(out: Path, options: PlanetsOptions) -> int:
                     bar.update(_write_chunk(*job))
                 return total
             # Spawned, not forked: a fork copies the locks of threads that it does not copy.
-            with ProcessPoolExecutor(options.processes, get_context("spawn"), _ignore_interrupt) as pool:
-                futures: list[Future[int]] = [pool.submit(_write_chunk, *job) for job in jobs]
+            with ProcessPoolExecutor(options.processes, get_context("spawn"), _end_with_parent) as pool:
+                with _without_interrupts():
+                    futures: list[Future[int]] = [pool.submit(_write_chunk, *job) for job in jobs]
                 try:
                     for future in futures:
                         bar.update(future.result())
@@ -78,9 +91,29 @@ def write_planets(out: Path, options: PlanetsOptions) -> int:
     return total
 
 
-def _ignore_interrupt() -> None:
-    """Ctrl-C reaches every process of a terminal; the first one tells the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes started within ignore Ctrl-C, which reaches all of a terminal: the first one tells the others."""
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be set
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed has nobody to draw for."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_chunk(folder: Path, kind: str, part: str, indices: range, seed: int) -> int:
