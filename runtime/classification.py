@@ -11,6 +11,8 @@ from latentloop.errors import BundleError, InputError
 from latentloop.samples import Classification
 
 BATCH = 16  # images at once
+SUM_BOUND = 1e-3  # from 1, of an image's probabilities
+REMEDY = "export the bundle again"
 
 
 def classifier_file(bundle: Bundle) -> str:
@@ -38,6 +40,15 @@ def classify(bundle: Bundle, images: NDArray[np.uint8], threads: int) -> Classif
         if probabilities.shape != (len(images), classes) or features.shape[:-1] != (len(images),):
             found = f"{list(probabilities.shape)} and {list(features.shape)}"
             raise BundleError(f"{bundle.path / file}: gives {found} for {len(images)} images of {classes} classes")
+        for name, values in (("probabilities", probabilities), ("features", features)):
+            if values.dtype != np.float32:
+                raise BundleError(f"{bundle.path / file}: {name} are {values.dtype}, expected float32; {REMEDY}")
     if not (np.isfinite(probabilities).all() and np.isfinite(features).all()):
         raise BundleError(f"{bundle.path / file}: results that are not finite: the weights are damaged")
+    sums = probabilities.sum(1, dtype=np.float64)
+    if (probabilities < 0).any() or (np.abs(sums - 1) > SUM_BOUND).any():
+        found = (
+            f"from {probabilities.min():g} to {probabilities.max():g} whose sums are {sums.min():g} to {sums.max():g}"
+        )
+        raise BundleError(f"{bundle.path / file}: probabilities {found}, expected 0 to 1 and sums of 1; {REMEDY}")
     return Classification(probabilities, features)

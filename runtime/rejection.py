@@ -101,7 +101,8 @@ def candidate_labels(asked: NDArray[np.int64], keep: Fraction) -> NDArray[np.int
     needed = {int(value): math.ceil(int(count) / keep) for value, count in zip(values, counts, strict=True)}
     if sum(needed.values()) > MOST_SAMPLES:
         raise InputError(
-            f"keep is {float(keep):g}, which takes more than {MOST_SAMPLES} candidates: keep more of fewer"
+            f"the fraction to keep is {float(keep):g}, which takes more than {MOST_SAMPLES} candidates: ask for a"
+            " larger fraction, or for fewer images"
         )
     repeated = np.tile(asked, math.ceil(1 / keep))
     taken = np.zeros(len(repeated), bool)

@@ -188,6 +188,45 @@ def test_results_of_another_shape_are_refused(copy: Path) -> None:
         classify(copy)
 
 
+def _spoil_output(folder: Path, output: int, *nodes: onnx.NodeProto, kind: int = onnx.TensorProto.FLOAT) -> None:
+    """Puts nodes between ``once``, what was an output, and the output."""
+    model = onnx.load(folder / "classifier.onnx", load_external_data=False)
+    result = model.graph.output[output]
+    for node in model.graph.node:
+        for values in (node.input, node.output):
+            values[:] = ["once" if value == result.name else value for value in values]
+    model.graph.node.extend(nodes)
+    result.type.tensor_type.elem_type = kind
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(255, np.float32), "many"))
+    replace_file(folder, "classifier.onnx", model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (onnx.TensorProto.STRING, "object"),
+        (onnx.TensorProto.DOUBLE, "float64"),
+        (onnx.TensorProto.INT64, "int64"),
+        (onnx.TensorProto.FLOAT16, "float16"),
+    ],
+)
+@pytest.mark.parametrize("output", [0, 1])
+def test_results_of_another_type_are_refused(copy: Path, output: int, kind: int, told: str) -> None:
+    name = ("probabilities", "features")[output]
+    _spoil_output(copy, output, onnx.helper.make_node("Cast", ["once"], [name], to=kind), kind=kind)
+    with pytest.raises(BundleError, match=rf"classifier\.onnx: {name} are {told}, expected float32; export"):
+        classify(copy)
+
+
+@pytest.mark.parametrize("operator", ["Mul", "Div", "Sub"])
+def test_probabilities_that_are_none_are_refused(copy: Path, operator: str) -> None:
+    _spoil_output(copy, 0, onnx.helper.make_node(operator, ["once", "many"], ["probabilities"]))
+    with pytest.raises(
+        BundleError, match=r"probabilities from .* to .* whose sums are .*, expected 0 to 1 and sums of"
+    ):
+        classify(copy)
+
+
 @pytest.mark.parametrize(
     ("value", "told"), [("missing.onnx", r"does not list missing\.onnx"), (3, r"classifier is 3, expected a string")]
 )

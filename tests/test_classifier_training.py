@@ -148,6 +148,8 @@ def test_a_resumed_run_ends_with_the_same_bits(
         ("--shift -1", "shift is -1, expected at least 0 pixels"),
         ("--channels 7", "channels is 7, expected a multiple of groups"),
         ("--class-names a,b", "class-names are 2, expected 3"),
+        ("--class-names ,,", "class-names: label 0 is '', expected a name that no other label has"),
+        ("--class-names=a,b,a", "class-names: label 2 is 'a', expected a name"),
     ],
 )
 def test_wrong_options(folder: Path, tmp_path: Path, options: str, told: str) -> None:

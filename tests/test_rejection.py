@@ -125,7 +125,7 @@ def test_a_cancelled_run_chooses_among_what_is_finished(sampler: Sampler) -> Non
         ({"keep": float("nan")}, "keep is nan, expected"),
         ({"keep": True}, "keep is True, expected"),
         ({"keep": "0.5"}, "keep is '0.5', expected"),
-        ({"keep": 1e-9}, "keep is 1e-09, which takes more than 1048576 candidates"),
+        ({"keep": 1e-9}, "the fraction to keep is 1e-09, which takes more than 1048576 candidates: ask for a larger"),
         ({"labels": 3}, "label 3 is none of the 3 classes"),
         ({"labels": [0]}, "1 labels for 2 samples"),
         ({"temperature": [1.0, 2.0]}, r"temperature is \[1.0, 2.0\], expected one number for all samples"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from tiny_training import SMALL
 
@@ -49,6 +52,11 @@ def test_a_second_training_reads_the_codes(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+def _sha256(tensors: dict[str, Any]) -> str:
+    names = [f"{part}.{level}" for part in COUNTS for level in ("top", "bottom")]
+    return hashlib.sha256(b"".join(tensors[name].tobytes() for name in names if name in tensors)).hexdigest()
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -68,9 +76,26 @@ def test_codes_that_do_not_fit_are_made_anew(tmp_path: Path, name: str, change: 
     else:
         assert callable(change)
         tensors[name] = np.ascontiguousarray(change(tensors[name]))
-    save_file(tensors, path, metadata={"format": FORMAT, "key": KEY})
+    save_file(tensors, path, metadata={"format": FORMAT, "key": KEY, "sha256": _sha256(tensors)})
     _same(_cached(path, encoder), first)
     assert len(encoder.calls) == 4
+    _same(_cached(path, encoder), first)
+    assert len(encoder.calls) == 4
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["zeroed", "none-kept"])
+def test_codes_that_are_not_those_of_their_checksum_are_made_anew(tmp_path: Path, kept: bool) -> None:
+    path, encoder = tmp_path / "a.safetensors", _Encoder()
+    first = _cached(path, encoder)
+    with safe_open(path, framework="numpy") as opened:
+        metadata = opened.metadata()
+    tensors = load_file(path)
+    assert metadata == {"format": FORMAT, "key": KEY, "sha256": _sha256(tensors)}
+    if kept:
+        whole, length = path.read_bytes(), sum(codes.nbytes for codes in tensors.values())
+        path.write_bytes(whole[:-length] + bytes(length))
+    else:
+        save_file(tensors, path, metadata={"format": FORMAT, "key": KEY})
     _same(_cached(path, encoder), first)
     assert len(encoder.calls) == 4
 

@@ -140,6 +140,17 @@ def test_the_folders_train_and_test_are_the_two_parts(tmp_path: Path) -> None:
         load_data(tmp_path, 8)
 
 
+def test_train_without_test_is_told(tmp_path: Path) -> None:
+    _write_classes(tmp_path / "train")
+    told = r"expected the classes that train/ beside it holds: add them, or give \S+/train as the data"
+    with pytest.raises(InputError, match=rf"/test is missing, {told}"):
+        load_data(tmp_path, 8)
+    (tmp_path / "test").mkdir()
+    with pytest.raises(InputError, match=rf"/test holds no class folders, {told}"):
+        load_data(tmp_path, 8)
+    assert load_data(tmp_path / "train", 8).classes == ("ant", "bee", "cat")
+
+
 def test_train_and_test_may_be_classes(tmp_path: Path) -> None:
     for name in ("train", "test"):
         (tmp_path / name).mkdir()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,17 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trained") / "vqvae.safetensors"
     assert train.run(parse(f"{VQVAE} --steps 12", data=folder, out=path)) == 0
     return path
+
+
+@pytest.fixture(scope="module")
+def state(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a VQ-VAE's training of two steps leaves where it is stopped before its checkpoint is written."""
+    path = tmp_path_factory.mktemp("state") / "vqvae.safetensors"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(vqvae, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            _train(f"{VQVAE} --steps 2", data=folder, out=path)
+    return Path(f"{path}.state")
 
 
 def _train(command: str, **paths: object) -> dict[str, Any]:
@@ -134,6 +146,58 @@ def test_other_arguments_do_not_go_on_with_a_state(
         _train(f"{VQVAE} --steps 5", data=folder, out=out)
 
 
+def _set(value: object, *keys: Any) -> Callable[[Any], None]:
+    """A change of one field of a state, found by the keys that lead to it; None deletes it."""
+
+    def change(state: Any) -> None:
+        for key in keys[:-1]:
+            state = state[key]
+        if value is None:
+            del state[keys[-1]]
+        else:
+            state[keys[-1]] = value
+
+    return change
+
+
+def _more_columns(state: Any) -> None:
+    weights = state["task"]["model"]
+    name = next(name for name, value in weights.items() if value.ndim > 1)
+    weights[name] = torch.cat([weights[name], weights[name]])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_set(None, "arguments"), "KeyError: 'arguments'"),
+        (_set("{", "arguments"), "JSONDecodeError"),
+        (_set(7, "arguments"), "TypeError"),
+        (_set("x", "step"), "ValueError"),
+        (_set(-1, "step"), "step is -1, expected 1 to 2"),
+        (_set(3, "step"), "step is 3, expected 1 to 2"),
+        (_set("x", "task"), "TypeError"),
+        (_set(None, "task", "averages"), "KeyError: 'averages'"),
+        (_set([], "task", "averages"), "ValueError"),
+        (_set(torch.zeros(1), "task", "averages", 0), r"a tensor is \[1\], expected"),
+        (_set(torch.zeros(1), "task", "codebooks", 0, "sums"), r"a tensor is \[1\], expected"),
+        (
+            _set(torch.zeros(1), "task", "optimiser", "state", 0, "exp_avg"),
+            r"exp_avg of the optimiser is \[1\], expected",
+        ),
+        (_more_columns, "size mismatch"),
+    ],
+)
+def test_a_state_that_loads_but_does_not_fit(
+    change: Callable[[Any], None], told: str, folder: Path, state: Path, tmp_path: Path
+) -> None:
+    damaged = torch.load(state, weights_only=True)
+    change(damaged)
+    torch.save(damaged, tmp_path / state.name)
+    with pytest.raises(CheckpointError, match=f"does not fit this training .*{told}.*; pass --restart") as caught:
+        _train(f"{VQVAE} --steps 2", data=folder, out=tmp_path / state.stem)
+    assert "\n" not in str(caught.value)
+
+
 def test_checkpoints_say_where_they_come_from(folder: Path, trained: Path, tmp_path: Path) -> None:
     source = load_checkpoint(trained)
     assert isinstance(source.config, VqvaeConfig)
@@ -217,6 +281,11 @@ def test_a_full_disk_is_told_and_keeps_the_last_state(tmp_path: Path) -> None:
         ("--clip 0", "clip is 0.0, expected over 0"),
         ("--average 1", "average is 1.0, expected over 0, under 1"),
         ("--weight-decay -1", "weight-decay is -1.0, expected at least 0"),
+        ("--seed -1", "seed is -1, expected 0 to 9223372036854775807"),
+        ("--seed 9223372036854775808", "seed is 9223372036854775808, expected 0 to"),
+        ("--split-seed 999999999999999999999999", "split-seed is 999999999999999999999999, expected 0 to"),
+        ("--threads 0", "threads is 0, expected 1 to 1024"),
+        ("--threads 99999999999", "threads is 99999999999, expected 1 to 1024"),
         ("--out top.pt", r"top\.pt, expected a name that ends in \.safetensors"),
     ],
 )

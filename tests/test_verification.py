@@ -57,6 +57,31 @@ def test_a_wrong_weight_is_named(copy: Path, graph: str, weight: str, wrong: str
     assert found[0].startswith(wrong)
 
 
+def test_one_changed_weight_of_the_classifier_is_seen(copy: Path) -> None:
+    model = onnx.load(copy / "classifier.onnx", load_external_data=False)
+    tensor = next(t for t in model.graph.initializer if t.name == "classifier.stages.1.0.skip.weight")
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    data = bytearray((copy / entries["location"]).read_bytes())
+    np.frombuffer(data, np.float32, 1, int(entries["offset"]))[0] += 1e-4
+    replace_file(copy, entries["location"], bytes(data))
+    assert "classify: features, of max(1, max |feature|)" in failures(copy)
+
+
+def test_a_classifier_with_other_features_is_named(copy: Path) -> None:
+    model = onnx.load(copy / "classifier.onnx", load_external_data=False)
+    name = model.graph.output[1].name
+    for node in model.graph.node:
+        for values in (node.input, node.output):
+            values[:] = ["once" if value == name else value for value in values]
+    model.graph.node.append(onnx.helper.make_node("Concat", ["once", "once"], [name], axis=1))
+    model.graph.output[1].type.tensor_type.shape.dim[1].dim_value = 16
+    replace_file(copy, "classifier.onnx", model.SerializeToString())
+    with pytest.raises(
+        BundleError, match=r"classifier\.onnx: gives 16 features for an image, expected 8 as the golden"
+    ):
+        failures(copy)
+
+
 def test_a_wrong_draw_is_named(copy: Path) -> None:
     model = onnx.load(copy / "top.step.onnx", load_external_data=False)
     for node in model.graph.node:

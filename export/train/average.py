@@ -36,4 +36,11 @@ class WeightAverage:
     def restore(self, averages: Sequence[Tensor]) -> None:
         """Takes over the ``averages`` of a saved state."""
         for average, saved in zip(self.averages, averages, strict=True):
-            average.copy_(saved)
+            copy_exactly(average, saved)
+
+
+def copy_exactly(tensor: Tensor, saved: Tensor) -> None:
+    """Writes a saved tensor into one of the same shape. Raises ValueError for another: ``copy_`` would repeat it."""
+    if saved.shape != tensor.shape:
+        raise ValueError(f"a tensor is {list(saved.shape)}, expected {list(tensor.shape)}")
+    tensor.copy_(saved)

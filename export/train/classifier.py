@@ -23,7 +23,7 @@ from latentloop.export.train import runs
 from latentloop.export.train.average import WeightAverage
 from latentloop.export.train.data import Data, Dataset, batches_of
 from latentloop.export.train.loop import run_training
-from latentloop.export.train.optimiser import adamw, set_rate
+from latentloop.export.train.optimiser import adamw, restore, set_rate
 from latentloop.export.train.order import BatchOrder, learning_rate, step_seed
 from latentloop.export.train.precision import lay_out, mixed
 from latentloop.export.train.vqvae import EVALUATION_BATCH, to_unit
@@ -109,7 +109,7 @@ class ClassifierTask:
     def restore(self, state: dict[str, Any]) -> None:
         """Takes over what ``state`` returned."""
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        restore(self.optimiser, state["optimiser"])
         self.average.restore(state["averages"])
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from latentloop.export.train import distributed
+from latentloop.export.train.average import copy_exactly
 
 EPSILON = 1e-5
 RESTART_BELOW = 0.02  # of an even share of the batch
@@ -103,8 +104,8 @@ class EmaCodebook:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Takes over what ``state`` returned."""
-        self.cluster_size.copy_(state["cluster_size"])
-        self.sums.copy_(state["sums"])
+        copy_exactly(self.cluster_size, state["cluster_size"])
+        copy_exactly(self.sums, state["sums"])
 
 
 def perplexity(counts: Tensor) -> float:

@@ -1,7 +1,7 @@
 """The codes of a data set on disk, beside the VQ-VAE that made them: the next prior need not encode the images again.
 
-The file's name holds a digest of all that decides the codes. One that cannot be read, or that does not fit, is
-written anew; processes that start at once write the same, each a whole file.
+The file's name holds a digest of all that decides the codes, its metadata one of the codes. A file that cannot be read,
+or that does not fit, is written anew; processes that start at once write the same, each a whole file.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,7 @@ def cached(
         for part, levels in found.items()
         for name, codes in zip(config.level_names, levels, strict=True)
     }
-    metadata = {"format": FORMAT, "key": key}
+    metadata = {"format": FORMAT, "key": key, "sha256": _digest(found, counts)}
     try:
         write_file(path, lambda temporary: write_tensors(temporary, tensors, metadata), force=True)
     except OutputError as error:  # a folder of another user's, say
@@ -64,12 +64,23 @@ def _read(path: Path, key: str, config: VqvaeConfig, size: int, counts: dict[str
         return None
     try:
         with safe_open(path, framework="numpy") as opened:
-            if opened.metadata() != {"format": FORMAT, "key": key}:
+            metadata = opened.metadata() or {}
+            if (metadata.get("format"), metadata.get("key")) != (FORMAT, key):
                 return None
             found = {part: [opened.get_tensor(f"{part}.{name}") for name in config.level_names] for part in counts}
     except Exception:  # a damaged file can fail in many ways, all of which mean the same
         return None
-    return found if all(_fit(levels, config, size, counts[part]) for part, levels in found.items()) else None
+    fit = all(_fit(levels, config, size, counts[part]) for part, levels in found.items())
+    return found if fit and metadata.get("sha256") == _digest(found, counts) else None
+
+
+def _digest(found: dict[str, Levels], parts: Iterable[str]) -> str:
+    """SHA-256 in hexadecimal over the codes themselves: a damaged file may still have a sound header."""
+    digest = hashlib.sha256()
+    for part in parts:
+        for codes in found[part]:
+            digest.update(np.ascontiguousarray(codes).data)
+    return digest.hexdigest()
 
 
 def _fit(levels: Levels, config: VqvaeConfig, size: int, count: int) -> bool:

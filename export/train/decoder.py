@@ -40,7 +40,7 @@ from latentloop.export.train.codes import Levels
 from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.data import batches_of
 from latentloop.export.train.loop import run_training
-from latentloop.export.train.optimiser import adamw, set_rate
+from latentloop.export.train.optimiser import adamw, restore, set_rate
 from latentloop.export.train.order import BatchOrder, learning_rate
 from latentloop.export.train.precision import lay_out, mixed
 from latentloop.export.train.vqvae import EVALUATION_BATCH, to_unit
@@ -165,8 +165,8 @@ class DecoderTask:
         """Takes over what ``state`` returned."""
         self.model.load_state_dict(state["model"])
         self.discriminator.load_state_dict(state["discriminator"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.opponent.load_state_dict(state["opponent"])
+        restore(self.optimiser, state["optimiser"])
+        restore(self.opponent, state["opponent"])
         self.average.restore(state["averages"])
 
     def balance(self, error: Tensor, lure: Tensor) -> Tensor:

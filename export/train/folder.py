@@ -19,9 +19,19 @@ Listed = tuple[list[Path], NDArray[np.int64] | None, tuple[str, ...]]
 
 
 def split_folders(folder: Path) -> tuple[Path, Path] | None:
-    """The sub-folders ``train`` and ``test`` where both hold folders in turn; otherwise they are classes, if there."""
+    """The sub-folders ``train`` and ``test`` where both hold folders in turn; otherwise they are classes, if there.
+
+    Raises InputError where ``train`` holds nothing but folders, and ``test`` none.
+    """
     training, test = (folder / name for name in PARTS)
-    return (training, test) if all(part.is_dir() and _classes(part) for part in (training, test)) else None
+    nested = [part.is_dir() and bool(_classes(part)) for part in (training, test)]
+    if nested == [True, False] and not images_in(training):
+        found = "holds no class folders" if test.is_dir() else "is missing"
+        raise InputError(
+            f"{test} {found}, expected the classes that train/ beside it holds: add them, or give {training} as the"
+            " data, of which a part is held out"
+        )
+    return (training, test) if all(nested) else None
 
 
 def list_parts(training: Path, test: Path) -> tuple[Listed, Listed]:

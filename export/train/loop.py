@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ from latentloop.export.train.order import step_seed
 from latentloop.files import check_free, write_file
 
 STATE_FORMAT = "latentloop-training-1"
+TOLD = 300  # characters of another's error in one of ours
 LOOK_EVERY = 20  # steps between two readings of the loss: each one waits for the device
 
 
@@ -155,15 +156,26 @@ def _resume(task: Task, options: LoopOptions) -> tuple[int, bool]:
     path = options.state_path
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file can fail in many ways, all of which mean the same
         # torch's own text advises an unsafe load: it stays out of the message.
         raise CheckpointError(f"{path}: not a readable training state; pass --restart to begin anew") from error
     found = state.get("format") if isinstance(state, dict) else None
     if found != STATE_FORMAT:
         raise CheckpointError(f"{path}: format is {found!r}, expected {STATE_FORMAT!r}; pass --restart to begin anew")
-    _check_arguments(path, json.loads(state["arguments"]), json.loads(json.dumps(options.arguments)))
-    task.restore(state["task"])
-    return int(state["step"]), bool(state["force"])
+    try:
+        saved, step, force = dict(json.loads(state["arguments"])), int(state["step"]), bool(state["force"])
+        _check_arguments(path, saved, json.loads(json.dumps(options.arguments)))
+        if not 0 < step <= options.steps:
+            raise ValueError(f"step is {step}, expected 1 to {options.steps}")
+        task.restore(state["task"])
+    except (InputError, MemoryError, torch.OutOfMemoryError):  # nothing is wrong with the state
+        raise
+    except Exception as error:  # whatever values of wrong names, types and shapes lead to
+        told = textwrap.shorten(f"{type(error).__name__}: {error}", TOLD)  # torch's text may have many lines
+        raise CheckpointError(f"{path}: does not fit this training ({told}); pass --restart to begin anew") from error
+    return step, force
 
 
 def _check_arguments(path: Path, saved: dict[str, Any], given: dict[str, Any]) -> None:

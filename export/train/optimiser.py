@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -23,3 +25,16 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Sets the learning rate of the next step."""
     for group in optimiser.param_groups:
         group["lr"] = rate
+
+
+def restore(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Takes over what ``state_dict`` returned. Raises ValueError for averages that do not fit their parameters.
+
+    The optimiser itself compares only the numbers of parameters.
+    """
+    optimiser.load_state_dict(state)
+    for parameter, averages in optimiser.state.items():
+        for name, value in averages.items():
+            expected = [] if name == "step" else list(parameter.shape)
+            if list(value.shape) != expected:
+                raise ValueError(f"{name} of the optimiser is {list(value.shape)}, expected {expected}")

@@ -21,7 +21,7 @@ from latentloop.export.train import distributed
 from latentloop.export.train.average import WeightAverage
 from latentloop.export.train.codes import Codes
 from latentloop.export.train.data import batches_of
-from latentloop.export.train.optimiser import adamw, set_rate
+from latentloop.export.train.optimiser import adamw, restore, set_rate
 from latentloop.export.train.order import BatchOrder, learning_rate
 from latentloop.export.train.precision import lay_out, mixed
 from latentloop.export.train.vqvae import check_size
@@ -118,7 +118,7 @@ class PriorTask:
     def restore(self, state: dict[str, Any]) -> None:
         """Takes over what ``state`` returned."""
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        restore(self.optimiser, state["optimiser"])
         self.average.restore(state["averages"])
 
 

@@ -28,6 +28,9 @@ from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.data import Data, load_data
 from latentloop.export.train.loop import LoopOptions, finish, run_training, state_path
 from latentloop.files import check_free
+from latentloop.sampler import MOST_THREADS
+
+SEEDS = 2**63  # as many as signed 64-bit integers hold: torch takes these on every device
 
 Metrics = dict[str, Any]
 Options = TypeVar("Options")
@@ -118,11 +121,12 @@ def prepare(arguments: argparse.Namespace, *, several: bool = False) -> str:
     if distributed.launched() > 1 and not several:
         raise InputError(f"train {arguments.network} runs in one process; start it without torchrun")
     if arguments.threads is not None:
-        if arguments.threads < 1:
-            raise InputError(f"threads is {arguments.threads}, expected at least 1")
+        if not 1 <= arguments.threads <= MOST_THREADS:
+            raise InputError(f"threads is {arguments.threads}, expected 1 to {MOST_THREADS}")
         torch.set_num_threads(arguments.threads)
-    if arguments.seed < 0 or arguments.split_seed < 0:
-        raise InputError(f"seed is {arguments.seed}, split-seed {arguments.split_seed}; expected at least 0")
+    for name, seed in (("seed", arguments.seed), ("split-seed", arguments.split_seed)):
+        if not 0 <= seed < SEEDS:
+            raise InputError(f"{name} is {seed}, expected 0 to {SEEDS - 1}")
     device = str(arguments.device)
     if device.partition(":")[0] not in ("cpu", "cuda"):
         raise InputError(f"device is {device!r}, expected cpu or cuda")
@@ -195,10 +199,14 @@ def read_start(path: Path, config: PriorConfig) -> Checkpoint:
 
 
 def rename_classes(data: Data, names: list[str]) -> Data:
-    """The same data with other class names."""
+    """The same data with other class names. Raises InputError where one is empty, or two are the same."""
     if len(names) != len(data.classes):
         raise InputError(f"class-names are {len(names)}, expected {len(data.classes)}, one per label")
-    return Data(data.training, data.held_out, tuple(name.strip() for name in names), data.description)
+    names = [name.strip() for name in names]
+    for label, name in enumerate(names):
+        if not name or name in names[:label]:
+            raise InputError(f"class-names: label {label} is {name!r}, expected a name that no other label has")
+    return Data(data.training, data.held_out, tuple(names), data.description)
 
 
 def report(metrics: Metrics, *, as_json: bool) -> None:

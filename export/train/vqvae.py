@@ -29,7 +29,7 @@ from latentloop.export.train import distributed
 from latentloop.export.train.average import WeightAverage
 from latentloop.export.train.codebook import EmaCodebook, perplexity
 from latentloop.export.train.data import batches_of
-from latentloop.export.train.optimiser import adamw, set_rate
+from latentloop.export.train.optimiser import adamw, restore, set_rate
 from latentloop.export.train.order import BatchOrder, learning_rate, step_seed
 from latentloop.export.train.precision import exact, lay_out, mixed
 
@@ -197,7 +197,7 @@ class VqvaeTask:
     def restore(self, state: dict[str, Any]) -> None:
         """Takes over what ``state`` returned."""
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        restore(self.optimiser, state["optimiser"])
         self.average.restore(state["averages"])
         for codebook, saved in zip(self.codebooks, state["codebooks"], strict=True):
             codebook.restore(saved)
