@@ -55,7 +55,7 @@ class Bundle:
     @staticmethod
     def default() -> Bundle:
         """The bundle that ships inside the package."""
-        manifest = Path(__file__).parent / "data" / "fashion-mnist" / FILE_NAME
+        manifest = Path(__file__).parent / "data" / "planets" / FILE_NAME
         return Bundle.open(manifest.resolve().parent)  # an editable install links each file to the source tree
 
     def graph(self, file: str, threads: int) -> Graph:

@@ -152,7 +152,7 @@ def test_the_bundle_that_ships_is_the_default(tmp_path: Path, capsys: pytest.Cap
     assert run("info", "--json") == 0
     described = json.loads(capsys.readouterr().out)["bundle"]
     assert described["default"]
-    assert len(described["classes"]) == 10
+    assert len(described["classes"]) == 8
     assert run("sample", "-n", 2, "--seed", 1, "--out", f"{tmp_path}/samples/") == 0
     written = list((tmp_path / "samples").iterdir())
     assert len(written) == 2

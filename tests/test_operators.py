@@ -627,7 +627,7 @@ def test_a_broken_library_is_named(tmp_path: Path) -> None:
     if LIBRARY is None:
         pytest.skip("no library built")
     whole = LIBRARY.read_bytes()
-    graph = ROOT / "runtime" / "data" / "fashion-mnist" / "top.row.onnx"
+    graph = ROOT / "runtime" / "data" / "planets" / "top.row.onnx"
     for name, content in {"short.so": whole[:20000], "empty.so": b"", "text.so": b"hello " * 100}.items():
         broken = tmp_path / name
         broken.write_bytes(content)

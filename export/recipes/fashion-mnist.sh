@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains and exports the default bundle: Fashion-MNIST, 32 x 32, class-conditional, two levels of 4 x 4 and 8 x 8 codes.
+# Trains and exports a bundle of Fashion-MNIST: 32 x 32, class-conditional, two levels of 4 x 4 and 8 x 8 codes.
 # Needs `pip install ".[export]"` and the IDX files (Debian package dataset-fashion-mnist). Takes about an
 # hour on two cores; give the same command again after an interruption, and it goes on where it was.
 #
@@ -7,7 +7,7 @@
 set -euo pipefail
 data=${1:-/usr/share/datasets/fashion-mnist}
 work=${2:-runs/fashion-mnist}
-bundle=${3:-runtime/data/fashion-mnist}
+bundle=${3:-$work/bundle}
 licence='Model: MIT, the LatentLoop authors. Data: Fashion-MNIST, MIT, Zalando SE.'
 names='T-shirt,trousers,pullover,dress,coat,sandal,shirt,sneaker,bag,boot'
 mkdir -p "$work"

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Draws the planets, trains on them and exports the default bundle: 64 x 64, colour, eight classes, two levels of 8 x 8
+# and 16 x 16 codes. Needs `pip install ".[export]"`. Takes two and a half hours on two cores with bfloat16
+# instructions; give the same command again after an interruption, and it goes on where it was.
+#
+# usage: export/recipes/planets.sh [WORK_DIR [BUNDLE_DIR]]
+set -euo pipefail
+work=${1:-runs/planets}
+bundle=${2:-$work/bundle}
+data=$work/data
+licence='Model: MIT, the LatentLoop authors. Data: synthetic images, drawn by `latentloop data planets`.'
+mkdir -p "$work"
+
+train() { # network, output, options; skipped where the output is there
+  local network=$1 out=$2
+  shift 2
+  [ -e "$out" ] || latentloop train "$network" --data "$data" --precision bfloat16 --seed 1 --licence "$licence" \
+    --out "$out" "$@"
+}
+
+prior() { # level, options
+  local level=$1
+  shift
+  train prior "$work/$level.safetensors" --vqvae "$work/codes.safetensors" --level "$level" --flip --threads 1 \
+    --channels 128 --residual-channels 64 --kernel 3 --class-channels 16 "$@"
+}
+
+[ -e "$data" ] || latentloop data planets --out "$data"
+train vqvae "$work/codes.safetensors" --size 64 --levels 2 --channels 96 --residual-channels 48 --residual-layers 2 \
+  --code-channels 32 --codebook-size 512 --ema-decay 0.98 --batch 64 --lr 8e-4 --warm-up 200 --flip --threads 2 \
+  --steps 5000
+prior bottom --attention --blocks 1 --residual-blocks 6 --condition-channels 48 --condition-blocks 2 --batch 32 \
+  --steps 4000 &
+prior top --blocks 2 --residual-blocks 3 --batch 64 --steps 2400
+# The priors know the codes only, so the decoder may go on learning beside them.
+train decoder "$work/vqvae.safetensors" --vqvae "$work/codes.safetensors" --flip --threads 1 --weight 0.4 \
+  --steps 1000
+train classifier "$work/classifier.safetensors" --size 64 --channels 12 --groups 4 --flip --threads 1 --batch 64 \
+  --average 0.99 --steps 600
+wait $!
+
+latentloop export --vqvae "$work/vqvae.safetensors" --top "$work/top.safetensors" --bottom "$work/bottom.safetensors" \
+  --classifier "$work/classifier.safetensors" --weights float16 --save-checkpoints "$work/checkpoints" \
+  --data "$data" --licence "$licence" --out "$bundle" --force
+latentloop verify "$bundle"
