@@ -207,7 +207,8 @@ class Search:
         ]
         self.expected = [self._draw(self.cpu, each) for each in self.asked]
         codes, labels = self.expected[0].codes, self.expected[0].labels
-        self.default = self._draw(Sampler(Bundle.default(), "cpu"), {})  # more rows than phases, with attention
+        # More rows than phases, with attention; no draw of these seeds lies within rounding of an edge (72's does).
+        self.default = self._draw(Sampler(Bundle.default(), "cpu"), {"seeds": 80})
         self.likelihood = self.cpu.log_likelihood(codes, labels)
         self.images = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)
         self.codes = self.cpu.encode(self.images)
@@ -220,7 +221,7 @@ class Search:
                     self._run(patch, device)
             with pytest.MonkeyPatch.context() as patch:
                 play(patch, WatchedDriver())
-                check_same(self._draw(Sampler(Bundle.default(), "cuda"), {}), self.default)
+                check_same(self._draw(Sampler(Bundle.default(), "cuda"), {"seeds": 80}), self.default)
         except Exception as error:
             return " ".join(f"{type(error).__name__}: {error}".split())[:200]
         return ""

@@ -61,7 +61,7 @@ def test_host_is_right_and_timed(found: Found, small_bundle: Path, monkeypatch: 
     assert all(check["passed"] for check in checks)
     assert {check["way"] for check in checks} == {gpu_sampling_host.PLAIN, gpu_sampling_host.CAPTURED}
     assert {check["against"] for check in checks} == {"golden vectors", "cpu"}
-    assert {check["name"].split(":")[0] for check in checks} == {"encode", "decode", "top", "bottom"}
+    assert {check["name"].split(":")[0] for check in checks} == {"encode", "decode", "classify", "top", "bottom"}
     assert driver.launched.count("replay") > 100
     timings = found.all("timing")
     assert {(t.get("level"), t["batch"], t["bundle"]) for t in timings if t["name"] == "level"} == {

@@ -172,7 +172,7 @@ def test_images_to_codes_and_back(small_engines: Path, machines: Machines, cpu: 
 def test_golden_vectors(default_engines: Path, machines: Machines, precision: str) -> None:
     machines(seed=8)
     checks = list(verify(Sampler(Bundle.open(default_engines), "tensorrt", precision=precision)))
-    assert len(checks) == 9
+    assert len(checks) == 11
     assert [check for check in checks if not check.passed] == []
 
 
@@ -180,7 +180,7 @@ def test_golden_vectors(default_engines: Path, machines: Machines, precision: st
 def test_golden_vectors_through_onnx_runtime(default_engines: Path, machines: Machines, precision: str) -> None:
     machines(seed=8)
     checks = list(verify(Sampler(Bundle.open(default_engines), "cuda", precision=precision)))
-    assert len(checks) == 9
+    assert len(checks) == 11
     assert [check for check in checks if not check.passed] == []
 
 
