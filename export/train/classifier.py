@@ -20,11 +20,10 @@ from latentloop.errors import InputError
 from latentloop.export.configuration import ClassifierConfig
 from latentloop.export.models.classifier import Classifier
 from latentloop.export.train import runs
-from latentloop.export.train.average import WeightAverage
 from latentloop.export.train.data import Data, Dataset, batches_of
+from latentloop.export.train.descent import Descent
 from latentloop.export.train.loop import run_training
-from latentloop.export.train.optimiser import adamw, restore, set_rate
-from latentloop.export.train.order import BatchOrder, learning_rate, step_seed
+from latentloop.export.train.order import BatchOrder, step_seed
 from latentloop.export.train.precision import lay_out, mixed
 from latentloop.export.train.vqvae import EVALUATION_BATCH, to_unit
 
@@ -71,8 +70,15 @@ class ClassifierTask:
         self.images = torch.from_numpy(np.ascontiguousarray(data.images)).to(device)
         self.labels = torch.from_numpy(data.labels).to(device)
         self.order = BatchOrder(len(data), options.batch, options.seed)
-        self.optimiser = adamw(self.model, options.rate, options.weight_decay)
-        self.average = WeightAverage(self.model, options.average)
+        self.descent = Descent(
+            self.model,
+            steps=options.steps,
+            rate=options.rate,
+            warm_up=options.warm_up,
+            weight_decay=options.weight_decay,
+            average=options.average,
+            clip=options.clip,
+        )
 
     def step(self, step: int) -> Tensor:
         """One step; returns its loss."""
@@ -83,34 +89,22 @@ class ClassifierTask:
         with mixed(self.device, options.precision):
             logits, _ = model(lay_out(images, options.precision))
         loss = functional.cross_entropy(logits.float(), self.labels[chosen], label_smoothing=options.label_smoothing)
-        warm_up = min(options.warm_up, options.steps // 10)
-        set_rate(self.optimiser, learning_rate(step, options.steps, options.rate, warm_up))
-        self.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip)
-        self.optimiser.step()
-        self.average.update(step)
+        self.descent.take(step, loss)
         return loss.detach()
 
     def averaged(self) -> Classifier:
         """A model with the averaged weights, for evaluation."""
         model = copy.deepcopy(self.model).eval()
-        self.average.copy_to(model)
+        self.descent.average.copy_to(model)
         return model
 
     def state(self) -> dict[str, Any]:
         """Model, optimiser and the average."""
-        return {
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "averages": self.average.averages,
-        }
+        return self.descent.state()
 
     def restore(self, state: dict[str, Any]) -> None:
         """Takes over what ``state`` returned."""
-        self.model.load_state_dict(state["model"])
-        restore(self.optimiser, state["optimiser"])
-        self.average.restore(state["averages"])
+        self.descent.restore(state)
 
 
 def moved(images: Tensor, generator: torch.Generator, *, flip: bool, shift: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,10 @@ class Data:
 
     def digest(self) -> str:
         """SHA-256 over all images and labels, in hexadecimal: same digest, same data."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         found = hashlib.sha256()
         for part in (self.training, self.held_out):
             found.update(repr(part.images.shape).encode())

@@ -17,7 +17,6 @@ The codes are those that the priors learn from: encoded once, in float32, whatev
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -215,14 +214,11 @@ def train_decoder(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"discriminator-channels is {arguments.discriminator_channels}, expected at least 1")
     source = read_vqvae(Path(arguments.vqvae))
     model = build_vqvae(source, arguments.vqvae)
-    size = arguments.size or source.provenance.get("size")
-    if not isinstance(size, int):
-        raise InputError(f"{arguments.vqvae}: does not say the size of its images; pass --size")
+    size = runs.image_size(arguments, source)
     data = runs.load(arguments, size, model.config.image_channels)
     vqvae.check_size(model.config, size)
     options = runs.training_options(DecoderOptions, arguments)
-    weights = hashlib.sha256(arguments.vqvae.read_bytes()).hexdigest()
-    used = {**asdict(options), "flip": arguments.flip, "vqvae": weights}
+    used = {**asdict(options), "flip": arguments.flip, "vqvae": runs.file_digest(arguments.vqvae)}
     loop = runs.loop_options(arguments, model.config, used, data)
     digest = codes_digest(source.weights)
     codes = runs.encoded(arguments, model.to(device), digest, data, progress=loop.progress)

@@ -1,7 +1,6 @@
 """Training of one level's PixelSNAIL prior by cross-entropy over codes (VQ-VAE-2, section 3.2).
 
-What is evaluated and saved is the average of the
-weights over the steps.
+The codes of the data set stay in memory. What is evaluated and saved is the average of the weights over the steps.
 """
 
 from __future__ import annotations
@@ -18,11 +17,10 @@ from latentloop.errors import InputError
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.pixelsnail import CausalConv2d, PixelSnail
 from latentloop.export.train import distributed
-from latentloop.export.train.average import WeightAverage
 from latentloop.export.train.codes import Codes
 from latentloop.export.train.data import batches_of
-from latentloop.export.train.optimiser import adamw, restore, set_rate
-from latentloop.export.train.order import BatchOrder, learning_rate
+from latentloop.export.train.descent import Descent
+from latentloop.export.train.order import BatchOrder
 from latentloop.export.train.precision import lay_out, mixed
 from latentloop.export.train.vqvae import check_size
 
@@ -71,14 +69,21 @@ class PriorTask:
         self.network = distributed.parallel(self.model, device)
         self.data = data.to(device)
         self.order = BatchOrder(len(data), options.batch, options.seed)
-        self.optimiser = adamw(self.model, options.rate, options.weight_decay)
-        self.average = WeightAverage(self.model, options.average)
+        self.descent = Descent(
+            self.model,
+            steps=options.steps,
+            rate=options.rate,
+            warm_up=options.warm_up,
+            weight_decay=options.weight_decay,
+            average=options.average,
+            clip=options.clip,
+        )
 
     @torch.no_grad()
     def start_from(self, trained: PixelSnail) -> None:
         """Takes over the weights of a trained prior, before the first step."""
         self.model.load_state_dict(trained.state_dict())
-        self.average.restore(list(trained.parameters()))
+        self.descent.average.restore(list(trained.parameters()))
 
     def step(self, step: int) -> Tensor:
         """One step; returns its loss in nats per code. Dropout draws from the generator the loop seeds."""
@@ -88,19 +93,13 @@ class PriorTask:
         with mixed(self.device, options.precision):
             logits = self.network(codes, upper, labels)
         loss = functional.cross_entropy(logits.float(), codes)
-        warm_up = min(options.warm_up, options.steps // 10)
-        set_rate(self.optimiser, learning_rate(step, options.steps, options.rate, warm_up))
-        self.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip)
-        self.optimiser.step()
-        self.average.update(step)
+        self.descent.take(step, loss)
         return loss.detach()
 
     def averaged(self) -> PixelSnail:
         """A model with the averaged weights, for evaluation; masked taps of causal convolutions are zero."""
         model = PixelSnail(self.model.config).to(self.device).eval()
-        self.average.copy_to(model)
+        self.descent.average.copy_to(model)
         with torch.no_grad():
             for module in model.modules():
                 if isinstance(module, CausalConv2d):
@@ -109,17 +108,11 @@ class PriorTask:
 
     def state(self) -> dict[str, Any]:
         """Model, optimiser and the average."""
-        return {
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "averages": self.average.averages,
-        }
+        return self.descent.state()
 
     def restore(self, state: dict[str, Any]) -> None:
         """Takes over what ``state`` returned."""
-        self.model.load_state_dict(state["model"])
-        restore(self.optimiser, state["optimiser"])
-        self.average.restore(state["averages"])
+        self.descent.restore(state)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import math
 import sys
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -30,10 +30,13 @@ from latentloop.export.train.loop import LoopOptions, finish, run_training, stat
 from latentloop.files import check_free
 from latentloop.sampler import MOST_THREADS
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 SEEDS = 2**63  # as many as signed 64-bit integers hold: torch takes these on every device
 
 Metrics = dict[str, Any]
-Options = TypeVar("Options")
+Options = TypeVar("Options", bound="DataclassInstance")
 
 
 def train_vqvae(arguments: argparse.Namespace) -> Metrics:
@@ -76,9 +79,7 @@ def train_prior(arguments: argparse.Namespace) -> Metrics:
     device = prepare(arguments, several=True)
     source = read_vqvae(Path(arguments.vqvae))
     model = build_vqvae(source, arguments.vqvae).to(device)
-    size = arguments.size or source.provenance.get("size")
-    if not isinstance(size, int):
-        raise InputError(f"{arguments.vqvae}: does not say the size of its images; pass --size")
+    size = image_size(arguments, source)
     data = load(arguments, size, model.config.image_channels)
     if arguments.class_names is not None:
         data = rename_classes(data, arguments.class_names.split(","))
@@ -87,8 +88,8 @@ def train_prior(arguments: argparse.Namespace) -> Metrics:
     used = {**asdict(options), "flip": arguments.flip}
     start = None if arguments.start is None else read_start(arguments.start, config)
     if start is not None:
-        used["from"] = hashlib.sha256(Path(arguments.start).read_bytes()).hexdigest()
-    weights = hashlib.sha256(arguments.vqvae.read_bytes()).hexdigest()
+        used["from"] = file_digest(arguments.start)
+    weights = file_digest(arguments.vqvae)
     codes = codes_digest(source.weights)
     loop = loop_options(arguments, config, {**used, "level": arguments.level, "codes": codes}, data)
     levels = encoded(arguments, model, codes, data, progress=loop.progress)
@@ -155,9 +156,22 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise InputError(f"weight-decay is {arguments.weight_decay}, expected at least 0")
 
 
+def image_size(arguments: argparse.Namespace, vqvae: Checkpoint) -> int:
+    """Pixels along a side: what the options say, or what the VQ-VAE was trained on. Raises InputError for neither."""
+    size = arguments.size or vqvae.provenance.get("size")
+    if not isinstance(size, int):
+        raise InputError(f"{arguments.vqvae}: does not say the size of its images; pass --size")
+    return size
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def training_options(kind: type[Options], arguments: argparse.Namespace) -> Options:
     """One network's options, filled from the command line's by their names."""
-    names = {field.name: "lr" if field.name == "rate" else field.name for field in fields(kind)}  # type: ignore[arg-type]
+    names = {field.name: "lr" if field.name == "rate" else field.name for field in fields(kind)}
     return kind(**{name: getattr(arguments, given) for name, given in names.items()})
 
 

@@ -26,14 +26,14 @@ from latentloop.errors import InputError
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.models.vqvae import Quantised, Vqvae
 from latentloop.export.train import distributed
-from latentloop.export.train.average import WeightAverage
 from latentloop.export.train.codebook import EmaCodebook, perplexity
 from latentloop.export.train.data import batches_of
-from latentloop.export.train.optimiser import adamw, restore, set_rate
-from latentloop.export.train.order import BatchOrder, learning_rate, step_seed
+from latentloop.export.train.descent import Descent
+from latentloop.export.train.order import BatchOrder, step_seed
 from latentloop.export.train.precision import exact, lay_out, mixed
 
 RESTART_UNTIL = 0.8  # of the steps
+RATE_WARM_UP = 100  # steps of rising rate
 KMEANS_PER_CODE = 40  # vectors per code that begin a codebook, at least
 EVALUATION_BATCH = 250
 
@@ -128,8 +128,14 @@ class VqvaeTask:
         self.codebooks = [
             EmaCodebook(self.model.codebook(level).embedding, config.ema_decay) for level in range(config.levels)
         ]
-        self.optimiser = adamw(self.model, options.rate, options.weight_decay)
-        self.average = WeightAverage(self.model, options.average)
+        self.descent = Descent(
+            self.model,
+            steps=options.steps,
+            rate=options.rate,
+            warm_up=RATE_WARM_UP,
+            weight_decay=options.weight_decay,
+            average=options.average,
+        )
 
     def step(self, step: int) -> Tensor:
         """One step; returns its loss."""
@@ -143,11 +149,7 @@ class VqvaeTask:
             out: Forward = self.network(images, step >= begins)
         reconstruction = functional.mse_loss(out.reconstruction, images)
         loss = reconstruction + self.model.config.commitment * out.commitment
-        set_rate(self.optimiser, learning_rate(step, options.steps, options.rate, min(100, options.steps // 10)))
-        self.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        self.optimiser.step()
-        self.average.update(step)
+        self.descent.take(step, loss)
         for codebook, level in zip(self.codebooks, out.levels, strict=False):
             vectors = flatten(level.z)
             codebook.update(vectors, level.codes.flatten())
@@ -182,23 +184,16 @@ class VqvaeTask:
         """A model with the averaged weights and the codebooks, for evaluation."""
         model = Vqvae(self.model.config).to(self.device).eval()
         model.load_state_dict(self.model.state_dict())
-        self.average.copy_to(model)
+        self.descent.average.copy_to(model)
         return model
 
     def state(self) -> dict[str, Any]:
         """Model, optimiser and the averages of weights and codebooks."""
-        return {
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "averages": self.average.averages,
-            "codebooks": [codebook.state() for codebook in self.codebooks],
-        }
+        return self.descent.state() | {"codebooks": [codebook.state() for codebook in self.codebooks]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Takes over what ``state`` returned."""
-        self.model.load_state_dict(state["model"])
-        restore(self.optimiser, state["optimiser"])
-        self.average.restore(state["averages"])
+        self.descent.restore(state)
         for codebook, saved in zip(self.codebooks, state["codebooks"], strict=True):
             codebook.restore(saved)
 
