@@ -16,12 +16,13 @@ from latentloop.export.checkpoint import load_checkpoint
 from latentloop.export.commands import train
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
-from latentloop.export.train import decoder
+from latentloop.export.train import decoder, vqvae
 from latentloop.export.train.codes import encode
 from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.data import Dataset
-from latentloop.export.train.decoder import DecoderOptions, DecoderTask, PatchDiscriminator, texture, train_decoder
-from latentloop.export.train.vqvae import to_unit
+from latentloop.export.train.decoder import DecoderOptions, DecoderTask, PatchDiscriminator, train_decoder
+from latentloop.export.train.pixels import to_signed
+from latentloop.export.train.vqvae import texture
 
 COMMAND = "decoder --batch 8 --discriminator-channels 4 --threads 1 --json"
 
@@ -47,7 +48,7 @@ def task(weight: float = 0.3) -> DecoderTask:
 
 def seen(tried: DecoderTask) -> tuple[torch.Tensor, torch.Tensor]:
     """All images, and the decoder's pictures of them."""
-    images = to_unit(tried.images)
+    images = to_signed(tried.images)
     with torch.no_grad():
         return images, tried.model.decode_codewords([level.codewords for level in tried.model.quantise(images)])
 
@@ -60,7 +61,7 @@ def test_codes_and_provenance_stay_and_the_decoder_changes(folder: Path, trained
     assert changed
     assert {name.split(".")[0] for name in changed} == {"decoder", "upsamplers"}
     assert codes_digest(before.weights) == codes_digest(after.weights)
-    images = to_unit(torch.from_numpy(blobs(4)))
+    images = to_signed(torch.from_numpy(blobs(4)))
     for one, two in zip(build_vqvae(before, "").quantise(images), build_vqvae(after, "").quantise(images), strict=True):
         assert torch.equal(one.codes, two.codes)
     assert metrics == after.provenance["held_out"]
@@ -170,7 +171,7 @@ def test_codes_are_the_models_own_in_either_precision_and_mirrored_images_have_t
 
 def test_the_balance_is_the_ratio_of_the_gradients_at_the_last_layer() -> None:
     tried = task()
-    images = to_unit(tried.images[:8])
+    images = to_signed(tried.images[:8])
     decoded = tried.model.decode_codewords([level.codewords for level in tried.model.quantise(images)])
     error, lure = functional.mse_loss(decoded, images), -tried.discriminator(decoded).mean()
     found = float(tried.balance(error, lure))
@@ -213,8 +214,8 @@ def test_the_share_of_texture_is_measured_against_the_originals(monkeypatch: pyt
     torch.manual_seed(0)
     model = Vqvae(SMALL).eval()
     images = blobs(6)
-    x = to_unit(torch.from_numpy(images))
+    x = to_signed(torch.from_numpy(images))
     with torch.no_grad():
         decoded = model.decode_codewords([level.codewords for level in model.quantise(x)])
-    monkeypatch.setattr(decoder, "EVALUATION_BATCH", 4)
-    assert decoder.evaluate(model, images)["texture"] == pytest.approx(texture(decoded) / texture(x), rel=1e-5)
+    monkeypatch.setattr(vqvae, "EVALUATION_BATCH", 4)
+    assert vqvae.evaluate(model, images)["texture"] == pytest.approx(texture(decoded) / texture(x), rel=1e-5)

@@ -23,7 +23,7 @@ from latentloop.export.checkpoint import load_checkpoint
 from latentloop.export.commands import train
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.pixelsnail import PixelSnail
-from latentloop.export.train import prior, runs, vqvae
+from latentloop.export.train import prior, vqvae
 from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.loop import LoopOptions, run_training
 
@@ -61,7 +61,7 @@ def state(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _train(command: str, **paths: object) -> dict[str, Any]:
     arguments = parse(command, **paths)
-    return {"vqvae": runs.train_vqvae, "prior": runs.train_prior}[arguments.network](arguments)
+    return {"vqvae": vqvae.train_vqvae, "prior": prior.train_prior}[arguments.network](arguments)
 
 
 def _commands(folder: Path, trained: Path) -> dict[str, tuple[str, dict[str, Path]]]:

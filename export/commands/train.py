@@ -51,10 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
     from latentloop.export.train import distributed, runs
     from latentloop.export.train.classifier import train_classifier
     from latentloop.export.train.decoder import train_decoder
+    from latentloop.export.train.prior import train_prior
+    from latentloop.export.train.vqvae import train_vqvae
 
     networks = {
-        "vqvae": runs.train_vqvae,
-        "prior": runs.train_prior,
+        "vqvae": train_vqvae,
+        "prior": train_prior,
         "decoder": train_decoder,
         "classifier": train_classifier,
     }

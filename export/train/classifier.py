@@ -24,8 +24,8 @@ from latentloop.export.train.data import Data, Dataset, batches_of
 from latentloop.export.train.descent import Descent
 from latentloop.export.train.loop import run_training
 from latentloop.export.train.order import BatchOrder, step_seed
+from latentloop.export.train.pixels import EVALUATION_BATCH, to_signed
 from latentloop.export.train.precision import lay_out, mixed
-from latentloop.export.train.vqvae import EVALUATION_BATCH, to_unit
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class ClassifierTask:
         options, model = self.options, self.model
         generator = torch.Generator().manual_seed(step_seed(options.seed, step, purpose=1))
         chosen = self.order(step).to(self.device)
-        images = to_unit(moved(self.images[chosen], generator, flip=options.flip, shift=options.shift))
+        images = to_signed(moved(self.images[chosen], generator, flip=options.flip, shift=options.shift))
         with mixed(self.device, options.precision):
             logits, _ = model(lay_out(images, options.precision))
         loss = functional.cross_entropy(logits.float(), self.labels[chosen], label_smoothing=options.label_smoothing)
@@ -133,7 +133,7 @@ def evaluate(model: Classifier, data: Dataset, classes: tuple[str, ...], device:
     labels = torch.from_numpy(data.labels)
     images = torch.from_numpy(data.images)
     parts = batches_of(len(data), EVALUATION_BATCH)
-    logits = torch.cat([model(to_unit(images[part].to(device)))[0].cpu() for part in parts])
+    logits = torch.cat([model(to_signed(images[part].to(device)))[0].cpu() for part in parts])
     right = (logits.argmax(1) == labels).double()
     there = {name: labels == label for label, name in enumerate(classes)}
     return {

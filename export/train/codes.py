@@ -13,7 +13,7 @@ from tqdm import tqdm
 from latentloop.errors import InputError
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train.data import Dataset, batches_of
-from latentloop.export.train.vqvae import EVALUATION_BATCH, to_unit
+from latentloop.export.train.pixels import EVALUATION_BATCH, to_signed
 
 MOST_CODES = np.iinfo(np.int16).max + 1
 
@@ -63,7 +63,7 @@ def encode(model: Vqvae, data: Dataset, *, flip: bool = False, device: str = "cp
     quiet = None if progress else True
     for mirrored in (False, True) if flip else (False,):
         for part in tqdm(batches_of(len(data), EVALUATION_BATCH), "encoding", unit="batch", disable=quiet, leave=False):
-            images = to_unit(torch.from_numpy(data.images[part]).to(device))
+            images = to_signed(torch.from_numpy(data.images[part]).to(device))
             for codes, level in zip(found, model.quantise(images.flip(3) if mirrored else images), strict=True):
                 codes.append(level.codes.to(torch.int16).cpu().numpy())
     return [np.concatenate(codes) for codes in found]

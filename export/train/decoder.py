@@ -37,12 +37,11 @@ from latentloop.export.train import runs, vqvae
 from latentloop.export.train.average import WeightAverage
 from latentloop.export.train.codes import Levels
 from latentloop.export.train.codes_digest import codes_digest
-from latentloop.export.train.data import batches_of
 from latentloop.export.train.loop import run_training
 from latentloop.export.train.optimiser import adamw, restore, set_rate
 from latentloop.export.train.order import BatchOrder, learning_rate
+from latentloop.export.train.pixels import mirrored, to_signed
 from latentloop.export.train.precision import lay_out, mixed
-from latentloop.export.train.vqvae import EVALUATION_BATCH, to_unit
 
 STEEPEST = 1e4  # of lambda
 BETAS = (0.5, 0.9)  # of both networks: a long memory lags behind an opponent that moves
@@ -138,10 +137,11 @@ class DecoderTask:
     def batch(self, step: int) -> tuple[Tensor, list[Tensor]]:
         """The images [B, C, H, W] of a step and their codewords [B, D, h, w] by level."""
         indices = self.order(step).to(self.device)
-        images = to_unit(self.images[indices % len(self.images)])
-        mirrored = (indices >= len(self.images))[:, None, None, None]
-        images = lay_out(torch.where(mirrored, images.flip(3), images), self.options.precision)
-        return images, [self.model.codebook(n).lookup(level[indices].long()) for n, level in enumerate(self.codes)]
+        images = to_signed(self.images[indices % len(self.images)])
+        images = mirrored(images, indices >= len(self.images))
+        return lay_out(images, self.options.precision), [
+            self.model.codebook(n).lookup(level[indices].long()) for n, level in enumerate(self.codes)
+        ]
 
     def averaged(self) -> Vqvae:
         """The VQ-VAE with the decoder's averaged weights."""
@@ -187,24 +187,6 @@ def _descend(optimiser: torch.optim.AdamW, loss: Tensor, rate: float) -> None:
     optimiser.step()
 
 
-def evaluate(model: Vqvae, images: NDArray[np.uint8], device: str = "cpu") -> dict[str, Any]:
-    """A VQ-VAE's figures, and ``texture``: the reconstructions' fine detail as a share of the originals'."""
-    pairs = []
-    for part in batches_of(len(images), EVALUATION_BATCH):
-        x = to_unit(torch.from_numpy(images[part]).to(device))
-        with torch.no_grad():
-            decoded = model.decode_codewords([level.codewords for level in model.quantise(x)])
-        pairs.append((texture(decoded) * len(x), texture(x) * len(x)))
-    found, original = np.sum(pairs, 0)
-    return {**vqvae.evaluate(model, images, device), "texture": float(found / original)}
-
-
-def texture(images: Tensor) -> float:
-    """The energy, per value, of what differs from the mean of 3 x 3 pixels: images [N, C, H, W] in [-1, 1]."""
-    smooth = functional.avg_pool2d(images, 3, stride=1)
-    return float((images[:, :, 1:-1, 1:-1] - smooth).square().mean(dtype=torch.float64))
-
-
 def train_decoder(arguments: argparse.Namespace) -> dict[str, Any]:
     """Sharpens a trained VQ-VAE's decoder and saves the whole; returns its held-out figures. Raises LatentLoopError."""
     device = runs.prepare(arguments)
@@ -225,7 +207,7 @@ def train_decoder(arguments: argparse.Namespace) -> dict[str, Any]:
     task = DecoderTask(model, data.training.images, codes["training"], options, device)
     force = run_training(task, loop)
     averaged = task.averaged()
-    metrics = evaluate(averaged, data.held_out.images, device)
+    metrics = vqvae.evaluate(averaged, data.held_out.images, device)
     trained = {name: source.provenance.get(name) for name in ("training", "held_out")}
     provenance = runs.origin(arguments, data, used, metrics) | {"before": trained, "codes_sha256": digest}
     runs.save(loop, averaged.config, averaged, provenance, force)

@@ -5,8 +5,10 @@ The codes of the data set stay in memory. What is evaluated and saved is the ave
 
 from __future__ import annotations
 
+import argparse
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +16,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from latentloop.errors import InputError
-from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.checkpoint import Checkpoint, load_checkpoint
+from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
+from latentloop.export.models.build import build_prior, build_vqvae
 from latentloop.export.models.pixelsnail import CausalConv2d, PixelSnail
-from latentloop.export.train import distributed
-from latentloop.export.train.codes import Codes
+from latentloop.export.reading import read_vqvae
+from latentloop.export.train import distributed, runs
+from latentloop.export.train.codes import Codes, of_level
+from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.data import batches_of
 from latentloop.export.train.descent import Descent
+from latentloop.export.train.loop import run_training
 from latentloop.export.train.order import BatchOrder
 from latentloop.export.train.precision import lay_out, mixed
 from latentloop.export.train.vqvae import check_size
@@ -124,3 +131,82 @@ def bits_per_code(model: PixelSnail, data: Codes, batch: int = 100) -> float:
         codes, upper, labels = data.take(part)
         total += float(functional.cross_entropy(model(codes, upper, labels), codes, reduction="sum"))
     return total / data.codes.numel() / math.log(2)
+
+
+def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Trains and saves the prior of one level; returns its held-out figures. Raises LatentLoopError.
+
+    Of several processes only the first has figures to return; the others return none.
+    """
+    device = runs.prepare(arguments, several=True)
+    source = read_vqvae(Path(arguments.vqvae))
+    model = build_vqvae(source, arguments.vqvae).to(device)
+    size = runs.image_size(arguments, source)
+    data = runs.load(arguments, size, model.config.image_channels)
+    if arguments.class_names is not None:
+        data = runs.rename_classes(data, arguments.class_names.split(","))
+    config = prior_config(arguments, model.config, size, len(data.classes))
+    options = runs.training_options(PriorOptions, arguments)
+    used = {**asdict(options), "flip": arguments.flip}
+    start = None if arguments.start is None else read_start(arguments.start, config)
+    if start is not None:
+        used["from"] = runs.file_digest(arguments.start)
+    weights = runs.file_digest(arguments.vqvae)
+    codes = codes_digest(source.weights)
+    loop = runs.loop_options(arguments, config, {**used, "level": arguments.level, "codes": codes}, data)
+    levels = runs.encoded(arguments, model, codes, data, progress=loop.progress)
+    index = model.config.level_names.index(arguments.level)
+    training, held_out = (
+        of_level(levels[name], index, part.labels if config.classes else None)
+        for name, part in (("training", data.training), ("held_out", data.held_out))
+    )
+    task = PriorTask(config, training, options, device)
+    if start is not None:
+        task.start_from(build_prior(start, arguments.start))
+    force = run_training(task, loop)
+    if not distributed.leads():
+        return {}
+    averaged = task.averaged()
+    metrics = {"bits_per_code": bits_per_code(averaged, held_out.to(device))}
+    provenance = runs.origin(arguments, data, used, metrics)
+    provenance |= {"level": arguments.level, "vqvae_sha256": weights, "codes_sha256": codes}
+    provenance["classes"] = list(data.classes) if config.classes else []
+    runs.save(loop, config, averaged, provenance, force)
+    return metrics
+
+
+def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, classes: int) -> PriorConfig:
+    """The prior's configuration from the options, the VQ-VAE and the number of classes in the data."""
+    decided = prior_fields(config, arguments.level, size)
+    lower = decided["condition_codes"] > 0
+    classes = classes if arguments.classes else 0
+    names = (
+        "channels",
+        "residual_channels",
+        "kernel",
+        "blocks",
+        "residual_blocks",
+        "heads",
+        "output_blocks",
+        "dropout",
+    )
+    return PriorConfig(
+        **decided,
+        **{name: getattr(arguments, name) for name in names},
+        attention=not lower if arguments.attention is None else arguments.attention,
+        condition_channels=(arguments.condition_channels or arguments.channels) if lower else 0,
+        condition_blocks=arguments.condition_blocks if lower else 0,
+        classes=classes,
+        class_channels=(arguments.class_channels or arguments.channels) if classes else 0,
+    )
+
+
+def read_start(path: Path, config: PriorConfig) -> Checkpoint:
+    """The checkpoint a prior's training begins with. Raises InputError where more than dropout differs."""
+    found = load_checkpoint(path)
+    theirs, ours = to_json(found.config), to_json(config)
+    differing = [name for name in ours if name != "dropout" and theirs.get(name) != ours[name]]
+    if found.kind == "prior" and not differing:
+        return found
+    told = "; ".join(f"{name} is {theirs.get(name)!r}, expected {ours[name]!r}" for name in differing)
+    raise InputError(f"{path} holds a {found.kind} of another shape: {told}; give the options that it was trained with")

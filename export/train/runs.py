@@ -1,4 +1,4 @@
-"""One whole training, from command-line arguments to a checkpoint and its figures."""
+"""What all trainings share between the command line and the checkpoint: options, data, codes, provenance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import sys
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,17 +16,14 @@ from torch import nn
 
 from latentloop._version import __version__
 from latentloop.errors import InputError, MissingError
-from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from latentloop.export.configuration import AnyConfig, PriorConfig, VqvaeConfig, to_json
-from latentloop.export.models.build import build_prior, build_vqvae
+from latentloop.export.checkpoint import Checkpoint, save_checkpoint
+from latentloop.export.configuration import AnyConfig, to_json
 from latentloop.export.models.vqvae import Vqvae
-from latentloop.export.reading import read_vqvae
-from latentloop.export.train import distributed, prior, vqvae
-from latentloop.export.train.codes import Levels, encode, of_level
+from latentloop.export.train import distributed
+from latentloop.export.train.codes import Levels, encode
 from latentloop.export.train.codes_cache import cache_key, cache_path, cached
-from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.data import Data, load_data
-from latentloop.export.train.loop import LoopOptions, finish, run_training, state_path
+from latentloop.export.train.loop import LoopOptions, finish, state_path
 from latentloop.files import check_free
 from latentloop.sampler import MOST_THREADS
 
@@ -37,80 +34,6 @@ SEEDS = 2**63  # as many as signed 64-bit integers hold: torch takes these on ev
 
 Metrics = dict[str, Any]
 Options = TypeVar("Options", bound="DataclassInstance")
-
-
-def train_vqvae(arguments: argparse.Namespace) -> Metrics:
-    """Trains and saves a VQ-VAE; returns its held-out figures. Raises LatentLoopError.
-
-    Of several processes only the first has figures to return; the others return none.
-    """
-    device = prepare(arguments, several=True)
-    data = load(arguments, arguments.size, arguments.image_channels)
-    names = (
-        "levels",
-        "bottom_stride",
-        "channels",
-        "residual_channels",
-        "residual_layers",
-        "code_channels",
-        "codebook_size",
-    )
-    given = {name: getattr(arguments, name) for name in (*names, "ema_decay", "commitment")}
-    config = VqvaeConfig(image_channels=data.image_channels, **given)
-    options = training_options(vqvae.VqvaeOptions, arguments)
-    task = vqvae.VqvaeTask(config, data.training.images, options, device)
-    loop = loop_options(arguments, config, asdict(options), data)
-    force = run_training(task, loop)
-    if not distributed.leads():
-        return {}
-    averaged = task.averaged()
-    metrics = vqvae.evaluate(averaged, data.held_out.images, device)
-    codes = codes_digest({name: value.cpu().numpy() for name, value in averaged.state_dict().items()})
-    provenance = origin(arguments, data, asdict(options), metrics) | {"codes_sha256": codes}
-    save(loop, config, averaged, provenance, force)
-    return metrics
-
-
-def train_prior(arguments: argparse.Namespace) -> Metrics:
-    """Trains and saves the prior of one level; returns its held-out figures. Raises LatentLoopError.
-
-    Of several processes only the first has figures to return; the others return none.
-    """
-    device = prepare(arguments, several=True)
-    source = read_vqvae(Path(arguments.vqvae))
-    model = build_vqvae(source, arguments.vqvae).to(device)
-    size = image_size(arguments, source)
-    data = load(arguments, size, model.config.image_channels)
-    if arguments.class_names is not None:
-        data = rename_classes(data, arguments.class_names.split(","))
-    config = prior_config(arguments, model.config, size, len(data.classes))
-    options = training_options(prior.PriorOptions, arguments)
-    used = {**asdict(options), "flip": arguments.flip}
-    start = None if arguments.start is None else read_start(arguments.start, config)
-    if start is not None:
-        used["from"] = file_digest(arguments.start)
-    weights = file_digest(arguments.vqvae)
-    codes = codes_digest(source.weights)
-    loop = loop_options(arguments, config, {**used, "level": arguments.level, "codes": codes}, data)
-    levels = encoded(arguments, model, codes, data, progress=loop.progress)
-    index = model.config.level_names.index(arguments.level)
-    training, held_out = (
-        of_level(levels[name], index, part.labels if config.classes else None)
-        for name, part in (("training", data.training), ("held_out", data.held_out))
-    )
-    task = prior.PriorTask(config, training, options, device)
-    if start is not None:
-        task.start_from(build_prior(start, arguments.start))
-    force = run_training(task, loop)
-    if not distributed.leads():
-        return {}
-    averaged = task.averaged()
-    metrics = {"bits_per_code": prior.bits_per_code(averaged, held_out.to(device))}
-    provenance = origin(arguments, data, used, metrics)
-    provenance |= {"level": arguments.level, "vqvae_sha256": weights, "codes_sha256": codes}
-    provenance["classes"] = list(data.classes) if config.classes else []
-    save(loop, config, averaged, provenance, force)
-    return metrics
 
 
 def prepare(arguments: argparse.Namespace, *, several: bool = False) -> str:
@@ -173,43 +96,6 @@ def training_options(kind: type[Options], arguments: argparse.Namespace) -> Opti
     """One network's options, filled from the command line's by their names."""
     names = {field.name: "lr" if field.name == "rate" else field.name for field in fields(kind)}
     return kind(**{name: getattr(arguments, given) for name, given in names.items()})
-
-
-def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, classes: int) -> PriorConfig:
-    """The prior's configuration from the options, the VQ-VAE and the number of classes in the data."""
-    decided = prior.prior_fields(config, arguments.level, size)
-    lower = decided["condition_codes"] > 0
-    classes = classes if arguments.classes else 0
-    names = (
-        "channels",
-        "residual_channels",
-        "kernel",
-        "blocks",
-        "residual_blocks",
-        "heads",
-        "output_blocks",
-        "dropout",
-    )
-    return PriorConfig(
-        **decided,
-        **{name: getattr(arguments, name) for name in names},
-        attention=not lower if arguments.attention is None else arguments.attention,
-        condition_channels=(arguments.condition_channels or arguments.channels) if lower else 0,
-        condition_blocks=arguments.condition_blocks if lower else 0,
-        classes=classes,
-        class_channels=(arguments.class_channels or arguments.channels) if classes else 0,
-    )
-
-
-def read_start(path: Path, config: PriorConfig) -> Checkpoint:
-    """The checkpoint a prior's training begins with. Raises InputError where more than dropout differs."""
-    found = load_checkpoint(path)
-    theirs, ours = to_json(found.config), to_json(config)
-    differing = [name for name in ours if name != "dropout" and theirs.get(name) != ours[name]]
-    if found.kind == "prior" and not differing:
-        return found
-    told = "; ".join(f"{name} is {theirs.get(name)!r}, expected {ours[name]!r}" for name in differing)
-    raise InputError(f"{path} holds a {found.kind} of another shape: {told}; give the options that it was trained with")
 
 
 def rename_classes(data: Data, names: list[str]) -> Data:

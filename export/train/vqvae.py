@@ -13,7 +13,8 @@ already: fitted anew to the averaged encoder, they bring nothing more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -25,17 +26,19 @@ from torch.nn import functional
 from latentloop.errors import InputError
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.models.vqvae import Quantised, Vqvae
-from latentloop.export.train import distributed
+from latentloop.export.train import distributed, runs
 from latentloop.export.train.codebook import EmaCodebook, perplexity
+from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.data import batches_of
 from latentloop.export.train.descent import Descent
+from latentloop.export.train.loop import run_training
 from latentloop.export.train.order import BatchOrder, step_seed
+from latentloop.export.train.pixels import EVALUATION_BATCH, mirrored, to_signed
 from latentloop.export.train.precision import exact, lay_out, mixed
 
 RESTART_UNTIL = 0.8  # of the steps
 RATE_WARM_UP = 100  # steps of rising rate
 KMEANS_PER_CODE = 40  # vectors per code that begin a codebook, at least
-EVALUATION_BATCH = 250
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,6 @@ class Forward:
     reconstruction: Tensor
     commitment: Tensor
     levels: list[Quantised]
-
-
-def to_unit(images: Tensor) -> Tensor:
-    """uint8 [N, H, W, C] -> float32 [N, C, H, W] in [-1, 1]: x / 127.5 - 1."""
-    return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
 def check_size(config: VqvaeConfig, size: int) -> None:
@@ -159,10 +157,10 @@ class VqvaeTask:
 
     def batch(self, step: int, generator: torch.Generator) -> Tensor:
         """This process's images [N, C, H, W] of a step, each mirrored with probability one half by ``flip``."""
-        images = to_unit(self.images[distributed.part(self.order(step)).to(self.device)])
+        images = to_signed(self.images[distributed.part(self.order(step)).to(self.device)])
         if self.options.flip:
-            mirrored = distributed.part(torch.rand(self.options.batch, generator=generator)) < 0.5
-            images = torch.where(mirrored[:, None, None, None].to(self.device), images.flip(3), images)
+            which = distributed.part(torch.rand(self.options.batch, generator=generator)) < 0.5
+            images = mirrored(images, which.to(self.device))
         return lay_out(images, self.options.precision)
 
     @torch.no_grad()
@@ -174,7 +172,7 @@ class VqvaeTask:
             wanted = max(self.options.batch, -(-KMEANS_PER_CODE * model.config.codebook_size // per_image))
             chosen = torch.randperm(count, generator=generator)[:wanted].to(self.device)
             found = [
-                flatten(model.quantise(to_unit(self.images[chosen[part]]))[level].z)
+                flatten(model.quantise(to_signed(self.images[chosen[part]]))[level].z)
                 for part in batches_of(len(chosen), EVALUATION_BATCH)
             ]
             codebook.begin(torch.cat(found), self.options.batch * per_image, generator)
@@ -208,16 +206,19 @@ def evaluate(model: Vqvae, images: NDArray[np.uint8], device: str = "cpu") -> di
     """Held-out figures for images [N, H, W, C] uint8.
 
     ``mse_signed`` on [-1, 1] as in the loss, ``mse_unit`` the same on [0, 1] (a quarter of it); per level the
-    codebook's perplexity and how many of its codes are used at all. Reconstructions are not clipped.
+    codebook's perplexity and how many of its codes are used at all; ``texture``, the reconstructions' fine detail as a
+    share of the originals'. Reconstructions are not clipped.
     """
     size = model.config.codebook_size
     counts = [torch.zeros(size, dtype=torch.int64) for _ in range(model.config.levels)]
-    total = 0.0
+    total, found_texture, texture_there = 0.0, 0.0, 0.0
     for part in batches_of(len(images), EVALUATION_BATCH):
-        x = to_unit(torch.from_numpy(images[part]).to(device))
+        x = to_signed(torch.from_numpy(images[part]).to(device))
         levels = model.quantise(x)
         decoded = model.decode_codewords([level.codewords for level in levels])
         total += float((decoded - x).square().sum(dtype=torch.float64))
+        found_texture += texture(decoded) * len(x)
+        texture_there += texture(x) * len(x)
         for found, level in zip(counts, levels, strict=True):
             found += torch.bincount(level.codes.flatten().cpu(), minlength=size)
     signed = total / images.size
@@ -225,6 +226,45 @@ def evaluate(model: Vqvae, images: NDArray[np.uint8], device: str = "cpu") -> di
     return {
         "mse_signed": signed,
         "mse_unit": signed / 4,
+        "texture": found_texture / texture_there if texture_there else 1.0,
         "perplexity": {name: perplexity(found) for name, found in zip(names, counts, strict=True)},
         "codes_used": {name: int((found > 0).sum()) for name, found in zip(names, counts, strict=True)},
     }
+
+
+def texture(images: Tensor) -> float:
+    """The energy, per value, of what differs from the mean of 3 x 3 pixels: images [N, C, H, W] in [-1, 1]."""
+    smooth = functional.avg_pool2d(images, 3, stride=1)
+    return float((images[:, :, 1:-1, 1:-1] - smooth).square().mean(dtype=torch.float64))
+
+
+def train_vqvae(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Trains and saves a VQ-VAE; returns its held-out figures. Raises LatentLoopError.
+
+    Of several processes only the first has figures to return; the others return none.
+    """
+    device = runs.prepare(arguments, several=True)
+    data = runs.load(arguments, arguments.size, arguments.image_channels)
+    names = (
+        "levels",
+        "bottom_stride",
+        "channels",
+        "residual_channels",
+        "residual_layers",
+        "code_channels",
+        "codebook_size",
+    )
+    given = {name: getattr(arguments, name) for name in (*names, "ema_decay", "commitment")}
+    config = VqvaeConfig(image_channels=data.image_channels, **given)
+    options = runs.training_options(VqvaeOptions, arguments)
+    task = VqvaeTask(config, data.training.images, options, device)
+    loop = runs.loop_options(arguments, config, asdict(options), data)
+    force = run_training(task, loop)
+    if not distributed.leads():
+        return {}
+    averaged = task.averaged()
+    metrics = evaluate(averaged, data.held_out.images, device)
+    codes = codes_digest({name: value.cpu().numpy() for name, value in averaged.state_dict().items()})
+    provenance = runs.origin(arguments, data, asdict(options), metrics) | {"codes_sha256": codes}
+    runs.save(loop, config, averaged, provenance, force)
+    return metrics
