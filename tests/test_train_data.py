@@ -44,6 +44,8 @@ def test_idx_is_padded_and_its_t10k_files_are_held_out(tmp_path: Path, packed: b
     assert data.training.labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert data.classes == ("0", "1", "2")
     assert "7 to train on, 4 held out" in data.description
+    with pytest.raises(InputError, match="has a held-out part, the t10k files; held-out is"):
+        load_data(tmp_path, 32, held_out=0.5)
 
 
 def test_idx_without_t10k_files_is_split(tmp_path: Path) -> None:
@@ -133,6 +135,8 @@ def test_the_folders_train_and_test_are_the_two_parts(tmp_path: Path) -> None:
     assert data.held_out.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert sorted(data.held_out.images[:, 0, 0, 0]) == [0, 0, 60, 60, 120, 120]
     assert sorted(set(data.held_out.images[:, 0, 0, 1])) == [0, 10]
+    with pytest.raises(InputError, match="has a held-out part, test/; held-out is"):
+        load_data(tmp_path, 8, held_out=0.1)
     (tmp_path / "train" / "bee").rename(tmp_path / "train" / "dog")
     with pytest.raises(
         InputError, match="same classes in train and test, found dog only in train and bee only in test"

@@ -216,8 +216,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--held-out",
         type=float,
-        default=0.05,
-        help="fraction kept from training, where no part is given (default: 0.05)",
+        metavar="FRACTION",
+        help="kept from training, where the data has no such part (default: 0.05)",
     )
     data.add_argument("--split-seed", type=int, default=0, help="draws the held-out part: one value for all networks")
     data.add_argument("--licence", help="licence of the weights, stored in the checkpoint")
