@@ -12,7 +12,7 @@ from latentloop.export.planets.surfaces import SURFACES, Surface, hsv
 
 SIZE = 64  # pixels along a side
 FINER = 2  # rendered at this many times the size, then averaged
-STARS = (5, 12)
+STARS = (4, 9)
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,11 @@ class Rings:
 
 @dataclass(frozen=True)
 class Scene:
-    """Lengths in pixels, ``centre`` [2] counted from above left; unit vectors x right, y up, z towards the viewer.
+    """A planet in the picture's middle, ``radius`` in pixels; unit vectors x right, y up, z towards the viewer.
 
     ``light`` [3] points to the light; ``axes`` [3, 3] turns points to the planet's own frame.
     """
 
-    centre: Array
     radius: float
     light: Array
     axes: Array
@@ -54,9 +53,9 @@ def draw_planet(kind: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     """One image [SIZE, SIZE, 3] uint8 of a class of ``SURFACES``."""
     scene = arrange(kind, rng)
     side = SIZE * FINER
-    place = (np.arange(side, dtype=np.float32) + 0.5) / FINER
-    x: Array = np.broadcast_to((place - scene.centre[0]) / scene.radius, (side, side))
-    y: Array = np.broadcast_to(-(place[:, None] - scene.centre[1]) / scene.radius, (side, side))
+    place = ((np.arange(side, dtype=np.float32) + 0.5) / FINER - SIZE / 2) / scene.radius
+    x: Array = np.broadcast_to(place, (side, side))
+    y: Array = np.broadcast_to(-place[:, None], (side, side))
     squared = x * x + y * y
     disc = squared < 1
     normals = np.stack([x[disc], y[disc], np.sqrt(1 - squared[disc])], 1)
@@ -74,44 +73,43 @@ def draw_planet(kind: str, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def arrange(kind: str, rng: np.random.Generator) -> Scene:
-    """Size, place, light, tilt and rings of a class's picture: the first numbers drawn from ``rng``."""
+    """Size, light, tilt and rings of a class's picture: the first numbers drawn from ``rng``."""
     ringed = kind == "ringed"
-    radius = rng.uniform(13.5, 15.5) if ringed else rng.uniform(19.5, 26)
-    centre = SIZE / 2 + rng.uniform(-1.5, 1.5, 2)
-    turn, rise = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 0.95)  # rise: how far the light stands before the planet
+    radius = rng.uniform(14.5, 16.5) if ringed else rng.uniform(21, 25.5)
+    turn, rise = rng.uniform(0.3, np.pi - 0.3), rng.uniform(0.45, 0.8)  # rise: how far before the planet the light is
     across = np.sqrt(1 - rise**2)
     light = np.array([across * np.cos(turn), across * np.sin(turn), rise], np.float32)
     if ringed:
-        roll, lean = rng.uniform(-0.45, 0.45), rng.uniform(0.28, 0.42) * rng.choice([-1, 1])
+        roll, lean = rng.uniform(-0.4, 0.4), rng.uniform(0.26, 0.36) * rng.choice([-1, 1])
     else:
         roll, lean = rng.uniform(-0.6, 0.6), rng.uniform(-0.5, 0.5)
     axes = _spin(rng.uniform(0, 2 * np.pi)) @ _lean(lean) @ _roll(roll)
     rings = None
     if ringed:
-        inner, outer = rng.uniform(1.25, 1.38), rng.uniform(1.88, 2.02)
+        inner, outer = rng.uniform(1.32, 1.38), rng.uniform(1.82, 1.9)
         rings = Rings(
             axes[1],
             inner,
             outer,
             inner + (outer - inner) * rng.uniform(0.55, 0.7),
-            hsv(rng.uniform(0, 1), rng.uniform(0.1, 0.45), 0.95),
+            hsv(rng.choice([0.1, 0.6]), rng.uniform(0.05, 0.3), 0.95),
         )
-    return Scene(centre, radius, light, axes.T.copy(), rings)
+    return Scene(radius, light, axes.T.copy(), rings)
 
 
 def _lit(scene: Scene, surface: Surface, normals: Array, disc: NDArray[np.bool_]) -> Array:
     """Reflected, mirrored and emitted light [P, 3] of the disc's pixels."""
     bent = _bent(normals, surface.height, disc, scene.radius)
     facing = bent @ scene.light
-    light = smoothstep(-0.12, 0.35, facing) * np.clip(0.25 + 0.9 * facing, 0, 1.1)
+    light = 1.15 * np.clip((facing + 0.1) / 1.1, 0, 1) ** 1.15
     if scene.rings is not None:
         light = light * _ring_shadow(scene, scene.rings, normals)
-    colour = surface.colour * (0.012 + 1.15 * light)[:, None]
+    colour = surface.colour * (0.03 + 1.1 * light)[:, None]
     if surface.gloss is not None:
         half = scene.light + np.array((0, 0, 1), np.float32)
         half = half / np.linalg.norm(half)
         colour = colour + (0.7 * surface.gloss * np.clip(bent @ half, 0, 1) ** 40)[:, None]
-    rim = (1 - normals[:, 2]) ** 3 * smoothstep(-0.25, 0.5, normals @ scene.light)
+    rim = (1 - normals[:, 2]) ** 2.5 * (0.12 + 0.88 * smoothstep(-0.4, 0.6, normals @ scene.light))
     colour = colour + surface.air * (0.9 * surface.thickness * rim)[:, None]
     found: Array = colour if surface.emission is None else colour + surface.emission
     return found
@@ -122,7 +120,7 @@ def _bent(normals: Array, height: Array, disc: NDArray[np.bool_], radius: float)
     grid = np.zeros(disc.shape, np.float32)
     grid[disc] = height
     down, right = np.gradient(grid, 1 / (radius * FINER))
-    inside = normals[:, 2] > 0.3  # the last pixels before the edge have no neighbours to slope to
+    inside = smoothstep(0.25, 0.6, normals[:, 2])  # towards the edge pixels have few neighbours to slope to
     slope = np.stack([right[disc], -down[disc], np.zeros(len(normals), np.float32)], 1) * inside[:, None]
     leant = normals - np.clip(slope, -0.9, 0.9)
     bent: Array = leant / np.linalg.norm(leant, axis=1, keepdims=True)
@@ -134,7 +132,7 @@ def _add_halo(picture: Array, scene: Scene, surface: Surface, x: Array, y: Array
     if surface.thickness == 0:
         return
     away = np.sqrt(np.maximum(squared, 1))
-    lit = smoothstep(-0.3, 0.6, (x * scene.light[0] + y * scene.light[1]) / away + scene.light[2] * 0.3)
+    lit = 0.1 + 0.9 * smoothstep(-0.3, 0.6, (x * scene.light[0] + y * scene.light[1]) / away + scene.light[2] * 0.3)
     glow = (squared >= 1) * np.exp(-(away - 1) / 0.045) * lit * 0.45 * surface.thickness
     picture += glow[:, :, None] * surface.air
 

@@ -30,7 +30,7 @@ class Surface:
 
 def ocean(rng: np.random.Generator, p: Array) -> Surface:
     """Seas, continents, ice at the poles, clouds."""
-    ground = noise(rng, p, rng.uniform(0.85, 1.2))
+    ground = noise(rng, p, rng.uniform(0.75, 1.0))
     sea = rng.uniform(0.0, 0.5)
     land = smoothstep(sea - 0.04, sea + 0.04, ground)
     cold = np.abs(p[:, 1]) + 0.06 * ground
@@ -39,21 +39,21 @@ def ocean(rng: np.random.Generator, p: Array) -> Surface:
     deep = mix(hsv(rng.uniform(0.58, 0.63), 0.92, 0.42), hsv(0.52, 0.75, 0.7), smoothstep(sea - 0.55, sea, ground))
     colour = mix(deep, mix(green, tan, dry), land)
     ice = smoothstep(0.86, 0.9, cold)
-    cloud = smoothstep(0.35, 1.7, noise(rng, stretched(_bend(rng, p, 0.25, 1.0), 1, 1.9, 1), 1.2)) * rng.uniform(0.7, 1)
+    cloud = smoothstep(0.35, 1.7, noise(rng, stretched(_bend(rng, p, 0.2, 0.8), 1, 1.8, 1), 0.9)) * rng.uniform(0.7, 1)
     colour = mix(mix(colour, hsv(0.55, 0.05, 0.97), ice), hsv(0, 0, 1), cloud)
     gloss = (1 - land) * (1 - cloud) * (1 - ice)
     return Surface(
-        colour, land * np.maximum(ground - sea, 0) * 0.05 + cloud * 0.03, hsv(0.58, 0.62, 1), 1.0, gloss=gloss
+        colour, land * np.maximum(ground - sea, 0) * 0.03 + cloud * 0.015, hsv(0.58, 0.62, 1), 1.0, gloss=gloss
     )
 
 
 def lava(rng: np.random.Generator, p: Array) -> Surface:
     """Dark plates with glowing cracks between them."""
     bent = _bend(rng, p, 0.16, 1.0)
-    inside, which = cells(rng, bent, int(rng.integers(26, 44)))
+    inside, which = cells(rng, bent, int(rng.integers(22, 36)))
     rock = noise(rng, p, 1.3)
     shade = rng.uniform(0.6, 1.4, 64).astype(np.float32)[which] * (1 + 0.35 * rock)
-    crack = 1 - smoothstep(0.01, 0.055, inside * (1 + 0.3 * rock))
+    crack = 1 - smoothstep(0.015, 0.07, inside * (1 + 0.3 * rock))
     glow = np.exp(-inside / 0.06)
     hue = rng.uniform(0.0, 0.08)
     basalt = hsv(hue, 0.4, 0.36) * np.maximum(shade, 0.2)[:, None]
@@ -75,50 +75,50 @@ def ringed(rng: np.random.Generator, p: Array) -> Surface:
 def ice(rng: np.random.Generator, p: Array) -> Surface:
     """Bright plains crossed by long blue fractures."""
     bent = _bend(rng, p, 0.2, 0.8)
-    inside, _ = cells(rng, bent, int(rng.integers(10, 18)))
+    inside, _ = cells(rng, bent, int(rng.integers(9, 14)))
     plain = noise(rng, p, 1.2)
     hue = rng.uniform(0.5, 0.6)
-    colour = mix(hsv(hue, 0.12, 0.97), hsv(hue, 0.42, 0.78), smoothstep(-0.2, 1.6, plain))
+    colour = mix(hsv(hue, 0.12, 0.97), hsv(hue, 0.42, 0.78), smoothstep(-0.4, 1.8, plain))
     fracture = (1 - smoothstep(0.01, 0.055, inside)) * smoothstep(-1.5, 0.5, noise(rng, p, 0.6))
     colour = mix(colour, hsv(hue + 0.03, 0.7, 0.55), fracture)
-    return Surface(colour, -0.02 * fracture + 0.02 * plain, hsv(hue, 0.35, 1), 0.6, gloss=0.35 * (1 - fracture))
+    return Surface(colour, -0.02 * fracture + 0.009 * plain, hsv(hue, 0.35, 1), 0.6, gloss=0.35 * (1 - fracture))
 
 
 def desert(rng: np.random.Generator, p: Array) -> Surface:
     """Sand, darker highlands, a canyon, thin caps of frost."""
-    ground = noise(rng, stretched(_bend(rng, p, 0.2, 0.8), 1, 1.5, 1), 1.0)
+    ground = noise(rng, stretched(_bend(rng, p, 0.2, 0.7), 1, 1.5, 1), 0.8)
     hue = rng.uniform(0.03, 0.12)
     sand, rock = hsv(hue, 0.55, 0.9), hsv(hue - 0.02, 0.72, 0.5)
     colour = mix(sand, rock, smoothstep(-0.4, 1.4, ground))
-    canyon = (1 - smoothstep(0.0, 0.12, np.abs(noise(rng, p, 0.5)))) * smoothstep(-0.6, 0.2, -ground)
+    canyon = (1 - smoothstep(0.0, 0.12, np.abs(noise(rng, p, 0.4)))) * smoothstep(-0.6, 0.2, -ground)
     colour = mix(colour, hsv(hue - 0.03, 0.8, 0.3), 0.6 * canyon)
     frost = smoothstep(0.9, 0.94, np.abs(p[:, 1]) + 0.04 * ground)
     colour = mix(colour, hsv(hue, 0.08, 0.96), frost)
-    return Surface(colour, 0.035 * ground - 0.04 * canyon, hsv(hue, 0.5, 1), 0.5)
+    return Surface(colour, 0.014 * ground - 0.02 * canyon, hsv(hue, 0.5, 1), 0.5)
 
 
 def moon(rng: np.random.Generator, p: Array) -> Surface:
     """Grey rock, dark maria, craters of all sizes and no air."""
-    rough = noise(rng, p, 1.1)
+    rough = noise(rng, p, 0.8)
     maria = smoothstep(-0.1, 0.9, rough)
     hue, tint = rng.choice([0.08, 0.6]), rng.uniform(0.02, 0.12)
     colour = mix(hsv(hue, tint, 0.78), hsv(hue, tint + 0.04, 0.42), maria)
-    height = craters(rng, p, int(rng.integers(20, 32)), rng.uniform(0.42, 0.6))
+    height = craters(rng, p, int(rng.integers(10, 16)), rng.uniform(0.45, 0.6))
     colour = colour * (1 + 2.5 * np.clip(height, -0.12, 0.12))[:, None]
-    return Surface(colour, 0.5 * height + 0.012 * rough, hsv(hue, 0.1, 1), 0.0)
+    return Surface(colour, 0.32 * height + 0.006 * rough, hsv(hue, 0.1, 1), 0.0)
 
 
 def toxic(rng: np.random.Generator, p: Array) -> Surface:
     """Swirled acid seas of two loud colours that glow faintly at night."""
-    swirl = noise(rng, _bend(rng, p, 0.45, 0.7), 0.85)
+    swirl = noise(rng, _bend(rng, p, 0.4, 0.6), 0.75)
     hue = rng.choice([rng.uniform(0.27, 0.42), rng.uniform(0.72, 0.9)])
     other = hue + rng.choice([-1, 1]) * rng.uniform(0.13, 0.24)
     colour = mix(hsv(other, 0.85, 0.3), hsv(other, 0.75, 0.75), smoothstep(-1.6, 0.0, swirl))
-    colour = mix(colour, hsv(hue, 0.75, 0.8), smoothstep(-0.1, 0.15, swirl))
+    colour = mix(colour, hsv(hue, 0.75, 0.8), smoothstep(-0.15, 0.25, swirl))
     colour = mix(colour, hsv(hue + 0.04, 0.4, 0.98), smoothstep(0.5, 1.9, swirl))
-    shore = 1 - smoothstep(0.0, 0.25, np.abs(swirl))
+    shore = 1 - smoothstep(0.0, 0.4, np.abs(swirl))
     bright = hsv(hue + 0.05, 0.5, 1)
-    return Surface(colour, 0.025 * swirl, hsv(hue, 0.7, 1), 0.9, emission=bright * (0.12 * shore)[:, None])
+    return Surface(colour, 0.01 * swirl, hsv(hue, 0.7, 1), 0.9, emission=bright * (0.12 * shore)[:, None])
 
 
 SURFACES: dict[str, Callable[[np.random.Generator, Array], Surface]] = {
@@ -132,7 +132,7 @@ def hsv(hue: float, saturation: float, value: float) -> Array:
 
 
 def _banded(rng: np.random.Generator, p: Array, *, storm: bool) -> Surface:
-    count = int(rng.integers(5, 9))
+    count = int(rng.integers(5, 8))
     hue, lean = rng.uniform(0.0, 1.0), rng.choice([-1, 1]) * rng.uniform(0.04, 0.1)
     borders = np.sort(rng.uniform(-0.85, 0.85, count - 1)) * 0.5 + np.linspace(-0.85, 0.85, count - 1) * 0.5
     wave = noise(rng, stretched(p, 1, 2.2, 1), 0.7)
@@ -150,8 +150,8 @@ def _banded(rng: np.random.Generator, p: Array, *, storm: bool) -> Surface:
         )
     colour = np.broadcast_to(colours[0], p.shape)
     for border, following in zip(borders, colours[1:], strict=True):
-        colour = mix(colour, following, smoothstep(border - 0.03, border + 0.03, latitude))
-    colour = colour * (1 + 0.09 * noise(rng, stretched(p, 0.6, 5, 0.6), 1.0))[:, None]  # streaks along the bands
+        colour = mix(colour, following, smoothstep(border - 0.05, border + 0.05, latitude))
+    colour = colour * (1 + 0.06 * noise(rng, stretched(p, 0.6, 5, 0.6), 1.0))[:, None]  # streaks along the bands
     if storm:
         east, north = rng.uniform(-0.5, 0.5), rng.uniform(-0.45, 0.45)
         away = np.sqrt(((p[:, 0] - east) / 0.26) ** 2 + ((p[:, 1] - north) / 0.15) ** 2)

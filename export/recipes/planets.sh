@@ -29,11 +29,11 @@ prior() { # level, options
 train vqvae "$work/codes.safetensors" --size 64 --levels 2 --channels 96 --residual-channels 48 --residual-layers 2 \
   --code-channels 32 --codebook-size 512 --ema-decay 0.98 --batch 64 --lr 8e-4 --warm-up 200 --flip --threads 2 \
   --steps 5000
-prior bottom --attention --blocks 1 --residual-blocks 6 --condition-channels 48 --condition-blocks 2 --batch 32 \
-  --steps 4000 &
-prior top --blocks 2 --residual-blocks 3 --batch 64 --steps 2400
+prior bottom --blocks 1 --residual-blocks 6 --condition-channels 48 --condition-blocks 2 --batch 32 --dropout 0 \
+  --steps 9000 &
+prior top --blocks 2 --residual-blocks 3 --batch 64 --dropout 0.05 --steps 7000
 # The priors know the codes only, so the decoder may go on learning beside them.
-train decoder "$work/vqvae.safetensors" --vqvae "$work/codes.safetensors" --flip --threads 1 --weight 0.4 \
+train decoder "$work/vqvae.safetensors" --vqvae "$work/codes.safetensors" --flip --threads 1 --weight 0.6 \
   --steps 1000
 train classifier "$work/classifier.safetensors" --size 64 --channels 12 --groups 4 --flip --threads 1 --batch 64 \
   --average 0.99 --steps 600
