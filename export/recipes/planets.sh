@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Draws the planets, trains on them and exports the default bundle: 64 x 64, colour, eight classes, two levels of 8 x 8
-# and 16 x 16 codes. Needs `pip install ".[export]"`. Takes two and a half hours on two cores with bfloat16
+# and 16 x 16 codes. Needs `pip install ".[export]"`. Takes two and a quarter hours on two cores with bfloat16
 # instructions; give the same command again after an interruption, and it goes on where it was.
 #
 # usage: export/recipes/planets.sh [WORK_DIR [BUNDLE_DIR]]
