@@ -207,7 +207,7 @@ class Search:
         ]
         self.expected = [self._draw(self.cpu, each) for each in self.asked]
         codes, labels = self.expected[0].codes, self.expected[0].labels
-        # More rows than phases, with attention; no draw of these seeds lies within rounding of an edge (72's does).
+        # More rows than phases, and attention at the top; no draw of these seeds lies within 3e-5 of an edge.
         self.default = self._draw(Sampler(Bundle.default(), "cpu"), {"seeds": 80})
         self.likelihood = self.cpu.log_likelihood(codes, labels)
         self.images = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)

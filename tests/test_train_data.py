@@ -56,9 +56,9 @@ def test_idx_without_t10k_files_is_split(tmp_path: Path) -> None:
 
 def test_the_digest_follows_the_data(tmp_path: Path) -> None:
     _write_idx(tmp_path, "train", 10)
-    digests = {load_data(tmp_path, size, split_seed=seed).digest() for size, seed in ((28, 0), (28, 1), (32, 0))}
+    digests = {load_data(tmp_path, size, split_seed=seed).digest for size, seed in ((28, 0), (28, 1), (32, 0))}
     assert len(digests) == 3
-    assert load_data(tmp_path, 28).digest() in digests
+    assert load_data(tmp_path, 28).digest in digests
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,9 @@ class Data:
         """1 (grey) or 3 (RGB)."""
         return int(self.training.images.shape[3])
 
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over all images and labels, in hexadecimal: same digest, same data."""
-        return self._digest
-
-    @cached_property
-    def _digest(self) -> str:
         found = hashlib.sha256()
         for part in (self.training, self.held_out):
             found.update(repr(part.images.shape).encode())

@@ -143,7 +143,7 @@ def encoded(
     device, flip = str(next(model.parameters()).device), bool(arguments.flip)
     parts = {"training": (data.training, flip), "held_out": (data.held_out, False)}
     counts = {name: len(part) * (1 + mirrored) for name, (part, mirrored) in parts.items()}
-    key = cache_key(codes, data.digest(), flip=flip)
+    key = cache_key(codes, data.digest, flip=flip)
     with distributed.leader_first():
         return cached(
             cache_path(Path(arguments.vqvae), key),
@@ -157,7 +157,7 @@ def encoded(
 
 def loop_options(arguments: argparse.Namespace, config: AnyConfig, options: dict[str, Any], data: Data) -> LoopOptions:
     """How the training runs; a state is only taken up with the same configuration, options and data."""
-    decides = {**to_json(config), **options, "data": data.digest(), "device": str(arguments.device)}
+    decides = {**to_json(config), **options, "data": data.digest, "device": str(arguments.device)}
     return LoopOptions(
         Path(arguments.out),
         arguments.steps,
@@ -174,7 +174,7 @@ def origin(arguments: argparse.Namespace, data: Data, options: dict[str, Any], m
     """What a checkpoint says of its data, its training and its held-out figures."""
     return {
         "data": data.description,
-        "data_sha256": data.digest(),
+        "data_sha256": data.digest,
         "classes": list(data.classes),
         "training_images": len(data.training),
         "held_out_images": len(data.held_out),

@@ -211,14 +211,14 @@ def evaluate(model: Vqvae, images: NDArray[np.uint8], device: str = "cpu") -> di
     """
     size = model.config.codebook_size
     counts = [torch.zeros(size, dtype=torch.int64) for _ in range(model.config.levels)]
-    total, found_texture, texture_there = 0.0, 0.0, 0.0
+    total, decoded_texture, original_texture = 0.0, 0.0, 0.0
     for part in batches_of(len(images), EVALUATION_BATCH):
         x = to_signed(torch.from_numpy(images[part]).to(device))
         levels = model.quantise(x)
         decoded = model.decode_codewords([level.codewords for level in levels])
         total += float((decoded - x).square().sum(dtype=torch.float64))
-        found_texture += texture(decoded) * len(x)
-        texture_there += texture(x) * len(x)
+        decoded_texture += texture(decoded) * len(x)
+        original_texture += texture(x) * len(x)
         for found, level in zip(counts, levels, strict=True):
             found += torch.bincount(level.codes.flatten().cpu(), minlength=size)
     signed = total / images.size
@@ -226,7 +226,7 @@ def evaluate(model: Vqvae, images: NDArray[np.uint8], device: str = "cpu") -> di
     return {
         "mse_signed": signed,
         "mse_unit": signed / 4,
-        "texture": found_texture / texture_there if texture_there else 1.0,
+        "texture": decoded_texture / original_texture if original_texture else 1.0,
         "perplexity": {name: perplexity(found) for name, found in zip(names, counts, strict=True)},
         "codes_used": {name: int((found > 0).sum()) for name, found in zip(names, counts, strict=True)},
     }
