@@ -26,7 +26,11 @@ def level_names(levels: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class VqvaeConfig:
-    """The hierarchical VQ-VAE (VQ-VAE-2, section 3.1 and table 1). Defaults are the paper's for 256 x 256."""
+    """The hierarchical VQ-VAE (VQ-VAE-2, section 3.1 and table 1). Defaults are the paper's for 256 x 256.
+
+    ``inplace``: the first ReLU of every residual block overwrites the block's input, so that the skip connection
+    carries relu(x): the forward of the common PyTorch implementation until January 2021.
+    """
 
     levels: int = 2
     bottom_stride: int = 4
@@ -38,6 +42,7 @@ class VqvaeConfig:
     codebook_size: int = 512
     ema_decay: float = 0.99
     commitment: float = 0.25
+    inplace: bool = False
 
     def __post_init__(self) -> None:
         _require(self, "levels", self.levels >= 1, "at least 1")
@@ -66,7 +71,9 @@ class PriorConfig:
     """One level's PixelSNAIL prior (VQ-VAE-2, section 3.2 and appendix; PixelSNAIL, arXiv 1712.09763).
 
     ``condition_codes`` is the codebook size of the level above, 0 for a prior that has none;
-    ``classes`` is 0 for a prior without labels.
+    ``classes`` is 0 for a prior without labels. ``inplace``: the first ELU of every gated block overwrites the block's
+    input, so that the skip connection, and the attention's key, see ELU(x): the forward of the common PyTorch
+    implementation until July 2020.
     """
 
     height: int
@@ -87,6 +94,7 @@ class PriorConfig:
     classes: int = 0
     class_channels: int = 0
     dropout: float = 0.1
+    inplace: bool = False
 
     def __post_init__(self) -> None:
         for name in ("height", "width", "codebook_size", "channels", "residual_channels", "blocks"):
@@ -169,8 +177,11 @@ AnyConfig = VqvaeConfig | PriorConfig | ClassifierConfig
 
 
 def to_json(config: AnyConfig) -> dict[str, Any]:
-    """The configuration as plain JSON types."""
-    return asdict(config)
+    """The configuration as plain JSON types; ``inplace`` only where it is true: earlier releases refuse the field."""
+    values = asdict(config)
+    if not values.get("inplace"):
+        values.pop("inplace", None)
+    return values
 
 
 def from_json(kind: type[Configuration], values: dict[str, Any], source: str) -> Configuration:
@@ -196,7 +207,7 @@ def _check_sizes(config: AnyConfig) -> None:
     """Limits far above any real model: what exceeds them is a mistake or an attack."""
     for size in fields(config):
         value = getattr(config, size.name)
-        if not isinstance(value, float):
+        if not isinstance(value, float | bool):
             most = MOST_LAYERS if "blocks" in size.name or "layers" in size.name else LARGEST_SIZE
             _require(config, size.name, value <= most, f"at most {most}")
 

@@ -82,7 +82,8 @@ class RowStep:
             one_hot = np.eye(c.condition_codes)[upper].transpose(0, 3, 1, 2)
             x = _conv(one_hot, *w.condition_stack.input)
             for weight1, bias1, weight2, bias2 in w.condition_stack.residual:
-                x = x + _glu(_conv(_elu(_conv(_elu(x), weight1, bias1)), weight2, bias2), axis=1)
+                gated = _glu(_conv(_elu(_conv(_elu(x), weight1, bias1)), weight2, bias2), axis=1)
+                x = self._skip(x) + gated
             grown = x.repeat(2, axis=2).repeat(2, axis=3)[:, :, : c.height, : c.width]
             condition = grown.transpose(2, 3, 0, 1)
         if w.label_embedding is None or w.class_causal is None:
@@ -126,13 +127,13 @@ class RowStep:
             entered = x
             for layer in range(b * n, (b + 1) * n):
                 state.residual[here][layer] = _elu(x)
-                x = x + gated[layer]
+                x = self._skip(x) + gated[layer]
             if isinstance(block, Mix):
                 x = x @ block.weight + w.background[i, j] @ block.background + block.bias
             else:
-                x = self._attend(state, b, block, entered, x, i, j, label_terms)
+                x = self._attend(state, b, block, self._skip(entered), x, i, j, label_terms)
         for stage in w.output:
-            x = _gated(stage, x, next(label_terms, None))
+            x = self._gated(stage, x, next(label_terms, None))
         logits: Float64 = _elu(x) @ w.logits + w.logits_bias
         return logits
 
@@ -160,8 +161,8 @@ class RowStep:
         c = self.config
         position = i * c.width + j
         background = np.broadcast_to(self.weights.background[i, j], (len(x), 2))
-        key = _gated(block.key, np.concatenate([entered, x, background], 1), next(labels, None))
-        query = _gated(block.query, np.concatenate([x, background], 1), next(labels, None))
+        key = self._gated(block.key, np.concatenate([entered, x, background], 1), next(labels, None))
+        query = self._gated(block.query, np.concatenate([x, background], 1), next(labels, None))
 
         def heads(flat: Float64) -> Float64:
             return flat.reshape(len(x), c.heads, -1)
@@ -175,7 +176,19 @@ class RowStep:
             mass = np.exp(scores - scores.max(2, keepdims=True))
             mass /= mass.sum(2, keepdims=True)
             attended = np.einsum("bhs,sbhd->bhd", mass, state.values[b, :position]).reshape(len(x), -1)
-        return _gated(block.out, x, next(labels, None), attended)
+        return self._gated(block.out, x, next(labels, None), attended)
+
+    def _gated(self, block: Pointwise, x: Float64, label: Float64 | None, auxiliary: Float64 | None = None) -> Float64:
+        """A gated 1 x 1 block on x [B, width]."""
+        h = _elu(x) @ block.conv1 + block.conv1_bias
+        if auxiliary is not None and block.auxiliary is not None:
+            h = h + _elu(auxiliary) @ block.auxiliary
+        out = _elu(h) @ block.conv2 + block.conv2_bias
+        return self._skip(x) + _glu(out if label is None else out + label)
+
+    def _skip(self, x: Float64) -> Float64:
+        """What of a gated block's input its first activation, in place or not, leaves for all else that reads it."""
+        return _elu(x) if self.config.inplace else x
 
 
 def _elu(x: Float64) -> Float64:
@@ -187,14 +200,6 @@ def _glu(x: Float64, axis: int = -1) -> Float64:
     a, b = np.split(x, 2, axis=axis)
     out: Float64 = a / (1 + np.exp(-b))
     return out
-
-
-def _gated(block: Pointwise, x: Float64, label: Float64 | None, auxiliary: Float64 | None = None) -> Float64:
-    h = _elu(x) @ block.conv1 + block.conv1_bias
-    if auxiliary is not None and block.auxiliary is not None:
-        h = h + _elu(auxiliary) @ block.auxiliary
-    out = _elu(h) @ block.conv2 + block.conv2_bias
-    return x + _glu(out if label is None else out + label)
 
 
 def _conv(x: Float64, weight: Float64, bias: Float64) -> Float64:

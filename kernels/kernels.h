@@ -67,15 +67,17 @@ struct Dense {
 };
 
 // A gated 1 x 1 block: x + a * sigmoid(b), where (a, b) = conv2(ELU(conv1(ELU(x)) + auxiliary(ELU(y)))) + label.
+// `inplace`: ELU(x) + a * sigmoid(b).
 struct Pointwise {
   Dense conv1, conv2;
   Dense auxiliary;     // its packed weights are null where the block has none
   const float* label;  // [B, 2 width], or null
+  bool inplace;
 };
 
 // One column through all blocks of a prior without attention: per block x += its layers' gated outputs, then
-// x = x * mix + mix_above. Bytes: blocks C^2 weights. FLOPs: 2 B times that. Floor: the bytes, one block after the
-// other.
+// x = x * mix + mix_above. `inplace`: every layer's output is added to the ELU of its input. Bytes: blocks C^2 weights.
+// FLOPs: 2 B times that. Floor: the bytes, one block after the other.
 struct MixTask {
   const float* x;          // [B, C]
   const float* gated;      // [L, B, C]
@@ -84,11 +86,13 @@ struct MixTask {
   float* out;              // [B, C]
   float* entered;          // [L, B, C], ELU of every layer's input
   int blocks, layers, batch, channels;
+  bool inplace;
 };
 
 // One column through one block with attention over S - 1 finished rows (entry 0 is void), the columns of this row
-// before `column`, and the own_columns of this step already computed. Bytes: about 15 C^2 weights, and the keys and
-// values. Floor: the bytes. Two independent halves: key, and the rest.
+// before `column`, and the own_columns of this step already computed. `inplace` as in MixTask; the key then reads
+// ELU(x). Bytes: about 15 C^2 weights, and the keys and values. Floor: the bytes. Two independent halves: key, and the
+// rest.
 struct AttentionTask {
   const float* x;           // [B, C]
   const float* gated;       // [layers, B, C]: the block's layers
@@ -107,6 +111,7 @@ struct AttentionTask {
   float* key_out;    // [B, heads d]
   float* value_out;  // [B, heads d]
   int layers, batch, channels, heads, head_width, width, entries, column, own;
+  bool inplace;  // also of key, query and result
 };
 
 // logits = ELU(x) * weight + bias; the first code whose cumulative mass at the temperature exceeds uniform * total.

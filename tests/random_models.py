@@ -41,6 +41,10 @@ PRIORS: dict[str, PriorConfig] = {
     "classes-alone": PriorConfig(1, 4, kernel=3, attention=False, **CLASSES, **SMALL),
     "two-codes": PriorConfig(3, 3, kernel=3, condition_kernel=5, **{**SMALL, **CONDITION, "codebook_size": 2}),
     "middle-attention-k5": PriorConfig(4, 6, kernel=5, output_blocks=1, **CONDITION, **CLASSES, **SMALL),
+    "top-inplace-k5": PriorConfig(5, 6, kernel=5, output_blocks=2, inplace=True, **CLASSES, **SMALL),
+    "bottom-inplace-k3": PriorConfig(
+        6, 5, kernel=3, attention=False, output_blocks=1, inplace=True, **CONDITION, **SMALL
+    ),
 }
 
 

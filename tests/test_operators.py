@@ -467,6 +467,9 @@ NODES = {
     "MixChain": MIX,
     "AttentionBlock": attention(),
     "AttentionBlockAfter1": attention(1),
+    "MixChainInplace": MIX,
+    "AttentionBlockInplace": attention(),
+    "AttentionBlockInplaceAfter1": attention(1),
     "DrawCode": DRAW,
     "NearestCodebook": NEAREST,
 }

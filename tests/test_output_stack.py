@@ -43,22 +43,23 @@ def rounded(weight: Array) -> Array:
     return np.asarray(np.round(weight / unit) * unit, np.float64)
 
 
-def plain(stages: Sequence[Pointwise], x: Array, labels: Sequence[Array] | None, bits: int) -> Array:
+def plain(stages: Sequence[Pointwise], x: Array, labels: Sequence[Array] | None, bits: int, *, inplace: bool) -> Array:
     form: Callable[[Array], Array] = rounded if bits == 8 else np.asarray
     for index, stage in enumerate(stages):
         inner = elu(x) @ form(stage.conv1) + stage.conv1_bias
         both = elu(inner) @ form(stage.conv2) + stage.conv2_bias
         a, b = np.split(both if labels is None else both + labels[index], 2, axis=1)
-        x = x + a / (1 + np.exp(-b))
+        x = (elu(x) if inplace else x) + a / (1 + np.exp(-b))
     return x
 
 
-def write_stack(folder: Path, stages: Sequence[Pointwise], *, labels: bool, bits: int) -> Path:
+def write_stack(folder: Path, stages: Sequence[Pointwise], *, labels: bool, bits: int, inplace: bool = False) -> Path:
     store = WeightStore()
     g = GraphBuilder("stack", store, bits)
     x = g.input("x", FLOAT, ["batch", CHANNELS])
     given = [g.input(f"label.{s}", FLOAT, ["batch", 2 * CHANNELS]) if labels else None for s in range(len(stages))]
-    g.output("out", output_stack(g, "level", x, stages, given), FLOAT, ["batch", CHANNELS])
+    out = output_stack(g, "level", x, stages, given, inplace=inplace)
+    g.output("out", out, FLOAT, ["batch", CHANNELS])
     write_graphs(folder, {"stack.onnx": g}, store)
     return folder / "stack.onnx"
 
@@ -66,16 +67,20 @@ def write_stack(folder: Path, stages: Sequence[Pointwise], *, labels: bool, bits
 @pytest.mark.parametrize("native", [NATIVE, pytest.param(None, id="standard")])
 @pytest.mark.parametrize("bits", [32, 8])
 @pytest.mark.parametrize("has_labels", [False, True])
-def test_stack_equals_its_blocks_one_by_one(tmp_path: Path, native: Path | None, bits: int, has_labels: bool) -> None:
+@pytest.mark.parametrize("inplace", [False, True])
+def test_stack_equals_its_blocks_one_by_one(
+    tmp_path: Path, native: Path | None, bits: int, has_labels: bool, inplace: bool
+) -> None:
     stages = random_stages()
-    path = write_stack(tmp_path, stages, labels=has_labels, bits=bits)
+    path = write_stack(tmp_path, stages, labels=has_labels, bits=bits, inplace=inplace)
     for threads in (1, 2, 5):
         graph = Graph(path, threads, native)
         for batch in (1, 3, 40):
             x = RNG.standard_normal((batch, CHANNELS)).astype(np.float32)
             labels = [RNG.standard_normal((batch, 2 * CHANNELS)).astype(np.float32) for _ in stages]
             given = {"x": x, **{f"label.{s}": label for s, label in enumerate(labels) if has_labels}}
-            expected = plain(stages, x.astype(np.float64), labels if has_labels else None, bits)  # type: ignore[arg-type]
+            terms: list[Array] | None = [label.astype(np.float64) for label in labels] if has_labels else None
+            expected = plain(stages, x.astype(np.float64), terms, bits, inplace=inplace)
             for _ in range(5):  # threads take the work in another order
                 np.testing.assert_allclose(graph.run(given)["out"], expected, atol=5e-6, rtol=5e-6)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from latentloop.export.graphs.builder import FLOAT, INT64, Dim, GraphBuilder
-from latentloop.export.graphs.function import Function
+from latentloop.export.graphs.function import Function, operator_name
 from latentloop.export.graphs.nodes import LAST
 from latentloop.export.graphs.pointwise import add_pointwise, linear, pointwise_weights
 from latentloop.export.graphs.residual import add_layers
@@ -66,7 +66,8 @@ class AttentionHistory:
                 g.weight(f"{level}.blocks.{b}.{name}", weight),
                 g.weight(f"{level}.blocks.{b}.{name}_bias", bias),
             ]
-        f = Function("AttentionBlock" if own == 0 else f"AttentionBlockAfter{own}", names, g.bits)
+        kind = operator_name("AttentionBlock", inplace=c.inplace)
+        f = Function(kind if own == 0 else f"{kind}After{own}", names, g.bits)
         outputs = self._body(f, own, labelled=bool(terms))
         attributes = {"column": column, "first_layer": b * c.residual_blocks, "layers": c.residual_blocks}
         result, entered, key, value = f.call(g, inputs, outputs, labels=int(bool(terms)), **attributes)
@@ -83,15 +84,20 @@ class AttentionHistory:
     def _body(self, f: Function, own: int, *, labelled: bool) -> list[str]:
         """The operator in standard operators; returns its outputs."""
         labels = {part: f"label.{part}" if labelled else None for part in BLOCKS}
-        layers = self.config.residual_blocks
+        layers, inplace = self.config.residual_blocks, self.config.inplace
         gated, background = f.column("gated"), f.column("background")
         start = f.op("Reshape", f.attribute("first_layer"), f.constant([1]))
         stop = f.op("Add", start, f.constant([layers]))
-        out, entered = add_layers(f, "x", f.op("Slice", gated, start, stop, f.constant([0])), layers)
-        query = add_pointwise(f, "query", f.op("Concat", out, background, axis=1), labels["query"])
+        added = f.op("Slice", gated, start, stop, f.constant([0]))
+        out, entered = add_layers(f, "x", added, layers, inplace=inplace)
+        joined = f.op("Concat", out, background, axis=1)
+        query = add_pointwise(f, "query", joined, labels["query"], inplace=inplace)
         attended = self._attended(f, own, self._heads(f, linear(f, "attention.query", query)))
-        key = add_pointwise(f, "key", f.op("Concat", "x", out, background, axis=1), labels["key"])
-        result = add_pointwise(f, "out", out, labels["out"], attended)
+        # In place, the first layer's ELU overwrites the block's input before the key reads it.
+        x = f.op("Elu", "x") if inplace else "x"
+        joined = f.op("Concat", x, out, background, axis=1)
+        key = add_pointwise(f, "key", joined, labels["key"], inplace=inplace)
+        result = add_pointwise(f, "out", out, labels["out"], attended, inplace=inplace)
         return [result, entered, linear(f, "attention.key", key), linear(f, "attention.value", key)]
 
     def _heads(self, f: Function, x: str) -> str:

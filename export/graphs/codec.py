@@ -83,8 +83,10 @@ class _Codec:
 
     def residual(self, name: str, x: str) -> str:
         for n in range(self.config.residual_layers):
-            inner = self.conv(f"{name}.residual.{n}.conv3", self.g.op("Relu", x))
-            x = self.g.op("Add", x, self.conv(f"{name}.residual.{n}.conv1", self.g.op("Relu", inner)))
+            active = self.g.op("Relu", x)
+            inner = self.conv(f"{name}.residual.{n}.conv3", active)
+            skip = active if self.config.inplace else x
+            x = self.g.op("Add", skip, self.conv(f"{name}.residual.{n}.conv1", self.g.op("Relu", inner)))
         return x
 
     def conv(self, name: str, x: str, stride: int = 1) -> str:

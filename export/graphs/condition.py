@@ -26,9 +26,10 @@ def condition_graph(w: RowStepWeights, store: WeightStore, level: str) -> GraphB
         x = _same_conv(g, x, f"{level}.condition.input", *w.condition_stack.input)
         for n, (weight1, bias1, weight2, bias2) in enumerate(w.condition_stack.residual):
             name = f"{level}.condition.residual.{n}"
-            inner = _same_conv(g, g.op("Elu", x), f"{name}.conv1", weight1, bias1)
+            active = g.op("Elu", x)
+            inner = _same_conv(g, active, f"{name}.conv1", weight1, bias1)
             gated = g.glu(_same_conv(g, g.op("Elu", inner), f"{name}.conv2", weight2, bias2), 1)
-            x = g.op("Add", x, gated)
+            x = g.op("Add", active if c.inplace else x, gated)
         rows = g.constant([row // 2 for row in range(c.height)])
         x = g.op("Transpose", g.op("Gather", x, rows, axis=2), perm=[2, 3, 0, 1])
         g.output("condition", x, FLOAT, [c.height, width, "batch", c.condition_channels])

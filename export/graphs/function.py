@@ -15,6 +15,13 @@ from latentloop.export.graphs.builder import OPERATORS, OPSET, GraphBuilder
 from latentloop.export.graphs.nodes import Constant, Nodes, as_constant
 
 
+def operator_name(kind: str, *, inplace: bool) -> str:
+    """The operator that computes ``kind`` for such a prior. The name tells: a library that knows one form only must not
+    run it in the place of the other.
+    """
+    return f"{kind}Inplace" if inplace else kind
+
+
 class Function(Nodes):
     """The body of one operator; its inputs and outputs are known by name."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from latentloop.export.graphs.builder import GraphBuilder
-from latentloop.export.graphs.function import Function
+from latentloop.export.graphs.function import Function, operator_name
 from latentloop.export.graphs.nodes import Nodes
 from latentloop.export.rowstep_weights import Pointwise
 
@@ -15,9 +15,12 @@ def linear(nodes: Nodes, name: str, x: str) -> str:
     return nodes.op("Add", nodes.op("MatMul", x, nodes.weight_matrix(name)), f"{name}_bias")
 
 
-def add_pointwise(nodes: Nodes, name: str, x: str, label: str | None, auxiliary: str | None = None) -> str:
+def add_pointwise(
+    nodes: Nodes, name: str, x: str, label: str | None, auxiliary: str | None = None, *, inplace: bool
+) -> str:
     """A gated 1 x 1 block on x [B, width]; label [B, 2 width], auxiliary [B, attention channels]."""
-    inner = linear(nodes, f"{name}.conv1", nodes.op("Elu", x))
+    active = nodes.op("Elu", x)
+    inner = linear(nodes, f"{name}.conv1", active)
     if auxiliary is not None:
         inner = nodes.op(
             "Add", inner, nodes.op("MatMul", nodes.op("Elu", auxiliary), nodes.weight_matrix(f"{name}.auxiliary"))
@@ -25,10 +28,18 @@ def add_pointwise(nodes: Nodes, name: str, x: str, label: str | None, auxiliary:
     out = linear(nodes, f"{name}.conv2", nodes.op("Elu", inner))
     if label is not None:
         out = nodes.op("Add", out, label)
-    return nodes.op("Add", x, nodes.glu(out, 1))
+    return nodes.op("Add", active if inplace else x, nodes.glu(out, 1))
 
 
-def output_stack(g: GraphBuilder, level: str, x: str, stages: Sequence[Pointwise], labels: Sequence[str | None]) -> str:
+def output_stack(
+    g: GraphBuilder,
+    level: str,
+    x: str,
+    stages: Sequence[Pointwise],
+    labels: Sequence[str | None],
+    *,
+    inplace: bool,
+) -> str:
     """The gated 1 x 1 blocks between the last block and the logits, x [B, C] -> [B, C]; a label term each, or none."""
     if not stages:
         return x
@@ -36,10 +47,10 @@ def output_stack(g: GraphBuilder, level: str, x: str, stages: Sequence[Pointwise
     names = [f"stage.{s}" for s in range(len(stages))]
     terms = [f"{name}.label" for name in names[: len(given)]]
     weights = [f"{name}.{part}" for name in names for part in ("conv1", "conv1_bias", "conv2", "conv2_bias")]
-    f = Function("OutputStack", ["x", *terms, *weights], g.bits)
+    f = Function(operator_name("OutputStack", inplace=inplace), ["x", *terms, *weights], g.bits)
     out = "x"
     for s, name in enumerate(names):
-        out = add_pointwise(f, name, out, terms[s] if terms else None)
+        out = add_pointwise(f, name, out, terms[s] if terms else None, inplace=inplace)
     constants = [w for s, stage in enumerate(stages) for w in pointwise_weights(g, f"{level}.output.{s}", stage)]
     return f.call(g, [x, *given, *constants], [out], labels=int(bool(given)))[0]
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from latentloop.export.graphs.builder import GraphBuilder
-from latentloop.export.graphs.function import Function
+from latentloop.export.graphs.function import Function, operator_name
 from latentloop.export.graphs.nodes import Nodes
 
 
-def add_layers(nodes: Nodes, x: str, gated: str, layers: int) -> tuple[str, str]:
-    """x [B, C], gated [layers, B, C] -> the stack's output [B, C], and ELU of every layer's input [layers, B, C]."""
+def add_layers(nodes: Nodes, x: str, gated: str, layers: int, *, inplace: bool) -> tuple[str, str]:
+    """x [B, C], gated [layers, B, C] -> the stack's output [B, C], and ELU of every layer's input [layers, B, C].
+
+    ``inplace``: each layer adds to the ELU of its input, which leaves no sum to be accumulated.
+    """
+    if inplace:
+        entered = []
+        for added in nodes.unstack(gated, layers):
+            entered.append(nodes.op("Elu", x))
+            x = nodes.op("Add", entered[-1], added)
+        return x, nodes.stack(entered)
     first = nodes.op("Unsqueeze", x, nodes.constant([0]))
     sums = nodes.op("CumSum", nodes.op("Concat", first, gated, axis=0), nodes.constant(0))  # [layers + 1, B, C]
     out = nodes.op("Squeeze", nodes.slice(sums, layers, layers + 1, 0), nodes.constant([0]))
@@ -18,7 +27,15 @@ def add_layers(nodes: Nodes, x: str, gated: str, layers: int) -> tuple[str, str]
 
 
 def mix_chain(
-    g: GraphBuilder, x: str, gated: str, mix_above: str, weights: Sequence[str], *, layers: int, column: int
+    g: GraphBuilder,
+    x: str,
+    gated: str,
+    mix_above: str,
+    weights: Sequence[str],
+    *,
+    layers: int,
+    column: int,
+    inplace: bool,
 ) -> tuple[str, str]:
     """One of the step's columns through all blocks of a prior without attention.
 
@@ -27,13 +44,13 @@ def mix_chain(
     """
     blocks = len(weights)
     names = [f"weight.{b}" for b in range(blocks)]
-    f = Function("MixChain", ["x", "gated", "mix_above", *names], g.bits)
+    f = Function(operator_name("MixChain", inplace=inplace), ["x", "gated", "mix_above", *names], g.bits)
     per_block = layers // blocks
     column_gated, above = f.column("gated"), f.column("mix_above")
     out, entered = "x", []
     for b, name in enumerate(names):
         added = column_gated if blocks == 1 else f.slice(column_gated, b * per_block, (b + 1) * per_block, 0)
-        out, inputs = add_layers(f, out, added, per_block)
+        out, inputs = add_layers(f, out, added, per_block, inplace=inplace)
         entered.append(inputs)
         share = f.op("Squeeze", above if blocks == 1 else f.slice(above, b, b + 1, 0), f.constant([0]))
         out = f.op("Add", f.op("MatMul", out, f.weight(name)), share)

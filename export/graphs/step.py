@@ -48,7 +48,7 @@ def step_graph(
         x = _input_left(g, w, level, codes, column)
         x, inputs = _blocks(g, w, level, x, gated, labels, history, column)
         entered.append(inputs)
-        x = output_stack(g, level, x, w.output, labels[len(labels) - len(w.output) :])
+        x = output_stack(g, level, x, w.output, labels[len(labels) - len(w.output) :], inplace=c.inplace)
         head = g.weight(f"{level}.logits", w.logits), g.weight(f"{level}.logits_bias", w.logits_bias)
         code, found = draw_code(g, x, *head, draw, column)
         drawn.append(code)
@@ -96,7 +96,7 @@ def _blocks(
     if history is None:
         mixes = [block for block in w.blocks if isinstance(block, Mix)]
         weights = [g.weight(f"{level}.blocks.{b}.mix", mix.weight) for b, mix in enumerate(mixes)]
-        return mix_chain(g, x, gated, "mix_above", weights, layers=c.layers, column=column)
+        return mix_chain(g, x, gated, "mix_above", weights, layers=c.layers, column=column, inplace=c.inplace)
     entered = []
     for b, block in enumerate(w.blocks):
         assert isinstance(block, Attention)

@@ -41,7 +41,8 @@ class CausalConv2d(nn.Conv2d):
 class GatedBlock(nn.Module):
     """x + GLU(conv2(ELU(conv1(ELU(x)) + auxiliary(ELU(a)))) + condition + label), all parts but conv1, conv2 optional.
 
-    ``kernel`` 1 makes a pointwise block; ``causal`` masks the centre and all that follows it.
+    ``kernel`` 1 makes a pointwise block; ``causal`` masks the centre and all that follows it; ``inplace``: the skip
+    connection carries ELU(x), not x.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class GatedBlock(nn.Module):
         condition: int = 0,
         label: int = 0,
         dropout: float = 0.0,
+        inplace: bool = False,
     ) -> None:
         super().__init__()
+        self.inplace = inplace
         if causal:
             self.conv1: nn.Conv2d = CausalConv2d(channels, inner, kernel)
             self.conv2: nn.Conv2d = CausalConv2d(inner, 2 * channels, kernel)
@@ -76,7 +79,8 @@ class GatedBlock(nn.Module):
         label: Tensor | None = None,
     ) -> Tensor:
         """X [N, C, H, W]; label is an embedding [N, E]; returns [N, C, H, W]."""
-        out = self.conv1(functional.elu(x))
+        active = functional.elu(x)
+        out = self.conv1(active)
         if self.auxiliary is not None:
             assert auxiliary is not None
             out = out + self.auxiliary(functional.elu(auxiliary))
@@ -85,7 +89,7 @@ class GatedBlock(nn.Module):
             out = out + self.condition(condition)
         if self.label is not None:
             out = out + self.label(label)[:, :, None, None]
-        return x + functional.glu(out, 1)
+        return (active if self.inplace else x) + functional.glu(out, 1)
 
 
 class CausalAttention(nn.Module):
@@ -125,7 +129,8 @@ class PixelBlock(nn.Module):
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
         c = config.channels
-        extra: dict[str, Any] = {"label": config.class_channels, "dropout": config.dropout}
+        extra: dict[str, Any] = {"label": config.class_channels, "dropout": config.dropout, "inplace": config.inplace}
+        self.inplace = config.inplace
         self.residual = nn.ModuleList(
             GatedBlock(
                 c,
@@ -155,7 +160,8 @@ class PixelBlock(nn.Module):
         if not self.attends:
             mixed: Tensor = self.mix(torch.cat([out, background], 1))
             return mixed
-        key = self.key(torch.cat([x, out, background], 1), label=label)
+        entered = functional.elu(x) if self.inplace else x  # the first residual block overwrites what it is given
+        key = self.key(torch.cat([entered, out, background], 1), label=label)
         query = self.query(torch.cat([out, background], 1), label=label)
         attended: Tensor = self.out(out, auxiliary=self.attention(query, key), label=label)
         return attended
@@ -171,7 +177,8 @@ class ConditionStack(nn.Module):
         width, kernel = config.condition_channels, config.condition_kernel
         self.input = nn.Conv2d(config.condition_codes, width, kernel, padding=kernel // 2)
         self.residual = nn.ModuleList(
-            GatedBlock(width, width, kernel, dropout=config.dropout) for _ in range(config.condition_blocks)
+            GatedBlock(width, width, kernel, dropout=config.dropout, inplace=config.inplace)
+            for _ in range(config.condition_blocks)
         )
 
     def forward(self, upper: Tensor) -> Tensor:
@@ -198,9 +205,9 @@ class PixelSnail(nn.Module):
         self.condition = ConditionStack(config) if config.condition_codes else None
         self.label_embedding = nn.Embedding(config.classes, config.class_channels) if config.classes else None
         self.blocks = nn.ModuleList(PixelBlock(config) for _ in range(config.blocks))
+        extra: dict[str, Any] = {"label": config.class_channels, "dropout": config.dropout, "inplace": config.inplace}
         self.output = nn.ModuleList(
-            GatedBlock(c, config.residual_channels, 1, label=config.class_channels, dropout=config.dropout)
-            for _ in range(config.output_blocks)
+            GatedBlock(c, config.residual_channels, 1, **extra) for _ in range(config.output_blocks)
         )
         self.logits = nn.Conv2d(c, codes, 1)
 

@@ -16,17 +16,29 @@ from latentloop.export.configuration import VqvaeConfig
 
 
 class ResidualBlock(nn.Module):
-    """x + conv1x1(relu(conv3x3(relu(x))))."""
+    """x + conv1x1(relu(conv3x3(relu(x)))); ``inplace``: relu(x) + the same."""
 
-    def __init__(self, channels: int, residual_channels: int) -> None:
+    def __init__(self, channels: int, residual_channels: int, *, inplace: bool = False) -> None:
         super().__init__()
+        self.inplace = inplace
         self.conv3 = nn.Conv2d(channels, residual_channels, 3, padding=1)
         self.conv1 = nn.Conv2d(residual_channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C, H, W]."""
-        out: Tensor = self.conv1(functional.relu(self.conv3(functional.relu(x))))
-        return x + out
+        active = functional.relu(x)
+        out: Tensor = self.conv1(functional.relu(self.conv3(active)))
+        return (active if self.inplace else x) + out
+
+
+def residual_blocks(config: VqvaeConfig) -> nn.Sequential:
+    """The residual blocks of one encoder or decoder."""
+    return nn.Sequential(
+        *(
+            ResidualBlock(config.channels, config.residual_channels, inplace=config.inplace)
+            for _ in range(config.residual_layers)
+        )
+    )
 
 
 class Encoder(nn.Module):
@@ -38,9 +50,7 @@ class Encoder(nn.Module):
         widths = [in_channels, config.channels // 2, *[config.channels] * (downs - 1)]
         self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
         self.conv = nn.Conv2d(widths[-1], config.channels, 3, padding=1)
-        self.residual = nn.Sequential(
-            *(ResidualBlock(config.channels, config.residual_channels) for _ in range(config.residual_layers))
-        )
+        self.residual = residual_blocks(config)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in, H, W] -> [N, channels, H / stride, W / stride]."""
@@ -58,9 +68,7 @@ class Decoder(nn.Module):
         inner = [*[config.channels] * (ups - 1), config.channels // 2] if ups > 1 else [config.channels]
         widths = [*inner, out_channels]
         self.conv = nn.Conv2d(in_channels, config.channels, 3, padding=1)
-        self.residual = nn.Sequential(
-            *(ResidualBlock(config.channels, config.residual_channels) for _ in range(config.residual_layers))
-        )
+        self.residual = residual_blocks(config)
         self.up = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:

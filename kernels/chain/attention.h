@@ -142,13 +142,15 @@ bool attention(const AttentionTask& t, size_t item) {
   float *scores = attended + rows * stride, *work = scores + t.heads * (positions + 1);
   const float* x = t.x + static_cast<size_t>(first) * c;
   for (int i = 0; i < rows * c; ++i) out[i] = x[i];
-  add_layers(out, t.gated, is_key ? t.entered : nullptr, t.layers, t.batch, c, first, rows);
+  add_layers(out, t.gated, is_key ? t.entered : nullptr, t.layers, t.batch, c, first, rows, t.inplace);
 
   const int in = is_key ? 2 * c + 2 : c + 2;  // [x,] out, background
+  // In place, the first layer's ELU overwrites the block's input before the key reads it.
+  const float* read = t.inplace ? t.entered + static_cast<size_t>(first) * c : x;
   for (int r = 0; r < rows; ++r) {
     float* to = joined + static_cast<size_t>(r) * in;
     if (is_key)
-      for (int i = 0; i < c; ++i) *to++ = x[r * c + i];
+      for (int i = 0; i < c; ++i) *to++ = read[r * c + i];
     for (int i = 0; i < c; ++i) *to++ = out[r * c + i];
     for (int i = 0; i < 2; ++i) *to++ = t.background[(first + r) * 2 + i];
   }

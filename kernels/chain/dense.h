@@ -80,7 +80,11 @@ inline void pointwise(const Pointwise& p, float* x, const float* y, int rows, in
     float* a = out + static_cast<size_t>(r) * outer;
     if (p.label)
       for (int o = 0; o < 2 * width; ++o) a[o] += p.label[static_cast<size_t>(first + r) * 2 * width + o];
-    add_gated(x + static_cast<size_t>(r) * width, a, a + width, width);
+    float* to = x + static_cast<size_t>(r) * width;
+    const float* active = in + static_cast<size_t>(r) * width;
+    if (p.inplace)
+      for (int i = 0; i < width; ++i) to[i] = active[i];
+    add_gated(to, a, a + width, width);
   }
 }
 

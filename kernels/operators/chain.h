@@ -1,5 +1,7 @@
 // The sequential part of a step as operators, over the kernels of chain/. All take one of the step's n columns
 // (attribute column) out of the inputs that hold all of them, and have the attribute bits (see weight_bits).
+// MixChainInplace, AttentionBlockInplace and AttentionBlockInplaceAfter1 are those of priors whose gated blocks
+// overwrite their input by its ELU.
 //
 // MixChain
 //   x [B, C], gated [n, L, B, C], mix_above [n, blocks, 1, C], blocks weights [C, C] -> out, entered [L, B, C]
@@ -58,9 +60,10 @@ class PackedMatrices {
   std::vector<std::shared_ptr<const Panels>> packed_;
 };
 
+template <bool Inplace>
 class MixChain {
  public:
-  static constexpr const char* kName{"MixChain"};
+  static constexpr const char* kName{Inplace ? "MixChainInplace" : "MixChain"};
   static constexpr bool kVariadic{true};
   static constexpr std::array kInputs{ort::kFloat};
   static constexpr std::array kOutputs{ort::kFloat, ort::kFloat};
@@ -95,6 +98,7 @@ class MixChain {
     task.layers = static_cast<int>(gs[1]);
     task.batch = static_cast<int>(xs[0]);
     task.channels = static_cast<int>(xs[1]);
+    task.inplace = Inplace;
     runtime_.run(context, kernels_.mix, task);
   }
 
@@ -118,10 +122,11 @@ class MixChain {
 // d], with `labels` the key's, query's and result's label terms [B, 2 width]. Weights: key conv1, bias, conv2, bias;
 // the same of query; result conv1, bias, auxiliary, conv2, bias; query, key and value maps with their biases.
 // Attributes: column, layers and first_layer of the block, labels.
-template <int Own>
+template <int Own, bool Inplace>
 class AttentionBlock {
  public:
-  static constexpr const char* kName{Own == 0 ? "AttentionBlock" : "AttentionBlockAfter1"};
+  static constexpr const char* kName{Inplace ? (Own == 0 ? "AttentionBlockInplace" : "AttentionBlockInplaceAfter1")
+                                             : (Own == 0 ? "AttentionBlock" : "AttentionBlockAfter1")};
   static constexpr bool kVariadic{true};
   static constexpr std::array kInputs{ort::kFloat};
   static constexpr std::array kOutputs{ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat};
@@ -202,6 +207,7 @@ class AttentionBlock {
     t.layers = static_cast<int>(layers_), t.batch = static_cast<int>(batch), t.channels = static_cast<int>(channels);
     t.heads = static_cast<int>(heads), t.head_width = static_cast<int>(d), t.width = static_cast<int>(width);
     t.entries = static_cast<int>(entries), t.column = static_cast<int>(*column), t.own = Own;
+    t.inplace = Inplace;
     runtime_.run(context, kernels_.attention, t);
   }
 
@@ -225,6 +231,7 @@ class AttentionBlock {
     Pointwise pointwise{};
     pointwise.conv1 = matrices_[conv1];
     pointwise.conv2 = matrices_[conv2];
+    pointwise.inplace = Inplace;
     const Dense &first = pointwise.conv1, &second = pointwise.conv2;
     check(first.inputs == width && second.inputs == first.outputs && second.outputs == 2 * width, "a gated block",
           {first.inputs, first.outputs, second.inputs, second.outputs});

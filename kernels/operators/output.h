@@ -4,6 +4,8 @@
 //   x [B, C], with labels a term [B, 2 C] per stage, per stage conv1 [C, R], bias [R], conv2 [R, 2 C], bias [2 C]
 //   -> out [B, C]: per stage x += a * sigmoid(b), (a, b) = conv2(ELU(conv1(ELU(x)))) + label
 //
+// OutputStackInplace: x = ELU(x) + a * sigmoid(b).
+//
 // Bytes: 3 C R weights a stage, one stage after the other. Floor: the bytes.
 #pragma once
 
@@ -23,9 +25,10 @@
 
 namespace latentloop {
 
+template <bool Inplace>
 class OutputStack {
  public:
-  static constexpr const char* kName{"OutputStack"};
+  static constexpr const char* kName{Inplace ? "OutputStackInplace" : "OutputStack"};
   static constexpr bool kVariadic{true};
   static constexpr std::array kInputs{ort::kFloat};
   static constexpr std::array kOutputs{ort::kFloat};
@@ -82,7 +85,8 @@ class OutputStack {
       if (!tasks[phase].gated) return;
       const size_t end = std::min(channels, (item + 1) * panel);
       for (size_t b = 0; b < batch; ++b)
-        for (size_t c = item * panel; c < end; ++c) out[b * channels + c] += gated[b * channels + c];
+        for (size_t c = item * panel, i = b * channels + c; c < end; ++c, ++i)
+          out[i] = (Inplace ? entered[i] : out[i]) + gated[i];
       kernels_.left.run(activation, item);
     });
   }

@@ -13,9 +13,10 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
   return register_operators(
       options, base,
       {description<CausalLeft<false>>(), description<CausalLeft<true>>(), description<CausalAbove<false>>(),
-       description<CausalAbove<true>>(), description<MixChain>(), description<AttentionBlock<0>>(),
-       description<AttentionBlock<1>>(), description<OutputStack>(), description<DrawCode>(),
-       description<NearestCodebook>()});
+       description<CausalAbove<true>>(), description<MixChain<false>>(), description<AttentionBlock<0, false>>(),
+       description<AttentionBlock<1, false>>(), description<OutputStack<false>>(), description<MixChain<true>>(),
+       description<AttentionBlock<0, true>>(), description<AttentionBlock<1, true>>(), description<OutputStack<true>>(),
+       description<DrawCode>(), description<NearestCodebook>()});
 }
 
 // The instruction set whose kernels run on this processor.

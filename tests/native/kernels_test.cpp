@@ -376,10 +376,13 @@ Nears exact(const Floats& values, size_t at, int count) {
 
 void append(Nears& x, const Nears& y) { x.insert(x.end(), y.begin(), y.end()); }
 
-// One sample's x [C] plus each layer's gated output, of gated [L, B, C]; `entered` gets the ELU of x before each.
-void add_layers(Nears& x, const Floats& gated, int first, int layers, int batch, int channels, int b, Nears& entered) {
+// One sample's x [C], or in place its ELU, plus each layer's gated output, of gated [L, B, C]; `entered` gets the ELU
+// of x before each.
+void add_layers(Nears& x, const Floats& gated, int first, int layers, int batch, int channels, int b, Nears& entered,
+                bool inplace) {
   for (int layer = first; layer < first + layers; ++layer) {
     append(entered, elu(x));
+    if (inplace) x = elu(x);
     add(x, exact(gated, product({layer * batch + b, channels}), channels));
   }
 }
@@ -397,6 +400,7 @@ Nears joined(const std::vector<Nears>& samples, int inner) {
 
 struct MixProblem {
   int blocks, layers, batch, channels;  // layers of a block
+  bool inplace;
   Floats x, gated, mix_above;
   std::vector<Matrix> mixes;
 
@@ -404,11 +408,12 @@ struct MixProblem {
     Floats out, entered;
   };
 
-  MixProblem(Random& random, int blocks, int layers, int batch, int channels, int bytes)
+  MixProblem(Random& random, int blocks, int layers, int batch, int channels, int bytes, bool inplace)
       : blocks(blocks),
         layers(layers),
         batch(batch),
         channels(channels),
+        inplace(inplace),
         x(random.floats(product({batch, channels}))),
         gated(random.floats(product({blocks, layers, batch, channels}))),
         mix_above(random.floats(product({blocks, channels}))) {
@@ -429,7 +434,7 @@ struct MixProblem {
     for (const Matrix& mix : mixes) views.push_back(mix.view());
     run(kernels().mix,
         MixTask{x.data(), gated.data(), mix_above.data(), views.data(), to.out.data(), to.entered.data(), blocks,
-                blocks * layers, batch, channels},
+                blocks * layers, batch, channels, inplace},
         random);
     return to;
   }
@@ -440,7 +445,7 @@ struct MixProblem {
     for (int b = 0; b < batch; ++b) {
       Nears value = exact(x, product({b, channels}), channels), inputs;
       for (int block = 0; block < blocks; ++block) {
-        add_layers(value, gated, block * layers, layers, batch, channels, b, inputs);
+        add_layers(value, gated, block * layers, layers, batch, channels, b, inputs, inplace);
         value = mixes[block](value);
         add(value, exact(mix_above, product({block, channels}), channels));
       }
@@ -458,13 +463,15 @@ void test_mix(Random& random) {
     for (const int batch : {1, 3, 13, 40})
       for (const int blocks : {1, 3}) {
         const int channels = kOutputs[turn % kSizes], layers = 1 + turn % 3;
+        const bool inplace = turn / 3 % 2 == 1;
         ++turn;
-        const MixProblem problem(random, blocks, layers, batch, channels, bytes);
+        const MixProblem problem(random, blocks, layers, batch, channels, bytes, inplace);
         checks.problem({{"bytes", bytes},
                         {"blocks", blocks},
                         {"layers of each", layers},
                         {"batch", batch},
-                        {"channels", channels}});
+                        {"channels", channels},
+                        {"in place", inplace}});
         const auto to = problem.found(random);
         const auto [out, entered] = problem.expected();
         checks.near("out", to.out, out);
@@ -483,17 +490,19 @@ struct Gated {
   Matrix conv1, conv2;
   std::vector<Matrix> auxiliary;  // none, or one
   Floats label;                   // [B, 2 width], or empty
+  bool inplace;
 
-  Gated(Random& random, int width, int inner, int other, int batch, int bytes, bool labelled)
+  Gated(Random& random, int width, int inner, int other, int batch, int bytes, bool labelled, bool inplace)
       : conv1(random, width, inner, bytes),
         conv2(random, inner, 2 * width, bytes),
-        label(labelled ? random.floats(product({batch, 2, width})) : Floats{}) {
+        label(labelled ? random.floats(product({batch, 2, width})) : Floats{}),
+        inplace(inplace) {
     if (other > 0) auxiliary.emplace_back(random, other, inner, bytes, false);
   }
 
   Pointwise view() const {
     return {conv1.view(), conv2.view(), auxiliary.empty() ? Dense{} : auxiliary[0].view(),
-            label.empty() ? nullptr : label.data()};
+            label.empty() ? nullptr : label.data(), inplace};
   }
 
   Nears operator()(Nears x, const Nears& y, int b) const {
@@ -501,6 +510,7 @@ struct Gated {
     if (!auxiliary.empty()) add(hidden, auxiliary[0](elu(y)));
     Nears halves = conv2(elu(hidden));
     if (!label.empty()) add(halves, exact(label, product({b}) * halves.size(), conv2.outputs));
+    if (inplace) x = elu(x);
     for (size_t i = 0; i < x.size(); ++i) x[i] = x[i] + halves[i] * sigmoid(halves[x.size() + i]);
     return x;
   }
@@ -517,7 +527,7 @@ struct AttentionProblem {
   };
 
   AttentionProblem(Random& random, int layers, int batch, int channels, int inner, int heads, int head_width, int width,
-                   int entries, int column, int own, int bytes, bool labelled)
+                   int entries, int column, int own, int bytes, bool labelled, bool inplace)
       : layers(layers),
         batch(batch),
         channels(channels),
@@ -537,9 +547,9 @@ struct AttentionProblem {
         row_values(random.floats(row_keys.size())),
         own_keys(random.floats(product({own, batch, heads, head_width}))),
         own_values(random.floats(own_keys.size())),
-        key(random, 2 * channels + 2, inner, 0, batch, bytes, labelled),
-        query(random, channels + 2, inner, 0, batch, bytes, labelled),
-        result(random, channels, inner, heads * head_width, batch, bytes, labelled),
+        key(random, 2 * channels + 2, inner, 0, batch, bytes, labelled, inplace),
+        query(random, channels + 2, inner, 0, batch, bytes, labelled, inplace),
+        result(random, channels, inner, heads * head_width, batch, bytes, labelled, inplace),
         query_map(random, channels + 2, heads * head_width, bytes),
         key_map(random, 2 * channels + 2, heads * head_width, bytes),
         value_map(random, 2 * channels + 2, heads * head_width, bytes) {
@@ -582,7 +592,7 @@ struct AttentionProblem {
     t.query_map = query_map.view(), t.key_map = key_map.view(), t.value_map = value_map.view();
     t.out = to.out.data(), t.entered = to.entered.data(), t.key_out = to.key.data(), t.value_out = to.value.data();
     t.layers = layers, t.batch = batch, t.channels = channels, t.heads = heads, t.head_width = head_width;
-    t.width = width, t.entries = entries, t.column = column, t.own = own;
+    t.width = width, t.entries = entries, t.column = column, t.own = own, t.inplace = key.inplace;
     run(kernels().attention, t, random);
     return to;
   }
@@ -640,8 +650,8 @@ struct AttentionProblem {
     for (int b = 0; b < batch; ++b) {
       const Nears in = exact(x, product({b, channels}), channels), place = exact(background, product({b, 2}), 2);
       Nears out = in, entered;
-      add_layers(out, gated, 0, layers, batch, channels, b, entered);
-      Nears for_key = in, for_query = out;
+      add_layers(out, gated, 0, layers, batch, channels, b, entered, key.inplace);
+      Nears for_key = key.inplace ? elu(in) : in, for_query = out;
       append(for_key, out);
       append(for_key, place);
       append(for_query, place);
@@ -666,10 +676,10 @@ void test_attention(Random& random) {
           const int width = std::array{1, 5, 8, 13}[turn % 4], channels = std::array{1, 5, 19, 33}[turn / 2 % 4];
           const int column = turn % 3 == 0 ? 0 : turn % 3 == 1 ? width / 2 : width - 1, layers = 1 + turn % 2;
           const int heads = 1 + turn % 3, head_width = turn % 5 < 3 ? 2 : 16, inner = std::array{3, 12, 35}[turn % 3];
-          const bool labelled = turn / 2 % 2 == 0;
+          const bool labelled = turn / 2 % 2 == 0, inplace = turn / 4 % 2 == 1;
           ++turn;
           const AttentionProblem problem(random, layers, batch, channels, inner, heads, head_width, width, entries,
-                                         column, own, bytes, labelled);
+                                         column, own, bytes, labelled, inplace);
           checks.problem({{"bytes", bytes},
                           {"batch", batch},
                           {"entries", entries},
@@ -681,7 +691,8 @@ void test_attention(Random& random) {
                           {"heads", heads},
                           {"head width", head_width},
                           {"layers", layers},
-                          {"labelled", labelled}});
+                          {"labelled", labelled},
+                          {"in place", inplace}});
           const auto to = problem.found(random);
           const auto [out, entered, key, value] = problem.expected();
           checks.near("out", to.out, out);
