@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from latentloop._version import __version__
 from latentloop.errors import InputError, OutputError
 from latentloop.export.checkpoint import STORED, Checkpoint, write_tensors
+from latentloop.export.codes_digest import codes_digest
 from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig, to_json
+from latentloop.export.forms import FORMS
 from latentloop.export.golden import golden_classifier, golden_codec, golden_prior
 from latentloop.export.graphs.builder import OPSET, WEIGHTS_FILE, GraphBuilder, WeightStore
 from latentloop.export.graphs.classifier import classifier_graph
@@ -171,16 +173,24 @@ def check_fit(
 def check_codes(vqvae: Checkpoint, priors: Sequence[Checkpoint | None]) -> None:
     """Raises InputError where a prior's checkpoint says that it learnt the codes of another VQ-VAE.
 
-    By what the trainer wrote, not by the weights: float16 rounds those.
+    By what the trainer wrote, or by the weights: float16 rounds those, before a training or after it.
     """
-    given = vqvae.provenance.get("codes_sha256")
+    config, weights = vqvae.config, vqvae.weights
+    assert isinstance(config, VqvaeConfig)
+    given = {codes_digest(config, weights), vqvae.provenance.get("codes_sha256")}
     for checkpoint in priors:
         learnt = None if checkpoint is None else checkpoint.provenance.get("codes_sha256")
-        if None not in (given, learnt) and learnt != given:
-            raise InputError(
-                f"a prior learnt the codes of another VQ-VAE: its codes_sha256 is {str(learnt)[:12]}…, the VQ-VAE's "
-                f"{str(given)[:12]}…; give the VQ-VAE that it was trained with"
-            )
+        if learnt is None or learnt in given:
+            continue
+        if learnt == codes_digest(replace(config, inplace=not config.inplace), weights):
+            option = "--no-vqvae-inplace" if config.inplace else "--vqvae-inplace"
+            raise InputError(f"a prior learnt the codes of this VQ-VAE in {FORMS[not config.inplace]}: pass {option}")
+        if None in given:
+            continue
+        raise InputError(
+            f"a prior learnt the codes of another VQ-VAE: its codes_sha256 is {str(learnt)[:12]}…, the VQ-VAE's "
+            f"{str(vqvae.provenance['codes_sha256'])[:12]}…; give the VQ-VAE that it was trained with"
+        )
 
 
 def check_classes(priors: Sequence[Checkpoint | None], names: tuple[str, ...]) -> tuple[str, ...]:

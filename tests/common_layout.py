@@ -1,6 +1,7 @@
 """The common PyTorch layout, computed independently of the package: plain loops over taps and positions.
 
-Activations are [H, W, C] float64, one sample at a time; ``state`` is a file's state dict as NumPy float64.
+Activations are [H, W, C] float64, one sample at a time; ``state`` is a file's state dict as NumPy float64. ``inplace``
+is the implementation's older form: a block's first activation overwrites the array that the block was given.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ State = dict[str, Array]
 HEADS = 8
 
 
-def prior_logits(state: State, codes: NDArray[np.integer], upper: NDArray[np.integer] | None = None) -> Array:
+def prior_logits(
+    state: State, codes: NDArray[np.integer], upper: NDArray[np.integer] | None = None, *, inplace: bool = False
+) -> Array:
     """Logits [H, W, K] of codes [H, W] given the ones before them and the level above [H', W']."""
     height, width = codes.shape
     background = state["background"][0].transpose(1, 2, 0)
@@ -26,22 +29,23 @@ def prior_logits(state: State, codes: NDArray[np.integer], upper: NDArray[np.int
         x = np.eye(state["cond_resnet.blocks.0.conv.weight_v"].shape[1])[upper]
         x = centred(state, "cond_resnet.blocks.0.conv", x)
         for n in indices(state, "cond_resnet.blocks.{}.conv1."):
-            x = gated(state, f"cond_resnet.blocks.{n}", x)
+            x = gated(state, f"cond_resnet.blocks.{n}", x, inplace=inplace)
         condition = x.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
     x = input_stage(state, one_hot)
     for b in indices(state, "blocks.{}."):
         block, start = f"blocks.{b}", x
         for r in indices(state, block + ".resblocks.{}."):
-            x = causal_gated(state, f"{block}.resblocks.{r}", x, condition)
+            x = causal_gated(state, f"{block}.resblocks.{r}", x, condition, inplace=inplace)
         if f"{block}.out.conv.weight_v" in state:
             x = centred(state, f"{block}.out.conv", np.concatenate([x, background], 2))
             continue
-        key = gated(state, f"{block}.key_resblock", np.concatenate([start, x, background], 2))
-        query = gated(state, f"{block}.query_resblock", np.concatenate([x, background], 2))
-        x = gated(state, f"{block}.out_resblock", x, attention(state, f"{block}.causal_attention", query, key))
+        key = gated(state, f"{block}.key_resblock", np.concatenate([start, x, background], 2), inplace=inplace)
+        query = gated(state, f"{block}.query_resblock", np.concatenate([x, background], 2), inplace=inplace)
+        attended = attention(state, f"{block}.causal_attention", query, key)
+        x = gated(state, f"{block}.out_resblock", x, attended, inplace=inplace)
     blocks = list(indices(state, "out.{}.conv1."))
     for n in blocks:
-        x = gated(state, f"out.{n}", x)
+        x = gated(state, f"out.{n}", x, inplace=inplace)
     return centred(state, f"out.{len(blocks) + 1}.conv", elu(x))
 
 
@@ -61,18 +65,18 @@ def input_stage(state: State, x: Array) -> Array:
     return out
 
 
-def causal_gated(state: State, key: str, x: Array, condition: Array | None) -> Array:
+def causal_gated(state: State, key: str, x: Array, condition: Array | None, *, inplace: bool) -> Array:
     """A gated residual block of two causal convolutions."""
-    inner = causal(state, f"{key}.conv1.conv.conv", elu(x))
+    inner = causal(state, f"{key}.conv1.conv.conv", elu(x, inplace=inplace))
     out = causal(state, f"{key}.conv2.conv.conv", elu(inner))
     if condition is not None:
         out += condition @ weight(state, f"{key}.condition.conv")[:, :, 0, 0].T
     return x + glu(out)
 
 
-def gated(state: State, key: str, x: Array, auxiliary: Array | None = None) -> Array:
+def gated(state: State, key: str, x: Array, auxiliary: Array | None = None, *, inplace: bool) -> Array:
     """A gated residual block of two centred convolutions."""
-    inner = centred(state, f"{key}.conv1.conv", elu(x))
+    inner = centred(state, f"{key}.conv1.conv", elu(x, inplace=inplace))
     if auxiliary is not None:
         inner += centred(state, f"{key}.aux_conv.conv", elu(auxiliary))
     return x + glu(centred(state, f"{key}.conv2.conv", elu(inner)))
@@ -139,23 +143,26 @@ def rounded(state: State) -> State:
     return out
 
 
-def vqvae_encode(state: State, image: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def vqvae_encode(state: State, image: Array, *, inplace: bool = False) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Top and bottom codes of an image [H, W, C] in [-1, 1]."""
-    lower = encoder(state, "enc_b.blocks", 2, image)
-    upper = encoder(state, "enc_t.blocks", 1, lower)
+    lower = encoder(state, "enc_b.blocks", 2, image, inplace=inplace)
+    upper = encoder(state, "enc_t.blocks", 1, lower, inplace=inplace)
     top = nearest(state["quantize_t.embed"].T, centred(state, "quantize_conv_t", upper))
-    decoded = decoder(state, "dec_t.blocks", 1, state["quantize_t.embed"].T[top])
+    decoded = decoder(state, "dec_t.blocks", 1, state["quantize_t.embed"].T[top], inplace=inplace)
     z = centred(state, "quantize_conv_b", np.concatenate([decoded, lower], 2))
     return top, nearest(state["quantize_b.embed"].T, z)
 
 
-def vqvae_decode(state: State, top: NDArray[np.integer], bottom: NDArray[np.integer]) -> Array:
+def vqvae_decode(
+    state: State, top: NDArray[np.integer], bottom: NDArray[np.integer], *, inplace: bool = False
+) -> Array:
     """The image [H, W, C] of top and bottom codes."""
     grown = transposed(state, "upsample_t", state["quantize_t.embed"].T[top])
-    return decoder(state, "dec.blocks", 2, np.concatenate([grown, state["quantize_b.embed"].T[bottom]], 2))
+    joined = np.concatenate([grown, state["quantize_b.embed"].T[bottom]], 2)
+    return decoder(state, "dec.blocks", 2, joined, inplace=inplace)
 
 
-def encoder(state: State, key: str, halvings: int, x: Array) -> Array:
+def encoder(state: State, key: str, halvings: int, x: Array, *, inplace: bool) -> Array:
     """Strided 4x4 convolutions with a ReLU after each, a 3x3 convolution, residual blocks, a ReLU."""
     for n in range(halvings):
         w = state[f"{key}.{2 * n}.weight"]
@@ -165,21 +172,22 @@ def encoder(state: State, key: str, halvings: int, x: Array) -> Array:
             out += padded[a : a + x.shape[0] : 2, b : b + x.shape[1] : 2] @ w[:, :, a, b].T
         x = np.maximum(out, 0)
     x = centred(state, f"{key}.{2 * halvings}", x)
-    return residual_blocks(state, key, 2 * halvings + 1, x)
+    return residual_blocks(state, key, 2 * halvings + 1, x, inplace=inplace)
 
 
-def decoder(state: State, key: str, doublings: int, x: Array) -> Array:
+def decoder(state: State, key: str, doublings: int, x: Array, *, inplace: bool) -> Array:
     """A 3x3 convolution, residual blocks, a ReLU, transposed convolutions with a ReLU between."""
-    x = residual_blocks(state, key, 1, centred(state, f"{key}.0", x))
+    x = residual_blocks(state, key, 1, centred(state, f"{key}.0", x), inplace=inplace)
     last = 2 + len(list(indices(state, key + ".{}.conv.", 1)))
     for n in range(doublings):
         x = transposed(state, f"{key}.{last + 2 * n}", np.maximum(x, 0) if n else x)
     return x
 
 
-def residual_blocks(state: State, key: str, first: int, x: Array) -> Array:
+def residual_blocks(state: State, key: str, first: int, x: Array, *, inplace: bool) -> Array:
     for n in indices(state, key + ".{}.conv.", first):
-        inner = np.maximum(centred(state, f"{key}.{n}.conv.1", np.maximum(x, 0)), 0)
+        active = np.maximum(x, 0, out=x if inplace else None)
+        inner = np.maximum(centred(state, f"{key}.{n}.conv.1", active), 0)
         x = x + centred(state, f"{key}.{n}.conv.3", inner)
     return np.maximum(x, 0)
 
@@ -208,8 +216,8 @@ def shifted(x: Array, down: int, right: int) -> Array:
     return out
 
 
-def elu(x: Array) -> Array:
-    return np.maximum(x, 0) + np.expm1(np.minimum(x, 0))
+def elu(x: Array, *, inplace: bool = False) -> Array:
+    return np.add(np.maximum(x, 0), np.expm1(np.minimum(x, 0)), out=x if inplace else None)
 
 
 def glu(x: Array) -> Array:

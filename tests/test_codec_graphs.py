@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.graphs.builder import GraphBuilder, WeightStore
 from latentloop.export.graphs.codec import decoder_graph, encoder_graph
 
-SMALL = {"channels": 12, "residual_channels": 6, "code_channels": 5, "codebook_size": 16}
+SMALL: dict[str, Any] = {"channels": 12, "residual_channels": 6, "code_channels": 5, "codebook_size": 16}
 CONFIGS = {
     "one-level": VqvaeConfig(levels=1, **SMALL),
     "two-levels": VqvaeConfig(levels=2, image_channels=1, **SMALL),
+    "in-place": VqvaeConfig(levels=2, inplace=True, **SMALL),
     "three-levels-stride-8": VqvaeConfig(levels=3, bottom_stride=8, residual_layers=1, **SMALL),
     "stride-2-no-residual": VqvaeConfig(levels=2, bottom_stride=2, residual_layers=0, **SMALL),
 }

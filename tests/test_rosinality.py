@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from latentloop.errors import CheckpointError
 from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.forms import in_form
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.rosinality import read_prior, read_vqvae
@@ -65,10 +66,13 @@ def our_logits(checkpoint: Checkpoint, codes: np.ndarray, upper: np.ndarray | No
     return logits.permute(0, 2, 3, 1).numpy()
 
 
-def reference_logits(state: State, codes: np.ndarray, upper: np.ndarray | None, *, as_stored: bool) -> np.ndarray:
+def reference_logits(
+    state: State, codes: np.ndarray, upper: np.ndarray | None, *, as_stored: bool, inplace: bool = False
+) -> np.ndarray:
     given = rounded(as_float64(state)) if as_stored else as_float64(state)
     rows = range(len(codes))
-    return np.stack([prior_logits(given, codes[n], None if upper is None else upper[n]) for n in rows])
+    above = [None if upper is None else upper[n] for n in rows]
+    return np.stack([prior_logits(given, codes[n], above[n], inplace=inplace) for n in rows])
 
 
 def assert_close(found: np.ndarray, expected: np.ndarray, relative: float) -> None:
@@ -86,6 +90,17 @@ def test_prior_computes_what_the_file_means(name: str, tmp_path: Path) -> None:
     # Weights rounded to float32 (relative 2^-24 each) through some ten convolutions.
     assert_close(found, reference_logits(state, codes, upper, as_stored=False), 100 * 2**-24)
     assert found.std() > 0.5  # the agreement is about logits that differ
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_older_prior_computes_what_the_file_means(name: str, tmp_path: Path) -> None:
+    state = random_prior(LAYOUTS[name])
+    codes, upper = random_codes(LAYOUTS[name], batch=2)
+    checkpoint = in_form(read_prior(save(tmp_path / "prior.pt", state)), inplace=True)
+    found = our_logits(checkpoint, codes, upper)
+    assert_close(found, reference_logits(state, codes, upper, as_stored=True, inplace=True), SAME)
+    other = reference_logits(state, codes, upper, as_stored=True)
+    assert np.abs(found - other).max() > 0.01 * np.abs(other).max()  # the two forms are no small matter
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -170,10 +185,11 @@ def test_half_precision_files_and_options_that_no_shape_tells(tmp_path: Path) ->
         read_prior(path, grid=(5, 4), heads=3)
 
 
+@pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("layers", [0, 1, 2])
-def test_vqvae_computes_what_the_file_means(layers: int, tmp_path: Path) -> None:
+def test_vqvae_computes_what_the_file_means(layers: int, inplace: bool, tmp_path: Path) -> None:
     state = random_vqvae(layers=layers, images=3 - layers)
-    checkpoint = read_vqvae(save(tmp_path / "vqvae.pt", with_prefix(state)))
+    checkpoint = in_form(read_vqvae(save(tmp_path / "vqvae.pt", with_prefix(state))), inplace=inplace)
     width = 5 if layers else 32
     assert checkpoint.config == VqvaeConfig(
         image_channels=3 - layers,
@@ -182,6 +198,7 @@ def test_vqvae_computes_what_the_file_means(layers: int, tmp_path: Path) -> None
         residual_layers=layers,
         code_channels=6,
         codebook_size=9,
+        inplace=inplace,
     )
     model = vqvae_of(checkpoint)
     images = np.random.default_rng(0).uniform(-1, 1, (2, 16, 24, 3 - layers))
@@ -190,9 +207,9 @@ def test_vqvae_computes_what_the_file_means(layers: int, tmp_path: Path) -> None
         decoded = model.decode([level.codes for level in found]).permute(0, 2, 3, 1).numpy()
     assert all(len(np.unique(level.codes)) > 1 for level in found)
     for n, image in enumerate(images):
-        codes = vqvae_encode(as_float64(state), image)
+        codes = vqvae_encode(as_float64(state), image, inplace=inplace)
         assert [np.array_equal(level.codes[n], given) for level, given in zip(found, codes, strict=True)] == [True] * 2
-        assert_close(decoded[n], vqvae_decode(as_float64(state), *codes), SAME)
+        assert_close(decoded[n], vqvae_decode(as_float64(state), *codes, inplace=inplace), SAME)
 
 
 def test_vqvae_with_args_and_without_moving_averages(tmp_path: Path) -> None:

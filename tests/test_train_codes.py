@@ -12,9 +12,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from tiny_training import SMALL
 
+from latentloop.export.codes_digest import codes_digest
+from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.train.codes import Levels
 from latentloop.export.train.codes_cache import FORMAT, cache_key, cache_path, cached
-from latentloop.export.train.codes_digest import codes_digest
 
 COUNTS = {"training": 6, "held_out": 2}
 KEY = cache_key("vqvae", "data", flip=True)
@@ -127,8 +128,10 @@ def test_the_digest_follows_what_decides_codes_only() -> None:
         for name in ("encoders.0.conv.weight", "to_code.0.bias", "level_decoders.0.conv.bias", "codebooks.1.embedding",
                      "decoder.conv.weight", "upsamplers.0.0.weight")
     }  # fmt: skip
-    digest = codes_digest(weights)
-    assert codes_digest(dict(reversed(weights.items()))) == digest
+    config = VqvaeConfig()
+    digest = codes_digest(config, weights)
+    assert codes_digest(config, dict(reversed(weights.items()))) == digest
+    assert codes_digest(VqvaeConfig(inplace=True), weights) != digest
     for name in weights:
-        changed = codes_digest({**weights, name: weights[name] + 1})
+        changed = codes_digest(config, {**weights, name: weights[name] + 1})
         assert (changed == digest) == name.startswith(("decoder.", "upsamplers.")), name

@@ -20,11 +20,11 @@ from tiny_training import PRIOR, VQVAE, parse, write_blobs
 
 from latentloop.errors import CheckpointError, InputError, OutputError
 from latentloop.export.checkpoint import load_checkpoint
+from latentloop.export.codes_digest import codes_digest
 from latentloop.export.commands import train
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.train import prior, vqvae
-from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.loop import LoopOptions, run_training
 
 
@@ -214,7 +214,7 @@ def test_checkpoints_say_where_they_come_from(folder: Path, trained: Path, tmp_p
     assert checkpoint.provenance["classes"] == ["cat", "dog"]
     model = PixelSnail(config)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in checkpoint.weights.items()})
-    assert checkpoint.provenance["codes_sha256"] == codes_digest(source.weights)
+    assert checkpoint.provenance["codes_sha256"] == codes_digest(source.config, source.weights)
     assert checkpoint.provenance["training"]["precision"] == "float32"
     masked = checkpoint.weights["blocks.0.residual.0.conv1.weight"][:, :, -1, 1:]
     assert not masked.any()

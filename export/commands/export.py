@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,8 @@ from latentloop.extras import require
 from latentloop.files import check_free
 
 if TYPE_CHECKING:  # the parser is built without the export extra
-    import numpy as np
-    from numpy.typing import NDArray
-
     from latentloop.export.checkpoint import Checkpoint
+    from latentloop.export.train.data import Data
 
 HELP = "turn trained checkpoints into a bundle"
 EPILOG = """examples:
@@ -43,8 +42,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told.add_argument("--heads", type=int, default=8, metavar="N", help="attention heads (default: 8)")
     told.add_argument("--class-names", metavar="A,B,…", help="names of the classes, by label")
     parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="take the golden vectors' images from this data set"
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="measure the models on this data set's images, and take the golden vectors' images from it",
     )
+    forms = parser.add_argument_group(
+        "releases of the common implementation before mid 2020 (priors) and early 2021 (VQ-VAE)",
+        "Their residual blocks worked in place, which no name or shape in a file tells; with --data, export finds out.",
+    )
+    forms.add_argument(
+        "--vqvae-inplace",
+        action=argparse.BooleanOptionalAction,
+        help="the VQ-VAE was trained by an older release (default: as the file says, today's otherwise)",
+    )
+    for option, text in (("--priors-inplace", "were trained by an older release"), ("--no-priors-inplace", "were not")):
+        forms.add_argument(
+            option, nargs="?", const="", metavar="A,B", help=f"the priors of these levels (default: of all) {text}"
+        )
     parser.add_argument("--licence", default="", help="licence of the weights, stored in the manifest")
     parser.add_argument(
         "--weights",
@@ -62,23 +77,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exports; returns the exit status. Raises LatentLoopError."""
     require("exporting", "torch", "onnx")
-    from latentloop.export.bundle import BundleSource, check_fit, write_bundle
+    from latentloop.export.bundle import BundleSource, check_codes, check_fit, write_bundle
     from latentloop.export.checkpoint import save_checkpoint
     from latentloop.export.configuration import VqvaeConfig
+    from latentloop.export.forms import in_form
+    from latentloop.export.golden import SAMPLES
     from latentloop.export.reading import read_classifier, read_prior, read_vqvae
 
     check_free(arguments.out, force=arguments.force)
-    vqvae = read_vqvae(arguments.vqvae)
+    vqvae = in_form(read_vqvae(arguments.vqvae), arguments.vqvae_inplace)
     assert isinstance(vqvae.config, VqvaeConfig)
     image = parse_size(arguments.image) if arguments.image else None
     files = prior_files(arguments, vqvae.config.level_names)
-    priors = []
+    forms = prior_forms(arguments, vqvae.config.level_names)
+    priors: list[Checkpoint | None] = []
     for index, name in enumerate(vqvae.config.level_names):
         stride = vqvae.config.stride(index)
         grid = (image[0] // stride, image[1] // stride) if image else None
-        priors.append(read_prior(files[name], heads=arguments.heads, grid=grid) if name in files else None)
+        prior = read_prior(files[name], heads=arguments.heads, grid=grid) if name in files else None
+        priors.append(None if prior is None else in_form(prior, forms.get(name)))
     image = check_fit(vqvae.config, priors, image)
-    golden = _golden_images(arguments.data, image, vqvae.config.image_channels) if arguments.data else None
+    check_codes(vqvae, priors)
+    golden = None
+    if arguments.data:
+        data = _load_data(arguments.data, image, vqvae.config.image_channels)
+        golden = data.held_out.images[:SAMPLES]
+        levels = dict(zip(vqvae.config.level_names, priors, strict=True))
+        named = {*forms, *(() if arguments.vqvae_inplace is None else ("vqvae",))}
+        _check_forms(vqvae, {name: prior for name, prior in levels.items() if prior is not None}, data, named)
     classes = tuple(name.strip() for name in arguments.class_names.split(",")) if arguments.class_names else ()
     source = BundleSource(
         vqvae=vqvae,
@@ -102,6 +128,23 @@ def run(arguments: argparse.Namespace) -> int:
     size = sum(file.stat().st_size for file in arguments.out.iterdir())
     print(f"wrote {arguments.out} ({size / 1e6:.1f} MB); try: latentloop verify {arguments.out}")
     return 0
+
+
+def prior_forms(arguments: argparse.Namespace, levels: tuple[str, ...]) -> dict[str, bool]:
+    """Whether a level's prior works in place, for the levels that were named. Raises InputError."""
+    found: dict[str, bool] = {}
+    for option, text, inplace in (
+        ("--priors-inplace", arguments.priors_inplace, True),
+        ("--no-priors-inplace", arguments.no_priors_inplace, False),
+    ):
+        if text is None:
+            continue
+        for name in [name.strip() for name in text.split(",")] if text else levels:
+            if name not in levels:
+                raise InputError(f"{option} names the level {name!r}; the VQ-VAE has: {', '.join(levels)}")
+            if found.setdefault(name, inplace) != inplace:
+                raise InputError(f"--priors-inplace and --no-priors-inplace both name the level {name!r}")
+    return found
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -144,14 +187,24 @@ def saved_files(
     return files
 
 
-def _golden_images(folder: Path, image: tuple[int, int], channels: int) -> NDArray[np.uint8]:
-    from latentloop.export.golden import SAMPLES
+def _check_forms(vqvae: Checkpoint, priors: dict[str, Checkpoint], data: Data, named: set[str]) -> None:
+    """Prints what the data says of the checkpoints. Raises InputError where it contradicts a form nobody named."""
+    from latentloop.export.form_check import check_against_data
+
+    report = check_against_data(vqvae, priors, data, named)
+    for line in report.lines:
+        print(line)
+    for warning in report.warnings:
+        print(f"latentloop: warning: {warning}", file=sys.stderr)
+
+
+def _load_data(folder: Path, image: tuple[int, int], channels: int) -> Data:
     from latentloop.export.train.data import load_data
 
     height, width = image
     if height != width:
         raise InputError(f"--data serves square images only, the bundle's are {height} x {width}")
-    return load_data(folder, height, image_channels=channels).held_out.images[:SAMPLES]
+    return load_data(folder, height, image_channels=channels)
 
 
 def _trained_classes(priors: list[Checkpoint | None]) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ def _add_vqvae(parser: argparse.ArgumentParser) -> None:
 
 def _add_prior(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("model")
-    model.add_argument("--vqvae", type=Path, required=True, metavar="FILE", help="the trained VQ-VAE")
+    _add_trained_vqvae(model)
     model.add_argument(
         "--from", dest="start", type=Path, metavar="FILE", help="begin with a trained prior's weights (default: random)"
     )
@@ -127,7 +127,7 @@ def _add_prior(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_decoder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--vqvae", type=Path, required=True, metavar="FILE", help="the trained VQ-VAE")
+    _add_trained_vqvae(parser)
     training = parser.add_argument_group("training")
     training.add_argument("--size", type=int, metavar="PIXELS", help="(default: as the VQ-VAE was trained)")
     training.add_argument(
@@ -144,6 +144,15 @@ def _add_decoder(parser: argparse.ArgumentParser) -> None:
     )
     _add_training(
         training, steps=2000, batch=64, rate=2e-4, decay=0.0, average=0.995, flip="train on mirrored images too"
+    )
+
+
+def _add_trained_vqvae(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    parser.add_argument("--vqvae", type=Path, required=True, metavar="FILE", help="the trained VQ-VAE")
+    parser.add_argument(
+        "--vqvae-inplace",
+        action=argparse.BooleanOptionalAction,
+        help="it was trained by a release whose residual blocks work in place (default: as the file says)",
     )
 
 

@@ -30,13 +30,14 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from latentloop.errors import InputError
+from latentloop.export.codes_digest import codes_digest
+from latentloop.export.forms import in_form
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.reading import read_vqvae
 from latentloop.export.train import runs, vqvae
 from latentloop.export.train.average import WeightAverage
 from latentloop.export.train.codes import Levels
-from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.loop import run_training
 from latentloop.export.train.optimiser import adamw, restore, set_rate
 from latentloop.export.train.order import BatchOrder, learning_rate
@@ -194,7 +195,7 @@ def train_decoder(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"weight is {arguments.weight}, expected over 0")
     if arguments.discriminator_channels < 1:
         raise InputError(f"discriminator-channels is {arguments.discriminator_channels}, expected at least 1")
-    source = read_vqvae(Path(arguments.vqvae))
+    source = in_form(read_vqvae(Path(arguments.vqvae)), arguments.vqvae_inplace)
     model = build_vqvae(source, arguments.vqvae)
     size = runs.image_size(arguments, source)
     data = runs.load(arguments, size, model.config.image_channels)
@@ -202,7 +203,7 @@ def train_decoder(arguments: argparse.Namespace) -> dict[str, Any]:
     options = runs.training_options(DecoderOptions, arguments)
     used = {**asdict(options), "flip": arguments.flip, "vqvae": runs.file_digest(arguments.vqvae)}
     loop = runs.loop_options(arguments, model.config, used, data)
-    digest = codes_digest(source.weights)
+    digest = codes_digest(model.config, source.weights)
     codes = runs.encoded(arguments, model.to(device), digest, data, progress=loop.progress)
     task = DecoderTask(model, data.training.images, codes["training"], options, device)
     force = run_training(task, loop)

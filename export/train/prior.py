@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from torch.nn import functional
 
 from latentloop.errors import InputError
 from latentloop.export.checkpoint import Checkpoint, load_checkpoint
+from latentloop.export.codes_digest import codes_digest
 from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
+from latentloop.export.forms import in_form
 from latentloop.export.models.build import build_prior, build_vqvae
 from latentloop.export.models.pixelsnail import CausalConv2d, PixelSnail
 from latentloop.export.reading import read_vqvae
 from latentloop.export.train import distributed, runs
 from latentloop.export.train.codes import Codes, of_level
-from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.data import batches_of
 from latentloop.export.train.descent import Descent
 from latentloop.export.train.loop import run_training
@@ -139,7 +140,7 @@ def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
     Of several processes only the first has figures to return; the others return none.
     """
     device = runs.prepare(arguments, several=True)
-    source = read_vqvae(Path(arguments.vqvae))
+    source = in_form(read_vqvae(Path(arguments.vqvae)), arguments.vqvae_inplace)
     model = build_vqvae(source, arguments.vqvae).to(device)
     size = runs.image_size(arguments, source)
     data = runs.load(arguments, size, model.config.image_channels)
@@ -150,9 +151,11 @@ def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
     used = {**asdict(options), "flip": arguments.flip}
     start = None if arguments.start is None else read_start(arguments.start, config)
     if start is not None:
+        assert isinstance(start.config, PriorConfig)
+        config = replace(config, inplace=start.config.inplace)
         used["from"] = runs.file_digest(arguments.start)
     weights = runs.file_digest(arguments.vqvae)
-    codes = codes_digest(source.weights)
+    codes = codes_digest(model.config, source.weights)
     loop = runs.loop_options(arguments, config, {**used, "level": arguments.level, "codes": codes}, data)
     levels = runs.encoded(arguments, model, codes, data, progress=loop.progress)
     index = model.config.level_names.index(arguments.level)
@@ -177,7 +180,7 @@ def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, classes: int) -> PriorConfig:
     """The prior's configuration from the options, the VQ-VAE and the number of classes in the data."""
-    decided = prior_fields(config, arguments.level, size)
+    decided: dict[str, Any] = prior_fields(config, arguments.level, size)
     lower = decided["condition_codes"] > 0
     classes = classes if arguments.classes else 0
     names = (
@@ -202,10 +205,13 @@ def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, 
 
 
 def read_start(path: Path, config: PriorConfig) -> Checkpoint:
-    """The checkpoint a prior's training begins with. Raises InputError where more than dropout differs."""
+    """The checkpoint a prior's training begins with.
+
+    Raises InputError where more differs than dropout and the form, which the weights decide.
+    """
     found = load_checkpoint(path)
     theirs, ours = to_json(found.config), to_json(config)
-    differing = [name for name in ours if name != "dropout" and theirs.get(name) != ours[name]]
+    differing = [name for name in ours if name not in ("dropout", "inplace") and theirs.get(name) != ours[name]]
     if found.kind == "prior" and not differing:
         return found
     told = "; ".join(f"{name} is {theirs.get(name)!r}, expected {ours[name]!r}" for name in differing)

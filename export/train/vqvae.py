@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latentloop.errors import InputError
+from latentloop.export.codes_digest import codes_digest
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.models.vqvae import Quantised, Vqvae
 from latentloop.export.train import distributed, runs
 from latentloop.export.train.codebook import EmaCodebook, perplexity
-from latentloop.export.train.codes_digest import codes_digest
 from latentloop.export.train.data import batches_of
 from latentloop.export.train.descent import Descent
 from latentloop.export.train.loop import run_training
@@ -264,7 +264,7 @@ def train_vqvae(arguments: argparse.Namespace) -> dict[str, Any]:
         return {}
     averaged = task.averaged()
     metrics = evaluate(averaged, data.held_out.images, device)
-    codes = codes_digest({name: value.cpu().numpy() for name, value in averaged.state_dict().items()})
+    codes = codes_digest(config, {name: value.cpu().numpy() for name, value in averaged.state_dict().items()})
     provenance = runs.origin(arguments, data, asdict(options), metrics) | {"codes_sha256": codes}
     runs.save(loop, config, averaged, provenance, force)
     return metrics
