@@ -87,7 +87,7 @@ class TorchRowStep:
             x = _same(x, *w.condition_stack.input)
             for weight1, bias1, weight2, bias2 in w.condition_stack.residual:
                 h = _same(functional.elu(x), weight1, bias1)
-                x = x + functional.glu(_same(functional.elu(h), weight2, bias2), 1)
+                x = self._skip(x) + functional.glu(_same(functional.elu(h), weight2, bias2), 1)
             grown = functional.interpolate(x, scale_factor=2)[:, :, : c.height, : c.width]
             condition = grown.permute(2, 3, 0, 1).contiguous()
         if w.label_embedding is None:
@@ -149,16 +149,18 @@ class TorchRowStep:
         entered_layers, new_keys, new_values = [], [], []
         for b, block in enumerate(w.blocks):
             added = gated[b * c.residual_blocks : (b + 1) * c.residual_blocks]
-            sums = torch.cat([x[None], added]).cumsum(0)
-            entered_layers.append(sums[:-1])
+            entered, out = self._layers(x, added)
+            entered_layers.append(entered)
             if isinstance(block, Mix):
-                x = sums[-1] @ block.weight + (background @ block.background + block.bias)
+                x = out @ block.weight + (background @ block.background + block.bias)
             else:
-                x, key, value = self._attend(block, x, sums[-1], background, (keys[b], values[b], seen), label_terms)
+                x, key, value = self._attend(
+                    block, self._skip(x), out, background, (keys[b], values[b], seen), label_terms
+                )
                 new_keys.append(key)
                 new_values.append(value)
         for stage in w.output:
-            x = _gated(stage, x, next(label_terms, None))
+            x = self._gated(stage, x, next(label_terms, None))
         logits = functional.elu(x) @ w.logits + w.logits_bias
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # 16 bits cannot sum up probabilities
         mass = torch.exp(logits - logits.amax(-1, keepdim=True)).cumsum(-1)
@@ -221,6 +223,27 @@ class TorchRowStep:
         products = torch.bmm(windows.flatten(1, 2), weight)  # [L, W * B, O]
         return products.view(c.layers, c.width, -1, weight.shape[2]).transpose(0, 1).contiguous()
 
+    def _layers(self, x: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, C], gated outputs [layers, B, C] -> every layer's input [layers, B, C] and the last one's output."""
+        if not self.config.inplace:
+            sums = torch.cat([x[None], added]).cumsum(0)
+            return sums[:-1], sums[-1]
+        entered = []
+        for output in added:
+            entered.append(x)
+            x = self._skip(x) + output
+        return torch.stack(entered), x
+
+    def _gated(self, block: Any, x: Tensor, label: Tensor | None, auxiliary: Tensor | None = None) -> Tensor:
+        h = functional.elu(x) @ block.conv1 + block.conv1_bias
+        if auxiliary is not None:
+            h = h + functional.elu(auxiliary) @ block.auxiliary
+        out = functional.elu(h) @ block.conv2 + block.conv2_bias
+        return self._skip(x) + functional.glu(out if label is None else out + label, 1)
+
+    def _skip(self, x: Tensor) -> Tensor:
+        return functional.elu(x) if self.config.inplace else x
+
     def _attend(
         self,
         block: Attention,
@@ -234,8 +257,8 @@ class TorchRowStep:
         w: Any = block
         keys, values, seen = history
         here = background.expand(len(x), 2)
-        key = _gated(w.key, torch.cat([entered, x, here], 1), next(labels, None))
-        query = _gated(w.query, torch.cat([x, here], 1), next(labels, None))
+        key = self._gated(w.key, torch.cat([entered, x, here], 1), next(labels, None))
+        query = self._gated(w.query, torch.cat([x, here], 1), next(labels, None))
         new_key = (key @ w.key_map + w.key_bias).unflatten(1, (c.heads, -1))
         new_value = (key @ w.value_map + w.value_bias).unflatten(1, (c.heads, -1))
         if keys.shape[2]:
@@ -248,19 +271,11 @@ class TorchRowStep:
                 attended = attended * seen[0]  # nothing is seen from the first position
         else:
             attended = x.new_zeros(len(x), c.attention_channels)
-        return _gated(w.out, x, next(labels, None), attended), new_key, new_value
+        return self._gated(w.out, x, next(labels, None), attended), new_key, new_value
 
 
 def _same(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return functional.conv2d(x, weight, bias, padding="same")
-
-
-def _gated(block: Any, x: Tensor, label: Tensor | None, auxiliary: Tensor | None = None) -> Tensor:
-    h = functional.elu(x) @ block.conv1 + block.conv1_bias
-    if auxiliary is not None:
-        h = h + functional.elu(auxiliary) @ block.auxiliary
-    out = functional.elu(h) @ block.conv2 + block.conv2_bias
-    return x + functional.glu(out if label is None else out + label, 1)
 
 
 def _tensors(value: Any, device: str, dtype: torch.dtype | None) -> Any:
