@@ -36,25 +36,33 @@ class Finding:
 
     name: str  # vqvae, or a level
     inplace: bool  # its own form
-    unit: str  # dB of its reconstructions, or bits a code
+    unit: str  # dB of reconstructions, or bits a code
     own: float
     other: float
+    guessing: float = math.inf  # bits a code that need no model
+
+    @property
+    def gain(self) -> float:
+        """By how much the other form is better."""
+        return self.other - self.own if self.unit == "dB" else self.own - self.other
 
     @property
     def is_other_better(self) -> bool:
         """Whether the other form is better beyond doubt."""
-        gain = self.other - self.own if self.unit == "dB" else self.own - self.other
-        return gain >= DECISIVE[self.unit]
+        return self.gain >= DECISIVE[self.unit]
 
     @property
-    def option(self) -> str:
-        """What names the other form on the command line."""
-        no = "no-" if self.inplace else ""
-        return f"--{no}vqvae-inplace" if self.name == "vqvae" else f"--{no}priors-inplace {self.name}"
+    def is_worse_than_guessing(self) -> bool:
+        """Whether neither form of a prior knows anything of the codes."""
+        return not min(self.own, self.other) < self.guessing
 
     def __str__(self) -> str:
+        what = f"{self.name} prior"
+        if self.name == "vqvae":
+            what = "reconstruction" if self.unit == "dB" else "the priors on the VQ-VAE's codes"
         figures = f"{self.own:.2f} {self.unit} in {FORMS[self.inplace]}, {self.other:.2f} in {FORMS[not self.inplace]}"
-        return f"{'reconstruction' if self.name == 'vqvae' else f'{self.name} prior'}: {figures}"
+        guessing = f" (guessing: {self.guessing:.2f})" if self.guessing < math.inf else ""
+        return f"{what}: {figures}{guessing}"
 
 
 @dataclass(frozen=True)
@@ -70,40 +78,56 @@ def check_against_data(
 ) -> Report:
     """Measures reconstruction and bits a code in both forms, on held-out images where they suffice.
 
-    ``priors`` by level, top first; ``named``: the checkpoints whose form the user named. Where the other form is better
-    beyond doubt, raises InputError; for a named one that is a warning.
+    ``priors`` by level; ``named``: the checkpoints whose form the user named. Where the other form is better beyond
+    doubt, raises InputError; for a named one that is a warning.
     """
     config = vqvae.config
     assert isinstance(config, VqvaeConfig)
     images = _some(data, MOST_IMAGES)
-    forms = (config.inplace, not config.inplace)
-    measured = {form: _reconstruct(in_form(vqvae, form), images.images) for form in forms}
-    found = [Finding("vqvae", config.inplace, "dB", *(measured[form][0] for form in forms))]
-    lines, warnings = [f"{len(images)} images: {found[0]}"], []
-    # What the priors learnt is what the VQ-VAE was meant to be.
-    is_meant = "vqvae" in named or not found[0].is_other_better
-    levels = dict(zip(config.level_names, measured[config.inplace == is_meant][1], strict=True))
-    count = _affordable(priors, len(images))
-    upper = None
-    for name, codes in levels.items():
-        if name in priors:
-            each = _measure(name, priors[name], codes[:count], upper, _labels(priors[name], images, data.classes))
-            if each is None:
-                lines.append(f"{name} prior: not measured, the data has other classes than it was trained with")
-            else:
-                found.append(each)
-                lines.append(f"{count} images: {each}")
-                warnings += _worse_than_guessing(each, priors[name])
-        upper = codes[:count]
-    wrong = [each for each in found if each.is_other_better]
+    (own, codes), (other, other_codes) = (
+        _reconstruct(in_form(vqvae, form), images.images) for form in (config.inplace, not config.inplace)
+    )
+    codec = Finding("vqvae", config.inplace, "dB", own, other)
+    lines = [f"{len(images)} images: {codec}"]
+    few = images.take(np.arange(_affordable(priors, len(images))))
+    is_meant = "vqvae" in named or not codec.is_other_better
+    found = _measure(priors, codes if is_meant else other_codes, few, data.classes)
+    if is_meant and any(each.is_worse_than_guessing for each in found):
+        # The priors know which codes they learnt: they tell a form that hardly changes the reconstructions.
+        on_other = _measure(priors, other_codes, few, data.classes)
+        by_priors = Finding("vqvae", config.inplace, "bits a code", _mean_of_best(found), _mean_of_best(on_other))
+        if by_priors.is_other_better:
+            codec = by_priors
+            lines.append(f"{len(few)} images: {codec}")
+            found = found if "vqvae" in named else on_other
+    lines += [f"{len(few)} images: {each}" for each in found]
+    measured = {each.name for each in found}
+    lines += [f"{name} prior: not measured, its classes are not the data's" for name in priors if name not in measured]
+    wrong = [each for each in (codec, *found) if each.is_other_better]
     unnamed = [each for each in wrong if each.name not in named]
     if unnamed:
+        options = _options([each for each in (codec, *found) if each.name not in named and each.gain > 0])
         raise InputError(
             f"the data says that the files were trained in another form: {'; '.join(map(str, unnamed))}; pass "
-            f"{' '.join(each.option for each in unnamed)}, or name the form that you want all the same"
+            f"{options}, or name the form that you want all the same"
         )
-    warnings += [f"{each}: the form that was named is probably not the one it was trained in" for each in wrong]
+    warnings = [f"{each}: the form that was named is probably not the one it was trained in" for each in wrong]
+    for each in found:
+        if each.is_worse_than_guessing:
+            warnings.append(
+                f"the {each.name} prior needs {each.own:.2f} bits a code, and guessing {each.guessing:.2f} (log2 of "
+                "its codes): it is probably of another VQ-VAE, or of other images than these"
+            )
     return Report(lines, warnings)
+
+
+def _options(findings: list[Finding]) -> str:
+    """What names the other forms on the command line."""
+    found = [f"--{'no-' * each.inplace}vqvae-inplace" for each in findings if each.name == "vqvae"]
+    for inplace in (False, True):
+        levels = [each.name for each in findings if each.inplace == inplace and each.name != "vqvae"]
+        found += [f"--{'no-' * inplace}priors-inplace {','.join(levels)}"] * bool(levels)
+    return " ".join(found)
 
 
 def _some(data: Data, most: int) -> Dataset:
@@ -118,8 +142,8 @@ def _some(data: Data, most: int) -> Dataset:
 
 
 @torch.no_grad()
-def _reconstruct(vqvae: Checkpoint, images: NDArray[np.uint8]) -> tuple[float, list[Tensor]]:
-    """Peak signal-to-noise ratio of the reconstructions in dB, and the codes by level, int16 [N, h, w]."""
+def _reconstruct(vqvae: Checkpoint, images: NDArray[np.uint8]) -> tuple[float, dict[str, Tensor]]:
+    """Peak signal-to-noise ratio of the reconstructions in dB, and the codes by level, int32 [N, h, w]."""
     model = build_vqvae(vqvae, "vqvae")
     error, codes = 0.0, []
     for part in batches_of(len(images), BATCH):
@@ -129,7 +153,8 @@ def _reconstruct(vqvae: Checkpoint, images: NDArray[np.uint8]) -> tuple[float, l
         error += float((decoded - x).square().sum(dtype=torch.float64)) / 4  # on the scale 0 to 1
         codes.append([level.codes.to(torch.int32) for level in levels])
     decibels = -10 * math.log10(error / images.size) if error else math.inf
-    return decibels, [torch.cat(level) for level in zip(*codes, strict=True)]
+    joined = (torch.cat(level) for level in zip(*codes, strict=True))
+    return decibels, dict(zip(model.config.level_names, joined, strict=True))
 
 
 def _affordable(priors: Mapping[str, Checkpoint], count: int) -> int:
@@ -143,44 +168,45 @@ def _affordable(priors: Mapping[str, Checkpoint], count: int) -> int:
 
 
 def _measure(
-    name: str, prior: Checkpoint, codes: Tensor, upper: Tensor | None, labels: NDArray[np.int64] | None
-) -> Finding | None:
-    """Bits a code of the codes [N, h, w] below ``upper``; None for a prior whose labels are not known."""
-    config = prior.config
-    assert isinstance(config, PriorConfig)
-    if config.classes and labels is None:
-        return None
-    given = Codes(
-        codes,
-        upper if config.condition_codes else None,
-        torch.from_numpy(labels[: len(codes)]) if labels is not None else None,
-    )
-    bits = [
-        bits_per_code(build_prior(in_form(prior, form), name), given, batch=1)
-        for form in (config.inplace, not config.inplace)
-    ]
-    return Finding(name, config.inplace, "bits a code", *bits)
+    priors: Mapping[str, Checkpoint], levels: Mapping[str, Tensor], images: Dataset, classes: tuple[str, ...]
+) -> list[Finding]:
+    """Bits a code of each prior on the first codes of ``levels``, which are those of ``images``.
+
+    A prior with other classes than the data's is left out.
+    """
+    found: list[Finding] = []
+    upper = None
+    for name, codes in levels.items():
+        codes = codes[: len(images)]
+        prior = priors.get(name)
+        if prior is not None:
+            config = prior.config
+            assert isinstance(config, PriorConfig)
+            labels = _labels(prior, images, classes)
+            if labels is not None or not config.classes:
+                given = Codes(codes, upper if config.condition_codes else None, labels)
+                own, other = (
+                    bits_per_code(build_prior(in_form(prior, form), name), given, batch=1)
+                    for form in (config.inplace, not config.inplace)
+                )
+                guessing = math.log2(config.codebook_size)
+                found.append(Finding(name, config.inplace, "bits a code", own, other, guessing))
+        upper = codes
+    return found
 
 
-def _labels(prior: Checkpoint, images: Dataset, classes: tuple[str, ...]) -> NDArray[np.int64] | None:
-    """The images' labels [N] as the prior numbers its classes, or None where it has none, or others than the data."""
+def _labels(prior: Checkpoint, images: Dataset, classes: tuple[str, ...]) -> Tensor | None:
+    """The images' labels [N] as the prior numbers its classes; None where it has none, or others than the data."""
     config, names = prior.config, prior.provenance.get("classes")
     assert isinstance(config, PriorConfig)
     if images.labels is None or not config.classes or len(classes) != config.classes:
         return None
-    if not names or list(names) == list(classes):
-        return images.labels
+    if not isinstance(names, list) or not names or names == list(classes):
+        return torch.from_numpy(images.labels)
     if sorted(map(str, names)) != sorted(classes):
         return None
-    return np.array([list(names).index(name) for name in classes])[images.labels]
+    return torch.from_numpy(np.array([names.index(name) for name in classes])[images.labels])
 
 
-def _worse_than_guessing(finding: Finding, prior: Checkpoint) -> list[str]:
-    assert isinstance(prior.config, PriorConfig)
-    guessing = math.log2(prior.config.codebook_size)
-    if finding.own < guessing or finding.is_other_better:
-        return []
-    return [
-        f"the {finding.name} prior needs {finding.own:.2f} bits a code, and guessing {guessing:.2f} (log2 of "
-        f"{prior.config.codebook_size} codes): it is probably of another VQ-VAE, or of other images than these"
-    ]
+def _mean_of_best(found: list[Finding]) -> float:
+    return sum(min(each.own, each.other) for each in found) / len(found)

@@ -129,10 +129,23 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
         "classes": list(manifest.classes),
         "classifier": manifest.classifier is not None,
         "precisions": list(manifest.precisions),
+        "checkpoints": _checkpoints(manifest.provenance),
         "bytes": sum(record.size for record in manifest.files.values()),
         "exporter": manifest.exporter,
         "licence": manifest.licence,
     }
+
+
+def _checkpoints(provenance: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the manifest says of each checkpoint, where it says it: its file, SHA-256, and form of residual blocks."""
+    models = provenance.get("models")
+    found = {}
+    for name, model in models.items() if isinstance(models, dict) else ():
+        if isinstance(model, dict):
+            configuration = model.get("configuration")
+            inplace = isinstance(configuration, dict) and configuration.get("inplace") is True
+            found[str(name)] = {"file": model.get("file"), "sha256": model.get("sha256"), "inplace": inplace}
+    return found
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -161,6 +174,7 @@ def _print(found: dict[str, Any]) -> None:
             ("  classes", classes),
             ("  classifier", "yes" if bundle["classifier"] else "none"),
             ("  precisions", ", ".join(bundle["precisions"])),
+            *((f"  {name}'s file", _checkpoint(each)) for name, each in bundle["checkpoints"].items()),
             ("  size", f"{bundle['bytes'] / 1e6:.1f} MB, exported by {bundle['exporter']}"),
         ]
     if "warning" in found:
@@ -173,3 +187,8 @@ def _print(found: dict[str, Any]) -> None:
 def _level(level: dict[str, Any]) -> str:
     height, width = level["grid"]
     return f"{height} x {width} codes of {level['codebook_size']}, {'a prior' if level['prior'] else 'no prior'}"
+
+
+def _checkpoint(described: dict[str, Any]) -> str:
+    form = ", the older forward (in place)" if described["inplace"] else ""
+    return f"{described['file'] or 'name not recorded'}, SHA-256 {described['sha256'] or 'not recorded'}{form}"
