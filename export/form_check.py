@@ -48,8 +48,8 @@ class Finding:
 
     @property
     def is_other_better(self) -> bool:
-        """Whether the other form is better beyond doubt."""
-        return self.gain >= DECISIVE[self.unit]
+        """Whether the other form is better beyond doubt, which a prior that knows nothing of the codes cannot tell."""
+        return self.gain >= DECISIVE[self.unit] and not self.is_worse_than_guessing
 
     @property
     def is_worse_than_guessing(self) -> bool:
@@ -103,10 +103,20 @@ def check_against_data(
     lines += [f"{len(few)} images: {each}" for each in found]
     measured = {each.name for each in found}
     lines += [f"{name} prior: not measured, its classes are not the data's" for name in priors if name not in measured]
-    wrong = [each for each in (codec, *found) if each.is_other_better]
+    return Report(lines, _judge(codec, found, named))
+
+
+def _judge(codec: Finding, found: list[Finding], named: Collection[str]) -> list[str]:
+    """Warnings. Raises InputError where a form that nobody named is the wrong one."""
+    # A prior's form shows on the codes that it learnt: not where a form that was named gives other ones.
+    trusted = [] if codec.is_other_better and "vqvae" in named else found
+    wrong = [each for each in (codec, *trusted) if each.is_other_better]
     unnamed = [each for each in wrong if each.name not in named]
     if unnamed:
-        options = _options([each for each in (codec, *found) if each.name not in named and each.gain > 0])
+        # A prior that tells little goes with one that tells much: most files come from one release.
+        unsure = [each for each in found if each.name not in named and each not in unnamed and each.gain > 0]
+        along = [each for each in unsure if any(other in found and other.inplace == each.inplace for other in unnamed)]
+        options = _options([*unnamed, *along])
         raise InputError(
             f"the data says that the files were trained in another form: {'; '.join(map(str, unnamed))}; pass "
             f"{options}, or name the form that you want all the same"
@@ -118,7 +128,7 @@ def check_against_data(
                 f"the {each.name} prior needs {each.own:.2f} bits a code, and guessing {each.guessing:.2f} (log2 of "
                 "its codes): it is probably of another VQ-VAE, or of other images than these"
             )
-    return Report(lines, warnings)
+    return warnings
 
 
 def _options(findings: list[Finding]) -> str:

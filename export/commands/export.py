@@ -80,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     from latentloop.export.bundle import BundleSource, check_codes, check_fit, write_bundle
     from latentloop.export.checkpoint import save_checkpoint
     from latentloop.export.configuration import VqvaeConfig
+    from latentloop.export.form_hint import form_hint
     from latentloop.export.forms import in_form
     from latentloop.export.golden import SAMPLES
     from latentloop.export.reading import read_classifier, read_prior, read_vqvae
@@ -105,6 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
         levels = dict(zip(vqvae.config.level_names, priors, strict=True))
         named = {*forms, *(() if arguments.vqvae_inplace is None else ("vqvae",))}
         _check_forms(vqvae, {name: prior for name, prior in levels.items() if prior is not None}, data, named)
+    elif arguments.vqvae_inplace is None and (hint := form_hint(vqvae)):
+        print(f"latentloop: hint: {hint}", file=sys.stderr)
     classes = tuple(name.strip() for name in arguments.class_names.split(",")) if arguments.class_names else ()
     source = BundleSource(
         vqvae=vqvae,

@@ -1,0 +1,155 @@
+"""Which form a checkpoint was trained in, by data and without: on small models trained in either form.
+
+``trained/`` holds a VQ-VAE and two priors of each form, of 3000 and 1500 steps on `latentloop data planets` at 32 x 32.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import run
+
+from latentloop import InputError
+from latentloop.export.checkpoint import Checkpoint, load_checkpoint
+from latentloop.export.configuration import PriorConfig
+from latentloop.export.form_check import Finding, check_against_data
+from latentloop.export.form_hint import form_hint
+from latentloop.export.forms import in_form
+from latentloop.export.train.data import Data, load_data
+
+TRAINED = Path(__file__).parent / "trained"
+FORMS = {"today": False, "older": True}
+OPTIONS = {"today": "--no-{}-inplace", "older": "--{}-inplace"}
+
+
+@pytest.fixture(scope="module")
+def planets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "planets"
+    assert run("data", "planets", "--train", 1, "--test", 4, "--seed", 7, "--processes", 1, "--out", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(planets: Path) -> Data:
+    return load_data(planets, 32)
+
+
+def checkpoints(form: str) -> tuple[Checkpoint, dict[str, Checkpoint]]:
+    vqvae, top, bottom = (
+        load_checkpoint(TRAINED / f"{form}-{part}.safetensors") for part in ("vqvae", "top", "bottom")
+    )
+    return vqvae, {"top": top, "bottom": bottom}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_right_form_is_found_right(form: str, data: Data) -> None:
+    vqvae, priors = checkpoints(form)
+    report = check_against_data(vqvae, priors, data, ())
+    assert report.warnings == []
+    assert [line.partition(":")[2].split(":")[0] for line in report.lines] == [
+        " reconstruction",
+        " top prior",
+        " bottom prior",
+    ]
+    assert form_hint(vqvae) is None
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_other_form_is_an_error_unless_it_was_named(form: str, data: Data) -> None:
+    vqvae, priors = checkpoints(form)
+    wrong = in_form(vqvae, not FORMS[form])
+    assert "survive" in (form_hint(wrong) or "")
+    with pytest.raises(InputError, match="reconstruction: ") as caught:
+        check_against_data(wrong, priors, data, ())
+    assert f"pass {OPTIONS[form].format('vqvae')}, or" in str(caught.value)
+    report = check_against_data(wrong, priors, data, {"vqvae"})
+    assert any("the form that was named is probably not" in warning for warning in report.warnings)
+
+    others = {name: in_form(prior, not FORMS[form]) for name, prior in priors.items()}
+    with pytest.raises(InputError, match="bottom prior: ") as caught:
+        check_against_data(wrong, others, data, ())
+    for part in ("vqvae", "priors"):
+        assert OPTIONS[form].format(part) in str(caught.value)
+    with pytest.raises(InputError, match="bottom prior: ") as caught:
+        check_against_data(vqvae, others, data, {"vqvae", "top"})
+    assert f"pass {OPTIONS[form].format('priors')} bottom, or" in str(caught.value)
+    report = check_against_data(vqvae, others, data, {"top", "bottom"})
+    assert ["bottom prior" in warning for warning in report.warnings] == [True]
+
+
+def test_priors_tell_a_form_that_reconstructs_alike(data: Data) -> None:
+    """Where the VQ-VAE's own figures are too close, the codes that its priors learnt decide."""
+    vqvae, priors = checkpoints("older")
+    wrong = in_form(vqvae, False)
+    blank = {name: value for name, value in wrong.weights.items() if not name.startswith("decoder.up.1")}
+    zeros = {name: np.zeros_like(wrong.weights[name]) for name in wrong.weights.keys() - blank.keys()}
+    with pytest.raises(InputError, match="the priors on the VQ-VAE's codes: ") as caught:
+        check_against_data(replace(wrong, weights={**blank, **zeros}), priors, data, ())
+    assert "pass --vqvae-inplace, or" in str(caught.value)
+
+
+def test_a_prior_of_another_vqvae_is_told(data: Data) -> None:
+    vqvae, priors = checkpoints("today")
+    order = np.random.default_rng(0).permutation(64)
+    names = [name for name in vqvae.weights if name.startswith("codebooks.")]
+    other = replace(vqvae, weights={**vqvae.weights, **{name: vqvae.weights[name][order] for name in names}})
+    report = check_against_data(other, priors, data, ())
+    assert [warning.split()[1] for warning in report.warnings] == ["top", "bottom"]
+    assert all("another VQ-VAE" in warning for warning in report.warnings)
+
+
+def test_labels_follow_the_names_of_the_priors_classes(data: Data) -> None:
+    vqvae, priors = checkpoints("today")
+    plain_config = priors["top"].config
+    assert isinstance(plain_config, PriorConfig)
+    config = replace(plain_config, classes=8, class_channels=8)
+    generator = np.random.default_rng(0)
+    weights = {**priors["top"].weights, "label_embedding.weight": np.eye(8, dtype=np.float32)}
+    for name, value in priors["top"].weights.items():
+        if name.endswith("conv2.weight") and not name.startswith("condition"):
+            label = generator.normal(size=(len(value), 8)).astype(np.float32)
+            weights[name.replace("conv2.weight", "label.weight")] = label
+
+    def bits(names: list[str]) -> str:
+        prior = Checkpoint(config, weights, {"classes": names})
+        return next(line for line in check_against_data(vqvae, {"top": prior}, data, ("top",)).lines if "prior" in line)
+
+    reordered = [data.classes[n] for n in np.roll(np.arange(8), 1)]
+    renamed = {name: data.classes.index(name) for name in reordered}
+    embedding = weights["label_embedding.weight"]
+    plain = bits(list(data.classes))
+    assert bits(reordered) != plain
+    weights["label_embedding.weight"] = embedding[[renamed[name] for name in reordered]]
+    assert bits(reordered) == plain
+    assert "not measured" in bits([f"class {n}" for n in range(8)])
+
+
+def test_export_measures_where_there_is_data(planets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [part for name in ("top", "bottom") for part in (f"--{name}", TRAINED / f"older-{name}.safetensors")]
+    command = ["export", "--vqvae", TRAINED / "older-vqvae.safetensors", *files, "--data", planets, "--out"]
+    assert run(*command, tmp_path / "right") == 0
+    assert capsys.readouterr().out.count(" bits a code in the older forward (in place), ") == 2
+    assert run(*command, tmp_path / "named", "--no-priors-inplace", "bottom") == 0
+    assert "warning: bottom prior: " in capsys.readouterr().err
+    assert (tmp_path / "named").is_dir()
+    assert run("export", "--vqvae", TRAINED / "today-vqvae.safetensors", "--image", 32, "--out", tmp_path / "x") == 0
+    assert "hint" not in capsys.readouterr().err
+
+
+def test_figures_that_are_no_numbers_decide_nothing() -> None:
+    for own, other in ((math.nan, 1.0), (1.0, math.nan), (math.inf, math.inf)):
+        for unit in ("dB", "bits a code"):
+            assert not Finding("top", False, unit, own, other).is_other_better
+    assert Finding("top", False, "bits a code", math.nan, math.nan, 6.0).is_worse_than_guessing
+
+
+def test_a_collapsed_codebook_gives_no_hint() -> None:
+    vqvae, _ = checkpoints("older")
+    names = [name for name in vqvae.weights if name.startswith("codebooks.")]
+    flat = {name: np.zeros_like(vqvae.weights[name]) for name in names}
+    wrong = in_form(replace(vqvae, weights={**vqvae.weights, **flat}), False)
+    assert form_hint(wrong) is None
