@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, features
+from PIL import Image, features
 
 from latentloop.errors import InputError, OutputError
 from latentloop.files import check_free, new_directory, write_file
 
 Images = NDArray[np.uint8]
 
-READ_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
 LARGEST = 2**31  # values of an image that is written; a grid that asks for more is a mistake
-_READ_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # and no other decoder of Pillow's
 
 # Each suffix that can be written: the longest side in pixels, and Pillow's options.
 _WRITTEN: dict[str, tuple[int, dict[str, Any]]] = {
@@ -32,44 +29,37 @@ _WRITTEN: dict[str, tuple[int, dict[str, Any]]] = {
 _OWN_NAME = re.compile(r"\d{5,}(-.*)?\.(png|jpe?g|webp)")  # as the commands name images in a folder
 
 
-def images_in(folder: Path) -> list[Path]:
-    """The files of a directory that look like images by their names, sorted."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in READ_SUFFIXES and file.is_file())
-
-
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The image files that ``paths`` mean: a directory stands for its images, sorted by name.
-
-    Raises InputError for a path that is not there, and for a directory without images.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = images_in(path)
-            if not inside:
-                raise InputError(f"{path} holds no images, expected files ending in {', '.join(READ_SUFFIXES)}")
-            found += inside
-        elif path.exists():
-            found.append(path)
-        else:
-            raise InputError(f"{path}: no such file or directory")
-    return found
-
-
 def read_images(paths: Sequence[Path], image: tuple[int, int, int], *, resize: bool = False) -> Images:
-    """The images of files and directories, uint8 [N, H, W, C], at the size ``image`` = (H, W, C).
+    """The images of files and folders, uint8 [N, H, W, C], at the size ``image`` = (H, W, C).
 
-    Colour becomes grey by ITU-R 601 luma where C is 1; transparent pixels are laid on white; 16-bit grey is rounded to
-    8 bits; EXIF orientation is applied. ``resize`` crops the centre to the aspect ratio and resizes (Lanczos).
+    A folder stands for the images in and below it, sorted by their relative paths. ``docs/pictures.md`` says what
+    becomes of each kind: colours are made sRGB and, where C is 1, grey by ITU-R 601 luma; transparent pixels are laid
+    on white; 16 bits are rounded to 8; the orientation is applied. ``resize`` crops the centre to the aspect ratio and
+    resizes (Lanczos). Warns (UserWarning) of links to folders, which are not followed, and of files of which one
+    picture of several is read.
 
-    Raises InputError for what is not there, not an image, truncated, larger than Pillow's limit against
-    decompression bombs, or of another size where ``resize`` is off.
+    Raises one InputError that names all that is not there, not an image, damaged, of a kind without a certain meaning,
+    larger than Pillow's limit against decompression bombs, or of another size where ``resize`` is off.
     """
-    files = find_images(paths)
-    found = np.empty((len(files), *image), np.uint8)
-    for index, file in enumerate(files):
-        found[index] = _fit(_open(file, image[2]), file, image, resize)
-    return found
+    import warnings
+
+    from latentloop.pictures.problems import raise_for
+    from latentloop.pictures.reading import noted, read_each
+    from latentloop.pictures.search import find
+
+    found = find([Path(path) for path in paths])
+    problems, notes, pixels = list(found.problems), [], np.empty((len(found.files), *image), np.uint8)
+    for index, read in enumerate(read_each(found.files, image, resize=resize)):
+        if read.pixels is not None:
+            pixels[index] = read.pixels
+        if read.problem:
+            problems.append(read.problem)
+        if read.note:
+            notes.append((read.file, read.note))
+    raise_for(problems, len(found.files) + len(found.problems))
+    for line in (*noted(notes), *([found.note] if found.note else [])):
+        warnings.warn(line, stacklevel=2)
+    return pixels
 
 
 def grid(images: Images, columns: int, scale: int = 1, gap: int = 2) -> Images:
@@ -116,8 +106,11 @@ def write_image(path: Path, image: Images, *, force: bool = False) -> None:
     write_file(path, lambda temporary: _save(temporary, image), force=force)
 
 
-def write_images(folder: Path, images: Images, names: Sequence[str], *, force: bool = False) -> None:
-    """Writes uint8 [N, H, W, C] as ``folder``/``names[i]``, all or none. Raises InputError or OutputError."""
+def write_images(folder: Path, images: Iterable[Images], names: Iterable[str], *, force: bool = False) -> None:
+    """Writes images, each uint8 [H, W, C], as ``folder``/``names[i]``, all or none, as they come.
+
+    Raises InputError or OutputError.
+    """
     check_folder(folder, force=force)
     with new_directory(folder, force=force) as temporary:
         for image, name in zip(images, names, strict=True):
@@ -145,44 +138,3 @@ def check_folder(folder: Path, *, force: bool) -> None:
 def _save(path: Path, image: Images) -> None:
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
     Image.fromarray(pixels).save(path, **_WRITTEN[path.suffix.lower()][1])
-
-
-def _open(file: Path, channels: int) -> Image.Image:
-    """The image as "L" or "RGB"."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(file, formats=_READ_FORMATS) as opened:
-                return _convert(ImageOps.exif_transpose(opened), "L" if channels == 1 else "RGB")
-        except InputError as error:
-            raise InputError(f"{file} {error}") from None
-        except Exception as error:  # a hostile file can fail in many ways, all of which mean the same
-            raise InputError(f"{file} cannot be read as an image: {error}") from error
-
-
-def _convert(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == "F":
-        raise InputError("has floating-point pixels, expected 8 or 16 bits: convert it first")
-    if image.mode.startswith("I"):
-        values = np.asarray(image, np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise InputError(f"has pixels from {values.min()} to {values.max()}, expected 16 bits: convert it first")
-        image = Image.fromarray(np.round(values / 257).astype(np.uint8))
-    if image.mode in ("RGBA", "RGBa", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert(mode)
-
-
-def _fit(opened: Image.Image, file: Path, image: tuple[int, int, int], resize: bool) -> Images:
-    height, width, channels = image
-    if opened.size != (width, height):
-        if not resize:
-            raise InputError(
-                f"{file} has {opened.height} x {opened.width} pixels (height x width), expected {height} x {width}; "
-                "--resize crops the centre and resizes"
-            )
-        opened = ImageOps.fit(opened, (width, height), Image.Resampling.LANCZOS)
-    pixels: Images = np.asarray(opened, np.uint8).reshape(height, width, channels)
-    return pixels

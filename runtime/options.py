@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,6 +110,15 @@ def add_resize(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_skip_bad(parser: argparse.ArgumentParser) -> None:
+    """``--skip-bad``."""
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out images that cannot be used, and say which (default: name them all and stop before the work)",
+    )
+
+
 def open_bundle(path: Path | None) -> Bundle:
     """The bundle in a directory, or the one that ships. Raises BundleError."""
     from latentloop.bundle import Bundle
@@ -166,18 +175,26 @@ class Output:
         if not self.folder:
             check_image_path(self.path, grid_shape(n, self._columns(n, columns), self._scale(image[0]), image))
 
-    def write(self, images: NDArray[np.uint8], names: Sequence[str], columns: int | None = None) -> None:
+    def write(
+        self, images: NDArray[np.uint8] | Iterable[NDArray[np.uint8]], names: Iterable[str], columns: int | None = None
+    ) -> None:
         """Writes uint8 [N, H, W, C]; ``names`` are the files' in a folder. ``columns`` is the default for a grid.
 
+        To a folder ``images`` may be an iterator of [H, W, C]: each is written as it comes.
         Raises OutputError; nothing half-written is left then.
         """
+        import numpy as np
+
         from latentloop.images import grid, write_image, write_images
 
-        scale = self._scale(images.shape[1])
         if self.folder:
-            write_images(self.path, images.repeat(scale, 1).repeat(scale, 2), names, force=self.force)
+            scale = self._scale(0)
+            large = (image.repeat(scale, 0).repeat(scale, 1) for image in images)
+            write_images(self.path, large, names, force=self.force)
         else:
-            write_image(self.path, grid(images, self._columns(len(images), columns), scale), force=self.force)
+            shown = np.asarray(images)
+            scale, used = self._scale(shown.shape[1]), self._columns(len(shown), columns)
+            write_image(self.path, grid(shown, used, scale), force=self.force)
 
     def __str__(self) -> str:
         return f"{self.path}/" if self.folder else str(self.path)

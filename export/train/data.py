@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from latentloop import images
 from latentloop.errors import InputError
 from latentloop.export.train import folder, idx
+from latentloop.pictures.problems import raise_for
+from latentloop.pictures.reading import noted, read_each
 
 HELD_OUT = 0.05  # of a data set that has no held-out part of its own
-READ_AT_ONCE = 256  # image files between two movements of the bar
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,24 @@ def _load_folder(path: Path, size: int, channels: int, held_out: float | None, s
 
 
 def _read(files: list[Path], size: int, channels: int) -> NDArray[np.uint8]:
-    """Images [N, size, size, channels] behind a bar: 30000 small ones take some seconds."""
+    """Images [N, size, size, channels] behind a bar: 30000 small ones take some seconds.
+
+    Raises one InputError that names all files that cannot be used.
+    """
     found = np.empty((len(files), size, size, channels), np.uint8)
-    for part in tqdm(batches_of(len(files), READ_AT_ONCE), "reading images", unit="batch", disable=None, leave=False):
-        found[part] = images.read_images(files[part], (size, size, channels), resize=True)
+    problems, notes = [], []
+    reads = read_each(files, (size, size, channels), resize=True)
+    bar = tqdm(reads, "reading images", total=len(files), unit="image", disable=None, leave=False)
+    for index, read in enumerate(bar):
+        if read.pixels is not None:
+            found[index] = read.pixels
+        if read.problem:
+            problems.append(read.problem)
+        if read.note:
+            notes.append((read.file, read.note))
+    raise_for(problems, len(files))
+    for line in noted(notes):
+        print(line, file=sys.stderr)
     return found
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.errors import InputError
-from latentloop.images import READ_SUFFIXES, images_in
+from latentloop.pictures.problems import raise_for
+from latentloop.pictures.search import SUFFIXES, is_companion, search
 
 PARTS = ("train", "test")
 
@@ -25,7 +26,7 @@ def split_folders(folder: Path) -> tuple[Path, Path] | None:
     """
     training, test = (folder / name for name in PARTS)
     nested = [part.is_dir() and bool(_classes(part)) for part in (training, test)]
-    if nested == [True, False] and not images_in(training):
+    if nested == [True, False] and not _images_in(training):
         found = "holds no class folders" if test.is_dir() else "is missing"
         raise InputError(
             f"{test} {found}, expected the classes that train/ beside it holds: add them, or give {training} as the"
@@ -53,7 +54,7 @@ def list_images(folder: Path) -> Listed:
 
     Raises InputError for a folder without images, a class without images, or images beside class folders.
     """
-    flat = images_in(folder)
+    flat = _images_in(folder)
     classes = _classes(folder)
     if flat and classes:
         raise InputError(
@@ -62,12 +63,12 @@ def list_images(folder: Path) -> Listed:
         )
     if not classes:
         if not flat:
-            raise InputError(f"{folder}: no images; expected files ending in {', '.join(READ_SUFFIXES)}")
+            raise InputError(f"{folder}: no images; expected files ending in {', '.join(SUFFIXES)}")
         return flat, None, ()
     files: list[Path] = []
     labels: list[int] = []
     for label, path in enumerate(classes):
-        found = images_in(path)
+        found = _images_in(path)
         if not found:
             raise InputError(f"{path}: a class folder without images; add some or remove it")
         files += found
@@ -75,5 +76,11 @@ def list_images(folder: Path) -> Listed:
     return files, np.array(labels, np.int64), tuple(path.name for path in classes)
 
 
+def _images_in(folder: Path) -> list[Path]:
+    found = search(folder, below=False)
+    raise_for(found.problems, len(found.problems))
+    return found.files
+
+
 def _classes(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_companion(path.name))

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from latentloop import options, progress
+from latentloop import options
+from latentloop.cli import INTERRUPTED
+from latentloop.interrupt import interruptible
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from latentloop.pictures.inputs import Inputs
+    from latentloop.sampler import Sampler
 
 HELP = "encode images to codes (.npz)"
 EPILOG = """examples:
   latentloop encode a.png b.png --out codes.npz
   latentloop encode photos/ --resize --out codes.npz
+  latentloop encode photos/ --resize --skip-bad --out codes.npz
 
+A folder stands for the images in and below it. All are checked before the first is encoded.
 The file holds one array of integers [N, h, w] per level, and `files`, the images' paths [N].
 """
 
@@ -23,27 +36,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_bundle(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the codes (.npz)")
     options.add_resize(parser)
+    options.add_skip_bad(parser)
     options.add_running(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Encodes and writes; returns the exit status. Raises LatentLoopError."""
     from latentloop.codes import check_codes_path, write_codes
-    from latentloop.images import find_images, read_images
 
     check_codes_path(arguments.out, force=arguments.force)
-    files = find_images(arguments.images)
     sampler = options.open_sampler(arguments)
-    images = read_images(files, sampler.bundle.manifest.image, resize=arguments.resize)
+    from latentloop.pictures.inputs import Inputs
+
+    inputs = Inputs.of(arguments, sampler.bundle.manifest.image)
     started = time.perf_counter()
-    codes = progress.encode(sampler, images)
+    files, codes, interrupted = _encode(sampler, inputs)
     seconds = time.perf_counter() - started
     names = [str(file) for file in files]
-    write_codes(arguments.out, codes, {"files": names}, force=arguments.force)
+    levels = {name: list(values.shape[1:]) for name, values in codes.items()}
+    if names:
+        write_codes(arguments.out, codes, {"files": names}, force=arguments.force)
+    held = f"{arguments.out} holds the codes of {len(files)}" if names else "no image was encoded"
     if arguments.json:
-        levels = {name: list(values.shape[1:]) for name, values in codes.items()}
-        options.print_json({"file": str(arguments.out), "images": names, "levels": levels, "seconds": seconds})
-    else:
-        levels_shown = ", ".join(f"{name} {v.shape[1]} x {v.shape[2]}" for name, v in codes.items())
+        options.print_json(
+            {
+                "file": str(arguments.out) if names else None,
+                "images": names,
+                "skipped": inputs.summary(),
+                "levels": levels,
+                "seconds": seconds,
+                "cancelled": interrupted,
+            }
+        )
+    elif names:
+        levels_shown = ", ".join(f"{name} {height} x {width}" for name, (height, width) in levels.items())
         print(f"{arguments.out}: codes of {len(files)} {options.plural(len(files), 'image')} ({levels_shown})")
+    inputs.close(held)
+    if interrupted:
+        print(f"latentloop: interrupted, {held} of {len(inputs.files)} images", file=sys.stderr)
+        return INTERRUPTED
     return 0
+
+
+def _encode(sampler: Sampler, inputs: Inputs) -> tuple[list[Path], dict[str, NDArray[np.int64]], bool]:
+    """The files that were encoded, their codes by level, int64 [N, h, w], and whether Ctrl-C ended it early."""
+    import numpy as np
+
+    files: list[Path] = []
+    codes: dict[str, NDArray[np.int64]] = {}
+    with interruptible() as asked:
+        for part, images in inputs.parts("encode"):
+            for level, found in sampler.encode(images).items():
+                if level not in codes:  # room for all at once: no moment holds two copies
+                    codes[level] = np.empty((len(inputs.files), *found.shape[1:]), np.int64)
+                codes[level][len(files) : len(files) + len(part)] = found
+            files += part
+            if asked.is_set():
+                break
+    codes = {level: values[: len(files)] for level, values in codes.items()}
+    return files, codes, asked.is_set()

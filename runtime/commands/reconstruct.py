@@ -7,17 +7,24 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentloop import options, progress
+from latentloop import options
+from latentloop.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
+
+    from latentloop.pictures.inputs import Inputs
+    from latentloop.sampler import Sampler
 
 HELP = "encode and decode images, and measure the error"
 EPILOG = """examples:
   latentloop reconstruct photos/ --resize
   latentloop reconstruct a.png b.png --out pairs.png
 
+A folder stands for the images in and below it. All are checked before the first is encoded.
 In a grid each row of originals stands above the row of their reconstructions; a folder gets the reconstructions only.
 The mean squared error is over all pixels and channels, on the scale 0 to 1.
 """
@@ -28,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
     options.add_bundle(parser)
     options.add_resize(parser)
+    options.add_skip_bad(parser)
     options.add_output(parser, required=False)
     options.add_running(parser)
 
@@ -35,27 +43,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Reconstructs, measures and writes; returns the exit status. Raises LatentLoopError."""
     output = options.Output.of(arguments) if arguments.out else None
-    from latentloop.images import find_images, read_images
-
-    files = find_images(arguments.images)
     sampler = options.open_sampler(arguments)
     shape = sampler.bundle.manifest.image
-    columns = arguments.columns or min(len(files), 8)
-    rows = -(-len(files) // columns)
+    from latentloop.pictures.inputs import Inputs
+
+    inputs = Inputs.of(arguments, shape)
+    count = len(inputs.files)
+    columns = arguments.columns or min(count, 8)
     if output and not output.folder:
-        output.check_size(2 * rows * columns, shape, columns)
-    images = read_images(files, shape, resize=arguments.resize)
-    found = progress.decode(sampler, progress.encode(sampler, images))
-    errors = [_mean_squared_error(a, b) for a, b in zip(images, found, strict=True)]
+        output.check_size(2 * -(-count // columns) * columns, shape, columns)
+    files: list[Path] = []
+    errors: list[float] = []
+    pairs = _pairs(sampler, inputs, files, errors)
+    if output and output.folder:
+        names = (f"{index:05}.png" for index, _ in enumerate(errors))  # a name for each error that was measured
+        output.write((found for _, found in pairs), names)
+    elif output:
+        output.write(_rows(list(pairs), columns), (), columns)
+    else:
+        for _ in pairs:
+            pass
+    if not files:
+        inputs.close("nothing was reconstructed")
+        raise InputError("none of the images can be read any more")
     error = math.fsum(errors) / len(errors)
-    if output:
-        shown = found if output.folder else _pairs(images, found, columns)
-        output.write(shown, [f"{index:05}.png" for index in range(len(files))], columns)
     if arguments.json:
         options.print_json(
             {
                 "file": str(output) if output else None,
                 "images": [str(file) for file in files],
+                "skipped": inputs.summary(),
                 "mean_squared_error": error,
                 "psnr_db": _psnr(error),
                 "mean_squared_error_by_image": errors,
@@ -67,20 +84,31 @@ def run(arguments: argparse.Namespace) -> int:
             f"{len(files)} {options.plural(len(files), 'image')}: mean squared error {error:.6f}, "
             f"PSNR {'infinite' if psnr is None else f'{psnr:.2f} dB'}" + (f"; {output}" if output else "")
         )
+    inputs.close(f"the figures are those of the other {len(files)}")
     return 0
 
 
-def _pairs(images: NDArray[np.uint8], found: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+def _pairs(
+    sampler: Sampler, inputs: Inputs, files: list[Path], errors: list[float]
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Originals and reconstructions [H, W, C], one after the other; adds the files and their errors as it goes."""
+    for part, images in inputs.parts("reconstruct"):
+        for file, image, found in zip(part, images, sampler.decode(sampler.encode(images)), strict=True):
+            files.append(file)
+            errors.append(_mean_squared_error(image, found))
+            yield image, found
+
+
+def _rows(pairs: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], columns: int) -> NDArray[np.uint8]:
     """Rows of originals and reconstructions in turn, filled up with white: [2 * rows * columns, H, W, C]."""
     import numpy as np
 
-    rows = -(-len(images) // columns)
-    pairs = np.full((rows, 2, columns, *images.shape[1:]), 255, np.uint8)
-    for row in range(rows):
-        part = slice(row * columns, (row + 1) * columns)
-        pairs[row, 0, : len(images[part])] = images[part]
-        pairs[row, 1, : len(images[part])] = found[part]
-    return pairs.reshape(-1, *images.shape[1:])
+    rows = -(-len(pairs) // columns)
+    shape = pairs[0][0].shape
+    shown = np.full((rows, 2, columns, *shape), 255, np.uint8)
+    for index, pair in enumerate(pairs):
+        shown[index // columns, :, index % columns] = pair
+    return shown.reshape(-1, *shape)
 
 
 def _mean_squared_error(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

@@ -1,0 +1,94 @@
+"""The images that ``encode`` and ``reconstruct`` are given: all checked before the work, then read as it goes on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop import progress
+from latentloop.errors import InputError
+from latentloop.pictures.problems import Problem, count, raise_for
+from latentloop.pictures.reading import noted, read_each
+from latentloop.pictures.search import find
+
+_REMEDY = "; --skip-bad leaves them out"
+
+
+@dataclass
+class Inputs:
+    """Images that can be read, and those that are left out."""
+
+    files: list[Path]
+    skipped: list[Problem]
+    image: tuple[int, int, int]
+    resize: bool
+    skip_bad: bool
+    threads: int | None
+    changed: list[Problem] = field(default_factory=list)  # could be read when they were checked, but not again
+
+    @staticmethod
+    def of(arguments: argparse.Namespace, image: tuple[int, int, int]) -> Inputs:
+        """What the command was given, for images of (H, W, C); says on stderr what is left out or not followed.
+
+        Raises one InputError that names all that cannot be used, unless ``--skip-bad`` was given and some can.
+        """
+        found = find(arguments.images)
+        if found.note:
+            _say(found.note)
+        problems, good, notes = list(found.problems), [], []
+        total = len(found.files) + len(problems)
+        reads = read_each(found.files, image, resize=arguments.resize, threads=arguments.threads)
+        for part in progress.parts(len(found.files), "check"):
+            for _, read in zip(range(part.start, part.stop), reads, strict=False):
+                if read.problem:
+                    problems.append(read.problem)
+                    continue
+                good.append(read.file)
+                if read.note:
+                    notes.append((read.file, read.note))
+        for line in noted(notes):
+            _say(line)
+        if not arguments.skip_bad or not good:
+            raise_for(problems, total, _REMEDY)
+        if problems:
+            _say(f"left out: {count(problems, total)}")
+        return Inputs(good, problems, image, arguments.resize, arguments.skip_bad, arguments.threads)
+
+    def parts(self, label: str) -> Iterator[tuple[list[Path], NDArray[np.uint8]]]:
+        """Files and their images, uint8 [n, H, W, C], a part at a time behind a bar.
+
+        A file that can no longer be read is left out, and told by ``close``.
+        """
+        for part in progress.parts(len(self.files), label):
+            reads = list(read_each(self.files[part], self.image, resize=self.resize, threads=self.threads))
+            self.changed += [read.problem for read in reads if read.problem]
+            good = [(read.file, read.pixels) for read in reads if read.pixels is not None]
+            if good:
+                files, pixels = zip(*good, strict=True)
+                yield list(files), np.stack(pixels)
+
+    def close(self, output: str) -> None:
+        """Raises InputError where files changed between check and work; ``output`` holds what came of the others."""
+        if not self.changed:
+            return
+        text = f"changed while the others were worked on: {count(self.changed, len(self.files))}"
+        if not self.skip_bad:
+            raise InputError(f"{text}; {output}")
+        _say(f"left out, {text}")
+
+    def summary(self) -> list[dict[str, str]]:
+        """What was left out, for ``--json``."""
+        return [
+            {"file": str(problem.path), "reason": " ".join(problem.reason.split())}
+            for problem in (*self.skipped, *self.changed)
+        ]
+
+
+def _say(text: str) -> None:
+    print(f"latentloop: {text}", file=sys.stderr)

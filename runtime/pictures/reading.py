@@ -1,0 +1,88 @@
+"""Image files to arrays, a few at a time, and what is wrong with those that cannot be read."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from latentloop.errors import InputError
+from latentloop.pictures.decoding import decode
+from latentloop.pictures.problems import Problem, shown, some
+from latentloop.pictures.samples import FORMATS
+
+THREADS = 4  # decoders at once at most: each holds a whole picture, perhaps of 89 megapixels
+_AT_ONCE = 64  # files whose pixels are held at a time
+
+
+@dataclass(frozen=True)
+class Read:
+    """A file's pixels, uint8 [H, W, C], or why there are none; perhaps what to say of the file."""
+
+    file: Path
+    pixels: NDArray[np.uint8] | None
+    problem: Problem | None
+    note: str | None
+
+
+def read_each(
+    files: Sequence[Path], image: tuple[int, int, int], *, resize: bool, threads: int | None = None
+) -> Iterator[Read]:
+    """The files in their order, at the size ``image`` = (H, W, C); a few are held at a time, however many there are.
+
+    ``threads`` decode at once, ``THREADS`` at most.
+    """
+    read = partial(_read, image=image, resize=resize)
+    with ThreadPoolExecutor(min(threads or os.cpu_count() or 1, THREADS, max(1, len(files)))) as pool:
+        for start in range(0, len(files), _AT_ONCE):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                part = list(pool.map(read, files[start : start + _AT_ONCE]))
+            yield from part
+
+
+def noted(reads: Sequence[tuple[Path, str]]) -> list[str]:
+    """What to say of files, in one line for all of which the same is said."""
+    files: dict[str, list[Path]] = {}
+    for file, note in reads:
+        files.setdefault(note, []).append(file)
+    return [f"{some(map(shown, those))} {note}" for note, those in files.items()]
+
+
+def _read(file: Path, image: tuple[int, int, int], resize: bool) -> Read:
+    try:
+        picture, note = decode(file, "L" if image[2] == 1 else "RGB")
+        return Read(file, _fit(picture, image, resize), None, note)
+    except InputError as error:
+        reason = str(error)
+    except UnidentifiedImageError:
+        kinds = ", ".join(FORMATS)
+        reason = f"cannot be read as an image: it is damaged, or not of a kind that is read, of {kinds}"
+    except OSError as error:
+        text = error.strerror or " ".join(str(error).split())
+        reason = f"cannot be read: {text}" if error.errno else f"cannot be read as an image: {text}"
+    except Exception as error:  # a hostile file can fail in many ways, all of which mean the same
+        reason = f"cannot be read as an image: {' '.join(str(error).split()) or type(error).__name__}"
+    return Read(file, None, Problem(file, reason), None)
+
+
+def _fit(picture: Image.Image, image: tuple[int, int, int], resize: bool) -> NDArray[np.uint8]:
+    height, width, channels = image
+    if picture.size != (width, height):
+        if not resize:
+            raise InputError(
+                f"has {picture.height} x {picture.width} pixels (height x width), expected {height} x {width}; "
+                "--resize crops the centre and resizes"
+            )
+        picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+    pixels: NDArray[np.uint8] = np.asarray(picture, np.uint8).reshape(height, width, channels)
+    return pixels
