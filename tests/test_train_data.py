@@ -189,12 +189,26 @@ def test_images_are_read_as_the_encoder_reads_them(tmp_path: Path) -> None:
     assert np.unique(load_data(tmp_path, 4).training.images).tolist() == [255]
 
 
-def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
+def test_every_unreadable_image_is_named(tmp_path: Path) -> None:
     _write_classes(tmp_path)
     broken = tmp_path / "bee" / "1.png"
     broken.write_bytes(broken.read_bytes()[:40])
-    with pytest.raises(InputError, match=r"bee/1\.png cannot be read as an image"):
+    (tmp_path / "cat" / "z.png").symlink_to("gone.png")
+    told = r"2 of 13 inputs .*bee/1\.png cannot be read as an image.*cat/z\.png is a link to gone\.png"
+    with pytest.raises(InputError, match=told):
         load_data(tmp_path, 8)
+
+
+def test_what_other_systems_add_is_passed_over(tmp_path: Path) -> None:
+    _write_classes(tmp_path)
+    expected = load_data(tmp_path, 8).digest
+    for folder in (tmp_path / "__MACOSX", tmp_path / ".thumbnails", tmp_path / "cat" / "@eaDir"):
+        folder.mkdir()
+        (folder / "a.png").write_bytes(b"no image")
+    for folder in (tmp_path, tmp_path / "cat"):
+        for name in ("._0.png", ".DS_Store", "Thumbs.db"):
+            (folder / name).write_bytes(b"no image")
+    assert load_data(tmp_path, 8).digest == expected
 
 
 def test_folders_that_make_no_data_set(tmp_path: Path) -> None:

@@ -85,13 +85,11 @@ def _encode(sampler: Sampler, inputs: Inputs) -> tuple[list[Path], dict[str, NDA
     files: list[Path] = []
     codes: dict[str, NDArray[np.int64]] = {}
     with interruptible() as asked:
-        for part, images in inputs.parts("encode"):
+        for part, images in inputs.parts("encode", asked.is_set):
             for level, found in sampler.encode(images).items():
                 if level not in codes:  # room for all at once: no moment holds two copies
                     codes[level] = np.empty((len(inputs.files), *found.shape[1:]), np.int64)
                 codes[level][len(files) : len(files) + len(part)] = found
             files += part
-            if asked.is_set():
-                break
     codes = {level: values[: len(files)] for level, values in codes.items()}
     return files, codes, asked.is_set()

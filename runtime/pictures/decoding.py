@@ -27,7 +27,7 @@ _TURNS = {
 
 
 def decode(file: Path, mode: str) -> tuple[Image.Image, str | None]:
-    """The picture as ``mode`` ("L" or "RGB"), and what to say where the file holds more than it.
+    """The picture as ``mode`` ("L" or "RGB"), and perhaps what to say of the file.
 
     Raises InputError with the reason alone, to stand behind the file's name.
     """
@@ -56,7 +56,8 @@ def decode(file: Path, mode: str) -> tuple[Image.Image, str | None]:
             colour = colour.convert("RGB")
         if alpha is not None:
             colour = Image.composite(colour, Image.new(colour.mode, colour.size, "white"), alpha)
-        return _upright(colour, image).convert(mode), note
+        upright, warning = _upright(colour, image)
+        return upright.convert(mode), "; ".join(filter(None, (note, warning))) or None
 
 
 def _check_file(file: Path) -> None:
@@ -90,12 +91,14 @@ def _samples(file: Path, image: ImageFile) -> Samples:
     return plain(image)
 
 
-def _upright(picture: Image.Image, image: ImageFile) -> Image.Image:
-    """The picture turned as the metadata of ``image`` says; Pillow turns a TIFF when it is loaded."""
-    if image.format == "TIFF":
-        return picture
+def _upright(picture: Image.Image, image: ImageFile) -> tuple[Image.Image, str | None]:
+    """The picture turned as the metadata of ``image`` says, and what to say where they cannot be read."""
+    if image.format == "TIFF":  # Pillow turns it when it is loaded
+        return picture, None
     try:
+        if "exif" in image.info:
+            Image.Exif().load(image.info["exif"])  # a JPEG's own reader hides what is wrong
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception as error:  # hostile metadata can fail in many ways, all of which mean the same
-        raise InputError(f"has Exif data that cannot be read, so which side is up is unknown: {error}") from error
-    return picture if turn is None else picture.transpose(turn)
+    except Exception:  # hostile metadata can fail in many ways, all of which mean the same
+        return picture, "has Exif data that cannot be read, the picture is taken to be upright"
+    return (picture if turn is None else picture.transpose(turn)), None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,30 +57,35 @@ class Inputs:
         if not arguments.skip_bad or not good:
             raise_for(problems, total, _REMEDY)
         if problems:
-            _say(f"left out: {count(problems, total)}")
+            _say(count(problems, total, "are left out"))
         return Inputs(good, problems, image, arguments.resize, arguments.skip_bad, arguments.threads)
 
-    def parts(self, label: str) -> Iterator[tuple[list[Path], NDArray[np.uint8]]]:
-        """Files and their images, uint8 [n, H, W, C], a part at a time behind a bar.
+    def parts(
+        self, label: str, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[list[Path], NDArray[np.uint8]]]:
+        """Files and their images, uint8 [n, H, W, C], a part at a time behind a bar, until ``stop`` says so.
 
         A file that can no longer be read is left out, and told by ``close``.
         """
         for part in progress.parts(len(self.files), label):
-            reads = list(read_each(self.files[part], self.image, resize=self.resize, threads=self.threads))
-            self.changed += [read.problem for read in reads if read.problem]
-            good = [(read.file, read.pixels) for read in reads if read.pixels is not None]
-            if good:
-                files, pixels = zip(*good, strict=True)
-                yield list(files), np.stack(pixels)
+            files, images = [], []
+            for read in read_each(self.files[part], self.image, resize=self.resize, threads=self.threads):
+                if stop():
+                    return
+                if read.problem:
+                    self.changed.append(read.problem)
+                if read.pixels is not None:
+                    files.append(read.file)
+                    images.append(read.pixels)
+            if files:
+                yield files, np.stack(images)
 
-    def close(self, output: str) -> None:
-        """Raises InputError where files changed between check and work; ``output`` holds what came of the others."""
-        if not self.changed:
-            return
-        text = f"changed while the others were worked on: {count(self.changed, len(self.files))}"
-        if not self.skip_bad:
-            raise InputError(f"{text}; {output}")
-        _say(f"left out, {text}")
+    def close(self, done: str) -> None:
+        """Raises InputError where files changed between check and work; ``done`` tells what became of the others."""
+        if self.changed and self.skip_bad:
+            _say(count(self.changed, len(self.files), "changed after they were checked and are left out"))
+        elif self.changed:
+            raise InputError(f"{count(self.changed, len(self.files), 'changed after they were checked')}; {done}")
 
     def summary(self) -> list[dict[str, str]]:
         """What was left out, for ``--json``."""

@@ -61,7 +61,7 @@ def check_colour(file: Path, image: ImageFile) -> None:
     kinds = chunk_kinds(file)
     if b"cICP" in kinds and kinds[b"cICP"][:4] != bytes((1, 13, 0, 1)):
         raise InputError("has colours of another space than sRGB (chunk cICP): convert it to sRGB")
-    if "icc_profile" in info or "srgb" in info:
+    if b"iCCP" in kinds or b"sRGB" in kinds:
         return  # these come before gAMA and cHRM
     gamma, primaries = info.get("gamma"), info.get("chromaticity")
     if gamma is not None and not 0.95 <= gamma * 2.2 <= 1.05:

@@ -35,9 +35,9 @@ def some(texts: Iterable[str], separator: str = ", ") -> str:
     return separator.join(islice(every, SHOWN)) + (f"{separator}and {rest} more" if rest > 0 else "")
 
 
-def count(problems: Sequence[Problem], total: int) -> str:
+def count(problems: Sequence[Problem], total: int, what: str = "cannot be used") -> str:
     """How many of ``total`` inputs have a problem, and which."""
-    return f"{len(problems)} of {total} inputs cannot be used: {some(map(str, problems), '; ')}"
+    return f"{len(problems)} of {total} inputs {what}: {some(map(str, problems), '; ')}"
 
 
 def raise_for(problems: Sequence[Problem], total: int, remedy: str = "") -> None:

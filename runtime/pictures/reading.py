@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,8 @@ from latentloop.pictures.problems import Problem, shown, some
 from latentloop.pictures.samples import FORMATS
 
 THREADS = 4  # decoders at once at most: each holds a whole picture, perhaps of 89 megapixels
-_AT_ONCE = 64  # files whose pixels are held at a time
+_LIGHT = 2**16  # bytes a file, on average
+_AT_ONCE = 16  # files that are decoded before the first of them is given out
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ def read_each(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
-                part = list(pool.map(read, files[start : start + _AT_ONCE]))
-            yield from part
+                part = files[start : start + _AT_ONCE]
+                reads = list((pool.map if _is_heavy(part) else map)(read, part))
+            yield from reads
 
 
 def noted(reads: Sequence[tuple[Path, str]]) -> list[str]:
@@ -56,6 +59,15 @@ def noted(reads: Sequence[tuple[Path, str]]) -> list[str]:
     for file, note in reads:
         files.setdefault(note, []).append(file)
     return [f"{some(map(shown, those))} {note}" for note, those in files.items()]
+
+
+def _is_heavy(files: Sequence[Path]) -> bool:
+    """Whether decoding takes longer than handing files to threads does."""
+    size = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            size += os.stat(file).st_size
+    return size > _LIGHT * len(files)
 
 
 def _read(file: Path, image: tuple[int, int, int], resize: bool) -> Read:

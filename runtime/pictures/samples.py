@@ -5,7 +5,7 @@ Pillow decodes; where it drops the low byte of 16 bits, both bytes are taken by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,14 +51,21 @@ def raw_mode(image: ImageFile) -> str:
 
 
 def unpacked_as(file: Path, raw: str) -> NDArray[Any]:
-    """The file decoded by Pillow, its bytes unpacked in another way of as many bits a pixel."""
+    """The file decoded by Pillow, its bytes unpacked in another way of as many bits a pixel; see ``retold``."""
     with Image.open(file, formats=FORMATS) as image:
-        tiles: Any = image.tile
-        image.tile = [
-            (name, box, offset, raw if isinstance(arguments, str) else (raw, *arguments[1:]))  # type: ignore[misc]
-            for name, box, offset, arguments in tiles
-        ]
+        retold(image, lambda _: raw)
+        image.load()
         return np.asarray(image)
+
+
+def retold(image: ImageFile, change: Callable[[str], str]) -> None:
+    """Changes how Pillow will unpack the bytes of an image that is not loaded yet."""
+    tiles: Any = []
+    for name, box, offset, arguments in image.tile:
+        whole: Any = arguments
+        changed = change(whole) if isinstance(whole, str) else (change(whole[0]), *whole[1:])
+        tiles.append(type(image.tile[0])(name, box, offset, changed))
+    image.tile = tiles
 
 
 def sixteen(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.uint16]:

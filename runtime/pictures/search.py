@@ -41,7 +41,7 @@ def find(paths: Sequence[Path]) -> Found:
     """
     found = Found()
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             found.files.append(path)
             continue
         inside = search(path, below=True)
@@ -71,7 +71,7 @@ def search(folder: Path, *, below: bool) -> Found:
             path = current / entry.name
             if is_companion(entry.name):
                 continue
-            if entry.is_dir():
+            if os.path.isdir(entry):  # unlike the entry's own method never an error, as for a link to itself
                 if entry.is_symlink():
                     found.links.append(path)
                 elif below:

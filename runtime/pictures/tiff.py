@@ -23,9 +23,9 @@ from latentloop.pictures.samples import (
 )
 
 # Tags.
-_SUBFILE, _OLD_SUBFILE, _BITS, _PHOTOMETRIC, _COLORMAP, _PLANAR = 254, 255, 258, 262, 320, 284
+_SUBFILE, _OLD_SUBFILE, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _COLORMAP = 254, 255, 258, 262, 277, 284, 320
 _WHITE, _PRIMARIES, _PROFILE = 318, 319, 34675
-_INK_SET, _FORMAT, _COEFFICIENTS, _SUBSAMPLING, _REFERENCE = 332, 339, 529, 530, 532
+_INK_SET, _EXTRA, _FORMAT, _COEFFICIENTS, _SUBSAMPLING, _REFERENCE = 332, 338, 339, 529, 530, 532
 
 _KINDS = {2: "signed", 3: "floating-point", 4: "undefined", 5: "complex", 6: "complex"}
 
@@ -37,8 +37,6 @@ def samples(file: Path, image: ImageFile) -> Samples:
     raw, mode = raw_mode(image), image.mode
     packed = image.tile[0][0] == "libtiff"
     if ";16" in raw and mode not in ("I;16", "I;16B"):
-        if not packed and tags.get(_PLANAR) == 2:
-            raise InputError("has 16 bits in planes that are not compressed: compress it, or store pixels together")
         return _sixteen(file, raw, sys.byteorder == "little" if packed else tags.prefix[:1] == b"I")
     if mode in ("I;16", "I;16B"):
         top = 4095 if raw.startswith("I;12") else 65535
@@ -78,6 +76,11 @@ def _check(tags: Any) -> int:
         raise InputError(f"has {kind} pixels, expected unsigned integers of up to 16 bits: convert it first")
     if max(tags.get(_BITS, (1,))) > 16:
         raise InputError(f"has {max(tags[_BITS])} bits a value, expected up to 16: convert it first")
+    if tags.get(_PLANAR, 1) == 2 and tags.get(_SAMPLES, 1) > 1:
+        extra = tuple(tags.get(_EXTRA, ()))
+        known = set(extra) in ({0}, {2}) or (not extra and tags[_SAMPLES] == 3)
+        if photometric != 2 or max(tags[_BITS]) > 8 or not known:
+            raise InputError("keeps its channels apart, which is read for RGB of 8 bits alone: store pixels together")
     if photometric == 8:
         raise InputError("has Lab pixels, expected grey, RGB, CMYK or a palette: convert it to sRGB")
     if photometric == 5 and tags.get(_INK_SET, 1) != 1:
