@@ -155,11 +155,21 @@ def test_a_file_that_changes_is_skipped_where_that_was_asked(
     out = f"{tmp_path}/rebuilt/"
     assert run("reconstruct", changing.parent, "--bundle", small_bundle, "--skip-bad", "--out", out, "--json") == 0
     printed = capsys.readouterr()
-    assert "changed after they were checked and are left out" in printed.err
+    assert "left out: 1 of 4 inputs changed after they were checked: " in printed.err
     summary = json.loads(printed.out)
     assert [item["file"] for item in summary["skipped"]] == [str(changing)]
     assert len(summary["mean_squared_error_by_image"]) == 3
     assert sorted(path.name for path in Path(out).iterdir()) == ["00000.png", "00001.png", "00002.png"]
+
+
+@pytest.mark.parametrize("out", ["a.npz", "a.png", "a/"])
+def test_no_file_left_after_the_check_is_an_error(
+    small_bundle: Path, changing: Path, tmp_path: Path, fails: Callable[..., str], out: str
+) -> None:
+    command = "encode" if out.endswith(".npz") else "reconstruct"
+    message = fails(2, command, changing, "--bundle", small_bundle, "--skip-bad", "--out", f"{tmp_path}/{out}")
+    assert "1 of 1 inputs changed after they were checked" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["many"]
 
 
 def test_parts_change_nothing_and_each_image_is_encoded_once(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentloop import options
-from latentloop.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,9 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         for _ in pairs:
             pass
-    if not files:
-        inputs.close("nothing was reconstructed")
-        raise InputError("none of the images can be read any more")
     error = math.fsum(errors) / len(errors)
     if arguments.json:
         options.print_json(

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from latentloop.pictures.reading import noted, read_each
 from latentloop.pictures.search import find
 
 _REMEDY = "; --skip-bad leaves them out"
+_CHANGED = "changed after they were checked"
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Inputs:
         total = len(found.files) + len(problems)
         reads = read_each(found.files, image, resize=arguments.resize, threads=arguments.threads)
         for part in progress.parts(len(found.files), "check"):
-            for _, read in zip(range(part.start, part.stop), reads, strict=False):
+            for read in islice(reads, part.stop - part.start):
                 if read.problem:
                     problems.append(read.problem)
                     continue
@@ -65,7 +67,7 @@ class Inputs:
     ) -> Iterator[tuple[list[Path], NDArray[np.uint8]]]:
         """Files and their images, uint8 [n, H, W, C], a part at a time behind a bar, until ``stop`` says so.
 
-        A file that can no longer be read is left out, and told by ``close``.
+        A file that can no longer be read is left out, and told by ``close``. Raises InputError where none can.
         """
         for part in progress.parts(len(self.files), label):
             files, images = [], []
@@ -79,13 +81,16 @@ class Inputs:
                     images.append(read.pixels)
             if files:
                 yield files, np.stack(images)
+        if len(self.changed) == len(self.files):
+            raise InputError(count(self.changed, len(self.files), _CHANGED))
 
     def close(self, done: str) -> None:
         """Raises InputError where files changed between check and work; ``done`` tells what became of the others."""
-        if self.changed and self.skip_bad:
-            _say(count(self.changed, len(self.files), "changed after they were checked and are left out"))
-        elif self.changed:
-            raise InputError(f"{count(self.changed, len(self.files), 'changed after they were checked')}; {done}")
+        if self.changed:
+            text = count(self.changed, len(self.files), _CHANGED)
+            if not self.skip_bad:
+                raise InputError(f"{text}; {done}")
+            _say(f"left out: {text}")
 
     def summary(self) -> list[dict[str, str]]:
         """What was left out, for ``--json``."""

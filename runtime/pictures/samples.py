@@ -5,7 +5,7 @@ Pillow decodes; where it drops the low byte of 16 bits, both bytes are taken by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,21 +51,17 @@ def raw_mode(image: ImageFile) -> str:
 
 
 def unpacked_as(file: Path, raw: str) -> NDArray[Any]:
-    """The file decoded by Pillow, its bytes unpacked in another way of as many bits a pixel; see ``retold``."""
+    """The file decoded by Pillow, its bytes unpacked in another way of as many bits a pixel."""
     with Image.open(file, formats=FORMATS) as image:
-        retold(image, lambda _: raw)
+        tiles: Any = []
+        for tile in image.tile:
+            name, box, offset, arguments = tile
+            whole: Any = arguments
+            changed: Any = (name, box, offset, raw if isinstance(whole, str) else (raw, *whole[1:]))
+            tiles.append(changed if type(tile) is tuple else type(tile)(*changed))  # by version of Pillow
+        image.tile = tiles
         image.load()
         return np.asarray(image)
-
-
-def retold(image: ImageFile, change: Callable[[str], str]) -> None:
-    """Changes how Pillow will unpack the bytes of an image that is not loaded yet."""
-    tiles: Any = []
-    for name, box, offset, arguments in image.tile:
-        whole: Any = arguments
-        changed = change(whole) if isinstance(whole, str) else (change(whole[0]), *whole[1:])
-        tiles.append(type(image.tile[0])(name, box, offset, changed))
-    image.tile = tiles
 
 
 def sixteen(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.uint16]:
