@@ -35,8 +35,8 @@ def read_images(paths: Sequence[Path], image: tuple[int, int, int], *, resize: b
     A folder stands for the images in and below it, sorted by their relative paths. ``docs/pictures.md`` says what
     becomes of each kind: colours are made sRGB and, where C is 1, grey by ITU-R 601 luma; transparent pixels are laid
     on white; 16 bits are rounded to 8; the orientation is applied. ``resize`` crops the centre to the aspect ratio and
-    resizes (Lanczos). Warns (UserWarning) of links to folders, which are not followed, and of files of which one
-    picture of several is read.
+    resizes (Lanczos). Warns (UserWarning) of links to folders or to nothing, which are not followed, of files of
+    which one picture of several is read, and of Exif data that cannot be read.
 
     Raises one InputError that names all that is not there, not an image, damaged, of a kind without a certain meaning,
     larger than Pillow's limit against decompression bombs, or of another size where ``resize`` is off.
@@ -57,7 +57,7 @@ def read_images(paths: Sequence[Path], image: tuple[int, int, int], *, resize: b
         if read.note:
             notes.append((read.file, read.note))
     raise_for(problems, len(found.files) + len(found.problems))
-    for line in (*noted(notes), *([found.note] if found.note else [])):
+    for line in (*found.notes, *noted(notes)):
         warnings.warn(line, stacklevel=2)
     return pixels
 

@@ -72,6 +72,13 @@ def test_links_to_files_are_followed_and_links_to_folders_told(tmp_path: Path) -
     assert values(inside / "folder") == [1]  # named, so it is meant
 
 
+def test_a_link_to_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", 1)
+    (tmp_path / "disk").symlink_to("not-mounted")
+    with pytest.warns(UserWarning, match=r"a link to nothing is passed over: .*/disk"):
+        assert values(tmp_path) == [1]
+
+
 def test_what_is_no_file_is_named_with_the_rest(tmp_path: Path) -> None:
     write(tmp_path / "good.png", 1)
     (tmp_path / "broken.png").write_bytes(b"no image")

@@ -199,6 +199,13 @@ def test_every_unreadable_image_is_named(tmp_path: Path) -> None:
         load_data(tmp_path, 8)
 
 
+def test_a_class_that_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _write_classes(tmp_path)
+    (tmp_path / "dog").symlink_to("not-mounted")
+    assert load_data(tmp_path, 8).classes == ("ant", "bee", "cat")
+    assert f"links to nothing are passed over: {tmp_path}/dog" in capsys.readouterr().err
+
+
 def test_what_other_systems_add_is_passed_over(tmp_path: Path) -> None:
     _write_classes(tmp_path)
     expected = load_data(tmp_path, 8).digest

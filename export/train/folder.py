@@ -5,13 +5,14 @@ A folder may also hold two such folders of classes, ``train`` and ``test``, as d
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.errors import InputError
-from latentloop.pictures.problems import raise_for
+from latentloop.pictures.problems import raise_for, shown, some
 from latentloop.pictures.search import SUFFIXES, is_companion, search
 
 PARTS = ("train", "test")
@@ -79,6 +80,8 @@ def list_images(folder: Path) -> Listed:
 def _images_in(folder: Path) -> list[Path]:
     found = search(folder, below=False)
     raise_for(found.problems, len(found.problems))
+    if found.lost:  # perhaps a class
+        print(f"{folder}: links to nothing are passed over: {some(map(shown, found.lost))}", file=sys.stderr)
     return found.files
 
 

@@ -41,8 +41,8 @@ class Inputs:
         Raises one InputError that names all that cannot be used, unless ``--skip-bad`` was given and some can.
         """
         found = find(arguments.images)
-        if found.note:
-            _say(found.note)
+        for line in found.notes:
+            _say(line)
         problems, good, notes = list(found.problems), [], []
         total = len(found.files) + len(problems)
         reads = read_each(found.files, image, resize=arguments.resize, threads=arguments.threads)

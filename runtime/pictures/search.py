@@ -19,19 +19,25 @@ _COMPANIONS = frozenset(
 
 @dataclass
 class Found:
-    """Files that should be images, whether or not they can be read; folders that give none; links not followed."""
+    """Files that should be images, whether or not they can be read, and what else a search came across."""
 
     files: list[Path] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    links: list[Path] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)  # folders that give no image
+    links: list[Path] = field(default_factory=list)  # to folders
+    lost: list[Path] = field(default_factory=list)  # links to nothing, without an image's name: perhaps to folders
 
     @property
-    def note(self) -> str | None:
-        """What to tell of the links to folders, or None."""
-        if not self.links:
-            return None
-        those = "a link to a folder is" if len(self.links) == 1 else f"{len(self.links)} links to folders are"
-        return f"{those} not followed, name the folder itself to have its images: {some(map(shown, self.links))}"
+    def notes(self) -> list[str]:
+        """What to tell of the links that are passed over, a line each."""
+        lines = []
+        if self.links:
+            those = "a link to a folder is" if len(self.links) == 1 else f"{len(self.links)} links to folders are"
+            names = some(map(shown, self.links))
+            lines.append(f"{those} not followed, name the folder itself to have its images: {names}")
+        if self.lost:
+            those = "a link to nothing is" if len(self.lost) == 1 else f"{len(self.lost)} links to nothing are"
+            lines.append(f"{those} passed over: {some(map(shown, self.lost))}")
+        return lines
 
 
 def find(paths: Sequence[Path]) -> Found:
@@ -48,6 +54,7 @@ def find(paths: Sequence[Path]) -> Found:
         found.files += inside.files
         found.problems += inside.problems
         found.links += inside.links
+        found.lost += inside.lost
         if not inside.files and not inside.problems:
             found.problems.append(Problem(path, f"holds no images, expected files ending in {', '.join(SUFFIXES)}"))
     return found
@@ -78,7 +85,9 @@ def search(folder: Path, *, below: bool) -> Found:
                     folders.append(path)
             elif path.suffix.lower() in SUFFIXES:
                 found.files.append(path)
-    for paths in (found.files, found.links):
+            elif entry.is_symlink() and not os.path.exists(entry):
+                found.lost.append(path)
+    for paths in (found.files, found.links, found.lost):
         paths.sort()
     return found
 
