@@ -27,6 +27,7 @@ _SUBFILE, _OLD_SUBFILE, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _COLORMAP = 254,
 _WHITE, _PRIMARIES, _PROFILE = 318, 319, 34675
 _INK_SET, _EXTRA, _FORMAT, _COEFFICIENTS, _SUBSAMPLING, _REFERENCE = 332, 338, 339, 529, 530, 532
 
+_YCBCR = 6  # a PhotometricInterpretation
 _KINDS = {2: "signed", 3: "floating-point", 4: "undefined", 5: "complex", 6: "complex"}
 
 
@@ -53,6 +54,8 @@ def samples(file: Path, image: ImageFile) -> Samples:
     if raw.startswith("RGBa"):
         colour = unpacked_as(file, raw.replace("a", "A"))
         return Samples(colour[:, :, :3], colour[:, :, 3], premultiplied=True)
+    if photometric == _YCBCR and not packed and mode != "YCbCr":
+        raise InputError("has YCbCr pixels that are not compressed, which Pillow before 13 misreads: upgrade Pillow")
     if mode == "YCbCr":
         _check_plain_ycbcr(tags)
         return plain(image.convert("RGB"))
