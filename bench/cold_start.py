@@ -11,10 +11,8 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from latentloop.bench import cold_start_phases
@@ -22,6 +20,7 @@ from latentloop.bench.environment import environment
 from latentloop.bench.figures import Figure, duration
 from latentloop.bench.results import result
 from latentloop.errors import LatentLoopError
+from latentloop.files import scratch_directory
 
 PHASES = ("interpreter", "imports", "bundle verification", "graph loading", "sampling", "decode and write")
 SLOWEST = 8  # imports listed
@@ -32,8 +31,8 @@ def measure(repeats: int = 7, threads: int | None = None) -> dict[str, Any]:
     limit = threads or len(os.sched_getaffinity(0))
     whole: list[float] = []
     phases: dict[str, list[float]] = {name: [] for name in PHASES}
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "sample.png"
+    with scratch_directory() as folder:
+        out = folder / "sample.png"
         command = [sys.executable, "-c", "import sys; from latentloop.cli import main; sys.exit(main())"]
         command += ["sample", "-n", "1", "--seed", "1", "--threads", str(limit), "--out", str(out), "--force"]
         for number in range(repeats + 1):  # the first warms the file cache

@@ -78,6 +78,9 @@ def run_part(module: str, limit: float, arguments: dict[str, Any]) -> dict[str, 
                 error = f"took more than {limit:.0f} s"
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)  # it is in a session of its own, which Ctrl-C does not reach
+                raise
             else:
                 last = " / ".join(said.read_text(errors="replace").strip().splitlines()[-3:])
                 error = f"exit status {status}: {last[-TAIL:]}" if status else None

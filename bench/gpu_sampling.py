@@ -21,6 +21,7 @@ from latentloop.bench.gpu_part import run_part
 from latentloop.bench.gpu_sampling_machine import machine
 from latentloop.bench.gpu_sampling_report import describe, floors, images, reasons
 from latentloop.bench.results import result, write_result
+from latentloop.files import check_free
 
 PRESET, LARGE = "rosinality-256", "paper-256"
 
@@ -82,13 +83,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--commit", help="of the tree, where that is no repository")
     parser.add_argument("--minutes", type=float, default=6, help="for all parts together (default: 6)")
     given = parser.parse_args(arguments)
+    path = given.out / "gpu-sampling.json"
+    check_free(path, force=True)
     with tempfile.TemporaryDirectory() as folder:
         parts = run_parts(plan(str(Path(folder) / PRESET)), 60 * given.minutes)
     failures = reasons(parts)
     measured_on = machine(given.commit)
     measured_on["command"] = f"python3 -m latentloop.bench.gpu_sampling {shlex.join(arguments)}"
-    given.out.mkdir(parents=True, exist_ok=True)
-    path = given.out / "gpu-sampling.json"
     value = result(
         "gpu-sampling", measured_on, parts=parts, floors=floors(parts), images=images(parts), failures=failures
     )

@@ -6,7 +6,6 @@ re-running the network for every code. Rows that are not drawn are extrapolated,
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from latentloop.bench.peers import PEER_NAMES, Scale, level_seconds
 from latentloop.bench.results import result
 from latentloop.bench.timed_calls import CallClock, timed_calls
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.files import scratch_directory
 
 ROUNDS = 3
 NEAR = 0.25  # exponents that differ by less are called the same
@@ -76,9 +76,9 @@ def measure(threads: int, largest: int = 128, budget: float = 4.0) -> dict[str, 
     """Every series as plain JSON types. ``budget`` is the seconds that one point may draw for."""
     torch.set_num_threads(threads)
     found = []
-    with tempfile.TemporaryDirectory() as folder, timed_calls() as clock:
+    with scratch_directory() as folder, timed_calls() as clock:
         for number, series in enumerate(tqdm(all_series(largest), desc="growth", leave=False, disable=None)):
-            found.append(_measure_series(series, Path(folder) / str(number), clock, threads, budget))
+            found.append(_measure_series(series, folder / str(number), clock, threads, budget))
     return result("growth", environment(threads), base=_describe(BASE), series=found)
 
 

@@ -23,6 +23,7 @@ import torch
 from latentloop.bench import gpu_checks
 from latentloop.bench.environment import environment
 from latentloop.bench.results import result, write_result
+from latentloop.files import check_free
 from latentloop.kernels.driver import open_driver
 from latentloop.kernels.nearest_codebook.gpu import GpuCodebook, nearest_on_gpu
 
@@ -159,6 +160,8 @@ def main() -> int:
     parser.add_argument("--commit", help="of the tree, where that is no repository")
     parser.add_argument("--minutes", type=float, default=5, help="after which no further case is begun (default: 5)")
     arguments = parser.parse_args()
+    path = arguments.out / "gpu-nearest.json"
+    check_free(path, force=True)
     until = time.monotonic() + 60 * arguments.minutes
     driver = open_driver()
     checked = gpu_checks.run(driver, gpu_checks.WithoutTensorCores())
@@ -190,9 +193,8 @@ def main() -> int:
         "driver_package": driver.name,
     }
     value = result("nearest-gpu", measured_on, checked=checked, rates=reached, searches=rows, left_out=left_out)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    write_result(arguments.out / "gpu-nearest.json", value, force=True)
-    print(f"{arguments.out / 'gpu-nearest.json'} written; {len(left_out)} cases left out for lack of time")
+    write_result(path, value, force=True)
+    print(f"{path} written; {len(left_out)} cases left out for lack of time")
     return 0
 
 

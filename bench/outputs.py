@@ -36,6 +36,7 @@ def finish(
         check_free(arguments.out, force=arguments.force)
     if arguments.plots:
         require("plots", "matplotlib", extra="bench")
+        check_free(arguments.plots / "plot.png", force=True)  # its files replace those of the same names
     result = measure()
     if arguments.out:
         write_result(arguments.out, result, force=arguments.force)

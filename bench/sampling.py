@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +24,7 @@ from latentloop.bench.roofline import measure_roofline
 from latentloop.bench.summary import summarise
 from latentloop.bench.timed_calls import CallClock, timed_calls
 from latentloop.errors import LatentLoopError, MissingError
+from latentloop.files import scratch_directory
 
 PAUSE = 0.3  # seconds between peers: OpenMP's threads spin that long after their last work, on the others' cores
 BATCHES = (1, 4, 16, 64)
@@ -54,9 +53,9 @@ def measure(settings: Settings) -> dict[str, Any]:
     roofline = measure_roofline(settings.threads)
     records = {kind: Record(PEER_NAMES[kind]) for kind in PEERS if kind in settings.peers}
     built = []
-    with tempfile.TemporaryDirectory() as folder, timed_calls() as clock:
+    with scratch_directory() as folder, timed_calls() as clock:
         for index, levels in enumerate(parts):
-            part = build(settings.preset, levels, Path(folder) / str(index))
+            part = build(settings.preset, levels, folder / str(index))
             built.append(part)
             _measure_part(part, clock, records, batches, settings, codec=index == 0)
             shutil.rmtree(part.folder)

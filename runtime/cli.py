@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from latentloop._version import __version__
 from latentloop.errors import InputError, LatentLoopError, MissingError
+from latentloop.interrupt import endable, exit_status
 
 GROUP = "latentloop.commands"
 ORDER = (
@@ -30,7 +31,6 @@ ORDER = (
 # Exit statuses.
 FAILURE = 1
 WRONG_USE = 2
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
@@ -47,7 +47,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command and returns the exit status: 0, 1 for a failure, 2 for wrong usage or input, 130 after Ctrl-C.
+    """Runs one command and returns the exit status: 0, 1 for a failure, 2 for wrong usage or input, 130 after Ctrl-C,
+    143 after SIGTERM, 129 after SIGHUP.
 
     Errors are one line on stderr, or a traceback with ``--debug``.
     """
@@ -55,12 +56,15 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
     try:
-        status = _dispatch(arguments)
-        sys.stdout.flush()
-        return status
-    except KeyboardInterrupt:
+        with endable():
+            status = _dispatch(arguments)
+            sys.stdout.flush()
+            return status
+    except KeyboardInterrupt as stop:
+        if files := sys.modules.get("latentloop.files"):
+            files.discard_temporaries()  # where a second one came while they were being removed
         print("latentloop: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return exit_status(stop)
     except BrokenPipeError:
         _drop_stdout()
         return BROKEN_PIPE

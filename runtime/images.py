@@ -123,12 +123,10 @@ def check_folder(folder: Path, *, force: bool) -> None:
 
     Replacing a folder removes what it holds, and a mistyped name must not cost a user's own pictures.
     """
-    check_free(folder, force=force)
-    if not folder.exists():
-        return
-    if folder.is_symlink() or not folder.is_dir():
+    if force and (folder.is_symlink() or folder.is_file()):
         raise OutputError(f"{folder} is not a folder, choose another name for the folder of images")
-    for file in folder.iterdir():
+    check_free(folder, force=force, directory=True)
+    for file in folder.iterdir() if folder.exists() else ():
         if not _OWN_NAME.fullmatch(file.name.lower()) or not file.is_file():
             raise OutputError(
                 f"{folder} also holds {file.name}, which --force would remove with it: choose another name"

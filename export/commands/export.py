@@ -85,7 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
     from latentloop.export.golden import SAMPLES
     from latentloop.export.reading import read_classifier, read_prior, read_vqvae
 
-    check_free(arguments.out, force=arguments.force)
+    check_free(arguments.out, force=arguments.force, directory=True)
+    if arguments.save_checkpoints:
+        check_free(arguments.save_checkpoints / "vqvae.safetensors", force=True)
     vqvae = in_form(read_vqvae(arguments.vqvae), arguments.vqvae_inplace)
     assert isinstance(vqvae.config, VqvaeConfig)
     image = parse_size(arguments.image) if arguments.image else None

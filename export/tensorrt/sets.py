@@ -32,7 +32,7 @@ from latentloop.errors import OutputError
 from latentloop.export.tensorrt.flavour import Flavour
 from latentloop.export.tensorrt.graph import Graph
 from latentloop.export.tensorrt.prior import codec_graph, prior_graphs
-from latentloop.files import new_directory, write_file
+from latentloop.files import check_free, new_directory, scratch_directory, write_file
 from latentloop.manifest import ENGINES, FileRecord
 
 
@@ -93,6 +93,8 @@ def build_sets(
                 missing.append((folder, architecture, "rebuilt" if folder.is_dir() else "built", why or "asked for"))
         if not missing:
             continue
+        for folder, *_ in missing:
+            check_free(folder, force=True, directory=True)
         with prepared(bundle, precision) as graphs:
             for folder, architecture, state, why in missing:
                 started = time.perf_counter()
@@ -199,8 +201,8 @@ def _write_plan(path: Path, data: object) -> FileRecord:
 @contextmanager
 def _scratch() -> Iterator[Path]:
     try:
-        with tempfile.TemporaryDirectory(prefix="latentloop-") as folder:
-            yield Path(folder)
+        with scratch_directory() as folder:
+            yield folder
     except OSError as error:
         where = tempfile.gettempdir()
         reason = error.strerror or error

@@ -1,5 +1,8 @@
 """The training loop: steps, a progress line, and a state file from which a killed run goes on.
 
+One that is asked to stop finishes its step and saves the state. Of several processes that train together none does: the
+others would wait for it in the middle of a step.
+
 The state is the task's tensors, the next step and the arguments. It holds no generator states, because every
 step seeds its random numbers from (seed, step): a resumed run ends with the same bits as an uninterrupted one
 on the same machine with the same number of threads. Of several processes that train together each reads the
@@ -14,6 +17,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +30,7 @@ from latentloop.errors import CheckpointError, InputError
 from latentloop.export.train import distributed
 from latentloop.export.train.order import step_seed
 from latentloop.files import check_free, write_file
+from latentloop.interrupt import Request, interruptible
 
 STATE_FORMAT = "latentloop-training-1"
 TOLD = 300  # characters of another's error in one of ours
@@ -76,9 +81,11 @@ def state_path(out: Path) -> Path:
 def run_training(task: Task, options: LoopOptions) -> bool:
     """Runs the steps that are left, saving the state on the way and once after the last step.
 
+    Ctrl-C, and SIGTERM and SIGHUP where the program takes them, end the step and save the state.
+
     Returns whether ``out`` may be replaced: ``force`` was given, now or when the resumed run began.
     ``finish`` removes the state once the checkpoint is written.
-    Raises InputError, CheckpointError, OutputError.
+    Raises InputError, CheckpointError, OutputError, KeyboardInterrupt.
     """
     if options.steps < 1 or options.save_every < 1:
         raise InputError(f"steps is {options.steps}, save-every {options.save_every}; expected at least 1")
@@ -100,7 +107,9 @@ def run_training(task: Task, options: LoopOptions) -> bool:
     if first and options.progress:
         print(f"{options.out}: going on at step {first} of {options.steps}", file=sys.stderr)
     quiet = None if options.progress else True  # None: quiet where there is no terminal
-    with tqdm(total=options.steps, initial=first, desc=options.out.stem, unit="step", disable=quiet) as bar:
+    stoppable = interruptible() if distributed.processes() == 1 else nullcontext(Request())
+    bar = tqdm(total=options.steps, initial=first, desc=options.out.stem, unit="step", disable=quiet)
+    with stoppable as asked, bar:
         for step in range(first, options.steps):
             torch.manual_seed(step_seed(options.seed, step, rank=distributed.rank()))
             losses.append(task.step(step))
@@ -118,6 +127,14 @@ def run_training(task: Task, options: LoopOptions) -> bool:
                     text = f"step {done} of {options.steps}, loss {loss:.4f}, {tqdm.format_interval(left)} left"
                     print(f"{options.out.name}: {text}", file=sys.stderr, flush=True)
                 saved_at = time.monotonic()
+            if asked.is_set():
+                break
+    if asked.is_set():
+        if losses:
+            _mean_loss(losses, done)  # a state that has diverged is not saved
+        _save(task, options, done, force)
+        print(f"{options.out}: stopped after step {done}; the same command goes on from there", file=sys.stderr)
+        raise asked.interrupt()
     return force
 
 

@@ -61,12 +61,13 @@ def prepare(arguments: argparse.Namespace, *, several: bool = False) -> str:
 
 
 def check_options(arguments: argparse.Namespace) -> None:
-    """Raises InputError for values that no training takes, OutputError where ``out`` exists."""
+    """Raises InputError for values that no training takes, OutputError where ``out`` exists or cannot be written."""
     out = Path(arguments.out)
     if out.suffix != ".safetensors":  # by which `export` knows it from the common PyTorch layout
         raise InputError(f"out is {out}, expected a name that ends in .safetensors")
-    if not state_path(out).exists():  # a run that goes on may have been given --force before
-        check_free(out, force=arguments.force)
+    state = state_path(out)
+    check_free(out, force=arguments.force or state.exists())  # a run that goes on may have been given --force before
+    check_free(state, force=True)
     for name, low, high in (("lr", 0.0, math.inf), ("clip", 0.0, math.inf), ("average", 0.0, 1.0)):
         value = getattr(arguments, name, None)  # a VQ-VAE has not all of them
         if value is not None and not low < value < high:

@@ -32,7 +32,6 @@ EPILOG = """examples:
 Ctrl-C writes the batches that are finished. The same seed, label, settings, precision, batch size, threads and
 processor give the same image.
 """
-INTERRUPTED = 130
 COUNT = 16
 
 
@@ -100,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
 
     loaded = time.perf_counter()
-    samples, selection = _sample(sampler, n, labels, seed, given, arguments)
+    samples, selection, status = _sample(sampler, n, labels, seed, given, arguments)
     sampled = time.perf_counter()
     done = len(samples.images)
     names = [] if samples.labels is None else [manifest.classes[label] for label in samples.labels]
@@ -141,7 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
     if samples.cancelled:
         kept = f"{done} of {n} images were finished and written" if done else "no image was finished"
         print(f"latentloop: interrupted, {kept}", file=sys.stderr)
-        return INTERRUPTED
+        return status
     return 0
 
 
@@ -184,8 +183,10 @@ def _sample(
     seed: int,
     given: dict[str, Any],
     arguments: argparse.Namespace,
-) -> tuple[Samples, Selection | None]:
-    """Samples with a progress bar, until done or Ctrl-C; with ``--best`` also how they were chosen."""
+) -> tuple[Samples, Selection | None, int]:
+    """Samples with a progress bar, until done or asked to stop; with ``--best`` also how they were chosen. The third
+    is the exit status for a run that was stopped.
+    """
     from tqdm import tqdm
 
     drawn = [v.height for v in sampler.bundle.manifest.levels if v.name not in given or (given[v.name] < 0).any()]
@@ -197,17 +198,20 @@ def _sample(
             bar.total = sum(drawn) * -(-count // (arguments.batch_size or min(count, sampler.default_batch)))
             bar.set_postfix_str(f"{progress.images_done} of {count} images", refresh=False)
             bar.update()
+            if progress.images_done:
+                asked.wait_for_results()
             return not asked.is_set()
 
         settings = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "batch_size")}
         if arguments.best is None:
-            return sampler.sample(n, labels=labels, seeds=seed, given=given, callback=after_row, **settings), None
+            samples = sampler.sample(n, labels=labels, seeds=seed, given=given, callback=after_row, **settings)
+            return samples, None, asked.status
         from latentloop.rejection import sample_best
 
         selection = sample_best(
             sampler, n, keep=arguments.best, labels=labels, seed=seed, callback=after_row, **settings
         )
-        return selection.samples, selection
+        return selection.samples, selection, asked.status
 
 
 def _fraction(text: str) -> float:
