@@ -184,15 +184,19 @@ def _samples(arguments: argparse.Namespace) -> int:
         check_free(arguments.picture, force=arguments.force)
     bundle, threads = open_bundle(arguments.bundle), arguments.threads or available_threads()
 
+    pictures = []
+
     def measure() -> dict[str, Any]:
         found, picture = sample_quality.measure(
             bundle, arguments.data, arguments.samples, arguments.seed, arguments.temperature, threads
         )
-        if arguments.picture:
-            write_image(arguments.picture, picture, force=arguments.force)
+        pictures.append(picture)
         return found
 
-    return finish(arguments, measure, sample_report.table)
+    also = {}
+    if arguments.picture:
+        also[str(arguments.picture)] = lambda: write_image(arguments.picture, pictures[0], force=arguments.force)
+    return finish(arguments, measure, sample_report.table, also)
 
 
 def _compare(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,18 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def finish(
-    arguments: argparse.Namespace, measure: Callable[[], dict[str, Any]], table: Callable[[dict[str, Any]], str]
+    arguments: argparse.Namespace,
+    measure: Callable[[], dict[str, Any]],
+    table: Callable[[dict[str, Any]], str],
+    also: Mapping[str, Callable[[], object]] | None = None,
 ) -> int:
-    """Measures, prints, and writes what was asked for; asks about files before the work.
+    """Measures, prints, and writes what was asked for; asks about files before the work. ``also`` are further writes,
+    by the name of what they write. One that fails costs nothing else.
 
     Returns the exit status. Raises LatentLoopError.
     """
     from latentloop.bench.results import write_result
-    from latentloop.files import check_free
+    from latentloop.files import check_free, write_each
 
     if arguments.out:
         check_free(arguments.out, force=arguments.force)
@@ -38,11 +42,15 @@ def finish(
         require("plots", "matplotlib", extra="bench")
         check_free(arguments.plots / "plot.png", force=True)  # its files replace those of the same names
     result = measure()
+    writes = dict(also or {})
     if arguments.out:
-        write_result(arguments.out, result, force=arguments.force)
+        writes[str(arguments.out)] = lambda: write_result(arguments.out, result, force=arguments.force)
     if arguments.plots:
         from latentloop.bench.plots import write_plots
 
-        write_plots(arguments.plots, result)
-    print(json.dumps(result, indent=1) if arguments.json else table(result))
+        writes[str(arguments.plots)] = lambda: write_plots(arguments.plots, result)
+    try:
+        write_each(writes)
+    finally:
+        print(json.dumps(result, indent=1) if arguments.json else table(result))
     return 0

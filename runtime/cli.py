@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from latentloop._version import __version__
-from latentloop.errors import InputError, LatentLoopError, MissingError
+from latentloop.errors import InputError, LatentLoopError, MissingError, OutputError
 from latentloop.interrupt import endable, exit_status
 
 GROUP = "latentloop.commands"
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with endable():
             status = _dispatch(arguments)
-            sys.stdout.flush()
+            _flush_stdout()
             return status
     except KeyboardInterrupt as stop:
         if files := sys.modules.get("latentloop.files"):
@@ -169,6 +169,19 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, LatentLoopError):
         return text
     return f"{type(error).__name__}: {text} (--debug shows the traceback)"
+
+
+def _flush_stdout() -> None:
+    """Raises OutputError where what was printed finds no place."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_stdout()
+        raise OutputError(
+            f"cannot write to standard output: {error.strerror or error}; files that were asked for are written"
+        ) from error
 
 
 def _drop_stdout() -> None:

@@ -10,7 +10,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -136,6 +136,25 @@ def check_free(path: Path, *, force: bool, directory: bool = False) -> None:
     path = _refuse(path, force=force, directory=directory)
     with _writing(path), _temporary(path):
         pass
+
+
+def write_each(writes: Mapping[str, Callable[[], object]]) -> None:
+    """Runs every one of the writes, by the name of what it writes, also after one that fails.
+
+    Raises OutputError that says what was not written, and what was.
+    """
+    written, failed = [], []
+    for name, write in writes.items():
+        try:
+            write()
+            written.append(name)
+        except (OutputError, OSError) as error:
+            failed.append(str(error))
+        except MemoryError:
+            failed.append(f"cannot write {name}: out of memory")
+    if failed:
+        kept = f"{' and '.join(written)} {'is' if len(written) == 1 else 'are'} written"
+        raise OutputError("; ".join([*failed, *([kept] if written else [])]))
 
 
 def discard_temporaries() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from latentloop.errors import InputError
 
 if TYPE_CHECKING:  # imported late: `--help` needs neither NumPy nor ONNX Runtime
     import numpy as np
@@ -134,6 +137,21 @@ def open_sampler(arguments: argparse.Namespace) -> Sampler:
     return Sampler(open_bundle(arguments.bundle), arguments.device, arguments.threads, precision)
 
 
+def file_names(n: int, labels: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> list[str]:
+    """Names for a folder of n images: ``00000-<label>-seed<seed>.png``, of these what there is."""
+    named = []
+    for index in range(n):
+        label = "".join(c if c.isalnum() or c in "._-" else "-" for c in labels[index][:40]) if labels else ""
+        parts = [f"{index:05}", *([label] if label else []), *([f"seed{seeds[index]}"] if seeds else [])]
+        named.append("-".join(parts) + ".png")
+    return named
+
+
+def note(text: str) -> None:
+    """Prints a line for people on stderr."""
+    print(f"latentloop: {text}", file=sys.stderr)
+
+
 def plural(n: int, noun: str) -> str:
     """The noun for that number of things."""
     return noun if n == 1 else f"{noun}s"
@@ -161,12 +179,24 @@ class Output:
         from latentloop.images import check_folder, check_image_path
 
         path, folder = Path(arguments.out), arguments.out.endswith("/")
+        if folder and arguments.columns:
+            raise InputError(f"--columns is of a grid, and --out {arguments.out} asks for a folder of single images")
         if folder:
             check_folder(path, force=arguments.force)
         else:
             check_image_path(path)
             check_free(path, force=arguments.force)
         return Output(path, folder, arguments.columns, arguments.scale, arguments.force)
+
+    @staticmethod
+    def wanted(arguments: argparse.Namespace) -> Output | None:
+        """As ``of``, where ``--out`` may be left out; None then. Raises InputError for options that need it."""
+        if arguments.out is not None:
+            return Output.of(arguments)
+        for option in ("columns", "scale", "force"):
+            if getattr(arguments, option):
+                raise InputError(f"--{option} is of the images, and nothing is written without --out")
+        return None
 
     def check_size(self, n: int, image: tuple[int, int, int], columns: int | None = None) -> None:
         """Raises InputError where ``n`` images of (H, W, C) make a grid too large for the file's format."""

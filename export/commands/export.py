@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentloop.errors import InputError
 from latentloop.extras import require
-from latentloop.files import check_free
+from latentloop.files import check_free, write_each
 
 if TYPE_CHECKING:  # the parser is built without the export extra
     from latentloop.export.checkpoint import Checkpoint
@@ -127,9 +128,11 @@ def run(arguments: argparse.Namespace) -> int:
             f"--save-checkpoints {arguments.save_checkpoints} lies in --out, which holds the bundle: move it"
         )
     saved = saved_files(arguments.save_checkpoints, source.checkpoints(), given, force=arguments.force)
-    for file, checkpoint in saved.items():  # first: a folder that cannot be written must not cost the bundle
-        save_checkpoint(file, checkpoint, dtype=arguments.weights, force=arguments.force)
-    write_bundle(arguments.out, source, force=arguments.force)
+    writes = {
+        str(file): partial(save_checkpoint, file, checkpoint, dtype=arguments.weights, force=arguments.force)
+        for file, checkpoint in saved.items()
+    }
+    write_each(writes | {str(arguments.out): partial(write_bundle, arguments.out, source, force=arguments.force)})
     size = sum(file.stat().st_size for file in arguments.out.iterdir())
     print(f"wrote {arguments.out} ({size / 1e6:.1f} MB); try: latentloop verify {arguments.out}")
     return 0

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = [str(file) for file in files]
     levels = {name: list(values.shape[1:]) for name, values in codes.items()}
     if names:
-        write_codes(arguments.out, codes, {"files": names}, force=arguments.force)
+        write_codes(arguments.out, codes, {"files": names}, manifest=sampler.bundle.manifest, force=arguments.force)
     held = f"{arguments.out} holds the codes of {len(files)}" if names else "no image was encoded"
     if arguments.json:
         options.print_json(

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Reconstructs, measures and writes; returns the exit status. Raises LatentLoopError."""
-    output = options.Output.of(arguments) if arguments.out else None
+    output = options.Output.wanted(arguments)
     sampler = options.open_sampler(arguments)
     shape = sampler.bundle.manifest.image
     from latentloop.pictures.inputs import Inputs

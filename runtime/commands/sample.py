@@ -6,15 +6,16 @@ import argparse
 import secrets
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentloop import options
-from latentloop.errors import InputError
+from latentloop.errors import InputError, OutputError
 from latentloop.interrupt import interruptible
 
 if TYPE_CHECKING:
+    from latentloop.given import Given
     from latentloop.manifest import Manifest
     from latentloop.rejection import Selection
     from latentloop.sampler import Sampler
@@ -82,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     output = options.Output.of(arguments)
     from latentloop.codes import check_codes_path, write_codes
+    from latentloop.files import write_each
 
     if arguments.codes:
         check_codes_path(arguments.codes, force=arguments.force)
@@ -89,25 +91,45 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(f"--codes {arguments.codes} lies in the folder of --out, which holds images only: move it")
     sampler = options.open_sampler(arguments)
     manifest = sampler.bundle.manifest
-    given = _given(arguments)
-    held = len(next(iter(given.values()))) if given else 1
+    given = _given(arguments, manifest)
+    held = given.count if given else 1
     n, labels = _request(arguments, manifest, held)
     if held not in (1, n):
         raise InputError(f"{arguments.given} holds codes of {held} images, expected {n} as asked for, or one for all")
-    given = {name: codes.repeat(n, 0) if len(codes) == 1 else codes for name, codes in given.items()}
     output.check_size(n, manifest.image, arguments.per_class)
+    settings = _settings(arguments, [level.name for level in manifest.levels] if given is None else given.drawn)
+    if given or arguments.label or arguments.top_k or arguments.best:
+        from latentloop import without_effect
+
+        if given:
+            without_effect.check_drawn(arguments, given, n, manifest)
+        for text in without_effect.notes(arguments, given, labels, n, settings, manifest):
+            options.note(text)
+    if given and labels is None:
+        labels = given.labels(manifest, n)
+    codes = {} if given is None else {name: each.repeat(n // held, 0) for name, each in given.codes.items()}
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
 
     loaded = time.perf_counter()
-    samples, selection, status = _sample(sampler, n, labels, seed, given, arguments)
+    samples, selection, status = _sample(sampler, n, labels, seed, codes, arguments)
     sampled = time.perf_counter()
     done = len(samples.images)
     names = [] if samples.labels is None else [manifest.classes[label] for label in samples.labels]
     if done:
+        shown = options.file_names(done, names, samples.seeds.tolist())
+        writes: dict[str, Callable[[], object]] = {
+            str(output): lambda: output.write(samples.images, shown, arguments.per_class)
+        }
         if arguments.codes:
             beside: dict[str, Any] = {"seeds": samples.seeds, **({"labels": samples.labels} if names else {})}
-            write_codes(arguments.codes, samples.codes, beside, force=arguments.force)
-        output.write(samples.images, _file_names(names, samples.seeds.tolist()), arguments.per_class)
+            writes[str(arguments.codes)] = lambda: write_codes(
+                arguments.codes, samples.codes, beside, manifest=manifest, settings=settings, force=arguments.force
+            )
+        try:
+            write_each(writes)
+        except OutputError as error:
+            again = "" if arguments.seed is not None else f"; --seed {seed} draws the same again"
+            raise OutputError(f"{error}{again}") from error
     summary = {
         "file": str(output) if done else None,
         "codes": str(arguments.codes) if arguments.codes and done else None,
@@ -158,22 +180,27 @@ def _request(arguments: argparse.Namespace, manifest: Manifest, given: int) -> t
     return n, [chosen[index % len(chosen)] for index in range(n)] if chosen else None
 
 
-def _given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The codes to keep by level, [N, h, w]."""
+def _given(arguments: argparse.Namespace, manifest: Manifest) -> Given | None:
+    """The codes to keep."""
     if arguments.given is not None and arguments.best is not None:
         raise InputError("--best draws several candidates for each image, --given holds codes of the images: use one")
     if arguments.given is None:
-        if arguments.keep:
+        if arguments.keep is not None:
             raise InputError("--keep chooses levels of --given, which is missing")
-        return {}
-    from latentloop.codes import read_codes
+        return None
+    from latentloop.given import read_given
 
-    codes = read_codes(arguments.given)
-    levels = [name.strip() for name in arguments.keep.split(",")] if arguments.keep else list(codes)
-    for level in levels:
-        if level not in codes or codes[level].ndim != 3:
-            raise InputError(f"{arguments.given} has no codes [N, h, w] of {level!r}, it holds: {', '.join(codes)}")
-    return {level: codes[level] for level in levels}
+    return read_given(arguments.given, arguments.keep, manifest)
+
+
+def _settings(arguments: argparse.Namespace, drawn: Sequence[str]) -> dict[str, Any]:
+    """The settings of the levels that are drawn, as files of codes keep them."""
+    found: dict[str, Any] = {"precision": arguments.precision}
+    for name, default in (("temperature", 1.0), ("top_k", None), ("top_p", 1.0)):
+        value = getattr(arguments, name)
+        by_level = value if isinstance(value, dict) else dict.fromkeys(drawn, value)
+        found[name] = {level: default if by_level.get(level) is None else by_level[level] for level in drawn}
+    return found
 
 
 def _sample(
@@ -181,7 +208,7 @@ def _sample(
     n: int,
     labels: list[int | str] | None,
     seed: int,
-    given: dict[str, Any],
+    codes: dict[str, Any],
     arguments: argparse.Namespace,
 ) -> tuple[Samples, Selection | None, int]:
     """Samples with a progress bar, until done or asked to stop; with ``--best`` also how they were chosen. The third
@@ -189,7 +216,7 @@ def _sample(
     """
     from tqdm import tqdm
 
-    drawn = [v.height for v in sampler.bundle.manifest.levels if v.name not in given or (given[v.name] < 0).any()]
+    drawn = [v.height for v in sampler.bundle.manifest.levels if v.name not in codes or (codes[v.name] < 0).any()]
     # disable=None: no bar unless stderr is a terminal
     with interruptible() as asked, tqdm(unit="row", delay=1, leave=False, disable=None) as bar:
 
@@ -204,7 +231,7 @@ def _sample(
 
         settings = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "batch_size")}
         if arguments.best is None:
-            samples = sampler.sample(n, labels=labels, seeds=seed, given=given, callback=after_row, **settings)
+            samples = sampler.sample(n, labels=labels, seeds=seed, given=codes, callback=after_row, **settings)
             return samples, None, asked.status
         from latentloop.rejection import sample_best
 
@@ -223,12 +250,3 @@ def _fraction(text: str) -> float:
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a fraction over 0, at most 1")
     return value
-
-
-def _file_names(labels: Sequence[str], seeds: Sequence[int]) -> list[str]:
-    """Names for a folder of samples, ``00000-<label>-seed<seed>.png``; ``labels`` may be empty."""
-    named = []
-    for index, seed in enumerate(seeds):
-        label = "".join(c if c.isalnum() or c in "._-" else "-" for c in labels[index][:40]) + "-" if labels else ""
-        named.append(f"{index:05}-{label}seed{seed}.png")
-    return named
