@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from latentloop._version import __version__
 from latentloop.errors import InputError, LatentLoopError, MissingError, OutputError
-from latentloop.interrupt import endable, exit_status
+from latentloop.interrupt import ENDING, endable, exit_status
 
 GROUP = "latentloop.commands"
 ORDER = (
@@ -50,9 +50,19 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns the exit status: 0, 1 for a failure, 2 for wrong usage or input, 130 after Ctrl-C,
     143 after SIGTERM, 129 after SIGHUP.
 
-    Errors are one line on stderr, or a traceback with ``--debug``.
+    Errors are one line on stderr, or a traceback with ``--debug``. Without ``argv`` this is the program, and where a
+    signal asked it to end it does not return.
     """
-    arguments, debug = _take_debug(sys.argv[1:] if argv is None else argv)
+    status = _run(sys.argv[1:] if argv is None else argv)
+    if argv is None and status - 128 in ENDING:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(status)  # PyTorch alone takes a second to be taken down, and nothing is left to do
+    return status
+
+
+def _run(argv: list[str]) -> int:
+    arguments, debug = _take_debug(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
     try:

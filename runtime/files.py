@@ -10,6 +10,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,20 +65,25 @@ class Temporary:
         os.write(self._descriptor, machine() + b"\n" + os.fsencode(self.target.name))
         return True
 
-    def remove(self) -> None:
-        """Removes what is there, and parents that it made and that are empty; an old target without a new one gets its
-        name back. Does what it can, and nothing where it has no lock file.
+    def discard(self) -> bool:
+        """Removes what is under the temporary names; an old target without a new one gets its name back. Does what it
+        can, and nothing without the lock; returns whether nothing is left.
         """
-        if self._descriptor >= 0:
-            if os.path.lexists(self.old) and not os.path.lexists(self.target):
-                with suppress(OSError):
-                    self.old.rename(self.target)
-            left = [path for path in (self.new, self.old) if not _removed(path)]
+        if self._descriptor < 0:
+            return True
+        if os.path.lexists(self.old) and not os.path.lexists(self.target):
             with suppress(OSError):
-                if not left:
-                    self.lock.unlink()
-                os.close(self._descriptor)
-            self._descriptor = -1
+                self.old.rename(self.target)
+        return all([_removed(self.new), _removed(self.old)])
+
+    def remove(self) -> None:
+        """Removes all of it, also parents that it made and that are empty."""
+        if self.discard() and self._descriptor >= 0:
+            with suppress(OSError):
+                self.lock.unlink()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
         for folder in self._made:
             with suppress(OSError):
                 folder.rmdir()
@@ -160,6 +166,10 @@ def write_each(writes: Mapping[str, Callable[[], object]]) -> None:
 def discard_temporaries() -> None:
     """Removes what this process has under temporary names: for a process that is about to end."""
     for temporary in list(_live):
+        for _ in range(20):
+            if temporary.discard():
+                break
+            time.sleep(0.01)  # another process of this program is still writing there
         temporary.remove()
 
 
