@@ -165,19 +165,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "train is 1000000000000, expected 1 to 1000000" in capsys.readouterr().err
 
 
-def test_ctrl_c_and_kill_leave_nothing_running(tmp_path: Path) -> None:
-    for sent, left in ((signal.SIGINT, 0), (signal.SIGKILL, 1)):
-        command = [
-            str(PROGRAM),
-            "data",
-            "planets",
-            "--out",
-            str(tmp_path / "many"),
-            "--train",
-            "400",
-            "--processes",
-            "2",
-        ]
+def test_signals_leave_nothing_and_a_kill_nothing_running(tmp_path: Path) -> None:
+    out = tmp_path / "many"
+    command = [str(PROGRAM), "data", "planets", "--out", str(out), "--train", "400", "--processes", "2"]
+    for sent, left in ((signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, 2)):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
         deadline = time.monotonic() + 60
         while len(list(tmp_path.glob(".many*/train/*/*.png"))) < 10 and time.monotonic() < deadline:
@@ -185,7 +176,10 @@ def test_ctrl_c_and_kill_leave_nothing_running(tmp_path: Path) -> None:
         if sent == signal.SIGINT:
             os.killpg(process.pid, sent)  # as a terminal does
         else:
-            process.kill()
+            process.send_signal(sent)
         said = process.communicate(timeout=60)[1]  # ends once no process holds stderr any more
+        assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[sent]
         assert "Traceback" not in said
         assert len(list(tmp_path.iterdir())) == left
+    assert run("data", "planets", "--out", out, "--train", 1, "--test", 1, "--processes", 1) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["many"]  # the killed run's is gone

@@ -1,0 +1,225 @@
+"""SIGTERM and SIGHUP end the program as Ctrl-C does, soon and without temporaries; the library installs no handlers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import PROGRAM, pixels, run
+
+from latentloop.commands import info
+from latentloop.interrupt import EndedError, endable, interruptible
+
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+# A command with a temporary file and a temporary folder, in the middle of WORK.
+WRITING = """
+import ctypes, sys, time
+from pathlib import Path
+from latentloop import cli
+from latentloop.commands import info
+from latentloop.files import new_directory, write_file
+def run(arguments):
+    def write(temporary):
+        with new_directory(Path("new/folder")) as folder:
+            (folder / "file").touch()
+            print("ready", flush=True)
+            WORK
+    write_file(Path("file"), write)
+    return 0
+info.run = run
+sys.argv[1:] = ["info"]
+sys.exit(cli.main())
+"""
+PYTHON = "time.sleep(60)"
+# Locking a lock twice waits for ever, also after a signal: no handler of Python's can run meanwhile.
+NATIVE = "c, lock = ctypes.CDLL(None), ctypes.create_string_buffer(64); [c.pthread_mutex_lock(lock) for _ in range(2)]"
+SLOW_CLEANUP = """
+            try:
+                time.sleep(60)
+            finally:
+                print("cleaning", flush=True)
+                time.sleep(60)
+"""
+
+
+@contextmanager
+def started(work: str, folder: Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """The command in the middle of its work; it is killed at the end of the block."""
+    command = [sys.executable, "-c", WRITING.replace("WORK", work)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=folder, text=True, **pipes, **options) as process:  # type: ignore[call-overload]
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.2)  # until the work has begun
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("work", [PYTHON, NATIVE])
+@pytest.mark.parametrize("sent", ENDING)
+def test_a_command_ends_soon_whatever_it_does(tmp_path: Path, work: str, sent: signal.Signals) -> None:
+    with started(work, tmp_path) as process:
+        begin = time.monotonic()
+        process.send_signal(sent)
+        _, said = process.communicate(timeout=30)
+        assert time.monotonic() - begin < 2
+        assert process.returncode == STATUS[sent]
+        assert said == "latentloop: interrupted\n"
+        assert not os.listdir(tmp_path)
+
+
+def test_a_second_signal_waits_for_no_cleanup(tmp_path: Path) -> None:
+    with started(SLOW_CLEANUP, tmp_path) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "cleaning\n"
+        time.sleep(0.6)
+        begin = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        assert time.monotonic() - begin < 0.9
+        assert process.returncode == 143
+        assert not os.listdir(tmp_path)
+
+
+def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
+    """As `timeout` sends it, to the process and to its group."""
+    cleanup = SLOW_CLEANUP.replace('"cleaning", flush=True)\n                time.sleep(60)', '"whole")').replace(
+        "finally:", "finally:\n                time.sleep(0.2)"
+    )
+    with started(cleanup, tmp_path) as process:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=30)
+        assert (process.returncode, said) == (143, "whole\n")
+        assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("sent", STATUS)
+def test_what_a_process_ignores_stays_ignored(tmp_path: Path, sent: signal.Signals) -> None:
+    """As `nohup` and shells start processes in the background."""
+    ignore = lambda: signal.signal(sent, signal.SIG_IGN)  # noqa: E731
+    with started("time.sleep(0.5)", tmp_path, preexec_fn=ignore) as process:
+        process.send_signal(sent)
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert sorted(os.listdir(tmp_path)) == ["file", "new"]
+
+
+@pytest.mark.parametrize("sent", ENDING)
+def test_sampling_writes_what_is_finished(tmp_path: Path, sent: signal.Signals) -> None:
+    command = [str(PROGRAM), "sample", "-n", "100000", "--scale", "1", "--seed", "1", "--batch-size", "2"]
+    command += ["--out", "grid.png", "--codes", "codes.npz"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    time.sleep(3)
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == STATUS[sent]
+    if "no image was finished" not in said and said != "latentloop: interrupted\n":  # on a very slow machine
+        assert "of 100000 images were finished and written" in said
+        assert sorted(os.listdir(tmp_path)) == ["codes.npz", "grid.png"]
+        assert pixels(tmp_path / "grid.png").size
+
+
+def test_training_saves_its_state_and_goes_on_from_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    from latentloop.export.train.loop import LoopOptions, run_training
+
+    steps: list[int] = []
+
+    class Counting:
+        send = True
+
+        def step(self, step: int) -> Any:
+            steps.append(step)
+            if step == 2 and self.send:
+                signal.raise_signal(signal.SIGTERM)
+            return torch.zeros(())
+
+        def state(self) -> dict[str, Any]:
+            return {}
+
+        def restore(self, state: dict[str, Any]) -> None:
+            self.send = False
+
+    options = LoopOptions(tmp_path / "x.safetensors", 5)
+    monkeypatch.setattr(info, "run", lambda _: run_training(Counting(), options))
+    assert run("info") == 143
+    assert "x.safetensors: stopped after step 3; the same command goes on from there\n" in capsys.readouterr().err
+    run_training(Counting(), options)
+    assert steps == [0, 1, 2, 3, 4]
+
+
+def test_handlers_are_those_of_before_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    during: list[Any] = []
+
+    def ask(_: object) -> int:
+        during.extend(signal.getsignal(number) for number in ENDING)
+        return 0
+
+    monkeypatch.setattr(info, "run", ask)
+    before = [signal.getsignal(number) for number in STATUS], threading.active_count()
+    assert run("info") == 0
+    assert signal.SIG_DFL not in during
+    assert ([signal.getsignal(number) for number in STATUS], threading.active_count()) == before
+
+
+def test_a_programs_own_handler_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def raise_and_return() -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return 7
+
+    before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    try:
+        monkeypatch.setattr(info, "run", lambda _: raise_and_return())
+        assert run("info") == 7
+        with endable(), interruptible() as asked:
+            signal.raise_signal(signal.SIGTERM)
+            assert not asked.is_set()
+        assert seen == [signal.SIGTERM] * 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_the_library_installs_nothing() -> None:
+    code = (
+        "import signal, latentloop.sampler as s; print([signal.getsignal(n) for n in (15, 1)] == [signal.SIG_DFL] * 2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+    with interruptible():
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("sent", ENDING)
+def test_a_caller_gets_the_status(monkeypatch: pytest.MonkeyPatch, sent: signal.Signals) -> None:
+    monkeypatch.setattr(info, "run", lambda _: signal.raise_signal(sent))
+    assert run("info") == STATUS[sent]
+    with pytest.raises(EndedError, match=sent.name), endable():
+        signal.raise_signal(sent)
+
+
+def test_outside_the_main_thread_nothing_is_touched() -> None:
+    statuses: list[int] = []
+    thread = threading.Thread(target=lambda: statuses.append(run("--version")))
+    thread.start()
+    thread.join()
+    assert statuses == [0]
