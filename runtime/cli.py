@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from latentloop._version import __version__
-from latentloop.errors import InputError, LatentLoopError, MissingError, OutputError
+from latentloop.errors import InputError, LatentLoopError, MissingError
 from latentloop.interrupt import ENDING, endable, exit_status
 
 GROUP = "latentloop.commands"
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     status = _run(sys.argv[1:] if argv is None else argv)
     if argv is None and status - 128 in ENDING:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             sys.stdout.flush()
         os._exit(status)  # PyTorch alone takes a second to be taken down, and nothing is left to do
     return status
@@ -68,7 +68,8 @@ def _run(argv: list[str]) -> int:
     try:
         with endable():
             status = _dispatch(arguments)
-            _flush_stdout()
+            if sys.stdout is not None:  # it was closed before the program began
+                sys.stdout.flush()
             return status
     except KeyboardInterrupt as stop:
         if files := sys.modules.get("latentloop.files"):
@@ -181,20 +182,7 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text} (--debug shows the traceback)"
 
 
-def _flush_stdout() -> None:
-    """Raises OutputError where what was printed finds no place."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _drop_stdout()
-        raise OutputError(
-            f"cannot write to standard output: {error.strerror or error}; files that were asked for are written"
-        ) from error
-
-
 def _drop_stdout() -> None:
     """Sends to nowhere what is still buffered: writing it would fail again when the interpreter ends."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

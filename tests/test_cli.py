@@ -123,6 +123,8 @@ def test_closed_and_full_stdout() -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+    closed = subprocess.run(["sh", "-c", '"$0" --version >&-', PROGRAM], capture_output=True, text=True)
+    assert (closed.returncode, closed.stderr) == (0, "")
     with open("/dev/full", "w") as full:
         result = subprocess.run([PROGRAM, "--version"], stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 1
