@@ -193,7 +193,7 @@ class Output:
         """As ``of``, where ``--out`` may be left out; None then. Raises InputError for options that need it."""
         if arguments.out is not None:
             return Output.of(arguments)
-        for option in ("columns", "scale", "force"):
+        for option in ("columns", "scale"):
             if getattr(arguments, option):
                 raise InputError(f"--{option} is of the images, and nothing is written without --out")
         return None

@@ -110,7 +110,6 @@ def test_what_changes_nothing_is_told(said: Said, options: str, told: str) -> No
         ("reconstruct absent --out x/ --columns 2", "--columns is of a grid"),
         ("reconstruct absent --columns 2", "--columns is of the images, and nothing is written without --out"),
         ("reconstruct absent --scale 2", "--scale is of the images"),
-        ("reconstruct absent --force", "--force is of the images"),
     ],
 )
 def test_options_that_belong_to_another_output(

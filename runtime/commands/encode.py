@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentloop import options
-from latentloop.cli import INTERRUPTED
-from latentloop.interrupt import interruptible
+from latentloop.interrupt import Request, interruptible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     inputs = Inputs.of(arguments, sampler.bundle.manifest.image)
     started = time.perf_counter()
-    files, codes, interrupted = _encode(sampler, inputs)
+    files, codes, asked = _encode(sampler, inputs)
     seconds = time.perf_counter() - started
     names = [str(file) for file in files]
     levels = {name: list(values.shape[1:]) for name, values in codes.items()}
@@ -65,31 +64,35 @@ def run(arguments: argparse.Namespace) -> int:
                 "skipped": inputs.summary(),
                 "levels": levels,
                 "seconds": seconds,
-                "cancelled": interrupted,
+                "cancelled": asked.is_set(),
             }
         )
     elif names:
         levels_shown = ", ".join(f"{name} {height} x {width}" for name, (height, width) in levels.items())
         print(f"{arguments.out}: codes of {len(files)} {options.plural(len(files), 'image')} ({levels_shown})")
     inputs.close(held)
-    if interrupted:
+    if asked.is_set():
         print(f"latentloop: interrupted, {held} of {len(inputs.files)} images", file=sys.stderr)
-        return INTERRUPTED
+        return asked.status
     return 0
 
 
-def _encode(sampler: Sampler, inputs: Inputs) -> tuple[list[Path], dict[str, NDArray[np.int64]], bool]:
-    """The files that were encoded, their codes by level, int64 [N, h, w], and whether Ctrl-C ended it early."""
+def _encode(sampler: Sampler, inputs: Inputs) -> tuple[list[Path], dict[str, NDArray[np.int64]], Request]:
+    """The files that were encoded, their codes by level, int64 [N, h, w], and whether it was asked to stop early."""
     import numpy as np
 
     files: list[Path] = []
     codes: dict[str, NDArray[np.int64]] = {}
     with interruptible() as asked:
         for part, images in inputs.parts("encode", asked.is_set):
-            for level, found in sampler.encode(images).items():
-                if level not in codes:  # room for all at once: no moment holds two copies
-                    codes[level] = np.empty((len(inputs.files), *found.shape[1:]), np.int64)
-                codes[level][len(files) : len(files) + len(part)] = found
-            files += part
-    codes = {level: values[: len(files)] for level, values in codes.items()}
-    return files, codes, asked.is_set()
+            for start in range(0, len(part), sampler.default_batch):
+                if asked.is_set():
+                    break
+                batch = slice(start, start + sampler.default_batch)
+                for level, found in sampler.encode(images[batch]).items():
+                    if level not in codes:  # room for all at once: no moment holds two copies
+                        codes[level] = np.empty((len(inputs.files), *found.shape[1:]), np.int64)
+                    codes[level][len(files) : len(files) + len(found)] = found
+                files += part[batch]
+                asked.wait_for_results()
+    return files, {level: values[: len(files)] for level, values in codes.items()}, asked
