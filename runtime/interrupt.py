@@ -119,6 +119,20 @@ def interruptible() -> Iterator[Request]:
             asked.wait_for_results()  # what follows writes what is finished
 
 
+@contextmanager
+def finishing(asked: Request) -> Iterator[None]:
+    """Lets the block, which writes what is finished, run to its end: a request that comes meanwhile is noted in
+    ``asked``. Where that is set already, one more raises.
+    """
+    if asked.is_set():
+        yield
+        return
+    with interruptible() as late:
+        late.wait_for_results()
+        yield
+    asked.number = late.number
+
+
 class Watch:
     """A thread that sees signals at once, whatever the main thread does, and ends the process in time."""
 

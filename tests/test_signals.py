@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from command_line import PROGRAM, pixels, run
+from command_line import PROGRAM, codes, pixels, run
+from PIL import Image
 
 from latentloop.commands import info
 from latentloop.interrupt import EndedError, endable, interruptible
@@ -133,6 +135,35 @@ def test_sampling_writes_what_is_finished(tmp_path: Path, sent: signal.Signals) 
         assert "of 100000 images were finished and written" in said
         assert sorted(os.listdir(tmp_path)) == ["codes.npz", "grid.png"]
         assert pixels(tmp_path / "grid.png").size
+
+
+@pytest.mark.parametrize("sent", STATUS)
+def test_a_signal_while_results_are_written_costs_none(
+    small_bundle: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sent: signal.Signals,
+) -> None:
+    save, compress = Image.Image.save, np.savez_compressed
+
+    def slow_save(*arguments: Any, **options: Any) -> None:
+        signal.raise_signal(sent)
+        save(*arguments, **options)
+
+    def slow_compress(*arguments: Any, **options: Any) -> None:
+        signal.raise_signal(sent)
+        compress(*arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "save", slow_save)
+    assert run("sample", "--bundle", small_bundle, "-n", 2, "--out", tmp_path / "a.png") == STATUS[sent]
+    assert capsys.readouterr().err == "latentloop: interrupted, 2 of 2 images were finished and written\n"
+    assert pixels(tmp_path / "a.png").size
+    monkeypatch.setattr(np, "savez_compressed", slow_compress)
+    assert run("encode", photos, "--bundle", small_bundle, "--out", tmp_path / "a.npz") == STATUS[sent]
+    assert "holds the codes of 3 of 3 images" in capsys.readouterr().err
+    assert len(codes(tmp_path / "a.npz")["files"]) == 3
 
 
 def test_training_saves_its_state_and_goes_on_from_there(

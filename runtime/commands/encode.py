@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentloop import options
-from latentloop.interrupt import Request, interruptible
+from latentloop.interrupt import Request, finishing, interruptible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     names = [str(file) for file in files]
     levels = {name: list(values.shape[1:]) for name, values in codes.items()}
     if names:
-        write_codes(arguments.out, codes, {"files": names}, manifest=sampler.bundle.manifest, force=arguments.force)
+        with finishing(asked):
+            write_codes(arguments.out, codes, {"files": names}, manifest=sampler.bundle.manifest, force=arguments.force)
     held = f"{arguments.out} holds the codes of {len(files)}" if names else "no image was encoded"
     if arguments.json:
         options.print_json(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentloop import options
 from latentloop.errors import InputError, OutputError
-from latentloop.interrupt import interruptible
+from latentloop.interrupt import Request, finishing, interruptible
 
 if TYPE_CHECKING:
     from latentloop.given import Given
@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
 
     loaded = time.perf_counter()
-    samples, selection, status = _sample(sampler, n, labels, seed, codes, arguments)
+    samples, selection, asked = _sample(sampler, n, labels, seed, codes, arguments)
     sampled = time.perf_counter()
     done = len(samples.images)
     names = [] if samples.labels is None else [manifest.classes[label] for label in samples.labels]
@@ -126,7 +126,8 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.codes, samples.codes, beside, manifest=manifest, settings=settings, force=arguments.force
             )
         try:
-            write_each(writes)
+            with finishing(asked):
+                write_each(writes)
         except OutputError as error:
             again = "" if arguments.seed is not None else f"; --seed {seed} draws the same again"
             raise OutputError(f"{error}{again}") from error
@@ -159,10 +160,10 @@ def run(arguments: argparse.Namespace) -> int:
             f"{output}: {done} {options.plural(done, 'image')} in {sampled - loaded:.2f} s "
             f"({done / (sampled - loaded):.1f} per second) on {sampler.device}, {chosen}{seeds}"
         )
-    if samples.cancelled:
+    if asked.is_set():
         kept = f"{done} of {n} images were finished and written" if done else "no image was finished"
         print(f"latentloop: interrupted, {kept}", file=sys.stderr)
-        return status
+        return asked.status
     return 0
 
 
@@ -210,10 +211,8 @@ def _sample(
     seed: int,
     codes: dict[str, Any],
     arguments: argparse.Namespace,
-) -> tuple[Samples, Selection | None, int]:
-    """Samples with a progress bar, until done or asked to stop; with ``--best`` also how they were chosen. The third
-    is the exit status for a run that was stopped.
-    """
+) -> tuple[Samples, Selection | None, Request]:
+    """Samples with a progress bar, until done or asked to stop; with ``--best`` also how they were chosen."""
     from tqdm import tqdm
 
     drawn = [v.height for v in sampler.bundle.manifest.levels if v.name not in codes or (codes[v.name] < 0).any()]
@@ -232,13 +231,13 @@ def _sample(
         settings = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "batch_size")}
         if arguments.best is None:
             samples = sampler.sample(n, labels=labels, seeds=seed, given=codes, callback=after_row, **settings)
-            return samples, None, asked.status
+            return samples, None, asked
         from latentloop.rejection import sample_best
 
         selection = sample_best(
             sampler, n, keep=arguments.best, labels=labels, seed=seed, callback=after_row, **settings
         )
-        return selection.samples, selection, asked.status
+        return selection.samples, selection, asked
 
 
 def _fraction(text: str) -> float:
