@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         levels = dict(zip(vqvae.config.level_names, priors, strict=True))
         named = {*forms, *(() if arguments.vqvae_inplace is None else ("vqvae",))}
         _check_forms(vqvae, {name: prior for name, prior in levels.items() if prior is not None}, data, named)
-    elif arguments.vqvae_inplace is None and (hint := form_hint(vqvae)):
+    elif arguments.vqvae_inplace is None and "layout" in vqvae.provenance and (hint := form_hint(vqvae)):
         print(f"latentloop: hint: {hint}", file=sys.stderr)
     classes = tuple(name.strip() for name in arguments.class_names.split(",")) if arguments.class_names else ()
     source = BundleSource(
