@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,6 +23,10 @@ LIBRARY = "latentloop.kernels.liblatentloop_operators"
 # Built by the targets of kernels/CMakeLists.txt of those names, without "lib".
 CUDA = ["latentloop.kernels.liblatentloop_cuda", "latentloop.kernels.nearest_codebook.nearest_codebook"]
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
+# The C++ library lies inside ours, for another environment's may be older than the compiler's; of its parts that nobody
+# uses, and of a static libgcc, some would need a newer glibc than our code does.
+SELF_CONTAINED = ["-static-libstdc++", "-Wl,--exclude-libs,ALL", "-Wl,--gc-sections"]
+EVERYWHERE = re.compile(r"(libc|libm|libpthread|libdl|librt|ld-linux[\w-]*|libgcc_s)\.so\.\d")
 # The same kernels per instruction set: (name, bytes of a vector, compiler flags). The library picks one at run time.
 PORTABLE = [("portable", 16, [])]
 X86 = [
@@ -99,15 +104,38 @@ class BuildLibraries(build_ext):
             command = [*compiler, *FLAGS, *flags, "-c", str(SOURCES / source), "-o", str(objects / f"{name}.o")]
             subprocess.run(command, check=True)
         linked = [str(objects / f"{name}.o") for _, name, _ in jobs]
-        subprocess.run([*compiler, "-shared", *linked, "-o", str(target), "-pthread"], check=True)
+        link = [*compiler, "-shared", *linked, "-o", str(target), "-pthread"]
+        if subprocess.run([*link, *SELF_CONTAINED], stderr=subprocess.DEVNULL).returncode:
+            subprocess.run(link, check=True)  # another linker, or no static libraries here
+
+
+def oldest_glibc(libraries: list[str]) -> str | None:
+    """The version of glibc that the libraries need, such as "2_34"; None where they need more than glibc and libgcc, or
+    there are no binutils to tell.
+    """
+    try:
+        command = ["objdump", "--private-headers", *libraries]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    needed = re.findall(r"NEEDED\s+(\S+)", told)
+    versions = re.findall(r"\s((?:GLIBC|GCC)_\S+)", told)
+    minors = [re.fullmatch(r"GLIBC_2\.(\d+)\S*|GCC_[34]\.\S+", version) for version in versions]
+    if not needed or not all(map(EVERYWHERE.fullmatch, needed)) or None in minors:
+        return None
+    return f"2_{max(17, *(int(match[1] or 0) for match in minors if match))}"
 
 
 class PlatformWheel(bdist_wheel):
     """The libraries depend on the platform, but not on the version of Python."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        """Any Python 3 on this platform."""
-        return "py3", "none", super().get_tag()[2]
+        """Any Python 3 on this platform; where the libraries need no more, on every Linux with such a glibc."""
+        name, build = super().get_tag()[2], self.get_finalized_command("build_ext")
+        libraries = [file for file in build.get_outputs() if file.endswith(".so") and Path(file).is_file()]
+        if name.startswith("linux_") and not build.editable_mode and (glibc := oldest_glibc(libraries)):
+            name = name.replace("linux", f"manylinux_{glibc}", 1)
+        return "py3", "none", name
 
 
 setup(
