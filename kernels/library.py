@@ -1,13 +1,22 @@
-"""The native operator library: where it is, if it was built."""
+"""The native operator library: where it is, if it was built, and whether it can be used here."""
 
 from __future__ import annotations
 
 import ctypes
 import struct
+import threading
+import warnings
 from functools import cache
 from pathlib import Path
 
 FILE_NAME = "liblatentloop_operators.so"
+
+_unusable: set[Path] = set()  # libraries that a warning has been given for
+_lock = threading.Lock()
+
+
+class OperatorsWarning(UserWarning):
+    """A native library is there, and cannot be used: the same is computed without it, more slowly."""
 
 
 def operators() -> Path | None:
@@ -32,16 +41,36 @@ def problem(library: Path) -> str | None:
     return f"cut short, {size} of {end} bytes" if size < end else None
 
 
+def is_unusable(library: Path) -> bool:
+    """Whether ``warn_unusable`` was called for it."""
+    return library in _unusable
+
+
+def warn_unusable(library: Path, reason: str) -> None:
+    """Says, once in a process, that a library cannot be used: nothing loads it again."""
+    with _lock:
+        if library in _unusable:
+            return
+        _unusable.add(library)
+    text = f"the native operators cannot be loaded: {reason} ({library})"
+    remedy = "graphs run in standard operators, more slowly; reinstall latentloop"
+    warnings.warn(f"{text}: {remedy}", OperatorsWarning, stacklevel=2)
+
+
 @cache
 def load() -> ctypes.CDLL | None:
-    """The library's functions, or None where it was not built or its file cannot be loaded."""
+    """The library's functions, or None where it was not built or, with a warning, where it cannot be loaded."""
     path = operators()
-    if path is None or problem(path) is not None:
+    if path is None or is_unusable(path):
         return None
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError:
-        return None
+    reason = problem(path)
+    if reason is None:
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            reason = str(error)
+    warn_unusable(path, reason)
+    return None
 
 
 def instruction_set(library: Path) -> str:

@@ -32,9 +32,23 @@ class Bundle:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
-        self._graphs: dict[tuple[str, int], Graph] = {}
         self._kept: dict[Hashable, Any] = {}
+        self._start()
+
+    def _start(self) -> None:
+        self._graphs: dict[tuple[str, int], Graph] = {}
         self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    def _locked(self) -> threading.Lock:
+        """The lock. A forked process, where the graphs' threads and perhaps the lock's holder are not, starts anew."""
+        if self._process != os.getpid():
+            self._start()
+        return self._lock
+
+    def __reduce__(self) -> tuple[Callable[..., Bundle], tuple[str, Manifest]]:
+        """Copies and pickles are opened anew, and verified again."""
+        return _reopen, (os.path.abspath(self.path), self.manifest)
 
     @staticmethod
     def open(path: str | Path) -> Bundle:
@@ -44,8 +58,10 @@ class Bundle:
         """
         folder = Path(path)
         source = folder / FILE_NAME
+        check_link(folder)
         if not folder.is_dir():
             raise BundleError(f"{folder}: no such directory; a bundle is the directory that `latentloop export` writes")
+        check_link(source)
         value = read_json(source, f"{source} is missing: {folder} is not a bundle, or its export was cut short")
         manifest = from_json(value, str(source))
         for name, record in manifest.files.items():
@@ -62,15 +78,15 @@ class Bundle:
         """A graph of the bundle, loaded once per number of threads."""
         from latentloop.backends.onnxruntime import Graph
 
-        with self._lock:
+        with self._locked():
             key = (file, threads)
             if key not in self._graphs:
-                self._graphs[key] = Graph(self.path / file, threads, operators())
+                self._graphs[key] = Graph(self.path / file, threads, operators(), self.path / self.manifest.weights)
             return self._graphs[key]
 
     def kept(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
         """What ``make`` gives, made once per key: whatever everything made from this object is to share."""
-        with self._lock:
+        with self._locked():
             if key not in self._kept:
                 self._kept[key] = make()
             kept: Kept = self._kept[key]
@@ -86,16 +102,34 @@ class Bundle:
             raise BundleError(f"{path}: not readable as golden vectors: {error}") from error
 
 
+def _reopen(path: str, manifest: Manifest) -> Bundle:
+    bundle = Bundle.open(path)
+    if bundle.manifest != manifest:
+        raise BundleError(f"{path} is not the bundle any more that was copied or pickled: open it again")
+    return bundle
+
+
+def check_link(path: Path) -> None:
+    """Raises BundleError for a link that leads nowhere."""
+    try:
+        if path.is_symlink() and not path.exists():
+            there = f"{path} is a link to {os.readlink(path)}, which is not there"
+            raise BundleError(f"{there}: copy bundles with their links followed, as cp -rL does")
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def verify_file(folder: Path, name: str, record: FileRecord, source: Path) -> None:
-    """Raises BundleError unless the file lies in the bundle's folder and is what the manifest says."""
+    """Raises BundleError unless the file in the folder, or what it is a link to, is what the manifest says."""
     if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
         raise BundleError(f"{source}: files[{name!r}] is not a plain file name: it may leave the bundle")
     path = folder / name
-    if os.path.dirname(os.path.realpath(path)) != os.path.realpath(folder):
-        raise BundleError(f"{path} is a link that leaves the bundle")
+    check_link(path)
     try:
-        if not path.is_file():
+        if not path.exists():
             raise BundleError(f"{path} is missing; {source} lists it")
+        if not path.is_file():  # a pipe would wait, a device would never end
+            raise BundleError(f"{path} is not a file; {source} lists it")
         size = path.stat().st_size
         if size != record.size:
             raise BundleError(f"{path} has {size} bytes, {source} says {record.size}: copy or export the bundle again")

@@ -14,6 +14,7 @@ import io
 import os
 import sys
 import traceback
+import warnings
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, NoReturn
@@ -66,7 +67,8 @@ def _run(argv: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
     try:
-        with endable():
+        with endable(), warnings.catch_warnings():
+            warnings.showwarning = _show_warning
             status = _dispatch(arguments)
             if sys.stdout is not None:  # it was closed before the program began
                 sys.stdout.flush()
@@ -179,7 +181,19 @@ def _one_line(error: Exception) -> str:
     text = " ".join(str(error).splitlines())
     if isinstance(error, LatentLoopError):
         return text
+    from latentloop.extras import broken_import  # late: --help is fast
+
+    if broken := broken_import(error):
+        return str(broken)
     return f"{type(error).__name__}: {text} (--debug shows the traceback)"
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """One line, as errors are. Takes the place of ``warnings.showwarning``."""
+    name = "" if category.__module__.startswith("latentloop.") else f"{category.__name__}: "
+    print(f"latentloop: warning: {name}{' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _drop_stdout() -> None:

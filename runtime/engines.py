@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from latentloop.bundle import Bundle, verify_file
+from latentloop.bundle import Bundle, check_link, verify_file
 from latentloop.engine_checks import check_contents
 from latentloop.engine_manifest import FILE_NAME, FLAVOURS, EngineSet, folder_name, graph_precision, sources
 from latentloop.engine_reading import read_engines
@@ -27,9 +27,12 @@ def find_engines(bundle: Bundle, *, flavour: str, library: str, architecture: st
         return (
             f"{bundle.path} has no graphs of the precision {precision}: it has {', '.join(bundle.manifest.precisions)}"
         )
-    if not folder.is_dir():
-        return _what_there_is(bundle, key)
     try:
+        check_link(bundle.path / ENGINES)
+        check_link(folder)
+        if not folder.is_dir():
+            return _what_there_is(bundle, key)
+        check_link(folder / FILE_NAME)
         engines = read_engines(folder)
         mismatch = _mismatch({name: getattr(engines, name) for name in key}, key)
         if mismatch:

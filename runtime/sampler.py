@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from latentloop import request
 from latentloop.backends.choice import DEVICES, open_backend
-from latentloop.backends.protocol import Decoding
+from latentloop.backends.protocol import Backend, Decoding
 from latentloop.bundle import Bundle
 from latentloop.classification import classify
 from latentloop.controls import AfterRow, Codes, Controls, LevelDraw, Row
@@ -59,8 +61,22 @@ class Sampler:
         self.bundle = bundle
         self.threads = available_threads() if threads is None else request.check_count("threads", threads, MOST_THREADS)
         self.precision = precision
-        self._backend = open_backend(bundle, device, self.threads, precision)
-        self._running = threading.Lock()
+        self._asked = device
+        self._start(open_backend(bundle, device, self.threads, precision))
+
+    def _start(self, backend: Backend) -> None:
+        self._opened, self._running, self._process = backend, threading.Lock(), os.getpid()
+
+    @property
+    def _backend(self) -> Backend:
+        """Another in a process that was forked since, where the threads of the first one are not."""
+        if self._process != os.getpid():
+            self._start(self._opened.after_fork())
+        return self._opened
+
+    def __reduce__(self) -> tuple[type[Sampler], tuple[Bundle, str, int, str]]:
+        """Copies and pickles are made anew with the same arguments, and the threads of this one."""
+        return Sampler, (self.bundle, self._asked, self.threads, self.precision)
 
     @property
     def device(self) -> str:
@@ -251,16 +267,24 @@ class Sampler:
         Raises InputError for a level without a prior and while this Sampler runs already, BundleError where graphs
         and manifest do not fit each other.
         """
-        self._begin()
-        try:
+        process = os.getpid()
+        with self._run() as backend:
             self._check_prior(level)
-            yield from self._backend.rows(level, controls, rows or level.height)
-        finally:
-            self._running.release()
+            for row in backend.rows(level, controls, rows or level.height):
+                yield row
+                if os.getpid() != process:
+                    raise InputError("this process was forked after the first of these rows: begin again")
 
-    def _begin(self) -> None:
-        if not self._running.acquire(blocking=False):
+    @contextmanager
+    def _run(self) -> Iterator[Backend]:
+        """The backend, for one run at a time."""
+        backend, running = self._backend, self._running
+        if not running.acquire(blocking=False):
             raise InputError("this Sampler is running already; make another from the same Bundle for each thread")
+        try:
+            yield backend
+        finally:
+            running.release()
 
     def _check_prior(self, level: Level) -> None:
         if level.prior is None:
@@ -293,11 +317,8 @@ class Sampler:
                 labels=None if labels is None else labels[part],
             )
             draws.append(LevelDraw(level, controls))
-        self._begin()
-        try:
-            return self._backend.draw(draws, after_row)
-        finally:
-            self._running.release()
+        with self._run() as backend:
+            return backend.draw(draws, after_row)
 
     def _finish(self, decoding: Decoding, place: slice, images: NDArray[np.uint8]) -> None:
         """Puts the decoded images where they belong; a batch may have been padded."""

@@ -115,9 +115,15 @@ class Flavour:
 
 def open_flavour(name: str | None = None) -> Flavour:
     """The flavour of that name, or the one that is installed. Raises MissingError, with the pip line, without it."""
+    broken = None
     for candidate in [name] if name else FLAVOURS:
-        if (module := tensorrt_module(candidate)) is not None:
-            return Flavour(module)
+        try:
+            if (module := tensorrt_module(candidate)) is not None:
+                return Flavour(module)
+        except MissingError as error:
+            broken = error
+    if broken is not None:
+        raise broken
     names = " or ".join([name] if name else FLAVOURS)
     lines = " or ".join(f'pip install "latentloop[{EXTRAS[flavour]}]"' for flavour in ([name] if name else FLAVOURS))
     raise MissingError(f"building engines needs {names}: {lines}")

@@ -43,8 +43,10 @@ class CudaPython:
     def __init__(self) -> None:
         try:
             self._cuda: Any = import_module("cuda.bindings.driver")
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise MissingGpuError(f"{error} (pip install cuda-python)") from error
+        except Exception as error:  # whatever a broken installation does
+            raise MissingGpuError(f"its installation is broken: {type(error).__name__}: {error}") from error
         try:
             self._call("cuInit", 0)
             count = self.devices()

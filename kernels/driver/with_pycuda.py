@@ -35,8 +35,10 @@ class Pycuda:
         try:
             self._cuda: Any = import_module("pycuda.driver")
             self._tools: Any = import_module("pycuda.tools")
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise MissingGpuError(f"{error} (pip install pycuda, with the CUDA toolkit)") from error
+        except Exception as error:  # whatever a broken installation does
+            raise MissingGpuError(f"its installation is broken: {type(error).__name__}: {error}") from error
         try:
             self._cuda.init()
             count = self.devices()

@@ -56,16 +56,24 @@ def _on_cpu(bundle: Bundle, threads: int, precision: object, reason: str) -> Bac
 
 def usable(bundle: Bundle | None) -> dict[str, str]:
     """By device, "yes" with what would run the bundle, or "no" with what is missing."""
-    found = {"cpu": "yes"}
-    for kind in DEVICES[1:]:
+    found = {}
+    for kind in DEVICES:
         try:
-            if bundle is None:
+            if kind == "cpu":
+                _check_onnxruntime()
+            elif bundle is None:
                 raise MissingError("the bundle cannot be opened")
-            _find(kind, bundle, 0, "float32")
+            else:
+                _find(kind, bundle, 0, "float32")
             found[kind] = "yes"
         except LatentLoopError as error:
             found[kind] = f"no: {error}"
     return found
+
+
+def _check_onnxruntime() -> None:
+    """Raises MissingError that says what is wrong with it."""
+    import latentloop.backends.onnxruntime  # noqa: F401
 
 
 def open_gpu() -> Driver:
@@ -133,7 +141,12 @@ def _tensorrt(bundle: Bundle, driver: Driver, number: int, precision: object) ->
         architecture = architecture_of(driver.capability())
     reasons = []
     for flavour in FLAVOURS:
-        if (module := tensorrt_module(flavour)) is None:
+        try:
+            module = tensorrt_module(flavour)
+        except MissingError as error:
+            reasons.append(str(error))
+            continue
+        if module is None:
             continue
         library = str(module.__version__)
         engines = find_engines(bundle, flavour=flavour, library=library, architecture=architecture, precision=checked)
@@ -160,6 +173,7 @@ def _with_engines(bundle: Bundle, driver: Driver, number: int, module: Any, engi
 
 
 def _onnxruntime(kind: str, bundle: Bundle, driver: Driver, number: int, precision: object) -> Make:
+    _check_onnxruntime()
     import onnxruntime
 
     checked = request.check_precision(precision, bundle.manifest)

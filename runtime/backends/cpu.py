@@ -78,5 +78,9 @@ class CpuBackend:
             found = self._graph(self.bundle.manifest.decoder).run(dict(codes))
             return Decoded(found["images"], found["decoded"])
 
+    def after_fork(self) -> CpuBackend:
+        """One whose graphs are loaded anew: the threads of these stayed with the other process."""
+        return CpuBackend(self.bundle, self.threads, self.precision, self.reason)
+
     def _graph(self, file: str) -> Graph:
         return self.bundle.graph(file, self.threads)

@@ -17,7 +17,7 @@ def fitting(bundle: Path, what: str, passing: tuple[type[Exception], ...] = ()) 
     """
     try:
         yield
-    except (LatentLoopError, MemoryError):
+    except (LatentLoopError, MemoryError, Warning):  # a warning that the caller has made an error
         raise
     except passing:
         raise

@@ -1,37 +1,110 @@
-"""Graphs on the CPU through ONNX Runtime, bound in place to NumPy memory."""
+"""Graphs on the CPU through ONNX Runtime, bound in place to NumPy memory; and how every session is opened.
+
+Importing this raises MissingError where ONNX Runtime is not there, broken or too old.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ctypes
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
-import onnxruntime
+import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.errors import BundleError, MissingError
-from latentloop.kernels.library import problem
+from latentloop.errors import BundleError
+from latentloop.kernels.library import is_unusable, problem, warn_unusable
+
+# From some release on it starts a thread for telemetry when it is imported. A forked process, where that thread is
+# not, would wait for it for ever when it ends.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+try:
+    import onnxruntime
+
+    if onnxruntime.InferenceSession and [int(n) for n in onnxruntime.__version__.split(".")[:2]] < [1, 20]:
+        raise ImportError(f"it is {onnxruntime.__version__}, expected 1.20 or later")
+except Exception as error:
+    from latentloop.extras import unusable
+
+    raise unusable("onnxruntime", error) from error
 
 Array = NDArray[Any]
+
+_sessions: WeakSet[onnxruntime.InferenceSession] = WeakSet()
+
+
+def _keep_sessions() -> None:
+    """In a forked process, where their threads are not: the end of a session would wait for them."""
+    for session in _sessions:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+os.register_at_fork(after_in_child=_keep_sessions)
+
+
+def session_options(operators: Path | None) -> onnxruntime.SessionOptions:
+    """Options that log nothing, with a library's operators; where it cannot be loaded a warning says so, once."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what it would log is in the exception
+    if operators is None or is_unusable(operators):
+        return options
+    reason = registration_problem(operators, options)
+    if reason is None:
+        return options
+    warn_unusable(operators, reason)
+    return session_options(None)
+
+
+def registration_problem(operators: Path, options: onnxruntime.SessionOptions | None = None) -> str | None:
+    """Adds a library's operators to the options; what is wrong with it, or None."""
+    options = options or onnxruntime.SessionOptions()
+    reason = problem(operators)
+    if reason is None:
+        try:
+            options.register_custom_ops_library(str(operators))
+        except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
+            return str(error).rpartition(" with error: ")[2]
+    return reason
+
+
+def open_session(
+    path: Path, weights: Path | None, options: onnxruntime.SessionOptions, providers: Sequence[Any]
+) -> onnxruntime.InferenceSession:
+    """The session of an ONNX file, whose external data lie in ``weights`` beside it. Raises BundleError.
+
+    They are mapped from there. Releases from 1.24 on refuse weights that a link leads elsewhere: those are handed over.
+    """
+    try:
+        model: Path | bytes = path
+        if weights and weights.is_symlink() and hasattr(options, "add_external_initializers_from_files_in_memory"):
+            model, mapped = path.read_bytes(), np.memmap(weights, np.uint8, "r")
+            options.add_external_initializers_from_files_in_memory([weights.name], [mapped], [mapped.size])
+            # Where external data of any other name would be looked for: nowhere else.
+            options.add_session_config_entry(
+                "session.model_external_initializers_file_folder_path", str(weights.parent)
+            )
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
+    except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
+        raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+    _sessions.add(session)
+    return session
 
 
 class Graph:
     """One ONNX file, loaded. Several threads may run it at once; each needs calls of its own."""
 
-    def __init__(self, path: Path, threads: int, operators: Path | None = None) -> None:
-        """``operators`` is a library of native operators; without it a graph runs the bodies of its functions."""
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what it would log is in the exception
+    def __init__(self, path: Path, threads: int, operators: Path | None = None, weights: Path | None = None) -> None:
+        """``operators`` is a library of native operators; without it, or where it cannot be loaded, a graph runs the
+        bodies of its functions. ``weights`` is the file of the graph's external data, which may be a link.
+        """
+        options = session_options(operators)
         options.intra_op_num_threads = threads
         # Row and step are sessions with threads of their own; spinning, the idle one would steal the other's cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if operators is not None:
-            _register(options, operators)
-        try:
-            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
-            raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
-
+        self.session = open_session(path, weights, options, ["CPUExecutionProvider"])
         self.path = path
         self.inputs = {value.name for value in self.session.get_inputs()}
         self.outputs = {value.name for value in self.session.get_outputs()}
@@ -44,20 +117,6 @@ class Graph:
     def call(self, inputs: Iterable[tuple[str, Array]], outputs: Iterable[tuple[str, Array]]) -> Call:
         """A prepared run whose inputs and outputs are those arrays' memory."""
         return Call(self.session, inputs, outputs)
-
-
-def _register(options: onnxruntime.SessionOptions, operators: Path) -> None:
-    """Raises MissingError where the library cannot be loaded."""
-    reason = problem(operators)
-    if reason is None:
-        try:
-            options.register_custom_ops_library(str(operators))
-            return
-        except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
-            reason = str(error)
-    raise MissingError(
-        f"{operators} cannot be loaded: {reason}; reinstall latentloop, or delete the file to run without it"
-    )
 
 
 class Call:

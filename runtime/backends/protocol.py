@@ -55,3 +55,6 @@ class Backend(Protocol):
 
     def decode(self, codes: dict[str, Codes]) -> Decoding:
         """Codes by level [N, h, w] -> images, which may still be on their way while other work begins."""
+
+    def after_fork(self) -> Backend:
+        """What takes its place in a process that was forked from this one. Raises InputError where nothing can."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentloop import machine, options
 from latentloop._version import __version__
-from latentloop.errors import LatentLoopError
+from latentloop.errors import LatentLoopError, MissingError
+from latentloop.extras import why_broken
 
 if TYPE_CHECKING:
     from latentloop.bundle import Bundle
@@ -20,10 +22,20 @@ EPILOG = """examples:
   latentloop info
   latentloop info --bundle my-bundle --json
 """
-_PACKAGES = (
-    *("numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "tqdm"),
-    *("torch", "onnx", "safetensors", "tensorrt", "tensorrt-rtx-cu13", "cuda-bindings", "pycuda"),
-)
+_PACKAGES = {  # with the module that LatentLoop imports of each
+    "numpy": "numpy.typing",
+    "onnxruntime": "latentloop.backends.onnxruntime",
+    "onnxruntime-gpu": "latentloop.backends.onnxruntime",
+    "pillow": "PIL.Image",
+    "tqdm": "tqdm.std",
+    "torch": "torch.nn",
+    "onnx": "onnx.helper",
+    "safetensors": "safetensors.numpy",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx-cu13": "tensorrt_rtx",
+    "cuda-bindings": "cuda.bindings.driver",
+    "pycuda": "pycuda.driver",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,17 +46,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints; returns the exit status. Raises BundleError for a bundle that was named and cannot be opened."""
-    bundle, error = _open(arguments.bundle)
+    versions = {name: machine.package_version(name) for name in _PACKAGES}
+    modules = {name: module for name, module in _PACKAGES.items() if versions[name]}
+    reasons = why_broken(modules.values())
+    broken = {name: reasons[module] for name, module in modules.items() if module in reasons}
+    bundle, error = _open(arguments.bundle, broken.get("numpy"))
     described = {"error": error} if bundle is None else _describe(bundle)
     found: dict[str, Any] = {
         "latentloop": __version__,
         "python": f"{platform.python_version()} ({sys.executable})",
-        "packages": {name: machine.package_version(name) for name in _PACKAGES},
+        "packages": versions,
+        "broken": broken,
         "platform": platform.platform(),
         "processor": machine.processor(),
-        **_onnxruntime(bundle),
-        "operators": _operators(),
-        "gpu_kernels": _gpu_kernels(),
+        **_onnxruntime(bundle, broken.get("numpy") or broken.get("onnxruntime") or broken.get("onnxruntime-gpu")),
+        "operators": broken.get("numpy") or _told(_operators),
+        "gpu_kernels": broken.get("numpy") or _told(_gpu_kernels),
         "bundle": {"default": arguments.bundle is None, **described},
     }
     if found["packages"]["onnxruntime"] and found["packages"]["onnxruntime-gpu"]:
@@ -59,18 +76,29 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _onnxruntime(bundle: Bundle | None) -> dict[str, Any]:
+def _onnxruntime(bundle: Bundle | None, broken: str | None) -> dict[str, Any]:
     """Threads, providers and devices that can run the bundle, or why ONNX Runtime cannot be loaded."""
+    found: dict[str, Any] = {"threads": machine.available_threads(), "providers": []}
+    if broken is not None:  # not even tried here: an import may end the process
+        return {**found, "devices": {"cpu": f"no: {broken}"}}
     try:
+        from latentloop.backends.choice import usable
+
+        found["devices"] = usable(bundle)
         import onnxruntime
 
-        from latentloop.backends.choice import usable
-        from latentloop.machine import available_threads
+        found["providers"] = onnxruntime.get_available_providers()
     except Exception as error:  # a broken installation is what this command is asked about
-        reason = f"ONNX Runtime cannot be loaded: {error}"
-        return {"threads": None, "providers": [], "devices": {"cpu": reason}}
-    providers = onnxruntime.get_available_providers()
-    return {"threads": available_threads(), "providers": providers, "devices": usable(bundle)}
+        found.setdefault("devices", {"cpu": f"no: {error}"})
+    return found
+
+
+def _told(describe: Callable[[], str]) -> str:
+    """What it gives, or how it failed: the rest is worth telling then."""
+    try:
+        return describe()
+    except Exception as error:
+        return f"not known: {type(error).__name__}: {error}"
 
 
 def _operators() -> str:
@@ -83,10 +111,22 @@ def _operators() -> str:
     reason = problem(library)
     try:
         if reason is None:
-            return f"{instruction_set(library)} ({library})"
+            name = instruction_set(library)
+            reason = _registration_problem(library)
+            if reason is None:
+                return f"{name} ({library})"
     except (OSError, AttributeError) as error:
         reason = str(error)
-    return f"{library} cannot be loaded: {reason}; reinstall latentloop, or delete the file to run without it"
+    return f"{library} cannot be loaded: {reason}; graphs run in standard operators, more slowly; reinstall latentloop"
+
+
+def _registration_problem(library: Path) -> str | None:
+    """What ONNX Runtime, where it works, has against an operator library."""
+    try:
+        from latentloop.backends.onnxruntime import registration_problem
+    except MissingError:
+        return None
+    return registration_problem(library)
 
 
 def _gpu_kernels() -> str:
@@ -102,12 +142,14 @@ def _gpu_kernels() -> str:
         return f"nearest codebook, built but not usable: {error}"
 
 
-def _open(path: Path | None) -> tuple[Bundle | None, str]:
-    """The bundle named, or the one that ships, or why that cannot be opened."""
+def _open(path: Path | None, broken: str | None) -> tuple[Bundle | None, str]:
+    """The bundle named, or the one that ships, or why that cannot be opened; ``broken`` is what NumPy is."""
+    if broken is not None:
+        return None, broken
     try:
         return options.open_bundle(path), ""
-    except LatentLoopError as error:
-        if path is not None:
+    except Exception as error:
+        if path is not None and isinstance(error, LatentLoopError):
             raise
         return None, str(error)
 
@@ -153,7 +195,7 @@ def _print(found: dict[str, Any]) -> None:
     rows = [
         ("latentloop", found["latentloop"]),
         ("python", found["python"]),
-        *((name, version or "not installed") for name, version in packages.items()),
+        *((name, _package(version, found["broken"].get(name))) for name, version in packages.items()),
         ("platform", found["platform"]),
         ("processor", f"{processor['name']} ({', '.join(processor['instructions']) or 'no known extensions'})"),
         ("threads", found["threads"]),
@@ -182,6 +224,10 @@ def _print(found: dict[str, Any]) -> None:
     column = max(len(name) for name, _ in rows)
     for name, value in rows:
         print(f"{name:<{column}} {value}")
+
+
+def _package(version: str | None, broken: str | None) -> str:
+    return "not installed" if version is None else f"{version}, broken: {broken}" if broken else version
 
 
 def _level(level: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from latentloop.backends.gpu.staging import Pool, Staging
 from latentloop.bundle import Bundle
 from latentloop.controls import AfterRow, Codes, Controls, LevelDraw, Row
 from latentloop.engine_manifest import CodecEngine
-from latentloop.errors import BundleError
+from latentloop.errors import BundleError, InputError
 from latentloop.kernels.driver import Driver, Stream
 from latentloop.manifest import Level
 
@@ -121,6 +121,13 @@ class GpuBackend:
     def decode(self, codes: dict[str, Codes]) -> DeviceDecoding:
         """As one batch, on a stream of its own."""
         return DeviceDecoding(self._decoder.run(dict(codes)))
+
+    def after_fork(self) -> GpuBackend:
+        """Raises InputError."""
+        raise InputError(
+            f"this sampler on {self.device} is of the process that this one was forked from, and CUDA does not survive "
+            "a fork: start processes by the method 'spawn', or make the first sampler after the fork"
+        )
 
     def captures(self) -> dict[str, int]:
         """By level, how many pieces of work have been captured for replay."""

@@ -13,12 +13,12 @@ import numpy as np
 import onnxruntime
 
 from latentloop.backends.gpu.graph import Tensor
+from latentloop.backends.onnxruntime import open_session, session_options
 from latentloop.backends.protocol import MOST_BATCH
 from latentloop.bundle import Bundle
 from latentloop.engine_manifest import codec_of
 from latentloop.errors import BundleError
 from latentloop.kernels.driver import Stream
-from latentloop.kernels.library import problem
 from latentloop.manifest import Prior
 
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -53,25 +53,19 @@ class Sessions:
 
     def _session(self, file: str, stream: Stream) -> tuple[onnxruntime.InferenceSession, bool]:
         """The session, and whether it captures CUDA graphs: of priors, and unless a node runs elsewhere."""
-        path = self._bundle.path / file
         if self._provider == CUDA and file not in (self.encoder.file, self.decoder.file):
             with suppress(BundleError):
-                return self._open(path, stream, enable_cuda_graph="1"), True
-        return self._open(path, stream), False
+                return self._open(file, stream, enable_cuda_graph="1"), True
+        return self._open(file, stream), False
 
-    def _open(self, path: Path, stream: Stream, **settings: str) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what it would log is in the exception
-        if OPERATORS.is_file() and problem(OPERATORS) is None:
-            options.register_custom_ops_library(str(OPERATORS))
+    def _open(self, file: str, stream: Stream, **settings: str) -> onnxruntime.InferenceSession:
         shared = {"device_id": str(self._number), "user_compute_stream": str(stream.handle)}
         providers: list[Any] = [(CUDA, {**shared, "use_tf32": "0", **settings})]
         if self._provider == TENSORRT:
             providers.insert(0, (TENSORRT, shared))
-        try:
-            session = onnxruntime.InferenceSession(path, options, providers=providers)
-        except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
-            raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+        options = session_options(OPERATORS if OPERATORS.is_file() else None)
+        path, weights = self._bundle.path / file, self._bundle.path / self._bundle.manifest.weights
+        session = open_session(path, weights, options, providers)
         if self._provider not in session.get_providers():  # it falls back to the CPU without an error
             there = ", ".join(session.get_providers())
             raise BundleError(f"{path}: ONNX Runtime cannot use its {self._provider} here, only {there}")

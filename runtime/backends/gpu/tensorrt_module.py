@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
+
+from latentloop.extras import import_package, is_missing, unusable
 
 
 def tensorrt_module(flavour: str) -> Any | None:
-    """The module of that name, or None where it is not installed or cannot be loaded."""
+    """The module of that name, or None where it is not installed. Raises MissingError where it cannot be loaded."""
     try:
-        return import_module(flavour)
-    except (ImportError, OSError):  # its libraries may be missing
-        return None
+        return import_package(flavour)
+    except Exception as error:  # its libraries may be missing
+        if is_missing(flavour, error):
+            return None
+        raise unusable(flavour, error) from error
 
 
 def error_log(module: Any) -> Any:
