@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from latentloop import request
 from latentloop.classification import classifier_file
@@ -37,8 +37,8 @@ def sample_best(
     n: int = 1,
     *,
     keep: float,
-    labels: int | str | Sequence[int | str] | NDArray[Any] | None = None,
-    seed: int | None = None,
+    labels: ArrayLike | None = None,
+    seed: ArrayLike | None = None,
     temperature: Setting = None,
     top_k: Setting = None,
     top_p: Setting = None,
@@ -62,16 +62,15 @@ def sample_best(
     drawn_labels = candidate_labels(asked, _check_fraction(keep))
     for name, setting in (("temperature", temperature), ("top_k", top_k), ("top_p", top_p)):
         for value in setting.values() if isinstance(setting, Mapping) else [setting]:
-            if value is not None and np.ndim(value):
+            if value is not None and request.as_array(name, value).ndim:
                 raise InputError(f"{name} is {value!r}, expected one number for all samples")
-    if seed is None:
-        seed = secrets.randbits(32)
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+    first = secrets.randbits(32) if seed is None else request.plain("seed", seed, "an integer")
+    if isinstance(first, bool) or not isinstance(first, int):
         raise InputError(f"seed is {seed!r}, expected the first candidate's, an integer")
     drawn = sampler.sample(
         len(drawn_labels),
         labels=drawn_labels,
-        seeds=seed,
+        seeds=first,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,

@@ -41,25 +41,24 @@ def check_engine_precision(precision: object) -> str:
     return precision
 
 
-def check_seeds(seeds: int | Sequence[int] | NDArray[Any] | None, n: int) -> NDArray[np.uint64]:
+def check_seeds(seeds: ArrayLike | None, n: int) -> NDArray[np.uint64]:
     """[n] uint64: given ones, consecutive ones from an integer, or fresh ones from the operating system."""
     if seeds is None:
         return np.frombuffer(secrets.token_bytes(8 * n), np.uint64).copy()
-    if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
-        values = [int(seeds) + index for index in range(n)]
-    else:
-        values = _listed("seeds", seeds, "an integer or one per sample")
-        if len(values) != n:
-            raise InputError(f"{len(values)} seeds for {n} samples")
+    values = plain("seeds", seeds, "an integer or one per sample")
+    if isinstance(values, int) and not isinstance(values, bool):
+        values = [values + index for index in range(n)]
+    if not isinstance(values, list):
+        raise InputError(f"seeds is {seeds!r}, expected an integer or one per sample")
+    if len(values) != n:
+        raise InputError(f"{len(values)} seeds for {n} samples")
     for seed in values:
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= int(seed) < 2**64:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise InputError(f"seeds holds {seed!r}, expected integers from 0 to 2**64 - 1")
-    return np.array([int(seed) for seed in values], np.uint64)
+    return np.array(values, np.uint64)
 
 
-def check_labels(
-    labels: int | str | Sequence[int | str] | NDArray[Any] | None, n: int, manifest: Manifest
-) -> NDArray[np.int64] | None:
+def check_labels(labels: ArrayLike | None, n: int, manifest: Manifest) -> NDArray[np.int64] | None:
     """[n] int64 class indices, from indices or names; None for a bundle without classes.
 
     Without labels, sample number i of a class-conditional bundle takes class i modulo their number.
@@ -71,9 +70,11 @@ def check_labels(
         return None
     if labels is None:
         return np.arange(n) % len(names)
-    if isinstance(labels, int | str | np.integer):
-        labels = [labels] * n
-    values = _listed("labels", labels, "a class or one per sample")
+    values = plain("labels", labels, "a class or one per sample")
+    if isinstance(values, int | str):
+        values = [values] * n
+    if not isinstance(values, list):
+        raise InputError(f"labels is {labels!r}, expected a class or one per sample")
     if len(values) != n:
         raise InputError(f"{len(values)} labels for {n} samples")
     return np.array([_label(value, names) for value in values], np.int64)
@@ -84,8 +85,8 @@ def _label(value: object, names: tuple[str, ...]) -> int:
         return names.index(value)
     if isinstance(value, str) and value.isdecimal() and len(value) < 20:
         value = int(value)
-    if isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value < len(names):
-        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
+        return value
     raise InputError(f"label {value!r} is none of the {len(names)} classes: {_some(names)}, or 0 to {len(names) - 1}")
 
 
@@ -93,19 +94,57 @@ def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
 
 
-def _listed(name: str, values: object, expected: str) -> list[Any]:
-    """A sequence or an array with axes as a list."""
-    is_array = isinstance(values, np.ndarray) and values.ndim > 0
-    if not is_array and (not isinstance(values, Sequence) or isinstance(values, str | bytes)):
-        raise InputError(f"{name} is {values!r}, expected {expected}")
-    return list(values)  # type: ignore[call-overload, no-any-return]
+def plain(name: str, value: object, expected: str) -> Any:
+    """A sequence or an array as a list of Python's own values, an array without axes as one; others as they are."""
+    if _is_array(value):
+        array = as_array(name, value)
+        if array.dtype.kind in "mMV":  # whose values look like integers, or like nothing of Python's
+            raise InputError(f"{name} has dtype {array.dtype}, expected {expected}")
+        return array.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [as_array(name, entry).tolist() if _is_array(entry) else entry for entry in value]
+    _check_whole(name, value)
+    return value
 
 
-def _array(name: str, value: object) -> NDArray[Any]:
+def as_array(name: str, value: object) -> NDArray[Any]:
+    """Lists, arrays, and tensors of PyTorch and other libraries in host memory, as NumPy's.
+
+    Raises InputError, with what to do about it, for those of which NumPy would drop something, or which it cannot read.
+    """
+    _check_whole(name, value)
     try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
         return np.asarray(value)
-    except (TypeError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # each library has its own
         raise InputError(f"{name} cannot be read as an array: {error}") from error
+
+
+def _is_array(value: object) -> bool:
+    return hasattr(value, "__array__") or hasattr(value, "__dlpack__")
+
+
+def _check_whole(name: str, value: Any) -> None:
+    """Raises InputError for masks, gradients, bfloat16 and the memory of a GPU, also within a list."""
+    if isinstance(value, list | tuple):
+        for entry in value:
+            _check_whole(name, entry)
+        return
+    if isinstance(value, np.ndarray) and np.any(getattr(value, "mask", False)):
+        raise InputError(f"{name}: some values are masked, expected all to count: fill them, as .filled(…) does")
+    if getattr(value, "requires_grad", False):
+        raise InputError(
+            f"{name}: the tensor requires a gradient, and nothing here has one: detach it, as .detach() does"
+        )
+    on_gpu = hasattr(value, "__cuda_array_interface__") and not hasattr(value, "__array__")
+    if on_gpu or not getattr(value, "is_cpu", True):
+        place = getattr(value, "device", "a GPU")
+        raise InputError(f"{name}: the array is on {place}, expected host memory: move it to the CPU, as .cpu() does")
+    if str(getattr(value, "dtype", "")).endswith("bfloat16"):
+        raise InputError(f"{name}: NumPy has no bfloat16: convert it, as .float() or .long() does")
 
 
 def _check_levels(name: str, given: Mapping[str, object], levels: Sequence[Level]) -> None:
@@ -131,7 +170,7 @@ def check_setting(
         per_level = dict.fromkeys(names, setting)
     found = {}
     for level, value in per_level.items():
-        array = _array(f"{name} for {level}", default if value is None else value)
+        array = as_array(f"{name} for {level}", default if value is None else value)
         if array.dtype.kind not in "iuf":
             raise InputError(f"{name} for {level} is {value!r}, expected a number or {n} numbers")
         if array.shape not in ((), (n,)):
@@ -172,7 +211,7 @@ def check_codes(
             if partial:
                 continue
             raise InputError(f"codes of the level {name!r} are missing")
-        array = _array(f"codes of {name}", codes[name])
+        array = as_array(f"codes of {name}", codes[name])
         if array.dtype.kind not in "iu":
             raise InputError(f"codes of {name} have dtype {array.dtype}, expected integers")
         expected = f"[{'N' if n is None else n}, {level.height}, {level.width}]"
@@ -206,7 +245,7 @@ def check_given(given: Mapping[str, ArrayLike] | None, n: int, levels: Sequence[
 
 def check_images(images: ArrayLike, manifest: Manifest) -> NDArray[np.uint8]:
     """[N, H, W, C] uint8 at the bundle's size."""
-    array = _array("images", images)
+    array = as_array("images", images)
     if array.dtype != np.uint8:
         raise InputError(f"images have dtype {array.dtype}, expected uint8")
     if array.ndim != 4 or array.shape[1:] != manifest.image:

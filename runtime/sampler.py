@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,8 @@ class Sampler:
     """Samples from a bundle.
 
     A Sampler owns the loop's memory, so two threads must not use one at once; give each thread its own. They may be
-    made from one Bundle, whose weights they share.
+    made from one Bundle, whose weights they share. Copies and pickles open the bundle anew, and so does a process that
+    is forked later; one on a GPU cannot follow a fork, and says so.
 
     What a seed promises: a sample depends on its seed and settings, not on the others in its batch. Sums in float32
     round differently for another batch size, thread count or processor, so the same bits are promised only where
@@ -97,8 +98,8 @@ class Sampler:
         self,
         n: int = 1,
         *,
-        labels: int | str | Sequence[int | str] | NDArray[Any] | None = None,
-        seeds: int | Sequence[int] | NDArray[Any] | None = None,
+        labels: ArrayLike | None = None,
+        seeds: ArrayLike | None = None,
         temperature: request.Setting = None,
         top_k: request.Setting = None,
         top_p: request.Setting = None,
@@ -110,11 +111,12 @@ class Sampler:
 
         labels: class indices or names, one for all or one per sample; by default sample i takes class i modulo
             their number.
-        seeds: one per sample, or the first of n consecutive ones; by default fresh ones (returned).
+        seeds: integers, one per sample, or the first of n consecutive ones; by default fresh ones (returned).
         temperature (over 0), top_k (from 1; 1 takes the most probable code), top_p (in (0, 1]): a number for all,
             one per sample [n], or a mapping from level names to either. A code must pass both filters.
         given: codes to keep by level, integers [n, h, w], -1 where a code is to be drawn; what is kept must be a
             prefix in raster order.
+        All of these also as arrays or tensors in host memory.
         batch_size: samples computed at once; short batches are padded to it, so that a seed's bits do not depend
             on n. By default n, at most ``default_batch``.
         callback: called after every row; returning False cancels the run, and finished images are returned.
@@ -223,9 +225,7 @@ class Sampler:
         return np.concatenate([self._backend.decode(part).wait()[1] for part in parts])
 
     def log_likelihood(
-        self,
-        codes: Mapping[str, ArrayLike],
-        labels: int | str | Sequence[int | str] | NDArray[Any] | None = None,
+        self, codes: Mapping[str, ArrayLike], labels: ArrayLike | None = None
     ) -> dict[str, NDArray[np.float64]]:
         """The log-probability of every code given the ones before it, in nats, by level: float64 [N, h, w].
 
