@@ -24,10 +24,6 @@ from mutants import replace_once
 from onnx import TensorProto, helper, numpy_helper
 from random_models import LIBRARY
 
-from latentloop.backends.onnxruntime import Graph
-from latentloop.errors import MissingError
-from latentloop.kernels.library import problem
-
 ROOT = Path(__file__).parents[1]
 KERNELS = ROOT / "kernels"
 PROGRAM = ROOT / "tests" / "native" / "kernels_test.cpp"
@@ -624,16 +620,3 @@ def test_the_instruction_set_is_chosen_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LATENTLOOP_INSTRUCTION_SET", "portable")
     second = LEFT.session("CausalLeftElu")
     np.testing.assert_allclose(LEFT.run(second)[0], LEFT.run(first)[0], rtol=1e-5, atol=1e-5)
-
-
-def test_a_broken_library_is_named(tmp_path: Path) -> None:
-    if LIBRARY is None:
-        pytest.skip("no library built")
-    whole = LIBRARY.read_bytes()
-    graph = ROOT / "runtime" / "data" / "planets" / "top.row.onnx"
-    for name, content in {"short.so": whole[:20000], "empty.so": b"", "text.so": b"hello " * 100}.items():
-        broken = tmp_path / name
-        broken.write_bytes(content)
-        with pytest.raises(MissingError, match=rf"{name} cannot be loaded: .*reinstall latentloop"):
-            Graph(graph, 1, broken)
-    assert problem(LIBRARY) is None

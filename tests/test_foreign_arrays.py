@@ -1,0 +1,140 @@
+"""Arrays of other libraries as arguments: taken where nothing is lost, else refused with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from latentloop import Bundle, InputError, Sampler, Samples, sample_best
+
+MASKED = np.ma.array([1, 2], mask=[False, True])
+
+
+class OnlyDlpack:
+    """An array of a library that offers nothing else."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self._array.__dlpack_device__()
+
+
+class OnGpu:
+    """What CuPy's arrays and pycuda's look like."""
+
+    __cuda_array_interface__: dict[str, Any] = {}  # noqa: RUF012
+    device = "<CUDA Device 0>"
+
+
+@pytest.fixture(scope="module")
+def sampler(small_bundle: Path) -> Sampler:
+    return Sampler(Bundle.open(small_bundle), "cpu", 1)
+
+
+@pytest.fixture(scope="module")
+def drawn(sampler: Sampler) -> Samples:
+    return sampler.sample(2, seeds=3)
+
+
+INTEGERS: list[Any] = [
+    *(torch.tensor([1, 2], dtype=dtype) for dtype in (torch.int64, torch.int16, torch.uint8, torch.uint64)),
+    [torch.tensor(1), torch.tensor(2)],
+    (np.int8(1), np.uint64(2)),
+    np.array([1, 2], object),
+    np.ma.array([1, 2]),
+    OnlyDlpack(np.array([1, 2])),
+]
+
+
+@pytest.mark.parametrize("values", INTEGERS, ids=range(len(INTEGERS)))
+def test_seeds_and_labels_are_taken(sampler: Sampler, values: Any) -> None:
+    found = sampler.sample(2, seeds=values, labels=values)
+    assert found.labels is not None
+    assert (found.seeds.tolist(), found.labels.tolist()) == ([1, 2], [1, 2])
+
+
+def test_one_value_is_taken(sampler: Sampler) -> None:
+    found = sampler.sample(2, seeds=torch.tensor(2**62), labels=torch.tensor(1, dtype=torch.int32))
+    assert found.labels is not None
+    assert (found.seeds.tolist(), found.labels.tolist()) == ([2**62, 2**62 + 1], [1, 1])
+    best = sample_best(sampler, 1, keep=0.5, seed=torch.tensor(5), labels=np.array("bag"))
+    assert best.samples.seeds.tolist()[0] in (5, 6)
+
+
+def test_names_are_taken_as_arrays(sampler: Sampler) -> None:
+    for names in (np.array(["boot", "coat"]), np.array(["boot", "coat"], object)):
+        assert sampler.sample(2, labels=names).labels.tolist() == [2, 0]  # type: ignore[union-attr]
+
+
+def test_images_codes_and_settings_are_taken(sampler: Sampler, drawn: Samples) -> None:
+    tensors = {name: torch.from_numpy(codes) for name, codes in drawn.codes.items()}
+    np.testing.assert_array_equal(sampler.decode(tensors), drawn.images)
+    for images in (torch.from_numpy(drawn.images), [torch.from_numpy(image) for image in drawn.images]):
+        np.testing.assert_array_equal(sampler.encode(images)["top"], sampler.encode(drawn.images)["top"])
+    found = sampler.sample(2, seeds=3, temperature=torch.tensor([0.5, 0.9]), given={"top": tensors["top"]})
+    expected = sampler.sample(2, seeds=3, temperature=[np.float32(0.5), np.float32(0.9)], given=drawn.codes | {})
+    np.testing.assert_array_equal(found.codes["top"], expected.codes["top"])
+
+
+LOST: list[tuple[Any, str]] = [
+    (MASKED, r"masked.*\.filled\("),
+    ([np.ma.masked, 1], r"masked.*\.filled\("),
+    ([[1], MASKED], r"masked.*\.filled\("),
+    (torch.tensor([1.0, 2.0], requires_grad=True), r"gradient.*\.detach\("),
+    ([torch.tensor(1.0, requires_grad=True), 2.0], r"gradient.*\.detach\("),
+    (torch.tensor([1, 2], dtype=torch.bfloat16), r"bfloat16.*\.float\("),
+    (torch.zeros(2, dtype=torch.int64, device="meta"), r"on meta, expected host memory.*\.cpu\("),
+    (OnGpu(), r"on <CUDA Device 0>, expected host memory.*\.cpu\("),
+    (torch.eye(2).to_sparse(), "cannot be read as an array: .*Sparse"),
+]
+
+
+@pytest.mark.parametrize(("value", "told"), LOST, ids=range(len(LOST)))
+def test_what_would_be_lost_or_not_read_is_told(sampler: Sampler, drawn: Samples, value: Any, told: str) -> None:
+    other = drawn.codes["bottom"]
+    uses: dict[str, Callable[[], object]] = {
+        "seeds": lambda: sampler.sample(2, seeds=value),
+        "labels": lambda: sampler.sample(2, labels=value),
+        "temperature for top": lambda: sampler.sample(2, temperature=value),
+        "top_p for bottom": lambda: sampler.sample(2, top_p={"bottom": value}),
+        "codes of top": lambda: sampler.sample(2, given={"top": value}),
+        "images": lambda: sampler.classify(value),
+        "seed": lambda: sample_best(sampler, 2, keep=1, seed=value),
+        "top_k": lambda: sample_best(sampler, 2, keep=1, top_k=value),
+    }
+    for of_codes in (sampler.decode, sampler.log_likelihood):
+        with pytest.raises(InputError, match=f"^codes of top.*{told}"):
+            of_codes({"top": value, "bottom": other})
+    for name, use in uses.items():
+        with pytest.raises(InputError, match=f"^{name}.*{told}"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (torch.tensor([1.0, 2.0]), "1.0"),
+        (torch.tensor(1.0), r"tensor\(1.\)"),
+        (torch.tensor([True, False]), "True"),
+        (np.array([1, 2], "datetime64[ns]"), r"datetime64\[ns\]"),
+        (np.zeros(2, [("a", int)]), "dtype"),
+        (np.array([b"1", b"2"]), "b'1'"),
+        (np.array([1j, 2]), "1j"),
+        (torch.tensor([[1], [2]]), r"\[1\]"),
+        (torch.tensor([1]), "1 .* for 2 samples"),
+        (torch.tensor([], dtype=torch.int64), "0 .* for 2 samples"),
+    ],
+)
+def test_what_is_no_integer_is_no_seed_and_no_label(sampler: Sampler, value: Any, told: str) -> None:
+    for name in ("seeds", "labels"):
+        with pytest.raises(InputError, match=told):
+            sampler.sample(2, **{"seeds": 1, name: value})
