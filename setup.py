@@ -123,7 +123,7 @@ def oldest_glibc(libraries: list[str]) -> str | None:
     minors = [re.fullmatch(r"GLIBC_2\.(\d+)\S*|GCC_[34]\.\S+", version) for version in versions]
     if not needed or not all(map(EVERYWHERE.fullmatch, needed)) or None in minors:
         return None
-    return f"2_{max(17, *(int(match[1] or 0) for match in minors if match))}"
+    return f"2_{max([17, *(int(match[1] or 0) for match in minors if match)])}"
 
 
 class PlatformWheel(bdist_wheel):

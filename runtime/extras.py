@@ -57,15 +57,14 @@ def why_broken(modules: Iterable[str]) -> dict[str, str]:
             said = process.communicate(timeout=_LONGEST)[1].strip().splitlines()
         except subprocess.TimeoutExpired:
             process.kill()
-            said = process.communicate()[1].splitlines()
+            process.communicate()
             reasons[module] = f"its import takes more than {_LONGEST} s"
             continue
         if process.returncode < 0:
             reasons[module] = f"its import ends the process by {signal.Signals(-process.returncode).name}"
         elif process.returncode:
-            reasons[module] = (
-                said[-1].removeprefix("latentloop.errors.MissingError: ") if said else "it does not say why"
-            )
+            last = said[-1] if said else "its import fails"
+            reasons[module] = last.removeprefix("latentloop.errors.MissingError: ")
     return reasons
 
 

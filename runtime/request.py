@@ -134,10 +134,10 @@ def _check_whole(name: str, value: Any) -> None:
             _check_whole(name, entry)
         return
     if isinstance(value, np.ndarray) and np.any(getattr(value, "mask", False)):
-        raise InputError(f"{name}: some values are masked, expected all to count: fill them, as .filled(…) does")
+        raise InputError(f"{name}: some values are masked, and no mask is used here: fill them, as .filled(…) does")
     if getattr(value, "requires_grad", False):
         raise InputError(
-            f"{name}: the tensor requires a gradient, and nothing here has one: detach it, as .detach() does"
+            f"{name}: the tensor requires a gradient, and none is computed here: detach it, as .detach() does"
         )
     on_gpu = hasattr(value, "__cuda_array_interface__") and not hasattr(value, "__array__")
     if on_gpu or not getattr(value, "is_cpu", True):
