@@ -5,6 +5,7 @@ Weights carry the names of the modules in ``latentloop.export.models`` and are f
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -78,6 +79,21 @@ def write_tensors(path: Path, tensors: dict[str, NDArray[Any]], metadata: dict[s
     except SafetensorError as error:  # a full disk, which writers of files report as OSError
         raise OSError(str(error)) from error
     path.chmod(mode)
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is a checkpoint of LatentLoop's, of this version or another, whatever its name."""
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            return str((opened.metadata() or {}).get("format", "")).startswith(FORMAT.rstrip("0123456789"))
+    except Exception:  # no safetensors file, or a damaged one: whoever reads it says so
+        return False
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal. Raises OSError."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from latentloop.errors import CheckpointError
 from latentloop.export import rosinality
-from latentloop.export.checkpoint import Checkpoint, load_checkpoint
+from latentloop.export.checkpoint import Checkpoint, file_digest, is_own, load_checkpoint
 from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
 from latentloop.export.models.build import check_weights
+from latentloop.export.states import StateChoice
 
 _KINDS = {"vqvae": "a VQ-VAE", "prior": "a prior", "classifier": "a classifier"}
 
 
-def read_vqvae(path: Path) -> Checkpoint:
-    """A VQ-VAE from either format. Raises CheckpointError that names the file and what is wrong in it."""
-    checkpoint = _read_own(path) or rosinality.read_vqvae(path)
+def read_vqvae(path: Path, choice: StateChoice | None = None) -> Checkpoint:
+    """A VQ-VAE from either format. ``choice`` names the state wanted of a file that holds several.
+
+    Raises CheckpointError that names the file and what is wrong in it.
+    """
+    checkpoint = _read_own(path, choice) or rosinality.read_vqvae(path, choice)
     if not isinstance(checkpoint.config, VqvaeConfig):
         raise CheckpointError(f"{path} holds {_KINDS[checkpoint.kind]}, expected the VQ-VAE; are the files exchanged?")
     return checkpoint
 
 
-def read_prior(path: Path, *, heads: int = 8, grid: tuple[int, int] | None = None) -> Checkpoint:
-    """A prior from either format. ``heads`` and ``grid`` serve files of the common layout that cannot tell them.
+def read_prior(
+    path: Path, *, heads: int = 8, grid: tuple[int, int] | None = None, choice: StateChoice | None = None
+) -> Checkpoint:
+    """A prior from either format. ``heads`` and ``grid`` serve files of the common layout that cannot tell them;
+    ``choice`` names the state wanted of a file that holds several.
 
     Raises CheckpointError that names the file and what is wrong in it.
     """
-    checkpoint = _read_own(path) or rosinality.read_prior(path, heads=heads, grid=grid)
+    checkpoint = _read_own(path, choice) or rosinality.read_prior(path, heads=heads, grid=grid, choice=choice)
     if not isinstance(checkpoint.config, PriorConfig):
         raise CheckpointError(f"{path} holds {_KINDS[checkpoint.kind]}, expected a prior; are the files exchanged?")
     return checkpoint
@@ -44,9 +52,15 @@ def read_classifier(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def _read_own(path: Path) -> Checkpoint | None:
-    if path.suffix != ".safetensors":
+def _read_own(path: Path, choice: StateChoice | None = None) -> Checkpoint | None:
+    """A checkpoint of LatentLoop's own format, told by its content; None for any other file."""
+    path = Path(path)
+    if not is_own(path):
         return None
+    if choice is not None:
+        choice.pick(path, [])
     checkpoint = load_checkpoint(path)
     check_weights(checkpoint, path)
-    return checkpoint
+    # A converted checkpoint keeps the file that it was made from, so that it exports to the same bundle.
+    origin = {"file": path.name, "sha256": file_digest(path)}
+    return replace(checkpoint, provenance=origin | checkpoint.provenance)

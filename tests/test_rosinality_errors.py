@@ -68,10 +68,11 @@ def test_a_long_list_is_cut(tmp_path: Path) -> None:
         ({"background": torch.ones(1, 2, 0, 5)}, "[1, 2, 0, 5], expected 4 axes, none empty"),
         ({"background": lambda x: x * 2}, "background differs by 0.5 from"),
         ({"background": lambda x: x * torch.nan}, "background differs by nan from"),
-        ({"logits": [1, 2]}, "logits is a list, expected a tensor"),
-        ({"background": lambda x: x.to(torch.int32)}, "torch.int32 torch.strided on cpu, expected a dense"),
-        ({"background": lambda x: x.to_sparse()}, "torch.sparse_coo"),
-        ({"background": lambda x: x.to("meta")}, "on meta, expected a dense"),
+        ({"vertical__conv__conv__bias": [1, 2]}, "vertical.conv.conv.bias is a list, expected a tensor"),
+        ({"background": lambda x: x.to(torch.int32)}, "background is int32, expected float32, float16, bfloat16 or"),
+        ({"background": lambda x: x.to_sparse()}, "background is a sparse tensor, expected a tensor"),
+        ({"background": lambda x: x.to("meta")}, "background is a tensor on the meta device, which has no values"),
+        ({"background": lambda x: x.numpy()}, "background is a NumPy array, expected a tensor"),
         ({"background": torch.ones(1).expand(1, 2, 40000, 40000)}, "more than the file holds"),
         ({"module__background": torch.ones(1, 2, 4, 5)}, "background and module.background both name"),
         ({"out__3__conv__weight_v": torch.zeros(11, 32, 1, 1)}, "conv.weight_v is all zero for output 0, 1"),
@@ -124,11 +125,11 @@ def test_exchanged_files_are_recognised(tmp_path: Path) -> None:
 
 def test_broken_vqvae(tmp_path: Path) -> None:
     state = random_vqvae()
-    state["quantize_b.embed"] = torch.ones(6, 10)
+    state["quantize_b.cluster_size"] = torch.ones(10)
     state["quantize_t.embed_avg"] = torch.ones(9, 6)
     del state["upsample_t.bias"]
     message = refused(save(tmp_path / "vqvae.pt", state), read_vqvae)
-    assert "quantize_b.embed is [6, 10], expected [6, 9]" in message
+    assert "quantize_b.cluster_size is [10], expected [9]" in message
     assert "quantize_t.embed_avg is [9, 6], expected [6, 9]" in message
     assert "upsample_t.bias is missing, expected [6]" in message
     message = refused(
@@ -185,9 +186,14 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("not a checkpoint at all\n")
     assert "not a PyTorch checkpoint" in refused(tmp_path / "text.pt")
     save_checkpoint(tmp_path / "ours.safetensors", read_prior(save(tmp_path / "prior.pt", changed())))
-    assert "not a PyTorch checkpoint" in refused(tmp_path / "ours.safetensors")
-    for content in ([1, 2], {}, {"model": 3}, {1: torch.ones(1)}):
-        assert "holds neither a state dict nor" in refused(save(tmp_path / "other.pt", content))
+    assert "LatentLoop's own checkpoints" in refused(tmp_path / "ours.safetensors")
+    for content, told in (
+        ([1, 2], "it holds no tensors, but nothing"),
+        ({}, "it holds no tensors, but nothing"),
+        ({"model": 3}, "it holds no tensors, but model (a int)"),
+        ({1: torch.ones(1)}, "it is another architecture: its names are 1,"),
+    ):
+        assert told in refused(save(tmp_path / "other.pt", content))
 
 
 def test_the_allow_list_is_left_as_it_was(tmp_path: Path) -> None:

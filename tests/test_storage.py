@@ -199,7 +199,9 @@ def test_saved_checkpoints_give_the_same_bundle(tmp_path: Path, capsys: pytest.C
         with safe_open(file, framework="numpy") as opened:
             assert {opened.get_slice(key).get_dtype() for key in opened.keys()} == {"F16"}  # noqa: SIM118 (not a dict)
         loaded = load_checkpoint(file)
-        assert (loaded.config, loaded.provenance) == (one.config, one.provenance)
+        read = tmp_path / "trained" / file.name
+        origin = {"file": file.name, "sha256": hashlib.sha256(read.read_bytes()).hexdigest()}
+        assert (loaded.config, loaded.provenance) == (one.config, origin | one.provenance)
         for key, values in round_weights(one, "float16").weights.items():
             assert loaded.weights[key].dtype == np.float32
             np.testing.assert_array_equal(loaded.weights[key], values)

@@ -21,10 +21,11 @@ EPILOG = """examples:
   latentloop export --vqvae vqvae.pt --top top.pt --bottom bottom.pt --out bundle
   latentloop export --vqvae vqvae.safetensors --image 256x256 --out codec
   latentloop export --vqvae v.pt --prior top=t.pt --prior middle=m.pt --prior bottom=b.pt --out bundle
+  latentloop export --vqvae v.pt --top t.pt --bottom b.pt --state ema --state vqvae=model --out bundle
   latentloop export --vqvae v.safetensors --top t.safetensors --bottom b.safetensors --weights float16 --out bundle
 
-Files ending in .safetensors are LatentLoop's own (latentloop train); others are read as the common PyTorch layout,
-safely: nothing in them is executed.
+LatentLoop's own files (latentloop train) and the common PyTorch layout are read, told by their content, and safely:
+nothing in them is executed. Of several states in a file (weights, ema) one is taken and told; --state names another.
 """
 
 
@@ -41,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = parser.add_argument_group("what a file cannot tell")
     told.add_argument("--image", metavar="HxW", help="image size in pixels (default: from the priors' grids)")
     told.add_argument("--heads", type=int, default=8, metavar="N", help="attention heads (default: 8)")
+    told.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        metavar="[PART=]NAME",
+        help="which state to take of files that hold several, such as ema; vqvae=NAME or LEVEL=NAME for one file",
+    )
     told.add_argument("--class-names", metavar="A,B,…", help="names of the classes, by label")
     parser.add_argument(
         "--data",
@@ -85,11 +93,13 @@ def run(arguments: argparse.Namespace) -> int:
     from latentloop.export.forms import in_form
     from latentloop.export.golden import SAMPLES
     from latentloop.export.reading import read_classifier, read_prior, read_vqvae
+    from latentloop.export.states import StateChoices
 
     check_free(arguments.out, force=arguments.force, directory=True)
     if arguments.save_checkpoints:
         check_free(arguments.save_checkpoints / "vqvae.safetensors", force=True)
-    vqvae = in_form(read_vqvae(arguments.vqvae), arguments.vqvae_inplace)
+    states = StateChoices.parse(arguments.state)
+    vqvae = in_form(read_vqvae(arguments.vqvae, states.of("vqvae")), arguments.vqvae_inplace)
     assert isinstance(vqvae.config, VqvaeConfig)
     image = parse_size(arguments.image) if arguments.image else None
     files = prior_files(arguments, vqvae.config.level_names)
@@ -98,8 +108,12 @@ def run(arguments: argparse.Namespace) -> int:
     for index, name in enumerate(vqvae.config.level_names):
         stride = vqvae.config.stride(index)
         grid = (image[0] // stride, image[1] // stride) if image else None
-        prior = read_prior(files[name], heads=arguments.heads, grid=grid) if name in files else None
-        priors.append(None if prior is None else in_form(prior, forms.get(name)))
+        prior = None
+        if name in files:
+            prior = read_prior(files[name], heads=arguments.heads, grid=grid, choice=states.of(name))
+            prior = in_form(prior, forms.get(name))
+        priors.append(prior)
+    states.check()
     image = check_fit(vqvae.config, priors, image)
     check_codes(vqvae, priors)
     golden = None

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from latentloop.errors import CheckpointError
 from latentloop.export.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.models.pixelsnail import coordinates
-from latentloop.export.rosinality.layout import Entry, checked, convert, convolution
-from latentloop.export.rosinality.statedict import REMEDY, StateDict, read_state_dict
+from latentloop.export.rosinality.layout import Entry, check_shapes, checked, convert, convolution
+from latentloop.export.rosinality.misfits import PRIOR
+from latentloop.export.rosinality.pickled import InertObject
+from latentloop.export.rosinality.statedict import REMEDY, StateDict, find_state
+from latentloop.export.states import StateChoice
 
 _DROPOUT = 0.1  # the implementation's default, for files without args
 
 
-def read_prior(path: Path, *, heads: int = 8, grid: tuple[int, int] | None = None) -> Checkpoint:
-    """Reads one level's prior: ``{'model', 'args'}`` or a bare state dict, ``module.`` prefixes or not.
+def read_prior(
+    path: Path, *, heads: int = 8, grid: tuple[int, int] | None = None, choice: StateChoice | None = None
+) -> Checkpoint:
+    """Reads one level's prior, wherever its state dict lies in the file; ``choice`` is the state wanted where there
+    are several.
 
     Hyper-parameters come from the tensors' shapes; ``args`` gives the dropout only. ``heads``, the number of
     attention heads, shows in no shape: the implementation always has 8. ``grid`` (height, width in codes) is
@@ -27,38 +33,36 @@ def read_prior(path: Path, *, heads: int = 8, grid: tuple[int, int] | None = Non
     ``latentloop.export.models.pixelsnail.PixelSnail``, float32, the weight norm folded in float64. Nothing in
     the file is executed. Raises CheckpointError.
     """
-    state = read_state_dict(path)
-    if "horizontal" not in state.modules and state.modules & {
-        "enc_b",
-        "enc_t",
-        "dec",
-        "quantize_t",
-        "quantize_b",
-    }:
-        raise CheckpointError(f"{path} holds a VQ-VAE, expected a prior; are the files exchanged?")
+    state, config = find_state(path, PRIOR, lambda state: _fit(state, heads, grid), choice)
+    return Checkpoint(config, convert(state, _entries(config)), state.provenance())
+
+
+def _fit(state: StateDict, heads: int, grid: tuple[int, int] | None) -> PriorConfig:
     config = _configuration(state, heads, grid)
-    weights = convert(state, _entries(config), {"background": (1, 2, config.height, config.width)})
+    check_shapes(state, _entries(config), {"background": (1, 2, config.height, config.width)})
     _check_background(state, config)
-    return Checkpoint(config, weights, state.provenance())
+    return config
 
 
 def _configuration(state: StateDict, heads: int, grid: tuple[int, int] | None) -> PriorConfig:
-    first = "horizontal.conv.conv.weight_v"
+    first = state.direction("horizontal.conv.conv.weight")
     channels, codes, above, kernel = state.shape(first, 4, "kernel, channels and codes")
     if kernel % 2 == 0 or above != kernel // 2:
         raise CheckpointError(
-            f"{state.path}: {state.spelled[first]} has {above}x{kernel} taps, "
+            f"{state.path}: {state.spelled(first)} has {above}x{kernel} taps, "
             f"expected (k // 2) x k with an odd k; {REMEDY}"
         )
-    inner = state.shape("blocks.0.resblocks.0.conv1.conv.conv.weight_v", 4, "the residual channels")[0]
+    inner = state.shape(state.direction("blocks.0.resblocks.0.conv1.conv.conv.weight"), 4, "the residual channels")[0]
     wide, upper, condition_kernel = 0, 0, 3
     if "cond_resnet" in state.modules:
-        first = "cond_resnet.blocks.0.conv.weight_v"
+        first = state.direction("cond_resnet.blocks.0.conv.weight")
         wide, upper, condition_kernel, _ = state.shape(first, 4, "the condition's channels, codes and kernel")
     height, width = _grid(state, grid)
     dropout = state.args.get("dropout", _DROPOUT)
-    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)):
-        raise CheckpointError(f"{state.path}: args.dropout is {dropout!r}, expected a number in [0, 1)")
+    if isinstance(dropout, InertObject):  # of a kind that is not read, and only a training would need it
+        dropout = _DROPOUT
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or abs(dropout) > 1:
+        raise CheckpointError(f"{state.path}: args.dropout is {str(dropout)[:40]!r}, expected a number in [0, 1)")
     return checked(
         state,
         lambda: PriorConfig(
@@ -84,7 +88,7 @@ def _configuration(state: StateDict, heads: int, grid: tuple[int, int] | None) -
 
 
 def _grid(state: StateDict, grid: tuple[int, int] | None) -> tuple[int, int]:
-    if "background" not in state.tensors:
+    if "background" not in state.entries:
         if grid is None:
             raise CheckpointError(
                 f"{state.path}: no tensor background, which tells the grid; give the grid (export: --image HxW)"
@@ -103,8 +107,8 @@ def _check_background(state: StateDict, config: PriorConfig) -> None:
     found = state.tensors.get("background")
     if found is None:
         return
-    apart = (found.double() - coordinates(config.height, config.width).double()).abs().max().item()
-    if not apart <= torch.finfo(found.dtype).eps:
+    apart = np.abs(found.values() - coordinates(config.height, config.width).double().numpy()).max()
+    if not apart <= found.epsilon:
         raise CheckpointError(
             f"{state.path}: background differs by {apart:.3g} from (row - H/2) / H and (column - W/2) / W, "
             f"which it should hold; {REMEDY}"

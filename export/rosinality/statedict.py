@@ -1,48 +1,63 @@
-"""Opening a state dict that somebody else saved, without running anything that is in the file."""
+"""A state dict that somebody else saved: found in its file, with nothing run that is in it."""
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import pickle
 import re
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from latentloop.errors import CheckpointError
+from latentloop.export.checkpoint import file_digest
+from latentloop.export.rosinality import misfits
+from latentloop.export.rosinality.candidates import Candidate, candidates
+from latentloop.export.rosinality.contents import Contents, Item, contents_of, describe
+from latentloop.export.rosinality.formats import format_of
+from latentloop.export.rosinality.pickled import CodeRefusedError, InertObject, PickleError
+from latentloop.export.rosinality.safetensorsfile import read_safetensors
+from latentloop.export.rosinality.tensors import Shape, StoredTensor, most_bytes
+from latentloop.export.rosinality.torchfile import read_legacy, read_zip
+from latentloop.export.states import StateChoice
 
-Shape = tuple[int, ...]
+LAYOUT = "rosinality/vq-vae-2-pytorch"
+REMEDY = f"save the model's whole state dict as {LAYOUT} does"
 
-# Newer torch saves weight norm as a parametrization: original0 is g, original1 is v.
-_PARAMETRIZED = {
-    ".parametrizations.weight.original0": ".weight_g",
-    ".parametrizations.weight.original1": ".weight_v",
-}
+Fitted = TypeVar("Fitted")
 
 
 @dataclass(frozen=True)
 class StateDict:
-    """A file's tensors by their plain names (no ``module.``, weight norm as ``weight_g`` and ``weight_v``).
+    """One model's tensors by their plain names (no prefixes, weight norm as ``weight_g`` and ``weight_v``).
 
-    ``spelled`` maps a plain name to the file's own; ``args`` are the options that the training script saved.
+    ``entries`` are the file's own, ``place`` the prefix that they share there, ``args`` the options that the
+    training script saved beside them.
     """
 
     path: Path
     sha256: str
-    tensors: dict[str, Tensor]
-    spelled: dict[str, str]
+    place: str
+    entries: dict[str, Item]
+    twice: dict[str, Item]
     args: dict[str, Any]
+
+    @cached_property
+    def tensors(self) -> dict[str, StoredTensor]:
+        """Those entries that are tensors."""
+        return {name: item.value for name, item in self.entries.items() if isinstance(item.value, StoredTensor)}
 
     @cached_property
     def modules(self) -> frozenset[str]:
         """Every dotted prefix of a tensor's name."""
         return frozenset(key[: dot.start()] for key in self.tensors for dot in re.finditer(r"\.", key))
+
+    def spelled(self, key: str) -> str:
+        """A tensor's name as the file has it."""
+        return self.entries[key].spelled if key in self.entries else key
 
     def count(self, pattern: str, start: int = 0) -> int:
         """How many modules ``pattern`` names, its ``{}`` running up from ``start`` without a gap."""
@@ -51,101 +66,113 @@ class StateDict:
             n += 1
         return n - start
 
+    def direction(self, weight: str) -> str:
+        """The tensor with a normalised ``weight``'s shape: ``weight_v``, or itself where the norm was removed."""
+        return weight if weight in self.tensors and f"{weight}_v" not in self.tensors else f"{weight}_v"
+
     def shape(self, key: str, axes: int, tells: str) -> Shape:
         """The shape that ``tells`` a hyper-parameter; raises CheckpointError where it cannot."""
+        if key not in self.tensors and key in self.entries:
+            found = describe(self.entries[key].value)
+            raise CheckpointError(f"{self.path}: {self.spelled(key)} is {found}, expected a tensor; {REMEDY}")
         if key not in self.tensors:
             raise CheckpointError(f"{self.path}: no tensor {key}, whose shape tells {tells}; {REMEDY}")
-        found = tuple(self.tensors[key].shape)
-        if len(found) != axes or 0 in found:
-            spelled = self.spelled[key]
+        shape = self.tensors[key].shape
+        if len(shape) != axes or 0 in shape:
             raise CheckpointError(
-                f"{self.path}: {spelled} is {list(found)}, expected {axes} axes, none empty, to tell {tells}; {REMEDY}"
+                f"{self.path}: {self.spelled(key)} is {list(shape)}, expected {axes} axes, none empty, to tell "
+                f"{tells}; {REMEDY}"
             )
-        return found
+        return shape
+
+    @cached_property
+    def most_bytes(self) -> int:
+        """What its tensors may take in all: views can claim any size."""
+        return most_bytes(self.path.stat().st_size)
 
     def provenance(self) -> dict[str, Any]:
-        """Where the weights come from, as JSON: layout, file name, SHA-256, the numbers among ``args``."""
+        """Where the weights come from, as JSON: layout, file name, SHA-256, the state in the file, the numbers
+        among ``args``."""
         # Not the strings: they hold paths of the machine that trained. Nor what JSON cannot hold exactly.
         numbers = {str(k): v for k, v in self.args.items() if isinstance(v, (int, float)) and abs(v) <= 2**53}
-        return {"layout": LAYOUT, "file": self.path.name, "sha256": self.sha256, "args": numbers}
+        state = {"state": self.place} if self.place else {}
+        return {"layout": LAYOUT, "file": self.path.name, "sha256": self.sha256, **state, "args": numbers}
 
 
-LAYOUT = "rosinality/vq-vae-2-pytorch"
-REMEDY = f"save the model's whole state dict as {LAYOUT} does"
+def find_state(
+    path: Path,
+    kind: misfits.Kind,
+    fit: Callable[[StateDict], Fitted],
+    choice: StateChoice | None = None,
+) -> tuple[StateDict, Fitted]:
+    """The state in the file that makes the model, and what ``fit`` makes of its shapes.
 
-
-def read_state_dict(path: Path) -> StateDict:
-    """Reads a bare state dict or ``{'model', 'args'}`` on the CPU.
-
-    Only tensors, plain containers and ``argparse.Namespace`` are unpickled. Raises CheckpointError for a file
-    that is missing, damaged, asks for anything else, or holds no state dict of dense floating-point tensors.
+    ``fit`` raises CheckpointError for a state that does not make it. Where several do, ``choice`` names one;
+    without a name the preferred one is taken, and told on stderr. Raises CheckpointError for a file that is
+    missing, damaged, asks to run something, or holds no such state.
     """
     path = Path(path)
+    choice = StateChoice("") if choice is None else choice
+    contents, digest = read_contents(path)
+    found = candidates(contents, kind.landmarks, choice.part)
+    if not found:
+        choice.pick(path, [])
+        raise misfits.nothing_found(path, kind, contents)
+    states = {candidate.name: _state(path, digest, candidate, contents) for candidate in found}
+    fitted: dict[str, Fitted] = {}
+    errors: dict[str, CheckpointError] = {}
+    for name, state in states.items():
+        try:
+            fitted[name] = fit(state)
+        except CheckpointError as error:
+            errors[name] = error
+    picked = choice.pick(path, [candidate for candidate in found if candidate.name in fitted] or found)
+    taken = picked.name if picked is not None else next(iter(fitted or errors))
+    if taken in errors:
+        raise errors[taken]
+    if picked is None and len(fitted) > 1:
+        others = [name for name in fitted if name != taken]
+        print(
+            f"{path} holds {len(fitted)} states that make {kind.name}: {', '.join(fitted)}; {taken} is taken "
+            f"(latentloop export takes another with --state, such as --state {others[0]})",
+            file=sys.stderr,
+        )
+    return states[taken], fitted[taken]
+
+
+def read_contents(path: Path) -> tuple[Contents, str]:
+    """Everything in a checkpoint's file, and its SHA-256. Raises CheckpointError where it is none."""
+    reader = {"zip": read_zip, "legacy": read_legacy, "safetensors": read_safetensors}[format_of(path)]
     try:
-        digest = hashlib.sha256()
-        with path.open("rb") as opened:
-            while chunk := opened.read(1 << 20):
-                digest.update(chunk)
+        return contents_of(path, reader(path)), file_digest(path)
+    except CodeRefusedError as error:
+        raise CheckpointError(f"{path} {error}") from error
+    except PickleError as error:
+        raise CheckpointError(
+            f"{path} is not a PyTorch checkpoint, or a damaged one: {error}; copy it again, or save it with torch.save"
+        ) from error
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    loaded = _unpickle(path)
-    args: object = None
-    if isinstance(loaded, dict) and "model" in loaded:
-        loaded, args = loaded["model"], loaded.get("args")
-    if not isinstance(loaded, dict) or not loaded or not all(isinstance(key, str) for key in loaded):
-        raise CheckpointError(f"{path} holds neither a state dict nor {{'model', 'args'}}; {REMEDY}")
-    tensors: dict[str, Tensor] = {}
-    spelled: dict[str, str] = {}
-    for key, value in loaded.items():
-        plain = _plain_name(key)
-        if plain in tensors:
-            raise CheckpointError(f"{path}: {spelled[plain]} and {key} both name {plain}; keep one of them")
-        tensors[plain], spelled[plain] = _dense(path, key, value), key
-    options = vars(args) if isinstance(args, argparse.Namespace) else args
-    return StateDict(path, digest.hexdigest(), tensors, spelled, dict(options) if isinstance(options, dict) else {})
 
 
-def _unpickle(path: Path) -> object:
-    try:
-        # An open file, as torch.load chooses another reader by the name of a path.
-        with path.open("rb") as opened, _namespace_allowed():
-            loaded: object = torch.load(opened, map_location="cpu", weights_only=True, mmap=False)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        if asked is None:
-            raise CheckpointError(f"{path} is not a PyTorch checkpoint, or a damaged one") from error
-        raise CheckpointError(
-            f"{path} asks to load {asked[1]}, which a checkpoint does not need and which could run code: "
-            "refused; if you trust it, save its tensors alone"
-        ) from error
-    except Exception as error:  # torch has no one error for a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is not a PyTorch checkpoint, or a damaged one: {reason}") from error
-    return loaded
+def _state(path: Path, digest: str, candidate: Candidate, contents: Contents) -> StateDict:
+    options = contents.options_near(candidate.place)
+    if isinstance(options, InertObject):  # a Namespace, or whatever class held them
+        options = options.state if isinstance(options.state, dict) else options.items
+    given = options if isinstance(options, dict) else {}
+    args = {key: _number(value) for key, value in given.items() if isinstance(key, str)}
+    return StateDict(path, digest, ".".join(candidate.place), candidate.entries, candidate.twice, args)
 
 
-def _namespace_allowed() -> AbstractContextManager[object]:
-    # Leaving safe_globals would also take away a caller's own permission.
-    if argparse.Namespace in torch.serialization.get_safe_globals():
-        return nullcontext()
-    return torch.serialization.safe_globals([argparse.Namespace])
-
-
-def _plain_name(key: str) -> str:
-    key = re.sub(r"^(module\.)+", "", key)
-    for suffix, plain in _PARAMETRIZED.items():
-        if key.endswith(suffix):
-            return key.removesuffix(suffix) + plain
-    return key
-
-
-def _dense(path: Path, key: str, value: object) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise CheckpointError(f"{path}: {key} is a {type(value).__name__}, expected a tensor; {REMEDY}")
-    if value.layout != torch.strided or value.device.type != "cpu" or not value.is_floating_point():
-        found = f"{value.dtype} {value.layout} on {value.device.type}"
-        raise CheckpointError(f"{path}: {key} is {found}, expected a dense floating-point tensor; {REMEDY}")
-    # A view with stride 0 lets a small file claim any size.
-    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        raise CheckpointError(f"{path}: {key} claims {list(value.shape)}, more than the file holds; {REMEDY}")
-    return value.detach()
+def _number(value: object) -> object:
+    """A NumPy number as Python's own; anything else as it is."""
+    if not isinstance(value, InertObject) or not value.name.endswith(".multiarray.scalar"):
+        return value
+    match value.arguments:
+        case (InertObject(name="numpy.dtype", arguments=(str() as code, *_)), InertObject() | bytes() as content):
+            if isinstance(content, InertObject):  # bytes, in pickles that know none
+                text = content.arguments[0] if content.arguments else ""
+                content = text.encode("latin-1", "replace") if isinstance(text, str) and len(text) <= 8 else b""
+            if re.fullmatch("[fiu][248]|b1", code) and len(content) == int(code[1]):
+                return np.frombuffer(content, code)[0].item()
+    return value

@@ -8,25 +8,34 @@ from pathlib import Path
 from latentloop.errors import CheckpointError
 from latentloop.export.checkpoint import Checkpoint
 from latentloop.export.configuration import VqvaeConfig
-from latentloop.export.rosinality.layout import Entry, checked, convert, convolution
-from latentloop.export.rosinality.statedict import Shape, StateDict, read_state_dict
+from latentloop.export.rosinality.layout import Entry, check_shapes, checked, convert, convolution
+from latentloop.export.rosinality.misfits import VQVAE, vqvae_misfit
+from latentloop.export.rosinality.statedict import StateDict, find_state
+from latentloop.export.rosinality.tensors import Shape
+from latentloop.export.states import StateChoice
 
 # Only a model without residual blocks leaves their width open; this is the implementation's default.
 _RESIDUAL_CHANNELS = 32
 
 
-def read_vqvae(path: Path) -> Checkpoint:
-    """Reads a VQ-VAE: a bare state dict or ``{'model', 'args'}``, with or without ``module.`` prefixes.
+def read_vqvae(path: Path, choice: StateChoice | None = None) -> Checkpoint:
+    """Reads a VQ-VAE, wherever its state dict lies in the file; ``choice`` is the state wanted where there are several.
 
     Every hyper-parameter comes from the tensors' shapes. The weights are named as in
     ``latentloop.export.models.vqvae.Vqvae``, float32. Nothing in the file is executed. Raises
     CheckpointError.
     """
-    state = read_state_dict(path)
-    if "enc_b" not in state.modules and state.modules & {"horizontal", "vertical"}:
-        raise CheckpointError(f"{path} holds a prior, expected the VQ-VAE; are the files exchanged?")
+    state, config = find_state(path, VQVAE, _fit, choice)
+    return Checkpoint(config, convert(state, _entries(config)), state.provenance())
+
+
+def _fit(state: StateDict) -> VqvaeConfig:
+    shapes = {name: tensor.shape for name, tensor in state.tensors.items()}
+    if misfit := vqvae_misfit(shapes):
+        raise CheckpointError(f"{state.path}: {misfit}")
     config = _configuration(state)
-    return Checkpoint(config, convert(state, _entries(config), _optional(config)), state.provenance())
+    check_shapes(state, _entries(config), _optional(config))
+    return config
 
 
 def _configuration(state: StateDict) -> VqvaeConfig:

@@ -1,0 +1,283 @@
+"""A pickle as plain data: an interpreter of its opcodes that imports, constructs and calls nothing.
+
+Numbers, strings, lists, tuples and dictionaries become themselves. Whatever else the pickle names (a class, a
+function) becomes a ``GlobalName``, and whatever it would construct or call an ``InertObject`` that keeps the
+arguments. What is known by name to build a tensor is left to ``build``.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from latentloop.errors import CheckpointError
+
+
+class PickleError(CheckpointError):
+    """Bytes that are no pickle, or one that this reader does not follow."""
+
+
+class CodeRefusedError(PickleError):
+    """A pickle that calls a function whose only use in a pickle is an attack."""
+
+
+@dataclass(frozen=True)
+class GlobalName:
+    """A class or function that a pickle names, such as ``argparse.Namespace``: the name alone."""
+
+    name: str
+
+    @property
+    def last(self) -> str:
+        """The name without its module."""
+        return self.name.rpartition(".")[2]
+
+
+@dataclass(eq=False)
+class InertObject:
+    """What a pickle would construct by calling ``name``: never constructed, its parts kept as data.
+
+    ``state`` is what it would hand to ``__setstate__``; ``items`` and ``elements`` what it would store or append.
+    """
+
+    name: str
+    arguments: Any = ()
+    state: Any = None
+    items: dict[Any, Any] = field(default_factory=dict)
+    elements: list[Any] = field(default_factory=list)
+
+
+Build = Callable[[str, tuple[Any, ...]], object]
+Persistent = Callable[[object], object]
+
+_DICTIONARIES = ("collections.OrderedDict", "builtins.dict", "__builtin__.dict")
+_SEQUENCES = (
+    "torch.Size",
+    *(f"{module}.{kind}" for module in ("builtins", "__builtin__") for kind in ("list", "set", "tuple", "frozenset")),
+)
+_CONSTRUCTORS = ("copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__")
+# Nothing is ever called; but who saved one of these calls wanted to run something on the reader's machine.
+_ATTACKS = re.compile(
+    r"(os|posix|nt|subprocess|pty|runpy|importlib|socket|shutil|ctypes|code|webbrowser|marshal|pickle|urllib|"
+    r"commands|torch\.(hub|jit))\.|torch\.(serialization\.)?load$|"
+    r"(builtins|__builtin__)\.(eval|exec|execfile|compile|__import__|open|file|print|input|breakpoint|exit|quit)$"
+)
+_MOST_COPIED = 1_000_000
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_EMPTY: dict[str, Callable[[], object]] = {
+    "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_SET": list,
+}  # fmt: skip
+_ARGUMENTS = frozenset(
+    opcode.name for opcode in pickletools.opcodes
+    if opcode.name.startswith(("INT", "BIN", "LONG", "STRING", "SHORT_BIN", "BYTEARRAY", "UNICODE", "FLOAT"))
+    and "GET" not in opcode.name and "PUT" not in opcode.name and opcode.name != "BINPERSID"
+)  # fmt: skip
+
+
+def no_tensors(name: str, arguments: tuple[Any, ...]) -> object:
+    """The ``build`` that knows no name."""
+    return None
+
+
+def no_persistent_objects(identity: object) -> object:
+    """The ``persistent`` of a pickle that refers to nothing outside it."""
+    return InertObject("persistent id", identity)
+
+
+def read_pickle(file: IO[bytes], build: Build = no_tensors, persistent: Persistent = no_persistent_objects) -> Any:
+    """Reads one pickle from ``file``, up to its end; what follows stays unread.
+
+    ``build(name, arguments)`` gives the object of a call that it knows, None for any other; ``persistent`` that of a
+    persistent id. Both get data only. Raises PickleError.
+    """
+    machine = _Machine(build, persistent)
+    try:
+        for opcode, argument, _ in pickletools.genops(file):
+            machine.step(opcode.name, argument)
+    except PickleError:
+        raise
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+        raise PickleError(f"not a pickle, or a damaged one: {error}") from error
+    return machine.stack[-1]
+
+
+class _Machine:
+    def __init__(self, build: Build, persistent: Persistent) -> None:
+        self.build, self.persistent = build, persistent
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+        self.copied = 0
+
+    def step(self, name: str, argument: Any) -> None:
+        if name in _ARGUMENTS:
+            self.stack.append(argument)
+        elif name in _CONSTANTS:
+            self.stack.append(_CONSTANTS[name])
+        elif name in _EMPTY:
+            self.stack.append(_EMPTY[name]())
+        elif name in ("BINGET", "LONG_BINGET", "GET"):
+            self.stack.append(self.memo[int(argument)])
+        elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
+            self.memo[int(argument)] = self.stack[-1]
+        elif name == "MEMOIZE":
+            self.memo[len(self.memo)] = self.stack[-1]
+        elif name == "GLOBAL":
+            self.stack.append(GlobalName(argument.replace(" ", ".")))
+        elif name not in ("PROTO", "FRAME", "STOP"):
+            method = getattr(self, f"on_{name.lower()}", None)
+            if method is None:
+                raise PickleError(f"the pickle's opcode {name} is not one that checkpoints use")
+            method(argument)
+
+    def take(self) -> list[Any]:
+        """What lies above the last mark."""
+        start = self.marks.pop()
+        taken = self.stack[start:]
+        del self.stack[start:]
+        return taken
+
+    def on_mark(self, _: Any) -> None:
+        self.marks.append(len(self.stack))
+
+    def on_pop(self, _: Any) -> None:
+        if self.marks and self.marks[-1] == len(self.stack):
+            self.marks.pop()
+        else:
+            self.stack.pop()
+
+    def on_pop_mark(self, _: Any) -> None:
+        self.take()
+
+    def on_dup(self, _: Any) -> None:
+        self.stack.append(self.stack[-1])
+
+    def on_list(self, _: Any) -> None:
+        self.stack.append(self.take())
+
+    def on_tuple(self, _: Any) -> None:
+        self.stack.append(tuple(self.take()))
+
+    on_frozenset = on_tuple
+
+    def on_tuple1(self, _: Any) -> None:
+        self.stack[-1:] = [(self.stack[-1],)]
+
+    def on_tuple2(self, _: Any) -> None:
+        self.stack[-2:] = [(self.stack[-2], self.stack[-1])]
+
+    def on_tuple3(self, _: Any) -> None:
+        self.stack[-3:] = [(self.stack[-3], self.stack[-2], self.stack[-1])]
+
+    def on_dict(self, _: Any) -> None:
+        values = self.take()
+        made: dict[Any, Any] = {}
+        _store(made, values)
+        self.stack.append(made)
+
+    def on_append(self, _: Any) -> None:
+        value = self.stack.pop()
+        _extend(self.stack[-1], [value])
+
+    def on_appends(self, _: Any) -> None:
+        values = self.take()
+        _extend(self.stack[-1], values)
+
+    on_additems = on_appends
+
+    def on_setitem(self, _: Any) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _store(self.stack[-1], [key, value])
+
+    def on_setitems(self, _: Any) -> None:
+        values = self.take()
+        _store(self.stack[-1], values)
+
+    def on_stack_global(self, _: Any) -> None:
+        name, module = self.stack.pop(), self.stack.pop()
+        self.stack.append(GlobalName(f"{module:s}.{name:s}"))
+
+    def on_reduce(self, _: Any) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        self.stack.append(self.call(function, arguments))
+
+    on_newobj = on_reduce
+
+    def on_newobj_ex(self, _: Any) -> None:
+        keywords, arguments, function = self.stack.pop(), self.stack.pop(), self.stack.pop()
+        made = self.call(function, arguments)
+        if isinstance(made, InertObject):
+            made.state = keywords
+        self.stack.append(made)
+
+    def on_obj(self, _: Any) -> None:
+        function, *arguments = self.take()
+        self.stack.append(self.call(function, tuple(arguments)))
+
+    def on_inst(self, argument: Any) -> None:
+        self.stack.append(self.call(GlobalName(argument.replace(" ", ".")), tuple(self.take())))
+
+    def on_build(self, _: Any) -> None:
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], InertObject):
+            self.stack[-1].state = state  # of a dictionary or a tensor: its attributes, which nothing here needs
+
+    def on_binpersid(self, _: Any) -> None:
+        self.stack.append(self.persistent(self.stack.pop()))
+
+    def on_persid(self, argument: Any) -> None:
+        self.stack.append(self.persistent(argument))
+
+    def call(self, function: object, arguments: Any) -> object:
+        """What stands for a call; ``function`` may be anything that the pickle put there."""
+        name = function.name if isinstance(function, GlobalName) else f"a {type(function).__name__}"
+        if _ATTACKS.match(name):
+            raise CodeRefusedError(f"asks to run {name}, which a checkpoint does not need: refused; nothing was run")
+        if not isinstance(arguments, tuple):
+            return InertObject(name, arguments)
+        if name in _CONSTRUCTORS and arguments and isinstance(arguments[0], GlobalName):
+            return InertObject(arguments[0].name, arguments[1:])
+        first = arguments[0] if arguments else ()
+        if name in _DICTIONARIES and not arguments:
+            return {}
+        if name in _DICTIONARIES and isinstance(first, (list, tuple)):
+            return self.dictionary(first)
+        # Never a copy: calls in a row on one long list would take memory that the file does not have.
+        if name in _DICTIONARIES and isinstance(first, dict):
+            return first
+        if name in _SEQUENCES and isinstance(first, (list, tuple)):
+            return first
+        built = self.build(name, arguments)
+        return InertObject(name, arguments) if built is None else built
+
+    def dictionary(self, pairs: Any) -> dict[Any, Any]:
+        """An ordered dictionary as Python 2 saves it."""
+        self.copied += len(pairs)
+        if self.copied > _MOST_COPIED:
+            raise PickleError("the pickle makes dictionaries of the same items again and again")
+        made: dict[Any, Any] = {}
+        for key, value in pairs:
+            _store(made, [key, value])
+        return made
+
+
+def _extend(target: object, values: list[Any]) -> None:
+    if isinstance(target, list):
+        target.extend(values)
+    elif isinstance(target, InertObject):
+        target.elements.extend(values)
+    else:
+        raise PickleError(f"the pickle appends to a {type(target).__name__}")
+
+
+def _store(target: object, values: list[Any]) -> None:
+    """Stores keys and values in turn. A key that is no plain value is kept by identity: hashing it could recurse."""
+    items = target.items if isinstance(target, InertObject) else target
+    if not isinstance(items, dict):
+        raise PickleError(f"the pickle stores items in a {type(target).__name__}")
+    for key, value in zip(values[::2], values[1::2], strict=True):
+        plain = key is None or isinstance(key, (str, int, float, bytes))
+        items[key if plain else InertObject("key", key)] = value
