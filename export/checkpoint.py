@@ -83,6 +83,8 @@ def write_tensors(path: Path, tensors: dict[str, NDArray[Any]], metadata: dict[s
 
 def is_own(path: Path) -> bool:
     """Whether a file is a checkpoint of LatentLoop's, of this version or another, whatever its name."""
+    if not path.is_file():  # opening a pipe would wait
+        return False
     try:
         with safe_open(path, framework="numpy") as opened:
             return str((opened.metadata() or {}).get("format", "")).startswith(FORMAT.rstrip("0123456789"))

@@ -73,7 +73,7 @@ def _rank(candidate: Candidate, level: str | None) -> tuple[bool, bool, bool, in
     words = place.replace("_", ".").split(".")
     named = [PREFERRED.index(part) for part in candidate.prefix if part in PREFERRED]
     return (
-        level is not None and level not in place,
+        level is not None and level not in words,
         not _OPTIMISERS.isdisjoint(words),
         not _AVERAGES.isdisjoint(words),
         min(named, default=len(PREFERRED)) if candidate.prefix else -1,

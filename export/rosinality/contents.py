@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from latentloop.errors import CheckpointError
-from latentloop.export.rosinality.pickled import GlobalName, InertObject
+from latentloop.export.rosinality.pickled import GlobalName, InertObject, PickleError
 from latentloop.export.rosinality.tensors import StoredTensor
 
 Parts = tuple[str, ...]
 
 _DEEPEST = 8  # dictionaries inside one another
-_MOST_ENTRIES = 2_000_000
+MOST_ENTRIES = 2_000_000
 _LONGEST_NAME = 40  # parts
 OPTIONS = ("args", "hyper_parameters", "hparams", "config", "options")
 
@@ -54,9 +52,17 @@ class Item:
 class Contents:
     """A file's entries; the modules that were pickled whole, by the expression that reaches them; saved options."""
 
+    root: object
     items: list[Item] = field(default_factory=list)
     modules: dict[str, str] = field(default_factory=dict)
     options: dict[Parts, object] = field(default_factory=dict)
+    visited: int = 0
+
+    def visit(self, entries: int) -> None:
+        """Counts what is looked at: dictionaries that refer to one another would be looked at for ever."""
+        self.visited += entries
+        if self.visited > MOST_ENTRIES:
+            raise PickleError(f"it refers to the same things again and again, more than {MOST_ENTRIES} times")
 
     def options_near(self, parts: Parts) -> object:
         """The options saved beside the dictionary at ``parts``, or beside one around it; None without any."""
@@ -64,13 +70,10 @@ class Contents:
         return next((found for found in around if found is not None), None)
 
 
-def contents_of(path: Path, root: object) -> Contents:
-    """Everything in ``root``. Raises CheckpointError for a file that refers to the same things without end."""
-    found = Contents()
-    for count, item in enumerate(_walk(found, root, (), "", 0)):
-        if count >= _MOST_ENTRIES:
-            raise CheckpointError(f"{path} holds more than {_MOST_ENTRIES} entries; save the model's state dict alone")
-        found.items.append(item)
+def contents_of(root: object) -> Contents:
+    """Everything in ``root``. Raises PickleError where it refers to the same things without end."""
+    found = Contents(root)
+    found.items += _walk(found, root, (), "", 0)
     return found
 
 
@@ -81,12 +84,15 @@ def describe(value: object) -> str:
             "_rebuild_sparse_tensor": "a sparse tensor",
             "_rebuild_qtensor": "a quantised tensor",
             "_rebuild_meta_tensor_no_storage": "a tensor on the meta device, which has no values",
-            "_reconstruct": "a NumPy array",
+            "_reconstruct": "a NumPy array (torch.from_numpy makes a tensor of it)",
         }
         return kinds.get(value.name.rpartition(".")[2], f"an object of {value.name[:80]}, which is not read")
     if isinstance(value, StoredTensor):
         return f"{value.dtype} {list(value.shape)}"
-    return f"the name {value.name[:80]}" if isinstance(value, GlobalName) else f"a {type(value).__name__}"
+    if isinstance(value, GlobalName):
+        return f"the name {value.name[:80]}"
+    kind = type(value).__name__
+    return f"an {kind}" if kind.startswith("int") else f"a {kind}"
 
 
 def _walk(found: Contents, value: object, parts: Parts, reached: str, depth: int) -> Iterator[Item]:
@@ -107,6 +113,7 @@ def _walk(found: Contents, value: object, parts: Parts, reached: str, depth: int
         value = value.elements
     if isinstance(value, dict):
         yield from _entries(found, value, parts, reached, depth)
+    found.visit(len(_sequence(value)))
     for index, element in enumerate(_sequence(value)):
         inside, here = (*parts, str(index)), f"{reached}[{index}]"
         if isinstance(element, StoredTensor):
@@ -118,8 +125,9 @@ def _walk(found: Contents, value: object, parts: Parts, reached: str, depth: int
 def _entries(
     found: Contents, holder: dict[object, object], parts: Parts, reached: str, depth: int, *, attributes: bool = False
 ) -> Iterator[Item]:
+    found.visit(len(holder))
     for key, value in holder.items():
-        if not isinstance(key, (str, int)):
+        if not isinstance(key, (str, int)) or (isinstance(key, str) and key.count(".") >= _LONGEST_NAME):
             continue
         inside = (*parts, *(part for part in str(key).split(".") if part))
         if key == "args" or (key in OPTIONS and parts not in found.options):

@@ -34,6 +34,8 @@ _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<")
 def format_of(path: Path) -> Format:
     """The format of a checkpoint. Raises CheckpointError that says what another file is, and what to do."""
     path = Path(path)
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise CheckpointError(f"cannot read {path}: it is a pipe or a device; give a file")
     try:
         with path.open("rb") as opened:
             head = opened.read(4096)
@@ -63,8 +65,6 @@ def _explain(head: bytes, path: Path) -> str:
             "it is a web page (HTML or XML), such as a download's warning or log-in page, saved under this name: "
             "open it in a browser, and download the file itself"
         )
-    if path.suffix == ".safetensors" or (8 < int.from_bytes(head[:8], "little") < 1 << 27 and head[8:9] == b"{"):
-        return f"as a safetensors file its header is damaged or cut short; {CUT_SHORT}"
     try:
         # A character at the end may be cut.
         line = head.decode("utf-8", "strict" if len(head) < 4096 else "ignore").strip().split("\n")[0][:60]
@@ -72,6 +72,8 @@ def _explain(head: bytes, path: Path) -> str:
             return f"it is text, which begins with {line!r}; give the file that torch.save wrote"
     except UnicodeDecodeError:
         pass
+    if path.suffix == ".safetensors" or (8 < int.from_bytes(head[:8], "little") < 1 << 27 and head[8:9] == b"{"):
+        return f"as a safetensors file its header is damaged or cut short; {CUT_SHORT}"
     return f"its {size} bytes begin with {head[:8].hex(' ')}, as no format that is read here; {CUT_SHORT}"
 
 
@@ -80,7 +82,7 @@ def _of_folder(path: Path) -> str:
         return ""
     if (path / "manifest.json").is_file():
         return "; it is a bundle, which needs no export: `latentloop sample --bundle`"
-    if any(path.glob("**/data.pkl")):
+    if any((*path.glob("data.pkl"), *path.glob("*/data.pkl"))):
         return "; it is an unpacked checkpoint: pack its folder again with `zip -0 -r checkpoint.pt FOLDER`"
     return "; give the checkpoint's file in it"
 

@@ -92,8 +92,8 @@ def check_shapes(state: StateDict, entries: Iterable[Entry], optional: dict[str,
     if problems:
         cause = misfits.foreign_names(unknown, missing) or REMEDY
         raise CheckpointError(
-            f"{state.path}: {len(problems)} tensors do not fit the model that the others make; {cause}:\n  "
-            + listed(problems, "\n  ")
+            f"{state.path}: {len(problems)} {'tensors do' if len(problems) > 1 else 'tensor does'} not fit the model "
+            f"that the others make; {cause}:\n  " + listed(problems, "\n  ")
         )
 
 

@@ -25,7 +25,15 @@ class Kind:
 
 VQVAE = Kind(
     "the VQ-VAE",
-    ("enc_b.blocks.0.weight", "enc_t.blocks.0.weight", "quantize_t.embed", "quantize_b.embed", "dec.blocks.0.weight"),
+    (
+        "enc_b.blocks.0.weight",
+        "quantize_t.embed",
+        "enc_t.blocks.0.weight",
+        "quantize_b.embed",
+        "dec.blocks.0.weight",
+        "enc_b.blocks.2.weight",
+        "quantize_conv_t.weight",
+    ),
 )
 PRIOR = Kind(
     "a prior",
@@ -63,8 +71,8 @@ def nothing_found(path: Path, kind: Kind, contents: Contents) -> CheckpointError
 def _what(tensors: list[Item], names: list[str], contents: Contents, kind: Kind) -> str:
     if any(_ends(name, _OWN) for name in names):
         return (
-            "its names are those of LatentLoop's own checkpoints, which are read by their metadata, not by their names; "
-            "give the file that LatentLoop wrote"
+            "its names are those of LatentLoop's own checkpoints, which are read by their metadata; give the file that "
+            "LatentLoop wrote"
         )
     if any("param_groups" in item.parts for item in contents.items) and all(
         not {"state", "optimizer", "param_groups"}.isdisjoint(item.parts) for item in tensors
@@ -77,10 +85,10 @@ def _what(tensors: list[Item], names: list[str], contents: Contents, kind: Kind)
             f"it is another architecture: its names are {_some(item.spelled for item in tensors)}, those of "
             f"{kind.name} {_some(kind.landmarks)}"
         )
+    if not contents.items:
+        return f"it is {describe(contents.root)} alone; give the file that holds the model's weights"
     held = [f"{item.spelled} ({describe(item.value)})" for item in contents.items]
-    return (
-        f"it holds no tensors, but {_some(held) if held else 'nothing'}; give the file that holds the model's weights"
-    )
+    return f"it holds no tensors, but {_some(held)}; give the file that holds the model's weights"
 
 
 def whole_module(path: Path, contents: Contents) -> CheckpointError:
@@ -121,7 +129,8 @@ def vqvae_misfit(shapes: dict[str, tuple[int, ...]]) -> str:
             name for name, shape in shapes.items()
             if re.fullmatch(rf"enc_{level}\.blocks\.\d+\.weight", name) and shape[2:] == (4, 4)
         ]  # fmt: skip
-        if strides and 1 << len(strides) != expected:
+        ended = any(name.startswith(f"enc_{level}.") and shape[2:] == (3, 3) for name, shape in shapes.items())
+        if ended and strides and 1 << len(strides) != expected:
             return (
                 f"its encoder enc_{level} has {len(strides)} strided convolutions, that is stride {1 << len(strides)}; "
                 f"the common layout has stride {expected} there, and no other is read"
@@ -138,9 +147,8 @@ def vqvae_misfit(shapes: dict[str, tuple[int, ...]]) -> str:
 def harmless(name: str, item: Item) -> bool:
     """Whether an entry that the layout does not have can be left out: counters, masks, what only a training needs."""
     value = item.value
-    if not isinstance(value, StoredTensor):
-        # An object may stand for a tensor of a kind that is not read.
-        return not isinstance(value, InertObject)
+    if not isinstance(value, StoredTensor):  # settings and figures; but not tensors of a kind that is not read
+        return not (isinstance(value, InertObject) and value.name.startswith(("torch._utils.", "torch._tensor.")))
     return (
         not value.is_float
         or name.rpartition(".")[2] == "mask"

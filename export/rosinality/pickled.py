@@ -63,9 +63,9 @@ _CONSTRUCTORS = ("copyreg._reconstructor", "copy_reg._reconstructor", "copyreg._
 _ATTACKS = re.compile(
     r"(os|posix|nt|subprocess|pty|runpy|importlib|socket|shutil|ctypes|code|webbrowser|marshal|pickle|urllib|"
     r"commands|torch\.(hub|jit))\.|torch\.(serialization\.)?load$|"
-    r"(builtins|__builtin__)\.(eval|exec|execfile|compile|__import__|open|file|print|input|breakpoint|exit|quit)$"
+    r"(builtins|__builtin__|_?io)\.(eval|exec|execfile|compile|__import__|open|file|print|input|breakpoint|exit|quit)$"
 )
-_MOST_COPIED = 1_000_000
+MOST_COPIED = 1_000_000
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], object]] = {
     "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_SET": list,
@@ -97,11 +97,11 @@ def read_pickle(file: IO[bytes], build: Build = no_tensors, persistent: Persiste
     try:
         for opcode, argument, _ in pickletools.genops(file):
             machine.step(opcode.name, argument)
+        return machine.stack[-1]
     except PickleError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
-        raise PickleError(f"not a pickle, or a damaged one: {error}") from error
-    return machine.stack[-1]
+        raise PickleError(f"its pickle is damaged: {error}") from error
 
 
 class _Machine:
@@ -233,7 +233,9 @@ class _Machine:
 
     def call(self, function: object, arguments: Any) -> object:
         """What stands for a call; ``function`` may be anything that the pickle put there."""
-        name = function.name if isinstance(function, GlobalName) else f"a {type(function).__name__}"
+        name = f"a {type(function).__name__}"
+        if isinstance(function, (GlobalName, InertObject)):
+            name = function.name
         if _ATTACKS.match(name):
             raise CodeRefusedError(f"asks to run {name}, which a checkpoint does not need: refused; nothing was run")
         if not isinstance(arguments, tuple):
@@ -256,7 +258,7 @@ class _Machine:
     def dictionary(self, pairs: Any) -> dict[Any, Any]:
         """An ordered dictionary as Python 2 saves it."""
         self.copied += len(pairs)
-        if self.copied > _MOST_COPIED:
+        if self.copied > MOST_COPIED:
             raise PickleError("the pickle makes dictionaries of the same items again and again")
         made: dict[Any, Any] = {}
         for key, value in pairs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,7 +115,7 @@ def find_state(
     path = Path(path)
     choice = StateChoice("") if choice is None else choice
     contents, digest = read_contents(path)
-    found = candidates(contents, kind.landmarks, choice.part)
+    found = candidates(contents, kind.landmarks, choice.part if kind is misfits.PRIOR and choice.part else None)
     if not found:
         choice.pick(path, [])
         raise misfits.nothing_found(path, kind, contents)
@@ -144,12 +145,12 @@ def read_contents(path: Path) -> tuple[Contents, str]:
     """Everything in a checkpoint's file, and its SHA-256. Raises CheckpointError where it is none."""
     reader = {"zip": read_zip, "legacy": read_legacy, "safetensors": read_safetensors}[format_of(path)]
     try:
-        return contents_of(path, reader(path)), file_digest(path)
+        return contents_of(reader(path)), file_digest(path)
     except CodeRefusedError as error:
         raise CheckpointError(f"{path} {error}") from error
-    except PickleError as error:
+    except (PickleError, LookupError, TypeError, ValueError, ArithmeticError, zipfile.BadZipFile) as error:
         raise CheckpointError(
-            f"{path} is not a PyTorch checkpoint, or a damaged one: {error}; copy it again, or save it with torch.save"
+            f"{path} is not a PyTorch checkpoint, or a damaged one: {error}; copy it again"
         ) from error
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error

@@ -83,16 +83,20 @@ def read_legacy(path: Path) -> object:
     """The object in a file from before torch 1.6. Raises PickleError where it is no such file."""
     content = _mapped(path)
     if _next(content) != LEGACY_MAGIC or _next(content) != _LEGACY_PROTOCOL:
-        raise PickleError("it is a pickle that torch.save did not write")
+        raise PickleError(
+            "it is a pickle that torch.save did not write; if you trust it, save it again with "
+            f'torch.save(pickle.load(open("{path.name}", "rb")), "{path.stem}-weights.pt")'
+        )
     _next(content)  # the machine that saved it; the data are little-endian on any
-    sizes: dict[object, int] = {}
+    claimed: dict[object, tuple[int, int]] = {}  # bytes of an element, and of all
     places: dict[object, memoryview] = {}
 
     def persistent(identity: object) -> object:
         if isinstance(identity, tuple) and len(identity) > 1 and identity[0] == "module":
             return identity[1]
         dtype, key, count, rest = _storage_of(identity)
-        sizes[key] = size = element_size(dtype)
+        size = element_size(dtype)
+        claimed[key] = (size, count * size)
         first = 0
         if rest and isinstance(rest[0], tuple) and len(rest[0]) == 3:
             _, first, count = rest[0]
@@ -100,12 +104,15 @@ def read_legacy(path: Path) -> object:
 
     loaded = read_pickle(_stream(content), build_tensor, persistent)
     for key in _next(content):
-        count = int.from_bytes(content.read(8), "little")
-        start, stop = content.tell(), content.tell() + count * sizes[key]
-        if stop > len(content):
-            raise PickleError(f"it ends within its tensors, at {len(content)} bytes of {stop} or more")
+        size, total = claimed.pop(key)
+        start = content.tell() + 8
+        stop = start + int.from_bytes(content.read(8), "little") * size
+        if stop > len(content) or stop - start < total:
+            raise PickleError(f"it ends within its tensors, at {len(content)} bytes of {start + total} or more")
         places[key] = memoryview(content)[start:stop]
         content.seek(stop)
+    if claimed:
+        raise PickleError(f"it has no values for {len(claimed)} of its tensors")
     return loaded
 
 

@@ -1,0 +1,220 @@
+"""State dicts wherever they lie in a file, under whatever prefixes, and the choice among several."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from common_layout_files import LAYOUTS, Layout, State, random_prior, random_vqvae, save
+
+from latentloop.cli import main
+from latentloop.errors import CheckpointError, InputError
+from latentloop.export.checkpoint import Weights, file_digest
+from latentloop.export.reading import read_prior, read_vqvae
+from latentloop.export.states import StateChoice, StateChoices
+
+VQVAE = random_vqvae()
+PRIOR = random_prior(LAYOUTS["bottom-k3"])
+
+
+def under(prefix: str, state: State) -> State:
+    return {f"{prefix}.{key}" if prefix else key: value for key, value in state.items()}
+
+
+def renamed(state: State, *pairs: str) -> State:
+    for pair in pairs:
+        old, new = pair.split(">")
+        state = {key.replace(old, new): value for key, value in state.items()}
+    return state
+
+
+def same(found: Weights, expected: Weights) -> bool:
+    return found.keys() == expected.keys() and all(np.array_equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Weights, Weights]:
+    folder = tmp_path_factory.mktemp("plain")
+    return read_vqvae(save(folder / "v.pt", VQVAE)).weights, read_prior(save(folder / "p.pt", PRIOR)).weights
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["_orig_mod", "module._orig_mod", "_orig_mod.module", "module.module", "model", "net.module", "generator.vqvae",
+     "a.b.c.d.e", "_fsdp_wrapped_module.model", "0", "enc_b", "dec", "blocks.0"],
+)  # fmt: skip
+def test_a_prefix_that_all_tensors_share_is_taken_off(
+    prefix: str, expected: tuple[Weights, Weights], tmp_path: Path
+) -> None:
+    vqvae = read_vqvae(save(tmp_path / "v.pt", under(prefix, VQVAE)))
+    prior = read_prior(save(tmp_path / "p.pt", under(prefix, PRIOR), dropout=0.25))
+    assert same(vqvae.weights, expected[0])
+    assert same(prior.weights, expected[1])
+    assert (vqvae.provenance["state"], prior.provenance["state"]) == (prefix, f"model.{prefix}")
+    assert prior.provenance["args"] == {"dropout": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("vqvae", "prior"),
+    [
+        ("enc_b.>enc_b.module.", "blocks.0.>blocks.0._orig_mod."),
+        ("dec.blocks>dec._orig_mod.module.blocks", "conv1.>_orig_mod.conv1."),
+        (".weight>.module.weight", ".bias>.module.bias"),
+        ("enc_t.>_orig_mod.enc_t.", "out.>_checkpoint_wrapped_module.out."),
+    ],
+)
+def test_modules_that_were_wrapped_alone(
+    vqvae: str, prior: str, expected: tuple[Weights, Weights], tmp_path: Path
+) -> None:
+    assert same(read_vqvae(save(tmp_path / "v.pt", renamed(VQVAE, vqvae))).weights, expected[0])
+    assert same(read_prior(save(tmp_path / "p.pt", renamed(under("module", PRIOR), prior))).weights, expected[1])
+
+
+OPTIMISER = {"state": {0: {"step": torch.tensor(1.0), "exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 1e-3}]}
+CHANGED = {key: value + 1 for key, value in VQVAE.items()}
+
+
+@pytest.mark.parametrize(
+    ("saved", "state"),
+    [
+        ({"state_dict": VQVAE, "optimizer": OPTIMISER, "epoch": 3}, "state_dict"),
+        ({"a": {"b": {"c": OrderedDict(VQVAE)}}, "loss": 0.1}, "a.b.c"),
+        ({"ema": under("module", VQVAE) | {"n_averaged": torch.tensor(3)}}, "ema.module"),
+        ((VQVAE, OPTIMISER), "0"),
+        (argparse.Namespace(weights=VQVAE, epoch=1), "weights"),
+        (VQVAE | {"epoch": 3, "args": argparse.Namespace(lr=1), "history": [1, 2]}, None),
+        (under("model", VQVAE) | under("loss.disc", {"main.0.weight": torch.ones(3)}), "model"),
+        (VQVAE | under("loss.vgg", {"0.weight": torch.ones(3)}) | {"model_ema.decay": torch.tensor(0.9)}, None),
+        ({"state_dict": under("model", VQVAE), "grads": {"x": VQVAE["dec.blocks.0.weight"]}}, "state_dict.model"),
+    ],
+)
+def test_the_state_dict_inside_what_was_saved(
+    saved: object, state: str | None, expected: tuple[Weights, Weights], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    found = read_vqvae(save(tmp_path / "v.pt", saved))
+    assert same(found.weights, expected[0])
+    assert found.provenance.get("state") == state
+    assert found.provenance["sha256"] == file_digest(tmp_path / "v.pt")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("saved", "taken", "other"),
+    [
+        ({"ema": CHANGED, "model": VQVAE}, "model", "ema"),
+        ({"model_ema": {"module": CHANGED}, "vqvae": VQVAE}, "vqvae", "model_ema.module"),
+        ({"vqvae_ema": CHANGED, "model": VQVAE}, "model", "vqvae_ema"),
+        (VQVAE | under("ema", CHANGED), ".", "ema"),
+        (under("ema_model", CHANGED) | under("model", VQVAE), "model", "ema_model"),
+        ({"first": VQVAE, "second": CHANGED}, "first", "second"),
+        ({"optimizer": {"exp_avg": CHANGED}, "swa": VQVAE}, "swa", "optimizer.exp_avg"),
+        ({"state_dict": CHANGED, "model": VQVAE}, "model", "state_dict"),
+    ],
+)
+def test_of_several_states_one_is_taken_and_told(
+    saved: object, taken: str, other: str, expected: tuple[Weights, Weights], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    path = save(tmp_path / "v.pt", saved)
+    assert same(read_vqvae(path).weights, expected[0])
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert f"2 states that make the VQ-VAE: {taken}, {other}; {taken} is taken" in told
+    assert f"--state {other}" in told
+    named = read_vqvae(path, StateChoice("vqvae", only=other))
+    assert capsys.readouterr().err == ""
+    assert not same(named.weights, expected[0])
+    assert named.provenance["state"] == other
+    assert same(read_vqvae(path, StateChoice("vqvae", only=taken)).weights, expected[0])
+
+
+def test_a_state_that_does_not_make_the_model_is_no_choice(
+    expected: tuple[Weights, Weights], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = {key: value for key, value in VQVAE.items() if key != "upsample_t.bias"}
+    path = save(tmp_path / "v.pt", {"model": broken, "ema": VQVAE})
+    assert same(read_vqvae(path).weights, expected[0])
+    assert capsys.readouterr().err == ""
+    with pytest.raises(CheckpointError, match="has no state model for vqvae: it holds ema"):
+        read_vqvae(path, StateChoice("vqvae", only="model"))
+
+
+def test_a_name_may_be_a_part_of_the_path(tmp_path: Path) -> None:
+    path = save(tmp_path / "v.pt", {"saved": {"ema": under("module", CHANGED), "model": {"ema": VQVAE, "now": VQVAE}}})
+    assert read_vqvae(path, StateChoice("vqvae", only="saved.ema")).provenance["state"] == "saved.ema.module"
+    assert read_vqvae(path, StateChoice("vqvae", only="now")).provenance["state"] == "saved.model.now"
+    with pytest.raises(CheckpointError, match=r"ema could be each of saved\.model\.ema, saved\.ema\.module"):
+        read_vqvae(path, StateChoice("vqvae", only="ema"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (["ema", "model"], "two states are given for every file"),
+        (["top=ema", "top=model"], "two states are given for top"),
+        (["classifier=ema"], "a classifier's file holds one state"),
+        ([""], "expected NAME or PART=NAME"),
+        (["top="], "expected NAME or PART=NAME"),
+        (["=ema"], "expected NAME or PART=NAME"),
+    ],
+)
+def test_options_that_are_none(texts: list[str], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        StateChoices.parse(texts)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    vqvae, average = (random_vqvae(size=11, seed=seed) for seed in (0, 1))
+    top = random_prior(Layout(4, 4, 3))
+    bottom = random_prior(Layout(8, 8, 3, attention=False, upper_codes=11))
+    save(folder / "v.pt", {"model": vqvae, "ema": average})
+    save(folder / "t.pt", {"model": top, "ema": {key: value.clone() for key, value in top.items()}})
+    save(folder / "b.pt", bottom, dropout=0.1)
+    save(folder / "all.pt", {"bottom": bottom, "vqvae": vqvae, "top": top})
+    return folder
+
+
+def exported(folder: Path, out: Path, *options: str, **files: str) -> dict[str, Any] | int:
+    names = {"vqvae": "v.pt", "top": "t.pt", "bottom": "b.pt"} | files
+    status = main(
+        ["export", *(f"--{name}={folder / file}" for name, file in names.items()), f"--out={out}", "--force", *options]
+    )
+    if status:
+        return status
+    models = json.loads((out / "manifest.json").read_text())["provenance"]["models"]
+    return {name: model.get("state") for name, model in models.items()}
+
+
+def test_the_option_names_the_state_of_each_file_that_has_it(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bundle"
+    assert exported(files, out) == {"vqvae": "model", "top": "model", "bottom": "model"}
+    assert exported(files, out, "--state=ema") == {"vqvae": "ema", "top": "ema", "bottom": "model"}
+    assert exported(files, out, "--state=top=ema") == {"vqvae": "model", "top": "ema", "bottom": "model"}
+    both = exported(files, out, "--state", "ema", "--state", "vqvae=model")
+    assert both == {"vqvae": "model", "top": "ema", "bottom": "model"}
+    capsys.readouterr()
+    refusals: list[tuple[str, int, Callable[[str], bool]]] = [
+        ("nope", 2, lambda text: "no file has the state nope" in text and text.count("holds model, ema") == 2),
+        ("bottom=ema", 1, lambda text: "b.pt has no state ema for bottom: it holds model" in text),
+        ("middle=ema", 2, lambda text: "a state is given for middle, but no such file" in text),
+    ]
+    for state, status, told in refusals:
+        assert exported(files, out, f"--state={state}") == status
+        assert told(capsys.readouterr().err)
+
+
+def test_one_file_may_hold_every_part(files: Path, tmp_path: Path) -> None:
+    found = exported(files, tmp_path / "bundle", vqvae="all.pt", top="all.pt", bottom="all.pt")
+    assert found == {"vqvae": "vqvae", "top": "top", "bottom": "bottom"}
