@@ -83,9 +83,9 @@ def write_tensors(path: Path, tensors: dict[str, NDArray[Any]], metadata: dict[s
 
 def is_own(path: Path) -> bool:
     """Whether a file is a checkpoint of LatentLoop's, of this version or another, whatever its name."""
-    if not path.is_file():  # opening a pipe would wait
-        return False
     try:
+        if not path.is_file():  # opening a pipe would wait
+            return False
         with safe_open(path, framework="numpy") as opened:
             return str((opened.metadata() or {}).get("format", "")).startswith(FORMAT.rstrip("0123456789"))
     except Exception:  # no safetensors file, or a damaged one: whoever reads it says so

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from latentloop.errors import CheckpointError, InputError
+from latentloop.export.checkpoint import listed
 
 
 class State(Protocol):
@@ -34,20 +35,25 @@ class StateChoice:
     found: bool = False
     held: str = ""
 
+    @property
+    def wanted(self) -> str | None:
+        """The name that was given, if any."""
+        return self.only if self.only is not None else self.usual
+
     def pick(self, path: Path, states: Sequence[AnyState]) -> AnyState | None:
         """The state that was asked for; None where none was, or where the file lacks the ``usual`` one.
 
         Raises CheckpointError where it lacks the ``only`` one, or where the name could mean several.
         """
-        names = ", ".join(state.name for state in states) or "no named state"
+        names = listed([state.name for state in states], ", ") or "no named state"
         self.held = f"{path} holds {names}"
-        wanted = self.only if self.only is not None else self.usual
+        wanted = self.wanted
         if wanted is None:
             return None
         best = max((state.answers(wanted) for state in states), default=0)
         matching = [state for state in states if best and state.answers(wanted) == best]
         if len(matching) > 1:
-            told = ", ".join(state.name for state in matching)
+            told = listed([state.name for state in matching], ", ")
             raise CheckpointError(f"{path}: the state {wanted} could be each of {told}; give one of these names")
         self.found = bool(matching)
         if not matching and self.only is not None:

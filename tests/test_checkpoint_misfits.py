@@ -60,12 +60,12 @@ def strided(level: str) -> State:
 @pytest.mark.parametrize(
     ("state", "told"),
     [
-        (codebook(13, 6), "levels have codebooks of different sizes, 9 codes of width 6 on top and 13 of width 6 at the"),
-        (codebook(9, 4), "levels have codebooks of different sizes, 9 codes of width 6 on top and 9 of width 4 at the"),
+        (codebook(13, 6), "codebooks of different sizes, 9 codes of width 6 on top and 13 of width 6 at the bottom"),
+        (codebook(9, 4), "codebooks of different sizes, 9 codes of width 6 on top and 9 of width 4 at the bottom"),
         (strided("b"), "enc_b has 3 strided convolutions, that is stride 8; the common layout has stride 4"),
         (strided("t"), "enc_t has 2 strided convolutions, that is stride 4; the common layout has stride 2"),
         (VQVAE | {"enc_m.blocks.0.weight": ONES, "quantize_m.embed": ONES}, "other levels than t and b (m)"),
-        (VQVAE | {"enc_b.bn.weight": ONES}, "a fork's model, with more in it than the common layout has (enc_b.bn.weight)"),
+        (VQVAE | {"enc_b.bn.weight": ONES}, "a fork's model, with more in it than the common layout has (enc_b.bn."),
         ({"enc_b.blocks.0.weight": VQVAE["enc_b.blocks.0.weight"]}, "no tensor enc_b.blocks.2.weight"),
         (
             {"encoder.0.weight": ONES, "vq.embedding": ONES, "decoder.0.weight": ONES},

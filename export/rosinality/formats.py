@@ -34,9 +34,9 @@ _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<")
 def format_of(path: Path) -> Format:
     """The format of a checkpoint. Raises CheckpointError that says what another file is, and what to do."""
     path = Path(path)
-    if path.exists() and not path.is_dir() and not path.is_file():
-        raise CheckpointError(f"cannot read {path}: it is a pipe or a device; give a file")
     try:
+        if path.exists() and not path.is_dir() and not path.is_file():
+            raise CheckpointError(f"cannot read {path}: it is a pipe or a device; give a file")
         with path.open("rb") as opened:
             head = opened.read(4096)
         if head[:4] == b"PK\3\4" or head[:4] == b"PK\5\6":

@@ -49,7 +49,7 @@ _OTHER = {VQVAE.name: PRIOR, PRIOR.name: VQVAE}
 TRAINING_ONLY = re.compile(
     r"(loss|losses|criterion|perceptual\w*|lpips|vgg\w*|disc|discriminator\w*|net_?d|ema|ema_model|model_ema)$", re.I
 )
-_CLASSES = re.compile(r"(class|label|cls|cond(?!_resnet)|y_emb|embed_?y)", re.I)
+_CLASSES = re.compile(r"(class|label|cls|cond(?!_resnet|ition\.conv)|y_emb|embed_?y)", re.I)
 _DISCRIMINATOR = re.compile(r"(^|[._])(net_?d|disc\w*|d_model)([._]|$)", re.I)
 _OWN = ("encoders.0.conv.weight", "codebooks.0.embedding", "rows_above.weight", "logits.weight")
 

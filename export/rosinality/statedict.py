@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoint import file_digest
+from latentloop.export.checkpoint import file_digest, listed
 from latentloop.export.rosinality import misfits
 from latentloop.export.rosinality.candidates import Candidate, candidates
 from latentloop.export.rosinality.contents import Contents, Item, contents_of, describe
@@ -92,8 +92,7 @@ class StateDict:
         return most_bytes(self.path.stat().st_size)
 
     def provenance(self) -> dict[str, Any]:
-        """Where the weights come from, as JSON: layout, file name, SHA-256, the state in the file, the numbers
-        among ``args``."""
+        """Where the weights come from, as JSON: layout, file, SHA-256, the state in it, the numbers among ``args``."""
         # Not the strings: they hold paths of the machine that trained. Nor what JSON cannot hold exactly.
         numbers = {str(k): v for k, v in self.args.items() if isinstance(v, (int, float)) and abs(v) <= 2**53}
         state = {"state": self.place} if self.place else {}
@@ -115,7 +114,8 @@ def find_state(
     path = Path(path)
     choice = StateChoice("") if choice is None else choice
     contents, digest = read_contents(path)
-    found = candidates(contents, kind.landmarks, choice.part if kind is misfits.PRIOR and choice.part else None)
+    level = choice.part if kind is misfits.PRIOR and choice.part else None
+    found = candidates(contents, kind.landmarks, level)
     if not found:
         choice.pick(path, [])
         raise misfits.nothing_found(path, kind, contents)
@@ -127,14 +127,16 @@ def find_state(
             fitted[name] = fit(state)
         except CheckpointError as error:
             errors[name] = error
-    picked = choice.pick(path, [candidate for candidate in found if candidate.name in fitted] or found)
+    making = [candidate for candidate in found if candidate.name in fitted]
+    named = choice.wanted is None or any(candidate.answers(choice.wanted) for candidate in making)
+    picked = choice.pick(path, making if making and named else found)
     taken = picked.name if picked is not None else next(iter(fitted or errors))
     if taken in errors:
         raise errors[taken]
     if picked is None and len(fitted) > 1:
         others = [name for name in fitted if name != taken]
         print(
-            f"{path} holds {len(fitted)} states that make {kind.name}: {', '.join(fitted)}; {taken} is taken "
+            f"{path} holds {len(fitted)} states that make {kind.name}: {listed(list(fitted), ', ')}; {taken} is taken "
             f"(latentloop export takes another with --state, such as --state {others[0]})",
             file=sys.stderr,
         )
