@@ -29,6 +29,7 @@ EPILOG = """examples:
 
 Run it on a machine that does nothing else. Weights of presets are random: speed does not depend on them.
 """
+HELD_OUT_IMAGES = 1000
 _OWN = ("preset", "rounds", "seconds", "batches", "peers", "no_memory")  # of a run without a sub-command
 
 
@@ -163,8 +164,10 @@ def _quality(arguments: argparse.Namespace) -> int:
     from latentloop.machine import available_threads
     from latentloop.options import open_bundle
 
+    if arguments.own_samples and arguments.images:
+        raise InputError("--images limits the images of --data; with --own-samples N there are N: leave it out")
     bundle, threads = open_bundle(arguments.bundle), arguments.threads or available_threads()
-    count = arguments.own_samples or arguments.images
+    count = arguments.own_samples or arguments.images or HELD_OUT_IMAGES
     return finish(
         arguments,
         lambda: quality.measure(bundle, arguments.data, count, arguments.rows, threads),
@@ -263,7 +266,7 @@ def _add_quality(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--data", type=Path, metavar="FOLDER", help="data set whose held-out images are encoded")
     what.add_argument("--own-samples", type=positive, metavar="N", help="without data: images that the model draws")
     parser.add_argument(
-        "--images", type=positive, default=1000, metavar="N", help="held-out images at most (default: 1000)"
+        "--images", type=positive, metavar="N", help=f"held-out images at most (default: {HELD_OUT_IMAGES})"
     )
     parser.add_argument("--rows", type=positive, metavar="N", help="first rows of each level (default: all)")
     add_common(parser)

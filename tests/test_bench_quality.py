@@ -75,6 +75,7 @@ def test_data_that_does_not_fit(
         2, *command, "--bundle", small_bundle, "--data", tmp_path
     )
     assert "--own-samples" in fails(2, *command)
+    assert "--images limits the images of --data" in fails(2, *command, "--own-samples", 2, "--images", 3)
     for index in range(2):
         Image.new("L", (32, 32), index).save(tmp_path / f"{index}.png")
     assert "images without classes" in fails(2, *command, "--bundle", square_bundle, "--data", tmp_path)
