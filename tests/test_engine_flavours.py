@@ -182,10 +182,10 @@ def test_the_first_that_is_installed_is_taken(monkeypatch: pytest.MonkeyPatch) -
 
     def installed(name: str) -> Any:
         if name != "tensorrt_rtx":
-            raise ImportError(name)
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return module
 
-    monkeypatch.setattr(tensorrt_module, "import_module", installed)
+    monkeypatch.setattr(tensorrt_module, "import_package", installed)
     assert open_flavour().name == open_flavour("tensorrt_rtx").name == "tensorrt_rtx"
     with pytest.raises(MissingError, match=re.escape('needs tensorrt: pip install "latentloop[trt]"')):
         open_flavour("tensorrt")
