@@ -69,26 +69,50 @@ class BundleSource:
         return replace(self, vqvae=round_weights(self.vqvae, self.weights), priors=priors, classifier=classifier)
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What follows from a source whose parts fit each other."""
+
+    config: VqvaeConfig
+    priors: list[Checkpoint | None]  # one per level, top first
+    image: tuple[int, int]
+    classes: tuple[str, ...]
+    judge: ClassifierConfig | None
+
+
+def check_source(source: BundleSource) -> Fit:
+    """Raises InputError where the checkpoints do not fit each other or the options."""
+    config = source.vqvae.config
+    if not isinstance(config, VqvaeConfig):
+        raise InputError(f"a bundle needs a VQ-VAE, but the checkpoint given holds a {source.vqvae.kind}")
+    if source.weights not in STORED.values():
+        raise InputError(f"weights is {source.weights!r}, expected one of {', '.join(STORED.values())}")
+    priors = list(source.priors) or [None] * config.levels
+    image = check_fit(config, priors, source.image)
+    check_codes(source.vqvae, priors)
+    check_class_names([*priors, source.classifier])
+    classes = check_classes(priors, source.classes)
+    judge = None if source.classifier is None else check_classifier(source.classifier, image, config, len(classes))
+    return Fit(config, priors, image, classes, judge)
+
+
+def check_target(path: Path) -> None:
+    """Raises OutputError for a directory that holds something else than a bundle."""
+    if path.is_dir() and any(path.iterdir()) and not (path / FILE_NAME).exists():
+        raise OutputError(f"{path} is a directory that holds no bundle: give another name, or empty it yourself")
+
+
 def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> None:
     """Exports ``source`` to the directory ``path``.
 
     Raises InputError where checkpoints do not fit each other, OutputError where the path exists or cannot be
     written; nothing is left behind then.
     """
-    config = source.vqvae.config
-    if not isinstance(config, VqvaeConfig):
-        raise InputError(f"a bundle needs a VQ-VAE, but the checkpoint given holds a {source.vqvae.kind}")
-    if source.weights not in STORED.values():
-        raise InputError(f"weights is {source.weights!r}, expected one of {', '.join(STORED.values())}")
+    fit = check_source(source)
+    check_target(path)
     source = source.rounded()
-    priors = list(source.priors) or [None] * config.levels
-    if path.is_dir() and any(path.iterdir()) and not (path / FILE_NAME).exists():
-        raise OutputError(f"{path} is a directory that holds no bundle: give another name, or empty it yourself")
-    image = check_fit(config, priors, source.image)
-    check_codes(source.vqvae, priors)
-    check_class_names([*priors, source.classifier])
-    classes = check_classes(priors, source.classes)
-    judge = None if source.classifier is None else check_classifier(source.classifier, image, config, len(classes))
+    fit = replace(fit, priors=list(source.priors) or fit.priors)
+    config, priors, image, classes, judge = fit.config, fit.priors, fit.image, fit.classes, fit.judge
     with new_directory(path, force=force) as folder:
         store = WeightStore(source.weights)
         graphs = {

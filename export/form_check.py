@@ -19,10 +19,9 @@ from latentloop.export.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.forms import FORMS, in_form
 from latentloop.export.models.build import build_prior, build_vqvae
-from latentloop.export.train.codes import Codes
+from latentloop.export.train.codes import Codes, bits_per_code
 from latentloop.export.train.data import Data, Dataset, batches_of
 from latentloop.export.train.pixels import to_signed
-from latentloop.export.train.prior import bits_per_code
 
 MOST_IMAGES = 64
 BATCH = 8
@@ -67,10 +66,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """``lines`` say what was measured, ``warnings`` what is wrong with it."""
+    """``lines`` say what was measured, ``warnings`` what is wrong with it, ``error`` why it must not be exported so."""
 
     lines: list[str]
     warnings: list[str]
+    error: str | None = None
 
 
 def check_against_data(
@@ -78,24 +78,20 @@ def check_against_data(
 ) -> Report:
     """Measures reconstruction and bits a code in both forms, on held-out images where they suffice.
 
-    ``priors`` by level; ``named``: the checkpoints whose form the user named. Where the other form is better beyond
-    doubt, raises InputError; for a named one that is a warning.
+    ``priors`` by level; ``named``: the checkpoints whose form the user named. That the other form is better beyond
+    doubt is an error, and for a named one a warning.
     """
-    config = vqvae.config
-    assert isinstance(config, VqvaeConfig)
     images = _some(data, MOST_IMAGES)
-    (own, codes), (other, other_codes) = (
-        _reconstruct(in_form(vqvae, form), images.images) for form in (config.inplace, not config.inplace)
-    )
-    codec = Finding("vqvae", config.inplace, "dB", own, other)
+    codec, codes, other_codes = _measure_codec(vqvae, images)
     lines = [f"{len(images)} images: {codec}"]
     few = images.take(np.arange(_affordable(priors, len(images))))
     is_meant = "vqvae" in named or not codec.is_other_better
     found = _measure(priors, codes if is_meant else other_codes, few, data.classes)
-    if is_meant and any(each.is_worse_than_guessing for each in found):
+    if is_meant and codec.gain > -DECISIVE["dB"] and any(each.is_worse_than_guessing for each in found):
         # The priors know which codes they learnt: they tell a form that hardly changes the reconstructions.
         on_other = _measure(priors, other_codes, few, data.classes)
-        by_priors = Finding("vqvae", config.inplace, "bits a code", _mean_of_best(found), _mean_of_best(on_other))
+        bits, guessing = [_mean_of_best(each) for each in (found, on_other)], _mean([each.guessing for each in found])
+        by_priors = Finding("vqvae", codec.inplace, "bits a code", bits[0], bits[1], guessing)
         if by_priors.is_other_better:
             codec = by_priors
             lines.append(f"{len(few)} images: {codec}")
@@ -103,32 +99,44 @@ def check_against_data(
     lines += [f"{len(few)} images: {each}" for each in found]
     measured = {each.name for each in found}
     lines += [f"{name} prior: not measured, its classes are not the data's" for name in priors if name not in measured]
-    return Report(lines, _judge(codec, found, named))
+    return Report(lines, *_judge(codec, found, named))
 
 
-def _judge(codec: Finding, found: list[Finding], named: Collection[str]) -> list[str]:
-    """Warnings. Raises InputError where a form that nobody named is the wrong one."""
+def check_reconstruction(vqvae: Checkpoint, data: Data) -> None:
+    """Raises InputError where a VQ-VAE of the common layout, whose form nobody named, is beyond doubt of the other."""
+    if "layout" not in vqvae.provenance:  # LatentLoop's own say their form
+        return
+    codec, _, _ = _measure_codec(vqvae, _some(data, MOST_IMAGES))
+    _, error = _judge(codec, [], ())
+    if error:
+        raise InputError(error)
+
+
+def _judge(codec: Finding, found: list[Finding], named: Collection[str]) -> tuple[list[str], str | None]:
+    """Warnings, and perhaps an error: a form that nobody named is the wrong one."""
     # A prior's form shows on the codes that it learnt: not where a form that was named gives other ones.
     trusted = [] if codec.is_other_better and "vqvae" in named else found
     wrong = [each for each in (codec, *trusted) if each.is_other_better]
     unnamed = [each for each in wrong if each.name not in named]
+    error = None
     if unnamed:
         # A prior that tells little goes with one that tells much: most files come from one release.
         unsure = [each for each in found if each.name not in named and each not in unnamed and each.gain > 0]
         along = [each for each in unsure if any(other in found and other.inplace == each.inplace for other in unnamed)]
         options = _options([*unnamed, *along])
-        raise InputError(
+        error = (
             f"the data says that the files were trained in another form: {'; '.join(map(str, unnamed))}; pass "
             f"{options}, or name the form that you want all the same"
         )
-    warnings = [f"{each}: the form that was named is probably not the one it was trained in" for each in wrong]
+    doubted = [each for each in wrong if each.name in named]
+    warnings = [f"{each}: the form that was named is probably not the one it was trained in" for each in doubted]
     for each in found:
         if each.is_worse_than_guessing:
             warnings.append(
                 f"the {each.name} prior needs {each.own:.2f} bits a code, and guessing {each.guessing:.2f} (log2 of "
                 "its codes): it is probably of another VQ-VAE, or of other images than these"
             )
-    return warnings
+    return warnings, error
 
 
 def _options(findings: list[Finding]) -> str:
@@ -149,6 +157,16 @@ def _some(data: Data, most: int) -> Dataset:
     if held_out.labels is not None and rest.labels is not None:
         labels = np.concatenate([held_out.labels, rest.labels])
     return Dataset(np.concatenate([held_out.images, rest.images]), labels)
+
+
+def _measure_codec(vqvae: Checkpoint, images: Dataset) -> tuple[Finding, dict[str, Tensor], dict[str, Tensor]]:
+    """The reconstructions' figures, and the codes by level in the VQ-VAE's own form and in the other."""
+    config = vqvae.config
+    assert isinstance(config, VqvaeConfig)
+    (own, codes), (other, other_codes) = (
+        _reconstruct(in_form(vqvae, form), images.images) for form in (config.inplace, not config.inplace)
+    )
+    return Finding("vqvae", config.inplace, "dB", own, other), codes, other_codes
 
 
 @torch.no_grad()
@@ -219,4 +237,8 @@ def _labels(prior: Checkpoint, images: Dataset, classes: tuple[str, ...]) -> Ten
 
 
 def _mean_of_best(found: list[Finding]) -> float:
-    return sum(min(each.own, each.other) for each in found) / len(found)
+    return _mean([min(each.own, each.other) for each in found])
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

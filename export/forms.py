@@ -7,13 +7,25 @@ weights were trained in.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 from latentloop.export.checkpoint import Checkpoint
 from latentloop.export.codes_digest import codes_digest
 from latentloop.export.configuration import ClassifierConfig, VqvaeConfig
 
 FORMS = {False: "today's forward", True: "the older forward (in place)"}
+
+
+def read_form(path: Path, checkpoint: Checkpoint, inplace: bool | None) -> Checkpoint:
+    """``in_form`` for what was read from a file; says so on stderr where LatentLoop trained it in the other form."""
+    found = in_form(checkpoint, inplace)
+    if found.config != checkpoint.config and "layout" not in checkpoint.provenance:
+        own, named = (getattr(each.config, "inplace", False) for each in (checkpoint, found))
+        text = f"{path} says that it was trained in {FORMS[own]}; as asked it is computed in {FORMS[named]}"
+        print(f"latentloop: warning: {text}", file=sys.stderr)
+    return found
 
 
 def in_form(checkpoint: Checkpoint, inplace: bool | None) -> Checkpoint:

@@ -27,16 +27,21 @@ def read_vqvae(path: Path, choice: StateChoice | None = None) -> Checkpoint:
 
 
 def read_prior(
-    path: Path, *, heads: int = 8, grid: tuple[int, int] | None = None, choice: StateChoice | None = None
+    path: Path, *, heads: int | None = None, grid: tuple[int, int] | None = None, choice: StateChoice | None = None
 ) -> Checkpoint:
-    """A prior from either format. ``heads`` and ``grid`` serve files of the common layout that cannot tell them;
-    ``choice`` names the state wanted of a file that holds several.
+    """A prior from either format. ``heads`` (8 where it is None) and ``grid`` serve files of the common layout that
+    cannot tell them; ``choice`` names the state wanted of a file that holds several.
 
     Raises CheckpointError that names the file and what is wrong in it.
     """
-    checkpoint = _read_own(path, choice) or rosinality.read_prior(path, heads=heads, grid=grid, choice=choice)
-    if not isinstance(checkpoint.config, PriorConfig):
+    checkpoint = _read_own(path, choice) or rosinality.read_prior(path, heads=heads or 8, grid=grid, choice=choice)
+    config = checkpoint.config
+    if not isinstance(config, PriorConfig):
         raise CheckpointError(f"{path} holds {_KINDS[checkpoint.kind]}, expected a prior; are the files exchanged?")
+    if heads is not None and config.attention and config.heads != heads:
+        raise CheckpointError(
+            f"{path} says that it has {config.heads} attention heads, given are {heads}: leave it out"
+        )
     return checkpoint
 
 

@@ -16,8 +16,10 @@ import pathlib
 import pickle
 import random
 import re
+import socket
 import struct
 import subprocess
+import sys
 import tracemalloc
 import types
 import uuid
@@ -108,6 +110,8 @@ def test_settings_of_every_kind_do_not_matter(name: str, protocol: int, tmp_path
         (GoneDict(dropout=0.5), 0.5),
         (Gone(dropout=0.5), 0.5),
         (types.SimpleNamespace(dropout=Gone()), 0.1),
+        *((argparse.Namespace(dropout=odd), 0.1) for odd in ("0.1", False, 1, 1.5, -0.2, float("nan"), None, [0.3])),
+        (argparse.Namespace(dropout=torch.tensor(0.3)), 0.1),
         ("no settings", 0.1),
     ],
 )
@@ -152,6 +156,21 @@ def test_calls_that_only_an_attack_makes_are_refused(
             read_vqvae(save(tmp_path / "v.pt", saved))
     assert not (tmp_path / MARK).exists()
     assert capfd.readouterr().out == ""
+
+
+def test_objects_of_modules_that_attacks_use_are_data(tmp_path: Path) -> None:
+    """A training script in a folder called code, or what a command of its own gave back."""
+    saved = [os.stat("."), os.terminal_size((80, 24)), subprocess.CompletedProcess(["git"], 0), socket.AF_INET]
+    names = {name: types.ModuleType(name) for name in ("code", "code.options", "commands", "commands.options")}
+    for name, module in names.items():
+        kind = type("Options", (), {"__module__": name})
+        vars(module)["Options"] = kind
+        saved.append(kind())
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in names.items():
+            patch.setitem(sys.modules, name, module)
+        path = save(tmp_path / "v.pt", {"model": VQVAE, "args": {"kept": saved}})
+    assert read_vqvae(path).provenance["file"] == "v.pt"
 
 
 ran: list[object] = []

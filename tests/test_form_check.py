@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from command_line import run
 from latentloop import InputError
 from latentloop.export.checkpoint import Checkpoint, load_checkpoint
 from latentloop.export.configuration import PriorConfig
-from latentloop.export.form_check import Finding, check_against_data
+from latentloop.export.form_check import Finding, check_against_data, check_reconstruction
 from latentloop.export.form_hint import form_hint
 from latentloop.export.forms import in_form
 from latentloop.export.train.data import Data, load_data
@@ -45,11 +46,17 @@ def checkpoints(form: str) -> tuple[Checkpoint, dict[str, Checkpoint]]:
     return vqvae, {"top": top, "bottom": bottom}
 
 
+def error_of(vqvae: Checkpoint, priors: dict[str, Checkpoint], data: Data, named: Collection[str] = ()) -> str:
+    error = check_against_data(vqvae, priors, data, named).error
+    assert error is not None
+    return error
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_the_right_form_is_found_right(form: str, data: Data) -> None:
     vqvae, priors = checkpoints(form)
     report = check_against_data(vqvae, priors, data, ())
-    assert report.warnings == []
+    assert (report.error, report.warnings) == (None, [])
     assert [line.partition(":")[2].split(":")[0] for line in report.lines] == [
         " reconstruction",
         " top prior",
@@ -63,20 +70,20 @@ def test_the_other_form_is_an_error_unless_it_was_named(form: str, data: Data) -
     vqvae, priors = checkpoints(form)
     wrong = in_form(vqvae, not FORMS[form])
     assert "survive" in (form_hint(wrong) or "")
-    with pytest.raises(InputError, match="reconstruction: ") as caught:
-        check_against_data(wrong, priors, data, ())
-    assert f"pass {OPTIONS[form].format('vqvae')}, or" in str(caught.value)
+    error = error_of(wrong, priors, data)
+    assert "reconstruction: " in error
+    assert f"pass {OPTIONS[form].format('vqvae')}, or" in error
     report = check_against_data(wrong, priors, data, {"vqvae"})
     assert any("the form that was named is probably not" in warning for warning in report.warnings)
 
     others = {name: in_form(prior, not FORMS[form]) for name, prior in priors.items()}
-    with pytest.raises(InputError, match="bottom prior: ") as caught:
-        check_against_data(wrong, others, data, ())
+    error = error_of(wrong, others, data)
+    assert "bottom prior: " in error
     for part in ("vqvae", "priors"):
-        assert OPTIONS[form].format(part) in str(caught.value)
-    with pytest.raises(InputError, match="bottom prior: ") as caught:
-        check_against_data(vqvae, others, data, {"vqvae", "top"})
-    assert f"pass {OPTIONS[form].format('priors')} bottom, or" in str(caught.value)
+        assert OPTIONS[form].format(part) in error
+    error = error_of(vqvae, others, data, {"vqvae", "top"})
+    assert "bottom prior: " in error
+    assert f"pass {OPTIONS[form].format('priors')} bottom, or" in error
     report = check_against_data(vqvae, others, data, {"top", "bottom"})
     assert ["bottom prior" in warning for warning in report.warnings] == [True]
 
@@ -87,19 +94,39 @@ def test_priors_tell_a_form_that_reconstructs_alike(data: Data) -> None:
     wrong = in_form(vqvae, False)
     blank = {name: value for name, value in wrong.weights.items() if not name.startswith("decoder.up.1")}
     zeros = {name: np.zeros_like(wrong.weights[name]) for name in wrong.weights.keys() - blank.keys()}
-    with pytest.raises(InputError, match="the priors on the VQ-VAE's codes: ") as caught:
-        check_against_data(replace(wrong, weights={**blank, **zeros}), priors, data, ())
-    assert "pass --vqvae-inplace, or" in str(caught.value)
+    error = error_of(replace(wrong, weights={**blank, **zeros}), priors, data)
+    assert "the priors on the VQ-VAE's codes: " in error
+    assert "pass --vqvae-inplace, or" in error
 
 
-def test_a_prior_of_another_vqvae_is_told(data: Data) -> None:
-    vqvae, priors = checkpoints("today")
-    order = np.random.default_rng(0).permutation(64)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_prior_of_another_vqvae_is_told(form: str, data: Data) -> None:
+    """What knows nothing of the codes says nothing of forms, neither its own nor the VQ-VAE's."""
+    vqvae, priors = checkpoints(form)
     names = [name for name in vqvae.weights if name.startswith("codebooks.")]
-    other = replace(vqvae, weights={**vqvae.weights, **{name: vqvae.weights[name][order] for name in names}})
-    report = check_against_data(other, priors, data, ())
-    assert [warning.split()[1] for warning in report.warnings] == ["top", "bottom"]
-    assert all("another VQ-VAE" in warning for warning in report.warnings)
+    for seed in range(6):
+        order = np.random.default_rng(seed).permutation(64)
+        other = replace(vqvae, weights={**vqvae.weights, **{name: vqvae.weights[name][order] for name in names}})
+        report = check_against_data(other, priors, data, ())
+        assert report.error is None
+        assert [warning.split()[1] for warning in report.warnings] == ["top", "bottom"]
+        assert all("another VQ-VAE" in warning for warning in report.warnings)
+    _, strangers = checkpoints("older" if form == "today" else "today")
+    for named in ((), ("vqvae",)):
+        report = check_against_data(vqvae, strangers, data, named)
+        assert report.error is None
+        assert report.warnings
+        assert not any("another form" in warning or "form that was named" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_trainings_over_a_vqvae_in_the_wrong_form_do_not_begin(form: str, data: Data) -> None:
+    vqvae, _ = checkpoints(form)
+    check_reconstruction(in_form(vqvae, not FORMS[form]), data)  # LatentLoop's own says its form
+    foreign = replace(vqvae, provenance={"layout": "the common one"})
+    check_reconstruction(foreign, data)
+    with pytest.raises(InputError, match=f"pass {OPTIONS[form].format('vqvae')}, or"):
+        check_reconstruction(in_form(foreign, not FORMS[form]), data)
 
 
 def test_labels_follow_the_names_of_the_priors_classes(data: Data) -> None:

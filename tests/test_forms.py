@@ -140,15 +140,45 @@ def test_saved_checkpoints_keep_their_form(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"priors_inplace": "middle"}, "--priors-inplace names the level 'middle'; the VQ-VAE has: top, bottom"),
-        ({"no_priors_inplace": "top,"}, "--no-priors-inplace names the level ''"),
-        ({"priors_inplace": "", "no_priors_inplace": "top"}, "both name the level 'top'"),
+        (
+            {"priors_inplace": ["middle"]},
+            "--priors-inplace names the level 'middle'; priors are given for: top, bottom",
+        ),
+        ({"no_priors_inplace": ["top", "middle"]}, "--no-priors-inplace names the level 'middle'"),
+        ({"priors_inplace": [""], "no_priors_inplace": ["top"]}, "both name the level 'top'"),
     ],
 )
-def test_levels_that_are_not_there_or_named_twice(options: dict[str, str], reason: str) -> None:
-    given = argparse.Namespace(**{"priors_inplace": None, "no_priors_inplace": None} | options)
+def test_levels_that_are_not_there_or_named_twice(options: dict[str, list[str]], reason: str) -> None:
+    none = {"priors_inplace": None, "no_priors_inplace": None}
     with pytest.raises(InputError, match=reason):
-        prior_forms(given, ("top", "bottom"))
+        prior_forms(argparse.Namespace(**none | options), ("top", "bottom"))
+
+
+def test_levels_are_named_in_one_option_or_several() -> None:
+    for texts in (["top,bottom"], ["top", " bottom,"], [""], ["top", ""]):
+        given = argparse.Namespace(priors_inplace=texts, no_priors_inplace=None)
+        assert prior_forms(given, ("top", "bottom")) == {"top": True, "bottom": True}
+    given = argparse.Namespace(priors_inplace=["top"], no_priors_inplace=["bottom"])
+    assert prior_forms(given, ("top", "bottom")) == {"top": True, "bottom": False}
+
+
+def test_forms_of_what_is_not_given_are_refused(
+    files: dict[str, Path], tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    command = ["export", "--vqvae", files["vqvae"], "--image", 32, "--out", tmp_path / "bundle"]
+    assert "--priors-inplace says how priors were trained, and none is given" in fails(2, *command, "--priors-inplace")
+    top = [*command, "--top", files["top"]]
+    assert "priors are given for: top" in fails(2, *top, "--priors-inplace", "bottom")
+    assert "not allowed with argument" in fails(2, *command, "--vqvae-inplace", "--no-vqvae-inplace")
+
+
+def test_a_form_that_contradicts_latentloops_own_training_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(__file__).parent / "trained" / "today-vqvae.safetensors"
+    command = ["export", "--vqvae", file, "--image", 32, "--out", tmp_path / "bundle"]
+    assert run(*command, "--vqvae-inplace") == 0
+    assert f"warning: {file} says that it was trained in today's forward; as asked" in capsys.readouterr().err
 
 
 def test_a_prior_over_an_older_vqvae_is_exported_with_that_form_alone(

@@ -111,11 +111,6 @@ def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
     assert "key_resblock.conv1.conv.weight_v" not in message
 
 
-@pytest.mark.parametrize("dropout", ["0.1", False, 1.5, None])
-def test_a_dropout_that_is_none_is_refused(dropout: object, tmp_path: Path) -> None:
-    assert "dropout" in refused(save(tmp_path / "prior.pt", changed(), dropout=dropout))
-
-
 def test_exchanged_files_are_recognised(tmp_path: Path) -> None:
     prior = save(tmp_path / "prior.pt", with_prefix(changed()), dropout=0.1)
     vqvae = save(tmp_path / "vqvae.pt", random_vqvae())

@@ -17,7 +17,7 @@ from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train import prior, vqvae
 from latentloop.export.train.average import WeightAverage
 from latentloop.export.train.codebook import EPSILON, EmaCodebook, assign, k_means, perplexity
-from latentloop.export.train.codes import Codes, encode, of_level
+from latentloop.export.train.codes import Codes, bits_per_code, encode, of_level
 from latentloop.export.train.data import Dataset
 from latentloop.export.train.optimiser import adamw
 from latentloop.export.train.precision import lay_out, mixed
@@ -205,7 +205,7 @@ def test_a_prior_learns_and_its_figure_is_the_direct_computation() -> None:
     model = task.averaged()
     logits = model(data.codes.long()).double().log_softmax(1)
     direct = -logits.gather(1, data.codes.long()[:, None]).mean().item() / np.log(2)
-    assert prior.bits_per_code(model, data, batch=7) == pytest.approx(direct, rel=1e-5)
+    assert bits_per_code(model, data, batch=7) == pytest.approx(direct, rel=1e-5)
     assert direct < 2
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentloop.errors import InputError
+from latentloop.export.commands.vqvae_form import add_vqvae_form
 from latentloop.extras import require
 from latentloop.files import check_free, write_each
 
 if TYPE_CHECKING:  # the parser is built without the export extra
+    from latentloop.export.bundle import BundleSource
     from latentloop.export.checkpoint import Checkpoint
     from latentloop.export.train.data import Data
 
@@ -41,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle's directory")
     told = parser.add_argument_group("what a file cannot tell")
     told.add_argument("--image", metavar="HxW", help="image size in pixels (default: from the priors' grids)")
-    told.add_argument("--heads", type=int, default=8, metavar="N", help="attention heads (default: 8)")
+    told.add_argument("--heads", type=int, metavar="N", help="attention heads (default: 8)")
     told.add_argument(
         "--state",
         action="append",
@@ -60,14 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "releases of the common implementation before mid 2020 (priors) and early 2021 (VQ-VAE)",
         "Their residual blocks worked in place, which no name or shape in a file tells; with --data, export finds out.",
     )
-    forms.add_argument(
-        "--vqvae-inplace",
-        action=argparse.BooleanOptionalAction,
-        help="the VQ-VAE was trained by an older release (default: as the file says, today's otherwise)",
-    )
+    add_vqvae_form(forms)
     for option, text in (("--priors-inplace", "were trained by an older release"), ("--no-priors-inplace", "were not")):
         forms.add_argument(
-            option, nargs="?", const="", metavar="A,B", help=f"the priors of these levels (default: of all) {text}"
+            option,
+            nargs="?",
+            const="",
+            action="append",
+            metavar="A,B",
+            help=f"the priors of these levels (default: of all) {text}",
         )
     parser.add_argument("--licence", default="", help="licence of the weights, stored in the manifest")
     parser.add_argument(
@@ -86,65 +90,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exports; returns the exit status. Raises LatentLoopError."""
     require("exporting", "torch", "onnx")
-    from latentloop.export.bundle import BundleSource, check_codes, check_fit, write_bundle
+    from latentloop.export.bundle import check_source, check_target, write_bundle
     from latentloop.export.checkpoint import save_checkpoint
-    from latentloop.export.configuration import VqvaeConfig
     from latentloop.export.form_hint import form_hint
-    from latentloop.export.forms import in_form
     from latentloop.export.golden import SAMPLES
-    from latentloop.export.reading import read_classifier, read_prior, read_vqvae
-    from latentloop.export.states import StateChoices
 
     check_free(arguments.out, force=arguments.force, directory=True)
     if arguments.save_checkpoints:
         check_free(arguments.save_checkpoints / "vqvae.safetensors", force=True)
-    states = StateChoices.parse(arguments.state)
-    vqvae = in_form(read_vqvae(arguments.vqvae, states.of("vqvae")), arguments.vqvae_inplace)
-    assert isinstance(vqvae.config, VqvaeConfig)
-    image = parse_size(arguments.image) if arguments.image else None
-    files = prior_files(arguments, vqvae.config.level_names)
-    forms = prior_forms(arguments, vqvae.config.level_names)
-    priors: list[Checkpoint | None] = []
-    for index, name in enumerate(vqvae.config.level_names):
-        stride = vqvae.config.stride(index)
-        grid = (image[0] // stride, image[1] // stride) if image else None
-        prior = None
-        if name in files:
-            prior = read_prior(files[name], heads=arguments.heads, grid=grid, choice=states.of(name))
-            prior = in_form(prior, forms.get(name))
-        priors.append(prior)
-    states.check()
-    image = check_fit(vqvae.config, priors, image)
-    check_codes(vqvae, priors)
-    golden = None
+    source, files, named = _read(arguments)
+    fit = check_source(source)
+    check_target(arguments.out)
+    saved = saved_files(arguments, list(source.checkpoints()), files)
     if arguments.data:
-        data = _load_data(arguments.data, image, vqvae.config.image_channels)
-        golden = data.held_out.images[:SAMPLES]
-        levels = dict(zip(vqvae.config.level_names, priors, strict=True))
-        named = {*forms, *(() if arguments.vqvae_inplace is None else ("vqvae",))}
-        _check_forms(vqvae, {name: prior for name, prior in levels.items() if prior is not None}, data, named)
-    elif arguments.vqvae_inplace is None and "layout" in vqvae.provenance and (hint := form_hint(vqvae)):
+        data = _load_data(arguments.data, fit.image, fit.config.image_channels)
+        _check_forms(source, data, named)
+        source = replace(source, golden_images=data.held_out.images[:SAMPLES])
+    elif "vqvae" not in named and "layout" in source.vqvae.provenance and (hint := form_hint(source.vqvae)):
         print(f"latentloop: hint: {hint}", file=sys.stderr)
-    classes = tuple(name.strip() for name in arguments.class_names.split(",")) if arguments.class_names else ()
-    source = BundleSource(
-        vqvae=vqvae,
-        priors=priors,
-        image=image,
-        classes=classes or _trained_classes(priors),
-        licence=arguments.licence,
-        golden_images=golden,
-        classifier=read_classifier(arguments.classifier) if arguments.classifier else None,
-        weights=arguments.weights,
-    ).rounded()
-    given = [arguments.vqvae, *files.values(), *([arguments.classifier] if arguments.classifier else [])]
-    if arguments.save_checkpoints and arguments.save_checkpoints.resolve().is_relative_to(arguments.out.resolve()):
-        raise InputError(
-            f"--save-checkpoints {arguments.save_checkpoints} lies in --out, which holds the bundle: move it"
-        )
-    saved = saved_files(arguments.save_checkpoints, source.checkpoints(), given, force=arguments.force)
+    source = source.rounded()
     writes = {
-        str(file): partial(save_checkpoint, file, checkpoint, dtype=arguments.weights, force=arguments.force)
-        for file, checkpoint in saved.items()
+        str(saved[name]): partial(save_checkpoint, saved[name], each, dtype=arguments.weights, force=arguments.force)
+        for name, each in source.checkpoints().items()
+        if name in saved
     }
     write_each(writes | {str(arguments.out): partial(write_bundle, arguments.out, source, force=arguments.force)})
     size = sum(file.stat().st_size for file in arguments.out.iterdir())
@@ -152,20 +120,64 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _read(arguments: argparse.Namespace) -> tuple[BundleSource, list[Path], set[str]]:
+    """What the options name: the checkpoints, their files, and those of them whose form was named."""
+    from latentloop.export.bundle import BundleSource
+    from latentloop.export.configuration import VqvaeConfig
+    from latentloop.export.forms import read_form
+    from latentloop.export.reading import read_classifier, read_prior, read_vqvae
+    from latentloop.export.states import StateChoices
+
+    states = StateChoices.parse(arguments.state)
+    vqvae = read_form(arguments.vqvae, read_vqvae(arguments.vqvae, states.of("vqvae")), arguments.vqvae_inplace)
+    assert isinstance(vqvae.config, VqvaeConfig)
+    image = parse_size(arguments.image) if arguments.image else None
+    files = prior_files(arguments, vqvae.config.level_names)
+    forms = prior_forms(arguments, tuple(files))
+    priors: list[Checkpoint | None] = []
+    for index, name in enumerate(vqvae.config.level_names):
+        stride = vqvae.config.stride(index)
+        grid = (image[0] // stride, image[1] // stride) if image else None
+        prior = None
+        if name in files:
+            prior = read_prior(files[name], heads=arguments.heads, grid=grid, choice=states.of(name))
+            prior = read_form(files[name], prior, forms.get(name))
+        priors.append(prior)
+    states.check()
+    if arguments.heads is not None and not any(prior and _attends(prior) for prior in priors):
+        raise InputError("--heads is for priors with attention, and none is given: leave it out")
+    classes = tuple(name.strip() for name in arguments.class_names.split(",")) if arguments.class_names else ()
+    source = BundleSource(
+        vqvae=vqvae,
+        priors=priors,
+        image=image,
+        classes=classes or _trained_classes(priors),
+        licence=arguments.licence,
+        classifier=read_classifier(arguments.classifier) if arguments.classifier else None,
+        weights=arguments.weights,
+    )
+    named = {*forms, *(() if arguments.vqvae_inplace is None else ("vqvae",))}
+    return source, [arguments.vqvae, *files.values(), *filter(None, [arguments.classifier])], named
+
+
 def prior_forms(arguments: argparse.Namespace, levels: tuple[str, ...]) -> dict[str, bool]:
-    """Whether a level's prior works in place, for the levels that were named. Raises InputError."""
+    """Whether a level's prior works in place, for those that were named of the ``levels`` that have one.
+
+    Raises InputError for a level without a prior, or one that is named with both forms.
+    """
     found: dict[str, bool] = {}
-    for option, text, inplace in (
+    for option, texts, inplace in (
         ("--priors-inplace", arguments.priors_inplace, True),
         ("--no-priors-inplace", arguments.no_priors_inplace, False),
     ):
-        if text is None:
-            continue
-        for name in [name.strip() for name in text.split(",")] if text else levels:
-            if name not in levels:
-                raise InputError(f"{option} names the level {name!r}; the VQ-VAE has: {', '.join(levels)}")
-            if found.setdefault(name, inplace) != inplace:
-                raise InputError(f"--priors-inplace and --no-priors-inplace both name the level {name!r}")
+        if texts and not levels:
+            raise InputError(f"{option} says how priors were trained, and none is given")
+        for text in texts or ():
+            for name in [part.strip() for part in text.split(",") if part.strip()] or levels:
+                if name not in levels:
+                    raise InputError(f"{option} names the level {name!r}; priors are given for: {', '.join(levels)}")
+                if found.setdefault(name, inplace) != inplace:
+                    raise InputError(f"--priors-inplace and --no-priors-inplace both name the level {name!r}")
     return found
 
 
@@ -195,29 +207,36 @@ def prior_files(arguments: argparse.Namespace, levels: tuple[str, ...]) -> dict[
     return found
 
 
-def saved_files(
-    folder: Path | None, checkpoints: dict[str, Checkpoint], given: list[Path], *, force: bool
-) -> dict[Path, Checkpoint]:
-    """Where --save-checkpoints writes what. Raises InputError for a file that was ``given``, OutputError for others."""
+def saved_files(arguments: argparse.Namespace, names: list[str], given: list[Path]) -> dict[str, Path]:
+    """Where --save-checkpoints writes the checkpoints of those names.
+
+    Raises InputError for a file that was ``given``, and for a folder in --out; OutputError for others.
+    """
+    folder = arguments.save_checkpoints
     if folder is None:
         return {}
-    files = {folder / f"{name}.safetensors": checkpoint for name, checkpoint in checkpoints.items()}
-    for file in files:
+    if folder.resolve().is_relative_to(arguments.out.resolve()):
+        raise InputError(f"--save-checkpoints {folder} lies in --out, which holds the bundle: move it")
+    files = {name: folder / f"{name}.safetensors" for name in names}
+    for file in files.values():
         if file.resolve() in {one.resolve() for one in given}:
             raise InputError(f"--save-checkpoints would replace {file}, which is exported: give another folder")
-        check_free(file, force=force)
+        check_free(file, force=arguments.force)
     return files
 
 
-def _check_forms(vqvae: Checkpoint, priors: dict[str, Checkpoint], data: Data, named: set[str]) -> None:
-    """Prints what the data says of the checkpoints. Raises InputError where it contradicts a form nobody named."""
+def _check_forms(source: BundleSource, data: Data, named: set[str]) -> None:
+    """Prints what the data says of the checkpoints. Raises InputError where it contradicts a form that nobody named."""
     from latentloop.export.form_check import check_against_data
 
-    report = check_against_data(vqvae, priors, data, named)
+    priors = {name: each for name, each in source.checkpoints().items() if each.kind == "prior"}
+    report = check_against_data(source.vqvae, priors, data, named)
     for line in report.lines:
         print(line)
     for warning in report.warnings:
         print(f"latentloop: warning: {warning}", file=sys.stderr)
+    if report.error:
+        raise InputError(report.error)
 
 
 def _load_data(folder: Path, image: tuple[int, int], channels: int) -> Data:
@@ -227,6 +246,10 @@ def _load_data(folder: Path, image: tuple[int, int], channels: int) -> Data:
     if height != width:
         raise InputError(f"--data serves square images only, the bundle's are {height} x {width}")
     return load_data(folder, height, image_channels=channels)
+
+
+def _attends(prior: Checkpoint) -> bool:
+    return bool(getattr(prior.config, "attention", False))
 
 
 def _trained_classes(priors: list[Checkpoint | None]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from latentloop.export.commands.vqvae_form import add_vqvae_form
 from latentloop.extras import require
 
 HELP = "train a VQ-VAE, the prior over one level of its codes, its decoder further, or a classifier"
@@ -149,11 +150,7 @@ def _add_decoder(parser: argparse.ArgumentParser) -> None:
 
 def _add_trained_vqvae(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     parser.add_argument("--vqvae", type=Path, required=True, metavar="FILE", help="the trained VQ-VAE")
-    parser.add_argument(
-        "--vqvae-inplace",
-        action=argparse.BooleanOptionalAction,
-        help="it was trained by a release whose residual blocks work in place (default: as the file says)",
-    )
+    add_vqvae_form(parser)
 
 
 def _add_classifier(parser: argparse.ArgumentParser) -> None:

@@ -60,10 +60,16 @@ _SEQUENCES = (
 )
 _CONSTRUCTORS = ("copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__")
 # Nothing is ever called; but who saved one of these calls wanted to run something on the reader's machine.
+# Functions by their full names: classes of the same modules, or of somebody's folder called `code`, are only data.
 _ATTACKS = re.compile(
-    r"(os|posix|nt|subprocess|pty|runpy|importlib|socket|shutil|ctypes|code|webbrowser|marshal|pickle|urllib|"
-    r"commands|torch\.(hub|jit))\.|torch\.(serialization\.)?load$|"
-    r"(builtins|__builtin__|_?io)\.(eval|exec|execfile|compile|__import__|open|file|print|input|breakpoint|exit|quit)$"
+    r"((os|posix|nt)\.(system|popen\w*|exec[lv]\w*|spawn\w*|posix_spawn\w*|fork\w*|kill\w*|remove\w*|unlink|rmdir|"
+    r"rename\w*|replace|chmod|chown|truncate|open|write|putenv|startfile|symlink|link|mkdir|makedirs)|"
+    r"(subprocess|commands)\.(Popen|run|call|check_\w+|get\w+)|pty\.\w+|runpy\.\w+|"
+    r"importlib\.(import_module|__import__|reload)|socket\.(socket|create_\w+|fromfd)|"
+    r"shutil\.(rmtree|move|copy\w*|chown|unpack_archive|make_archive)|ctypes\.\w+|"
+    r"code\.(interact|Interactive\w+)|webbrowser\.\w+|marshal\.loads?|_?pickle\.loads?|urllib\.request\.\w+|"
+    r"torch\.hub\.\w+|torch\.jit\.load|torch\.(serialization\.)?load|"
+    r"(builtins|__builtin__|_?io)\.(eval|exec|execfile|compile|__import__|open|file|print|input|breakpoint|exit|quit))"
 )
 MOST_COPIED = 1_000_000
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -236,7 +242,7 @@ class _Machine:
         name = f"a {type(function).__name__}"
         if isinstance(function, (GlobalName, InertObject)):
             name = function.name
-        if _ATTACKS.match(name):
+        if _ATTACKS.fullmatch(name):
             raise CodeRefusedError(f"asks to run {name}, which a checkpoint does not need: refused; nothing was run")
         if not isinstance(arguments, tuple):
             return InertObject(name, arguments)

@@ -13,7 +13,6 @@ from latentloop.export.configuration import PriorConfig
 from latentloop.export.models.pixelsnail import coordinates
 from latentloop.export.rosinality.layout import Entry, check_shapes, checked, convert, convolution
 from latentloop.export.rosinality.misfits import PRIOR
-from latentloop.export.rosinality.pickled import InertObject
 from latentloop.export.rosinality.statedict import REMEDY, StateDict, find_state
 from latentloop.export.states import StateChoice
 
@@ -58,11 +57,9 @@ def _configuration(state: StateDict, heads: int, grid: tuple[int, int] | None) -
         first = state.direction("cond_resnet.blocks.0.conv.weight")
         wide, upper, condition_kernel, _ = state.shape(first, 4, "the condition's channels, codes and kernel")
     height, width = _grid(state, grid)
-    dropout = state.args.get("dropout", _DROPOUT)
-    if isinstance(dropout, InertObject):  # of a kind that is not read, and only a training would need it
-        dropout = _DROPOUT
-    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or abs(dropout) > 1:
-        raise CheckpointError(f"{state.path}: args.dropout is {str(dropout)[:40]!r}, expected a number in [0, 1)")
+    dropout = state.args.get("dropout")
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        dropout = _DROPOUT  # only a training would need it
     return checked(
         state,
         lambda: PriorConfig(

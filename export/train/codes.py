@@ -1,16 +1,19 @@
-"""A data set as codes, encoded once by the trained VQ-VAE: what the priors learn from."""
+"""A data set as codes, encoded once by the trained VQ-VAE: what the priors learn from, and are measured on."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
 from latentloop.errors import InputError
+from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train.data import Dataset, batches_of
 from latentloop.export.train.pixels import EVALUATION_BATCH, to_signed
@@ -67,3 +70,14 @@ def encode(model: Vqvae, data: Dataset, *, flip: bool = False, device: str = "cp
             for codes, level in zip(found, model.quantise(images.flip(3) if mirrored else images), strict=True):
                 codes.append(level.codes.to(torch.int16).cpu().numpy())
     return [np.concatenate(codes) for codes in found]
+
+
+@torch.no_grad()
+def bits_per_code(model: PixelSnail, data: Codes, batch: int = 100) -> float:
+    """The mean negative log2-likelihood of a code, without dropout."""
+    model.eval()
+    total = 0.0
+    for part in batches_of(len(data), batch):
+        codes, upper, labels = data.take(part)
+        total += float(functional.cross_entropy(model(codes, upper, labels), codes, reduction="sum"))
+    return total / data.codes.numel() / math.log(2)

@@ -31,7 +31,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from latentloop.errors import InputError
 from latentloop.export.codes_digest import codes_digest
-from latentloop.export.forms import in_form
+from latentloop.export.form_check import check_reconstruction
+from latentloop.export.forms import read_form
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.reading import read_vqvae
@@ -195,10 +196,12 @@ def train_decoder(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"weight is {arguments.weight}, expected over 0")
     if arguments.discriminator_channels < 1:
         raise InputError(f"discriminator-channels is {arguments.discriminator_channels}, expected at least 1")
-    source = in_form(read_vqvae(Path(arguments.vqvae)), arguments.vqvae_inplace)
+    source = read_form(arguments.vqvae, read_vqvae(Path(arguments.vqvae)), arguments.vqvae_inplace)
     model = build_vqvae(source, arguments.vqvae)
     size = runs.image_size(arguments, source)
     data = runs.load(arguments, size, model.config.image_channels)
+    if arguments.vqvae_inplace is None:
+        check_reconstruction(source, data)
     vqvae.check_size(model.config, size)
     options = runs.training_options(DecoderOptions, arguments)
     used = {**asdict(options), "flip": arguments.flip, "vqvae": runs.file_digest(arguments.vqvae)}

@@ -6,7 +6,6 @@ The codes of the data set stay in memory. What is evaluated and saved is the ave
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,13 @@ from latentloop.errors import InputError
 from latentloop.export.checkpoint import Checkpoint, load_checkpoint
 from latentloop.export.codes_digest import codes_digest
 from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
-from latentloop.export.forms import in_form
+from latentloop.export.form_check import check_reconstruction
+from latentloop.export.forms import read_form
 from latentloop.export.models.build import build_prior, build_vqvae
 from latentloop.export.models.pixelsnail import CausalConv2d, PixelSnail
 from latentloop.export.reading import read_vqvae
 from latentloop.export.train import distributed, runs
-from latentloop.export.train.codes import Codes, of_level
-from latentloop.export.train.data import batches_of
+from latentloop.export.train.codes import Codes, bits_per_code, of_level
 from latentloop.export.train.descent import Descent
 from latentloop.export.train.loop import run_training
 from latentloop.export.train.order import BatchOrder
@@ -123,27 +122,18 @@ class PriorTask:
         self.descent.restore(state)
 
 
-@torch.no_grad()
-def bits_per_code(model: PixelSnail, data: Codes, batch: int = 100) -> float:
-    """The mean negative log2-likelihood of a code, without dropout."""
-    model.eval()
-    total = 0.0
-    for part in batches_of(len(data), batch):
-        codes, upper, labels = data.take(part)
-        total += float(functional.cross_entropy(model(codes, upper, labels), codes, reduction="sum"))
-    return total / data.codes.numel() / math.log(2)
-
-
 def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains and saves the prior of one level; returns its held-out figures. Raises LatentLoopError.
 
     Of several processes only the first has figures to return; the others return none.
     """
     device = runs.prepare(arguments, several=True)
-    source = in_form(read_vqvae(Path(arguments.vqvae)), arguments.vqvae_inplace)
+    source = read_form(arguments.vqvae, read_vqvae(Path(arguments.vqvae)), arguments.vqvae_inplace)
     model = build_vqvae(source, arguments.vqvae).to(device)
     size = runs.image_size(arguments, source)
     data = runs.load(arguments, size, model.config.image_channels)
+    if arguments.vqvae_inplace is None:
+        check_reconstruction(source, data)
     if arguments.class_names is not None:
         data = runs.rename_classes(data, arguments.class_names.split(","))
     config = prior_config(arguments, model.config, size, len(data.classes))
