@@ -16,6 +16,7 @@ import sys
 import traceback
 import warnings
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -122,7 +123,17 @@ def _dispatch(arguments: list[str]) -> int:
         parsed = parser.parse_args(rest)
     except SystemExit as stop:  # after --help
         return int(stop.code or 0)
+    _check_paths(parsed, rest)
     return int(module.run(parsed))
+
+
+def _check_paths(parsed: argparse.Namespace, arguments: list[str]) -> None:
+    """Raises InputError for a path that was given as an empty text, which would mean the working directory."""
+    if not any(argument == "" or (argument.startswith("--") and argument.endswith("=")) for argument in arguments):
+        return
+    for name, value in vars(parsed).items():
+        if Path() in (value if isinstance(value, list) else [value]):
+            raise InputError(f"{name.replace('_', '-')} is empty, expected a path: is a variable of the shell not set?")
 
 
 def _unknown(name: str, known: list[str]) -> str:

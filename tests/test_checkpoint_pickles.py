@@ -265,6 +265,14 @@ def test_views_claim_no_more_than_a_file_could_hold(value: torch.Tensor, tmp_pat
     np.testing.assert_array_equal(read_vqvae(save(path, shared)).weights["upsamplers.0.0.bias"], np.ones(6))
 
 
+@pytest.mark.parametrize("view", [torch._neg_view, lambda value: torch.conj(torch.complex(value, value)).imag])
+def test_views_that_change_signs_are_refused(view: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path) -> None:
+    negated = view(VQVAE["dec.blocks.0.weight"])
+    assert negated.is_neg()
+    with pytest.raises(CheckpointError, match=r"dec\.blocks\.0\.weight is a negated or conjugated view"):
+        read_vqvae(save(tmp_path / "v.pt", VQVAE | {"dec.blocks.0.weight": negated}))
+
+
 def test_pickles_that_are_none_are_told() -> None:
     for content in (b"", b"x", b"\x80\x02", b"\x80\x02."):
         with pytest.raises(PickleError):

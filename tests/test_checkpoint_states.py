@@ -110,6 +110,9 @@ def test_the_state_dict_inside_what_was_saved(
     ("saved", "taken", "other"),
     [
         ({"ema": CHANGED, "model": VQVAE}, "model", "ema"),
+        ({"netEMA": CHANGED, "gen": VQVAE}, "gen", "netEMA"),
+        ({"modelEma": CHANGED, "gen": VQVAE}, "gen", "modelEma"),
+        ({"emamodel": CHANGED, "weights": VQVAE}, "weights", "emamodel"),
         ({"model_ema": {"module": CHANGED}, "vqvae": VQVAE}, "vqvae", "model_ema.module"),
         ({"vqvae_ema": CHANGED, "model": VQVAE}, "model", "vqvae_ema"),
         (VQVAE | under("ema", CHANGED), ".", "ema"),

@@ -159,3 +159,9 @@ def test_the_bundle_that_ships_is_the_default(tmp_path: Path, capsys: pytest.Cap
     written = list((tmp_path / "samples").iterdir())
     assert len(written) == 2
     assert pixels(written[0]).shape[:2] == tuple(described["image"][:2])
+
+
+@pytest.mark.parametrize("command", [("encode", ""), ("verify", ""), ("sample", "--bundle="), ("decode", "")])
+def test_an_empty_path_is_not_the_working_directory(command: tuple[str, ...], fails: Callable[..., str]) -> None:
+    out = ("--out", "x.npz" if command[0] == "encode" else "x.png")
+    assert "is empty, expected a path" in fails(2, *command, *(() if command[0] == "verify" else out))

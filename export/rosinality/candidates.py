@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -68,12 +69,18 @@ def candidates(contents: Contents, landmarks: Iterable[str], level: str | None =
     return sorted(order, key=lambda candidate: (*_rank(candidate, level), order.index(candidate)))
 
 
+def _apart(word: str) -> tuple[str, ...]:
+    """``ema`` of ``modelema`` and ``emaweights``: written together with one of the usual names."""
+    usual = (*PREFERRED, "gen", "generator", "params", "weights")
+    return tuple(each for each in _AVERAGES for name in usual if word in (each + name, name + each))
+
+
 def _rank(candidate: Candidate, level: str | None) -> tuple[bool, bool, bool, int]:
-    place = ".".join(candidate.place).lower()
-    words = place.replace("_", ".").split(".")
+    words = [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+|[0-9]+", ".".join(candidate.place))]
+    words += [rest for word in words for rest in _apart(word)]
     named = [PREFERRED.index(part) for part in candidate.prefix if part in PREFERRED]
     return (
-        level is not None and level not in words,
+        level is not None and not {level, level[0]}.intersection(words),
         not _OPTIMISERS.isdisjoint(words),
         not _AVERAGES.isdisjoint(words),
         min(named, default=len(PREFERRED)) if candidate.prefix else -1,

@@ -70,6 +70,9 @@ def build_tensor(name: str, arguments: tuple[Any, ...]) -> object:
         dtype = arguments[6].last
     size = element_size(dtype)
     problem = out_of_bounds(shape, strides, offset, storage.nbytes // size) if size else ""
+    views = arguments[-1] if isinstance(arguments[-1], dict) else {}  # of a tensor without: its backward hooks, empty
+    if views.get("neg") or views.get("conj"):
+        problem = problem or "is a negated or conjugated view, save it with .resolve_neg() and .resolve_conj()"
     shape, strides = (value if isinstance(value, tuple) else () for value in (shape, strides))
     return StoredTensor(dtype, shape, strides, offset, storage.read, storage.byte_order, problem)
 
@@ -83,8 +86,8 @@ def read_legacy(path: Path) -> object:
     """The object in a file from before torch 1.6. Raises PickleError where it is no such file."""
     content = _mapped(path)
     if _next(content) != LEGACY_MAGIC or _next(content) != _LEGACY_PROTOCOL:
-        raise PickleError(
-            "it is a pickle that torch.save did not write; if you trust it, save it again with "
+        raise CheckpointError(
+            f"{path} is a pickle that torch.save did not write; if you trust it, save its tensors again with "
             f'torch.save(pickle.load(open("{path.name}", "rb")), "{path.stem}-weights.pt")'
         )
     _next(content)  # the machine that saved it; the data are little-endian on any
