@@ -12,6 +12,7 @@ from latentloop.errors import ConfigurationError
 
 LARGEST_SIZE = 2**20  # of channels, codes, classes and grids
 MOST_LAYERS = 4096
+HEADS, CONDITION_BLOCKS = 8, 3  # of priors, as the common implementation has them by default
 
 Configuration = TypeVar("Configuration", bound="AnyConfig")
 
@@ -85,7 +86,7 @@ class PriorConfig:
     blocks: int = 4
     residual_blocks: int = 4
     attention: bool = True
-    heads: int = 8
+    heads: int = HEADS
     output_blocks: int = 0
     condition_codes: int = 0
     condition_channels: int = 0

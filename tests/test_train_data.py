@@ -46,6 +46,8 @@ def test_idx_is_padded_and_its_t10k_files_are_held_out(tmp_path: Path, packed: b
     assert "7 to train on, 4 held out" in data.description
     with pytest.raises(InputError, match="has a held-out part, the t10k files; held-out is"):
         load_data(tmp_path, 32, held_out=0.5)
+    with pytest.raises(InputError, match="has a held-out part, the t10k files; split-seed is"):
+        load_data(tmp_path, 32, split_seed=0)
 
 
 def test_idx_without_t10k_files_is_split(tmp_path: Path) -> None:

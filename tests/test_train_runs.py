@@ -334,3 +334,15 @@ def test_a_prior_begins_where_another_ended(folder: Path, trained: Path, tmp_pat
         _train(f"{other} --steps 1 --level top --from {first}", out=tmp_path / "third.safetensors", **paths)
     with pytest.raises(InputError, match="holds a vqvae of another shape"):
         _train(f"{PRIOR} --steps 1 --level top --from {trained}", out=tmp_path / "third.safetensors", **paths)
+
+
+def test_options_without_effect_are_told(
+    folder: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--level bottom --no-classes --no-attention --class-names x,y --steps 1"
+    _train(f"{PRIOR} {options}", data=folder, vqvae=trained, out=tmp_path / "bottom.safetensors")
+    told = [line for line in capsys.readouterr().err.splitlines() if "has no effect" in line]
+    assert [line.split()[1] for line in told] == ["--heads", "--class-channels", "--class-names"]
+    _train(f"{PRIOR} --level top --steps 1", data=folder, vqvae=trained, out=tmp_path / "top.safetensors")
+    told = [line for line in capsys.readouterr().err.splitlines() if "has no effect" in line]
+    assert [line.split()[1] for line in told] == ["--condition-blocks"]

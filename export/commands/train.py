@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from latentloop.export.commands.vqvae_form import add_vqvae_form
+from latentloop.export.configuration import CONDITION_BLOCKS, HEADS
 from latentloop.extras import require
 
 HELP = "train a VQ-VAE, the prior over one level of its codes, its decoder further, or a classifier"
@@ -103,11 +104,16 @@ def _add_prior(parser: argparse.ArgumentParser) -> None:
         ("--kernel", 5, "kernel of the causal convolutions, odd"),
         ("--blocks", 4, "blocks"),
         ("--residual-blocks", 4, "causal gated blocks per block"),
-        ("--heads", 8, "attention heads"),
         ("--output-blocks", 0, "pointwise blocks before the logits"),
-        ("--condition-blocks", 3, "blocks over the codes of the level above"),
     ):
         model.add_argument(option, type=int, default=default, metavar="N", help=f"{text} (default: {default})")
+    model.add_argument("--heads", type=int, metavar="N", help=f"attention heads (default: {HEADS})")
+    model.add_argument(
+        "--condition-blocks",
+        type=int,
+        metavar="N",
+        help=f"blocks over the codes of the level above (default: {CONDITION_BLOCKS})",
+    )
     for option, text in (
         ("--condition-channels", "channels of the condition"),
         ("--class-channels", "channels of the label embedding"),
@@ -225,7 +231,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="FRACTION",
         help="kept from training, where the data has no such part (default: 0.05)",
     )
-    data.add_argument("--split-seed", type=int, default=0, help="draws the held-out part: one value for all networks")
+    data.add_argument(
+        "--split-seed", type=int, metavar="N", help="draws the held-out part: one value for all networks (default: 0)"
+    )
     data.add_argument("--licence", help="licence of the weights, stored in the checkpoint")
     running = parser.add_argument_group("running")
     running.add_argument("--out", type=Path, required=True, metavar="FILE", help="the checkpoint (.safetensors)")

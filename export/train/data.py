@@ -62,7 +62,12 @@ class Data:
 
 
 def load_data(
-    path: Path, size: int, *, image_channels: int | None = None, held_out: float | None = None, split_seed: int = 0
+    path: Path,
+    size: int,
+    *,
+    image_channels: int | None = None,
+    held_out: float | None = None,
+    split_seed: int | None = None,
 ) -> Data:
     """Reads an IDX folder (MNIST file names) or an image folder as ``size`` x ``size`` images.
 
@@ -70,7 +75,7 @@ def load_data(
     central square and resized. ``image_channels`` None means 1 for IDX and 3 for a folder. The held-out part
     is the t10k files where an IDX folder has them, and the sub-folder ``test`` where an image folder holds classes
     in ``train`` and ``test``; otherwise the fraction ``held_out`` (None: ``HELD_OUT``), drawn by ``split_seed``.
-    Raises InputError, also for a fraction of a data set that has a held-out part already.
+    Raises InputError, also for a fraction or a seed with a data set that has a held-out part already.
     """
     path = Path(path)
     if not path.is_dir():
@@ -84,7 +89,7 @@ def load_data(
         raise InputError(f"{path}: IDX images are grey; image_channels is {image_channels}, expected 1")
     other = idx.read_pair(path, "t10k")
     if other is not None:
-        _check_whole(path, "the t10k files", held_out)
+        _check_whole(path, "the t10k files", held_out, split_seed)
     whole = _dataset(path, training, size)
     classes = tuple(str(n) for n in range(int(whole.labels.max()) + 1)) if whole.labels is not None else ()
     if other is None:
@@ -123,7 +128,7 @@ def _dataset(path: Path, pair: tuple[NDArray[np.uint8], NDArray[np.int64]], size
     return Dataset(pad_evenly(pair[0], size, str(path)), pair[1])
 
 
-def _load_folder(path: Path, size: int, channels: int, held_out: float | None, seed: int) -> Data:
+def _load_folder(path: Path, size: int, channels: int, held_out: float | None, seed: int | None) -> Data:
     if channels not in (1, 3):
         raise InputError(f"image_channels is {channels}, expected 1 (grey) or 3 (RGB)")
     source = f"{path.name}: folder of images"
@@ -131,7 +136,7 @@ def _load_folder(path: Path, size: int, channels: int, held_out: float | None, s
     if parts is None:
         files, labels, classes = folder.list_images(path)
         return _split(Dataset(_read(files, size, channels), labels), classes, held_out, seed, source)
-    _check_whole(path, "test/", held_out)
+    _check_whole(path, "test/", held_out, seed)
     (training, classes), (rest, _) = (
         (Dataset(_read(files, size, channels), labels), names) for files, labels, names in folder.list_parts(*parts)
     )
@@ -160,14 +165,15 @@ def _read(files: list[Path], size: int, channels: int) -> NDArray[np.uint8]:
     return found
 
 
-def _check_whole(path: Path, part: str, held_out: float | None) -> None:
-    if held_out is not None:
-        raise InputError(f"{path}: has a held-out part, {part}; held-out is {held_out}, expected none: leave it out")
+def _check_whole(path: Path, part: str, held_out: float | None, seed: int | None) -> None:
+    for name, value in (("held-out", held_out), ("split-seed", seed)):
+        if value is not None:
+            raise InputError(f"{path}: has a held-out part, {part}; {name} is {value}, expected none: leave it out")
 
 
-def _split(whole: Dataset, classes: tuple[str, ...], held_out: float | None, seed: int, source: str) -> Data:
+def _split(whole: Dataset, classes: tuple[str, ...], held_out: float | None, seed: int | None, source: str) -> Data:
     fraction = HELD_OUT if held_out is None else held_out
-    training, rest = (whole.take(part) for part in split_indices(len(whole), fraction, seed))
+    training, rest = (whole.take(part) for part in split_indices(len(whole), fraction, seed or 0))
     return Data(training, rest, classes, _describe(source, training, rest))
 
 

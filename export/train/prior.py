@@ -6,6 +6,7 @@ The codes of the data set stay in memory. What is evaluated and saved is the ave
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch.nn import functional
 from latentloop.errors import InputError
 from latentloop.export.checkpoint import Checkpoint, load_checkpoint
 from latentloop.export.codes_digest import codes_digest
-from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
+from latentloop.export.configuration import CONDITION_BLOCKS, HEADS, PriorConfig, VqvaeConfig, to_json
 from latentloop.export.form_check import check_reconstruction
 from latentloop.export.forms import read_form
 from latentloop.export.models.build import build_prior, build_vqvae
@@ -137,6 +138,9 @@ def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.class_names is not None:
         data = runs.rename_classes(data, arguments.class_names.split(","))
     config = prior_config(arguments, model.config, size, len(data.classes))
+    if distributed.leads():
+        for text in without_effect(arguments, config):
+            print(f"latentloop: {text}", file=sys.stderr)
     options = runs.training_options(PriorOptions, arguments)
     used = {**asdict(options), "flip": arguments.flip}
     start = None if arguments.start is None else read_start(arguments.start, config)
@@ -173,25 +177,41 @@ def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, 
     decided: dict[str, Any] = prior_fields(config, arguments.level, size)
     lower = decided["condition_codes"] > 0
     classes = classes if arguments.classes else 0
+    condition_blocks = CONDITION_BLOCKS if arguments.condition_blocks is None else arguments.condition_blocks
     names = (
         "channels",
         "residual_channels",
         "kernel",
         "blocks",
         "residual_blocks",
-        "heads",
         "output_blocks",
         "dropout",
     )
     return PriorConfig(
         **decided,
         **{name: getattr(arguments, name) for name in names},
+        heads=HEADS if arguments.heads is None else arguments.heads,
         attention=not lower if arguments.attention is None else arguments.attention,
         condition_channels=(arguments.condition_channels or arguments.channels) if lower else 0,
-        condition_blocks=arguments.condition_blocks if lower else 0,
+        condition_blocks=condition_blocks if lower else 0,
         classes=classes,
         class_channels=(arguments.class_channels or arguments.channels) if classes else 0,
     )
+
+
+def without_effect(arguments: argparse.Namespace, config: PriorConfig) -> list[str]:
+    """What to say of options that were given and change nothing in such a prior."""
+    lacking = (
+        (config.attention, "has no attention", ("heads",)),
+        (config.condition_codes, "has no level above it", ("condition_channels", "condition_blocks")),
+        (config.classes, "has no classes", ("class_channels", "class_names")),
+    )
+    return [
+        f"--{name.replace('_', '-')} has no effect: the prior {reason}"
+        for present, reason, names in lacking
+        for name in names
+        if not present and getattr(arguments, name) is not None
+    ]
 
 
 def read_start(path: Path, config: PriorConfig) -> Checkpoint:

@@ -48,7 +48,7 @@ def prepare(arguments: argparse.Namespace, *, several: bool = False) -> str:
         if not 1 <= arguments.threads <= MOST_THREADS:
             raise InputError(f"threads is {arguments.threads}, expected 1 to {MOST_THREADS}")
         torch.set_num_threads(arguments.threads)
-    for name, seed in (("seed", arguments.seed), ("split-seed", arguments.split_seed)):
+    for name, seed in (("seed", arguments.seed), ("split-seed", arguments.split_seed or 0)):
         if not 0 <= seed < SEEDS:
             raise InputError(f"{name} is {seed}, expected 0 to {SEEDS - 1}")
     device = str(arguments.device)
