@@ -51,8 +51,9 @@ def tiff(
     order: str = "<",
     second: Mapping[int, object] | None = None,
 ) -> bytes:
-    """Strips of pixels; a tag's value is integers (SHORT, or LONG over 65535), pairs (RATIONAL) or bytes.
+    """Strips of pixels, or tiles where the tags name their size.
 
+    A tag's value is integers (SHORT, or LONG over 65535), pairs (RATIONAL) or bytes.
     ``second`` adds a page with tags of its own over the same pixels.
     """
     strips = [pixels] if isinstance(pixels, bytes) else list(pixels)
@@ -64,8 +65,10 @@ def tiff(
     pages = [{**tags}] + ([{**tags, **second}] if second is not None else [])
     start, directories = 8 + len(body), b""
     for index, page in enumerate(pages):
-        page[273], page[279] = offsets, [len(strip) for strip in strips]
-        page.setdefault(278, 2**16 - 1)
+        places, sizes = (324, 325) if 322 in page else (273, 279)
+        page[places], page[sizes] = offsets, [len(strip) for strip in strips]
+        if places == 273:
+            page.setdefault(278, 2**16 - 1)
         content, outside = b"", b""
         end = start + len(directories) + 2 + 12 * len(page) + 4
         for tag in sorted(page):

@@ -12,18 +12,8 @@ from PIL.ImageFile import ImageFile
 from latentloop.errors import InputError
 from latentloop.pictures import bmp, gif, png, ppm, tiff
 from latentloop.pictures.frames import check_frames
+from latentloop.pictures.orientation import as_stored, orientation_of, upright
 from latentloop.pictures.samples import FORMATS, Samples, plain, raw_mode
-
-_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def decode(file: Path, mode: str) -> tuple[Image.Image, str | None]:
@@ -34,6 +24,7 @@ def decode(file: Path, mode: str) -> tuple[Image.Image, str | None]:
     _check_file(file)
     with Image.open(file, formats=FORMATS) as image:
         note = check_frames(file, image)
+        of_tiff = as_stored(image) if image.format == "TIFF" else None
         profile = bmp.profile(file) if image.format == "BMP" else image.info.get("icc_profile")
         if image.format == "PNG":
             png.check_colour(file, image)
@@ -56,8 +47,9 @@ def decode(file: Path, mode: str) -> tuple[Image.Image, str | None]:
             colour = colour.convert("RGB")
         if alpha is not None:
             colour = Image.composite(colour, Image.new(colour.mode, colour.size, "white"), alpha)
-        upright, warning = _upright(colour, image)
-        return upright.convert(mode), "; ".join(filter(None, (note, warning))) or None
+        # Of a PNG it may stand behind the pixels.
+        orientation, warning = orientation_of(image) if of_tiff is None else (of_tiff, None)
+        return upright(colour, orientation).convert(mode), "; ".join(filter(None, (note, warning))) or None
 
 
 def _check_file(file: Path) -> None:
@@ -89,16 +81,3 @@ def _samples(file: Path, image: ImageFile) -> Samples:
         raise InputError("has CMYK pixels without Adobe's marker, which may be inverted or not: convert it to sRGB")
     image.load()
     return plain(image)
-
-
-def _upright(picture: Image.Image, image: ImageFile) -> tuple[Image.Image, str | None]:
-    """The picture turned as the metadata of ``image`` says, and what to say where they cannot be read."""
-    if image.format == "TIFF":  # Pillow turns it when it is loaded
-        return picture, None
-    try:
-        if "exif" in image.info:
-            Image.Exif().load(image.info["exif"])  # a JPEG's own reader hides what is wrong
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # hostile metadata can fail in many ways, all of which mean the same
-        return picture, "has Exif data that cannot be read, the picture is taken to be upright"
-    return (picture if turn is None else picture.transpose(turn)), None

@@ -16,6 +16,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from latentloop.errors import InputError
+from latentloop.pictures.orientation import as_stored
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # and no other decoder of Pillow's
 SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # x and y of white, red, green and blue
@@ -51,8 +52,10 @@ def raw_mode(image: ImageFile) -> str:
 
 
 def unpacked_as(file: Path, raw: str) -> NDArray[Any]:
-    """The file decoded by Pillow, its bytes unpacked in another way of as many bits a pixel."""
+    """The file decoded by Pillow, its bytes unpacked in another way of as many bits a pixel; a TIFF is not turned."""
     with Image.open(file, formats=FORMATS) as image:
+        if image.format == "TIFF":
+            as_stored(image)
         tiles: Any = []
         for tile in image.tile:
             name, box, offset, arguments = tile
