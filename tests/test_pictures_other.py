@@ -147,6 +147,21 @@ def test_portable_maps_of_every_maximum(tmp_path: Path, top: int) -> None:
     same(read(tmp_path, "c.pgm", plain, SIZE), eight(values, top))
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r", b" # P2\n"])
+@pytest.mark.parametrize(("magic", "top"), [(b"P1", 1), (b"P2", 255), (b"P2", 65535), (b"P3", 255), (b"P3", 1023)])
+def test_plain_portable_maps_hold_one_picture(tmp_path: Path, magic: bytes, top: int, end: bytes) -> None:
+    values = RNG.integers(0, top + 1, (*SIZE, 3) if magic == b"P3" else SIZE)
+    head = magic + b" # P5 P6\n7 # P1\n5\n" + (b"%d\n" % top if top > 1 else b"")
+    content = head + b"# of P3\n" + b" ".join(b"%d" % value for value in values.ravel()) + end
+    same(read(tmp_path, "a.ppm", content, SIZE), 255 - 255 * values if top == 1 else eight(values, top))
+    for second in (content, b"P5 1 1 255 a", b"P4\n1 1\na", b"P2#\n1 1 1 1", b"P6"):
+        assert "holds several pictures" in refusal(tmp_path, "b.ppm", content + second, SIZE)
+    if magic == b"P1":
+        packed_digits = b"P1 7 5\n" + bytes(48 + value for value in values.ravel())
+        same(read(tmp_path, "c.ppm", packed_digits, SIZE), 255 - 255 * values)
+        assert "holds several pictures" in refusal(tmp_path, "d.ppm", packed_digits + content, SIZE)
+
+
 def test_portable_maps_of_other_kinds(tmp_path: Path) -> None:
     assert "floating-point" in refusal(tmp_path, "a.pgm", b"Pf\n7 5\n-1.0\n" + bytes(140), SIZE)
     assert "CMYK" in refusal(tmp_path, "b.ppm", b"P0CMYK\n7 5\n255\n" + bytes(140), SIZE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from PIL.ImageFile import ImageFile
 
 from latentloop.errors import InputError
 from latentloop.pictures.samples import Samples, plain
+
+_COMMENT, _MAGIC = re.compile(rb"#[^\r\n]*"), re.compile(rb"P[1-7Ff](?!\w)")
 
 
 def samples(image: ImageFile) -> Samples:
@@ -25,10 +28,13 @@ def samples(image: ImageFile) -> Samples:
 
 
 def has_another(file: Path, image: ImageFile) -> bool:
-    """Whether a second picture stands behind the first, as files of binary values may hold."""
+    """Whether a second picture stands behind the first, in binary values or in plain text."""
     offset, (width, height) = image.tile[0][2], image.size
     with file.open("rb") as content:
         magic = content.read(2)
+        if magic in (b"P1", b"P2", b"P3"):  # nothing but digits and comments belongs to the first picture
+            content.seek(offset)
+            return any(_MAGIC.search(_COMMENT.sub(b"", line)) for line in content)
         if magic not in (b"P4", b"P5", b"P6"):
             return False
         if magic == b"P4":
