@@ -178,6 +178,65 @@ def test_kinds_without_a_certain_meaning_are_refused(
     assert expected in refusal(tmp_path, "a.tif", content, SIZE)
 
 
+UNREAD = ": it is damaged, or a kind of TIFF that Pillow does not read: save it as"
+
+
+@ORDERS
+@pytest.mark.parametrize(
+    ("bits", "photometric", "samples", "tags"),
+    [
+        (8, 2, 4, {266: 2, 338: 2}),
+        (8, 2, 4, {266: 2, 338: 1}),
+        (8, 1, 2, {266: 2, 338: 2}),
+        (16, 2, 3, {266: 2}),
+        (8, 5, 4, {266: 2}),
+        (1, 2, 3, {}),
+        (2, 2, 3, {}),
+        (4, 2, 3, {}),
+        (4, 2, 4, {338: 2}),
+        (10, 1, 1, {}),
+        (16, 1, 2, {338: 2}),
+        (16, 3, 1, {320: [0] * 9}),
+        (1, 4, 1, {}),
+        (8, 32803, 1, {}),
+        (8, 0, 1, {266: 2}),
+        (8, 1, 1, {259: 34676}),
+        (8, 1, 1, {259: 34712}),
+        (8, 1, 1, {259: 34661}),
+        (8, 1, 1, {259: 34887}),
+    ],
+)
+def test_kinds_that_pillow_does_not_read(
+    tmp_path: Path, bits: int, photometric: int, samples: int, tags: dict[int, object], order: str
+) -> None:
+    content = tiff(bytes(1280), {**shape_tags(*SIZE, bits, photometric, samples), **tags}, order=order)
+    assert UNREAD in refusal(tmp_path, "a.tif", content, SIZE)
+
+
+def test_a_big_endian_bigtiff_and_what_only_begins_as_tiff(tmp_path: Path) -> None:
+    big = b"MM\0+\0\x08\0\0" + bytes(7) + b"\x10" + bytes(64)
+    for head in (big, b"II*\0", b"MM\0*", b"II+\0"):
+        assert UNREAD in refusal(tmp_path, "a.tif", head, SIZE)
+    assert "or not of a kind that is read, of PNG" in refusal(tmp_path, "b.tif", b"II*", SIZE)
+    cut = written(RGB8, 8, 2)[:100]
+    assert "damaged, or a kind" in refusal(tmp_path, "c.tif", cut, SIZE)
+    bomb = refusal(tmp_path, "d.tif", tiff(bytes(9), shape_tags(30000, 30000, 1, 1)), SIZE)
+    assert "exceeds limit" in bomb
+    assert "damaged" not in bomb
+
+
+@pytest.mark.parametrize(("bits", "samples", "photometric"), [(1, 1, 0), (8, 1, 1), (16, 1, 1), (8, 3, 2)])
+def test_fill_order_from_the_lowest_bit(tmp_path: Path, bits: int, samples: int, photometric: int) -> None:
+    top = 2**bits - 1
+    values = RNG.integers(0, top + 1, (*SIZE, samples))
+    for deflate in (False, True):
+        pixels = packed(values, bits, "<")
+        every = {**shape_tags(*SIZE, bits, photometric, samples), 266: 2, 259: 8 if deflate else 1}
+        pixels = bytes(int(f"{byte:08b}"[::-1], 2) for byte in (zlib.compress(pixels) if deflate else pixels))
+        expected = eight(values if photometric else top - values, top)
+        same(read(tmp_path, "a.tif", tiff(pixels, every), SIZE), expected)
+
+
 def test_ycbcr_for_every_pixel_is_read(tmp_path: Path) -> None:
     values = np.array([[(255, 128, 128), (0, 128, 128), (76, 85, 255), (150, 44, 21)]])
     content = written(values, 8, 6, t530=[1, 1])

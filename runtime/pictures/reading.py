@@ -19,6 +19,7 @@ from latentloop.errors import InputError
 from latentloop.pictures.decoding import decode
 from latentloop.pictures.problems import Problem, shown, some
 from latentloop.pictures.samples import FORMATS
+from latentloop.pictures.tiff import is_tiff
 
 THREADS = 4  # decoders at once at most: each holds a whole picture, perhaps of 89 megapixels
 _LIGHT = 2**16  # bytes a file, on average
@@ -77,14 +78,25 @@ def _read(file: Path, image: tuple[int, int, int], resize: bool) -> Read:
     except InputError as error:
         reason = str(error)
     except UnidentifiedImageError:
-        kinds = ", ".join(FORMATS)
-        reason = f"cannot be read as an image: it is damaged, or not of a kind that is read, of {kinds}"
+        reason = _undecoded(file)
     except OSError as error:
         text = error.strerror or " ".join(str(error).split())
-        reason = f"cannot be read: {text}" if error.errno else f"cannot be read as an image: {text}"
+        reason = f"cannot be read: {text}" if error.errno else _undecoded(file, text)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        reason = f"cannot be read as an image: {error}"
     except Exception as error:  # a hostile file can fail in many ways, all of which mean the same
-        reason = f"cannot be read as an image: {' '.join(str(error).split()) or type(error).__name__}"
+        reason = _undecoded(file, " ".join(str(error).split()) or type(error).__name__)
     return Read(file, None, Problem(file, reason), None)
+
+
+def _undecoded(file: Path, text: str = "") -> str:
+    """Why Pillow gives no pixels: ``text`` is what it says, where it knows the kind of file."""
+    if text and ("truncated" in text or not is_tiff(file)):
+        return f"cannot be read as an image: {text}"
+    kind = f"not of a kind that is read, of {', '.join(FORMATS)}"
+    if is_tiff(file):
+        kind = "a kind of TIFF that Pillow does not read: save it as a plain TIFF of 8 or 16 bits a value, or as PNG"
+    return f"cannot be read as an image{text and f' ({text})'}: it is damaged, or {kind}"
 
 
 def _fit(picture: Image.Image, image: tuple[int, int, int], resize: bool) -> NDArray[np.uint8]:

@@ -64,6 +64,15 @@ def samples(file: Path, image: ImageFile) -> Samples:
     return plain(image)
 
 
+def is_tiff(file: Path) -> bool:
+    """Whether the file can be opened and begins as a TIFF or BigTIFF does."""
+    try:
+        with file.open("rb") as content:
+            return content.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    except OSError:
+        return False
+
+
 def is_reduced(tags: Any) -> bool:
     """Whether a page says that it is a smaller copy of another."""
     return bool(tags.get(_SUBFILE, 0) & 1) or tags.get(_OLD_SUBFILE) == 2
