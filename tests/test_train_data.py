@@ -208,6 +208,22 @@ def test_a_class_that_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     assert f"links to nothing are passed over: {tmp_path}/dog" in capsys.readouterr().err
 
 
+def test_images_in_sub_folders_of_classes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "data"
+    _write_classes(data)
+    (data / "cat" / "notes").mkdir()
+    expected = load_data(data, 8).digest
+    assert capsys.readouterr().err == ""
+    for inner in ("cat/more", "cat/more/still", "bee/more", "ant/.hidden"):
+        (data / inner).mkdir()
+        Image.new("L", (4, 4)).save(data / inner / "0.png")
+    _write_classes(tmp_path / "other", 1)
+    (data / "bee" / "other").symlink_to(tmp_path / "other")
+    assert load_data(data, 8).digest == expected
+    told = "6 images in sub-folders of classes are passed over, only those directly inside a class are read"
+    assert capsys.readouterr().err == f"{data}: {told}: {data}/bee/more, {data}/bee/other, {data}/cat/more\n"
+
+
 def test_what_other_systems_add_is_passed_over(tmp_path: Path) -> None:
     _write_classes(tmp_path)
     expected = load_data(tmp_path, 8).digest

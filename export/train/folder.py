@@ -6,6 +6,7 @@ A folder may also hold two such folders of classes, ``train`` and ``test``, as d
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from latentloop.errors import InputError
 from latentloop.pictures.problems import raise_for, shown, some
-from latentloop.pictures.search import SUFFIXES, is_companion, search
+from latentloop.pictures.search import SUFFIXES, Found, is_companion, search
 
 PARTS = ("train", "test")
 
@@ -68,21 +69,43 @@ def list_images(folder: Path) -> Listed:
         return flat, None, ()
     files: list[Path] = []
     labels: list[int] = []
+    deeper: list[Path] = []
     for label, path in enumerate(classes):
-        found = _images_in(path)
-        if not found:
-            raise InputError(f"{path}: a class folder without images; add some or remove it")
-        files += found
-        labels += [label] * len(found)
+        found = _search(path)
+        if not found.files:
+            raise InputError(f"{path}: a class folder without images directly inside; add some or remove it")
+        files += found.files
+        labels += [label] * len(found.files)
+        deeper += found.unsearched + found.links
+    _tell_of(folder, deeper)
     return files, np.array(labels, np.int64), tuple(path.name for path in classes)
 
 
 def _images_in(folder: Path) -> list[Path]:
+    return _search(folder).files
+
+
+def _search(folder: Path) -> Found:
     found = search(folder, below=False)
     raise_for(found.problems, len(found.problems))
     if found.lost:  # perhaps a class
         print(f"{folder}: links to nothing are passed over: {some(map(shown, found.lost))}", file=sys.stderr)
-    return found.files
+    return found
+
+
+def _tell_of(folder: Path, deeper: Sequence[Path]) -> None:
+    """Says how many images the folders ``deeper`` hold, sub-folders of classes, which are passed over."""
+    found = [search(path, below=True) for path in deeper]
+    holders = [path for path, inside in zip(deeper, found, strict=True) if inside.files or inside.problems]
+    if holders:
+        count = sum(len(inside.files) for inside in found)
+        those = (
+            "1 image in a sub-folder of a class is" if count == 1 else f"{count} images in sub-folders of classes are"
+        )
+        print(
+            f"{folder}: {those} passed over, only those directly inside a class are read: {some(map(shown, holders))}",
+            file=sys.stderr,
+        )
 
 
 def _classes(folder: Path) -> list[Path]:

@@ -24,6 +24,7 @@ class Found:
     files: list[Path] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)  # folders that give no image
     links: list[Path] = field(default_factory=list)  # to folders
+    unsearched: list[Path] = field(default_factory=list)  # folders below, where they do not count
     lost: list[Path] = field(default_factory=list)  # links to nothing, without an image's name: perhaps to folders
 
     @property
@@ -81,13 +82,13 @@ def search(folder: Path, *, below: bool) -> Found:
             if os.path.isdir(entry):  # unlike the entry's own method never an error, as for a link to itself
                 if entry.is_symlink():
                     found.links.append(path)
-                elif below:
-                    folders.append(path)
+                else:
+                    (folders if below else found.unsearched).append(path)
             elif path.suffix.lower() in SUFFIXES:
                 found.files.append(path)
             elif entry.is_symlink() and not os.path.exists(entry):
                 found.lost.append(path)
-    for paths in (found.files, found.links, found.lost):
+    for paths in (found.files, found.links, found.unsearched, found.lost):
         paths.sort()
     return found
 
