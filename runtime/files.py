@@ -1,15 +1,18 @@
 """Writing files so that nothing half-written is ever seen: a temporary name beside the target, then a rename.
 
 A temporary has a lock file beside it. What a killed process left is removed by the next one that writes to the same
-folder, once nobody holds its lock (``leftovers``).
+folder, once nobody holds its lock.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,10 +20,11 @@ from pathlib import Path
 
 from latentloop.errors import OutputError
 from latentloop.manifest import ENGINES
-from latentloop.manifest import FILE_NAME as MANIFEST
 
 MARK = ".latentloop-"  # in the names of temporaries, before eight random digits
 LOCK = "-lock"  # the end of a lock file's name
+ELSEWHERE = 7 * 24 * 3600.0  # seconds; some shared file systems keep each host's locks to itself, so age has to tell
+TRIES, PAUSE = 100, 0.002  # how often, seconds apart, where other processes make, remove or replace the same folder
 _live: set[Temporary] = set()  # this process's
 
 
@@ -40,20 +44,20 @@ class Temporary:
         self._made: list[Path] = []
         self._descriptor = descriptor
 
-    def claim(self) -> bool:
+    def claim(self, *, last: bool) -> bool:
         """Makes missing parents and the lock file, and locks it; False where that must be tried under another name.
 
-        Raises OSError where the folder cannot be written.
+        Raises OSError where the folder cannot be written, or at the ``last`` try where it comes and goes.
         """
         folder = self.target.parent
         self._made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self.lock, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        except FileNotFoundError:
-            if folder.is_dir():
+        except (FileNotFoundError, FileExistsError):  # another process removed the parents that it had made
+            if last:
                 raise
-            return False  # another process removed the parents that it had made
+            return False
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:  # looked at by another process, just now
@@ -94,16 +98,14 @@ def write_file(path: Path, write: Callable[[Path], object], *, force: bool = Fal
 
     Raises OutputError when ``path`` exists (unless ``force``) or cannot be written; nothing is left behind then.
     """
-    path = Path(path)
-    _refuse(path, force=force, directory=False)
-    with _writing(path), _temporary(path) as temporary:
+    with _claimed(Path(path), force=force, directory=False) as temporary:
         temporary.new.touch(exist_ok=False)
         write(temporary.new)
         with temporary.new.open("rb") as written:
             os.fsync(written.fileno())
-        if not force:
-            _refuse(path, force=False, directory=False)  # again: another process may have been faster
-        temporary.new.replace(path)
+        _refuse(temporary.target, force=force, directory=False)  # again: another process may have been faster
+        if force or not _linked(temporary.new, temporary.target):
+            temporary.new.replace(temporary.target)
 
 
 @contextmanager
@@ -112,14 +114,23 @@ def new_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
 
     Raises OutputError when ``path`` exists (unless ``force``, which replaces it) or cannot be written.
     """
-    path = _refuse(path, force=force, directory=True)
-    with _writing(path), _temporary(path) as temporary:
+    with _claimed(Path(path), force=force, directory=True) as temporary:
         temporary.new.mkdir()
         yield temporary.new
-        _refuse(path, force=force, directory=True)  # again: another process may have been faster
-        if path.is_dir():
-            path.rename(temporary.old)
-        temporary.new.rename(path)
+        for left in reversed(range(TRIES)):
+            try:
+                _refuse(temporary.target, force=force, directory=True)  # again: another process may have been faster
+                if force and temporary.target.is_dir():
+                    _removed(temporary.old)
+                    temporary.target.rename(temporary.old)
+                temporary.new.rename(temporary.target)
+                break
+            except OSError as error:  # several processes replace it: the last one's stays
+                taken = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR)
+                if not left or error.errno not in taken or not temporary.new.is_dir():
+                    raise
+            time.sleep(PAUSE)
+        _removed(temporary.old)
 
 
 @contextmanager
@@ -127,7 +138,9 @@ def scratch_directory() -> Iterator[Path]:
     """A directory for the block alone, among the system's temporary files. Raises OSError."""
     import tempfile
 
-    with _temporary(Path(tempfile.gettempdir(), "scratch")) as temporary:
+    target = Path(tempfile.gettempdir(), "scratch")
+    _sweep(target.parent)
+    with _temporary(target) as temporary:
         temporary.new.mkdir(0o700)
         yield temporary.new
 
@@ -136,11 +149,10 @@ def check_free(path: Path, *, force: bool, directory: bool = False) -> None:
     """Raises OutputError when ``path`` exists and ``force`` is off, or cannot be written: ask before the work, not
     after it. ``directory``: what is to be written there.
 
-    Whether it can be written is tried; nothing is left of it. A directory that holds directories is never replaced: no
-    result does but a bundle with its engines, and a home directory would be lost.
+    Whether it can be written is tried; nothing is left of it. A directory is replaced only where it holds nothing but
+    what an earlier result would: a home directory, or a note among a bundle's files, would be lost.
     """
-    path = _refuse(path, force=force, directory=directory)
-    with _writing(path), _temporary(path):
+    with _claimed(Path(path), force=force, directory=directory):
         pass
 
 
@@ -181,46 +193,70 @@ def machine() -> bytes:
         return os.uname().nodename.encode()
 
 
-def _refuse(path: Path, *, force: bool, directory: bool) -> Path:
-    """The path that is to be written: a link to a directory stays, and what it points to is replaced.
+@contextmanager
+def _claimed(path: Path, *, force: bool, directory: bool) -> Iterator[Temporary]:
+    """Temporary names for what is to be written to ``path``; of a link to a directory, for what it points to.
 
-    Raises OutputError for a path that is taken.
+    Raises OutputError where the path is taken or cannot be written, and in place of the block's OSErrors.
     """
-    path = Path(path)
-    with _writing(path):
-        with suppress(FileNotFoundError):
-            path.lstat()  # a name too long, a parent that is a file
-        if path.exists() and not force:
-            raise OutputError(f"{path} exists; pass --force to replace it")
-        if path.is_dir() and Path.cwd().resolve().is_relative_to(path.resolve()):
-            raise OutputError(f"{path} is the working directory or holds it: it is never replaced, give another name")
-        entries = list(path.iterdir()) if path.is_dir() else []
-        allowed = ENGINES if any(entry.name == MANIFEST for entry in entries) else None
-        inner = next((entry.name for entry in entries if entry.is_dir() and entry.name != allowed), None)
-        if inner is not None:
-            raise OutputError(f"{path} holds the directory {inner}, which no result does: remove it yourself")
-        if path.is_dir() and not directory:
+    try:
+        target = Path(os.path.realpath(path)) if directory else path
+        _sweep(target.parent)  # first: an old directory may get its name back
+        _refuse(path, force=force, directory=directory)
+        with _temporary(target) as temporary:
+            yield temporary
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _refuse(path: Path, *, force: bool, directory: bool) -> None:
+    """Raises OutputError for a path that is taken, OSError for one that cannot be: its parent is a file, or so."""
+    kind = 0
+    with suppress(FileNotFoundError):
+        kind = stat.S_IFMT(path.lstat().st_mode)  # of a link to nothing
+        kind = stat.S_IFMT(path.stat().st_mode)
+    if kind not in (0, stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK):
+        raise OutputError(f"{path} is a device, a pipe or a socket, expected a {'directory' if directory else 'file'}")
+    if not force and kind and not (kind == stat.S_IFLNK and directory):  # a directory goes where a link points
+        raise OutputError(f"{path} exists; pass --force to replace it")
+    if kind == stat.S_IFDIR:
+        from latentloop.replaceable import check_directory
+
+        _sweep(path / ENGINES)
+        check_directory(path)
+        if not directory:
             raise OutputError(f"{path} is a directory, expected a file")
-        if path.exists() and not path.is_dir() and (directory or not path.is_file()):
-            what = "a file" if path.is_file() else "a device, a pipe or a socket"
-            raise OutputError(f"{path} is {what}, expected a {'directory' if directory else 'file'}")
-        return Path(os.path.realpath(path)) if directory else path
+    elif kind == stat.S_IFREG and directory:
+        raise OutputError(f"{path} is a file, expected a directory")
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Gives a file a second name; False where the file system cannot. Raises OutputError where the name is taken."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise OutputError(f"{target} exists; pass --force to replace it") from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        return False
+    return True
 
 
 @contextmanager
 def _temporary(target: Path) -> Iterator[Temporary]:
     """Names for one result, claimed. Raises OSError where the target's folder cannot be written."""
-    _sweep(target.parent)
-    for _ in range(10):
+    for left in reversed(range(TRIES)):
         temporary = Temporary(target, secrets.token_hex(4))
         _live.add(temporary)
         try:
-            if temporary.claim():
+            if temporary.claim(last=not left):
                 yield temporary
                 return
         finally:
             temporary.remove()
             _live.discard(temporary)
+        time.sleep(PAUSE)
     raise OSError(f"other processes remove what is written to {target.parent}")
 
 
@@ -235,18 +271,31 @@ def _removed(path: Path) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what killed processes left in a folder."""
+    """Removes what killed processes left in a folder, but for what may still be written."""
     with suppress(OSError):
-        locks = [name for name in os.listdir(folder) if MARK in name and name.endswith(LOCK)]
-        if locks:
-            from latentloop.leftovers import sweep
+        for name in os.listdir(folder):
+            if MARK in name and name.endswith(LOCK):
+                with suppress(OSError, ValueError):  # its writer lives, it is another user's, or it is none of ours
+                    _sweep_one(folder / name)
 
-            sweep(folder, locks)
 
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _sweep_one(lock: Path) -> None:
+    """Raises OSError where the lock is held, ValueError where it names no file."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        found = os.fstat(descriptor)
+        token = lock.name.rpartition(MARK)[2].removesuffix(LOCK)
+        if not stat.S_ISREG(found.st_mode) or not re.fullmatch("[0-9a-f]{8}", token):
+            return
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not found.st_size:  # killed before it made anything else
+            lock.unlink()
+            return
+        writer, _, target = os.read(descriptor, 4096).partition(b"\n")
+        if writer != machine() and time.time() - found.st_mtime < ELSEWHERE:
+            return
+        temporary = Temporary(lock.with_name(os.fsdecode(target)), token, os.dup(descriptor))
+        if temporary.lock == lock:  # else its name is not made of the target's
+            temporary.remove()
+    finally:
+        os.close(descriptor)

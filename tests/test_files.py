@@ -219,6 +219,28 @@ def test_a_bundle_is_replaced_with_its_engines_and_nothing_else_is(tmp_path: Pat
     assert names(tmp_path) == ["bundle"]
 
 
+def test_a_bundle_with_files_that_no_manifest_lists_is_never_replaced(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    engines = bundle / "engines" / "sm90_tensorrt-11.0_float32"
+    engines.mkdir(parents=True)
+    (bundle / "manifest.json").write_text('{"files": {"decoder.onnx": {}}}')
+    (engines / "manifest.json").write_text('{"files": {"decoder.plan": {}}}')
+    ours = (bundle / "decoder.onnx", engines / "decoder.plan", bundle / "engines" / "sm90_tensorrt-11.0.timings")
+    for file in ours:
+        file.touch()
+    for file in (bundle / "NOTES.md", bundle / "codes.npz", engines / "mine.txt", bundle / "engines" / "readme.txt"):
+        file.touch()
+        told = f"also holds {file.relative_to(bundle)}, which its manifest"
+        with pytest.raises(OutputError, match=told):
+            check_free(bundle, force=True, directory=True)
+        with pytest.raises(OutputError, match=told):
+            put_directory(bundle, force=True)
+        assert file.exists()
+        file.unlink()
+    put_directory(bundle, force=True)
+    assert names(bundle) == ["file"]
+
+
 def test_relative_paths_are_below_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     put(Path("file"))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from latentloop.errors import OutputError
 from latentloop.files import MARK, Temporary, check_free, machine, new_directory, write_file
 
 WRITERS = {
@@ -103,6 +104,17 @@ def test_killed_between_two_renames_the_old_result_gets_its_name_back(tmp_path: 
     put(tmp_path / "other")
     assert sorted(os.listdir(tmp_path)) == ["bundle", "other"]
     assert os.listdir(tmp_path / "bundle") == ["precious"]
+
+
+def test_what_gets_its_name_back_is_found_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "precious").touch()
+    with writing(tmp_path / "bundle", "exchange"):
+        pass
+    with pytest.raises(OutputError, match="bundle exists"):
+        check_free(tmp_path / "bundle", force=False, directory=True)
+    assert os.listdir(tmp_path / "bundle") == ["precious"]
+    assert os.listdir(tmp_path) == ["bundle"]
 
 
 def left(target: Path, content: bytes, age: float = 0.0) -> Temporary:

@@ -95,8 +95,9 @@ def test_parents_are_made_for_the_trial_and_removed_again(tmp_path: Path) -> Non
 def test_a_device_is_never_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     for directory in (False, True):
-        with pytest.raises(OutputError, match=r"pipe\.png is a device, a pipe or a socket"):
-            check_free(tmp_path / "pipe.png", force=True, directory=directory)
+        for force in (False, True):
+            with pytest.raises(OutputError, match=r"pipe\.png is a device, a pipe or a socket"):
+                check_free(tmp_path / "pipe.png", force=force, directory=directory)
 
 
 def test_a_failing_output_costs_no_other(tmp_path: Path) -> None:
