@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ _WRITTEN: dict[str, tuple[int, dict[str, Any]]] = {
     ".jpeg": (65500, {"quality": 95}),
     ".webp": (16383, {"lossless": True}),
 }
-_OWN_NAME = re.compile(r"\d{5,}(-.*)?\.(png|jpe?g|webp)")  # as the commands name images in a folder
 
 
 def read_images(paths: Sequence[Path], image: tuple[int, int, int], *, resize: bool = False) -> Images:
@@ -115,7 +113,7 @@ def write_images(folder: Path, images: Iterable[Images], names: Iterable[str], *
     with new_directory(folder, force=force) as temporary:
         for image, name in zip(images, names, strict=True):
             check_image_path(Path(name), image.shape)
-            _save(temporary / name, image)
+            _save(temporary / name, image, **_own_mark(name))
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
@@ -126,13 +124,25 @@ def check_folder(folder: Path, *, force: bool) -> None:
     if force and (folder.is_symlink() or folder.is_file()):
         raise OutputError(f"{folder} is not a folder, choose another name for the folder of images")
     check_free(folder, force=force, directory=True)
-    for file in folder.iterdir() if folder.exists() else ():
-        if not _OWN_NAME.fullmatch(file.name.lower()) or not file.is_file():
-            raise OutputError(
-                f"{folder} also holds {file.name}, which --force would remove with it: choose another name"
-            )
+    if folder.exists():
+        from latentloop.replaceable import check_images
+
+        check_images(folder)
 
 
-def _save(path: Path, image: Images) -> None:
+def _own_mark(name: str) -> dict[str, Any]:
+    """Pillow's options for a file that says who wrote it: with ``--force`` it may be replaced."""
+    if not name.endswith(".png"):
+        return {}
+    from PIL.PngImagePlugin import PngInfo
+
+    from latentloop.replaceable import OWN
+
+    text = PngInfo()
+    text.add(b"tEXt", OWN)
+    return {"pnginfo": text}
+
+
+def _save(path: Path, image: Images, **more: Any) -> None:
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
-    Image.fromarray(pixels).save(path, **_WRITTEN[path.suffix.lower()][1])
+    Image.fromarray(pixels).save(path, **_WRITTEN[path.suffix.lower()][1], **more)

@@ -195,6 +195,14 @@ def test_force_replaces_a_folder_of_earlier_results_only(tmp_path: Path) -> None
             images.write_images(folder, NOISE[None], ["00002.png"], force=True)
         assert (folder / name).read_text() == "precious"
         (folder / name).unlink()
+    for name in ("00002.png", "000001.jpg", "00002-coat-seed1.webp"):  # named as ours are, or as data sets' are
+        saved(folder / name, NOISE)
+        with pytest.raises(OutputError, match=f"also holds {name}"):
+            images.write_images(folder, NOISE[None], ["00002.png"], force=True)
+        (folder / name).unlink()
+    (folder / "00001.png").rename(folder / "favourite.png")
+    with pytest.raises(OutputError, match=r"also holds favourite\.png"):
+        images.write_images(folder, NOISE[None], ["00002.png"], force=True)
     (tmp_path / "file").write_text("precious")
     with pytest.raises(OutputError, match="not a folder"):
         images.write_images(tmp_path / "file", NOISE[None], ["newer.png"], force=True)
