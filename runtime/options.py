@@ -152,6 +152,11 @@ def note(text: str) -> None:
     print(f"latentloop: {text}", file=sys.stderr)
 
 
+def note_interrupted(done: int, n: int, written: str = " and written") -> None:
+    """Says what became of n images where the command was asked to stop."""
+    note(f"interrupted, {f'{done} of {n} images were finished{written}' if done else 'no image was finished'}")
+
+
 def plural(n: int, noun: str) -> str:
     """The noun for that number of things."""
     return noun if n == 1 else f"{noun}s"
@@ -197,6 +202,14 @@ class Output:
             if getattr(arguments, option):
                 raise InputError(f"--{option} is of the images, and nothing is written without --out")
         return None
+
+    def check_inputs(self, files: Iterable[Path]) -> None:
+        """Raises InputError where the images would replace a file that they are made from."""
+        own = self.path.resolve()
+        for file in files:
+            found = file.resolve()
+            if own == found or (self.folder and own in (*found.parents, *file.absolute().parents)):
+                raise InputError(f"--out {self} would replace {file}, which is to be read: give another name")
 
     def check_size(self, n: int, image: tuple[int, int, int], columns: int | None = None) -> None:
         """Raises InputError where ``n`` images of (H, W, C) make a grid too large for the file's format."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from latentloop.interrupt import Request
     from latentloop.sampler import Sampler
 
 PART = 64  # images between two movements of the bar
@@ -33,12 +34,20 @@ def encode(sampler: Sampler, images: NDArray[np.uint8]) -> dict[str, NDArray[np.
     return {level: np.concatenate([codes[level] for codes in found]) for level in found[0]}
 
 
-def decode(sampler: Sampler, codes: dict[str, NDArray[np.int64]]) -> NDArray[np.uint8]:
-    """``sampler.decode`` behind a bar: codes by level, integers [N, h, w], N at least 1 -> uint8 [N, H, W, C]."""
+def decode(sampler: Sampler, codes: dict[str, NDArray[np.int64]], asked: Request | None = None) -> NDArray[np.uint8]:
+    """``sampler.decode`` behind a bar: codes by level, integers [N, h, w] -> uint8 [n, H, W, C].
+
+    n is N, or how many were finished when it was ``asked`` to stop.
+    """
     import numpy as np
 
     count = len(next(iter(codes.values())))
-    found = [
-        sampler.decode({level: values[part] for level, values in codes.items()}) for part in parts(count, "decode")
-    ]
-    return np.concatenate(found)
+    images, done = np.empty((count, *sampler.bundle.manifest.image), np.uint8), 0
+    for part in parts(count, "decode"):
+        while done < part.stop and not (asked and asked.is_set()):
+            batch = slice(done, min(done + sampler.default_batch, part.stop))
+            images[batch] = sampler.decode({level: values[batch] for level, values in codes.items()})
+            done = batch.stop
+            if asked:
+                asked.wait_for_results()
+    return images[:done]

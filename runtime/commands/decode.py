@@ -8,13 +8,14 @@ from pathlib import Path
 
 from latentloop import options, progress
 from latentloop.errors import InputError
+from latentloop.interrupt import finishing, interruptible
 
 HELP = "decode codes (.npz) to images"
 EPILOG = """examples:
   latentloop decode codes.npz --out decoded.png
   latentloop decode codes.npz --out decoded/
 
-In a folder, images are named by the file's labels and seeds, where it has some.
+In a folder, images are named by the file's labels and seeds, where it has some. Ctrl-C writes those that are finished.
 """
 
 
@@ -32,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from latentloop.codes import bundle_digest, open_codes
     from latentloop.request import check_codes
 
+    output.check_inputs([arguments.codes])
     sampler = options.open_sampler(arguments)
     manifest = sampler.bundle.manifest
     file = open_codes(arguments.codes)
@@ -48,11 +50,28 @@ def run(arguments: argparse.Namespace) -> int:
         options.note(f"{file.path} was made with another bundle, whose codes may mean other things")
     output.check_size(n, manifest.image)
     started = time.perf_counter()
-    images = progress.decode(sampler, codes)
+    with interruptible() as asked:
+        images = progress.decode(sampler, codes, asked)
     seconds = time.perf_counter() - started
-    output.write(images, options.file_names(n, labels, seeds))
+    done = len(images)
+    labels, seeds = labels and labels[:done], seeds and seeds[:done]
+    if done:
+        with finishing(asked):
+            output.write(images, options.file_names(done, labels, seeds))
     if arguments.json:
-        options.print_json({"file": str(output), "images": n, "seeds": seeds, "labels": labels, "seconds": seconds})
-    else:
-        print(f"{output}: {n} {options.plural(n, 'image')}")
+        options.print_json(
+            {
+                "file": str(output) if done else None,
+                "images": done,
+                "seeds": seeds,
+                "labels": labels,
+                "seconds": seconds,
+                "cancelled": asked.is_set(),
+            }
+        )
+    elif done:
+        print(f"{output}: {done} {options.plural(done, 'image')}")
+    if asked.is_set():
+        options.note_interrupted(done, n)
+        return asked.status
     return 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentloop import options
+from latentloop.interrupt import Request, finishing, interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +27,7 @@ EPILOG = """examples:
 
 A folder stands for the images in and below it. All are checked before the first is encoded.
 In a grid each row of originals stands above the row of their reconstructions; a folder gets the reconstructions only.
-The mean squared error is over all pixels and channels, on the scale 0 to 1.
+The mean squared error is over all pixels and channels, on the scale 0 to 1. Ctrl-C keeps what is finished.
 """
 
 
@@ -51,48 +53,68 @@ def run(arguments: argparse.Namespace) -> int:
     columns = arguments.columns or min(count, 8)
     if output and not output.folder:
         output.check_size(2 * -(-count // columns) * columns, shape, columns)
+    if output:
+        output.check_inputs(inputs.files)
     files: list[Path] = []
     errors: list[float] = []
-    pairs = _pairs(sampler, inputs, files, errors)
-    if output and output.folder:
-        names = (f"{index:05}.png" for index, _ in enumerate(errors))  # a name for each error that was measured
-        output.write((found for _, found in pairs), names)
-    elif output:
-        output.write(_rows(list(pairs), columns), (), columns)
-    else:
-        for _ in pairs:
-            pass
-    error = math.fsum(errors) / len(errors)
+    kept: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+    with interruptible() as asked:
+        pairs = _pairs(sampler, inputs, files, errors, asked)
+        if (first := next(pairs, None)) is not None:
+            every = itertools.chain([first], pairs)
+            if output and output.folder:
+                names = (f"{index:05}.png" for index, _ in enumerate(errors))  # a name for each error that was measured
+                output.write((found for _, found in every), names)
+            else:
+                kept = [pair for pair in every if output]
+    done = len(files)
+    if output and kept:
+        with finishing(asked):
+            columns = arguments.columns or min(done, 8)
+            output.write(_rows(kept, columns), (), columns)
+    error = math.fsum(errors) / done if done else None
+    psnr = _psnr(error) if error is not None else None
     if arguments.json:
         options.print_json(
             {
-                "file": str(output) if output else None,
+                "file": str(output) if output and done else None,
                 "images": [str(file) for file in files],
                 "skipped": inputs.summary(),
                 "mean_squared_error": error,
-                "psnr_db": _psnr(error),
+                "psnr_db": psnr,
                 "mean_squared_error_by_image": errors,
+                "cancelled": asked.is_set(),
             }
         )
-    else:
-        psnr = _psnr(error)
+    elif done:
         print(
-            f"{len(files)} {options.plural(len(files), 'image')}: mean squared error {error:.6f}, "
+            f"{done} {options.plural(done, 'image')}: mean squared error {error:.6f}, "
             f"PSNR {'infinite' if psnr is None else f'{psnr:.2f} dB'}" + (f"; {output}" if output else "")
         )
-    inputs.close(f"the figures are those of the other {len(files)}")
+    inputs.close(f"the figures are those of the other {done}")
+    if asked.is_set():
+        options.note_interrupted(done, count, " and written" if output else "")
+        return asked.status
     return 0
 
 
 def _pairs(
-    sampler: Sampler, inputs: Inputs, files: list[Path], errors: list[float]
+    sampler: Sampler, inputs: Inputs, files: list[Path], errors: list[float], asked: Request
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Originals and reconstructions [H, W, C], one after the other; adds the files and their errors as it goes."""
-    for part, images in inputs.parts("reconstruct"):
-        for file, image, found in zip(part, images, sampler.decode(sampler.encode(images)), strict=True):
-            files.append(file)
-            errors.append(_mean_squared_error(image, found))
-            yield image, found
+    """Originals and reconstructions [H, W, C], one after the other, until ``asked`` to stop; adds the files and their
+    errors as it goes.
+    """
+    for part, images in inputs.parts("reconstruct", asked.is_set):
+        for start in range(0, len(part), sampler.default_batch):
+            if asked.is_set():
+                return
+            batch = slice(start, start + sampler.default_batch)
+            decoded = sampler.decode(sampler.encode(images[batch]))
+            asked.wait_for_results()
+            for file, image, found in zip(part[batch], images[batch], decoded, strict=True):
+                files.append(file)
+                errors.append(_mean_squared_error(image, found))
+                yield image, found
 
 
 def _rows(pairs: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], columns: int) -> NDArray[np.uint8]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import secrets
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -87,8 +86,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.codes:
         check_codes_path(arguments.codes, force=arguments.force)
-        if output.folder and output.path.absolute() in arguments.codes.absolute().parents:
+        images, file = output.path.resolve(), arguments.codes.resolve()
+        if images in (file, *file.parents):
             raise InputError(f"--codes {arguments.codes} lies in the folder of --out, which holds images only: move it")
+        if file in images.parents:
+            raise InputError(f"--out {output} lies below --codes {arguments.codes}, which is a file: move it")
     sampler = options.open_sampler(arguments)
     manifest = sampler.bundle.manifest
     given = _given(arguments, manifest)
@@ -161,8 +163,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"({done / (sampled - loaded):.1f} per second) on {sampler.device}, {chosen}{seeds}"
         )
     if asked.is_set():
-        kept = f"{done} of {n} images were finished and written" if done else "no image was finished"
-        print(f"latentloop: interrupted, {kept}", file=sys.stderr)
+        options.note_interrupted(done, n)
         return asked.status
     return 0
 

@@ -1,0 +1,177 @@
+"""`decode` and `reconstruct` that are asked to stop write what is finished, and nothing where nothing is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import codes, pixels, run
+
+from latentloop.sampler import Sampler
+
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+Stop = Callable[[signal.Signals, int], None]
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Stop:
+    """Sends a signal while that batch, of two images, is decoded."""
+    decode, batches = Sampler.decode, 0
+
+    def patch(sent: signal.Signals, at: int) -> None:
+        def stopped(self: Sampler, given: Any) -> Any:
+            nonlocal batches
+            batches += 1
+            if batches == at:
+                signal.raise_signal(sent)
+            return decode(self, given)
+
+        monkeypatch.setattr(Sampler, "decode", stopped)
+        monkeypatch.setattr(Sampler, "default_batch", 2)
+
+    return patch
+
+
+@pytest.fixture
+def held(small_bundle: Path, photos: Path, tmp_path: Path) -> Path:
+    """The codes of six images."""
+    path = tmp_path / "six.npz"
+    assert run("encode", photos, photos, "--bundle", small_bundle, "--out", path) == 0
+    return path
+
+
+@pytest.mark.parametrize("sent", STATUS)
+@pytest.mark.parametrize("out", ["a/", "a.png"])
+@pytest.mark.parametrize("command", ["decode", "reconstruct"])
+def test_what_is_finished_is_written(
+    small_bundle: Path,
+    photos: Path,
+    held: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    stop: Stop,
+    command: str,
+    out: str,
+    sent: signal.Signals,
+) -> None:
+    inputs = [held] if command == "decode" else [photos, photos]
+    common = (command, *inputs, "--bundle", small_bundle, "--json")
+    assert run(*common, "--out", f"{tmp_path}/all/") == 0
+    whole = json.loads(capsys.readouterr().out)
+    stop(sent, 2)
+    assert run(*common, "--out", f"{tmp_path}/{out}") == STATUS[sent]
+    said, told = capsys.readouterr()
+    summary = json.loads(said)
+    assert told == "latentloop: interrupted, 4 of 6 images were finished and written\n"
+    assert summary["cancelled"]
+    assert not whole["cancelled"]
+    if command == "decode":
+        assert summary["images"] == 4
+    else:
+        assert summary["images"] == whole["images"][:4]
+        errors = whole["mean_squared_error_by_image"][:4]
+        assert summary["mean_squared_error_by_image"] == errors
+        assert summary["mean_squared_error"] == pytest.approx(np.mean(errors))
+    if out == "a/":
+        assert sorted(os.listdir(tmp_path / "a")) == [f"{index:05}.png" for index in range(4)]
+        for name in os.listdir(tmp_path / "a"):
+            assert np.array_equal(pixels(tmp_path / "a" / name), pixels(tmp_path / "all" / name))
+    else:
+        assert pixels(tmp_path / "a.png").size
+
+
+@pytest.mark.parametrize("command", ["decode", "reconstruct"])
+def test_nothing_is_written_where_nothing_is_finished(
+    small_bundle: Path,
+    photos: Path,
+    held: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    from latentloop import progress
+
+    parts = progress.parts
+
+    def stopped(count: int, label: str) -> Any:
+        for part in parts(count, label):
+            if label == command:
+                signal.raise_signal(signal.SIGTERM)
+            yield part
+
+    monkeypatch.setattr(progress, "parts", stopped)
+    inputs = held if command == "decode" else photos
+    before = sorted(os.listdir(tmp_path))
+    for out in ("a/", "a.png"):
+        assert run(command, inputs, "--bundle", small_bundle, "--json", "--out", f"{tmp_path}/{out}") == 143
+        said, told = capsys.readouterr()
+        assert json.loads(said)["file"] is None
+        assert told == "latentloop: interrupted, no image was finished\n"
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_figures_of_what_is_finished_without_images(
+    small_bundle: Path, photos: Path, capsys: pytest.CaptureFixture[str], stop: Stop
+) -> None:
+    stop(signal.SIGTERM, 1)
+    assert run("reconstruct", photos, "--bundle", small_bundle) == 143
+    said, told = capsys.readouterr()
+    assert said.startswith("2 images: mean squared error 0.")
+    assert told == "latentloop: interrupted, 2 of 3 images were finished\n"
+
+
+def test_images_never_replace_what_they_are_made_from(
+    small_bundle: Path,
+    held: Path,
+    tmp_path: Path,
+    fails: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("decode", held, "--bundle", small_bundle, "--out", f"{tmp_path}/o/") == 0
+    capsys.readouterr()
+    (tmp_path / "link").symlink_to("o")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "o").iterdir()}
+    common = ("reconstruct", "--bundle", small_bundle, "--force", "--out")
+    for out, given in (
+        ("o/", "o/00001.png"),
+        ("o/", "o"),
+        ("x/../o/", "o"),
+        ("o/", "link/00000.png"),
+        ("o/00001.png", "o"),
+        ("link/00001.png", "o/00001.png"),
+    ):
+        message = fails(2, *common, f"{tmp_path}/{out}", tmp_path / given)
+        assert "would replace" in message
+        assert "which is to be read" in message
+    assert {file.name: file.read_bytes() for file in (tmp_path / "o").iterdir()} == before
+    held.rename(tmp_path / "six.png")
+    assert "would replace" in fails(
+        2, "decode", tmp_path / "six.png", "--bundle", small_bundle, "--force", "--out", tmp_path / "six.png"
+    )
+    assert codes(tmp_path / "six.png")
+
+
+@pytest.mark.parametrize(
+    ("out", "file", "told"),
+    [
+        ("same.npz/", "same.npz", "lies in the folder of --out"),
+        ("new/../a/", "a/x.npz", "lies in the folder of --out"),
+        ("a/", "new/../a/below/x.npz", "lies in the folder of --out"),
+        ("link/", "real/x.npz", "lies in the folder of --out"),
+        ("x.npz/a.png", "x.npz", "lies below --codes"),
+    ],
+)
+def test_images_and_codes_go_to_different_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str], out: str, file: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("real")
+    assert told in fails(2, "sample", "--bundle", "absent", "--out", out, "--codes", file)
+    assert os.listdir(tmp_path) == ["link"]
