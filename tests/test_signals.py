@@ -197,6 +197,46 @@ def test_training_saves_its_state_and_goes_on_from_there(
     assert steps == [0, 1, 2, 3, 4]
 
 
+# A training whose steps take longer than the program waits for: the first is over when the second begins.
+TRAINING = """
+import sys, time
+from pathlib import Path
+import torch
+from latentloop import cli
+from latentloop.commands import info
+from latentloop.export.train.loop import LoopOptions, run_training
+class Slow:
+    def step(self, step):
+        if step:
+            print("ready", flush=True)
+            time.sleep(2)
+        return torch.zeros(())
+    def state(self):
+        return {}
+info.run = lambda _: run_training(Slow(), LoopOptions(Path("x.safetensors"), 5, progress=False))
+sys.argv[1:] = ["info"]
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_step_is_waited_for_but_not_at_a_second_signal(tmp_path: Path, signals: int) -> None:
+    pytest.importorskip("torch")
+    command = [sys.executable, "-c", TRAINING]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        if signals == 2:
+            time.sleep(0.6)
+            process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 143
+        assert ("stopped after step 2; the same command goes on" in said) == (signals == 1)
+        assert os.listdir(tmp_path) == ["x.safetensors.state"][: 2 - signals]
+
+
 def test_handlers_are_those_of_before_again(monkeypatch: pytest.MonkeyPatch) -> None:
     during: list[Any] = []
 

@@ -107,12 +107,15 @@ def run_training(task: Task, options: LoopOptions) -> bool:
     if first and options.progress:
         print(f"{options.out}: going on at step {first} of {options.steps}", file=sys.stderr)
     quiet = None if options.progress else True  # None: quiet where there is no terminal
-    stoppable = interruptible() if distributed.processes() == 1 else nullcontext(Request())
+    alone = distributed.processes() == 1
+    stoppable = interruptible() if alone else nullcontext(Request())
     bar = tqdm(total=options.steps, initial=first, desc=options.out.stem, unit="step", disable=quiet)
     with stoppable as asked, bar:
         for step in range(first, options.steps):
             torch.manual_seed(step_seed(options.seed, step, rank=distributed.rank()))
             losses.append(task.step(step))
+            if alone:
+                asked.wait_for_results()  # however long a step takes, this one is not lost
             done = step + 1
             if done % LOOK_EVERY == 0 or done == options.steps:
                 loss = _mean_loss(losses, done)
