@@ -1,14 +1,15 @@
 """Codes in NumPy's .npz files: an array per level, and beside them what the codes belong to.
 
-Beside the levels lie the arrays [N] of ``BESIDE``. The bundle, the settings of the draws and the names of the classes
-are JSON in the archive's comment: NumPy does not see it, nor do programs that take every other array for a level.
+Beside the levels lie the arrays [N] of ``BESIDE``. What made each level and the names of the classes are JSON in the
+archive's comment: NumPy does not see it, nor do programs that take every other array for a level.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,15 +33,15 @@ LONGEST = 2**16 - 1  # bytes of a comment, in the format of archives
 class CodesFile:
     """What a file of codes holds. ``levels`` are its arrays by name, ``beside`` those of ``BESIDE`` that it has.
 
-    ``bundle`` is the ``bundle_digest`` of the one that made it, ``settings`` those of the draws (temperature, top_k and
-    top_p by drawn level, precision), ``classes`` the names of the labels in use; empty where the file does not tell.
+    ``origins`` tell by level what made its codes, several where it was drawn in parts: ``bundle`` is the digest of the
+    bundle; drawn codes have temperature, top_k, top_p and precision, and ``seeds`` (of N images, or one for all) where
+    they are not those of the file. ``classes`` are the names of the labels in use. Empty where the file does not tell.
     """
 
     path: Path
     levels: dict[str, NDArray[Any]]
     beside: dict[str, NDArray[Any]]
-    bundle: str
-    settings: dict[str, Any]
+    origins: dict[str, list[dict[str, Any]]]
     classes: dict[int, str]
 
     def labels(self, n: int, classes: Sequence[str]) -> list[str] | None:
@@ -69,6 +70,19 @@ class CodesFile:
             raise InputError(f"{self.path}: seeds are {seeds.dtype} {list(seeds.shape)}, expected integers [{n}]")
         return [int(seed) for seed in seeds]
 
+    def other_bundle(self, manifest: Manifest, levels: Collection[str]) -> str:
+        """A line that says which of the levels another bundle made, empty where none is known to be."""
+        digest = bundle_digest(manifest)
+        others = [name for name in levels if any(each.get("bundle", digest) != digest for each in self.made(name))]
+        if not others:
+            return ""
+        which = "" if len(others) == len(levels) else f"{' and '.join(others)} of "
+        return f"{which}{self.path} was made with another bundle, whose codes may mean other things"
+
+    def made(self, level: str) -> list[dict[str, Any]]:
+        """What made a level, from the first to the last."""
+        return self.origins.get(level, [])
+
 
 def check_codes_path(path: Path, *, force: bool) -> None:
     """Raises InputError unless the name ends in .npz, OutputError where it is taken and ``force`` is off, or where it
@@ -84,21 +98,30 @@ def write_codes(
     beside: Mapping[str, ArrayLike],
     *,
     manifest: Manifest | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    earlier: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     force: bool = False,
 ) -> None:
     """Writes codes by level, integers [N, h, w], and the arrays ``beside`` them, [N]. Raises OutputError.
 
-    ``manifest``: of the bundle that made them; ``settings`` of the draws, as JSON.
+    ``manifest``: of the bundle that made them; ``settings`` of the draws as JSON, by level that it made (default: all
+    of them, without settings); ``earlier``: what made the others, as ``CodesFile.origins``. Seeds of these, and then
+    names of classes, are left out where they are too many for a comment.
     """
     _check_name(path)
     arrays: dict[str, Any] = {**codes, **beside}
-    about: dict[str, Any] = {"format": FORMAT, "settings": dict(settings or {})}
+    origins = {level: [dict(each) for each in made] for level, made in (earlier or {}).items()}
+    about: dict[str, Any] = {"format": FORMAT, "origins": origins}
     if manifest is not None:
-        about["bundle"] = bundle_digest(manifest)
+        for level, drawn in ({name: {} for name in codes} if settings is None else settings).items():
+            origins.setdefault(level, []).append({"bundle": bundle_digest(manifest), **drawn})
         used = sorted(set(map(int, np.asarray(beside.get("labels", ())))))
         about["classes"] = {str(label): manifest.classes[label] for label in used}
     comment = json.dumps(about).encode()
+    if len(comment) > LONGEST:  # thousands of images
+        for each in itertools.chain(*origins.values()):
+            each.pop("seeds", None)
+        comment = json.dumps(about).encode()
     if len(comment) > LONGEST:
         comment = json.dumps(about | {"classes": {}}).encode()  # thousands of names: the numbers have to do
 
@@ -158,18 +181,19 @@ def _check_name(path: Path) -> None:
         raise InputError(f"{path} ends in {path.suffix!r}, expected .npz for codes")
 
 
-def _read_comment(path: Path, comment: bytes) -> tuple[str, dict[str, Any], dict[int, str]]:
-    """Bundle, settings and classes; empty for an archive of another program. Raises InputError for a damaged comment,
+def _read_comment(path: Path, comment: bytes) -> tuple[dict[str, list[dict[str, Any]]], dict[int, str]]:
+    """Origins and classes; empty for an archive of another program. Raises InputError for a damaged comment,
     and for one of another version.
     """
     if not comment.startswith(b'{"format": "latentloop-codes-'):
-        return "", {}, {}
+        return {}, {}
     try:
         about = json.loads(comment)
         if about["format"] != FORMAT:
             raise InputError(f"{path}: format is {about['format']!r}, expected {FORMAT!r}: update latentloop")
         classes = {int(label): str(name) for label, name in about.get("classes", {}).items()}
-        return str(about.get("bundle", "")), dict(about.get("settings", {})), classes
+        origins = {str(level): [dict(each) for each in made] for level, made in about.get("origins", {}).items()}
+        return origins, classes
     except InputError:
         raise
     except (ValueError, TypeError, AttributeError, RecursionError) as error:

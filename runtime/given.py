@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from latentloop.codes import CodesFile, bundle_digest, open_codes
+from latentloop.codes import CodesFile, open_codes
 from latentloop.errors import InputError
 from latentloop.manifest import Manifest
 from latentloop.request import check_codes
@@ -41,6 +41,22 @@ class Given:
                 )
         return None if labels is None else [label for label in labels for _ in range(n // self.count)]
 
+    def origins(self, n: int) -> dict[str, list[dict[str, Any]]]:
+        """What made the codes that are kept, by level, for a file of the first n images. Raises InputError."""
+        seeds = self.file.seeds(self.count)
+        found: dict[str, list[dict[str, Any]]] = {}
+        for level, codes in self.codes.items():
+            made = [dict(each) for each in self.file.made(level)]
+            if not made or (codes < 0).all():
+                continue
+            if seeds and "temperature" in made[-1]:  # else they were not drawn
+                made[-1].setdefault("seeds", seeds)
+            for each in made:
+                if isinstance(each.get("seeds"), list):
+                    each["seeds"] = each["seeds"][:n]
+            found[level] = made
+        return found
+
 
 def read_given(path: Path, keep: str | None, manifest: Manifest) -> Given:
     """The codes of a file, or of its levels ``keep`` "A,B". Raises InputError for what does not fit the bundle."""
@@ -62,13 +78,8 @@ def read_given(path: Path, keep: str | None, manifest: Manifest) -> Given:
         }
     except InputError as error:
         raise InputError(
-            f"{path}: {error}{'' if same_bundle(file, manifest) else ' (made with another bundle)'}"
+            f"{path}: {error}{' (made with another bundle)' if file.other_bundle(manifest, file.levels) else ''}"
         ) from error
     if not codes or not len(next(iter(codes.values()))):
         raise InputError(f"{path} holds codes of no image, expected at least one")
     return Given(file, codes, tuple(name for name in names if name not in codes or (codes[name] < 0).any()))
-
-
-def same_bundle(file: CodesFile, manifest: Manifest) -> bool:
-    """Whether the bundle made the file, as far as the file tells."""
-    return file.bundle in ("", bundle_digest(manifest))

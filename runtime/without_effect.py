@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from latentloop.errors import InputError
-from latentloop.given import Given, same_bundle
+from latentloop.given import Given
 from latentloop.manifest import Manifest
 from latentloop.options import plural
 from latentloop.request import check_labels
@@ -41,21 +41,20 @@ def notes(
     given: Given | None,
     labels: list[int | str] | None,
     n: int,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, Mapping[str, Any]],
     manifest: Manifest,
 ) -> Iterator[str]:
-    """A line for everything that has no effect. ``labels`` [n] are those that were asked for, ``settings`` this run's,
-    as files of codes hold them.
+    """A line for everything that has no effect. ``labels`` [n] are those that were asked for, ``settings`` this run's
+    by level that is drawn, as files of codes hold them.
     """
     if given is not None:
         yield from _given_notes(arguments, given, labels, settings, manifest)
-    drawn = [level.name for level in manifest.levels] if given is None else given.drawn
-    greedy = [level for level in drawn if settings["top_k"].get(level) == 1]
+    greedy = [level for level, each in settings.items() if each["top_k"] == 1]
     if greedy:
         idle = [name for name in ("temperature", "top_p") if any(_named(arguments, name, level) for level in greedy)]
-        idle += ["seed"] if arguments.seed is not None and len(greedy) == len(drawn) else []
+        idle += ["seed"] if arguments.seed is not None and len(greedy) == len(settings) else []
         if idle:
-            where = "" if len(greedy) == len(drawn) else f" in {', '.join(greedy)}"
+            where = "" if len(greedy) == len(settings) else f" in {', '.join(greedy)}"
             yield f"--top-k 1 takes the most probable code, so {_options(idle)} without effect{where}"
     if arguments.best == 1:
         yield "--best 1 keeps every candidate, so nothing is chosen"
@@ -73,37 +72,59 @@ def _given_notes(
     arguments: argparse.Namespace,
     given: Given,
     labels: list[int | str] | None,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, Mapping[str, Any]],
     manifest: Manifest,
 ) -> Iterator[str]:
     file = given.file
-    if not same_bundle(file, manifest):
-        yield f"{file.path} was made with another bundle, whose codes may mean other things"
+    if other := file.other_bundle(manifest, given.codes):
+        yield other
+    chosen = "label" if arguments.label else "per_class" if arguments.per_class else ""
     if not given.drawn:
-        names = [*SETTINGS, "seed", "label", "per_class", "batch_size"]
+        names = [*SETTINGS, "seed", "batch_size"]
         idle = [name for name in names if getattr(arguments, name) is not None]
         idle += ["precision"] if arguments.precision != "float32" else []
-        yield f"nothing is drawn: {file.path} gives every code" + (
-            f", so {_options(idle)} without effect" if idle else ""
+        yield (
+            f"nothing is drawn: {file.path} gives every code"
+            + (f", so {_options(idle)} without effect" if idle else "")
+            + (f"; {_option(chosen)} only names what is written" if chosen else "")
         )
         return
-    chosen = "label" if arguments.label else "per_class" if arguments.per_class else ""
     priors = {level.name: level.prior for level in manifest.levels}
     heeding = [name for name in given.drawn if (prior := priors[name]) is not None and prior.classes]
     if chosen and not heeding and manifest.classes:
-        yield f"{_option(chosen)} is without effect: no level that is drawn ({', '.join(given.drawn)}) heeds classes"
+        yield (
+            f"{_option(chosen)} only names what is written: no level that is drawn ({', '.join(given.drawn)}) heeds "
+            "classes"
+        )
     elif "labels" in file.beside and not manifest.classes:
         yield f"the labels of {file.path} are not used: the bundle has no classes"
     elif "labels" in file.beside and labels is not None and not _same_labels(given, labels, manifest):
         yield f"{_option(chosen)} decides the classes, not the labels of {file.path}"
+    differing = list(_differing_settings(given, settings))
+    if any(each["top_k"] != 1 for each in settings.values()):
+        differing += _differing_seeds(given, arguments.seed)
+    if differing:
+        before, now = (", ".join(shown) for shown in zip(*differing, strict=True))
+        yield f"{file.path} was drawn with {before}; this run draws with {now}"
+
+
+def _differing_settings(given: Given, settings: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Settings of the file's last draw of what this run draws, and this run's, as they are shown."""
+    last = {level: made[-1] for level in settings if (made := given.file.made(level))}
     for name in (*SETTINGS, "precision"):
-        before, now = file.settings.get(name), settings[name]
-        if isinstance(before, dict) and isinstance(now, dict):
-            before = {level: before[level] for level in given.drawn if level in before}
-            now = {level: now[level] for level in before}
-        if before and before != now:
+        before = {level: each[name] for level, each in last.items() if name in each}
+        now = {level: settings[level][name] for level in before}
+        if before != now:
             setting = name.replace("_", "-")
-            yield f"{file.path} was drawn with {setting} {_shown(before)}, this run draws with {_shown(now)}"
+            yield f"{setting} {_shown(before)}", f"{setting} {_shown(now)}"
+
+
+def _differing_seeds(given: Given, seed: int | None) -> Iterator[tuple[str, str]]:
+    """The file's seeds, and this run's, which begins with ``seed``."""
+    seeds = given.file.seeds(given.count)
+    if seeds and (seed is None or seeds != list(range(seed, seed + len(seeds)))):
+        before = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
+        yield before, "fresh seeds" if seed is None else f"seeds from {seed}"
 
 
 def _same_labels(given: Given, labels: list[int | str], manifest: Manifest) -> bool:
@@ -120,10 +141,8 @@ def _named(arguments: argparse.Namespace, name: str, level: str) -> bool:
     return value is not None and (not isinstance(value, Mapping) or level in value)
 
 
-def _shown(value: object) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    return ", ".join(f"{level}={'none' if one is None else one}" for level, one in value.items())
+def _shown(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{level}={'none' if value is None else value}" for level, value in values.items())
 
 
 def _options(names: list[str]) -> str:

@@ -50,24 +50,20 @@ def edited(source: Path, target: Path, arrays: dict[str, Any]) -> Path:
 
 def test_files_carry_bundle_settings_and_class_names(drawn: Path, small_bundle: Path) -> None:
     file = open_codes(drawn)
-    assert file.bundle == bundle_digest(Bundle.open(small_bundle).manifest)
+    made: dict[str, Any] = {"bundle": bundle_digest(Bundle.open(small_bundle).manifest), "precision": "float32"}
+    made |= {"temperature": 1.0, "top_k": None, "top_p": 1.0}
     assert file.classes == {0: "coat", 2: "boot"}
-    assert file.settings == {
-        "precision": "float32",
-        "temperature": {"top": 1.0, "bottom": 0.9},
-        "top_k": {"top": None, "bottom": None},
-        "top_p": {"top": 1.0, "bottom": 1.0},
-    }
+    assert file.origins == {"top": [made], "bottom": [made | {"temperature": 0.9}]}
     assert sorted(codes(drawn)) == ["bottom", "labels", "seeds", "top"]  # as before, for programs that take the rest
 
 
 def test_labels_of_the_file_are_used(drawn: Path, sample: Sample, tmp_path: Path) -> None:
     out = tmp_path / "new.npz"
-    again = ("--given", drawn, "--keep", "top", "--seed", 1, "--temperature", "0.9", "--codes", out, "--force")
+    again = ("--given", drawn, "--keep", "top", "--seed", 3, "--temperature", "0.9", "--codes", out, "--force")
     assert sample(*again) == (0, "")
     assert codes(out)["labels"].tolist() == [2, 0]
     one = edited(drawn, tmp_path / "one.npz", {name: value[:1] for name, value in codes(drawn).items()})
-    assert sample("--given", one, "--keep", "top", "-n", 3, "--codes", out) == (0, "")
+    assert sample("--given", one, "--keep", "top", "-n", 3, "--seed", 3, "--codes", out) == (0, "")
     assert codes(out)["labels"].tolist() == [2, 2, 2]
     status, said = sample(*again, "--label", "bag")
     assert (status, said) == (0, f"latentloop: --label decides the classes, not the labels of {drawn}\n")
@@ -113,7 +109,7 @@ def test_labels_of_files_that_numpy_wrote(
     drawn: Path, sample: Sample, tmp_path: Path, labels: Any, expected: Any
 ) -> None:
     file, out = edited(drawn, tmp_path / "plain.npz", {"labels": np.array(labels)}), tmp_path / "new.npz"
-    status, said = sample("--given", file, "--keep", "top", "--codes", out)
+    status, said = sample("--given", file, "--keep", "top", "--seed", 3, "--codes", out)
     if isinstance(expected, str):
         assert status == 2
         assert expected in said
@@ -124,20 +120,90 @@ def test_labels_of_files_that_numpy_wrote(
 
 def test_other_settings_and_another_bundle_are_told(drawn: Path, sample: Sample, tmp_path: Path) -> None:
     given = ("--given", drawn, "--keep", "top")
-    told = f"latentloop: {drawn} was drawn with {{}} bottom={{}}, this run draws with bottom={{}}\n"
-    assert sample(*given) == (0, told.format("temperature", "0.9", "1.0"))
+    told = f"latentloop: {drawn} was drawn with {{}}; this run draws with {{}}\n"
+    same = (*given, "--temperature", 0.9)
+    assert sample(*given, "--seed", 3) == (0, told.format("temperature bottom=0.9", "temperature bottom=1.0"))
     assert sample(*given, "--temperature", "bottom=0.9,top=1")[0] == 2  # top is given
-    assert sample(*given, "--temperature", 0.9, "--top-k", 5) == (0, told.format("top-k", "none", "5.0"))
-    assert sample(*given, "--temperature", 0.9, "--precision", "int8") == (
+    assert sample(*same, "--seed", 3, "--top-k", 5) == (0, told.format("top-k bottom=none", "top-k bottom=5.0"))
+    assert sample(*same, "--seed", 3) == (0, "")
+    assert sample(*same, "--seed", 3, "--precision", "int8") == (
         0,
-        f"latentloop: {drawn} was drawn with precision float32, this run draws with int8\n",
+        told.format("precision bottom=float32", "precision bottom=int8"),
     )
-    with zipfile.ZipFile(drawn, "a") as archive:
-        archive.comment = json.dumps(json.loads(archive.comment) | {"bundle": "0123", "settings": {}}).encode()
-    assert sample(*given) == (
+    assert sample(*same) == (0, told.format("seeds 3 to 4", "fresh seeds"))
+    assert sample(*given, "--seed", 4) == (
         0,
-        f"latentloop: {drawn} was made with another bundle, whose codes may mean other things\n",
+        told.format("temperature bottom=0.9, seeds 3 to 4", "temperature bottom=1.0, seeds from 4"),
     )
+    greedy = sample(*same, "--top-k", 1)[1]
+    assert "top-k bottom=none; this run draws with top-k bottom=1.0" in greedy
+    assert "seeds" not in greedy  # nothing is left to chance
+    assert "seeds" not in sample("--given", drawn, "-n", 2, "--keep", "top,bottom")[1]
+    another(drawn, "top", "bottom")
+    other = f"{drawn} was made with another bundle, whose codes may mean other things\n"
+    assert sample(*same, "--seed", 3) == (0, f"latentloop: {other}")
+
+
+def another(path: Path, *levels: str) -> None:
+    """Makes a file say that another bundle made these levels."""
+    with zipfile.ZipFile(path, "a") as archive:
+        about = json.loads(archive.comment)
+        for level in levels:
+            about["origins"][level][-1]["bundle"] = "0123"
+        archive.comment = json.dumps(about).encode()
+
+
+def test_kept_levels_keep_what_their_file_says(
+    sample: Sample, small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third, fourth = (tmp_path / f"{name}.npz" for name in "abcd")
+    assert sample("-n", 3, "--seed", 1, "--temperature", 0.8, "--top-p", "top=0.9", "--codes", first)[0] == 0
+    another(first, "top")
+    other = " was made with another bundle, whose codes may mean other things\n"
+    keep = ("--keep", "top", "--temperature", 0.8)
+    assert f"{first}{other}" in sample("--given", first, *keep, "--seed", 7, "--codes", second)[1]
+    digest = bundle_digest(Bundle.open(small_bundle).manifest)
+    top = {"bundle": "0123", "precision": "float32", "temperature": 0.8, "top_k": None, "top_p": 0.9}
+    bottom = {"bundle": digest, "precision": "float32", "temperature": 0.8, "top_k": None, "top_p": 1.0}
+    assert open_codes(second).origins == {"top": [top | {"seeds": [1, 2, 3]}], "bottom": [bottom]}
+    assert codes(second)["seeds"].tolist() == [7, 8, 9]
+    for given in (second, fourth):  # a chain is as long as it likes, also of codes that are drawn in part
+        if given == fourth:
+            part = codes(third)
+            part["bottom"][:, 4:] = -1
+            with zipfile.ZipFile(third) as archive:
+                comment = archive.comment
+            np.savez(fourth, **part)  # type: ignore[arg-type]
+            with zipfile.ZipFile(fourth, "a") as archive:
+                archive.comment = comment
+        words = () if given == fourth else keep
+        assert sample("--given", given, *words, "--seed", 11, "--codes", third, "--force")[0] == 0
+        assert open_codes(third).origins["top"] == [top | {"seeds": [1, 2, 3]}]
+    assert open_codes(third).origins["bottom"] == [bottom | {"seeds": [11, 12, 13]}, bottom | {"temperature": 1.0}]
+    assert run("decode", second, "--bundle", small_bundle, "--out", tmp_path / "x.png") == 0
+    assert capsys.readouterr().err == f"latentloop: top of {second}{other}"
+
+
+def test_codes_of_images_are_said_to_be_drawn_by_nothing(
+    sample: Sample, photos: Path, small_bundle: Path, tmp_path: Path
+) -> None:
+    out, digest = tmp_path / "out.npz", bundle_digest(Bundle.open(small_bundle).manifest)
+    assert run("encode", photos, "--bundle", small_bundle, "--out", tmp_path / "in.npz") == 0
+    for seed in (5, 6):
+        given = tmp_path / "in.npz" if seed == 5 else out
+        assert sample("--given", given, "--keep", "top", "--seed", seed, "--codes", out)[0] == 0
+        assert open_codes(out).origins["top"] == [{"bundle": digest}]
+    np.savez(tmp_path / "plain.npz", top=codes(out)["top"])
+    assert sample("--given", tmp_path / "plain.npz", "--codes", out) == (0, "")
+    assert sorted(open_codes(out).origins) == ["bottom"]  # nobody knows what made the rest
+
+
+def test_seeds_that_find_no_room_are_left_out(tmp_path: Path, small_bundle: Path) -> None:
+    manifest = Bundle.open(small_bundle).manifest
+    earlier = {"top": [{"bundle": "0123", "temperature": 0.5, "seeds": list(range(20_000))}]}
+    write_codes(tmp_path / "a.npz", {}, {}, manifest=manifest, settings={}, earlier=earlier)
+    assert open_codes(tmp_path / "a.npz").origins == {"top": [{"bundle": "0123", "temperature": 0.5}]}
+    assert len(earlier["top"][0]["seeds"]) == 20_000  # type: ignore[arg-type]
 
 
 def test_decoding_names_images_as_sampling_does(
@@ -176,7 +242,8 @@ def test_other_arrays_are_never_passed_over(
         (b"of another program", None),
         (b'{"format": "latentloop-codes-2"}', "format is 'latentloop-codes-2', expected 'latentloop-codes-1'"),
         (b'{"format": "latentloop-codes-1", "classes": {"x": 1}}', "comment is damaged"),
-        (b'{"format": "latentloop-codes-1", "settings": 5}', "comment is damaged"),
+        (b'{"format": "latentloop-codes-1", "origins": 5}', "comment is damaged"),
+        (b'{"format": "latentloop-codes-1", "origins": {"top": [5]}}', "comment is damaged"),
         (b'{"format": "latentloop-codes-1"', "comment is damaged"),
     ],
 )
@@ -184,7 +251,7 @@ def test_comments_of_others_and_damaged_ones(drawn: Path, comment: bytes, messag
     with zipfile.ZipFile(drawn, "a") as archive:
         archive.comment = comment
     if message is None:
-        assert open_codes(drawn).bundle == ""
+        assert open_codes(drawn).origins == {}
     else:
         with pytest.raises(InputError, match=message):
             open_codes(drawn)
@@ -192,7 +259,7 @@ def test_comments_of_others_and_damaged_ones(drawn: Path, comment: bytes, messag
 
 def test_names_that_find_no_room_are_left_out(tmp_path: Path, small_bundle: Path) -> None:
     manifest = replace(Bundle.open(small_bundle).manifest, classes=tuple(f"{n:050}" for n in range(3000)))
-    write_codes(tmp_path / "a.npz", {}, {"labels": np.arange(3000)}, manifest=manifest)
+    write_codes(tmp_path / "a.npz", {"top": np.zeros(1)}, {"labels": np.arange(3000)}, manifest=manifest)
     file = open_codes(tmp_path / "a.npz")
-    assert (file.classes, file.bundle) == ({}, bundle_digest(manifest))
+    assert (file.classes, file.origins) == ({}, {"top": [{"bundle": bundle_digest(manifest)}]})
     assert file.labels(3000, manifest.classes) == list(manifest.classes)

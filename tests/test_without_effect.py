@@ -49,6 +49,21 @@ def test_nothing_left_to_draw_is_refused_but_for_one_image(
     assert said("--given", photo, "--keep", "top") == ""
 
 
+def test_labels_that_only_name_the_result(photo: Path, tmp_path: Path, said: Said) -> None:
+    every = "latentloop: nothing is drawn: /photo.npz gives every code"
+    out = tmp_path / "x.npz"
+    assert said("--given", photo, "-n", 1, "--label", "bag", "--codes", out) == (
+        f"{every}; --label only names what is written\n"
+    )
+    assert codes(out)["labels"].tolist() == [1]
+    assert said("--given", photo, "-n", 1, "--label", "bag", "--seed", 1) == (
+        f"{every}, so --seed is without effect; --label only names what is written\n"
+    )
+    assert said("--given", photo, "--per-class", 1, "--label", "bag") == (
+        f"{every}; --label only names what is written\n"
+    )
+
+
 def test_without_priors_decode_is_the_way(grey_bundle: Path, tmp_path: Path, fails: Callable[..., str]) -> None:
     np.savez(tmp_path / "a.npz", top=np.zeros((1, 2, 2), np.int64), bottom=np.zeros((1, 4, 4), np.int64))
     given = ("--given", tmp_path / "a.npz", "--out", tmp_path / "a.png")

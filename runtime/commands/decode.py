@@ -30,14 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Decodes and writes; returns the exit status. Raises LatentLoopError."""
     output = options.Output.of(arguments)
-    from latentloop.codes import bundle_digest, open_codes
+    from latentloop.codes import open_codes
     from latentloop.request import check_codes
 
     output.check_inputs([arguments.codes])
     sampler = options.open_sampler(arguments)
     manifest = sampler.bundle.manifest
     file = open_codes(arguments.codes)
-    another = file.bundle not in ("", bundle_digest(manifest))
+    another = file.other_bundle(manifest, file.levels)
     try:
         codes = check_codes(file.levels, manifest.levels, partial=False)
     except InputError as error:
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{file.path} holds codes of no image, expected at least one")
     labels, seeds = file.labels(n, manifest.classes), file.seeds(n)
     if another:
-        options.note(f"{file.path} was made with another bundle, whose codes may mean other things")
+        options.note(another)
     output.check_size(n, manifest.image)
     started = time.perf_counter()
     with interruptible() as asked:

@@ -125,7 +125,13 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.codes:
             beside: dict[str, Any] = {"seeds": samples.seeds, **({"labels": samples.labels} if names else {})}
             writes[str(arguments.codes)] = lambda: write_codes(
-                arguments.codes, samples.codes, beside, manifest=manifest, settings=settings, force=arguments.force
+                arguments.codes,
+                samples.codes,
+                beside,
+                manifest=manifest,
+                settings=settings,
+                earlier=given.origins(done) if given else None,
+                force=arguments.force,
             )
         try:
             with finishing(asked):
@@ -195,13 +201,14 @@ def _given(arguments: argparse.Namespace, manifest: Manifest) -> Given | None:
     return read_given(arguments.given, arguments.keep, manifest)
 
 
-def _settings(arguments: argparse.Namespace, drawn: Sequence[str]) -> dict[str, Any]:
-    """The settings of the levels that are drawn, as files of codes keep them."""
-    found: dict[str, Any] = {"precision": arguments.precision}
+def _settings(arguments: argparse.Namespace, drawn: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The settings of each level that is drawn, as files of codes keep them."""
+    found: dict[str, dict[str, Any]] = {level: {"precision": arguments.precision} for level in drawn}
     for name, default in (("temperature", 1.0), ("top_k", None), ("top_p", 1.0)):
         value = getattr(arguments, name)
         by_level = value if isinstance(value, dict) else dict.fromkeys(drawn, value)
-        found[name] = {level: default if by_level.get(level) is None else by_level[level] for level in drawn}
+        for level in drawn:
+            found[level][name] = default if by_level.get(level) is None else by_level[level]
     return found
 
 
