@@ -180,6 +180,7 @@ def test_signals_leave_nothing_and_a_kill_nothing_running(tmp_path: Path) -> Non
         said = process.communicate(timeout=60)[1]  # ends once no process holds stderr any more
         assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[sent]
         assert "Traceback" not in said
+        assert sent == signal.SIGKILL or "leaked" not in said
         assert len(list(tmp_path.iterdir())) == left
     assert run("data", "planets", "--out", out, "--train", 1, "--test", 1, "--processes", 1) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["many"]  # the killed run's is gone

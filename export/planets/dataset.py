@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from latentloop.export.planets.surfaces import SURFACES
 from latentloop.export.train.folder import PARTS
 from latentloop.files import new_directory
 
-CHUNK = 25  # images that a process draws between two reports; an interrupt waits for them
+CHUNK = 25  # images that a process draws between two reports
 MOST = 10**6  # images of a class and part
 SHARES = {"ringed": 2}  # training images of a class against the others': rings are hardest to learn
 
@@ -80,12 +80,16 @@ def write_planets(out: Path, options: PlanetsOptions) -> int:
                 return total
             # Spawned, not forked: a fork copies the locks of threads that it does not copy.
             with ProcessPoolExecutor(options.processes, get_context("spawn"), _end_with_parent) as pool:
-                with _without_interrupts():
-                    futures: list[Future[int]] = [pool.submit(_write_chunk, *job) for job in jobs]
+                others = active_children()
                 try:
+                    with _without_interrupts():
+                        futures: list[Future[int]] = [pool.submit(_write_chunk, *job) for job in jobs]
                     for future in futures:
                         bar.update(future.result())
-                except BaseException:  # nobody wants the rest
+                except BaseException:  # nobody wants the rest; on a busy machine a chunk, or a start, takes seconds
+                    for process in active_children():
+                        if process not in others:
+                            process.kill()
                     pool.shutdown(wait=True, cancel_futures=True)
                     raise
     return total
