@@ -65,7 +65,7 @@ def _unlisted(folder: Path) -> Path | None:
                         return found
                 elif inner.suffix != ".timings":
                     return inner
-        elif entry.name not in listed or entry.is_dir():
+        elif entry.is_dir() or (entry.name not in listed and entry.suffix != ".plan"):  # engines of a damaged set
             return entry
     return None
 
