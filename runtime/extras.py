@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module, metadata, util
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from types import ModuleType
 from latentloop.errors import MissingError
 
 _LONGEST = 60  # seconds that an import may take
+_IMPORTED = 73  # the exit status of a process that came to its end: an import may end one with any other
 _DISTRIBUTIONS = {"PIL": "pillow", "cuda": "cuda-bindings"}  # where the module has another name
 _ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu")  # packages that own one import name
 
@@ -48,9 +50,11 @@ def why_broken(modules: Iterable[str]) -> dict[str, str]:
     started = {}
     for module in modules:
         if sys.modules.get(module) is None:
-            code = f"{start}; import_package({module!r})"
+            code = f"{start}; import_package({module!r}); sys.exit({_IMPORTED})"
             command = [sys.executable, "-c", code]
-            started[module] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            started[module] = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+            )
     reasons = {}
     for module, process in started.items():
         try:
@@ -62,13 +66,39 @@ def why_broken(modules: Iterable[str]) -> dict[str, str]:
             continue
         if process.returncode < 0:
             reasons[module] = f"its import ends the process by {signal.Signals(-process.returncode).name}"
-        elif process.returncode:
-            last = said[-1] if said else "its import fails"
+        elif process.returncode != _IMPORTED:
+            last = said[-1] if said else f"its import ends the process with the status {process.returncode}"
             reasons[module] = last.removeprefix("latentloop.errors.MissingError: ")
     return reasons
 
 
-def is_missing(package: str, error: Exception) -> bool:
+@contextmanager
+def refused(reasons: Mapping[str, str]) -> Iterator[None]:
+    """While it lasts, the import of these packages raises ImportError with these reasons: the real one may end the
+    process.
+    """
+    finder = _Refusing(reasons)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Refusing:
+    """A finder of modules that finds none, and raises for some."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self._reasons = reasons
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Raises ImportError for a module of a package that is refused."""
+        top = name.partition(".")[0]
+        if top in self._reasons:
+            raise ImportError(self._reasons[top], name=name)
+
+
+def is_missing(package: str, error: BaseException) -> bool:
     """Whether the import failed because the package is not installed, rather than broken."""
     return isinstance(error, ModuleNotFoundError) and f"{package}.".startswith(f"{error.name}.")
 
@@ -86,7 +116,7 @@ def broken_import(error: Exception) -> MissingError | None:
     return None if package == "latentloop" else unusable(package, error)
 
 
-def unusable(package: str, error: Exception) -> MissingError:
+def unusable(package: str, error: BaseException) -> MissingError:
     """What to say of a package that cannot be imported, or not be used."""
     top = package.partition(".")[0]
     names = sorted(set(metadata.packages_distributions().get(top, [])))

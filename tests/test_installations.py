@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from latentloop import MissingError
 from latentloop.backends.gpu.tensorrt_module import tensorrt_module
 from latentloop.export.tensorrt.flavour import open_flavour
-from latentloop.extras import broken_import, import_package, require, unusable, why_broken
+from latentloop.extras import broken_import, import_package, refused, require, unusable, why_broken
 
 ONNXRUNTIME = {
     "no __init__": ("", "no attribute 'InferenceSession'"),
@@ -29,6 +31,7 @@ ONNXRUNTIME = {
         "try:\n    raise ImportError('libx.so.1')\nexcept ImportError as e:\n    raise ImportError('advice') from e",
         "ImportError: libx.so.1",
     ),
+    "an exit": ("raise SystemExit(3)", "SystemExit: 3"),
     "too old": ("__version__ = '1.19.2'\nclass InferenceSession: pass", "it is 1.19.2, expected 1.20 or later"),
     "another project": ("VERSION = 1", "no attribute 'InferenceSession'"),
 }
@@ -95,6 +98,67 @@ def test_info_tells_of_a_broken_onnxruntime(tmp_path: Path, kind: str, small_bun
     assert reason in found["devices"]["cpu"]
     assert found["bundle"]["levels"][0]["name"] == "top"
     assert found["broken"].keys() == {"onnxruntime"}
+
+
+ENDING = {
+    "abort": ("import os\nos.abort()", "its import ends the process by SIGABRT"),
+    "bus error": ("import os, signal\nos.kill(os.getpid(), signal.SIGBUS)", "its import ends the process by SIGBUS"),
+    "exit": ("raise SystemExit(3)", "SystemExit: 3"),
+    "exit as if all were well": ("import os\nos._exit(0)", "its import ends the process with the status 0"),
+    "no exception that is caught": ("raise BaseException('gone')", "BaseException: gone"),
+}
+
+
+@pytest.mark.parametrize("kind", ENDING)
+def test_info_survives_an_onnxruntime_that_ends_the_process(tmp_path: Path, kind: str) -> None:
+    text, reason = ENDING[kind]
+    fake(tmp_path, "onnxruntime", text)
+    fake_torch(tmp_path)
+    done = latentloop(tmp_path, "info", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["broken"].keys() == {"onnxruntime"}
+    assert reason in found["broken"]["onnxruntime"]
+    assert reason in found["devices"]["cpu"]
+    assert found["bundle"]["classes"]
+    done = latentloop(tmp_path, "info")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(rf"^onnxruntime .*, broken: .*{reason}", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("package", "brought_by"), [("numpy", "numpy"), ("PIL", "pillow"), ("pycuda", "pycuda")])
+def test_info_survives_another_package_that_ends_the_process(tmp_path: Path, package: str, brought_by: str) -> None:
+    fake(tmp_path, package, "import os\nos.abort()")
+    fake_torch(tmp_path)
+    done = latentloop(tmp_path, "info")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(rf"^{brought_by} .*, broken: its import ends the process by SIGABRT", done.stdout, re.MULTILINE)
+
+
+def test_an_onnxruntime_that_was_cut_short_is_named(tmp_path: Path) -> None:
+    there = find_spec("onnxruntime")
+    assert there is not None
+    assert there.origin is not None
+    source, copied = Path(there.origin).parent, tmp_path / "onnxruntime"
+    (copied / "capi").mkdir(parents=True)
+    for file in (*source.glob("*.py"), *source.glob("capi/*.py")):
+        shutil.copy(file, copied / file.relative_to(source))
+    (library,) = source.glob("capi/onnxruntime_pybind11_state*.so")
+    with library.open("rb") as whole:
+        (copied / "capi" / library.name).write_bytes(whole.read(2**20))
+    fake_torch(tmp_path)
+    for arguments in (("info",), ("sample", "-n", "1", "--out", tmp_path / "x.png")):
+        done = latentloop(tmp_path, *arguments)
+        assert done.returncode == (0 if arguments == ("info",) else 1)
+        assert f"{library.name}: cut short, {2**20} of {library.stat().st_size} bytes" in done.stdout + done.stderr
+
+
+def test_a_package_is_refused_only_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(tmp_path, "dangerous", "")
+    monkeypatch.syspath_prepend(tmp_path)
+    with refused({"dangerous": "it ends the process"}), pytest.raises(ImportError, match="it ends the process"):
+        import_package("dangerous")
+    assert import_package("dangerous")
 
 
 @pytest.mark.parametrize(("package", "brought_by"), [("numpy", "numpy"), ("PIL", "pillow"), ("tqdm", "tqdm")])

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -21,12 +23,28 @@ from latentloop.kernels.library import is_unusable, problem, warn_unusable
 # From some release on it starts a thread for telemetry when it is imported. A forked process, where that thread is
 # not, would wait for it for ever when it ends.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+def _check_whole() -> None:
+    """Raises ImportError where ONNX Runtime's library was cut short: to load it would end the process."""
+    if "onnxruntime" in sys.modules or sys.platform != "linux":
+        return
+    spec = find_spec("onnxruntime")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        for library in Path(folder, "capi").glob("onnxruntime_pybind11_state*.so"):
+            if reason := problem(library):
+                raise ImportError(f"{library}: {reason}")
+
+
 try:
+    _check_whole()
     import onnxruntime
 
     if onnxruntime.InferenceSession and [int(n) for n in onnxruntime.__version__.split(".")[:2]] < [1, 20]:
         raise ImportError(f"it is {onnxruntime.__version__}, expected 1.20 or later")
-except Exception as error:
+except KeyboardInterrupt:
+    raise
+except BaseException as error:  # SystemExit too
     from latentloop.extras import unusable
 
     raise unusable("onnxruntime", error) from error

@@ -6,13 +6,14 @@ import argparse
 import platform
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentloop import machine, options
 from latentloop._version import __version__
 from latentloop.errors import LatentLoopError, MissingError
-from latentloop.extras import why_broken
+from latentloop.extras import refused, why_broken
 
 if TYPE_CHECKING:
     from latentloop.bundle import Bundle
@@ -48,8 +49,36 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints; returns the exit status. Raises BundleError for a bundle that was named and cannot be opened."""
     versions = {name: machine.package_version(name) for name in _PACKAGES}
     modules = {name: module for name, module in _PACKAGES.items() if versions[name]}
+    for name, module in _PACKAGES.items():
+        if module not in modules.values() and _is_there(_top(module)):  # by no package of these names
+            modules[name] = module
     reasons = why_broken(modules.values())
     broken = {name: reasons[module] for name, module in modules.items() if module in reasons}
+    with refused({_top(module): reason for module, reason in reasons.items()}):
+        found = _found(arguments, versions, broken)
+    if arguments.json:
+        options.print_json(found)
+    else:
+        _print(found)
+    return 0
+
+
+def _top(module: str) -> str:
+    """The package whose import the import of the module tries."""
+    return module.split(".")[-1 if module.startswith("latentloop.") else 0]
+
+
+def _is_there(package: str) -> bool:
+    """Whether there is a package of that name, not just a folder."""
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None
+
+
+def _found(arguments: argparse.Namespace, versions: dict[str, str | None], broken: dict[str, str]) -> dict[str, Any]:
+    """What is printed; ``broken`` packages are not imported: that may end the process."""
     bundle, error = _open(arguments.bundle, broken.get("numpy"))
     described = {"error": error} if bundle is None else _describe(bundle)
     found: dict[str, Any] = {
@@ -69,17 +98,13 @@ def run(arguments: argparse.Namespace) -> int:
             "onnxruntime and onnxruntime-gpu are both installed and share one import name, so either may be loaded: "
             "uninstall both, then install the one you want"
         )
-    if arguments.json:
-        options.print_json(found)
-    else:
-        _print(found)
-    return 0
+    return found
 
 
 def _onnxruntime(bundle: Bundle | None, broken: str | None) -> dict[str, Any]:
     """Threads, providers and devices that can run the bundle, or why ONNX Runtime cannot be loaded."""
     found: dict[str, Any] = {"threads": machine.available_threads(), "providers": []}
-    if broken is not None:  # not even tried here: an import may end the process
+    if broken is not None:
         return {**found, "devices": {"cpu": f"no: {broken}"}}
     try:
         from latentloop.backends.choice import usable
@@ -227,7 +252,8 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _package(version: str | None, broken: str | None) -> str:
-    return "not installed" if version is None else f"{version}, broken: {broken}" if broken else version
+    there = "not installed" if version is None else version
+    return f"{there}, broken: {broken}" if broken else there
 
 
 def _level(level: dict[str, Any]) -> str:
