@@ -103,7 +103,7 @@ def plain(name: str, value: object, expected: str) -> Any:
         return array.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [as_array(name, entry).tolist() if _is_array(entry) else entry for entry in value]
-    _check_whole(name, value)
+    _check_kept(name, value)
     return value
 
 
@@ -112,12 +112,9 @@ def as_array(name: str, value: object) -> NDArray[Any]:
 
     Raises InputError, with what to do about it, for those of which NumPy would drop something, or which it cannot read.
     """
-    _check_whole(name, value)
     try:
-        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-            return np.from_dlpack(value)
-        return np.asarray(value)
-    except MemoryError:
+        return np.asarray(_whole(name, value))
+    except (MemoryError, InputError):
         raise
     except Exception as error:  # each library has its own
         raise InputError(f"{name} cannot be read as an array: {error}") from error
@@ -127,14 +124,28 @@ def _is_array(value: object) -> bool:
     return hasattr(value, "__array__") or hasattr(value, "__dlpack__")
 
 
-def _check_whole(name: str, value: Any) -> None:
-    """Raises InputError for masks, gradients, bfloat16 and the memory of a GPU, also within a list."""
-    if isinstance(value, list | tuple):
-        for entry in value:
-            _check_whole(name, entry)
-        return
-    if isinstance(value, np.ndarray) and np.any(getattr(value, "mask", False)):
+def _whole(name: str, value: Any) -> Any:
+    """The value with arrays of other libraries as NumPy's, looked for in sequences too; others as they are.
+
+    Raises InputError for masks, gradients, bfloat16 and the memory of a GPU.
+    """
+    if hasattr(value, "__getitem__"):
+        from latentloop.kernels.sequences import is_sequence  # late: most calls give numbers
+
+        if is_sequence(value):
+            return [_whole(name, entry) for entry in value]
+    _check_kept(name, value)
+    if not _is_array(value):
+        return value
+    # What an object gives may be masked where the object is not; asarray would drop the mask.
+    array = np.asanyarray(value) if hasattr(value, "__array__") else np.from_dlpack(value)
+    if np.any(getattr(array, "mask", False)):
         raise InputError(f"{name}: some values are masked, and no mask is used here: fill them, as .filled(…) does")
+    return array
+
+
+def _check_kept(name: str, value: Any) -> None:
+    """Raises InputError for gradients, bfloat16 and the memory of a GPU, which NumPy would not keep or not read."""
     if getattr(value, "requires_grad", False):
         raise InputError(
             f"{name}: the tensor requires a gradient, and none is computed here: detach it, as .detach() does"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserList, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,26 @@ class OnlyDlpack:
 
     def __dlpack_device__(self) -> Any:
         return self._array.__dlpack_device__()
+
+
+class GivesMasked:
+    """Such as a variable of a file: an object that is not masked, and gives an array that is."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return MASKED
+
+
+class OwnSequence:
+    """What NumPy looks into as it does into a list."""
+
+    def __init__(self, *entries: Any) -> None:
+        self._entries = entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._entries[index]
 
 
 class OnGpu:
@@ -89,6 +110,10 @@ LOST: list[tuple[Any, str]] = [
     (MASKED, r"masked.*\.filled\("),
     ([np.ma.masked, 1], r"masked.*\.filled\("),
     ([[1], MASKED], r"masked.*\.filled\("),
+    (GivesMasked(), r"masked.*\.filled\("),
+    ([GivesMasked(), GivesMasked()], r"masked.*\.filled\("),
+    (deque([MASKED[0], MASKED[1]]), r"masked.*\.filled\("),
+    (UserList([MASKED, MASKED]), r"masked.*\.filled\("),
     (torch.tensor([1.0, 2.0], requires_grad=True), r"gradient.*\.detach\("),
     ([torch.tensor(1.0, requires_grad=True), 2.0], r"gradient.*\.detach\("),
     (torch.tensor([1, 2], dtype=torch.bfloat16), r"bfloat16.*\.float\("),
@@ -117,6 +142,22 @@ def test_what_would_be_lost_or_not_read_is_told(sampler: Sampler, drawn: Samples
     for name, use in uses.items():
         with pytest.raises(InputError, match=f"^{name}.*{told}"):
             use()
+
+
+def test_masks_within_any_sequence_are_told(sampler: Sampler, drawn: Samples) -> None:
+    codes: dict[str, Any] = {name: np.ma.array(values) for name, values in drawn.codes.items()}
+    given: dict[str, Any] = {name: OwnSequence(*values) for name, values in codes.items()}
+    np.testing.assert_array_equal(sampler.decode(given), drawn.images)
+    codes["top"][1, 0, 0] = np.ma.masked
+    for sequence in (list, tuple, deque, OwnSequence):
+        top: Any = sequence(codes["top"]) if sequence is not OwnSequence else OwnSequence(*codes["top"])
+        with pytest.raises(InputError, match=r"^codes of top: some values are masked"):
+            sampler.decode({**codes, "top": top})
+
+
+def test_a_buffer_keeps_its_type(sampler: Sampler, drawn: Samples) -> None:
+    images = np.ctypeslib.as_ctypes(drawn.images.copy())
+    np.testing.assert_array_equal(sampler.encode(images)["top"], sampler.encode(drawn.images)["top"])
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from latentloop.export.models.vqvae import Codebook
-from latentloop.kernels.nearest_codebook import reference
+from latentloop.kernels.nearest_codebook import nearest_codebook, reference
 from latentloop.kernels.nearest_codebook.reference import nearest_reference
 
 
@@ -61,6 +64,23 @@ def test_the_model_agrees() -> None:
     np.testing.assert_array_equal(
         codebook.nearest(z).ravel(), nearest_reference(flat, codebook.embedding.numpy()).index
     )
+
+
+class GivesMasked:
+    """An object that is not masked, and gives an array that is."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.ma.masked_less(np.eye(2, dtype=np.float32), 1)
+
+
+@pytest.mark.parametrize("masked", [GivesMasked(), deque(GivesMasked().__array__()), [[GivesMasked()]]])
+def test_masks_are_told_wherever_they_are(masked: Any) -> None:
+    plain = np.eye(2, dtype=np.float32)
+    assert nearest_codebook(list(plain), deque(plain)).index.tolist() == [0, 1]
+    with pytest.raises(TypeError, match="z is masked"):
+        nearest_codebook(masked, plain)
+    with pytest.raises(TypeError, match="codebook is masked"):
+        nearest_codebook(plain, masked)
 
 
 @pytest.mark.parametrize(("z", "codebook"), [((3, 4), (2, 5)), ((3,), (2, 3)), ((3, 4), (0, 4))])

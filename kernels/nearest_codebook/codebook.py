@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.kernels.library import load
+from latentloop.kernels.sequences import is_sequence
 
 MOST_DIMENSIONS = 512
 MOST_CODEWORDS = 65536
@@ -110,9 +111,13 @@ def as_float32(name: str, array: Any) -> NDArray[np.float32]:
     """``array``, NumPy's or anything in host memory that NumPy can look at, without a copy. Raises TypeError."""
     if getattr(array, "requires_grad", False):
         raise TypeError(f"{name} requires a gradient, and the search has none: pass {name}.detach()")
+    if type(array) is not np.ndarray:
+        if is_sequence(array):
+            array = [as_float32(name, entry) for entry in array]
+        array = np.asanyarray(array)  # an object may give a masked array, whose mask asarray would drop
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{name} is masked, expected an array whose values all count: fill it, as in {name}.filled()")
-    found = array if isinstance(array, np.ndarray) else np.asarray(array)
+    found = np.asarray(array)
     if found.dtype != np.float32:
         raise TypeError(
             f"{name} is {found.dtype}, expected float32 (16 bits are for arrays on a GPU): convert it, as in "
