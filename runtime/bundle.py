@@ -30,7 +30,7 @@ class Bundle:
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path = path
+        self.path = path.absolute()  # graphs are loaded when they are needed, in whatever directory that is
         self.manifest = manifest
         self._kept: dict[Hashable, Any] = {}
         self._start()
@@ -48,7 +48,7 @@ class Bundle:
 
     def __reduce__(self) -> tuple[Callable[..., Bundle], tuple[str, Manifest]]:
         """Copies and pickles are opened anew, and verified again."""
-        return _reopen, (os.path.abspath(self.path), self.manifest)
+        return _reopen, (str(self.path), self.manifest)
 
     @staticmethod
     def open(path: str | Path) -> Bundle:

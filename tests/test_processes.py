@@ -116,6 +116,18 @@ def test_a_pickle_is_opened_whatever_the_working_directory(
     assert pickle.loads(pickled).golden()
 
 
+def test_the_working_directory_may_change(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sampler: Sampler
+) -> None:
+    monkeypatch.chdir(small_bundle.parent)
+    opened = Sampler(Bundle.open(small_bundle.name), "cpu", 2)
+    (tmp_path / small_bundle.name).mkdir()  # another bundle, it might be
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(opened.sample(1, seeds=7).images, sampler.sample(1, seeds=7).images)
+    assert opened.bundle.golden()
+    assert opened.bundle.path == small_bundle
+
+
 def test_a_pickle_of_a_bundle_that_has_changed_is_refused(small_bundle: Path, tmp_path: Path) -> None:
     path = shutil.copytree(small_bundle, tmp_path / "copy")
     pickled = pickle.dumps(Bundle.open(path))
