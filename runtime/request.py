@@ -186,10 +186,12 @@ def check_setting(
             raise InputError(f"{name} for {level} is {value!r}, expected a number or {n} numbers")
         if array.shape not in ((), (n,)):
             raise InputError(f"{name} for {level} has shape {array.shape}, expected a number or {n} numbers")
+        with np.errstate(over="ignore"):  # longer floats may come to infinity
+            array = array.astype(np.float64)  # first: bounds may be more than float16 holds
         if not ((array > low) & (array <= high)).all():
             shown = f"over {low:g}" + (f", at most {high:g}" if np.isfinite(high) else "")
             raise InputError(f"{name} for {level} is {value!r}, expected {shown}")
-        found[level] = np.broadcast_to(array.astype(np.float64), (n,))
+        found[level] = np.broadcast_to(array, (n,))
     return found
 
 

@@ -91,6 +91,10 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"temperature": -1.0}, ["temperature for top is -1.0"]),
     ({"temperature": np.nan}, ["temperature for top is nan"]),
     ({"temperature": np.inf}, ["temperature for top is inf", "at most"]),
+    ({"temperature": np.float16(np.inf)}, ["temperature for top is", "inf", "at most"]),
+    ({"temperature": np.array([1, np.inf], np.float16)}, ["inf", "at most"]),
+    ({"temperature": np.longdouble("1e400")}, ["temperature for top is", "1e+400", "at most"]),
+    ({"top_p": np.float16(1.001)}, ["top_p for top is", "at most 1"]),
     ({"temperature": [1.0, 0.0]}, ["temperature for top", "0.0", "over 0"]),
     ({"temperature": [1.0]}, ["temperature for top has shape (1,)", "2 numbers"]),
     ({"temperature": [[1.0], [1.0]]}, ["shape (2, 1)"]),
@@ -135,6 +139,13 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
 @pytest.mark.parametrize(("arguments", "shown"), WRONG, ids=[f"{next(iter(a))}-{i}" for i, (a, _) in enumerate(WRONG)])
 def test_a_wrong_argument_of_sample_is_told(sampler: Sampler, arguments: dict[str, Any], shown: list[str]) -> None:
     told(lambda: sampler.sample(**{"n": 2, "seeds": 1, **arguments}), shown)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.longdouble, np.uint8, np.int64])
+def test_a_setting_may_be_a_number_of_any_type(sampler: Sampler, dtype: Any) -> None:
+    expected = sampler.sample(2, seeds=1, temperature=2.0, top_k=3, top_p=1.0)
+    found = sampler.sample(2, seeds=1, temperature=dtype(2), top_k=np.array([3, 3], dtype), top_p=dtype(1))
+    np.testing.assert_array_equal(found.images, expected.images)
 
 
 def told(action: Callable[[], object], shown: list[str]) -> None:
