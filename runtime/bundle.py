@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # backends of a GPU may do without ONNX Runtime
     from latentloop.backends.onnxruntime import Graph
 
 Kept = TypeVar("Kept")
+Stamp = tuple[int, ...]  # of a file: another file has another, and so has the same one once it has been written to
 
 
 class Bundle:
@@ -29,9 +31,11 @@ class Bundle:
     Threads may share a Bundle.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, verified: dict[str, Stamp]) -> None:
+        """``verified``: the manifest's files by name, as ``verify_file`` found them."""
         self.path = path.absolute()  # graphs are loaded when they are needed, in whatever directory that is
         self.manifest = manifest
+        self._verified = verified
         self._kept: dict[Hashable, Any] = {}
         self._start()
 
@@ -64,9 +68,9 @@ class Bundle:
         check_link(source)
         value = read_json(source, f"{source} is missing: {folder} is not a bundle, or its export was cut short")
         manifest = from_json(value, str(source))
-        for name, record in manifest.files.items():
-            verify_file(folder, name, record, source)
-        return Bundle(folder, manifest)
+        records = manifest.files.items()
+        verified = {name: verify_file(folder, name, record, source) for name, record in records}
+        return Bundle(folder, manifest, verified)
 
     @staticmethod
     def default() -> Bundle:
@@ -75,14 +79,40 @@ class Bundle:
         return Bundle.open(manifest.resolve().parent)  # an editable install links each file to the source tree
 
     def graph(self, file: str, threads: int) -> Graph:
-        """A graph of the bundle, loaded once per number of threads."""
+        """A graph of the bundle, loaded once per number of threads. Raises BundleError where it cannot be loaded, or
+        is not the one any more that was verified.
+        """
         from latentloop.backends.onnxruntime import Graph
 
         with self._locked():
             key = (file, threads)
             if key not in self._graphs:
-                self._graphs[key] = Graph(self.path / file, threads, operators(), self.path / self.manifest.weights)
+                with self.unchanged(file, self.manifest.weights):
+                    graph = Graph(self.path / file, threads, operators(), self.path / self.manifest.weights)
+                self._graphs[key] = graph
             return self._graphs[key]
+
+    @contextmanager
+    def unchanged(self, *files: str) -> Iterator[None]:
+        """For the block that reads these files. Raises BundleError unless they are what was verified, before it and
+        after it.
+        """
+        self._check_unchanged(files)
+        try:
+            yield
+        finally:
+            self._check_unchanged(files)
+
+    def _check_unchanged(self, files: Iterable[str]) -> None:
+        for name in files:
+            path = self.path / name
+            try:
+                if _stamp(path.stat()) == self._verified[name]:
+                    continue
+                # Touched, copied or linked again, perhaps: the content decides.
+                self._verified[name] = verify_file(self.path, name, self.manifest.files[name], self.path / FILE_NAME)
+            except (OSError, BundleError) as error:
+                raise BundleError(f"{path} has changed since the bundle was opened: open the bundle again") from error
 
     def kept(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
         """What ``make`` gives, made once per key: whatever everything made from this object is to share."""
@@ -96,8 +126,10 @@ class Bundle:
         """The golden vectors by name. Raises BundleError where they cannot be read."""
         path = self.path / self.manifest.golden
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            with self.unchanged(path.name), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
+        except BundleError:
+            raise
         except Exception as error:  # a hostile archive can fail in many ways, all of which mean the same
             raise BundleError(f"{path}: not readable as golden vectors: {error}") from error
 
@@ -119,8 +151,10 @@ def check_link(path: Path) -> None:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def verify_file(folder: Path, name: str, record: FileRecord, source: Path) -> None:
-    """Raises BundleError unless the file in the folder, or what it is a link to, is what the manifest says."""
+def verify_file(folder: Path, name: str, record: FileRecord, source: Path) -> Stamp:
+    """Raises BundleError unless the file in the folder, or what it is a link to, is what the manifest says; returns
+    what tells it from another.
+    """
     if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
         raise BundleError(f"{source}: files[{name!r}] is not a plain file name: it may leave the bundle")
     path = folder / name
@@ -134,6 +168,7 @@ def verify_file(folder: Path, name: str, record: FileRecord, source: Path) -> No
         if size != record.size:
             raise BundleError(f"{path} has {size} bytes, {source} says {record.size}: copy or export the bundle again")
         with path.open("rb") as file:
+            stamp = _stamp(os.fstat(file.fileno()))
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
@@ -142,3 +177,8 @@ def verify_file(folder: Path, name: str, record: FileRecord, source: Path) -> No
             f"{path} has SHA-256 {digest[:12]}…, {source} says {record.sha256[:12]}…: corrupt or tampered with; "
             "copy or export the bundle again"
         )
+    return stamp
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -65,7 +65,8 @@ class Sessions:
             providers.insert(0, (TENSORRT, shared))
         options = session_options(OPERATORS if OPERATORS.is_file() else None)
         path, weights = self._bundle.path / file, self._bundle.path / self._bundle.manifest.weights
-        session = open_session(path, weights, options, providers)
+        with self._bundle.unchanged(path.name, weights.name):
+            session = open_session(path, weights, options, providers)
         if self._provider not in session.get_providers():  # it falls back to the CPU without an error
             there = ", ".join(session.get_providers())
             raise BundleError(f"{path}: ONNX Runtime cannot use its {self._provider} here, only {there}")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -71,7 +72,13 @@ class Engines:
             if file not in self._loaded:
                 path = self.described.folder / file
                 self._log.errors.clear()
-                engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+                try:
+                    plan = path.read_bytes()
+                except OSError:
+                    plan = b""
+                if hashlib.sha256(plan).hexdigest() != self.described.files[file].sha256:
+                    raise BundleError(f"{path} has changed since the bundle was opened: open the bundle again")
+                engine = self._runtime.deserialize_cuda_engine(plan)
                 if engine is None:
                     raise self._refused(file)
                 self._check_bindings(file, engine)
