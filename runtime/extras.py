@@ -116,6 +116,16 @@ def broken_import(error: Exception) -> MissingError | None:
     return None if package == "latentloop" else unusable(package, error)
 
 
+def broken_onnxruntime(error: Exception) -> MissingError | None:
+    """What to say of an error that means that ONNX Runtime lacks a part of itself; None for any other error."""
+    if isinstance(error, AttributeError):
+        owner = error.obj if isinstance(error.obj, ModuleType | type) else type(error.obj)
+        name = owner.__name__ if isinstance(owner, ModuleType) else owner.__module__
+    else:
+        name = getattr(error, "name", None) or "" if isinstance(error, ImportError) else ""
+    return unusable("onnxruntime", error) if name.partition(".")[0] == "onnxruntime" else None
+
+
 def unusable(package: str, error: BaseException) -> MissingError:
     """What to say of a package that cannot be imported, or not be used."""
     top = package.partition(".")[0]

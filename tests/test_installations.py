@@ -12,9 +12,10 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import onnxruntime
 import pytest
 
-from latentloop import MissingError
+from latentloop import Bundle, MissingError, Sampler
 from latentloop.backends.gpu.tensorrt_module import tensorrt_module
 from latentloop.export.tensorrt.flavour import open_flavour
 from latentloop.extras import broken_import, import_package, refused, require, unusable, why_broken
@@ -33,6 +34,7 @@ ONNXRUNTIME = {
     ),
     "an exit": ("raise SystemExit(3)", "SystemExit: 3"),
     "too old": ("__version__ = '1.19.2'\nclass InferenceSession: pass", "it is 1.19.2, expected 1.20 or later"),
+    "half of it": ("__version__ = '1.32.0'\nclass InferenceSession: pass", "no attribute 'SessionOptions'"),
     "another project": ("VERSION = 1", "no attribute 'InferenceSession'"),
 }
 REMEDY = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime"
@@ -222,6 +224,25 @@ def test_a_broken_cuda_python_is_not_called_missing(tmp_path: Path) -> None:
     script = "from latentloop.kernels.driver import open_driver; open_driver('cuda-python')"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert "its installation is broken: OSError: libcudart.so.12" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (onnxruntime, "SessionOptions"),
+        (onnxruntime, "InferenceSession"),
+        (onnxruntime.InferenceSession.__mro__[1], "io_binding"),
+        (onnxruntime.InferenceSession.__mro__[1], "get_inputs"),
+        (onnxruntime.SessionOptions, "add_session_config_entry"),
+    ],
+)
+def test_a_part_that_onnxruntime_lacks_is_not_blamed_on_the_bundle(
+    small_bundle: Path, owner: object, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = Sampler(Bundle.open(small_bundle), "cpu", 1)
+    monkeypatch.delattr(owner, name)
+    with pytest.raises(MissingError, match=f"the installation of onnxruntime is broken .*{name}.*{REMEDY}"):
+        sampler.sample(1)
 
 
 def test_errors_of_our_own_are_not_a_broken_installation() -> None:

@@ -11,7 +11,8 @@ from latentloop.errors import BundleError, LatentLoopError
 
 @contextmanager
 def fitting(bundle: Path, what: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Inputs have been checked by now: whatever else a graph cannot digest, its bundle is at fault.
+    """Inputs have been checked by now: whatever else a graph cannot digest, its bundle is at fault, unless ONNX
+    Runtime lacks a part of itself.
 
     Not so of errors that are to be ``passing``.
     """
@@ -22,4 +23,8 @@ def fitting(bundle: Path, what: str, passing: tuple[type[Exception], ...] = ()) 
     except passing:
         raise
     except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
+        from latentloop.extras import broken_onnxruntime  # late: errors are rare
+
+        if broken := broken_onnxruntime(error):
+            raise broken from error
         raise BundleError(f"{bundle}: {what} does not fit the manifest: {error}") from error

@@ -42,6 +42,7 @@ try:
 
     if onnxruntime.InferenceSession and [int(n) for n in onnxruntime.__version__.split(".")[:2]] < [1, 20]:
         raise ImportError(f"it is {onnxruntime.__version__}, expected 1.20 or later")
+    _PARTS = onnxruntime.SessionOptions, onnxruntime.get_available_providers  # half an installation may lack them
 except KeyboardInterrupt:
     raise
 except BaseException as error:  # SystemExit too
@@ -83,6 +84,8 @@ def registration_problem(operators: Path, options: onnxruntime.SessionOptions | 
     if reason is None:
         try:
             options.register_custom_ops_library(str(operators))
+        except AttributeError:  # not this library's fault
+            raise
         except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
             return str(error).rpartition(" with error: ")[2]
     return reason
@@ -106,6 +109,10 @@ def open_session(
             )
         session = onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
+        from latentloop.extras import broken_onnxruntime
+
+        if broken := broken_onnxruntime(error):
+            raise broken from error
         raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
     _sessions.add(session)
     return session
