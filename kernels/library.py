@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 import threading
 import warnings
@@ -20,14 +21,21 @@ class OperatorsWarning(UserWarning):
 
 
 def operators() -> Path | None:
-    """The ONNX Runtime operator library, or None where none was built: then graphs run their functions' bodies."""
+    """The ONNX Runtime operator library, or None where none was built: then graphs run their functions' bodies.
+
+    Whatever has its name: ``problem`` says of a folder or a link that leads nowhere that it is none.
+    """
     path = Path(__file__).resolve().parent / FILE_NAME
-    return path if path.is_file() else None
+    return path if os.path.lexists(path) else None
 
 
 def problem(library: Path) -> str | None:
     """What is wrong with the file, or None: the system's loader crashes on one that was cut short."""
     try:
+        if library.is_symlink() and not library.exists():
+            return f"a link to {os.readlink(library)}, which is not there"
+        if not library.is_file():  # a pipe would wait
+            return "not a file"
         with library.open("rb") as file:
             header = file.read(64)
             size = file.seek(0, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -80,6 +81,36 @@ def test_info_says_why_and_does_not_warn(broken: tuple[Path, str], monkeypatch: 
     said = info._operators()
     assert said.startswith(f"{path} cannot be loaded: ")
     assert "standard operators" in said
+
+
+@pytest.mark.parametrize("kind", ["dangling link", "link to itself", "directory", "pipe"])
+def test_what_is_no_file_is_not_called_unbuilt(
+    small_bundle: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+    assert library.operators() is None
+    path = tmp_path / library.FILE_NAME
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("moved.so" if kind == "dangling link" else path.name)
+    reason = f"a link to {os.readlink(path)}, which is not there" if "link" in kind else "not a file"
+    assert info._operators().startswith(f"{path} cannot be loaded: {reason}; ")
+    with pytest.warns(OperatorsWarning, match=f"cannot be loaded: {reason}") as told:
+        assert len(Sampler(Bundle.open(small_bundle), "cpu", 1).sample(2).images) == 2
+    assert len(told) == 1
+
+
+def test_info_says_what_sample_does_with_a_library_of_another_release(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "operators.so"
+    path.write_bytes(renamed(b"\0latentloop_instruction_set\0", b"\0latentloop_instruction_xxx\0"))
+    monkeypatch.setattr(library, "operators", lambda: path)
+    assert info._operators() == f"instruction set not known ({path})"
+    Graph(small_bundle / "encoder.onnx", 1, path)  # without a warning
 
 
 def test_a_warning_made_an_error_does_not_blame_the_bundle(

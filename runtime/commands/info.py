@@ -134,14 +134,17 @@ def _operators() -> str:
     if library is None:
         return "not built: graphs run in standard operators, more slowly; install a C++ compiler and reinstall"
     reason = problem(library)
-    try:
-        if reason is None:
+    name = "instruction set not known"
+    if reason is None:
+        try:
             name = instruction_set(library)
-            reason = _registration_problem(library)
-            if reason is None:
-                return f"{name} ({library})"
-    except (OSError, AttributeError) as error:
-        reason = str(error)
+        except AttributeError:  # a library of another release: graphs run with it all the same
+            pass
+        except OSError as error:
+            reason = str(error)
+    reason = reason or _registration_problem(library)
+    if reason is None:
+        return f"{name} ({library})"
     return f"{library} cannot be loaded: {reason}; graphs run in standard operators, more slowly; reinstall latentloop"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -63,7 +64,7 @@ class Sessions:
         providers: list[Any] = [(CUDA, {**shared, "use_tf32": "0", **settings})]
         if self._provider == TENSORRT:
             providers.insert(0, (TENSORRT, shared))
-        options = session_options(OPERATORS if OPERATORS.is_file() else None)
+        options = session_options(OPERATORS if os.path.lexists(OPERATORS) else None)
         path, weights = self._bundle.path / file, self._bundle.path / self._bundle.manifest.weights
         with self._bundle.unchanged(path.name, weights.name):
             session = open_session(path, weights, options, providers)
