@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.errors import BundleError
+from latentloop.errors import BundleError, InputError
+from latentloop.fields import shown
 from latentloop.kernels.library import operators
 from latentloop.manifest import FILE_NAME, FileRecord, Manifest
 from latentloop.manifest_reading import from_json, read_json
@@ -58,9 +59,12 @@ class Bundle:
     def open(path: str | Path) -> Bundle:
         """Opens and verifies the bundle in directory ``path``: sizes and SHA-256 of every file.
 
-        Raises BundleError that names the file and field at fault.
+        Raises BundleError that names the file and field at fault, InputError for what is no path.
         """
-        folder = Path(path)
+        try:
+            folder = Path(path)
+        except TypeError:
+            raise InputError(f"path is {shown(path)}, expected a str or a Path: a bundle's directory") from None
         source = folder / FILE_NAME
         check_link(folder)
         if not folder.is_dir():

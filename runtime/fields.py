@@ -23,7 +23,7 @@ class Fields:
     def of(where: str, value: object) -> Fields:
         """Wraps ``value``; raises BundleError unless it is an object."""
         if not isinstance(value, dict):
-            raise BundleError(f"{where} is {_shown(value)}, expected an object")
+            raise BundleError(f"{where} is {shown(value)}, expected an object")
         return Fields(where, value)
 
     def integer(self, name: str, minimum: int = 0, maximum: int = LARGEST) -> int:
@@ -94,13 +94,28 @@ class Fields:
         return self.values.get(name, default)
 
     def _error(self, name: str, found: object, expected: str) -> BundleError:
-        return BundleError(f"{self.where}.{name} is {_shown(found)}, expected {expected}")
+        return BundleError(f"{self.where}.{name} is {shown(found)}, expected {expected}")
 
 
-_short = reprlib.Repr()  # neither long nor deep, whatever the value
-_short.maxstring = _short.maxother = 60
-_short.maxlist = 10
+class _Short(reprlib.Repr):
+    """Neither long nor deep, whatever the value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 60
+        self.maxlist = 10
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write out the longest ones."""
+        try:
+            return super().repr_int(x, level)
+        except ValueError:
+            return f"an integer of {x.bit_length()} bits"
 
 
-def _shown(value: object) -> str:
-    return _short.repr(value)
+_short = _Short()
+
+
+def shown(value: object) -> str:
+    """The value in a message: one short line."""
+    return " ".join(_short.repr(value).splitlines())

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from latentloop import request
 from latentloop.classification import classifier_file
 from latentloop.errors import InputError
+from latentloop.fields import shown
 from latentloop.sampler import MOST_SAMPLES, Sampler
 from latentloop.samples import Progress, Samples
 
@@ -63,10 +64,10 @@ def sample_best(
     for name, setting in (("temperature", temperature), ("top_k", top_k), ("top_p", top_p)):
         for value in setting.values() if isinstance(setting, Mapping) else [setting]:
             if value is not None and request.as_array(name, value).ndim:
-                raise InputError(f"{name} is {value!r}, expected one number for all samples")
+                raise InputError(f"{name} is {shown(value)}, expected one number for all samples")
     first = secrets.randbits(32) if seed is None else request.plain("seed", seed, "an integer")
     if isinstance(first, bool) or not isinstance(first, int):
-        raise InputError(f"seed is {seed!r}, expected the first candidate's, an integer")
+        raise InputError(f"seed is {shown(seed)}, expected the first candidate's, an integer")
     drawn = sampler.sample(
         len(drawn_labels),
         labels=drawn_labels,
@@ -136,5 +137,5 @@ def _check_labels(sampler: Sampler, n: int, labels: Any) -> NDArray[np.int64]:
 def _check_fraction(keep: object) -> Fraction:
     """Exact, as it is written: 3 / 0.3 is 10, not a little more."""
     if isinstance(keep, bool) or not isinstance(keep, int | float | np.integer | np.floating) or not 0 < keep <= 1:
-        raise InputError(f"keep is {keep!r}, expected a fraction over 0, at most 1")
+        raise InputError(f"keep is {shown(keep)}, expected a fraction over 0, at most 1")
     return Fraction(str(keep))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentloop.errors import InputError
+from latentloop.fields import shown
 from latentloop.manifest import Level, Manifest
 
 COLDEST, HOTTEST = 1e-20, 1e20  # temperatures that float32 logits can be divided by; colder is no different
@@ -19,16 +20,18 @@ Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
 def check_count(name: str, n: object, most: int = 2**31 - 1) -> int:
     """A positive integer, such as a number of samples; ``name`` is the argument's."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise InputError(f"{name} is {n!r}, expected a positive integer")
+        raise InputError(f"{name} is {shown(n)}, expected a positive integer")
     if n > most:
-        raise InputError(f"{name} is {n}, expected at most {most}")
+        raise InputError(f"{name} is {shown(int(n))}, expected at most {most}")
     return int(n)
 
 
 def check_precision(precision: object, manifest: Manifest) -> str:
     """One of the bundle's precisions."""
     if not isinstance(precision, str) or precision not in manifest.precisions:
-        raise InputError(f"precision is {precision!r}, expected one that the bundle has: {_some(manifest.precisions)}")
+        raise InputError(
+            f"precision is {shown(precision)}, expected one that the bundle has: {_some(manifest.precisions)}"
+        )
     return precision
 
 
@@ -37,7 +40,7 @@ def check_engine_precision(precision: object) -> str:
     from latentloop.engine_manifest import PRECISIONS as ENGINE_PRECISIONS  # late: a CPU has no use for it
 
     if not isinstance(precision, str) or precision not in ENGINE_PRECISIONS:
-        raise InputError(f"precision is {precision!r}, expected one of {', '.join(ENGINE_PRECISIONS)}")
+        raise InputError(f"precision is {shown(precision)}, expected one of {', '.join(ENGINE_PRECISIONS)}")
     return precision
 
 
@@ -49,12 +52,12 @@ def check_seeds(seeds: ArrayLike | None, n: int) -> NDArray[np.uint64]:
     if isinstance(values, int) and not isinstance(values, bool):
         values = [values + index for index in range(n)]
     if not isinstance(values, list):
-        raise InputError(f"seeds is {seeds!r}, expected an integer or one per sample")
+        raise InputError(f"seeds is {shown(seeds)}, expected an integer or one per sample")
     if len(values) != n:
         raise InputError(f"{len(values)} seeds for {n} samples")
     for seed in values:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-            raise InputError(f"seeds holds {seed!r}, expected integers from 0 to 2**64 - 1")
+            raise InputError(f"seeds holds {shown(seed)}, expected integers from 0 to 2**64 - 1")
     return np.array(values, np.uint64)
 
 
@@ -74,7 +77,7 @@ def check_labels(labels: ArrayLike | None, n: int, manifest: Manifest) -> NDArra
     if isinstance(values, int | str):
         values = [values] * n
     if not isinstance(values, list):
-        raise InputError(f"labels is {labels!r}, expected a class or one per sample")
+        raise InputError(f"labels is {shown(labels)}, expected a class or one per sample")
     if len(values) != n:
         raise InputError(f"{len(values)} labels for {n} samples")
     return np.array([_label(value, names) for value in values], np.int64)
@@ -87,7 +90,9 @@ def _label(value: object, names: tuple[str, ...]) -> int:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
         return value
-    raise InputError(f"label {value!r} is none of the {len(names)} classes: {_some(names)}, or 0 to {len(names) - 1}")
+    raise InputError(
+        f"label {shown(value)} is none of the {len(names)} classes: {_some(names)}, or 0 to {len(names) - 1}"
+    )
 
 
 def _some(names: tuple[str, ...]) -> str:
@@ -163,7 +168,7 @@ def _check_levels(name: str, given: Mapping[str, object], levels: Sequence[Level
     names = [level.name for level in levels]
     for key in given:
         if key not in names:
-            raise InputError(f"{name}: there is no level {key!r}, the bundle has: {', '.join(names)}")
+            raise InputError(f"{name}: there is no level {shown(key)}, the bundle has: {', '.join(names)}")
 
 
 def check_setting(
@@ -183,14 +188,14 @@ def check_setting(
     for level, value in per_level.items():
         array = as_array(f"{name} for {level}", default if value is None else value)
         if array.dtype.kind not in "iuf":
-            raise InputError(f"{name} for {level} is {value!r}, expected a number or {n} numbers")
+            raise InputError(f"{name} for {level} is {shown(value)}, expected a number or {n} numbers")
         if array.shape not in ((), (n,)):
             raise InputError(f"{name} for {level} has shape {array.shape}, expected a number or {n} numbers")
         with np.errstate(over="ignore"):  # longer floats may come to infinity
             array = array.astype(np.float64)  # first: bounds may be more than float16 holds
         if not ((array > low) & (array <= high)).all():
-            shown = f"over {low:g}" + (f", at most {high:g}" if np.isfinite(high) else "")
-            raise InputError(f"{name} for {level} is {value!r}, expected {shown}")
+            expected = f"over {low:g}" + (f", at most {high:g}" if np.isfinite(high) else "")
+            raise InputError(f"{name} for {level} is {shown(value)}, expected {expected}")
         found[level] = np.broadcast_to(array, (n,))
     return found
 

@@ -18,6 +18,7 @@ from latentloop.bundle import Bundle
 from latentloop.classification import classify
 from latentloop.controls import AfterRow, Codes, Controls, LevelDraw, Row
 from latentloop.errors import BundleError, InputError
+from latentloop.fields import shown
 from latentloop.machine import available_threads
 from latentloop.manifest import Level
 from latentloop.samples import Classification, Progress, Samples
@@ -58,7 +59,7 @@ class Sampler:
         Raises InputError for other values, MissingError for a device that this installation cannot use.
         """
         if not isinstance(bundle, Bundle):
-            raise InputError(f"bundle is {bundle!r}, expected a Bundle, such as Bundle.open(path)")
+            raise InputError(f"bundle is {shown(bundle)}, expected a Bundle, such as Bundle.open(path)")
         self.bundle = bundle
         self.threads = available_threads() if threads is None else request.check_count("threads", threads, MOST_THREADS)
         self.precision = precision
@@ -133,7 +134,7 @@ class Sampler:
             if (kept[level.name] < 0).any():
                 self._check_prior(level)
         if callback is not None and not callable(callback):
-            raise InputError(f"callback is {callback!r}, expected a function or None")
+            raise InputError(f"callback is {shown(callback)}, expected a function or None")
         batch = (
             min(n, self.default_batch)
             if batch_size is None

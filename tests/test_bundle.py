@@ -15,6 +15,7 @@ import pytest
 from spoilt_bundles import edit_manifest, read_manifest, refusal, replace_file
 
 from latentloop.bundle import Bundle
+from latentloop.errors import InputError
 from latentloop.manifest import GRAPHS, PRECISIONS, graph_name
 from latentloop.sampler import Sampler
 
@@ -60,6 +61,12 @@ def test_a_changed_file_is_refused_by_name(bundle: Path, name: str) -> None:
     assert f"{path} is missing" in refusal(lambda: Bundle.open(bundle))
     path.mkdir()
     assert str(path) in refusal(lambda: Bundle.open(bundle))
+
+
+@pytest.mark.parametrize("path", [None, 3, b"bundle", ["bundle"], [10**5000]], ids=range(5))
+def test_what_is_no_path_is_told(path: Any) -> None:
+    with pytest.raises(InputError, match=r"^path is .*, expected a str or a Path"):
+        Bundle.open(path)
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "sub/x", "..\\x", "x\0y", "..", ".", "", "./x", "x/"])

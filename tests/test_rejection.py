@@ -121,6 +121,8 @@ def test_a_cancelled_run_chooses_among_what_is_finished(sampler: Sampler) -> Non
     ("change", "told"),
     [
         ({"keep": 0}, "keep is 0, expected a fraction over 0, at most 1"),
+        ({"keep": 10**5000}, "keep is an integer of 16610 bits, expected"),
+        ({"seed": -(10**5000)}, "an integer of 16610 bits"),
         ({"keep": 1.5}, "keep is 1.5, expected"),
         ({"keep": float("nan")}, "keep is nan, expected"),
         ({"keep": True}, "keep is True, expected"),

@@ -13,6 +13,7 @@ from latentloop.bundle import Bundle
 from latentloop.errors import InputError
 from latentloop.sampler import Sampler
 
+SETTINGS = ("temperature", "top_k", "top_p")
 TOP, BOTTOM = (4, 6), (8, 12)
 
 
@@ -46,6 +47,15 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"n": "2"}, ["n is '2'"]),
     ({"n": None}, ["n is None"]),
     ({"n": 10**19}, ["n is 1000", "at most"]),
+    ({"n": 10**5000}, ["n is an integer of 16610 bits", "at most"]),
+    ({"n": -(10**5000)}, ["n is an integer of 16610 bits"]),
+    ({"batch_size": 10**5000}, ["batch_size is an integer of 16610 bits"]),
+    *(({name: 10**5000}, [name[:5], "an integer of 16610 bits"]) for name in ("seeds", "labels", "callback", *SETTINGS)),
+    *(({name: [1, 10**5000]}, [name[:5]]) for name in ("seeds", "labels", *SETTINGS)),
+    *(({name: {"top": 10**5000}}, [f"{name} for top is an integer of"]) for name in SETTINGS),
+    ({"temperature": {10**5000: 1.0}}, ["no level an integer of", "top, bottom"]),
+    ({"given": {10**5000: 1}}, ["no level an integer of", "top, bottom"]),
+    ({"seeds": 10**400}, ["seeds holds 1000", "..."]),
     ({"batch_size": 0}, ["batch_size is 0", "positive integer"]),
     ({"batch_size": True}, ["batch_size is True"]),
     ({"batch_size": 1.5}, ["batch_size is 1.5"]),
@@ -152,6 +162,8 @@ def told(action: Callable[[], object], shown: list[str]) -> None:
     with pytest.raises(InputError) as caught:
         action()
     text = str(caught.value)
+    assert len(text) < 300
+    assert "\n" not in text
     assert [part for part in shown if part not in text] == [], text
 
 

@@ -11,6 +11,7 @@ from latentloop import request
 from latentloop.backends.protocol import Backend
 from latentloop.bundle import Bundle
 from latentloop.errors import InputError, LatentLoopError, MissingError
+from latentloop.fields import shown
 
 if TYPE_CHECKING:  # imported late: most machines have no GPU, and each import delays the first image
     from latentloop.engine_manifest import EngineSet
@@ -97,8 +98,8 @@ def _parse(device: object) -> tuple[str, int]:
         if device in ("auto", "cpu") or (kind in DEVICES[1:] and (is_number or not colon)):
             return kind, int(number or 0)
     raise InputError(
-        f"device is {device!r}, expected auto, {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, for a GPU also with its "
-        "number, as in cuda:1"
+        f"device is {shown(device)}, expected auto, {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, for a GPU also with "
+        "its number, as in cuda:1"
     )
 
 
