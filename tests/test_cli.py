@@ -146,6 +146,7 @@ def test_info_describes_a_bundle(
     assert run("info", "--bundle", small_bundle, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["bundle"]["image"] == list(RGB)
+    assert found["bundle"]["bytes"] == sum(file.stat().st_size for file in small_bundle.iterdir())
     assert "CPUExecutionProvider" in found["providers"]
     assert "onnxruntime and onnxruntime-gpu are both installed" in found["warning"]
 

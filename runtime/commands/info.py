@@ -183,6 +183,8 @@ def _open(path: Path | None, broken: str | None) -> tuple[Bundle | None, str]:
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
+    from latentloop.manifest import FILE_NAME  # late: --help is fast
+
     manifest = bundle.manifest
     return {
         "path": str(bundle.path),
@@ -200,7 +202,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
         "classifier": manifest.classifier is not None,
         "precisions": list(manifest.precisions),
         "checkpoints": _checkpoints(manifest.provenance),
-        "bytes": sum(record.size for record in manifest.files.values()),
+        "bytes": (bundle.path / FILE_NAME).stat().st_size + sum(record.size for record in manifest.files.values()),
         "exporter": manifest.exporter,
         "licence": manifest.licence,
     }
