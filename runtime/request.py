@@ -134,8 +134,8 @@ def _whole(name: str, value: Any) -> Any:
 
     Raises InputError for masks, gradients, bfloat16 and the memory of a GPU.
     """
-    if hasattr(value, "__getitem__"):
-        from latentloop.kernels.sequences import is_sequence  # late: most calls give numbers
+    if hasattr(value, "__getitem__") and not isinstance(value, np.ndarray):
+        from latentloop.kernels.sequences import is_sequence  # late: most calls give numbers or arrays
 
         if is_sequence(value):
             return [_whole(name, entry) for entry in value]

@@ -50,7 +50,10 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"n": 10**5000}, ["n is an integer of 16610 bits", "at most"]),
     ({"n": -(10**5000)}, ["n is an integer of 16610 bits"]),
     ({"batch_size": 10**5000}, ["batch_size is an integer of 16610 bits"]),
-    *(({name: 10**5000}, [name[:5], "an integer of 16610 bits"]) for name in ("seeds", "labels", "callback", *SETTINGS)),
+    *(
+        ({name: 10**5000}, [name[:5], "an integer of 16610 bits"])
+        for name in ("seeds", "labels", "callback", *SETTINGS)
+    ),
     *(({name: [1, 10**5000]}, [name[:5]]) for name in ("seeds", "labels", *SETTINGS)),
     *(({name: {"top": 10**5000}}, [f"{name} for top is an integer of"]) for name in SETTINGS),
     ({"temperature": {10**5000: 1.0}}, ["no level an integer of", "top, bottom"]),

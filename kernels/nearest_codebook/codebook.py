@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.kernels.library import load
-from latentloop.kernels.sequences import is_sequence
 
 MOST_DIMENSIONS = 512
 MOST_CODEWORDS = 65536
@@ -112,6 +111,8 @@ def as_float32(name: str, array: Any) -> NDArray[np.float32]:
     if getattr(array, "requires_grad", False):
         raise TypeError(f"{name} requires a gradient, and the search has none: pass {name}.detach()")
     if type(array) is not np.ndarray:
+        from latentloop.kernels.sequences import is_sequence
+
         if is_sequence(array):
             array = [as_float32(name, entry) for entry in array]
         array = np.asanyarray(array)  # an object may give a masked array, whose mask asarray would drop
