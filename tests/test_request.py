@@ -222,7 +222,7 @@ def test_a_wrong_number_of_threads_is_told(small_bundle: Path, threads: Any) -> 
 
 def test_a_path_in_place_of_a_bundle_is_told(small_bundle: Path) -> None:
     path: Any = small_bundle
-    told(lambda: Sampler(path), [repr(path), "Bundle.open"])
+    told(lambda: Sampler(path), ["PosixPath(", "Bundle.open"])  # a long path is cut
 
 
 def test_labels_of_a_bundle_without_classes_are_told(grey_bundle: Path) -> None:
