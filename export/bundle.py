@@ -201,19 +201,19 @@ def check_codes(vqvae: Checkpoint, priors: Sequence[Checkpoint | None]) -> None:
     """
     config, weights = vqvae.config, vqvae.weights
     assert isinstance(config, VqvaeConfig)
-    given = {codes_digest(config, weights), vqvae.provenance.get("codes_sha256")}
+    written = vqvae.provenance.get("codes_sha256")
     for checkpoint in priors:
         learnt = None if checkpoint is None else checkpoint.provenance.get("codes_sha256")
-        if learnt is None or learnt in given:
+        if learnt is None or learnt == written or learnt == codes_digest(config, weights):
             continue
         if learnt == codes_digest(replace(config, inplace=not config.inplace), weights):
             option = "--no-vqvae-inplace" if config.inplace else "--vqvae-inplace"
             raise InputError(f"a prior learnt the codes of this VQ-VAE in {FORMS[not config.inplace]}: pass {option}")
-        if None in given:
+        if written is None:
             continue
         raise InputError(
             f"a prior learnt the codes of another VQ-VAE: its codes_sha256 is {str(learnt)[:12]}…, the VQ-VAE's "
-            f"{str(vqvae.provenance['codes_sha256'])[:12]}…; give the VQ-VAE that it was trained with"
+            f"{str(written)[:12]}…; give the VQ-VAE that it was trained with"
         )
 
 

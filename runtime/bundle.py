@@ -59,7 +59,7 @@ class Bundle:
     def open(path: str | Path) -> Bundle:
         """Opens and verifies the bundle in directory ``path``: sizes and SHA-256 of every file.
 
-        Raises BundleError that names the file and field at fault, InputError for what is no path.
+        Raises BundleError that names the file and the wrong field, InputError where ``path`` is no str or Path.
         """
         try:
             folder = Path(path)

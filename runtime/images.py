@@ -42,20 +42,13 @@ def read_images(paths: Sequence[Path], image: tuple[int, int, int], *, resize: b
     import warnings
 
     from latentloop.pictures.problems import raise_for
-    from latentloop.pictures.reading import noted, read_each
+    from latentloop.pictures.reading import collect, read_each
     from latentloop.pictures.search import find
 
     found = find([Path(path) for path in paths])
-    problems, notes, pixels = list(found.problems), [], np.empty((len(found.files), *image), np.uint8)
-    for index, read in enumerate(read_each(found.files, image, resize=resize)):
-        if read.pixels is not None:
-            pixels[index] = read.pixels
-        if read.problem:
-            problems.append(read.problem)
-        if read.note:
-            notes.append((read.file, read.note))
-    raise_for(problems, len(found.files) + len(found.problems))
-    for line in (*found.notes, *noted(notes)):
+    pixels, problems, notes = collect(read_each(found.files, image, resize=resize), len(found.files), image)
+    raise_for([*found.problems, *problems], len(found.files) + len(found.problems))
+    for line in (*found.notes, *notes):
         warnings.warn(line, stacklevel=2)
     return pixels
 

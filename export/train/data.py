@@ -16,7 +16,7 @@ from tqdm import tqdm
 from latentloop.errors import InputError
 from latentloop.export.train import folder, idx
 from latentloop.pictures.problems import raise_for
-from latentloop.pictures.reading import noted, read_each
+from latentloop.pictures.reading import collect, read_each
 
 HELD_OUT = 0.05  # of a data set that has no held-out part of its own
 
@@ -148,19 +148,12 @@ def _read(files: list[Path], size: int, channels: int) -> NDArray[np.uint8]:
 
     Raises one InputError that names all files that cannot be used.
     """
-    found = np.empty((len(files), size, size, channels), np.uint8)
-    problems, notes = [], []
-    reads = read_each(files, (size, size, channels), resize=True)
+    image = (size, size, channels)
+    reads = read_each(files, image, resize=True)
     bar = tqdm(reads, "reading images", total=len(files), unit="image", disable=None, leave=False)
-    for index, read in enumerate(bar):
-        if read.pixels is not None:
-            found[index] = read.pixels
-        if read.problem:
-            problems.append(read.problem)
-        if read.note:
-            notes.append((read.file, read.note))
+    found, problems, notes = collect(bar, len(files), image)
     raise_for(problems, len(files))
-    for line in noted(notes):
+    for line in notes:
         print(line, file=sys.stderr)
     return found
 

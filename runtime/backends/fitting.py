@@ -11,10 +11,8 @@ from latentloop.errors import BundleError, LatentLoopError
 
 @contextmanager
 def fitting(bundle: Path, what: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Inputs have been checked by now: whatever else a graph cannot digest, its bundle is at fault, unless ONNX
-    Runtime lacks a part of itself.
-
-    Not so of errors that are to be ``passing``.
+    """Converts errors of the block to BundleError, for inputs have been checked by now; MissingError where ONNX Runtime
+    lacks a part of itself. Types in ``passing`` are left as they are.
     """
     try:
         yield

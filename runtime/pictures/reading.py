@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -52,6 +52,22 @@ def read_each(
                 part = files[start : start + _AT_ONCE]
                 reads = list((pool.map if _is_heavy(part) else map)(read, part))
             yield from reads
+
+
+def collect(
+    reads: Iterable[Read], count: int, image: tuple[int, int, int]
+) -> tuple[NDArray[np.uint8], list[Problem], list[str]]:
+    """The pixels of ``count`` files, uint8 [count, H, W, C], the problems of those without any, and lines to tell."""
+    pixels = np.empty((count, *image), np.uint8)
+    problems, notes = [], []
+    for index, read in enumerate(reads):
+        if read.pixels is not None:
+            pixels[index] = read.pixels
+        if read.problem:
+            problems.append(read.problem)
+        if read.note:
+            notes.append((read.file, read.note))
+    return pixels, problems, noted(notes)
 
 
 def noted(reads: Sequence[tuple[Path, str]]) -> list[str]:
