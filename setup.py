@@ -94,8 +94,8 @@ class BuildLibraries(build_ext):
         x86 = platform.machine() in ("x86_64", "AMD64")
         dispatched = ["-DLATENTLOOP_X86"] if x86 else []
         jobs = [("operators/register.cpp", "operators", dispatched)]
-        jobs.append(("nearest_codebook/library.cpp", "nearest_codebook", dispatched))
-        jobs.append(("nearest_codebook/plan.cpp", "plan", []))
+        jobs.append(("nearest_codebook/cpu/library.cpp", "nearest_codebook", dispatched))
+        jobs.append(("nearest_codebook/cuda/plan.cpp", "plan", []))
         for name, size, flags in PORTABLE + X86 * x86:
             defined = [f"-DLATENTLOOP_VECTOR_BYTES={size}", f"-DLATENTLOOP_KERNELS=kernels_{name}"]
             jobs.append(("instruction_set.cpp", name, [*flags, *defined, f'-DLATENTLOOP_NAME="{name}"']))

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from latentloop.bench.outputs import add_common, finish
+from latentloop.bench.report.outputs import add_common, finish
+from latentloop.cli.options import add_bundle, positive, setting
+from latentloop.environment.packages import require
 from latentloop.errors import InputError
-from latentloop.extras import require
-from latentloop.options import add_bundle, positive, setting
 
 HELP = "measure sampling against its peers, and against what this machine can do at most"
 EPILOG = """examples:
@@ -97,11 +97,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _sampling(arguments: argparse.Namespace) -> int:
     require("the bench", "torch", "onnx", extra="bench")
-    from latentloop.bench.models import hierarchy
-    from latentloop.bench.peers import PEERS
-    from latentloop.bench.report import report
-    from latentloop.bench.sampling import Settings, measure
-    from latentloop.machine import available_threads
+    from latentloop.bench.baselines.baseline import PEERS
+    from latentloop.bench.report.markdown import report
+    from latentloop.bench.sampling.models import hierarchy
+    from latentloop.bench.sampling.presets import Settings, measure
+    from latentloop.environment.machine import available_threads
 
     peers = tuple((arguments.peers or ",".join(PEERS)).split(","))
     unknown = [name for name in peers if name not in PEERS]
@@ -122,25 +122,25 @@ def _sampling(arguments: argparse.Namespace) -> int:
 
 def _growth(arguments: argparse.Namespace) -> int:
     require("the bench", "torch", "onnx", extra="bench")
-    from latentloop.bench import growth
-    from latentloop.machine import available_threads
+    from latentloop.bench.sampling import growth
+    from latentloop.environment.machine import available_threads
 
     threads = arguments.threads or available_threads()
     return finish(arguments, lambda: growth.measure(threads, arguments.largest, arguments.budget), growth.table)
 
 
 def _cold_start(arguments: argparse.Namespace) -> int:
-    from latentloop.bench import cold_start
+    from latentloop.bench.sampling import cold_start
 
     return finish(arguments, lambda: cold_start.measure(arguments.repeats, arguments.threads), cold_start.table)
 
 
 def _roofline(arguments: argparse.Namespace) -> int:
     require("the roofline", "torch", "onnx", extra="bench")
-    from latentloop.bench import roofline
-    from latentloop.bench.environment import environment
-    from latentloop.bench.results import result
-    from latentloop.machine import available_threads
+    from latentloop.bench.machine import roofline
+    from latentloop.bench.machine.environment import environment
+    from latentloop.bench.report.result_files import result
+    from latentloop.environment.machine import available_threads
 
     threads = arguments.threads or available_threads()
     return finish(
@@ -152,17 +152,17 @@ def _roofline(arguments: argparse.Namespace) -> int:
 
 def _nearest(arguments: argparse.Namespace) -> int:
     require("the bench", "torch", "onnx", extra="bench")
-    from latentloop.bench import nearest
-    from latentloop.machine import available_threads
+    from latentloop.bench.nearest import cpu
+    from latentloop.environment.machine import available_threads
 
     threads = arguments.threads or available_threads()
-    return finish(arguments, lambda: nearest.measure(threads, arguments.repeats, arguments.budget), nearest.table)
+    return finish(arguments, lambda: cpu.measure(threads, arguments.repeats, arguments.budget), cpu.table)
 
 
 def _quality(arguments: argparse.Namespace) -> int:
-    from latentloop.bench import quality
-    from latentloop.machine import available_threads
-    from latentloop.options import open_bundle
+    from latentloop.bench.quality import rounding
+    from latentloop.cli.options import open_bundle
+    from latentloop.environment.machine import available_threads
 
     if arguments.own_samples and arguments.images:
         raise InputError("--images limits the images of --data; with --own-samples N there are N: leave it out")
@@ -170,17 +170,17 @@ def _quality(arguments: argparse.Namespace) -> int:
     count = arguments.own_samples or arguments.images or HELD_OUT_IMAGES
     return finish(
         arguments,
-        lambda: quality.measure(bundle, arguments.data, count, arguments.rows, threads),
-        quality.table,
+        lambda: rounding.measure(bundle, arguments.data, count, arguments.rows, threads),
+        rounding.table,
     )
 
 
 def _samples(arguments: argparse.Namespace) -> int:
-    from latentloop.bench import sample_quality, sample_report
-    from latentloop.files import check_free
-    from latentloop.images import check_image_path, write_image
-    from latentloop.machine import available_threads
-    from latentloop.options import open_bundle
+    from latentloop.bench.quality import sample_report, samples
+    from latentloop.cli.options import open_bundle
+    from latentloop.environment.machine import available_threads
+    from latentloop.images.writing import check_image_path, write_image
+    from latentloop.io.files import check_free
 
     if arguments.picture:
         check_image_path(arguments.picture)
@@ -190,7 +190,7 @@ def _samples(arguments: argparse.Namespace) -> int:
     pictures = []
 
     def measure() -> dict[str, Any]:
-        found, picture = sample_quality.measure(
+        found, picture = samples.measure(
             bundle, arguments.data, arguments.samples, arguments.seed, arguments.temperature, threads
         )
         pictures.append(picture)
@@ -204,8 +204,8 @@ def _samples(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     require("the bench", "torch", "onnx", extra="bench")
-    from latentloop.bench.comparison import compare, table
-    from latentloop.bench.results import read_result
+    from latentloop.bench.report.comparison import compare, table
+    from latentloop.bench.report.result_files import read_result
 
     found = compare(read_result(arguments.before), read_result(arguments.after))
     print(json.dumps(found, indent=1) if arguments.json else table(found))
@@ -214,8 +214,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _readme(arguments: argparse.Namespace) -> int:
     require("the bench", "torch", "onnx", extra="bench")
-    from latentloop.bench.readme import check, update
-    from latentloop.bench.results import read_result
+    from latentloop.bench.report.readme import check, update
+    from latentloop.bench.report.result_files import read_result
 
     results = [read_result(path, "sampling", "cold-start") for path in arguments.results]
     if arguments.check:

@@ -44,7 +44,7 @@ sampling() {
     cp tests/{driver_conformance,capture_conformance,driver_bytes}.py "$work/checks" || return
   (
     cd "$work" && PYTHONPATH="$work/sampling:$work/checks" timeout "$(left 390)" \
-      python3 -m latentloop.bench.gpu_sampling --out "$out" --commit "$commit" 2>&1 | tee "$out/sampling.txt"
+      python3 -m latentloop.bench.gpu.check.sampling --out "$out" --commit "$commit" 2>&1 | tee "$out/sampling.txt"
   )
 }
 
@@ -52,21 +52,21 @@ build() {
   local architecture nearest="$work/kernels/latentloop/kernels/nearest_codebook"
   architecture=$(python3 -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())') || return
   copied "$work/kernels" || return
-  nvcc -std=c++17 -O3 -arch="sm_$architecture" -Xptxas=-v -fatbin kernels/nearest_codebook/entries.cu \
+  nvcc -std=c++17 -O3 -arch="sm_$architecture" -Xptxas=-v -fatbin kernels/nearest_codebook/cuda/entries.cu \
     -o "$nearest/nearest_codebook.fatbin" 2>"$out/ptxas.txt" || return
   # Of the operator library the search needs the plan alone.
-  c++ -std=c++17 -O2 -shared -fPIC kernels/nearest_codebook/plan.cpp \
+  c++ -std=c++17 -O2 -shared -fPIC kernels/nearest_codebook/cuda/plan.cpp \
     -o "$work/kernels/latentloop/kernels/liblatentloop_operators.so"
 }
 
 smoke() {
-  (cd "$work" && PYTHONPATH="$work/kernels" timeout "$(left 60)" "$@" python3 -m latentloop.bench.gpu_smoke)
+  (cd "$work" && PYTHONPATH="$work/kernels" timeout "$(left 60)" "$@" python3 -m latentloop.bench.nearest.gpu_smoke)
 }
 
 searches() {
   (
     cd "$work" && PYTHONPATH="$work/kernels" timeout "$(left 120)" \
-      python3 -m latentloop.bench.nearest_gpu --out "$out" --commit "$commit" --minutes 1 2>&1 | tee "$out/nearest.txt"
+      python3 -m latentloop.bench.nearest.gpu --out "$out" --commit "$commit" --minutes 1 2>&1 | tee "$out/nearest.txt"
   )
 }
 

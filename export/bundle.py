@@ -15,24 +15,24 @@ import onnx
 from numpy.typing import NDArray
 
 from latentloop._version import __version__
+from latentloop.bundles.manifest import FILE_NAME, PRECISIONS, FileRecord, GraphFile, Level, Manifest, Prior, graph_name
+from latentloop.bundles.manifest import to_json as manifest_json
 from latentloop.errors import InputError, OutputError
-from latentloop.export.checkpoint import STORED, Checkpoint, write_tensors
-from latentloop.export.codes_digest import codes_digest
+from latentloop.export.checkpoints.checkpoint import STORED, Checkpoint, write_tensors
+from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig, to_json
-from latentloop.export.forms import FORMS
-from latentloop.export.golden import golden_classifier, golden_codec, golden_prior
+from latentloop.export.forms.form import FORMS
+from latentloop.export.graphs.bindings import bindings, columns_per_step, memories
 from latentloop.export.graphs.builder import OPSET, WEIGHTS_FILE, GraphBuilder, WeightStore
 from latentloop.export.graphs.classifier import classifier_graph
 from latentloop.export.graphs.codec import decoder_graph, encoder_graph
 from latentloop.export.graphs.condition import condition_graph
-from latentloop.export.graphs.protocol import bindings, columns_per_step, memories
 from latentloop.export.graphs.row import row_graph
 from latentloop.export.graphs.step import step_graph
-from latentloop.export.rowstep_weights import arrange
-from latentloop.export.storage import round_weights
-from latentloop.files import new_directory
-from latentloop.manifest import FILE_NAME, PRECISIONS, FileRecord, GraphFile, Level, Manifest, Prior, graph_name
-from latentloop.manifest import to_json as manifest_json
+from latentloop.export.rounding import round_weights
+from latentloop.export.specification.golden import golden_classifier, golden_codec, golden_prior
+from latentloop.export.specification.rowstep_weights import arrange
+from latentloop.io.files import new_directory
 
 GOLDEN_FILE = "golden.npz"
 CLASSIFIER_FILE = "classifier.onnx"

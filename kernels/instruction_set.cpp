@@ -1,12 +1,12 @@
 // Compiled once per instruction set, with LATENTLOOP_VECTOR_BYTES, LATENTLOOP_KERNELS (the function's name) and
 // LATENTLOOP_NAME set. Nothing of the C++ library may be used here: see panels/vector.h.
+#include "blocks/attention.h"
+#include "blocks/draw.h"
+#include "blocks/mix.h"
 #include "causal_conv/above.h"
 #include "causal_conv/left.h"
-#include "chain/attention.h"
-#include "chain/draw.h"
-#include "chain/mix.h"
 #include "kernels.h"
-#include "nearest_codebook/search.h"
+#include "nearest_codebook/cpu/search.h"
 
 namespace latentloop {
 

@@ -21,10 +21,10 @@ from latentloop.errors import (
 )
 
 if TYPE_CHECKING:
-    from latentloop.bundle import Bundle
-    from latentloop.rejection import Selection, sample_best
-    from latentloop.sampler import Sampler
-    from latentloop.samples import Classification, Progress, Samples
+    from latentloop.bundles.bundle import Bundle
+    from latentloop.sampling.rejection import Selection, sample_best
+    from latentloop.sampling.results import Classification, Progress, Samples
+    from latentloop.sampling.sampler import Sampler
 
 __all__ = [
     "Bundle",
@@ -46,13 +46,13 @@ __all__ = [
 
 # Loaded when first asked for: `latentloop --help` should not wait for ONNX Runtime.
 _LAZY = {
-    "Bundle": "latentloop.bundle",
-    "Classification": "latentloop.samples",
-    "Progress": "latentloop.samples",
-    "Sampler": "latentloop.sampler",
-    "Samples": "latentloop.samples",
-    "Selection": "latentloop.rejection",
-    "sample_best": "latentloop.rejection",
+    "Bundle": "latentloop.bundles.bundle",
+    "Classification": "latentloop.sampling.results",
+    "Progress": "latentloop.sampling.results",
+    "Sampler": "latentloop.sampling.sampler",
+    "Samples": "latentloop.sampling.results",
+    "Selection": "latentloop.sampling.rejection",
+    "sample_best": "latentloop.sampling.rejection",
 }
 
 

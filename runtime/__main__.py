@@ -2,7 +2,7 @@
 
 import sys
 
-from latentloop.cli import main
+from latentloop.cli.program import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,7 +13,7 @@ from PIL import Image
 from random_models import CLASSES, SMALL, plain_weights, random_prior
 
 from latentloop.export.bundle import BundleSource, write_bundle
-from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import ClassifierConfig, PriorConfig
 from latentloop.export.models.classifier import Classifier
 

@@ -11,9 +11,9 @@ import torch
 from stand_in.driver import FakeDriver, Range
 
 from latentloop import Bundle
-from latentloop.backends.gpu.graph import Tensor
-from latentloop.bench.gpu_interpreter import TorchGraph, TorchGraphs
-from latentloop.bench.gpu_program import Program
+from latentloop.backends.gpu.device_graph import Tensor
+from latentloop.bench.gpu.interpreter import TorchGraph, TorchGraphs
+from latentloop.bench.gpu.program import Program
 from latentloop.kernels.driver import Stream
 
 

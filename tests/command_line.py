@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from latentloop import cli
+from latentloop.cli import program as cli
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "latentloop"
 RGB = (32, 48, 3)

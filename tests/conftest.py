@@ -15,7 +15,7 @@ from PIL import Image
 from random_models import CLASSES, SMALL, plain_weights, random_classifier, random_prior, random_vqvae
 
 from latentloop.export.bundle import BundleSource, write_bundle
-from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
 
 __all__ = ["default_engines", "device", "machines", "small_engines"]  # fixtures

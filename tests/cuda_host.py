@@ -20,7 +20,10 @@ def compile_host(sources: Sequence[Path], out: Path, flags: Sequence[str] = (), 
     """Compiles ``sources`` with the launcher, as CUDA's runtime of the host has it."""
     included = [*HOST_INCLUDES, "-Wall", "-Wextra", "-Werror"]
     return compile_native(
-        [*sources, kernels / "nearest_codebook" / "launch.cu"], out, ["-O1", *included, *flags, "-x", "c++"], kernels
+        [*sources, kernels / "nearest_codebook" / "cuda" / "launch.cu"],
+        out,
+        ["-O1", *included, *flags, "-x", "c++"],
+        kernels,
     )
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from gpu_arrays import InterfaceArray
 from numpy.typing import NDArray
 
-from latentloop.kernels.driver.protocol import DriverError
+from latentloop.kernels.driver.driver import DriverError
 from latentloop.kernels.driver.with_cuda_python import CudaPython
 from latentloop.kernels.nearest_codebook import launcher, nearest_codebook
-from latentloop.kernels.nearest_codebook.gpu import GpuCodebook, nearest_on_gpu
+from latentloop.kernels.nearest_codebook.on_gpu import GpuCodebook, nearest_on_gpu
 
 
 def main() -> None:

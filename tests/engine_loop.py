@@ -10,15 +10,15 @@ import onnxruntime
 from onnx import TensorProto, helper
 from random_models import plain_weights, random_prior
 
-from latentloop.engine_manifest import NARROW, EnginePrior, Tensor
+from latentloop.bundles.manifest import Prior
+from latentloop.bundles.views import memory_shape, view_index
+from latentloop.engines.engine_set import NARROW, EnginePrior, Tensor
 from latentloop.export.bundle import describe_prior, write_graphs
-from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.graphs.builder import WEIGHTS_FILE, GraphBuilder, WeightStore
-from latentloop.export.tensorrt.graph import ELEMENTS, Graph
-from latentloop.export.tensorrt.prior import prior_graphs
-from latentloop.manifest import Prior
-from latentloop.views import memory_shape, view_index
+from latentloop.export.tensorrt.inlined_graph import ELEMENTS, Graph
+from latentloop.export.tensorrt.prior_graphs import prior_graphs
 
 
 def exported(config: PriorConfig, folder: Path) -> Prior:

@@ -19,8 +19,8 @@ from stand_in.tensorrt_module import tensorrt_module
 
 from latentloop import Bundle, Sampler, Samples
 from latentloop.backends.gpu.backend import GpuBackend
-from latentloop.export.tensorrt.flavour import Flavour
-from latentloop.export.tensorrt.sets import build_sets
+from latentloop.export.tensorrt.builder import TensorRtBuilder
+from latentloop.export.tensorrt.engine_sets import build_sets
 from latentloop.kernels.driver.stream import Stream
 
 CAPABILITY = (9, 0)
@@ -114,7 +114,7 @@ def play(
     """
     there = tensorrt_module(driver, **module) if engines else None
     library = module.get("library", "tensorrt")
-    monkeypatch.setattr("latentloop.backends.choice.open_gpu", lambda: driver)
+    monkeypatch.setattr("latentloop.backends.registry.open_gpu", lambda: driver)
     monkeypatch.setattr(
         "latentloop.backends.gpu.tensorrt_module.tensorrt_module", lambda flavour: there if flavour == library else None
     )
@@ -127,7 +127,7 @@ def with_engines(
 ) -> Path:
     """A copy of a bundle with engines that the played TensorRT built."""
     shutil.copytree(source, folder)
-    flavour = Flavour(tensorrt_module(FakeDriver(capability=CAPABILITY), **module))
+    flavour = TensorRtBuilder(tensorrt_module(FakeDriver(capability=CAPABILITY), **module))
     architecture = "sm120" if flavour.name == "tensorrt_rtx" else "sm{}{}".format(*CAPABILITY)
     built = build_sets(Bundle.open(folder), flavour, [architecture], precisions, max_batch=max_batch)
     assert all(outcome.state == "built" for outcome in built)

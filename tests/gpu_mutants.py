@@ -83,20 +83,24 @@ MUTANTS = [
     ),
     Mutant(
         "a view one column off",
-        "memories",
+        "state_buffers",
         WHOLE_HISTORY,
         WHOLE_HISTORY.replace(", j)", ", j + (binding.name == 'codes'))"),
     ),
     Mutant(
         "a view one row off",
-        "memories",
+        "state_buffers",
         WHOLE_HISTORY,
         WHOLE_HISTORY.replace(", i, j)", ", i + (binding.name == 'residual_next'), j)"),
     ),
-    Mutant("the history as far as the row", "memories", WHOLE_HISTORY, "index = view_index(binding, memory, i, j)"),
-    Mutant("a history without a fill", "memories", "self._zero(self._whole[memory.name])", "pass"),
-    Mutant("zeros for every fill", "memories", "self.copy(whole, self._fills[name])", "self._zero(whole)"),
-    Mutant("no fill before the first image", "memories", "staging.copy_in(self._fills[memory.name], values)", "pass"),
+    Mutant(
+        "the history as far as the row", "state_buffers", WHOLE_HISTORY, "index = view_index(binding, memory, i, j)"
+    ),
+    Mutant("a history without a fill", "state_buffers", "self._zero(self._whole[memory.name])", "pass"),
+    Mutant("zeros for every fill", "state_buffers", "self.copy(whole, self._fills[name])", "self._zero(whole)"),
+    Mutant(
+        "no fill before the first image", "state_buffers", "staging.copy_in(self._fills[memory.name], values)", "pass"
+    ),
     Mutant(
         "buffers given back at once",
         "staging",
@@ -167,23 +171,23 @@ MUTANTS = [
         "weakref.finalize(self._prepared, settle, self._driver, self._number, self._stream).atexit = False",
         "pass",
     ),
-    Mutant("the default stream", "tensorrt", "execute_async_v3(stream.handle)", "execute_async_v3(1)"),
+    Mutant("the default stream", "tensorrt_engines", "execute_async_v3(stream.handle)", "execute_async_v3(1)"),
     Mutant(
         "shapes of the first batch",
-        "tensorrt",
+        "tensorrt_engines",
         "self._shapes.get(name) != tensor.shape",
         "name not in self._shapes and tensor.shape[-1] != 12",
     ),
-    Mutant("a stream of the session's own", "onnxruntime", "str(stream.handle)}", '"0"}'),
+    Mutant("a stream of the session's own", "onnxruntime_sessions", "str(stream.handle)}", '"0"}'),
     Mutant(
         "addresses of the first run",
-        "onnxruntime",
+        "onnxruntime_sessions",
         "key = tuple(tensor.pointer for tensor in tensors.values())",
         "key = ()",
     ),
     Mutant(
         "the host waits for every run",
-        "onnxruntime",
+        "onnxruntime_sessions",
         '"disable_synchronize_execution_providers", "1"',
         '"disable_synchronize_execution_providers", "0"',
     ),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentloop.export.checkpoint import Weights
+from latentloop.export.checkpoints.checkpoint import Weights
 from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
 from latentloop.export.models.classifier import Classifier
 from latentloop.export.models.pixelsnail import PixelBlock, PixelSnail

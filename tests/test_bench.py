@@ -12,15 +12,18 @@ import torch
 from bench_results import MACHINE, TINY
 from random_models import PRIORS, random_prior
 
-from latentloop.bench import cold_start, growth, models, nearest, nearest_peers, sampling
-from latentloop.bench.bandwidth import measure_bandwidth
-from latentloop.bench.child import in_child
-from latentloop.bench.gemm import best, measure_gemm
-from latentloop.bench.models import build, split
-from latentloop.bench.naive_forward import time_naive
-from latentloop.bench.peers import Scale, level_seconds
-from latentloop.bench.roofline import table
-from latentloop.cli import main
+from latentloop.bench.baselines.baseline import Scale, level_seconds
+from latentloop.bench.baselines.naive_forward import time_naive
+from latentloop.bench.machine.bandwidth import measure_bandwidth
+from latentloop.bench.machine.child_process import in_child
+from latentloop.bench.machine.gemm import best, measure_gemm
+from latentloop.bench.machine.roofline import table
+from latentloop.bench.nearest import baselines as nearest_peers
+from latentloop.bench.nearest import cpu as nearest
+from latentloop.bench.sampling import cold_start, growth, models
+from latentloop.bench.sampling import presets as sampling
+from latentloop.bench.sampling.models import build, split
+from latentloop.cli.program import main
 from latentloop.errors import LatentLoopError
 from latentloop.export.models.presets import PRESETS
 
@@ -62,7 +65,7 @@ def test_the_fit_covers_every_position(monkeypatch: pytest.MonkeyPatch) -> None:
         now[0] += 1 + 2 * codes.shape[1]
 
     monkeypatch.setattr(model, "given", forward)
-    monkeypatch.setattr("latentloop.bench.naive.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("latentloop.bench.baselines.naive.time.perf_counter", lambda: now[0])
     seconds, text = level_seconds(time_naive(model, budget=1e9), config.height, Scale())
     assert seconds == pytest.approx(config.width * sum(1 + 2 * i for i in range(1, config.height + 1)))
     assert "linear fit" in text
@@ -89,7 +92,7 @@ def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "within the spread" in capsys.readouterr().out
     plots = tmp_path / "plots"
     pytest.importorskip("matplotlib")
-    from latentloop.bench.plots import write_plots
+    from latentloop.bench.report.plots import write_plots
 
     for path in write_plots(plots, result):
         assert path.read_bytes().startswith(b"\x89PNG")
@@ -127,13 +130,13 @@ def test_the_default_bundle_is_one_part(tmp_path: Path) -> None:
     part = build("default", levels, tmp_path / "part")
     assert not part.same_weights
     assert part.grids == {"top": (8, 8), "bottom": (16, 16)}
-    found = in_child("memory", "peak_memory", {"kind": "float32", "folder": str(part.folder), "threads": 1}, 1)
+    found = in_child("machine.memory", "peak_memory", {"kind": "float32", "folder": str(part.folder), "threads": 1}, 1)
     assert 20 * 2**20 < found["bytes"] < 1000 * 2**20
 
 
 def test_a_failing_child_says_why() -> None:
     with pytest.raises(LatentLoopError, match=r"no_such_function in a process of its own failed: .*no_such_function"):
-        in_child("child", "no_such_function", {}, 1)
+        in_child("machine.child_process", "no_such_function", {}, 1)
 
 
 def test_the_machine() -> None:
@@ -190,7 +193,7 @@ def test_nearest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest
     assert bench("compare", out, out) == 0
     assert "LatentLoop: N = 1, D = 5, K = 3" in capsys.readouterr().out
     pytest.importorskip("matplotlib")
-    from latentloop.bench.plots import write_plots
+    from latentloop.bench.report.plots import write_plots
 
     assert [path.name for path in write_plots(tmp_path, result)] == ["nearest-times.png"]
 

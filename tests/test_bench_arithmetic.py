@@ -11,7 +11,8 @@ import torch
 from bench_results import MACHINE
 from torch import Tensor, nn
 
-from latentloop.bench.arithmetic import (
+from latentloop.bench.baselines.baseline import Scale, Timing, level_seconds
+from latentloop.bench.machine.arithmetic import (
     DIRECT,
     Form,
     Work,
@@ -22,13 +23,12 @@ from latentloop.bench.arithmetic import (
     row_work,
     step_work,
 )
-from latentloop.bench.codec import codec_flops
-from latentloop.bench.figures import Figure, duration, fit_exponent, fit_line, quantity, whole
-from latentloop.bench.models import MOST_PARAMETERS, reduced, split
-from latentloop.bench.parts import TimedLevel
-from latentloop.bench.peers import Scale, Timing, level_seconds
-from latentloop.bench.roofline import Bound, Peaks, bound
-from latentloop.bench.summary import image_bounds, scale_of
+from latentloop.bench.machine.roofline import Bound, Peaks, bound
+from latentloop.bench.report.figures import Figure, duration, fit_exponent, fit_line, quantity, whole
+from latentloop.bench.sampling.codec import codec_flops
+from latentloop.bench.sampling.models import MOST_PARAMETERS, reduced, split
+from latentloop.bench.sampling.parts import TimedLevel
+from latentloop.bench.sampling.summary import image_bounds, scale_of
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.pixelsnail import CausalConv2d, PixelSnail
 from latentloop.export.models.presets import PRESETS
@@ -181,13 +181,13 @@ def test_the_roofline_takes_the_better_of_both_pages() -> None:
 
 
 def test_the_bounds_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("latentloop.bench.summary.operators", lambda: Path("built"))
+    monkeypatch.setattr("latentloop.bench.sampling.summary.operators", lambda: Path("built"))
     found = image_bounds([TimedLevel("top", MIX, MIX)], Peaks.of(MACHINE))
     assert list(found) == ["direct", "float32", "int8"]
     assert found["direct"]["flops"] == level_work(MIX).flops
     assert found["float32"]["flops"] == level_work(MIX, form=native_form(3)).flops < found["direct"]["flops"]
     assert found["int8"]["weight_bytes"] < found["float32"]["weight_bytes"]
-    monkeypatch.setattr("latentloop.bench.summary.operators", lambda: None)
+    monkeypatch.setattr("latentloop.bench.sampling.summary.operators", lambda: None)
     assert image_bounds([TimedLevel("top", MIX, MIX)], Peaks.of(MACHINE))["float32"]["form"] == "direct"
 
 

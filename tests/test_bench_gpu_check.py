@@ -23,7 +23,7 @@ def tools(tmp_path: Path) -> Path:
             f"""#!/bin/bash
 echo "{name} $* [$(pwd)] [${{PYTHONPATH:-}}]" >>"$CALLS"
 [ "{name} $1" = "python3 -c" ] && echo 90
-if [ "$2" = latentloop.bench.gpu_sampling ]; then
+if [ "$2" = latentloop.bench.gpu.check.sampling ]; then
   for path in ${{PYTHONPATH//:/ }}; do ls $path $path/latentloop; done >"$CALLS.tree" 2>/dev/null
 fi
 [[ "{name} $*" == *"${{FAILING:-nothing}}"* ]] && exit ${{STATUS:-1}}
@@ -51,15 +51,15 @@ def test_everything_runs_outside_the_tree(tools: Path) -> None:
     out = tools.parent / "out"
     programs = [call.split(" [")[0] for call in calls if "latentloop.bench" in call]
     assert programs == [
-        f"python3 -m latentloop.bench.gpu_sampling --out {out} --commit abc",
-        "python3 -m latentloop.bench.gpu_smoke",
-        f"python3 -m latentloop.bench.nearest_gpu --out {out} --commit abc --minutes 1",
-        "compute-sanitizer --tool memcheck --error-exitcode 3 python3 -m latentloop.bench.gpu_smoke",
-        "compute-sanitizer --tool racecheck --error-exitcode 3 python3 -m latentloop.bench.gpu_smoke",
+        f"python3 -m latentloop.bench.gpu.check.sampling --out {out} --commit abc",
+        "python3 -m latentloop.bench.nearest.gpu_smoke",
+        f"python3 -m latentloop.bench.nearest.gpu --out {out} --commit abc --minutes 1",
+        "compute-sanitizer --tool memcheck --error-exitcode 3 python3 -m latentloop.bench.nearest.gpu_smoke",
+        "compute-sanitizer --tool racecheck --error-exitcode 3 python3 -m latentloop.bench.nearest.gpu_smoke",
     ]
     assert not any(f"[{ROOT}]" in call for call in calls if "latentloop.bench" in call)
     tree = (tools.parent / "calls.tree").read_text().split()
-    assert {"latentloop", "kernels", "bench", "export", "sampler.py", "driver_conformance.py"} <= set(tree)
+    assert {"latentloop", "kernels", "bench", "export", "bundles", "driver_conformance.py"} <= set(tree)
     assert (out / "device.txt").exists()
     assert (out / "sampling.txt").exists()
 
@@ -67,10 +67,10 @@ def test_everything_runs_outside_the_tree(tools: Path) -> None:
 @pytest.mark.parametrize(
     ("failing", "failed", "left_out"),
     [
-        ("gpu_sampling", "sampling", ""),
-        ("nvcc", "build of the kernels", "gpu_smoke"),
-        ("python3 -m latentloop.bench.gpu_smoke", "small searches", "nearest_gpu"),
-        ("nearest_gpu", "searches: checks and times", ""),
+        ("gpu.check.sampling", "sampling", ""),
+        ("nvcc", "build of the kernels", "nearest.gpu_smoke"),
+        ("python3 -m latentloop.bench.nearest.gpu_smoke", "small searches", "nearest.gpu "),
+        ("nearest.gpu ", "searches: checks and times", ""),
         ("memcheck", "compute-sanitizer, memcheck", ""),
         ("nvidia-smi", "device", ""),
     ],
@@ -80,9 +80,9 @@ def test_what_fails_is_said_and_the_rest_goes_on(failing: str, failed: str, left
     assert done.returncode == 1
     assert f"FAILED: {failed}" in done.stdout
     assert done.stdout.count("FAILED: ") == 1
-    assert any("gpu_sampling" in call for call in calls)
-    for module in ("gpu_smoke", "nearest_gpu"):
-        is_left_out = left_out in (module, "gpu_smoke") and left_out != ""
+    assert any("gpu.check.sampling" in call for call in calls)
+    for module in ("nearest.gpu_smoke", "nearest.gpu "):
+        is_left_out = left_out in (module, "nearest.gpu_smoke") and left_out != ""
         assert any(f"-m latentloop.bench.{module}" in call for call in calls) != is_left_out
 
 

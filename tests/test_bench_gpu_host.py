@@ -17,16 +17,14 @@ from stand_in.driver import FakeDriver
 from stand_in.tensorrt_module import tensorrt_module
 
 from latentloop import Bundle, Sampler
-from latentloop.bench import (
-    gpu_onnx_operators,
-    gpu_sampling_backends,
-    gpu_sampling_driver,
-    gpu_sampling_host,
-)
-from latentloop.bench.gpu_interpreter import Address, interpreting_sampler
-from latentloop.bench.gpu_part import Finding, Findings
-from latentloop.bench.gpu_sampling_parity import wrong_draws
-from latentloop.export.tensorrt.flavour import Flavour
+from latentloop.bench.gpu import onnx_operators as gpu_onnx_operators
+from latentloop.bench.gpu.check import backends as gpu_sampling_backends
+from latentloop.bench.gpu.check import driver as gpu_sampling_driver
+from latentloop.bench.gpu.check import host as gpu_sampling_host
+from latentloop.bench.gpu.check.parity import wrong_draws
+from latentloop.bench.gpu.check.part import Finding, Findings
+from latentloop.bench.gpu.interpreter import Address, interpreting_sampler
+from latentloop.export.tensorrt.builder import TensorRtBuilder
 
 
 class Found(Findings):
@@ -134,10 +132,10 @@ def test_engines_are_built_for_the_gpu_that_is_here(
     gpu_sampling_backends._build_engines(found, path)
     assert [missing["name"] for missing in found.all("missing")] == ["engines of copy"]  # no GPU
     driver = FakeDriver(capability=(9, 0))
-    flavour = Flavour(tensorrt_module(driver))
+    flavour = TensorRtBuilder(tensorrt_module(driver))
     monkeypatch.setattr(gpu_sampling_backends, "open_gpu", lambda: FakeDriver(capability=capability))
-    monkeypatch.setattr("latentloop.export.tensorrt.flavour.open_flavour", lambda _: flavour)
-    monkeypatch.setattr("latentloop.export.tensorrt.flavour.open_driver", lambda: driver)
+    monkeypatch.setattr("latentloop.export.tensorrt.builder.open_flavour", lambda _: flavour)
+    monkeypatch.setattr("latentloop.export.tensorrt.builder.open_driver", lambda: driver)
     gpu_sampling_backends._build_engines(found, path)
     if capability == (9, 0):
         assert [timing["precision"] for timing in found.all("timing")] == ["float32", "float16"]
@@ -179,7 +177,7 @@ def test_the_interpreter_is_a_device_of_its_own(small_bundle: Path) -> None:
 
 
 def test_addresses_are_what_pytorch_adopts() -> None:
-    from latentloop.backends.gpu.graph import Tensor
+    from latentloop.backends.gpu.device_graph import Tensor
 
     interface = Address(Tensor(0x7000, "int64", (2, 3))).__cuda_array_interface__
     assert interface == {"shape": (2, 3), "typestr": np.dtype(np.int64).str, "data": (0x7000, False), "version": 2}

@@ -13,9 +13,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from latentloop import Bundle
-from latentloop.bench import gpu_onnx
-from latentloop.bench.gpu_onnx import read_onnx
-from latentloop.bench.gpu_program import Program
+from latentloop.bench.gpu import onnx_files as gpu_onnx
+from latentloop.bench.gpu.onnx_files import read_onnx
+from latentloop.bench.gpu.program import Program
 
 BATCH = 3
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from latentloop.bench.gpu_part import run_part
+from latentloop.bench.gpu.check.part import run_part
 
 
 @pytest.fixture

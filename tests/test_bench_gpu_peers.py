@@ -14,15 +14,17 @@ import torch
 from bench_results import TINY
 from random_models import PRIORS, plain_weights, random_prior
 
-from latentloop.bench import gpu_clock, gpu_sampling_peers, naive_forward
-from latentloop.bench.gpu_floor import Rates, floor, measure_rates
-from latentloop.bench.gpu_part import Finding, Findings
-from latentloop.bench.gpu_sampling_peers import COMPILED, EAGER, NAIVE
-from latentloop.bench.gpu_weights import random_weights
-from latentloop.export.checkpoint import Weights
+from latentloop.bench.baselines import naive_forward
+from latentloop.bench.gpu import clock as gpu_clock
+from latentloop.bench.gpu.bound import Rates, floor, measure_rates
+from latentloop.bench.gpu.check import baselines as gpu_sampling_peers
+from latentloop.bench.gpu.check.baselines import COMPILED, EAGER, NAIVE
+from latentloop.bench.gpu.check.part import Finding, Findings
+from latentloop.bench.gpu.weights import random_weights
+from latentloop.export.checkpoints.checkpoint import Weights
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.models.presets import PRESETS
-from latentloop.export.rowstep_weights import RowStepWeights, arrange
+from latentloop.export.specification.rowstep_weights import RowStepWeights, arrange
 
 
 def shapes(value: Any) -> Any:

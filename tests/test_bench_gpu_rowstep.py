@@ -10,10 +10,10 @@ import pytest
 import torch
 from random_models import PRIORS, plain_weights, random_inputs, random_prior
 
-from latentloop.bench.gpu_rowstep import CompiledRowStep, StaticRowStep
-from latentloop.bench.torch_rowstep import TorchRowStep
-from latentloop.export.rowstep import RowStep
-from latentloop.export.rowstep_weights import arrange
+from latentloop.bench.baselines.torch_rowstep import TorchRowStep
+from latentloop.bench.gpu.rowstep import CompiledRowStep, StaticRowStep
+from latentloop.export.specification.rowstep import RowStep
+from latentloop.export.specification.rowstep_weights import arrange
 
 BATCH = 3
 

@@ -14,17 +14,17 @@ from typing import Any
 
 import pytest
 
-from latentloop.bench import gpu_sampling
-from latentloop.bench.gpu_sampling import Part, main, plan, run_parts
-from latentloop.bench.gpu_sampling_peers import COMPILED
-from latentloop.bench.gpu_sampling_report import describe, floors, images, reasons
+from latentloop.bench.gpu.check import sampling as gpu_sampling
+from latentloop.bench.gpu.check.baselines import COMPILED
+from latentloop.bench.gpu.check.report import describe, floors, images, reasons
+from latentloop.bench.gpu.check.sampling import Part, main, plan, run_parts
 
 RIGHT = {"kind": "check", "name": "logits", "passed": True, "backend": "tensorrt", "error": 1e-6, "bound": 1e-4}
 WRONG = {**RIGHT, "passed": False, "error": 0.5}
 RATES = {"kind": "fact", "name": "rates", "flops": {"float32": 5e13, "float16": 5e14}, "read": {"1000": 3e12}}
 
 
-def part(*findings: dict[str, Any], name: str = "gpu_sampling_backends", error: str | None = None) -> dict[str, Any]:
+def part(*findings: dict[str, Any], name: str = "gpu.check.backends", error: str | None = None) -> dict[str, Any]:
     return {"name": name, "seconds": 1.5, "error": error, "findings": list(findings)}
 
 
@@ -51,13 +51,15 @@ def test_every_part_takes_its_arguments() -> None:
         inspect.signature(run).bind(None, **made.arguments)
         json.dumps(made.arguments)
     names = [made.module for made in parts]
-    assert names.index("gpu_sampling_bundle") < names.index("gpu_sampling_backends")
+    assert names.index("gpu.check.bundle") < names.index("gpu.check.backends")
     assert {made.arguments.get("preset") for made in parts} >= {"rosinality-256", "paper-256"}
     assert {way for made in parts for way in made.arguments.get("ways", ())} == {"naive", "eager", *COMPILED}
 
 
 def test_all_is_right_where_a_backend_was_right() -> None:
-    peers = part({"kind": "error", "name": "compiled", "error": "no compiler"}, name="gpu_sampling_peers", error="late")
+    peers = part(
+        {"kind": "error", "name": "compiled", "error": "no compiler"}, name="gpu.check.baselines", error="late"
+    )
     assert reasons([part(RIGHT), peers]) == []
 
 
@@ -66,8 +68,8 @@ def test_all_is_right_where_a_backend_was_right() -> None:
     [
         ([part(RIGHT, WRONG)], ["WRONG: logits: backend tensorrt, error 0.5, bound 0.0001"]),
         (
-            [part(RIGHT), part(name="gpu_sampling_driver", error="exit status 1")],
-            ["gpu_sampling_driver: exit status 1"],
+            [part(RIGHT), part(name="gpu.check.driver", error="exit status 1")],
+            ["gpu.check.driver: exit status 1"],
         ),
         (
             [part(RIGHT, {"kind": "error", "name": "cuda", "error": "BundleError: refused"})],
@@ -78,7 +80,7 @@ def test_all_is_right_where_a_backend_was_right() -> None:
             ["no check was made", "no backend of LatentLoop ran here; what each misses is listed"],
         ),
         (
-            [part({"kind": "check", "name": "copies", "passed": True}, name="gpu_sampling_driver")],
+            [part({"kind": "check", "name": "copies", "passed": True}, name="gpu.check.driver")],
             ["no backend of LatentLoop ran here; what each misses is listed"],
         ),
     ],
@@ -120,13 +122,13 @@ def test_everything_is_told() -> None:
     missing = {"kind": "missing", "name": "cuda, float32, default", "why": "no CUDAExecutionProvider"}
     text = describe(
         [
-            part(RATES, name="gpu_sampling_floor"),
+            part(RATES, name="gpu.check.bound"),
             part(missing, WRONG),
-            part(level("top", 0.032), level("bottom", 0.5), decode(), name="gpu_sampling_peers", error="took long"),
+            part(level("top", 0.032), level("bottom", 0.5), decode(), name="gpu.check.baselines", error="took long"),
         ]
     )
     for line in (
-        "== gpu_sampling_backends, 2 s ==",
+        "== gpu.check.backends, 2 s ==",
         "missing: cuda, float32, default: why no CUDAExecutionProvider",
         "WRONG: logits: backend tensorrt, error 0.5, bound 0.0001",
         "timing: level: step 0.032 ms, row 1 ms, level 32 ms, way eager, preset rosinality-256, type float32, "
@@ -148,7 +150,7 @@ def test_parts_share_the_time_and_know_what_there_is(monkeypatch: pytest.MonkeyP
         return part(name=module)
 
     monkeypatch.setattr(gpu_sampling, "run_part", run_part)
-    monkeypatch.setattr("latentloop.bench.gpu_sampling.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("latentloop.bench.gpu.check.sampling.time", SimpleNamespace(monotonic=lambda: now[0]))
     bundle = str(tmp_path / "bundle")
     parts = [Part(name, 60, {"bundle": bundle, "preset": "p"}) for name in ("a", "b", "c", "d")]
     found = run_parts(parts, 100)
@@ -193,9 +195,9 @@ def test_what_a_machine_without_a_gpu_says(tmp_path: Path, monkeypatch: pytest.M
         gpu_sampling,
         "plan",
         lambda bundle: [
-            Part("gpu_sampling_driver", 60, {}),
-            Part("gpu_sampling_floor", 60, sizes),
-            Part("gpu_sampling_host", 60, {"bundle": bundle, "budget": 1}),
+            Part("gpu.check.driver", 60, {}),
+            Part("gpu.check.bound", 60, sizes),
+            Part("gpu.check.host", 60, {"bundle": bundle, "budget": 1}),
         ],
     )
     assert main(["--out", str(tmp_path)]) == 1
@@ -217,5 +219,5 @@ def test_pytorch_and_a_driver_are_enough(tmp_path: Path) -> None:
         for name in sys.argv[1:]:
             importlib.import_module(f"latentloop.bench.{name}")
     """
-    names = {"gpu_sampling", "gpu_program", *(made.module for made in plan(""))}
+    names = {"gpu.check.sampling", "gpu.program", *(made.module for made in plan(""))}
     subprocess.run([sys.executable, "-c", textwrap.dedent(program), *sorted(names)], check=True)

@@ -13,10 +13,11 @@ from command_line import run
 from PIL import Image
 
 from latentloop import Bundle, Sampler
-from latentloop.bench import comparison, quality
-from latentloop.bench.dataset import choose
-from latentloop.bench.results import read_result
-from latentloop.export.train.data import Dataset
+from latentloop.bench.quality import rounding as quality
+from latentloop.bench.quality.dataset import choose
+from latentloop.bench.report import comparison
+from latentloop.bench.report.result_files import read_result
+from latentloop.export.train.data.datasets import Dataset
 
 COUNT, USED = 20, 18  # both more than a batch
 
@@ -61,7 +62,7 @@ def test_own_samples(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert [level["standard_error"] for level in found["levels"]] == [None, None]
     assert "the first 2 rows of each level" in quality.table(found)
     pytest.importorskip("matplotlib")
-    from latentloop.bench.plots import write_plots
+    from latentloop.bench.report.plots import write_plots
 
     (picture,) = write_plots(tmp_path, found)
     assert picture.read_bytes().startswith(b"\x89PNG")

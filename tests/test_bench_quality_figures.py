@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from latentloop.bench import neighbours
-from latentloop.bench.dataset import choose, in_turn
-from latentloop.bench.frechet import between_normals, frechet_distance, moments
-from latentloop.bench.neighbours import nearest, precision_recall
-from latentloop.bench.novelty import SHOWN, novelty, picture, pixels
-from latentloop.bench.recognition import accuracy
-from latentloop.bench.reconstruction import LEAST, code_use, mean_squared_errors, psnr
-from latentloop.export.train.data import Dataset
+from latentloop.bench.quality import neighbours
+from latentloop.bench.quality.dataset import choose, in_turn
+from latentloop.bench.quality.frechet import between_normals, frechet_distance, moments
+from latentloop.bench.quality.neighbours import nearest, precision_recall
+from latentloop.bench.quality.novelty import SHOWN, novelty, picture, pixels
+from latentloop.bench.quality.recognition import accuracy
+from latentloop.bench.quality.reconstruction import LEAST, code_use, mean_squared_errors, psnr
+from latentloop.export.train.data.datasets import Dataset
 
 
 def normals(n: int, dimensions: int, seed: int = 0) -> np.ndarray:

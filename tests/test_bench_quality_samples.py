@@ -14,10 +14,11 @@ from command_line import pixels, run
 from PIL import Image
 
 from latentloop import Bundle, Sampler
-from latentloop.bench import comparison, sample_report
-from latentloop.bench.frechet import frechet_distance
-from latentloop.bench.neighbours import precision_recall
-from latentloop.bench.results import read_result
+from latentloop.bench.quality import sample_report
+from latentloop.bench.quality.frechet import frechet_distance
+from latentloop.bench.quality.neighbours import precision_recall
+from latentloop.bench.report import comparison
+from latentloop.bench.report.result_files import read_result
 
 TRAINING, HELD_OUT = 24, 19  # more than a batch
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from bench_results import MACHINE, environment
 
-from latentloop.bench import comparison, readme
-from latentloop.bench.figures import Figure
-from latentloop.bench.results import read_result, result, write_result
-from latentloop.cli import main
+from latentloop.bench.report import comparison, readme
+from latentloop.bench.report.figures import Figure
+from latentloop.bench.report.result_files import read_result, result, write_result
+from latentloop.cli.program import main
 from latentloop.errors import InputError, OutputError
 
 README = f"# Title\n\n{readme.BEGIN}\nold\n{readme.END}\n\nRest.\n"

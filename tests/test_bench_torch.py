@@ -12,17 +12,17 @@ import torch
 from bench_results import TINY
 from random_models import PRIORS, plain_weights, random_inputs, random_prior
 
-from latentloop.bench import peers
-from latentloop.bench.all_peers import make_peer
-from latentloop.bench.models import write_part
-from latentloop.bench.parts import Part, TimedLevel
-from latentloop.bench.peers import PEERS, Inputs, agreement
-from latentloop.bench.timed_calls import timed_calls
-from latentloop.bench.torch_peer import CompiledPeer, spread
-from latentloop.bench.torch_rowstep import TorchRowStep
+from latentloop.bench.baselines import baseline as peers
+from latentloop.bench.baselines.baseline import PEERS, Inputs, agreement
+from latentloop.bench.baselines.by_name import make_peer
+from latentloop.bench.baselines.timed_calls import timed_calls
+from latentloop.bench.baselines.torch_baseline import CompiledPeer, spread
+from latentloop.bench.baselines.torch_rowstep import TorchRowStep
+from latentloop.bench.sampling.models import write_part
+from latentloop.bench.sampling.parts import Part, TimedLevel
 from latentloop.errors import InputError, LatentLoopError, MissingError
-from latentloop.export.rowstep import RowStep
-from latentloop.export.rowstep_weights import arrange
+from latentloop.export.specification.rowstep import RowStep
+from latentloop.export.specification.rowstep_weights import arrange
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_what_cannot_run_says_why(part: Part, monkeypatch: pytest.MonkeyPatch) -
     def refuse(*_: object, **__: object) -> None:
         raise InputError("the bundle has no int8")
 
-    monkeypatch.setattr("latentloop.bench.latentloop_peer.Sampler", refuse)
+    monkeypatch.setattr("latentloop.bench.baselines.latentloop_runtime.Sampler", refuse)
     with timed_calls() as clock, pytest.raises(MissingError, match="has no int8"):
         make_peer("int8", 1, clock).load(part)
 
@@ -136,9 +136,9 @@ def test_rows_are_spread() -> None:
 
 
 def test_the_clock_leaves_nothing_behind(small_bundle: Path) -> None:
-    from latentloop.backends.onnxruntime import Graph
+    from latentloop.backends.cpu.session import OrtSession
 
-    plain = Graph.call
+    plain = OrtSession.call
     with timed_calls():
-        assert Graph.call is not plain
-    assert Graph.call is plain
+        assert OrtSession.call is not plain
+    assert OrtSession.call is plain

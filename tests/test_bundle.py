@@ -14,10 +14,10 @@ import onnx
 import pytest
 from spoilt_bundles import edit_manifest, read_manifest, refusal, replace_file
 
-from latentloop.bundle import Bundle
+from latentloop.bundles.bundle import Bundle
+from latentloop.bundles.manifest import GRAPHS, PRECISIONS, graph_name
 from latentloop.errors import InputError
-from latentloop.manifest import GRAPHS, PRECISIONS, graph_name
-from latentloop.sampler import Sampler
+from latentloop.sampling.sampler import Sampler
 
 FILES = (
     *("encoder.onnx", "decoder.onnx", "classifier.onnx", "golden.npz", "weights.safetensors"),

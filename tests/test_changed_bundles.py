@@ -83,7 +83,7 @@ def test_a_graph_that_changes_while_it_is_loaded_is_not_kept(bundle: Path, monke
             other(bundle / "weights.safetensors")
 
     with monkeypatch.context() as patched:
-        patched.setattr("latentloop.backends.onnxruntime.Graph", Slow)
+        patched.setattr("latentloop.backends.cpu.session.OrtSession", Slow)
         assert CHANGED in refusal(lambda: opened.graph("decoder.onnx", 1))
     (bundle / "weights.safetensors").write_bytes(whole)
     assert not isinstance(opened.graph("decoder.onnx", 1), Slow)

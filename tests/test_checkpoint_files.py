@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoint import Weights, save_checkpoint
-from latentloop.export.reading import read_classifier, read_prior, read_vqvae
+from latentloop.export.checkpoints.checkpoint import Weights, save_checkpoint
+from latentloop.export.checkpoints.reading import read_classifier, read_prior, read_vqvae
 
 VQVAE = random_vqvae()
 

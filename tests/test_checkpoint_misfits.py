@@ -12,10 +12,10 @@ from common_layout_files import LAYOUTS, Layout, State, random_prior, random_vqv
 from conftest import vqvae_checkpoint
 from safetensors.torch import save_file
 
-from latentloop.cli import main
+from latentloop.cli.program import main
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoint import Checkpoint
-from latentloop.export.reading import read_prior, read_vqvae
+from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.checkpoints.reading import read_prior, read_vqvae
 
 VQVAE = random_vqvae()
 PRIOR = random_prior(LAYOUTS["top-k3"])

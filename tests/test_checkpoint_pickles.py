@@ -34,10 +34,10 @@ import torch
 from common_layout_files import LAYOUTS, random_prior, random_vqvae, save
 
 from latentloop.errors import CheckpointError
+from latentloop.export.checkpoints.reading import read_prior, read_vqvae
 from latentloop.export.configuration import PriorConfig
-from latentloop.export.reading import read_prior, read_vqvae
-from latentloop.export.rosinality import contents, pickled
-from latentloop.export.rosinality.pickled import GlobalName, InertObject, PickleError, read_pickle
+from latentloop.export.state_dicts import contents, pickled
+from latentloop.export.state_dicts.pickled import GlobalName, InertObject, PickleError, read_pickle
 
 PRIOR = random_prior(LAYOUTS["top-k3"])
 VQVAE = random_vqvae()

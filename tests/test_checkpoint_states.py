@@ -14,11 +14,11 @@ import pytest
 import torch
 from common_layout_files import LAYOUTS, Layout, State, random_prior, random_vqvae, save
 
-from latentloop.cli import main
+from latentloop.cli.program import main
 from latentloop.errors import CheckpointError, InputError
-from latentloop.export.checkpoint import Weights, file_digest
-from latentloop.export.reading import read_prior, read_vqvae
-from latentloop.export.states import StateChoice, StateChoices
+from latentloop.export.checkpoints.checkpoint import Weights, file_digest
+from latentloop.export.checkpoints.reading import read_prior, read_vqvae
+from latentloop.export.checkpoints.state_choice import StateChoice, StateChoices
 
 VQVAE = random_vqvae()
 PRIOR = random_prior(LAYOUTS["bottom-k3"])

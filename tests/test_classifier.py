@@ -19,15 +19,15 @@ from random_models import CLASSES, SMALL, plain_weights, random_classifier, rand
 from spoilt_bundles import edit_manifest, read_manifest, replace_file, scaled_weight
 
 from latentloop import Bundle, BundleError, CheckpointError, InputError, Sampler
-from latentloop.backends.onnxruntime import Graph
+from latentloop.backends.cpu.session import OrtSession
 from latentloop.export.bundle import check_classifier, write_graphs
-from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.checkpoints.reading import read_classifier, read_prior
 from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
 from latentloop.export.graphs.builder import WeightStore
 from latentloop.export.graphs.classifier import classifier_graph
 from latentloop.export.models.build import build_classifier
-from latentloop.export.reading import read_classifier, read_prior
-from latentloop.verification import verify
+from latentloop.sampling.verification import verify
 
 CONFIGS = {
     "default": ClassifierConfig(height=24, width=24, classes=5),
@@ -45,7 +45,7 @@ def test_the_graph_equals_the_model(name: str, tmp_path: Path) -> None:
     write_graphs(tmp_path, {"c.onnx": classifier_graph(config, plain_weights(model), store)}, store)
     shape = (3, config.height, config.width, config.image_channels)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    found = Graph(tmp_path / "c.onnx", threads=1).run({"images": images})
+    found = OrtSession(tmp_path / "c.onnx", threads=1).run({"images": images})
     with torch.no_grad():
         logits, features = model.double()(torch.from_numpy(images).double().permute(0, 3, 1, 2) / 127.5 - 1)
     assert features.shape == (3, config.features)

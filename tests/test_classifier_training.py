@@ -13,12 +13,12 @@ from PIL import Image
 from tiny_training import parse
 
 from latentloop.errors import InputError
-from latentloop.export.checkpoint import load_checkpoint
+from latentloop.export.checkpoints.checkpoint import load_checkpoint
 from latentloop.export.commands import train
 from latentloop.export.configuration import ClassifierConfig
 from latentloop.export.models.build import build_classifier
 from latentloop.export.train.classifier import ClassifierOptions, ClassifierTask, evaluate, moved, train_classifier
-from latentloop.export.train.data import Dataset
+from latentloop.export.train.data.datasets import Dataset
 
 TINY = ClassifierConfig(height=12, width=12, classes=3, image_channels=1, channels=8, stages=2, groups=2)
 COMMAND = (

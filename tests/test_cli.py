@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from command_line import PROGRAM, RGB, pixels, program, run
 
-from latentloop import cli, machine
-from latentloop.commands import info, sample
+from latentloop.cli import program as cli
+from latentloop.cli.commands import info, sample
+from latentloop.environment import machine
 
 
 def test_help_lists_the_commands_in_order(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,9 +99,12 @@ def test_installed_program(small_bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "absent"),
     [
-        ("['sample', '--out', 'a.png', '-n', '1', '--bundle', BUNDLE]", ("latentloop.commands.info", "torch", "onnx")),
+        (
+            "['sample', '--out', 'a.png', '-n', '1', '--bundle', BUNDLE]",
+            ("latentloop.cli.commands.info", "torch", "onnx"),
+        ),
         ("['--help']", ("numpy", "onnxruntime", "torch", "PIL")),
-        ("['--version']", ("numpy", "onnxruntime", "torch", "latentloop.commands")),
+        ("['--version']", ("numpy", "onnxruntime", "torch", "latentloop.cli.commands")),
     ],
 )
 def test_only_what_is_needed_is_imported(
@@ -108,7 +112,7 @@ def test_only_what_is_needed_is_imported(
 ) -> None:
     script = f"""
 import sys
-from latentloop.cli import main
+from latentloop.cli.program import main
 status = main({arguments.replace("BUNDLE", repr(str(small_bundle)))})
 sys.exit(status or " ".join(name for name in {absent!r} if name in sys.modules))
 """

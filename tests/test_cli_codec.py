@@ -11,7 +11,8 @@ import pytest
 from command_line import RGB, codes, pixels, run
 from PIL import Image
 
-from latentloop import Bundle, Sampler, progress
+from latentloop import Bundle, Sampler
+from latentloop.cli import progress
 from latentloop.images import read_images
 
 

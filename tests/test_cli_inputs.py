@@ -15,8 +15,9 @@ import pytest
 from command_line import codes, pixels, run
 from image_bytes import png
 
-from latentloop import Sampler, progress
-from latentloop.pictures.inputs import Inputs
+from latentloop import Sampler
+from latentloop.cli import progress
+from latentloop.cli.image_inputs import Inputs
 
 SIDES = (32, 48, 3)
 GOOD = ("0.png", "1.png", "below/2.png", "below/3.png")

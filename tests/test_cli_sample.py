@@ -17,8 +17,8 @@ from PIL import Image
 
 from latentloop.images import read_images
 from latentloop.kernels.driver import MissingGpuError
-from latentloop.sampler import Sampler
-from latentloop.samples import Progress, Samples
+from latentloop.sampling.results import Progress, Samples
+from latentloop.sampling.sampler import Sampler
 
 
 def test_a_seed_gives_the_same_grid(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

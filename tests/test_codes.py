@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentloop.codes import read_codes, write_codes
 from latentloop.errors import InputError
+from latentloop.io.codes_file import read_codes, write_codes
 
 
 def test_codes_come_back_without_what_stands_beside_them(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from random_models import LIBRARY
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_120")
 KERNEL_NAMES = re.findall(
-    r"LATENTLOOP_KERNEL (\w+)", (KERNELS / "nearest_codebook" / "entries.cu").read_text(encoding="utf-8")
+    r"LATENTLOOP_KERNEL (\w+)", (KERNELS / "nearest_codebook" / "cuda" / "entries.cu").read_text(encoding="utf-8")
 )
 
 
@@ -86,7 +86,7 @@ def test_module_holds_every_kernel(built: Path) -> None:
 
 
 def test_library_exports_its_interface_alone(built: Path) -> None:
-    header = (KERNELS / "nearest_codebook" / "launch.h").read_text(encoding="utf-8")
+    header = (KERNELS / "nearest_codebook" / "cuda" / "launch.h").read_text(encoding="utf-8")
     declared = re.findall(r"^LATENTLOOP_CUDA_API [\w *]+?(latentloop_\w+)\(", header, re.MULTILINE)
     assert len(declared) == 5
     assert cuda_build.exported(built / "liblatentloop_cuda.so") == {

@@ -112,7 +112,7 @@ def test_workspace_of_most_vectors_serves_fewer(launcher: Launcher, tmp_path: Pa
     """What the search checks, the plan's own bytes, is never more."""
     source = tmp_path / "plan.cpp"
     source.write_text(
-        '#include "nearest_codebook/plan.h"\n'
+        '#include "nearest_codebook/cuda/plan.h"\n'
         'extern "C" __attribute__((visibility("default"))) int64_t plan_bytes(int64_t n, int32_t k, int32_t m) {\n'
         "  return latentloop::nearest::plan(n, k, m).partials_bytes;\n}\n",
         encoding="utf-8",
@@ -201,7 +201,7 @@ def test_errors_of_cuda_are_told(tmp_path: Path) -> None:
     """A launcher that starts too few threads, which the grid finds."""
     kernels = tmp_path / "kernels"
     shutil.copytree(KERNELS / "nearest_codebook", kernels / "nearest_codebook")
-    source = kernels / "nearest_codebook" / "launch.cu"
+    source = kernels / "nearest_codebook" / "cuda" / "launch.cu"
     text = source.read_text(encoding="utf-8")
     assert text.count("dim3(kThreads)") == 1
     source.write_text(text.replace("dim3(kThreads)", "dim3(kThreads + 1)"), encoding="utf-8")

@@ -9,10 +9,10 @@ import pytest
 
 from latentloop import Bundle, Sampler
 from latentloop.export.bundle import BundleSource, write_bundle
-from latentloop.export.checkpoint import load_checkpoint
+from latentloop.export.checkpoints.checkpoint import load_checkpoint
 from latentloop.export.planets.dataset import planet
 from latentloop.export.planets.surfaces import SURFACES
-from latentloop.verification import verify
+from latentloop.sampling.verification import verify
 
 CHECKPOINTS = Path(__file__).parents[1] / "export" / "recipes" / "planets"
 

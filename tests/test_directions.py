@@ -66,9 +66,9 @@ def test_importing_the_package_loads_nothing_that_sampling_does_not_need() -> No
 
 def test_sampling_on_a_cpu_loads_nothing_for_gpus(tmp_path: Path) -> None:
     code = (
-        "import sys; from latentloop.cli import main\n"
+        "import sys; from latentloop.cli.program import main\n"
         f"assert main(['sample', '-n', '1', '--device', 'cpu', '--out', {str(tmp_path / 'a.png')!r}]) == 0\n"
-        "late = ('latentloop.engine', 'latentloop.backends.gpu', 'latentloop.kernels.driver')\n"
+        "late = ('latentloop.engines', 'latentloop.backends.gpu', 'latentloop.kernels.driver')\n"
         "print('late:', [m for m in sys.modules if m.startswith(late)])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")

@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 from random_models import LIBRARY, NATIVE
 
-from latentloop.export.draw import distribution, draw
 from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder, WeightStore
 from latentloop.export.graphs.draw import DrawInputs, draw_code
+from latentloop.export.specification.draw import distribution, draw
 
 CODES = 12
 

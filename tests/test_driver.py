@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stand_in.driver import FakeDriver
 
 from latentloop.kernels.driver import LEGACY, MissingGpuError, Stream, open_driver
-from latentloop.kernels.driver.host import bytes_of
+from latentloop.kernels.driver.host_memory import bytes_of
 
 SIZE = 1 << 12  # bytes
 

@@ -15,15 +15,15 @@ from command_line import run
 from random_models import plain_weights, random_prior, random_vqvae
 
 from latentloop import Bundle
-from latentloop.engine_manifest import PRECISIONS, EngineSet, Profile, Tensor
-from latentloop.engines import find_engines
+from latentloop.engines.engine_set import PRECISIONS, EngineSet, Profile, Tensor
+from latentloop.engines.finding import find_engines
 from latentloop.errors import BundleError
 from latentloop.export.bundle import BundleSource, write_bundle
-from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
-from latentloop.export.tensorrt.flavour import open_flavour
-from latentloop.export.tensorrt.sets import Prepared, prepared
-from latentloop.export.tensorrt.storage import MOVES
+from latentloop.export.tensorrt.builder import open_flavour
+from latentloop.export.tensorrt.engine_sets import Prepared, prepared
+from latentloop.export.tensorrt.narrow_memories import MOVES
 
 tensorrt = pytest.importorskip("tensorrt_rtx")
 

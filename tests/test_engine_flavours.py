@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from latentloop.backends.gpu import tensorrt_module
-from latentloop.engine_manifest import Profile, Tensor
+from latentloop.engines.engine_set import Profile, Tensor
 from latentloop.errors import BundleError, MissingError
-from latentloop.export.tensorrt import flavour as flavours
-from latentloop.export.tensorrt.flavour import Flavour, open_flavour
+from latentloop.export.tensorrt import builder as flavours
+from latentloop.export.tensorrt.builder import TensorRtBuilder, open_flavour
 from latentloop.kernels.driver import MissingGpuError
 
 INPUTS = (Tensor("x", "float16", (3, "batch", 4)), Tensor("row", "int64", (1,)))
@@ -100,7 +100,7 @@ def _tensor(name: str, dtype: Types, shape: tuple[int, ...]) -> SimpleNamespace:
 
 
 def build(module: Noting, architecture: str = "sm90", timings: bytes | None = None) -> Any:
-    return Flavour(module).build(Path("g/row.onnx"), INPUTS, OUTPUTS, PROFILES, architecture, timings)
+    return TensorRtBuilder(module).build(Path("g/row.onnx"), INPUTS, OUTPUTS, PROFILES, architecture, timings)
 
 
 def test_tensorrt_is_asked_for_typed_networks_strict_nans_no_tf32_and_its_timings() -> None:
@@ -126,20 +126,20 @@ def test_tensorrt_rtx_is_told_the_architecture_and_keeps_no_timings() -> None:
 
 
 def test_architectures() -> None:
-    assert Flavour(Noting("tensorrt_rtx")).architectures() == ("sm80", "sm89", "sm120")
+    assert TensorRtBuilder(Noting("tensorrt_rtx")).architectures() == ("sm80", "sm89", "sm120")
 
 
 def test_tensorrt_builds_for_the_gpu_that_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = SimpleNamespace(use=lambda device: nullcontext(), capability=lambda: (9, 0))
     monkeypatch.setattr(flavours, "open_driver", lambda: driver)
-    assert Flavour(Noting()).architectures() == ("sm90",)
+    assert TensorRtBuilder(Noting()).architectures() == ("sm90",)
 
     def none() -> None:
         raise MissingGpuError("no libcuda")
 
     monkeypatch.setattr(flavours, "open_driver", none)
     with pytest.raises(MissingError, match="builds engines on the GPU that they are for: no libcuda"):
-        Flavour(Noting()).architectures()
+        TensorRtBuilder(Noting()).architectures()
 
 
 def test_errors_name_the_graph_and_the_node() -> None:

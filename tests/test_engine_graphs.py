@@ -14,14 +14,14 @@ from random_models import PRIORS, full_forward, plain_weights, random_inputs, ra
 from test_int8 import int8_logits
 
 from latentloop import Bundle, BundleError, InputError
-from latentloop.engine_manifest import PRECISIONS, EngineBinding, Tensor
+from latentloop.bundles.manifest import BATCH
+from latentloop.engines.engine_set import PRECISIONS, EngineBinding, Tensor
 from latentloop.export.graphs.builder import WEIGHTS_FILE
 from latentloop.export.tensorrt.folding import fold
-from latentloop.export.tensorrt.graph import Constant, Graph, read_graph
+from latentloop.export.tensorrt.inlined_graph import Constant, Graph, read_graph
 from latentloop.export.tensorrt.int8 import quantize
-from latentloop.export.tensorrt.prior import codec_graph, prior_graphs
-from latentloop.export.tensorrt.storage import MOVES, PRODUCTS, narrow_memories
-from latentloop.manifest import BATCH
+from latentloop.export.tensorrt.narrow_memories import MOVES, PRODUCTS, narrow_memories
+from latentloop.export.tensorrt.prior_graphs import codec_graph, prior_graphs
 
 FLOAT32 = 1e-4  # against float64, of max(1, max |expected|), as for the bundle's own graphs
 # A product of 16 bits rounds its factors and its result: up to three halves of an epsilon. The longest chains to a

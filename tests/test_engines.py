@@ -15,17 +15,17 @@ from command_line import run
 from spoilt_bundles import at, edit_manifest, read_manifest, replace_file
 
 from latentloop import Bundle, BundleError
-from latentloop.engine_manifest import FILE_NAME, EngineSet, Profile, sources, to_json
-from latentloop.engine_reading import read_engines
-from latentloop.engines import find_engines
-from latentloop.export.tensorrt import flavour as flavours
-from latentloop.export.tensorrt.flavour import Flavour, Plan
-from latentloop.export.tensorrt.sets import Outcome, build_sets
+from latentloop.engines.engine_set import FILE_NAME, EngineSet, Profile, sources, to_json
+from latentloop.engines.engine_set_reading import read_engines
+from latentloop.engines.finding import find_engines
+from latentloop.export.tensorrt import builder as flavours
+from latentloop.export.tensorrt.builder import Plan, TensorRtBuilder
+from latentloop.export.tensorrt.engine_sets import Outcome, build_sets
 
 SM90 = {"flavour": "tensorrt", "library": "11.0", "architecture": "sm90", "precision": "float16"}
 
 
-class Copying(Flavour):
+class Copying(TensorRtBuilder):
     """Its plans say what they were built from."""
 
     def __init__(self, name: str = "tensorrt", version: str = "11.0") -> None:
@@ -49,7 +49,7 @@ class Copying(Flavour):
         return Plan(text.encode(), (timings or b"") + b"." if self.times else None)
 
 
-def build(bundle: Path, flavour: Flavour | None = None, **options: Any) -> list[Outcome]:
+def build(bundle: Path, flavour: TensorRtBuilder | None = None, **options: Any) -> list[Outcome]:
     settings: dict[str, Any] = {"max_batch": 4, **options}
     precisions = settings.pop("precisions", ("float16",))
     made = flavour or Copying()
@@ -218,7 +218,11 @@ def test_larger_batches_and_force_rebuild(bundle: Path) -> None:
         (("levels", 1, "prior", "condition_level"), None, r"levels\[1\] is .*None, True.*expected .*'top', True"),
         (("levels", 0, "prior", "memories", 0, "dtype"), "float16", "is not the bundle's"),
         (("levels", 0, "prior", "memories", 1, "dtype"), "half", r"dtype is 'half', expected one of float32"),
-        (("levels", 0, "prior", "memories", 1, "shape", 1), 99, r"memories: Memory\(name='residual'.*not the bundle's"),
+        (
+            ("levels", 0, "prior", "memories", 1, "shape", 1),
+            99,
+            r"memories: StateBuffer\(name='residual'.*not the bundle's",
+        ),
         (("levels", 0, "prior", "graphs", "step", "inputs", 0, "shape"), [1], r"graphs.step.inputs: .*expected Engine"),
         (("levels", 0, "prior", "graphs", "step", "outputs", 0, "name"), "x", "outputs: 'x' of .* is not the bundle's"),
         (("levels", 0, "prior", "graphs", "row", "inputs", 0, "view"), "some", "view is 'some', expected one of all"),

@@ -17,13 +17,13 @@ from random_models import CLASSES, SMALL, full_forward, plain_weights, random_pr
 from safetensors.numpy import save_file
 
 from latentloop import Bundle, CheckpointError, InputError, Sampler
-from latentloop.cli import main
+from latentloop.cli.program import main
 from latentloop.export.bundle import BundleSource, check_class_names, write_bundle
-from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.checkpoints.reading import read_prior
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.build import build_prior
-from latentloop.export.reading import read_prior
-from latentloop.verification import verify
+from latentloop.sampling.verification import verify
 
 REAL = Path(__file__).parents[2] / "shared" / "checkpoints"  # trained files, where the checkout has them beside it
 THREE: dict[str, Any] = {"condition_codes": 16, "condition_channels": 4, "condition_blocks": 1}

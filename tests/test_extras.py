@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from latentloop import MissingError
-from latentloop.cli import main
-from latentloop.extras import require
+from latentloop.cli.program import main
+from latentloop.environment.packages import require
 
 
 def test_what_is_missing_and_how_to_get_it() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from latentloop.errors import OutputError
-from latentloop.files import check_free, new_directory, write_file
+from latentloop.io.files import check_free, new_directory, write_file
 
 
 class Failure(Exception):
@@ -137,7 +137,7 @@ def test_a_killed_process_leaves_the_old_result(tmp_path: Path, save: str) -> No
     program = f"""
 import sys, time
 from pathlib import Path
-from latentloop.files import new_directory, write_file
+from latentloop.io.files import new_directory, write_file
 path = Path(sys.argv[1])
 def pause(temporary):
     temporary.write_text("half")

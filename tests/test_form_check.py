@@ -15,12 +15,12 @@ import pytest
 from command_line import run
 
 from latentloop import InputError
-from latentloop.export.checkpoint import Checkpoint, load_checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from latentloop.export.configuration import PriorConfig
-from latentloop.export.form_check import Finding, check_against_data, check_reconstruction
-from latentloop.export.form_hint import form_hint
-from latentloop.export.forms import in_form
-from latentloop.export.train.data import Data, load_data
+from latentloop.export.forms.check import Finding, check_against_data, check_reconstruction
+from latentloop.export.forms.form import in_form
+from latentloop.export.forms.hint import form_hint
+from latentloop.export.train.data.datasets import Data, load_data
 
 TRAINED = Path(__file__).parent / "trained"
 FORMS = {"today": False, "older": True}

@@ -16,13 +16,13 @@ from common_layout_files import Layout, as_float64, random_prior, random_vqvae, 
 from tiny_training import PRIOR, parse, write_blobs
 
 from latentloop import Bundle, InputError, Sampler
-from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.checkpoints.reading import read_vqvae
 from latentloop.export.commands.export import prior_forms
 from latentloop.export.configuration import PriorConfig, VqvaeConfig, to_json
-from latentloop.export.forms import in_form
-from latentloop.export.reading import read_vqvae
+from latentloop.export.forms.form import in_form
 from latentloop.export.train.prior import train_prior
-from latentloop.verification import verify
+from latentloop.sampling.verification import verify
 
 TOP = Layout(4, 4, 3, codes=9, channels=16, output_blocks=1)
 BOTTOM = Layout(8, 8, 5, codes=9, channels=16, attention=False, upper_codes=9, output_blocks=1)

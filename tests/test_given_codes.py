@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from command_line import codes, pixels, run
 
-from latentloop.bundle import Bundle
-from latentloop.codes import bundle_digest, open_codes, write_codes
+from latentloop.bundles.bundle import Bundle
 from latentloop.errors import InputError
+from latentloop.io.codes_file import bundle_digest, open_codes, write_codes
 
 Sample = Callable[..., tuple[int, str]]
 

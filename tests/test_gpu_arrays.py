@@ -19,10 +19,10 @@ from nearest_grid import compile_native, compiler, narrow
 from stand_in.driver import FakeDriver, FakeGpuError
 
 from latentloop.kernels.driver import Memory, MissingGpuError, Stream, as_stream, dlpack, open_driver
-from latentloop.kernels.driver.image import read_image
+from latentloop.kernels.driver.fatbin import read_image
 from latentloop.kernels.nearest_codebook import launcher
 from latentloop.kernels.nearest_codebook.codebook import MOST_CODEWORDS, MOST_DIMENSIONS
-from latentloop.kernels.nearest_codebook.gpu import GpuCodebook, nearest_on_gpu
+from latentloop.kernels.nearest_codebook.on_gpu import GpuCodebook, nearest_on_gpu
 
 SIDE = Stream(0x1000)
 OTHER = Stream(0x2000)
@@ -205,7 +205,7 @@ def test_arguments_and_plan_are_those_of_the_headers(tmp_path: Path) -> None:
     lines += [f'std::printf("{name} %lld 0\\n", static_cast<long long>({name}));' for name in constants]
     source = tmp_path / "layout.cpp"
     source.write_text(
-        '#include <cstddef>\n#include <cstdio>\n#include "nearest_codebook/plan.h"\n'
+        '#include <cstddef>\n#include <cstdio>\n#include "nearest_codebook/cuda/plan.h"\n'
         "using namespace latentloop::nearest;\nint main() {\n" + "\n".join(lines) + "\n}\n"
     )
     program = compile_native([source], tmp_path / "layout", ["-Wno-invalid-offsetof"])

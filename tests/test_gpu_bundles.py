@@ -13,9 +13,9 @@ from random_models import CLASSES, plain_weights, random_prior, random_vqvae
 
 from latentloop import Bundle, Sampler
 from latentloop.export.bundle import BundleSource, write_bundle
-from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
-from latentloop.verification import verify
+from latentloop.sampling.verification import verify
 
 CODES = 11
 SIZES: dict[str, Any] = {"codebook_size": CODES, "channels": 16, "residual_channels": 12, "blocks": 2}

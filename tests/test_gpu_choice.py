@@ -17,8 +17,8 @@ from spoilt_bundles import read_manifest, replace_file, scaled_weight
 from stand_in import onnxruntime_cuda, tensorrt_running
 
 from latentloop import Bundle, BundleError, InputError, MissingError, Sampler
-from latentloop.backends import choice
-from latentloop.controls import Controls
+from latentloop.backends import registry as choice
+from latentloop.draws.level_inputs import LevelInputs
 from latentloop.kernels.driver import DriverError, MissingGpuError
 
 TENSORRT = "tensorrt 11.4.0.106"
@@ -254,7 +254,7 @@ def test_a_batch_beyond_the_profiles(bundle: Bundle, machines: Machines) -> None
     text = refused(InputError, lambda: sampler.sample(1, batch_size=MOST + 1))
     assert text == f"batch_size is {MOST + 1}, expected at most {MOST}"
     level = bundle.manifest.levels[0]
-    forced = Controls.forcing(np.zeros((MOST + 1, level.height, level.width), np.int64), None, None)
+    forced = LevelInputs.forcing(np.zeros((MOST + 1, level.height, level.width), np.int64), None, None)
     assert refused(BundleError, lambda: list(sampler.rows(level, forced))) == (
         f"{engines(bundle.path)}: built for batches of at most {MOST}, asked for {MOST + 1}: use a smaller one, or "
         "build engines with a larger --max-batch"

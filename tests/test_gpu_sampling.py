@@ -15,9 +15,9 @@ from gpu_machines import MOST, Machines, check_images, check_same, with_engines
 from spoilt_bundles import scaled_weight
 
 from latentloop import Bundle, BundleError, InputError, Progress, Sampler, Samples
-from latentloop.controls import Controls
-from latentloop.uniforms import uniforms
-from latentloop.verification import verify
+from latentloop.draws.level_inputs import LevelInputs
+from latentloop.draws.uniforms import uniforms
+from latentloop.sampling.verification import verify
 
 SEEDS = (70, 71, 2**64 - 1)
 
@@ -140,7 +140,7 @@ def test_rows_that_nobody_wants(small_engines: Path, machines: Machines, cpu: Sa
     machines(seed=6)
     sampler = Sampler(Bundle.open(small_engines), device)
     level = sampler.bundle.manifest.levels[0]
-    controls = Controls(
+    controls = LevelInputs(
         uniform=uniforms(np.array([5, 6], np.uint64), 0, level.height, level.width),
         forced=np.full((level.height, level.width, 2), -1),
         temperature=np.ones(2, np.float32),

@@ -19,15 +19,15 @@ from random_models import (
     random_prior,
 )
 
-from latentloop.backends.onnxruntime import Graph
-from latentloop.controls import Controls
+from latentloop.backends.cpu.loop import PriorLoop
+from latentloop.backends.cpu.session import OrtSession
+from latentloop.bundles.manifest import Level
+from latentloop.draws.level_inputs import LevelInputs
 from latentloop.errors import BundleError
 from latentloop.export.bundle import describe_prior, write_graphs
-from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.graphs.builder import GraphBuilder, WeightStore
-from latentloop.loop import PriorLoop
-from latentloop.manifest import Level
 
 TOLERANCE = 1e-4  # float32 against float64, of max(1, max |expected|)
 
@@ -39,10 +39,10 @@ def make_loop(
     prior = describe_prior("level", Checkpoint(config, weights), store, graphs, "top")
     write_graphs(folder, graphs, store)
     level = Level("level", config.height, config.width, config.codebook_size, prior)
-    return PriorLoop(level, prior, lambda file: Graph(folder / file, 2, native), batch)
+    return PriorLoop(level, prior, lambda file: OrtSession(folder / file, 2, native), batch)
 
 
-def controls(config: PriorConfig, inputs: dict[str, Any], **overrides: Any) -> Controls:
+def controls(config: PriorConfig, inputs: dict[str, Any], **overrides: Any) -> LevelInputs:
     batch = len(inputs["codes"])
     settings: dict[str, Any] = {
         "uniform": np.zeros((config.height, config.width, batch), np.float32),
@@ -51,10 +51,10 @@ def controls(config: PriorConfig, inputs: dict[str, Any], **overrides: Any) -> C
         "upper": inputs["upper"],
         "labels": inputs["labels"],
     }
-    return Controls(**(settings | overrides))
+    return LevelInputs(**(settings | overrides))
 
 
-def teacher_forced(loop: PriorLoop, asked: Controls) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def teacher_forced(loop: PriorLoop, asked: LevelInputs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logits [N, H, W, K], and the state's residual and hidden inputs [H, W, L, B, channels].
 
     A row's last hidden column is finished when the next row begins; the grid's last is never read, and void here.

@@ -14,6 +14,7 @@ from PIL import Image
 
 from latentloop import images
 from latentloop.errors import InputError, OutputError
+from latentloop.images.writing import check_image_path, grid_shape
 
 GREY, RGB = (4, 6, 1), (4, 6, 3)
 NOISE = np.random.default_rng(0).integers(0, 256, RGB, np.uint8)
@@ -130,7 +131,7 @@ def test_hostile_files_are_input_errors(
 def test_grid_places_every_pixel(channels: int) -> None:
     shown = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, channels), np.uint8)
     found = images.grid(shown, columns=3, scale=2, gap=1)
-    assert found.shape == (9, 20, channels) == images.grid_shape(5, 3, 2, (2, 3, channels), 1)
+    assert found.shape == (9, 20, channels) == grid_shape(5, 3, 2, (2, 3, channels), 1)
     expected = np.full((9, 20), 255)
     for index in range(5):
         top, left = index // 3 * 5, index % 3 * 7
@@ -159,8 +160,8 @@ def test_unsupported_suffix(tmp_path: Path, name: str) -> None:
 def test_images_too_large_for_the_format() -> None:
     for name in ("a.jpg", "a.webp"):
         with pytest.raises(InputError, match=r"1 x 70000 pixels.*use \.png"):
-            images.check_image_path(Path(name), (1, 70000, 3))
-    images.check_image_path(Path("a.png"), (1, 70000, 3))
+            check_image_path(Path(name), (1, 70000, 3))
+    check_image_path(Path("a.png"), (1, 70000, 3))
 
 
 def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,4 +211,4 @@ def test_force_replaces_a_folder_of_earlier_results_only(tmp_path: Path) -> None
 
 def test_a_grid_too_large_for_any_memory_is_told_before_the_work() -> None:
     with pytest.raises(InputError, match=r"6400000 x 12800002 pixels, too many"):
-        images.check_image_path(Path("a.png"), images.grid_shape(2, 2, 200_000, (32, 32, 3)))
+        check_image_path(Path("a.png"), grid_shape(2, 2, 200_000, (32, 32, 3)))

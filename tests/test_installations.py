@@ -17,8 +17,8 @@ import pytest
 
 from latentloop import Bundle, MissingError, Sampler
 from latentloop.backends.gpu.tensorrt_module import tensorrt_module
-from latentloop.export.tensorrt.flavour import open_flavour
-from latentloop.extras import broken_import, import_package, refused, require, unusable, why_broken
+from latentloop.environment.packages import broken_import, import_package, refused, require, unusable, why_broken
+from latentloop.export.tensorrt.builder import open_flavour
 
 ONNXRUNTIME = {
     "no __init__": ("", "no attribute 'InferenceSession'"),

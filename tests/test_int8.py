@@ -19,15 +19,15 @@ from random_models import NATIVE, PRIORS, full_forward, plain_weights, random_in
 from spoilt_bundles import edit_manifest, read_manifest, refusal, replace_file, scaled_weight
 
 from latentloop import Bundle, InputError, Sampler
-from latentloop.backends.onnxruntime import Graph
-from latentloop.controls import Controls
+from latentloop.backends.cpu.loop import PriorLoop
+from latentloop.backends.cpu.session import OrtSession
+from latentloop.bundles.manifest import GRAPHS, Level
+from latentloop.draws.level_inputs import LevelInputs
 from latentloop.export.bundle import describe_prior, write_graphs
-from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.graphs.builder import GraphBuilder, WeightStore
-from latentloop.loop import PriorLoop
-from latentloop.manifest import GRAPHS, Level
-from latentloop.verification import verify
+from latentloop.sampling.verification import verify
 
 TOLERANCE = 1e-4  # float32 against float64, of max(1, max |expected|)
 
@@ -68,10 +68,10 @@ def int8_logits(config: PriorConfig, weights: Any, inputs: dict[str, Any], folde
     write_graphs(folder, graphs, store)
     level = Level("level", config.height, config.width, config.codebook_size, prior)
     batch = len(inputs["codes"])
-    loop = PriorLoop(level, prior.at("int8"), lambda file: Graph(folder / file, 2, native), batch)
+    loop = PriorLoop(level, prior.at("int8"), lambda file: OrtSession(folder / file, 2, native), batch)
     found = []
     for filters in ({}, {"top_k": np.full(batch, 2), "top_p": np.ones(batch, np.float32)}):
-        controls = Controls(
+        controls = LevelInputs(
             uniform=np.zeros((config.height, config.width, batch), np.float32),
             forced=inputs["codes"].transpose(1, 2, 0),
             temperature=np.ones(batch, np.float32),

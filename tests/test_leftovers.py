@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from latentloop.errors import OutputError
-from latentloop.files import MARK, Temporary, check_free, machine, new_directory, write_file
+from latentloop.io.files import MARK, Temporary, check_free, machine, new_directory, write_file
 
 WRITERS = {
     "file": "write_file(path, pause, force=True)",
@@ -24,7 +24,7 @@ WRITERS = {
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from latentloop.files import _temporary, new_directory, write_file
+from latentloop.io.files import _temporary, new_directory, write_file
 path = Path(sys.argv[1])
 def pause(temporary):
     if temporary.is_dir():

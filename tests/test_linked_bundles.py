@@ -16,7 +16,7 @@ from linked_bundles import LAYOUTS, Layout, blobs, objects
 from spoilt_bundles import edit_manifest, read_manifest, refusal, replace_file
 
 from latentloop import Bundle, Sampler
-from latentloop.export.tensorrt.sets import prepared
+from latentloop.export.tensorrt.engine_sets import prepared
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from spoilt_bundles import Keys, at, edit_manifest, read_manifest, refusal
 
-from latentloop.bundle import Bundle
+from latentloop.bundles.bundle import Bundle
+from latentloop.bundles.manifest_reading import from_json
 from latentloop.errors import BundleError, LatentLoopError
-from latentloop.manifest_reading import from_json
-from latentloop.sampler import Sampler
+from latentloop.sampling.sampler import Sampler
 
 
 @pytest.fixture

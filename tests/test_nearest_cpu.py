@@ -20,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 from random_models import LIBRARY, NATIVE
 
-from latentloop.backends.onnxruntime import Graph
+from latentloop.backends.cpu.session import OrtSession
 from latentloop.export.bundle import write_graphs
 from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder, WeightStore
 from latentloop.export.graphs.nearest import nearest_codebook as nearest_node
 from latentloop.kernels import Codebook, nearest_codebook
 from latentloop.kernels.nearest_codebook import codebook as preparation
-from latentloop.kernels.nearest_codebook import cpu
+from latentloop.kernels.nearest_codebook import on_cpu as cpu
 from latentloop.kernels.nearest_codebook.codebook import Nearest
 from latentloop.kernels.nearest_codebook.reference import nearest_reference
 
@@ -311,10 +311,10 @@ def test_the_library_checks_its_arguments() -> None:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Callable[..., Graph]:
+def node(tmp_path: Path) -> Callable[..., OrtSession]:
     """The graph of one node for a codebook, with the operator or with its body."""
 
-    def make(codebook: Array, rank: int, channels_first: bool, library: Path | None) -> Graph:
+    def make(codebook: Array, rank: int, channels_first: bool, library: Path | None) -> OrtSession:
         g = GraphBuilder("nearest", WeightStore())
         shape: list[int | str] = [f"z.{axis}" for axis in range(rank)]
         shape[1 if channels_first else rank - 1] = codebook.shape[1]
@@ -322,7 +322,7 @@ def node(tmp_path: Path) -> Callable[..., Graph]:
         index = nearest_node(g, g.input("z", FLOAT, shape), weight, rank=rank, channels_first=channels_first)
         g.output("index", index, INT64, [f"i.{axis}" for axis in range(rank - 1)])
         write_graphs(tmp_path, {"nearest.onnx": g}, g.store)
-        return Graph(tmp_path / "nearest.onnx", threads=2, operators=library)
+        return OrtSession(tmp_path / "nearest.onnx", threads=2, operators=library)
 
     return make
 
@@ -333,7 +333,7 @@ LIBRARIES = [NATIVE, pytest.param(None, id="body")]
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize(("n", "d", "k"), SHAPES)
 def test_the_operator_equals_the_reference(
-    n: int, d: int, k: int, library: Path | None, node: Callable[..., Graph]
+    n: int, d: int, k: int, library: Path | None, node: Callable[..., OrtSession]
 ) -> None:
     z, codebook = random(n, d), random(k, d, seed=1)
     index = node(codebook, 2, False, library).run({"z": z})["index"]
@@ -345,7 +345,7 @@ def test_the_operator_equals_the_reference(
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("shape", [(3, 5, 4, 7), (2, 5), (1, 5, 99), (0, 5, 3)])
 def test_the_operator_takes_channels_first(
-    shape: tuple[int, ...], library: Path | None, node: Callable[..., Graph]
+    shape: tuple[int, ...], library: Path | None, node: Callable[..., OrtSession]
 ) -> None:
     z, codebook = random(*shape), random(9, 5, seed=1)
     index = node(codebook, len(shape), True, library).run({"z": z})["index"]
@@ -355,7 +355,7 @@ def test_the_operator_takes_channels_first(
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("odd", ODD)
 def test_the_operator_leaves_out_what_is_not_finite(
-    odd: float, library: Path | None, node: Callable[..., Graph]
+    odd: float, library: Path | None, node: Callable[..., OrtSession]
 ) -> None:
     z, codebook = random(130, 6), random(70, 6, seed=1)
     z[::3, 4] = odd
@@ -369,7 +369,7 @@ def test_the_operator_leaves_out_what_is_not_finite(
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("dimensions", [1, 5, 6, 33, 64, 130])
 def test_the_operator_takes_the_lowest_of_equal_ones(
-    library: Path | None, dimensions: int, node: Callable[..., Graph]
+    library: Path | None, dimensions: int, node: Callable[..., OrtSession]
 ) -> None:
     once = random(17, dimensions)
     codebook = once[np.arange(40) % 17]  # copies lie at other places of a vector register

@@ -21,8 +21,8 @@ from stand_in.driver import FakeDriver
 from latentloop.kernels.driver import Driver, MissingGpuError, Stream, open_driver
 from latentloop.kernels.nearest_codebook import launcher
 from latentloop.kernels.nearest_codebook.codebook import Layout
-from latentloop.kernels.nearest_codebook.gpu import GpuCodebook, Nearest, nearest_on_gpu
 from latentloop.kernels.nearest_codebook.launcher import IMAGE
+from latentloop.kernels.nearest_codebook.on_gpu import GpuCodebook, Nearest, nearest_on_gpu
 
 KINDS = ("f32", "f16", "bf16")
 SIDE = Stream(0x1000)

@@ -71,9 +71,9 @@ def test_every_fault_is_found(oracle: Oracle, tmp_path: Path) -> None:
     server = compile_native([NATIVE / "nearest_server.cpp"], tmp_path / "server.o", flags)
 
     def found(mutant: Mutant, folder: Path) -> str:
-        name = Path("nearest_codebook") / f"{mutant.file}.cuh"
+        name = Path("nearest_codebook", "cuda") / f"{mutant.file}.cuh"
         shutil.copytree(
-            KERNELS / name.parent, folder / name.parent, ignore=shutil.ignore_patterns("*.py", "__pycache__")
+            KERNELS / name.parts[0], folder / name.parts[0], ignore=shutil.ignore_patterns("*.py", "__pycache__")
         )
         replace_once(folder / name, mutant.text, mutant.replacement)
         kernels = compile_native([NATIVE / "grid" / "nearest.cpp"], folder / "kernels.o", flags, folder)

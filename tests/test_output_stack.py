@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 from random_models import NATIVE
 
-from latentloop.backends.onnxruntime import Graph
+from latentloop.backends.cpu.session import OrtSession
 from latentloop.export.bundle import write_graphs
 from latentloop.export.graphs.builder import FLOAT, GraphBuilder, WeightStore
 from latentloop.export.graphs.pointwise import output_stack
-from latentloop.export.rowstep_weights import Pointwise
+from latentloop.export.specification.rowstep_weights import Pointwise
 from latentloop.kernels.library import operators
 
 Array = NDArray[np.float64]
@@ -74,7 +74,7 @@ def test_stack_equals_its_blocks_one_by_one(
     stages = random_stages()
     path = write_stack(tmp_path, stages, labels=has_labels, bits=bits, inplace=inplace)
     for threads in (1, 2, 5):
-        graph = Graph(path, threads, native)
+        graph = OrtSession(path, threads, native)
         for batch in (1, 3, 40):
             x = RNG.standard_normal((batch, CHANNELS)).astype(np.float32)
             labels = [RNG.standard_normal((batch, 2 * CHANNELS)).astype(np.float32) for _ in stages]

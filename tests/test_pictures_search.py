@@ -13,8 +13,8 @@ from image_bytes import png
 
 from latentloop.errors import InputError
 from latentloop.images import read_images
-from latentloop.pictures.problems import SHOWN
-from latentloop.pictures.search import find
+from latentloop.images.problems import SHOWN
+from latentloop.images.search import find
 
 ONE = (1, 1, 1)
 

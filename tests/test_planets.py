@@ -18,8 +18,8 @@ from latentloop.export.planets.dataset import PlanetsOptions, planet, write_plan
 from latentloop.export.planets.fields import SIDE, cells, craters, noise, on_sphere, read, rotation, spread, volume
 from latentloop.export.planets.scene import Rings, add_rings, arrange, draw_planet
 from latentloop.export.planets.surfaces import SURFACES
-from latentloop.export.train.data import load_data
-from latentloop.export.train.folder import PARTS
+from latentloop.export.train.data.datasets import load_data
+from latentloop.export.train.data.folder import PARTS
 
 
 def generator() -> np.random.Generator:

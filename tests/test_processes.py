@@ -61,11 +61,11 @@ FORKED_WITHIN_ROWS = """
 import os, signal, sys
 import numpy as np
 from latentloop import Bundle, InputError, Sampler
-from latentloop.controls import Controls
+from latentloop.draws.level_inputs import LevelInputs
 sampler = Sampler(Bundle.open(sys.argv[1]), "cpu", 2)
 level = sampler.bundle.manifest.levels[0]
 codes = np.zeros((1, level.height, level.width), np.int64)
-rows = sampler.rows(level, Controls.forcing(codes, None, np.zeros(1, np.int64)))
+rows = sampler.rows(level, LevelInputs.forcing(codes, None, np.zeros(1, np.int64)))
 next(rows)
 child = os.fork()
 if child == 0:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from latentloop.cli import main
+from latentloop.cli.program import main
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

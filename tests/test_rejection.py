@@ -14,7 +14,7 @@ import pytest
 from command_line import codes, run
 
 from latentloop import Bundle, InputError, Sampler, Selection, sample_best
-from latentloop.rejection import candidate_labels, choose
+from latentloop.sampling.rejection import candidate_labels, choose
 
 BATCH = 4
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latentloop.bundle import Bundle
+from latentloop.bundles.bundle import Bundle
 from latentloop.errors import InputError
-from latentloop.sampler import Sampler
+from latentloop.sampling.sampler import Sampler
 
 SETTINGS = ("temperature", "top_k", "top_p")
 TOP, BOTTOM = (4, 6), (8, 12)

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from latentloop.errors import OutputError
-from latentloop.files import check_free, new_directory, write_file
+from latentloop.io.files import check_free, new_directory, write_file
 
 # Begins when its standard input closes, so that several begin at once; prints how each of its rounds ended.
 PROGRAM = """
 import sys
 from pathlib import Path
 from latentloop.errors import OutputError
-from latentloop.files import check_free, new_directory, write_file
+from latentloop.io.files import check_free, new_directory, write_file
 folder, kind, me = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 sys.stdin.read()
 for number in range(40):

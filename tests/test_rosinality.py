@@ -25,9 +25,9 @@ from common_layout_files import (
 from torch import Tensor, nn
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
-from latentloop.export.forms import in_form
+from latentloop.export.forms.form import in_form
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.rosinality import read_prior, read_vqvae

@@ -15,7 +15,7 @@ from common_layout_files import LAYOUTS, Layout, State, random_prior, random_vqv
 from torch import Tensor
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoint import Checkpoint, save_checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from latentloop.export.rosinality import read_prior, read_vqvae
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from random_models import PRIORS, first_difference, full_forward, plain_weights, random_inputs, random_prior
 
-from latentloop.export.rowstep import RowStep
-from latentloop.export.rowstep_weights import arrange
+from latentloop.export.specification.rowstep import RowStep
+from latentloop.export.specification.rowstep_weights import arrange
 
 
 def run_specification(spec: RowStep, codes: np.ndarray, upper: Any, labels: Any) -> tuple[np.ndarray, Any]:

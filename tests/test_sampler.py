@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latentloop.backends.onnxruntime import Graph
-from latentloop.bundle import Bundle
+from latentloop.backends.cpu.session import OrtSession
+from latentloop.bundles.bundle import Bundle
 from latentloop.errors import InputError
-from latentloop.sampler import Sampler
-from latentloop.samples import Progress, Samples
+from latentloop.sampling.results import Progress, Samples
+from latentloop.sampling.sampler import Sampler
 
 HEIGHTS = {"top": 4, "bottom": 8}
 COUNT = 4  # samples in most tests here, and their batch size
@@ -153,11 +153,11 @@ def test_an_error_in_the_callback_is_the_callers_and_does_no_harm(sampler: Sampl
 def test_threads_share_graphs_and_draw_what_one_draws(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
 
-    def counted(path: Path, *arguments: Any) -> Graph:
+    def counted(path: Path, *arguments: Any) -> OrtSession:
         loaded.append(path.name)
-        return Graph(path, *arguments)
+        return OrtSession(path, *arguments)
 
-    monkeypatch.setattr("latentloop.backends.onnxruntime.Graph", counted)
+    monkeypatch.setattr("latentloop.backends.cpu.session.OrtSession", counted)
     bundle = Bundle.open(small_bundle)
     settings: list[dict[str, Any]] = [{}, {"top_k": 3}, {"labels": 0}, {"temperature": 0.7}]
 
@@ -223,6 +223,6 @@ def test_what_no_memory_holds_is_refused_at_once(sampler: Sampler, asked: dict[s
 
 
 def test_a_batch_that_needs_too_much_memory_is_refused(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("latentloop.views.LARGEST_LOOP", 10**5)
+    monkeypatch.setattr("latentloop.bundles.views.LARGEST_LOOP", 10**5)
     with pytest.raises(InputError, match="use a smaller one"):
         Sampler(sampler.bundle).sample(16, seeds=1)

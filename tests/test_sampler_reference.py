@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from random_models import full_forward, random_prior
 from safetensors.numpy import load_file
 
-from latentloop.bundle import Bundle
+from latentloop.bundles.bundle import Bundle
+from latentloop.draws.uniforms import uniforms
 from latentloop.export.configuration import PriorConfig, VqvaeConfig, from_json
-from latentloop.export.draw import distribution
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
-from latentloop.sampler import Sampler
-from latentloop.uniforms import uniforms
+from latentloop.export.specification.draw import distribution
+from latentloop.sampling.sampler import Sampler
 
 Floats = NDArray[np.float64]
 LEVELS = ("top", "bottom")

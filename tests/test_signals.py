@@ -18,8 +18,8 @@ import pytest
 from command_line import PROGRAM, codes, pixels, run
 from PIL import Image
 
-from latentloop.commands import info
-from latentloop.interrupt import EndedError, endable, interruptible
+from latentloop.cli.commands import info
+from latentloop.cli.interrupt import EndedError, endable, interruptible
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -28,9 +28,9 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 WRITING = """
 import ctypes, sys, time
 from pathlib import Path
-from latentloop import cli
-from latentloop.commands import info
-from latentloop.files import new_directory, write_file
+from latentloop.cli import program as cli
+from latentloop.cli.commands import info
+from latentloop.io.files import new_directory, write_file
 def run(arguments):
     def write(temporary):
         with new_directory(Path("new/folder")) as folder:
@@ -170,7 +170,7 @@ def test_training_saves_its_state_and_goes_on_from_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch = pytest.importorskip("torch")
-    from latentloop.export.train.loop import LoopOptions, run_training
+    from latentloop.export.train.loop.loop import LoopOptions, run_training
 
     steps: list[int] = []
 
@@ -202,9 +202,9 @@ TRAINING = """
 import sys, time
 from pathlib import Path
 import torch
-from latentloop import cli
-from latentloop.commands import info
-from latentloop.export.train.loop import LoopOptions, run_training
+from latentloop.cli import program as cli
+from latentloop.cli.commands import info
+from latentloop.export.train.loop.loop import LoopOptions, run_training
 class Slow:
     def step(self, step):
         if step:
@@ -271,9 +271,8 @@ def test_a_programs_own_handler_is_kept(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_library_installs_nothing() -> None:
-    code = (
-        "import signal, latentloop.sampler as s; print([signal.getsignal(n) for n in (15, 1)] == [signal.SIG_DFL] * 2)"
-    )
+    handlers = "print([signal.getsignal(n) for n in (15, 1)] == [signal.SIG_DFL] * 2)"
+    code = f"import signal, latentloop.sampling.sampler; {handlers}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
     with interruptible():

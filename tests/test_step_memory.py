@@ -15,7 +15,7 @@ from latentloop.export.bundle import write_graphs
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.graphs.builder import GraphBuilder, WeightStore
 from latentloop.export.graphs.step import step_graph
-from latentloop.export.rowstep_weights import arrange
+from latentloop.export.specification.rowstep_weights import arrange
 
 
 def step_allocations(config: PriorConfig, folder: Path, finished: int) -> dict[str, int]:

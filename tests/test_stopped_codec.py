@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from command_line import codes, pixels, run
 
-from latentloop.sampler import Sampler
+from latentloop.sampling.sampler import Sampler
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 Stop = Callable[[signal.Signals, int], None]
@@ -96,7 +96,7 @@ def test_nothing_is_written_where_nothing_is_finished(
     monkeypatch: pytest.MonkeyPatch,
     command: str,
 ) -> None:
-    from latentloop import progress
+    from latentloop.cli import progress
 
     parts = progress.parts
 

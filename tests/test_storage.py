@@ -18,15 +18,15 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from latentloop import Bundle, CheckpointError, InputError, Sampler
-from latentloop.cli import main
-from latentloop.engine_manifest import PRECISIONS
+from latentloop.cli.program import main
+from latentloop.engines.engine_set import PRECISIONS
 from latentloop.export.bundle import BundleSource, write_bundle
-from latentloop.export.checkpoint import FORMAT, Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.checkpoints.checkpoint import FORMAT, Checkpoint, load_checkpoint, save_checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.graphs.builder import SMALLEST, WEIGHTS_FILE
-from latentloop.export.storage import exact_float16, round_weights
-from latentloop.export.tensorrt.prior import codec_graph, prior_graphs
-from latentloop.verification import verify
+from latentloop.export.rounding import exact_float16, round_weights
+from latentloop.export.tensorrt.prior_graphs import codec_graph, prior_graphs
+from latentloop.sampling.verification import verify
 
 EVERY_FLOAT16 = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 FINITE = EVERY_FLOAT16[np.isfinite(EVERY_FLOAT16)]
@@ -126,7 +126,7 @@ def test_all_outputs_are_those_of_the_float32_bundle(
     narrow: Path, wide: Path, precision: str, native: Path | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit: what runs after the graphs are loaded is the same. The native operators refuse unfolded casts."""
-    monkeypatch.setattr("latentloop.bundle.operators", lambda: native)
+    monkeypatch.setattr("latentloop.bundles.bundle.operators", lambda: native)
     assert (narrow / "golden.npz").read_bytes() == (wide / "golden.npz").read_bytes()
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     found = []

@@ -15,12 +15,12 @@ from latentloop.export.configuration import PriorConfig
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train import prior, vqvae
-from latentloop.export.train.average import WeightAverage
 from latentloop.export.train.codebook import EPSILON, EmaCodebook, assign, k_means, perplexity
-from latentloop.export.train.codes import Codes, bits_per_code, encode, of_level
-from latentloop.export.train.data import Dataset
-from latentloop.export.train.optimiser import adamw
-from latentloop.export.train.precision import lay_out, mixed
+from latentloop.export.train.data.codes import Codes, bits_per_code, encode, of_level
+from latentloop.export.train.data.datasets import Dataset
+from latentloop.export.train.loop.average import WeightAverage
+from latentloop.export.train.loop.optimiser import adamw
+from latentloop.export.train.loop.precision import lay_out, mixed
 
 
 @pytest.fixture(autouse=True, scope="module")

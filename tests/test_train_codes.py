@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from tiny_training import SMALL
 
-from latentloop.export.codes_digest import codes_digest
+from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.configuration import VqvaeConfig
-from latentloop.export.train.codes import Levels
-from latentloop.export.train.codes_cache import FORMAT, cache_key, cache_path, cached
+from latentloop.export.train.data.codes import Levels
+from latentloop.export.train.data.codes_cache import FORMAT, cache_key, cache_path, cached
 
 COUNTS = {"training": 6, "held_out": 2}
 KEY = cache_key("vqvae", "data", flip=True)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latentloop.errors import InputError
-from latentloop.export.train import idx
-from latentloop.export.train.data import load_data, split_indices
-from latentloop.export.train.order import BatchOrder, learning_rate
+from latentloop.export.train.data import idx
+from latentloop.export.train.data.datasets import load_data, split_indices
+from latentloop.export.train.data.order import BatchOrder, learning_rate
 
 
 def _idx_bytes(values: NDArray[np.uint8]) -> bytes:

@@ -12,16 +12,16 @@ from tiny_training import SMALL, VQVAE, blobs, parse, write_blobs
 from torch.nn import functional
 
 from latentloop.errors import InputError
-from latentloop.export.checkpoint import load_checkpoint
-from latentloop.export.codes_digest import codes_digest
+from latentloop.export.checkpoints.checkpoint import load_checkpoint
+from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.commands import train
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train import decoder, vqvae
-from latentloop.export.train.codes import encode
-from latentloop.export.train.data import Dataset
+from latentloop.export.train.data.codes import encode
+from latentloop.export.train.data.datasets import Dataset
+from latentloop.export.train.data.pixels import to_signed
 from latentloop.export.train.decoder import DecoderOptions, DecoderTask, PatchDiscriminator, train_decoder
-from latentloop.export.train.pixels import to_signed
 from latentloop.export.train.vqvae import texture
 
 COMMAND = "decoder --batch 8 --discriminator-channels 4 --threads 1 --json"

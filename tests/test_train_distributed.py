@@ -13,10 +13,10 @@ import torch
 from tiny_training import PRIOR, VQVAE, parse, write_blobs
 
 from latentloop.errors import InputError
-from latentloop.export.checkpoint import load_checkpoint
+from latentloop.export.checkpoints.checkpoint import load_checkpoint
 from latentloop.export.commands import train
-from latentloop.export.train import distributed
 from latentloop.export.train.codebook import EmaCodebook
+from latentloop.export.train.loop import distributed
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "latentloop"]
 

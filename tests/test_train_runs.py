@@ -19,13 +19,13 @@ import torch
 from tiny_training import PRIOR, VQVAE, parse, write_blobs
 
 from latentloop.errors import CheckpointError, InputError, OutputError
-from latentloop.export.checkpoint import load_checkpoint
-from latentloop.export.codes_digest import codes_digest
+from latentloop.export.checkpoints.checkpoint import load_checkpoint
+from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.commands import train
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.train import prior, vqvae
-from latentloop.export.train.loop import LoopOptions, run_training
+from latentloop.export.train.loop.loop import LoopOptions, run_training
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -16,8 +16,8 @@ from gpu_machines import Machines
 from random_models import LIBRARY
 
 from latentloop import Bundle, Sampler
-from latentloop.backends.onnxruntime import Graph
-from latentloop.commands import info
+from latentloop.backends.cpu.session import OrtSession
+from latentloop.cli.commands import info
 from latentloop.kernels import library
 from latentloop.kernels.library import OperatorsWarning
 
@@ -62,14 +62,14 @@ def missing(tmp_path: Path) -> Path:
 def test_a_graph_runs_without_a_library_that_cannot_be_loaded(small_bundle: Path, broken: tuple[Path, str]) -> None:
     path, reason = broken
     images = np.zeros((1, 32, 48, 3), np.uint8)
-    expected = Graph(small_bundle / "encoder.onnx", 1).run({"images": images})
+    expected = OrtSession(small_bundle / "encoder.onnx", 1).run({"images": images})
     with pytest.warns(OperatorsWarning, match=reason) as told:
-        graph = Graph(small_bundle / "encoder.onnx", 1, path)
+        graph = OrtSession(small_bundle / "encoder.onnx", 1, path)
     (warning,) = told
     text = str(warning.message)
     assert "\n" not in text
     assert all(part in text for part in (str(path), "standard operators, more slowly", "reinstall latentloop"))
-    again = Graph(small_bundle / "encoder.onnx", 1, path)  # says nothing
+    again = OrtSession(small_bundle / "encoder.onnx", 1, path)  # says nothing
     for used in (graph, again):
         for name, codes in used.run({"images": images}).items():
             np.testing.assert_array_equal(codes, expected[name])
@@ -110,13 +110,13 @@ def test_info_says_what_sample_does_with_a_library_of_another_release(
     path.write_bytes(renamed(b"\0latentloop_instruction_set\0", b"\0latentloop_instruction_xxx\0"))
     monkeypatch.setattr(library, "operators", lambda: path)
     assert info._operators() == f"instruction set not known ({path})"
-    Graph(small_bundle / "encoder.onnx", 1, path)  # without a warning
+    OrtSession(small_bundle / "encoder.onnx", 1, path)  # without a warning
 
 
 def test_a_warning_made_an_error_does_not_blame_the_bundle(
     small_bundle: Path, missing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("latentloop.bundle.operators", lambda: missing)
+    monkeypatch.setattr("latentloop.bundles.bundle.operators", lambda: missing)
     sampler = Sampler(Bundle.open(small_bundle), "cpu", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -129,9 +129,9 @@ def test_commands_say_it_in_one_line(small_bundle: Path, missing: Path, tmp_path
     script = f"""
 import sys
 from pathlib import Path
-import latentloop.bundle
-latentloop.bundle.operators = lambda: Path({str(missing)!r})
-from latentloop.cli import main
+import latentloop.bundles.bundle
+latentloop.bundles.bundle.operators = lambda: Path({str(missing)!r})
+from latentloop.cli.program import main
 sys.exit(main(sys.argv[1:]))
 """
     commands: list[list[object]] = [
@@ -159,7 +159,7 @@ def test_a_gpu_s_library_is_left_out_in_the_same_way(
     small_bundle: Path, missing: Path, machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machines()
-    monkeypatch.setattr("latentloop.backends.gpu.onnxruntime.OPERATORS", missing)
+    monkeypatch.setattr("latentloop.backends.gpu.onnxruntime_sessions.OPERATORS", missing)
     sampler = Sampler(Bundle.open(small_bundle), "cuda", 1)
     with pytest.warns(OperatorsWarning, match="libx") as told:
         sampler.sample(1)

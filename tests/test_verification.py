@@ -13,8 +13,8 @@ import pytest
 from spoilt_bundles import replace_file, scaled_weight
 
 from latentloop import Bundle, BundleError, Sampler
-from latentloop.cli import main
-from latentloop.verification import verify
+from latentloop.cli.program import main
+from latentloop.sampling.verification import verify
 
 
 @pytest.fixture

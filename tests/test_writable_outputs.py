@@ -11,7 +11,7 @@ from command_line import run
 from tiny_training import VQVAE
 
 from latentloop.errors import OutputError
-from latentloop.files import check_free, write_each
+from latentloop.io.files import check_free, write_each
 
 # A command, its output's name with PLACE for the folder that it goes to, and inputs that are not there: all of them
 # would fail, had the work begun.
@@ -132,8 +132,8 @@ def test_images_and_codes_do_not_cost_each_other(
 
 def test_figures_are_printed_where_their_file_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    monkeypatch.setattr("latentloop.bench.cold_start.measure", lambda *_: {"kind": "cold-start"})
-    monkeypatch.setattr("latentloop.bench.cold_start.table", lambda _: "the figures")
+    monkeypatch.setattr("latentloop.bench.sampling.cold_start.measure", lambda *_: {"kind": "cold-start"})
+    monkeypatch.setattr("latentloop.bench.sampling.cold_start.table", lambda _: "the figures")
     monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left")))
     printed: list[str] = []
     monkeypatch.setattr("builtins.print", lambda *text, **_: printed.extend(map(str, text)))

@@ -6,9 +6,9 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from latentloop import options
+from latentloop.cli import options
+from latentloop.environment.packages import require
 from latentloop.errors import InputError
-from latentloop.extras import require
 
 HELP = "build a bundle's TensorRT engines"
 EPILOG = """examples:
@@ -44,10 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Builds; returns the exit status. Raises LatentLoopError."""
     require("building engines", "onnx")
-    from latentloop.backends.protocol import MOST_BATCH
-    from latentloop.engine_manifest import PRECISIONS, graph_precision
-    from latentloop.export.tensorrt.flavour import open_flavour
-    from latentloop.export.tensorrt.sets import build_sets
+    from latentloop.backends.interface import MOST_BATCH
+    from latentloop.engines.engine_set import PRECISIONS, graph_precision
+    from latentloop.export.tensorrt.builder import open_flavour
+    from latentloop.export.tensorrt.engine_sets import build_sets
 
     if arguments.max_batch > MOST_BATCH:
         raise InputError(f"--max-batch is {arguments.max_batch}, expected at most {MOST_BATCH}")

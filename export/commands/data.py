@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from latentloop.machine import available_threads
-from latentloop.options import plural, positive
+from latentloop.cli.options import plural, positive
+from latentloop.environment.machine import available_threads
 
 HELP = "draw a data set to train on"
 EPILOG = """example:

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentloop.environment.packages import require
 from latentloop.errors import InputError
 from latentloop.export.commands.vqvae_form import add_vqvae_form
-from latentloop.extras import require
-from latentloop.files import check_free, write_each
+from latentloop.io.files import check_free, write_each
 
 if TYPE_CHECKING:  # the parser is built without the export extra
     from latentloop.export.bundle import BundleSource
-    from latentloop.export.checkpoint import Checkpoint
-    from latentloop.export.train.data import Data
+    from latentloop.export.checkpoints.checkpoint import Checkpoint
+    from latentloop.export.train.data.datasets import Data
 
 HELP = "turn trained checkpoints into a bundle"
 EPILOG = """examples:
@@ -91,9 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Exports; returns the exit status. Raises LatentLoopError."""
     require("exporting", "torch", "onnx")
     from latentloop.export.bundle import check_source, check_target, write_bundle
-    from latentloop.export.checkpoint import save_checkpoint
-    from latentloop.export.form_hint import form_hint
-    from latentloop.export.golden import SAMPLES
+    from latentloop.export.checkpoints.checkpoint import save_checkpoint
+    from latentloop.export.forms.hint import form_hint
+    from latentloop.export.specification.golden import SAMPLES
 
     check_free(arguments.out, force=arguments.force, directory=True)
     if arguments.save_checkpoints:
@@ -123,10 +123,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _read(arguments: argparse.Namespace) -> tuple[BundleSource, list[Path], set[str]]:
     """What the options name: the checkpoints, their files, and those of them whose form was named."""
     from latentloop.export.bundle import BundleSource
+    from latentloop.export.checkpoints.reading import read_classifier, read_prior, read_vqvae
+    from latentloop.export.checkpoints.state_choice import StateChoices
     from latentloop.export.configuration import VqvaeConfig
-    from latentloop.export.forms import read_form
-    from latentloop.export.reading import read_classifier, read_prior, read_vqvae
-    from latentloop.export.states import StateChoices
+    from latentloop.export.forms.form import read_form
 
     states = StateChoices.parse(arguments.state)
     vqvae = read_form(arguments.vqvae, read_vqvae(arguments.vqvae, states.of("vqvae")), arguments.vqvae_inplace)
@@ -227,7 +227,7 @@ def saved_files(arguments: argparse.Namespace, names: list[str], given: list[Pat
 
 def _check_forms(source: BundleSource, data: Data, named: set[str]) -> None:
     """Prints what the data says of the checkpoints. Raises InputError where it contradicts a form that nobody named."""
-    from latentloop.export.form_check import check_against_data
+    from latentloop.export.forms.check import check_against_data
 
     priors = {name: each for name, each in source.checkpoints().items() if each.kind == "prior"}
     report = check_against_data(source.vqvae, priors, data, named)
@@ -240,7 +240,7 @@ def _check_forms(source: BundleSource, data: Data, named: set[str]) -> None:
 
 
 def _load_data(folder: Path, image: tuple[int, int], channels: int) -> Data:
-    from latentloop.export.train.data import load_data
+    from latentloop.export.train.data.datasets import load_data
 
     height, width = image
     if height != width:

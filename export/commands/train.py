@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from latentloop.environment.packages import require
 from latentloop.export.commands.vqvae_form import add_vqvae_form
 from latentloop.export.configuration import CONDITION_BLOCKS, HEADS
-from latentloop.extras import require
 
 HELP = "train a VQ-VAE, the prior over one level of its codes, its decoder further, or a classifier"
 
@@ -50,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Trains; returns the exit status. Raises LatentLoopError."""
     require("training", "torch")
-    from latentloop.export.train import distributed, runs
     from latentloop.export.train.classifier import train_classifier
     from latentloop.export.train.decoder import train_decoder
+    from latentloop.export.train.loop import distributed, runs
     from latentloop.export.train.prior import train_prior
     from latentloop.export.train.vqvae import train_vqvae
 

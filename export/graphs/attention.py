@@ -9,7 +9,7 @@ from latentloop.export.graphs.function import Function, operator_name
 from latentloop.export.graphs.nodes import LAST
 from latentloop.export.graphs.pointwise import add_pointwise, linear, pointwise_weights
 from latentloop.export.graphs.residual import add_layers
-from latentloop.export.rowstep_weights import Attention, RowStepWeights
+from latentloop.export.specification.rowstep_weights import Attention, RowStepWeights
 
 MASKED = -1e30  # finite, so that a softmax over nothing but masked positions is not NaN
 

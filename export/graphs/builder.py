@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from latentloop.export.graphs.nodes import Array, Constant, Nodes, as_constant
-from latentloop.export.storage import exact_float16
+from latentloop.export.rounding import exact_float16
 
 OPSET = 18  # what ONNX Runtime 1.20 and TensorRT 10 both read whole
 IR_VERSION = 9

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder, WeightStore
-from latentloop.export.rowstep_weights import RowStepWeights
+from latentloop.export.specification.rowstep_weights import RowStepWeights
 
 
 def condition_graph(w: RowStepWeights, store: WeightStore, level: str) -> GraphBuilder | None:

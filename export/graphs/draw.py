@@ -1,4 +1,4 @@
-"""The draw as graph nodes: logits -> code, as ``latentloop.export.draw`` says it in NumPy."""
+"""The draw as graph nodes: logits -> code, as ``latentloop.export.specification.draw`` says it in NumPy."""
 
 from __future__ import annotations
 

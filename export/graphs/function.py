@@ -1,7 +1,7 @@
 """Model-local functions: what an operator of this project's domain computes, in standard operators.
 
 Where the native library is registered its kernel runs instead; everywhere else ONNX Runtime puts the body in the
-place of the node. ``latentloop.export.rowstep`` says in float64 what both must equal.
+place of the node. ``latentloop.export.specification.rowstep`` says in float64 what both must equal.
 """
 
 from __future__ import annotations

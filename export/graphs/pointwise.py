@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from latentloop.export.graphs.builder import GraphBuilder
 from latentloop.export.graphs.function import Function, operator_name
 from latentloop.export.graphs.nodes import Nodes
-from latentloop.export.rowstep_weights import Pointwise
+from latentloop.export.specification.rowstep_weights import Pointwise
 
 
 def linear(nodes: Nodes, name: str, x: str) -> str:

@@ -1,6 +1,6 @@
 """A prior's ``row`` graph, once per row: all that the steps of the row need of the rows above.
 
-It equals ``latentloop.export.rowstep`` term by term. Axes: W columns, L causal layers, B batch, C and R channels,
+It equals ``export.specification.rowstep`` term by term. Axes: W columns, L causal layers, B batch, C and R channels,
 k kernel, p reach.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from latentloop.export.graphs.attention import MASKED
+from latentloop.export.graphs.bindings import rows_pair_up
 from latentloop.export.graphs.builder import FLOAT, INT64, Dim, GraphBuilder, WeightStore
 from latentloop.export.graphs.causal import causal_above, causal_left
-from latentloop.export.graphs.protocol import rows_pair_up
-from latentloop.export.rowstep_weights import Mix, RowStepWeights
+from latentloop.export.specification.rowstep_weights import PointwiseConv, RowStepWeights
 
 
 def row_graph(w: RowStepWeights, store: WeightStore, level: str, *, bits: int = 32) -> GraphBuilder:
@@ -144,7 +144,7 @@ def _background(g: GraphBuilder, w: RowStepWeights, level: str, row: str) -> Non
         coordinates = g.op("Expand", g.op("Squeeze", coordinates, g.constant([0])), shape)
         g.output("background", coordinates, FLOAT, [c.width, "batch", 2])
         return
-    mixes = [block for block in w.blocks if isinstance(block, Mix)]
+    mixes = [block for block in w.blocks if isinstance(block, PointwiseConv)]
     matrix = g.weight(f"{level}.mix_background", np.concatenate([mix.background for mix in mixes], axis=1))
     bias = g.weight(f"{level}.mix_bias", np.concatenate([mix.bias for mix in mixes]))
     coordinates = g.op("Gather", g.weight(f"{level}.background", w.background), row, axis=0)  # [1, W, 2]

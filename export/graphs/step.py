@@ -1,6 +1,6 @@
 """A prior's ``step`` graph, once per column or pair of columns: from the codes before to the codes drawn.
 
-It equals ``latentloop.export.rowstep`` term by term. Axes: n columns of the step, L causal layers, B batch, C and R
+It equals ``export.specification.rowstep`` term by term. Axes: n columns of the step, L causal layers, B batch, C and R
 channels, p reach, S entries of the history.
 """
 
@@ -14,7 +14,7 @@ from latentloop.export.graphs.causal import causal_left
 from latentloop.export.graphs.draw import DrawInputs, draw_code
 from latentloop.export.graphs.pointwise import output_stack
 from latentloop.export.graphs.residual import mix_chain
-from latentloop.export.rowstep_weights import Attention, Mix, RowStepWeights
+from latentloop.export.specification.rowstep_weights import Attention, PointwiseConv, RowStepWeights
 
 
 def step_graph(
@@ -94,7 +94,7 @@ def _blocks(
     """From the input stage [B, C] through all blocks: their output [B, C], and ELU of every layer's input [L, B, C]."""
     c = w.config
     if history is None:
-        mixes = [block for block in w.blocks if isinstance(block, Mix)]
+        mixes = [block for block in w.blocks if isinstance(block, PointwiseConv)]
         weights = [g.weight(f"{level}.blocks.{b}.mix", mix.weight) for b, mix in enumerate(mixes)]
         return mix_chain(g, x, gated, "mix_above", weights, layers=c.layers, column=column, inplace=c.inplace)
     entered = []

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoint import Checkpoint, listed
+from latentloop.export.checkpoints.checkpoint import Checkpoint, listed
 from latentloop.export.configuration import AnyConfig, ClassifierConfig, PriorConfig, VqvaeConfig
 from latentloop.export.models.classifier import Classifier
 from latentloop.export.models.pixelsnail import PixelSnail

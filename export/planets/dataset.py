@@ -20,8 +20,8 @@ from tqdm import tqdm
 from latentloop.errors import InputError, OutputError
 from latentloop.export.planets.scene import draw_planet
 from latentloop.export.planets.surfaces import SURFACES
-from latentloop.export.train.folder import PARTS
-from latentloop.files import new_directory
+from latentloop.export.train.data.folder import PARTS
+from latentloop.io.files import new_directory
 
 CHUNK = 25  # images that a process draws between two reports
 MOST = 10**6  # images of a class and part

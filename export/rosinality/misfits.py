@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentloop.errors import CheckpointError
-from latentloop.export.rosinality.contents import Contents, Item, describe
-from latentloop.export.rosinality.pickled import InertObject
-from latentloop.export.rosinality.tensors import StoredTensor
+from latentloop.export.state_dicts.contents import Contents, Item, describe
+from latentloop.export.state_dicts.pickled import InertObject
+from latentloop.export.state_dicts.tensors import StoredTensor
 
 SHOWN = 4  # names in one sentence
 

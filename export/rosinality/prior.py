@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.checkpoints.state_choice import StateChoice
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.models.pixelsnail import coordinates
-from latentloop.export.rosinality.layout import Entry, check_shapes, checked, convert, convolution
 from latentloop.export.rosinality.misfits import PRIOR
-from latentloop.export.rosinality.statedict import REMEDY, StateDict, find_state
-from latentloop.export.states import StateChoice
+from latentloop.export.state_dicts.conversion import Entry, check_shapes, checked, convert, convolution
+from latentloop.export.state_dicts.state_dict import REMEDY, StateDict, find_state
 
 _DROPOUT = 0.1  # the implementation's default, for files without args
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoint import Checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.checkpoints.state_choice import StateChoice
 from latentloop.export.configuration import VqvaeConfig
-from latentloop.export.rosinality.layout import Entry, check_shapes, checked, convert, convolution
 from latentloop.export.rosinality.misfits import VQVAE, vqvae_misfit
-from latentloop.export.rosinality.statedict import StateDict, find_state
-from latentloop.export.rosinality.tensors import Shape
-from latentloop.export.states import StateChoice
+from latentloop.export.state_dicts.conversion import Entry, check_shapes, checked, convert, convolution
+from latentloop.export.state_dicts.state_dict import StateDict, find_state
+from latentloop.export.state_dicts.tensors import Shape
 
 # Only a model without residual blocks leaves their width open; this is the implementation's default.
 _RESIDUAL_CHANNELS = 32

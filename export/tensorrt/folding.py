@@ -7,7 +7,7 @@ from onnx.reference import ReferenceEvaluator
 
 from latentloop.export.graphs.builder import OPSET
 from latentloop.export.graphs.nodes import Array
-from latentloop.export.tensorrt.graph import Constant, Graph
+from latentloop.export.tensorrt.inlined_graph import Constant, Graph
 
 KEPT = "DequantizeLinear"  # an engine is to hold the integers
 

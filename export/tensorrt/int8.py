@@ -10,7 +10,7 @@ from onnx import NodeProto, helper
 
 from latentloop.errors import BundleError
 from latentloop.export.tensorrt.folding import run_node
-from latentloop.export.tensorrt.graph import Constant, Graph
+from latentloop.export.tensorrt.inlined_graph import Constant, Graph
 
 
 def quantize(graph: Graph) -> None:

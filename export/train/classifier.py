@@ -19,13 +19,13 @@ from torch.nn import functional
 from latentloop.errors import InputError
 from latentloop.export.configuration import ClassifierConfig
 from latentloop.export.models.classifier import Classifier
-from latentloop.export.train import runs
-from latentloop.export.train.data import Data, Dataset, batches_of
-from latentloop.export.train.descent import Descent
-from latentloop.export.train.loop import run_training
-from latentloop.export.train.order import BatchOrder, step_seed
-from latentloop.export.train.pixels import EVALUATION_BATCH, to_signed
-from latentloop.export.train.precision import lay_out, mixed
+from latentloop.export.train.data.datasets import Data, Dataset, batches_of
+from latentloop.export.train.data.order import BatchOrder, step_seed
+from latentloop.export.train.data.pixels import EVALUATION_BATCH, to_signed
+from latentloop.export.train.loop import runs
+from latentloop.export.train.loop.loop import run_training
+from latentloop.export.train.loop.optimisation import Descent
+from latentloop.export.train.loop.precision import lay_out, mixed
 
 
 @dataclass(frozen=True)

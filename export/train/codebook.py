@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from latentloop.export.train import distributed
-from latentloop.export.train.average import copy_exactly
+from latentloop.export.train.loop import distributed
+from latentloop.export.train.loop.average import copy_exactly
 
 EPSILON = 1e-5
 RESTART_BELOW = 0.02  # of an even share of the batch

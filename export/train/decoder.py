@@ -30,20 +30,21 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from latentloop.errors import InputError
-from latentloop.export.codes_digest import codes_digest
-from latentloop.export.form_check import check_reconstruction
-from latentloop.export.forms import read_form
+from latentloop.export.checkpoints.codes_digest import codes_digest
+from latentloop.export.checkpoints.reading import read_vqvae
+from latentloop.export.forms.check import check_reconstruction
+from latentloop.export.forms.form import read_form
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
-from latentloop.export.reading import read_vqvae
-from latentloop.export.train import runs, vqvae
-from latentloop.export.train.average import WeightAverage
-from latentloop.export.train.codes import Levels
-from latentloop.export.train.loop import run_training
-from latentloop.export.train.optimiser import adamw, restore, set_rate
-from latentloop.export.train.order import BatchOrder, learning_rate
-from latentloop.export.train.pixels import mirrored, to_signed
-from latentloop.export.train.precision import lay_out, mixed
+from latentloop.export.train import vqvae
+from latentloop.export.train.data.codes import Levels
+from latentloop.export.train.data.order import BatchOrder, learning_rate
+from latentloop.export.train.data.pixels import mirrored, to_signed
+from latentloop.export.train.loop import runs
+from latentloop.export.train.loop.average import WeightAverage
+from latentloop.export.train.loop.loop import run_training
+from latentloop.export.train.loop.optimiser import adamw, restore, set_rate
+from latentloop.export.train.loop.precision import lay_out, mixed
 
 STEEPEST = 1e4  # of lambda
 BETAS = (0.5, 0.9)  # of both networks: a long memory lags behind an opponent that moves

@@ -16,20 +16,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from latentloop.errors import InputError
-from latentloop.export.checkpoint import Checkpoint, load_checkpoint
-from latentloop.export.codes_digest import codes_digest
+from latentloop.export.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from latentloop.export.checkpoints.codes_digest import codes_digest
+from latentloop.export.checkpoints.reading import read_vqvae
 from latentloop.export.configuration import CONDITION_BLOCKS, HEADS, PriorConfig, VqvaeConfig, to_json
-from latentloop.export.form_check import check_reconstruction
-from latentloop.export.forms import read_form
+from latentloop.export.forms.check import check_reconstruction
+from latentloop.export.forms.form import read_form
 from latentloop.export.models.build import build_prior, build_vqvae
 from latentloop.export.models.pixelsnail import CausalConv2d, PixelSnail
-from latentloop.export.reading import read_vqvae
-from latentloop.export.train import distributed, runs
-from latentloop.export.train.codes import Codes, bits_per_code, of_level
-from latentloop.export.train.descent import Descent
-from latentloop.export.train.loop import run_training
-from latentloop.export.train.order import BatchOrder
-from latentloop.export.train.precision import lay_out, mixed
+from latentloop.export.train.data.codes import Codes, bits_per_code, of_level
+from latentloop.export.train.data.order import BatchOrder
+from latentloop.export.train.loop import distributed, runs
+from latentloop.export.train.loop.loop import run_training
+from latentloop.export.train.loop.optimisation import Descent
+from latentloop.export.train.loop.precision import lay_out, mixed
 from latentloop.export.train.vqvae import check_size
 
 

@@ -24,17 +24,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latentloop.errors import InputError
-from latentloop.export.codes_digest import codes_digest
+from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.models.vqvae import Quantised, Vqvae
-from latentloop.export.train import distributed, runs
 from latentloop.export.train.codebook import EmaCodebook, perplexity
-from latentloop.export.train.data import batches_of
-from latentloop.export.train.descent import Descent
-from latentloop.export.train.loop import run_training
-from latentloop.export.train.order import BatchOrder, step_seed
-from latentloop.export.train.pixels import EVALUATION_BATCH, mirrored, to_signed
-from latentloop.export.train.precision import exact, lay_out, mixed
+from latentloop.export.train.data.datasets import batches_of
+from latentloop.export.train.data.order import BatchOrder, step_seed
+from latentloop.export.train.data.pixels import EVALUATION_BATCH, mirrored, to_signed
+from latentloop.export.train.loop import distributed, runs
+from latentloop.export.train.loop.loop import run_training
+from latentloop.export.train.loop.optimisation import Descent
+from latentloop.export.train.loop.precision import exact, lay_out, mixed
 
 RESTART_UNTIL = 0.8  # of the steps
 RATE_WARM_UP = 100  # steps of rising rate

@@ -1,8 +1,8 @@
 // The rows above, for every column and layer: see AboveTask.
 #pragma once
 
+#include "../gemm/scratch.h"
 #include "../kernels.h"
-#include "../panels/scratch.h"
 #include "left.h"
 
 namespace {

@@ -1,8 +1,8 @@
 // The taps to the left of a column, for every layer: see LeftTask.
 #pragma once
 
+#include "../gemm/tile.h"
 #include "../kernels.h"
-#include "../panels/tile.h"
 
 namespace {
 

@@ -7,8 +7,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "../gemm/packing.h"
 #include "../kernels.h"
-#include "../panels/packing.h"
 
 namespace latentloop {
 

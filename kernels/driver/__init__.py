@@ -5,9 +5,9 @@ Two packages can drive the GPU, cuda-python and pycuda; neither is needed to imp
 
 from latentloop.kernels.driver.array import DeviceArray
 from latentloop.kernels.driver.borrowed import Borrowed, borrow
-from latentloop.kernels.driver.choice import open_driver
+from latentloop.kernels.driver.driver import Driver, DriverError, MissingGpuError
 from latentloop.kernels.driver.memory import Memory
-from latentloop.kernels.driver.protocol import Driver, DriverError, MissingGpuError
+from latentloop.kernels.driver.opening import open_driver
 from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 
 from latentloop.kernels.driver import dlpack
 from latentloop.kernels.driver.datatype import FLOATS, DataType
-from latentloop.kernels.driver.protocol import Driver
+from latentloop.kernels.driver.driver import Driver
 from latentloop.kernels.driver.stream import Stream, as_stream
 
 

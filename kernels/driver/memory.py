@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from latentloop.kernels.driver.protocol import Driver
+from latentloop.kernels.driver.driver import Driver
 from latentloop.kernels.driver.stream import Stream
 
 

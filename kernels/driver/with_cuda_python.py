@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.kernels.driver.captured import Captured, recorded, released
-from latentloop.kernels.driver.host import PageLocked, bytes_of
-from latentloop.kernels.driver.image import read_image
-from latentloop.kernels.driver.protocol import DriverError, MissingGpuError
+from latentloop.kernels.driver.cuda_graph import Captured, recorded, released
+from latentloop.kernels.driver.driver import DriverError, MissingGpuError
+from latentloop.kernels.driver.fatbin import read_image
+from latentloop.kernels.driver.host_memory import PageLocked, bytes_of
 from latentloop.kernels.driver.stream import Stream
 
 _SUCCESS = 0

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.kernels.driver.host import bytes_of
-from latentloop.kernels.driver.image import read_image
-from latentloop.kernels.driver.protocol import DriverError, MissingGpuError
+from latentloop.kernels.driver.driver import DriverError, MissingGpuError
+from latentloop.kernels.driver.fatbin import read_image
+from latentloop.kernels.driver.host_memory import bytes_of
 from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, for which pycuda has no name

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.kernels.nearest_codebook.codebook import Codebook, Layout, Nearest
-from latentloop.kernels.nearest_codebook.cpu import nearest_on_cpu
+from latentloop.kernels.nearest_codebook.on_cpu import nearest_on_cpu
 
 _ON_GPU = (2, 13)  # DLPack's kDLCUDA and kDLCUDAManaged
 
@@ -56,7 +56,7 @@ def nearest_codebook(
     outputs a search needs memory for D and K alone.
 
     On a GPU: anything with ``__dlpack__`` or ``__cuda_array_interface__``, float32, float16 or bfloat16, on ``stream``;
-    ``from latentloop.kernels.nearest_codebook.gpu import nearest_on_gpu`` says what is returned then.
+    ``from latentloop.kernels.nearest_codebook.on_gpu import nearest_on_gpu`` says what is returned then.
 
     Raises ValueError for shapes that do not fit, TypeError for other dtypes, MemoryError.
     """
@@ -67,7 +67,7 @@ def nearest_codebook(
             raise TypeError("codebook is a Codebook, which is in host memory, z on a GPU: pass an array on that GPU")
         if threads is not None:
             raise ValueError(f"threads is {threads}, expected None: z is on a GPU")
-        from latentloop.kernels.nearest_codebook.gpu import nearest_on_gpu
+        from latentloop.kernels.nearest_codebook.on_gpu import nearest_on_gpu
 
         return nearest_on_gpu(z, codebook, layout=layout, distance=distance, codeword=codeword, stream=stream)
     if stream is not None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentloop.kernels.driver.borrowed import Borrowed
+from latentloop.kernels.driver.driver import Driver, MissingGpuError
 from latentloop.kernels.driver.memory import Memory
-from latentloop.kernels.driver.protocol import Driver, MissingGpuError
 from latentloop.kernels.driver.stream import Stream
 from latentloop.kernels.library import load
 from latentloop.kernels.nearest_codebook.codebook import MOST_CODEWORDS

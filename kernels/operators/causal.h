@@ -16,9 +16,9 @@
 
 #include "../causal_conv/packing.h"
 #include "../dispatch.h"
+#include "../gemm/mapped.h"
+#include "../gemm/parallel.h"
 #include "../kernels.h"
-#include "../panels/mapped.h"
-#include "../panels/parallel.h"
 #include "description.h"
 #include "runtime.h"
 #include "shared.h"

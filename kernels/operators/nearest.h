@@ -10,7 +10,7 @@
 #include "../dispatch.h"
 #include "../kernels.h"
 #include "../nearest_codebook/arguments.h"
-#include "../nearest_codebook/codebook.h"
+#include "../nearest_codebook/cpu/codebook.h"
 #include "description.h"
 #include "runtime.h"
 #include "shared.h"

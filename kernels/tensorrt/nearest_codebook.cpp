@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <new>
 
-#include "../nearest_codebook/tensors.h"
+#include "../nearest_codebook/cuda/tensors.h"
 #include "log.h"
 
 namespace latentloop::tensorrt {

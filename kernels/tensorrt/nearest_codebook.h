@@ -9,7 +9,7 @@
 
 #include <NvInferRuntime.h>
 
-#include "../nearest_codebook/launch.h"
+#include "../nearest_codebook/cuda/launch.h"
 
 namespace latentloop::tensorrt {
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ try:
 except KeyboardInterrupt:
     raise
 except BaseException as error:  # SystemExit too
-    from latentloop.extras import unusable
+    from latentloop.environment.packages import unusable
 
     raise unusable("onnxruntime", error) from error
 
@@ -109,73 +109,10 @@ def open_session(
             )
         session = onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
-        from latentloop.extras import broken_onnxruntime
+        from latentloop.environment.packages import broken_onnxruntime
 
         if broken := broken_onnxruntime(error):
             raise broken from error
         raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
     _sessions.add(session)
     return session
-
-
-class Graph:
-    """One ONNX file, loaded. Several threads may run it at once; each needs calls of its own."""
-
-    def __init__(self, path: Path, threads: int, operators: Path | None = None, weights: Path | None = None) -> None:
-        """``operators`` is a library of native operators; without it, or where it cannot be loaded, a graph runs the
-        bodies of its functions. ``weights`` is the file of the graph's external data, which may be a link.
-        """
-        options = session_options(operators)
-        options.intra_op_num_threads = threads
-        # Row and step are sessions with threads of their own; spinning, the idle one would steal the other's cores.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = open_session(path, weights, options, ["CPUExecutionProvider"])
-        self.path = path
-        self.inputs = {value.name for value in self.session.get_inputs()}
-        self.outputs = {value.name for value in self.session.get_outputs()}
-
-    def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        """Runs once on arrays; returns every output by name."""
-        names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(names, inputs), strict=True))
-
-    def call(self, inputs: Iterable[tuple[str, Array]], outputs: Iterable[tuple[str, Array]]) -> Call:
-        """A prepared run whose inputs and outputs are those arrays' memory."""
-        return Call(self.session, inputs, outputs)
-
-
-class Call:
-    """A run bound to memory: it reads and writes arrays in place, copying nothing. Keeps the arrays alive."""
-
-    def __init__(
-        self,
-        session: onnxruntime.InferenceSession,
-        inputs: Iterable[tuple[str, Array]],
-        outputs: Iterable[tuple[str, Array]],
-    ) -> None:
-        self._session = session
-        self._binding = session.io_binding()
-        self._arrays: dict[str, Array] = {}
-        for name, array in inputs:
-            self.rebind(name, array)
-        for name, array in outputs:
-            self._keep(name, array)
-            self._binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, _address(array))
-
-    def rebind(self, name: str, array: Array) -> None:
-        """Points one input at another array."""
-        self._keep(name, array)
-        self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, _address(array))
-
-    def run(self) -> None:
-        """Runs the graph once."""
-        self._session.run_with_iobinding(self._binding)
-
-    def _keep(self, name: str, array: Array) -> None:
-        if not array.flags.c_contiguous:
-            raise ValueError(f"{name}: a bound array must be contiguous")
-        self._arrays[name] = array
-
-
-def _address(array: Array) -> int:
-    return int(array.__array_interface__["data"][0])

@@ -1,5 +1,5 @@
 /* The launcher from C, as launch.h's example has it: the nearest of two codewords to each of three vectors. */
-#include "nearest_codebook/launch.h"
+#include "nearest_codebook/cuda/launch.h"
 
 #include <stdalign.h>
 #include <stdio.h>

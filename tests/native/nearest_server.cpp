@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "nearest_codebook/plan.h"
+#include "nearest_codebook/cuda/plan.h"
 
 extern "C" int latentloop_grid_launch(const char* kernel, int64_t grid_x, int grid_y, int threads,
                                       const void* arguments, uint64_t seed, char* error, size_t error_size);

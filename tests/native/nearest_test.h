@@ -5,7 +5,7 @@
 #include <array>
 
 #include "harness.h"
-#include "nearest_codebook/codebook.h"
+#include "nearest_codebook/cpu/codebook.h"
 
 struct NearestProblem {
   int vectors, positions, dimensions, codewords;

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.kernels.driver.host import bytes_of
+from latentloop.kernels.driver.host_memory import bytes_of
 from latentloop.kernels.driver.stream import LEGACY, Stream
 from latentloop.kernels.nearest_codebook.launcher import IMAGE
 from stand_in import nearest_kernels

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.kernels.driver.host import PageLocked
+from latentloop.kernels.driver.host_memory import PageLocked
 from stand_in.memory import Block, Blocks, Range
 from stand_in.order import FakeGpuError, Order, Run
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from latentloop.kernels.driver.protocol import MissingGpuError
+from latentloop.kernels.driver.driver import MissingGpuError
 from latentloop.kernels.driver.stream import LEGACY, Stream
 from stand_in.capture import Captured, CapturedMark
 from stand_in.host import watch

@@ -9,8 +9,8 @@
 #include <array>
 #include <stdexcept>
 
-#include "../../nearest_codebook/launch.h"
-#include "../../nearest_codebook/tensors.h"
+#include "../../nearest_codebook/cuda/launch.h"
+#include "../../nearest_codebook/cuda/tensors.h"
 #include "../description.h"
 #include "../runtime.h"
 #include "scratch.h"

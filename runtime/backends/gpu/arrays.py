@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentloop.backends.gpu.codec import DeviceCodec
-from latentloop.backends.gpu.place import Place
+from latentloop.backends.gpu.device_context import Place
+from latentloop.bundles.manifest import Manifest
 from latentloop.errors import InputError
 from latentloop.kernels.driver import Borrowed, DeviceArray, Stream, as_stream, borrow
 from latentloop.kernels.driver.datatype import INT64, UINT8, DataType
-from latentloop.manifest import Manifest
 
 AT_ONCE = 16
 

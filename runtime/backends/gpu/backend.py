@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from latentloop.backends.gpu.arrays import ArrayCodec
 from latentloop.backends.gpu.codec import DeviceCodec, DeviceDecoding
-from latentloop.backends.gpu.graph import DeviceGraph, Tensor
+from latentloop.backends.gpu.device_context import Place
+from latentloop.backends.gpu.device_graph import DeviceGraph, Tensor
 from latentloop.backends.gpu.loop import AnyPrior, DeviceLoop, Load
-from latentloop.backends.gpu.memories import entry
-from latentloop.backends.gpu.place import Place
 from latentloop.backends.gpu.staging import Pool, Staging
-from latentloop.bundle import Bundle
-from latentloop.controls import AfterRow, Codes, Controls, LevelDraw, Row
-from latentloop.engine_manifest import CodecEngine
+from latentloop.backends.gpu.state_buffers import entry
+from latentloop.bundles.bundle import Bundle
+from latentloop.bundles.manifest import Level
+from latentloop.draws.level_inputs import AfterRow, Codes, LevelDraw, LevelInputs, Row
+from latentloop.engines.engine_set import CodecEngine
 from latentloop.errors import BundleError, InputError
 from latentloop.kernels.driver import Driver, Stream
-from latentloop.manifest import Level
 
 
 class Graphs(Protocol):
@@ -74,7 +74,7 @@ class GpuBackend:
             try:
                 for asked in draws:
                     level, source = asked.level, asked.source
-                    if not isinstance(source, Controls):
+                    if not isinstance(source, LevelInputs):
                         given[level.name] = above = source
                         upper = None
                         continue
@@ -91,7 +91,7 @@ class GpuBackend:
             self._check_drawn(asked.level, codes.get(asked.level.name))
         return given | codes
 
-    def rows(self, level: Level, controls: Controls, rows: int) -> Iterator[Row]:
+    def rows(self, level: Level, controls: LevelInputs, rows: int) -> Iterator[Row]:
         """Copies; a row is enqueued before the one above it is waited for."""
         staging = self._staging()
         waiting: tuple[Row, Staging, Any] | None = None
@@ -136,7 +136,7 @@ class GpuBackend:
     def _staging(self) -> Staging:
         return Staging(self._driver, self._number, self._stream, self._pool)
 
-    def _begin(self, level: Level, controls: Controls, upper: Tensor | None, staging: Staging) -> DeviceLoop:
+    def _begin(self, level: Level, controls: LevelInputs, upper: Tensor | None, staging: Staging) -> DeviceLoop:
         """The level's loop, made anew for another batch size, at its first row."""
         loop = self._loops.get(level.name)
         with self._place.fitting(self.bundle.path, f"the prior of {level.name}"):
@@ -149,7 +149,7 @@ class GpuBackend:
             loop.begin(controls, upper, staging)
         return loop
 
-    def _draw_rows(self, loop: DeviceLoop, controls: Controls, after_row: AfterRow | None) -> bool:
+    def _draw_rows(self, loop: DeviceLoop, controls: LevelInputs, after_row: AfterRow | None) -> bool:
         """Enqueues a level; False where ``after_row`` cancelled it."""
         mark: Any = None
         for i in range(loop.level.height):
@@ -166,7 +166,7 @@ class GpuBackend:
         self._driver.synchronize(mark)
         return after_row(loop.level, loop.level.height)
 
-    def _enqueue_row(self, loop: DeviceLoop, i: int, controls: Controls) -> None:
+    def _enqueue_row(self, loop: DeviceLoop, i: int, controls: LevelInputs) -> None:
         with self._place.fitting(self.bundle.path, f"the prior of {loop.level.name}"):
             loop.enqueue_row(i, "step" if controls.top_k is None else "step_filtered")
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.backends.gpu.graph import SIZES, DeviceGraph, Tensor
-from latentloop.backends.gpu.memories import allocate
-from latentloop.backends.gpu.place import Place
+from latentloop.backends.gpu.device_context import Place
+from latentloop.backends.gpu.device_graph import SIZES, DeviceGraph, Tensor
 from latentloop.backends.gpu.staging import Pool, Staging, settle
-from latentloop.engine_manifest import CodecEngine
-from latentloop.engine_manifest import Tensor as Described
+from latentloop.backends.gpu.state_buffers import allocate
+from latentloop.bundles.views import batched
+from latentloop.engines.engine_set import CodecEngine
+from latentloop.engines.engine_set import Tensor as Described
 from latentloop.kernels.driver import Borrowed, DeviceArray, Memory, Stream
 from latentloop.kernels.driver.datatype import FLOAT32, INT64, UINT8
-from latentloop.views import batched
 
 Array = NDArray[Any]
 TYPES = {dtype.name: dtype for dtype in (UINT8, INT64, FLOAT32)}  # of images, codes, and images before rounding

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from latentloop.backends.gpu.graph import DeviceGraph, Tensor
-from latentloop.backends.gpu.memories import DeviceMemories, entry
+from latentloop.backends.gpu.device_graph import DeviceGraph, Tensor
 from latentloop.backends.gpu.staging import Staging
-from latentloop.controls import Controls
-from latentloop.engine_manifest import EnginePrior
+from latentloop.backends.gpu.state_buffers import DeviceMemories, entry
+from latentloop.bundles.manifest import Binding, GraphFile, Level, Prior
+from latentloop.bundles.views import check_size
+from latentloop.draws.level_inputs import LevelInputs
+from latentloop.engines.engine_set import EnginePrior
 from latentloop.kernels.driver import Driver
-from latentloop.manifest import Binding, GraphFile, Level, Prior
-from latentloop.views import check_size
 
 AnyPrior = Prior | EnginePrior
 Load = Callable[[GraphFile, int], DeviceGraph]  # a graph of the manifest, for a batch size
@@ -67,7 +67,7 @@ class DeviceLoop:
         """How many pieces of work have been captured: at most a grid's rows and, for each step graph, a ring's rows."""
         return len(self._captured)
 
-    def begin(self, controls: Controls, upper: Tensor | None, staging: Staging) -> None:
+    def begin(self, controls: LevelInputs, upper: Tensor | None, staging: Staging) -> None:
         """Fresh state and the batch's settings; ``upper`` [H', W', B] where the codes above are on the device."""
         self.memories.clear_rings()
         for name, value in controls.settings().items():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.backends.gpu.graph import Tensor
+from latentloop.backends.gpu.device_graph import Tensor
 from latentloop.kernels.driver import Driver, DriverError, Stream
 
 Buffer = NDArray[np.uint8]

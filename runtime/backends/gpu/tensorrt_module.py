@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from latentloop.extras import import_package, is_missing, unusable
+from latentloop.environment.packages import import_package, is_missing, unusable
 
 
 def tensorrt_module(flavour: str) -> Any | None:

@@ -1,6 +1,6 @@
 // The kernels of the nearest codeword for execution on the host, behind one C function.
 #include "launch.h"
-#include "nearest_codebook/entries.cu"
+#include "nearest_codebook/cuda/entries.cu"
 
 // Runs a kernel by its name; `arguments` is a latentloop::nearest::Arguments with pointers of the host. The seed
 // decides the order of blocks and threads. 0, or 1 with a text in `error`: a kernel did what CUDA leaves undefined.

@@ -1,7 +1,7 @@
 // Small kernels that test the grid itself: some right, each of the others with one fault. They read z as [N] float32
 // and write `distance`.
 #include "launch.h"
-#include "nearest_codebook/device.h"
+#include "nearest_codebook/cuda/device.h"
 
 using namespace latentloop::nearest;
 

@@ -1,0 +1,1 @@
+"""What LatentLoop is compared with, and LatentLoop itself, behind one interface."""

@@ -1,0 +1,51 @@
+"""The whole network once more for every code, timed over a few numbers of rows, on whatever device the module is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from latentloop.bench.baselines.baseline import Timing
+from latentloop.bench.gpu.clock import synchronise
+from latentloop.export.models.pixelsnail import PixelSnail
+
+FRACTIONS = (0.0, 1.0, 0.5, 0.25)  # of the rows, in the order in which they are timed
+
+
+def time_naive(
+    model: PixelSnail, batch: int = 1, budget: float = 60.0, fractions: Sequence[float] = FRACTIONS
+) -> Timing:
+    """Each timed row of the grid as W forwards over the rows up to it."""
+    c, device = model.config, model.logits.weight.device.type
+    rng = np.random.default_rng(0)
+    codes = torch.from_numpy(rng.integers(0, c.codebook_size, (batch, c.height, c.width))).to(device)
+    above = rng.integers(0, max(1, c.condition_codes), (batch, *c.condition_grid))
+    upper = torch.from_numpy(above).to(device) if c.condition_codes else None
+    labels = torch.zeros(batch, dtype=torch.int64, device=device) if c.classes else None
+    timing = Timing()
+    with torch.inference_mode():
+        if device != "cpu" and model.condition is not None:
+            model.condition(upper)  # a GPU's libraries choose their kernels at the first call for a shape
+        synchronise(device)
+        started = time.perf_counter()
+        condition = model.condition(upper) if model.condition is not None else None
+        synchronise(device)
+        timing.condition = time.perf_counter() - started if condition is not None else 0.0
+        model.given(codes[:, :1], condition, labels)  # warms up
+        for fraction in fractions:
+            row = max(1, round(fraction * c.height)) - 1
+            if row in timing.rows or (timing.rows and time.perf_counter() - started > budget):
+                continue
+            if device != "cpu":
+                model.given(codes[:, : row + 1], condition, labels)
+                synchronise(device)
+            begin = time.perf_counter()
+            model.given(codes[:, : row + 1], condition, labels)
+            synchronise(device)
+            seconds = time.perf_counter() - begin
+            timing.steps[row] = [seconds] * c.width
+            timing.rows[row] = seconds * c.width
+    return timing

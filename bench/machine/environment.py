@@ -1,0 +1,50 @@
+"""What a figure depends on: processor, threads, versions, commit."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from latentloop.environment import machine
+
+PACKAGES = ("latentloop", "numpy", "onnxruntime", "torch")
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """The environment of a measurement as plain JSON types."""
+    return {
+        "processor": processor(),
+        "threads": threads,
+        "command": shlex.join(["latentloop", *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        **{name: machine.package_version(name) or "not installed" for name in PACKAGES},
+    }
+
+
+def processor() -> str:
+    """The processor's name, with the widest vector instructions that it has."""
+    found = machine.processor()
+    widest = next((name for name in ("avx512_vnni", "avx512f", "avx2") if name in found["instructions"]), "no AVX2")
+    return f"{found['name']} ({widest})"
+
+
+def commit() -> str:
+    """The commit of this source tree, with -dirty where files of it were changed; unknown outside a repository."""
+    here = Path(__file__).resolve()
+    try:
+        for command in (
+            ["ls-files", "--error-unmatch", here.name],
+            ["describe", "--always", "--dirty", "--exclude", "*"],
+        ):
+            done = subprocess.run(["git", *command], cwd=here.parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()

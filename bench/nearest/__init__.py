@@ -1,0 +1,1 @@
+"""Measurements of the nearest-codeword search."""

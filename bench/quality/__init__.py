@@ -1,0 +1,1 @@
+"""How good samples, reconstructions and rounded weights are."""

@@ -1,0 +1,41 @@
+"""Weights in half the bytes: rounded to float16 once, and stored so wherever that loses nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop.errors import InputError
+from latentloop.export.checkpoints.checkpoint import Checkpoint
+
+
+def round_weights(checkpoint: Checkpoint, weights: str) -> Checkpoint:
+    """The checkpoint with its weights rounded to ``weights``, float32 or float16, to nearest; float32 arrays still.
+
+    Raises InputError that names a weight beyond the range.
+    """
+    if weights == "float32":
+        return checkpoint
+    assert weights == "float16", weights
+    rounded = {name: _rounded(f"{checkpoint.kind}'s {name}", value) for name, value in checkpoint.weights.items()}
+    return replace(checkpoint, weights=rounded)
+
+
+def exact_float16(values: NDArray[np.float32]) -> NDArray[np.float16] | None:
+    """The same values as float16, or None where one of them has none."""
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float16)
+    same = np.array_equal(narrow.astype(np.float32).view(np.uint32), values.view(np.uint32))  # bits: -0 stays -0
+    return narrow if same else None
+
+
+def _rounded(name: str, value: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        narrow = value.astype(np.float16)
+    if np.isinf(narrow).any():
+        largest = np.abs(value).max()
+        raise InputError(f"the {name} holds {largest:g}, beyond float16's range (65504): store float32 weights")
+    return narrow.astype(np.float32)

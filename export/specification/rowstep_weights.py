@@ -1,0 +1,214 @@
+"""A prior's weights, arranged for the row and the step: which taps a row reads once, and which every step reads.
+
+Axes: L causal layers, p = kernel // 2 (the reach), C channels, R residual channels, K codes. A causal k x k
+convolution splits into its k - 1 full rows above (read by the row) and its p taps to the left (read by the step).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop.export.configuration import PriorConfig
+
+Array = NDArray[Any]  # float32 or float64, as arranged
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """A 1 x 1 gated block: conv1 [in, inner], conv2 [inner, 2 in], their biases, and the optional parts."""
+
+    conv1: Array
+    conv1_bias: Array
+    conv2: Array
+    conv2_bias: Array
+    auxiliary: Array | None = None  # [attention channels, inner]; its bias is folded into conv1_bias
+    label: Array | None = None  # [E, 2 in]
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One block's attention: the gated blocks around it and the three linear maps [in, heads * d]."""
+
+    key: Pointwise
+    query: Pointwise
+    out: Pointwise
+    query_map: Array
+    query_bias: Array
+    key_map: Array
+    key_bias: Array
+    value_map: Array
+    value_bias: Array
+
+
+@dataclass(frozen=True)
+class PointwiseConv:
+    """A block without attention: a 1 x 1 convolution [C, C] whose coordinate part [2, C] and bias stand apart."""
+
+    weight: Array
+    background: Array
+    bias: Array
+
+
+@dataclass(frozen=True)
+class ConditionWeights:
+    """The condition stack, as convolutions [O, I, k, k] with biases: the first, then pairs (conv1, conv2)."""
+
+    input: tuple[Array, Array]
+    residual: tuple[tuple[Array, Array, Array, Array], ...]
+
+
+@dataclass(frozen=True)
+class RowStepWeights:
+    """Everything that condition, row and step need, in one dtype."""
+
+    config: PriorConfig
+    above_table: Array  # [p, k, K + 1, C]: what a code above adds to the input; the last code adds nothing
+    above_bias: Array  # [C], for rows after the first
+    left_table: Array  # [p, K + 1, C]
+    left_bias: Array  # [C], for columns after the first
+    conv1_above: Array  # [L, k * (k - 1) * C, R], input order (column tap, row, channel)
+    conv1_left: Array  # [p, L, C, R]
+    conv1_bias: Array  # [L, R]
+    conv2_above: Array  # [L, k * (k - 1) * R, 2 C]
+    conv2_left: Array  # [p, L, R, 2 C]
+    conv2_bias: Array  # [L, 2 C]
+    condition: Array | None  # [condition channels, L * 2 C]
+    class_causal: Array | None  # [L, E, 2 C]
+    label_embedding: Array | None  # [classes, E]
+    condition_stack: ConditionWeights | None
+    blocks: tuple[Attention | PointwiseConv, ...]
+    output: tuple[Pointwise, ...]
+    logits: Array  # [C, K]
+    logits_bias: Array  # [K]
+    background: Array  # [H, W, 2]
+
+    @property
+    def pointwise(self) -> list[Pointwise]:
+        """Every 1 x 1 gated block, in the order in which a step runs them."""
+        found: list[Pointwise] = []
+        for block in self.blocks:
+            if isinstance(block, Attention):
+                found += [block.key, block.query, block.out]
+        return [*found, *self.output]
+
+
+def arrange(config: PriorConfig, weights: dict[str, NDArray[np.float32]], dtype: type = np.float64) -> RowStepWeights:
+    """Arranges plain weights, named as in ``latentloop.export.models.pixelsnail.PixelSnail``."""
+    w: dict[str, Array] = {name: value.astype(dtype) for name, value in weights.items()}
+    names = [f"blocks.{b}.residual.{r}" for b in range(config.blocks) for r in range(config.residual_blocks)]
+
+    def layers(part: str) -> list[Array]:
+        return [w[f"{name}.{part}"] for name in names]
+
+    above, left = _input_tables(config, w["rows_above.weight"], w["left.weight"])
+    conditioned = config.condition_codes > 0
+    return RowStepWeights(
+        config=config,
+        above_table=above,
+        above_bias=w["rows_above.bias"],
+        left_table=left,
+        left_bias=w["left.bias"],
+        conv1_above=np.stack([_rows_above(v) for v in layers("conv1.weight")]),
+        conv1_left=np.stack([_left_taps(v) for v in layers("conv1.weight")], axis=1),
+        conv1_bias=np.stack(layers("conv1.bias")),
+        conv2_above=np.stack([_rows_above(v) for v in layers("conv2.weight")]),
+        conv2_left=np.stack([_left_taps(v) for v in layers("conv2.weight")], axis=1),
+        conv2_bias=np.stack(layers("conv2.bias")),
+        condition=np.concatenate([_matrix(v) for v in layers("condition.weight")], axis=1) if conditioned else None,
+        class_causal=np.stack([v.T for v in layers("label.weight")]) if config.classes else None,
+        label_embedding=w["label_embedding.weight"] if config.classes else None,
+        condition_stack=_condition_stack(config, w) if conditioned else None,
+        blocks=tuple(_block(config, w, f"blocks.{b}") for b in range(config.blocks)),
+        output=tuple(_pointwise(w, f"output.{n}") for n in range(config.output_blocks)),
+        logits=_matrix(w["logits.weight"]),
+        logits_bias=w["logits.bias"],
+        background=_background(config).astype(dtype),
+    )
+
+
+def _input_tables(config: PriorConfig, rows_above: Array, left: Array) -> tuple[Array, Array]:
+    """The two input convolutions on one-hot codes, as tables to look codes up in.
+
+    rows_above [C, K, p, k] sees rows i-p .. i-1 and columns j-p .. j+p once its output is shifted down; left
+    [C, K, p+1, p] sees rows i-p .. i and columns j-p .. j-1 once shifted right. Both meet in the rows above.
+    """
+    p, k = config.reach, config.kernel
+    above = rows_above.transpose(2, 3, 1, 0).copy()  # [p, k, K, C]
+    left = left.transpose(2, 3, 1, 0)  # [p + 1, p, K, C]
+    above[:, :p] += left[:p]
+    silent = np.zeros((p, k, 1, config.channels), above.dtype)
+    return np.concatenate([above, silent], axis=2), np.concatenate([left[p], silent[:, 0]], axis=1)
+
+
+def _rows_above(weight: Array) -> Array:
+    """[O, I, k, k] -> [k * (k - 1) * I, O]: the k - 1 full rows, in the order (column tap, row, channel)."""
+    out = weight.shape[0]
+    return weight[:, :, :-1, :].transpose(3, 2, 1, 0).reshape(-1, out)
+
+
+def _left_taps(weight: Array) -> Array:
+    """[O, I, k, k] -> [p, I, O]: the taps at columns j-p .. j-1 of the current row."""
+    reach = weight.shape[-1] // 2
+    return weight[:, :, -1, :reach].transpose(2, 1, 0)
+
+
+def _matrix(weight: Array) -> Array:
+    """A 1 x 1 convolution [O, I, 1, 1] as a matrix [I, O]."""
+    return weight[:, :, 0, 0].T
+
+
+def _pointwise(w: dict[str, Array], name: str) -> Pointwise:
+    auxiliary = w.get(f"{name}.auxiliary.weight")
+    bias = w[f"{name}.conv1.bias"]
+    label = w.get(f"{name}.label.weight")
+    return Pointwise(
+        conv1=_matrix(w[f"{name}.conv1.weight"]),
+        conv1_bias=bias if auxiliary is None else bias + w[f"{name}.auxiliary.bias"],
+        conv2=_matrix(w[f"{name}.conv2.weight"]),
+        conv2_bias=w[f"{name}.conv2.bias"],
+        auxiliary=None if auxiliary is None else _matrix(auxiliary),
+        label=None if label is None else label.T,
+    )
+
+
+def _block(config: PriorConfig, w: dict[str, Array], name: str) -> Attention | PointwiseConv:
+    if not config.attention:
+        matrix = _matrix(w[f"{name}.mix.weight"])
+        return PointwiseConv(matrix[: config.channels], matrix[config.channels :], w[f"{name}.mix.bias"])
+    maps = f"{name}.attention"
+    return Attention(
+        key=_pointwise(w, f"{name}.key"),
+        query=_pointwise(w, f"{name}.query"),
+        out=_pointwise(w, f"{name}.out"),
+        query_map=w[f"{maps}.query.weight"].T,
+        query_bias=w[f"{maps}.query.bias"],
+        key_map=w[f"{maps}.key.weight"].T,
+        key_bias=w[f"{maps}.key.bias"],
+        value_map=w[f"{maps}.value.weight"].T,
+        value_bias=w[f"{maps}.value.bias"],
+    )
+
+
+def _condition_stack(config: PriorConfig, w: dict[str, Array]) -> ConditionWeights:
+    def residual(n: int) -> tuple[Array, Array, Array, Array]:
+        name = f"condition.residual.{n}"
+        return (
+            w[f"{name}.conv1.weight"],
+            w[f"{name}.conv1.bias"],
+            w[f"{name}.conv2.weight"],
+            w[f"{name}.conv2.bias"],
+        )
+
+    first = (w["condition.input.weight"], w["condition.input.bias"])
+    return ConditionWeights(first, tuple(residual(n) for n in range(config.condition_blocks)))
+
+
+def _background(config: PriorConfig) -> Array:
+    """[H, W, 2]: (row - H/2) / H and (column - W/2) / W, rounded to float32 as the model's buffer is."""
+    rows = (np.arange(config.height) - config.height / 2) / config.height
+    columns = (np.arange(config.width) - config.width / 2) / config.width
+    return np.stack(np.broadcast_arrays(rows[:, None], columns[None, :]), axis=2).astype(np.float32)

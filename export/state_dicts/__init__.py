@@ -1,0 +1,1 @@
+"""State dicts in files that others saved: read as plain data, with no code of theirs run."""

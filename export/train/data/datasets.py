@@ -1,0 +1,180 @@
+"""Data sets in memory: uint8 images, labels, class names, and a held-out part that no training sees."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from latentloop.errors import InputError
+from latentloop.export.train.data import folder, idx
+from latentloop.images.problems import raise_for
+from latentloop.images.reading import collect, read_each
+
+HELD_OUT = 0.05  # of a data set that has no held-out part of its own
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images [N, H, W, C] uint8 and labels [N] int64, or None where there are none."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: NDArray[np.int64]) -> Dataset:
+        """The images and labels at these indices, copied."""
+        return Dataset(self.images[indices], None if self.labels is None else self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Data:
+    """A training part, a held-out part, the class names and a line that describes them."""
+
+    training: Dataset
+    held_out: Dataset
+    classes: tuple[str, ...]
+    description: str
+
+    @property
+    def image_channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
+        return int(self.training.images.shape[3])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all images and labels, in hexadecimal: same digest, same data."""
+        found = hashlib.sha256()
+        for part in (self.training, self.held_out):
+            found.update(repr(part.images.shape).encode())
+            found.update(np.ascontiguousarray(part.images).data)
+            found.update(b"" if part.labels is None else part.labels.tobytes())
+        return found.hexdigest()
+
+
+def load_data(
+    path: Path,
+    size: int,
+    *,
+    image_channels: int | None = None,
+    held_out: float | None = None,
+    split_seed: int | None = None,
+) -> Data:
+    """Reads an IDX folder (MNIST file names) or an image folder as ``size`` x ``size`` images.
+
+    IDX images are grey and padded with zeros evenly to ``size``; images of a folder are cropped to their
+    central square and resized. ``image_channels`` None means 1 for IDX and 3 for a folder. The held-out part
+    is the t10k files where an IDX folder has them, and the sub-folder ``test`` where an image folder holds classes
+    in ``train`` and ``test``; otherwise the fraction ``held_out`` (None: ``HELD_OUT``), drawn by ``split_seed``.
+    Raises InputError, also for a fraction or a seed with a data set that has a held-out part already.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; expected IDX files or a folder of images")
+    if size < 1:
+        raise InputError(f"size is {size}, expected at least 1")
+    training = idx.read_pair(path, "train")
+    if training is None:
+        return _load_folder(path, size, image_channels or 3, held_out, split_seed)
+    if image_channels not in (None, 1):
+        raise InputError(f"{path}: IDX images are grey; image_channels is {image_channels}, expected 1")
+    other = idx.read_pair(path, "t10k")
+    if other is not None:
+        _check_whole(path, "the t10k files", held_out, split_seed)
+    whole = _dataset(path, training, size)
+    classes = tuple(str(n) for n in range(int(whole.labels.max()) + 1)) if whole.labels is not None else ()
+    if other is None:
+        return _split(whole, classes, held_out, split_seed, f"{path.name}: IDX images")
+    rest = _dataset(path, other, size)
+    if rest.labels is not None and int(rest.labels.max()) >= len(classes):
+        raise InputError(f"{path}: t10k labels reach {rest.labels.max()}, the training labels {len(classes) - 1}")
+    return Data(whole, rest, classes, _describe(f"{path.name}: IDX images", whole, rest))
+
+
+def split_indices(count: int, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ascending indices of the training and the held-out part of ``count`` items; neither is empty."""
+    if not 0 < held_out < 1:
+        raise InputError(f"held-out is {held_out}, expected a fraction between 0 and 1")
+    if count < 2:
+        raise InputError(f"{count} image, expected at least 2: one to train on and one to hold out")
+    kept = min(max(1, round(count * held_out)), count - 1)
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[kept:]), np.sort(order[:kept])
+
+
+def pad_evenly(images: NDArray[np.uint8], size: int, source: str) -> NDArray[np.uint8]:
+    """Images [N, H, W] -> [N, size, size, 1], zeros around them; an odd rest goes below and to the right."""
+    height, width = images.shape[1:]
+    if max(height, width) > size:
+        raise InputError(f"{source}: images are {height} x {width}, larger than size {size}; pass a larger --size")
+    top, left = (size - height) // 2, (size - width) // 2
+    padded = np.zeros((len(images), size, size, 1), np.uint8)
+    padded[:, top : top + height, left : left + width, 0] = images
+    return padded
+
+
+def _dataset(path: Path, pair: tuple[NDArray[np.uint8], NDArray[np.int64]], size: int) -> Dataset:
+    if not len(pair[0]):
+        raise InputError(f"{path}: an IDX file without images; expected at least one")
+    return Dataset(pad_evenly(pair[0], size, str(path)), pair[1])
+
+
+def _load_folder(path: Path, size: int, channels: int, held_out: float | None, seed: int | None) -> Data:
+    if channels not in (1, 3):
+        raise InputError(f"image_channels is {channels}, expected 1 (grey) or 3 (RGB)")
+    source = f"{path.name}: folder of images"
+    parts = folder.split_folders(path)
+    if parts is None:
+        files, labels, classes = folder.list_images(path)
+        return _split(Dataset(_read(files, size, channels), labels), classes, held_out, seed, source)
+    _check_whole(path, "test/", held_out, seed)
+    (training, classes), (rest, _) = (
+        (Dataset(_read(files, size, channels), labels), names) for files, labels, names in folder.list_parts(*parts)
+    )
+    return Data(training, rest, classes, _describe(source, training, rest))
+
+
+def _read(files: list[Path], size: int, channels: int) -> NDArray[np.uint8]:
+    """Images [N, size, size, channels] behind a bar: 30000 small ones take some seconds.
+
+    Raises one InputError that names all files that cannot be used.
+    """
+    image = (size, size, channels)
+    reads = read_each(files, image, resize=True)
+    bar = tqdm(reads, "reading images", total=len(files), unit="image", disable=None, leave=False)
+    found, problems, notes = collect(bar, len(files), image)
+    raise_for(problems, len(files))
+    for line in notes:
+        print(line, file=sys.stderr)
+    return found
+
+
+def _check_whole(path: Path, part: str, held_out: float | None, seed: int | None) -> None:
+    for name, value in (("held-out", held_out), ("split-seed", seed)):
+        if value is not None:
+            raise InputError(f"{path}: has a held-out part, {part}; {name} is {value}, expected none: leave it out")
+
+
+def _split(whole: Dataset, classes: tuple[str, ...], held_out: float | None, seed: int | None, source: str) -> Data:
+    fraction = HELD_OUT if held_out is None else held_out
+    training, rest = (whole.take(part) for part in split_indices(len(whole), fraction, seed or 0))
+    return Data(training, rest, classes, _describe(source, training, rest))
+
+
+def _describe(source: str, training: Dataset, held_out: Dataset) -> str:
+    size, channels = training.images.shape[2:]
+    return f"{source}, {size} x {size} x {channels}, {len(training)} to train on, {len(held_out)} held out"
+
+
+def batches_of(count: int, batch: int) -> list[slice]:
+    """Slices that cover ``count`` items in order, ``batch`` at a time."""
+    return [slice(n * batch, min(count, (n + 1) * batch)) for n in range(math.ceil(count / batch))]

@@ -1,0 +1,91 @@
+// Which panels of a codebook may hold the codeword nearest to one vector: found by reading it in bfloat16.
+//
+// The search for one vector alone takes as long as reading the codebook does. This reads half of the bytes, and leaves
+// for the exact search only those panels that reach the largest score within the error that bfloat16 may make.
+#pragma once
+
+#include "../../gemm/tile.h"
+#include "../../kernels.h"
+
+namespace {
+
+using latentloop::NearestTask;
+
+constexpr float kMostCoarse{1e15f};  // |z| and |e| up to which no score here overflows
+
+inline Ints load(const int32_t* from) {
+  Ints v;
+  memcpy(&v, from, sizeof v);
+  return v;
+}
+
+inline Floats as_floats(Ints bits) {
+  Floats v;
+  memcpy(&v, &bits, sizeof v);
+  return v;
+}
+
+// best[lane] of each of P panels: the largest of its scores. Several at once: a step of a sum waits for the one before.
+template <int P>
+inline void coarse_panels(const float* x, int stride, const uint32_t* words, const float* half_norms, int dimensions,
+                          float* best) {
+  constexpr int kHalf{kVectors / 2}, kWords{kPanel / 2};
+  const size_t next = static_cast<size_t>(dimensions) * kWords;
+  Floats score[P][kVectors];
+  for (int p = 0; p < P; ++p)
+    for (int v = 0; v < kVectors; ++v) score[p][v] = load(half_norms + p * kPanel + v * kLanes);
+  for (int d = 0; d < dimensions; ++d, x += stride, words += kWords) {
+    const Floats in = broadcast(*x);
+    for (int p = 0; p < P; ++p) {
+      for (int v = 0; v < kHalf; ++v) {
+        const Ints both = load(reinterpret_cast<const int32_t*>(words + p * next) + v * kLanes);
+        score[p][v] += in * as_floats(both << 16);
+        score[p][v + kHalf] += in * as_floats(both & ~0xffff);
+      }
+    }
+  }
+  for (int p = 0; p < P; ++p) {
+    Floats most = score[p][0];
+    for (int v = 1; v < kVectors; ++v) most = score[p][v] > most ? score[p][v] : most;
+    store(best + p * kLanes, most);
+  }
+}
+
+// best [panels, lanes] of the vector x[d * stride].
+inline void coarse_scores(const NearestTask& t, const float* x, int stride, float* best) {
+  const int all = panels(t.codewords);
+  const size_t next = static_cast<size_t>(t.dimensions) * kPanel / 2;
+  int p = 0;
+  for (; p + 3 <= all; p += 3)
+    coarse_panels<3>(x, stride, t.coarse + p * next, t.half_norms + p * kPanel, t.dimensions, best + p * kLanes);
+  for (; p < all; ++p)
+    coarse_panels<1>(x, stride, t.coarse + p * next, t.half_norms + p * kPanel, t.dimensions, best + p * kLanes);
+}
+
+// A panel whose scores are all below this cannot hold the nearest, for a vector of that squared norm.
+//
+// A score errs by 2^-8 |z| |e| for bfloat16 (Cauchy and Schwarz), and by D roundings of |e|^2 / 2 + |z| |e| in each of
+// both sums, two a step without FMA. The smallest numbers err by more than their share: the last term.
+inline float coarse_threshold(const NearestTask& t, const float* best, float squared_norm) {
+  Floats lanes = load(best);
+  for (int p = 1; p < panels(t.codewords); ++p) {
+    const Floats other = load(best + p * kLanes);
+    lanes = other > lanes ? other : lanes;
+  }
+  float most = lanes[0];
+  for (int lane = 1; lane < kLanes; ++lane) most = lanes[lane] > most ? lanes[lane] : most;
+  const double z = __builtin_sqrt(squared_norm), e = t.largest, rounding = 1.0 / (1 << 24);
+  const double error = z * e / 256 + 4 * t.dimensions * rounding * (e * e / 2 + 1.01 * z * e) + 1e-30 * (1 + z);
+  return static_cast<float>(most - 2.02 * error - 1e-6 * __builtin_fabs(most));
+}
+
+// Whether some lane reaches the threshold.
+inline bool reaches(const float* best, float threshold) {
+  int32_t lanes[kLanes], some = 0;
+  const Ints reached = load(best) >= threshold;
+  memcpy(lanes, &reached, sizeof lanes);
+  for (int lane = 0; lane < kLanes; ++lane) some |= lanes[lane];
+  return some != 0;
+}
+
+}  // namespace

@@ -1,0 +1,180 @@
+// The nearest codeword of each vector on a processor with vectors: see arguments.h for what it computes, and
+// NearestTask for where everything lies.
+//
+// A block of vectors, brought into columns, is multiplied with one panel of codewords after the other. The scores of a
+// few vectors and a panel live in registers from h_k to the comparison, so nothing of the size N x K is ever written.
+// Every lane of a panel has a best score and index of its own; the lanes are compared at the end.
+#pragma once
+
+#include "../../gemm/scratch.h"
+#include "../../gemm/tile.h"
+#include "../../kernels.h"
+#include "coarse.h"
+
+namespace {
+
+using latentloop::NearestTask;
+
+constexpr int kBlock{48};  // vectors handled at once: with one panel of 64 dimensions they fit the first cache
+static_assert(kBlock % kMostRows == 0 && kBlock % kLanes == 0, "a block has no remainder");
+
+inline void store(int32_t* to, Ints v) { memcpy(to, &v, sizeof v); }
+
+// The best of each lane, for every vector of a block.
+struct Lanes {
+  float score[kBlock * kLanes];
+  int32_t index[kBlock * kLanes];
+};
+
+// Columns that are looked at where `count` hold vectors: a vector alone is searched by itself.
+inline int columns(int count) { return count == 1 ? kLanes : kBlock; }
+
+// x[d][v], for the vectors from `first` on; columns beyond the last vector are 0.
+inline void stage(const NearestTask& t, int64_t first, int count, float* x) {
+  const size_t dimensions = static_cast<size_t>(t.dimensions);
+  if (count < kBlock)
+    for (size_t d = 0; d < dimensions; ++d) memset(x + d * kBlock, 0, columns(count) * sizeof(float));
+  if (t.positions == 0) {
+    const float* z = t.z + static_cast<size_t>(first) * dimensions;
+    for (int v = 0; v < count; ++v, z += dimensions)
+      for (size_t d = 0; d < dimensions; ++d) x[d * kBlock + v] = z[d];
+    return;
+  }
+  for (int begin = 0, run = 0; begin < count; begin += run) {  // of one image
+    const int64_t image = (first + begin) / t.positions, position = (first + begin) % t.positions;
+    const int64_t rest = t.positions - position;
+    run = rest < count - begin ? static_cast<int>(rest) : count - begin;
+    const float* z = t.z + static_cast<size_t>(image * t.dimensions * t.positions + position);
+    for (size_t d = 0; d < dimensions; ++d, z += t.positions)
+      for (int v = 0; v < run; ++v) x[d * kBlock + begin + v] = z[v];
+  }
+}
+
+// |z|^2 of R registers of vectors.
+template <int R>
+inline void squared_norms(const float* x, int dimensions, float* norm) {
+  Floats sum[R] = {};
+  for (int d = 0; d < dimensions; ++d, x += kBlock)
+    for (int v = 0; v < R; ++v) {
+      const Floats value = load(x + v * kLanes);
+      sum[v] += value * value;
+    }
+  for (int v = 0; v < R; ++v) store(norm + v * kLanes, sum[v]);
+}
+
+// Scores M vectors, the first of them at x, against one panel whose first lanes are the codewords `codeword`.
+template <int M>
+inline void search_panel(const float* x, const float* panel, const float* half_norms, int dimensions, Ints codeword,
+                         float* best_score, int32_t* best_index) {
+  Floats score[M][kVectors];
+  for (int v = 0; v < kVectors; ++v)
+    for (int m = 0; m < M; ++m) score[m][v] = load(half_norms + v * kLanes);
+  for (int d = 0; d < dimensions; ++d, x += kBlock, panel += kPanel) {
+    Floats in[M];
+    for (int m = 0; m < M; ++m) in[m] = broadcast(x[m]);
+    for (int v = 0; v < kVectors; ++v) {
+      const Floats weight = load(panel + v * kLanes);
+      for (int m = 0; m < M; ++m) score[m][v] += in[m] * weight;
+    }
+  }
+  for (int m = 0; m < M; ++m, best_score += kLanes, best_index += kLanes) {
+    Floats best = load(best_score);
+    Ints index = load(best_index);
+    for (int v = 0; v < kVectors; ++v) {  // in the order of the codewords: of equal scores the first stays
+      const Ints better = score[m][v] > best;
+      best = better ? score[m][v] : best;
+      index = better ? codeword + v * kLanes : index;
+    }
+    store(best_score, best);
+    store(best_index, index);
+  }
+}
+
+inline Ints first_lanes() {
+  Ints codeword;
+  for (int lane = 0; lane < kLanes; ++lane) codeword[lane] = lane;
+  return codeword;
+}
+
+// A block of vectors against all panels.
+inline void search_block(const NearestTask& t, const float* x, int count, Lanes& lanes) {
+  const float *panel = t.packed, *half_norms = t.half_norms;
+  Ints codeword = first_lanes();
+  for (int p = 0; p < panels(t.codewords); ++p, panel += t.dimensions * kPanel, half_norms += kPanel) {
+    for (int v = 0; v < count; v += kMostRows)
+      search_panel<kMostRows>(x + v, panel, half_norms, t.dimensions, codeword, lanes.score + v * kLanes,
+                              lanes.index + v * kLanes);
+    codeword += kPanel;
+  }
+}
+
+// One vector against the panels that may hold the nearest; coarse [panels, lanes] is working memory.
+inline void search_alone(const NearestTask& t, const float* x, float squared_norm, float* coarse, Lanes& lanes) {
+  const bool is_coarse = t.largest <= kMostCoarse && squared_norm <= kMostCoarse * kMostCoarse;
+  if (is_coarse) coarse_scores(t, x, kBlock, coarse);
+  const float threshold = is_coarse ? coarse_threshold(t, coarse, squared_norm) : 0;
+  for (int p = 0; p < panels(t.codewords); ++p) {
+    if (is_coarse && !reaches(coarse + p * kLanes, threshold)) continue;
+    search_panel<1>(x, t.packed + static_cast<size_t>(p) * t.dimensions * kPanel, t.half_norms + p * kPanel,
+                    t.dimensions, first_lanes() + p * kPanel, lanes.score, lanes.index);
+  }
+}
+
+// The lowest index among the largest scores of one vector's lanes; -1: none.
+inline int32_t best_of_lanes(const float* score, const int32_t* index) {
+  int best = 0;
+  for (int lane = 1; lane < kLanes; ++lane)
+    if (score[lane] > score[best] || (score[lane] == score[best] && index[lane] < index[best])) best = lane;
+  return index[best];
+}
+
+// The distance of vector `n`, which lies at x, to its codeword, and that codeword; a codeword of null: there is none.
+inline void describe(const NearestTask& t, const float* x, int64_t n, const float* codeword) {
+  const float missing = __builtin_nanf("");
+  if (t.distance != nullptr) {
+    float sum = codeword == nullptr ? missing : 0;
+    for (int d = 0; codeword != nullptr && d < t.dimensions; ++d) {
+      const float difference = x[d * kBlock] - codeword[d * kPanel];
+      sum += difference * difference;
+    }
+    t.distance[n] = sum;
+  }
+  if (t.codeword != nullptr) {
+    const int64_t stride = t.positions == 0 ? 1 : t.positions;
+    const int64_t position = n % stride;
+    float* to = t.codeword + (n - position) * t.dimensions + position;
+    for (int d = 0; d < t.dimensions; ++d, to += stride) *to = codeword == nullptr ? missing : codeword[d * kPanel];
+  }
+}
+
+size_t nearest_items(const NearestTask& t) { return static_cast<size_t>((t.vectors + kBlock - 1) / kBlock); }
+
+bool nearest(const NearestTask& t, size_t item) {
+  static thread_local Scratch scratch;
+  const int64_t first = static_cast<int64_t>(item) * kBlock, rest = t.vectors - first;
+  const int count = rest < kBlock ? static_cast<int>(rest) : kBlock;
+  const size_t staged = static_cast<size_t>(t.dimensions) * kBlock;
+  float* x = scratch.at_least(staged + (count == 1 ? static_cast<size_t>(panels(t.codewords)) * kLanes : 0));
+  if (x == nullptr) return false;
+  stage(t, first, count, x);
+  float norm[kBlock];
+  Lanes lanes;
+  for (int v = 0; v < columns(count) * kLanes; ++v) lanes.score[v] = -__builtin_inff(), lanes.index[v] = -1;
+  if (count == 1) {
+    squared_norms<1>(x, t.dimensions, norm);
+    search_alone(t, x, norm[0], x + staged, lanes);
+  } else {
+    squared_norms<kBlock / kLanes>(x, t.dimensions, norm);
+    search_block(t, x, count, lanes);
+  }
+  for (int v = 0; v < count; ++v) {
+    const bool is_finite = norm[v] < __builtin_inff();
+    const int32_t index = is_finite ? best_of_lanes(lanes.score + v * kLanes, lanes.index + v * kLanes) : -1;
+    t.index[first + v] = index;
+    const size_t panel = static_cast<size_t>(index) / kPanel * t.dimensions * kPanel;
+    describe(t, x + v, first + v, index < 0 ? nullptr : t.packed + panel + index % kPanel);
+  }
+  return true;
+}
+
+}  // namespace

@@ -1,0 +1,103 @@
+// The few operations that the kernels need of a processor with blocks of threads: CUDA's under nvcc; elsewhere
+// "grid.h" (found by the include path) gives the same names, executed on the host and checked.
+//
+// Control flow rules that the host execution relies on: every thread of a block reaches the same barriers, and every
+// lane of a warp the same shuffles and matrix products.
+#pragma once
+
+#include <stdint.h>
+
+#include "../arguments.h"
+
+#ifdef __CUDACC__
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#define LATENTLOOP_KERNEL extern "C" __global__ void __launch_bounds__(256)
+#define LATENTLOOP_DEVICE __device__ __forceinline__
+#define LATENTLOOP_UNROLL _Pragma("unroll")
+// An array of the block's shared memory, called `name`.
+#define LATENTLOOP_SHARED(T, name, count)  \
+  __shared__ alignas(16) T name##_[count]; \
+  const ::latentloop::nearest::Shared<T> name { name##_ }
+
+namespace latentloop::nearest {
+
+using Half = __half;
+using Bfloat = __nv_bfloat16;
+
+LATENTLOOP_DEVICE float widen(float x) { return x; }
+LATENTLOOP_DEVICE float widen(Half x) { return __half2float(x); }
+LATENTLOOP_DEVICE float widen(Bfloat x) { return __bfloat162float(x); }
+
+// One vector register's worth of T: 16 bytes.
+template <typename T>
+struct alignas(16) Sixteen {
+  T at[16 / sizeof(T)];
+};
+
+// `from` must be aligned to 16 bytes.
+template <typename T>
+LATENTLOOP_DEVICE Sixteen<T> load_sixteen(const T* from) {
+  return *reinterpret_cast<const Sixteen<T>*>(from);
+}
+
+template <typename T>
+class Shared {
+ public:
+  LATENTLOOP_DEVICE explicit Shared(T* memory) : memory_(memory) {}
+  LATENTLOOP_DEVICE T get(int i) const { return memory_[i]; }
+  LATENTLOOP_DEVICE void set(int i, T value) const { memory_[i] = value; }
+  // 16 bytes from element i on, a multiple of 16 bytes.
+  LATENTLOOP_DEVICE Sixteen<T> get_sixteen(int i) const { return load_sixteen(memory_ + i); }
+  LATENTLOOP_DEVICE void set_sixteen(int i, Sixteen<T> value) const {
+    *reinterpret_cast<Sixteen<T>*>(memory_ + i) = value;
+  }
+
+ private:
+  T* memory_;
+};
+
+LATENTLOOP_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
+LATENTLOOP_DEVICE int64_t block_x() { return blockIdx.x; }
+LATENTLOOP_DEVICE int block_y() { return static_cast<int>(blockIdx.y); }
+
+LATENTLOOP_DEVICE void barrier() { __syncthreads(); }
+LATENTLOOP_DEVICE float shuffle_xor(float value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+LATENTLOOP_DEVICE int shuffle_xor(int value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+
+LATENTLOOP_DEVICE float multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+LATENTLOOP_DEVICE bool is_finite(float x) { return isfinite(x); }
+LATENTLOOP_DEVICE float infinity() { return __int_as_float(0x7f800000); }
+LATENTLOOP_DEVICE float not_a_number() { return __int_as_float(0x7fc00000); }
+
+LATENTLOOP_DEVICE void atomic_add(int32_t* to, int32_t value) { atomicAdd(to, value); }
+// For values that are not negative: their bits are in the same order.
+LATENTLOOP_DEVICE void atomic_largest(float* to, float value) {
+  atomicMax(reinterpret_cast<int*>(to), __float_as_int(value));
+}
+
+// The warp's product of a [16, 16] and b [16, 8], added to c [16, 8], in the fragments of mma.m16n8k16: lane 4 g + t
+// holds of a the pairs (g, 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8), of b the pairs (2t, g), (2t + 8, g), and of
+// c (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1). A pair lies in one word, the first in its lower half.
+LATENTLOOP_DEVICE void multiply_matrices(Half, const uint32_t (&a)[4], const uint32_t (&b)[2], float (&c)[4]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+LATENTLOOP_DEVICE void multiply_matrices(Bfloat, const uint32_t (&a)[4], const uint32_t (&b)[2], float (&c)[4]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+}  // namespace latentloop::nearest
+
+#else
+#include "grid.h"
+#endif

@@ -1,0 +1,1 @@
+"""Bundles: the manifest that describes one, and opening a directory that holds one."""

@@ -1,0 +1,5 @@
+"""The program ``latentloop``."""
+
+from latentloop.cli.program import main
+
+__all__ = ["main"]

@@ -1,0 +1,272 @@
+"""``latentloop info``: what is installed, what it can use, and why not the rest."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentloop._version import __version__
+from latentloop.cli import options
+from latentloop.environment import machine
+from latentloop.environment.packages import refused, why_broken
+from latentloop.errors import LatentLoopError, MissingError
+
+if TYPE_CHECKING:
+    from latentloop.bundles.bundle import Bundle
+
+HELP = "show versions, devices and the bundle: what a bug report needs"
+EPILOG = """examples:
+  latentloop info
+  latentloop info --bundle my-bundle --json
+"""
+_PACKAGES = {  # with the module that LatentLoop imports of each
+    "numpy": "numpy.typing",
+    "onnxruntime": "latentloop.backends.onnxruntime",
+    "onnxruntime-gpu": "latentloop.backends.onnxruntime",
+    "pillow": "PIL.Image",
+    "tqdm": "tqdm.std",
+    "torch": "torch.nn",
+    "onnx": "onnx.helper",
+    "safetensors": "safetensors.numpy",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx-cu13": "tensorrt_rtx",
+    "cuda-bindings": "cuda.bindings.driver",
+    "pycuda": "pycuda.driver",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's options."""
+    options.add_bundle(parser)
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints; returns the exit status. Raises BundleError for a bundle that was named and cannot be opened."""
+    versions = {name: machine.package_version(name) for name in _PACKAGES}
+    modules = {name: module for name, module in _PACKAGES.items() if versions[name]}
+    for name, module in _PACKAGES.items():
+        if module not in modules.values() and _is_there(_top(module)):  # by no package of these names
+            modules[name] = module
+    reasons = why_broken(modules.values())
+    broken = {name: reasons[module] for name, module in modules.items() if module in reasons}
+    with refused({_top(module): reason for module, reason in reasons.items()}):
+        found = _found(arguments, versions, broken)
+    if arguments.json:
+        options.print_json(found)
+    else:
+        _print(found)
+    return 0
+
+
+def _top(module: str) -> str:
+    """The package whose import the import of the module tries."""
+    return module.split(".")[-1 if module.startswith("latentloop.") else 0]
+
+
+def _is_there(package: str) -> bool:
+    """Whether there is a package of that name, not just a folder."""
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None
+
+
+def _found(arguments: argparse.Namespace, versions: dict[str, str | None], broken: dict[str, str]) -> dict[str, Any]:
+    """What is printed; ``broken`` packages are not imported: that may end the process."""
+    bundle, error = _open(arguments.bundle, broken.get("numpy"))
+    described = {"error": error} if bundle is None else _describe(bundle)
+    found: dict[str, Any] = {
+        "latentloop": __version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "packages": versions,
+        "broken": broken,
+        "platform": platform.platform(),
+        "processor": machine.processor(),
+        **_onnxruntime(bundle, broken.get("numpy") or broken.get("onnxruntime") or broken.get("onnxruntime-gpu")),
+        "operators": broken.get("numpy") or _told(_operators),
+        "gpu_kernels": broken.get("numpy") or _told(_gpu_kernels),
+        "bundle": {"default": arguments.bundle is None, **described},
+    }
+    if found["packages"]["onnxruntime"] and found["packages"]["onnxruntime-gpu"]:
+        found["warning"] = (
+            "onnxruntime and onnxruntime-gpu are both installed and share one import name, so either may be loaded: "
+            "uninstall both, then install the one you want"
+        )
+    return found
+
+
+def _onnxruntime(bundle: Bundle | None, broken: str | None) -> dict[str, Any]:
+    """Threads, providers and devices that can run the bundle, or why ONNX Runtime cannot be loaded."""
+    found: dict[str, Any] = {"threads": machine.available_threads(), "providers": []}
+    if broken is not None:
+        return {**found, "devices": {"cpu": f"no: {broken}"}}
+    try:
+        from latentloop.backends.registry import usable
+
+        found["devices"] = usable(bundle)
+        import onnxruntime
+
+        found["providers"] = onnxruntime.get_available_providers()
+    except Exception as error:  # a broken installation is what this command is asked about
+        found.setdefault("devices", {"cpu": f"no: {error}"})
+    return found
+
+
+def _told(describe: Callable[[], str]) -> str:
+    """What it gives, or how it failed: the rest is worth telling then."""
+    try:
+        return describe()
+    except Exception as error:
+        return f"not known: {type(error).__name__}: {error}"
+
+
+def _operators() -> str:
+    """Whether the native operators were built, and which instruction set they use here."""
+    from latentloop.kernels.library import instruction_set, operators, problem  # with NumPy, which --help does without
+
+    library = operators()
+    if library is None:
+        return "not built: graphs run in standard operators, more slowly; install a C++ compiler and reinstall"
+    reason = problem(library)
+    name = "instruction set not known"
+    if reason is None:
+        try:
+            name = instruction_set(library)
+        except AttributeError:  # a library of another release: graphs run with it all the same
+            pass
+        except OSError as error:
+            reason = str(error)
+    reason = reason or _registration_problem(library)
+    if reason is None:
+        return f"{name} ({library})"
+    return f"{library} cannot be loaded: {reason}; graphs run in standard operators, more slowly; reinstall latentloop"
+
+
+def _registration_problem(library: Path) -> str | None:
+    """What ONNX Runtime, where it works, has against an operator library."""
+    try:
+        from latentloop.backends.onnxruntime import registration_problem
+    except MissingError:
+        return None
+    return registration_problem(library)
+
+
+def _gpu_kernels() -> str:
+    """Whether the nearest-codebook kernel was compiled for GPUs, and which package drives one here."""
+    from latentloop.kernels.driver import MissingGpuError, open_driver
+    from latentloop.kernels.nearest_codebook.launcher import IMAGE
+
+    if not IMAGE.is_file():
+        return "not built: install nvcc and CMake, and reinstall from the source"
+    try:
+        return f"nearest codebook, by {open_driver().name} ({IMAGE})"
+    except MissingGpuError as error:
+        return f"nearest codebook, built but not usable: {error}"
+
+
+def _open(path: Path | None, broken: str | None) -> tuple[Bundle | None, str]:
+    """The bundle named, or the one that ships, or why that cannot be opened; ``broken`` is what NumPy is."""
+    if broken is not None:
+        return None, broken
+    try:
+        return options.open_bundle(path), ""
+    except Exception as error:
+        if path is not None and isinstance(error, LatentLoopError):
+            raise
+        return None, str(error)
+
+
+def _describe(bundle: Bundle) -> dict[str, Any]:
+    from latentloop.bundles.manifest import FILE_NAME  # late: --help is fast
+
+    manifest = bundle.manifest
+    return {
+        "path": str(bundle.path),
+        "image": list(manifest.image),
+        "levels": [
+            {
+                "name": level.name,
+                "grid": [level.height, level.width],
+                "codebook_size": level.codebook_size,
+                "prior": level.prior is not None,
+            }
+            for level in manifest.levels
+        ],
+        "classes": list(manifest.classes),
+        "classifier": manifest.classifier is not None,
+        "precisions": list(manifest.precisions),
+        "checkpoints": _checkpoints(manifest.provenance),
+        "bytes": (bundle.path / FILE_NAME).stat().st_size + sum(record.size for record in manifest.files.values()),
+        "exporter": manifest.exporter,
+        "licence": manifest.licence,
+    }
+
+
+def _checkpoints(provenance: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the manifest says of each checkpoint, where it says it: its file, SHA-256, and form of residual blocks."""
+    models = provenance.get("models")
+    found = {}
+    for name, model in models.items() if isinstance(models, dict) else ():
+        if isinstance(model, dict):
+            configuration = model.get("configuration")
+            inplace = isinstance(configuration, dict) and configuration.get("inplace") is True
+            found[str(name)] = {"file": model.get("file"), "sha256": model.get("sha256"), "inplace": inplace}
+    return found
+
+
+def _print(found: dict[str, Any]) -> None:
+    packages, processor, bundle = found["packages"], found["processor"], found["bundle"]
+    rows = [
+        ("latentloop", found["latentloop"]),
+        ("python", found["python"]),
+        *((name, _package(version, found["broken"].get(name))) for name, version in packages.items()),
+        ("platform", found["platform"]),
+        ("processor", f"{processor['name']} ({', '.join(processor['instructions']) or 'no known extensions'})"),
+        ("threads", found["threads"]),
+        ("providers", ", ".join(found["providers"])),
+        *((f"device {name}", text) for name, text in found["devices"].items()),
+        ("operators", found["operators"]),
+        ("GPU kernels", found["gpu_kernels"]),
+    ]
+    if "error" in bundle:
+        rows.append(("default bundle", f"not usable: {bundle['error']}"))
+    else:
+        height, width, channels = bundle["image"]
+        classes = f"{len(bundle['classes'])}: {', '.join(bundle['classes'][:20])}" if bundle["classes"] else "none"
+        rows += [
+            ("default bundle" if bundle["default"] else "bundle", bundle["path"]),
+            ("  images", f"{height} x {width}, {'grey' if channels == 1 else 'RGB'}"),
+            *((f"  {level['name']}", _level(level)) for level in bundle["levels"]),
+            ("  classes", classes),
+            ("  classifier", "yes" if bundle["classifier"] else "none"),
+            ("  precisions", ", ".join(bundle["precisions"])),
+            *((f"  {name}'s file", _checkpoint(each)) for name, each in bundle["checkpoints"].items()),
+            ("  size", f"{bundle['bytes'] / 1e6:.1f} MB, exported by {bundle['exporter']}"),
+        ]
+    if "warning" in found:
+        rows.append(("warning", found["warning"]))
+    column = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name:<{column}} {value}")
+
+
+def _package(version: str | None, broken: str | None) -> str:
+    there = "not installed" if version is None else version
+    return f"{there}, broken: {broken}" if broken else there
+
+
+def _level(level: dict[str, Any]) -> str:
+    height, width = level["grid"]
+    return f"{height} x {width} codes of {level['codebook_size']}, {'a prior' if level['prior'] else 'no prior'}"
+
+
+def _checkpoint(described: dict[str, Any]) -> str:
+    form = ", the older forward (in place)" if described["inplace"] else ""
+    return f"{described['file'] or 'name not recorded'}, SHA-256 {described['sha256'] or 'not recorded'}{form}"

@@ -1,0 +1,56 @@
+"""``latentloop verify``: a bundle's golden vectors on a device."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from latentloop.cli import options
+
+HELP = "check that a bundle gives the right results on this machine"
+EPILOG = """examples:
+  latentloop verify
+  latentloop verify bundle --precision int8
+  latentloop verify bundle --device cpu --json
+
+Exit status 1 means that some result is wrong; each line says by how much, and what is allowed.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    parser.add_argument("bundle", nargs="?", type=Path, help="the bundle (default: the one that ships)")
+    options.add_device(parser)
+    parser.add_argument("--threads", type=options.positive, metavar="N", help="processor threads (default: all)")
+    options.add_precision(parser)
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verifies; returns 0 when every check passes, else 1. Raises LatentLoopError."""
+    from latentloop.sampling.sampler import Sampler
+    from latentloop.sampling.verification import verify
+
+    bundle = options.open_bundle(arguments.bundle)
+    sampler = Sampler(bundle, arguments.device, arguments.threads, arguments.precision)
+    checks = []
+    for check in verify(sampler):
+        checks.append(check)
+        if not arguments.json:
+            found = f"skipped, {check.skipped}" if check.skipped else f"{check.error:.2g} (at most {check.bound:.2g})"
+            verdict = "-    " if check.skipped else "ok   " if check.passed else "WRONG"
+            print(f"{verdict} {check.name}: {found}", flush=True)
+    passed = all(check.passed for check in checks)
+    if arguments.json:
+        rows = [
+            {"name": c.name, "error": c.error if math.isfinite(c.error) else None, "bound": c.bound, "passed": c.passed}
+            for c in checks
+            if not c.skipped
+        ]
+        skipped = {c.name: c.skipped for c in checks if c.skipped}
+        where = {"bundle": str(bundle.path), "device": sampler.device, "precision": sampler.precision}
+        options.print_json({**where, "passed": passed, "checks": rows, "skipped": skipped})
+    else:
+        print(f"{bundle.path}: {'verified' if passed else 'WRONG'} on {sampler.device} in {sampler.precision}")
+    return 0 if passed else 1

@@ -1,0 +1,53 @@
+"""Progress bars for work in parts: none under a second, and none where stderr is no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from latentloop.cli.interrupt import Request
+    from latentloop.sampling.sampler import Sampler
+
+PART = 64  # images between two movements of the bar
+
+
+def parts(count: int, label: str) -> Iterator[slice]:
+    """Slices that cover ``count`` images, behind a bar."""
+    from tqdm import tqdm
+
+    with tqdm(total=count, desc=label, unit="image", delay=1, leave=False, disable=None) as bar:
+        for start in range(0, count, PART):
+            part = slice(start, min(start + PART, count))
+            yield part
+            bar.update(part.stop - part.start)
+
+
+def encode(sampler: Sampler, images: NDArray[np.uint8]) -> dict[str, NDArray[np.int64]]:
+    """``sampler.encode`` behind a bar: uint8 [N, H, W, C], N at least 1 -> codes by level, int64 [N, h, w]."""
+    import numpy as np
+
+    found = [sampler.encode(images[part]) for part in parts(len(images), "encode")]
+    return {level: np.concatenate([codes[level] for codes in found]) for level in found[0]}
+
+
+def decode(sampler: Sampler, codes: dict[str, NDArray[np.int64]], asked: Request | None = None) -> NDArray[np.uint8]:
+    """``sampler.decode`` behind a bar: codes by level, integers [N, h, w] -> uint8 [n, H, W, C].
+
+    n is N, or how many were finished when it was ``asked`` to stop.
+    """
+    import numpy as np
+
+    count = len(next(iter(codes.values())))
+    images, done = np.empty((count, *sampler.bundle.manifest.image), np.uint8), 0
+    for part in parts(count, "decode"):
+        while done < part.stop and not (asked and asked.is_set()):
+            batch = slice(done, min(done + sampler.default_batch, part.stop))
+            images[batch] = sampler.decode({level: values[batch] for level, values in codes.items()})
+            done = batch.stop
+            if asked:
+                asked.wait_for_results()
+    return images[:done]

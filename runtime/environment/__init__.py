@@ -1,0 +1,1 @@
+"""The machine and the packages that are installed on it."""

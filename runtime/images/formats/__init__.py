@@ -1,0 +1,1 @@
+"""What each image format needs beyond Pillow: depth, transparency, colour profile, orientation, frames."""

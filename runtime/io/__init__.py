@@ -1,0 +1,1 @@
+"""Files: atomic writes, what may be replaced, and archives of codes."""

@@ -1,0 +1,1 @@
+"""Sampling, and what is computed with a sampler: likelihoods, classification, rejection, verification."""
