@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from latentloop._version import __version__
-from latentloop.bundles.manifest import FILE_NAME, PRECISIONS, FileRecord, GraphFile, Level, Manifest, Prior, graph_name
+from latentloop.bundles.manifest import PRECISIONS, FileRecord, GraphFile, Level, Manifest, Prior, graph_name
 from latentloop.bundles.manifest import to_json as manifest_json
 from latentloop.errors import InputError, OutputError
 from latentloop.export.checkpoints.checkpoint import STORED, Checkpoint, write_tensors
@@ -32,6 +32,7 @@ from latentloop.export.graphs.step import step_graph
 from latentloop.export.rounding import round_weights
 from latentloop.export.specification.golden import golden_classifier, golden_codec, golden_prior
 from latentloop.export.specification.rowstep_weights import arrange
+from latentloop.io.file_names import MANIFEST
 from latentloop.io.files import new_directory
 
 GOLDEN_FILE = "golden.npz"
@@ -98,7 +99,7 @@ def check_source(source: BundleSource) -> Fit:
 
 def check_target(path: Path) -> None:
     """Raises OutputError for a directory that holds something else than a bundle."""
-    if path.is_dir() and any(path.iterdir()) and not (path / FILE_NAME).exists():
+    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).exists():
         raise OutputError(f"{path} is a directory that holds no bundle: give another name, or empty it yourself")
 
 
@@ -152,7 +153,7 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
             provenance={**source.provenance, "models": _models(source)},
         )
         text = json.dumps(manifest_json(manifest), indent=1)
-        (folder / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
 def check_fit(

@@ -12,6 +12,8 @@ LatentLoopError
 
 from __future__ import annotations
 
+import reprlib
+
 
 class LatentLoopError(Exception):
     """The root of the tree: catch this to catch them all."""
@@ -43,3 +45,27 @@ class MissingError(LatentLoopError):
 
 class DeviceError(LatentLoopError):
     """A call of a GPU's driver failed: it is out of memory, or broken."""
+
+
+class _ShortRepr(reprlib.Repr):
+    """Limits the length and the depth of any value's representation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 60
+        self.maxlist = 10
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to format integers of thousands of digits."""
+        try:
+            return super().repr_int(x, level)
+        except ValueError:
+            return f"an integer of {x.bit_length()} bits"
+
+
+_short = _ShortRepr()
+
+
+def short_repr(value: object) -> str:
+    """Returns the value's representation for a message: one short line."""
+    return " ".join(_short.repr(value).splitlines())

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from random_models import plain_weights, random_prior
 
 from latentloop.bundles.manifest import Prior
-from latentloop.bundles.views import memory_shape, view_index
+from latentloop.bundles.views import buffer_shape, view_index
 from latentloop.engines.engine_set import NARROW, EnginePrior, Tensor
 from latentloop.export.bundle import describe_prior, write_graphs
 from latentloop.export.checkpoints.checkpoint import Checkpoint
@@ -58,7 +58,7 @@ def logits(
     memories = {memory.name: memory for memory in prior.memories}
     arrays = {
         name: np.full(
-            memory_shape(memory, len(codes)), memory.fill, "float32" if memory.dtype in NARROW else memory.dtype
+            buffer_shape(memory, len(codes)), memory.fill, "float32" if memory.dtype in NARROW else memory.dtype
         )
         for name, memory in memories.items()
     }

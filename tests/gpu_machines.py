@@ -114,7 +114,7 @@ def play(
     """
     there = tensorrt_module(driver, **module) if engines else None
     library = module.get("library", "tensorrt")
-    monkeypatch.setattr("latentloop.backends.registry.open_gpu", lambda: driver)
+    monkeypatch.setattr("latentloop.backends.gpu.availability.open_gpu", lambda: driver)
     monkeypatch.setattr(
         "latentloop.backends.gpu.tensorrt_module.tensorrt_module", lambda flavour: there if flavour == library else None
     )

@@ -32,7 +32,7 @@ MUTANTS = [
     Mutant("one capture for both steps", "loop", "self._replay((role, phase), role", "self._replay((0, phase), role"),
     Mutant("one capture for all rows", "loop", 'self._replay(("row", i)', 'self._replay(("row", 0)'),
     Mutant(
-        "the ring at the row before", "loop", "self.memories.view(drawn, i, 0)", "self.memories.view(drawn, i - 1, 0)"
+        "the ring at the row before", "loop", "self.buffers.view(drawn, i, 0)", "self.buffers.view(drawn, i - 1, 0)"
     ),
     Mutant(
         "work that is captured is not done",
@@ -47,18 +47,16 @@ MUTANTS = [
     Mutant(
         "codes of the row before",
         "loop",
-        "self.memories.copy(entry(self.codes, i), self",
-        "self.memories.copy(entry(self.codes, max(i - 1, 0)), self",
+        "self.buffers.copy(entry(self.codes, i), self",
+        "self.buffers.copy(entry(self.codes, max(i - 1, 0)), self",
     ),
     Mutant(
         "random numbers of the row before", "loop", "entry(self._uniform, i)", "entry(self._uniform, max(i - 1, 0))"
     ),
     Mutant("random numbers of the first row", "loop", "entry(self._uniform, i)", "entry(self._uniform, 0)"),
-    Mutant(
-        "no codes are forced", "loop", 'self.memories.copy(self.memories["forced"], entry(self._forced, i))', "pass"
-    ),
-    Mutant("state of the image before", "loop", "self.memories.clear_rings()", "pass"),
-    Mutant("upper codes of the batch before", "loop", 'self.memories.copy(self.memories["upper"], upper)', "pass"),
+    Mutant("no codes are forced", "loop", 'self.buffers.copy(self.buffers["forced"], entry(self._forced, i))', "pass"),
+    Mutant("state of the image before", "loop", "self.buffers.clear_rings()", "pass"),
+    Mutant("upper codes of the batch before", "loop", 'self.buffers.copy(self.buffers["upper"], upper)', "pass"),
     Mutant(
         "the condition of the batch before",
         "loop",
@@ -123,14 +121,14 @@ MUTANTS = [
     Mutant(
         "rows taken before they are there",
         "backend",
-        "            self._driver.synchronize(mark)\n        found",
+        "            self._driver.synchronize(event)\n        found",
         "            pass\n        found",
     ),
     Mutant(
         "buffers of rows given back at once",
         "backend",
-        'copies.copy_out(loop.memories["logits"])\n',
-        'copies.copy_out(loop.memories["logits"])\n                    copies.over()\n',
+        'copies.copy_out(loop.buffers["logits"])\n',
+        'copies.copy_out(loop.buffers["logits"])\n                    copies.release()\n',
     ),
     Mutant(
         "given codes are not the condition",
@@ -138,8 +136,10 @@ MUTANTS = [
         "source.below(above)",
         "source.below(None)",
     ),
-    Mutant("no filter", "backend", '"step" if controls.top_k is None else "step_filtered"', '"step"'),
-    Mutant("the loop of another batch size", "backend", "loop is None or loop.batch != controls.batch", "loop is None"),
+    Mutant("no filter", "backend", '"step" if level_inputs.top_k is None else "step_filtered"', '"step"'),
+    Mutant(
+        "the loop of another batch size", "backend", "loop is None or loop.batch != level_inputs.batch", "loop is None"
+    ),
     Mutant(
         "a wait a level",
         "backend",
@@ -164,7 +164,7 @@ MUTANTS = [
         "pass",
     ),
     Mutant("results that are not copied", "codec", "after.append((part, own))", "pass"),
-    Mutant("images taken before they are there", "codec", "self._codec.wait(self._mark)", "pass"),
+    Mutant("images taken before they are there", "codec", "self._codec.wait(self._event)", "pass"),
     Mutant(
         "a context that goes while it runs",
         "codec",

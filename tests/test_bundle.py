@@ -14,6 +14,7 @@ import onnx
 import pytest
 from spoilt_bundles import edit_manifest, read_manifest, refusal, replace_file
 
+from latentloop.backends.cpu.session import bundle_session
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest import GRAPHS, PRECISIONS, graph_name
 from latentloop.errors import InputError
@@ -181,5 +182,5 @@ def test_a_moved_bundle_draws_the_same(bundle: Path, small_bundle: Path, monkeyp
 def test_two_bundles_of_one_path_are_independent(small_bundle: Path) -> None:
     first, second = Bundle.open(small_bundle), Bundle.open(str(small_bundle))
     assert first.manifest == second.manifest
-    assert first.graph("top.row.onnx", 1) is first.graph("top.row.onnx", 1)
-    assert first.graph("top.row.onnx", 1) is not second.graph("top.row.onnx", 1)
+    assert bundle_session(first, "top.row.onnx", 1) is bundle_session(first, "top.row.onnx", 1)
+    assert bundle_session(first, "top.row.onnx", 1) is not bundle_session(second, "top.row.onnx", 1)

@@ -14,6 +14,7 @@ from linked_bundles import files_of, mounted
 from spoilt_bundles import refusal
 
 from latentloop import Bundle, Sampler
+from latentloop.backends.cpu.session import bundle_session
 
 CHANGED = "has changed since the bundle was opened: open the bundle again"
 
@@ -71,7 +72,7 @@ def test_the_same_version_deployed_again_is_used(small_bundle: Path, tmp_path: P
 def test_a_changed_file_is_not_used(bundle: Path, name: str, change: Callable[[Path], object]) -> None:
     sampler = Sampler(Bundle.open(bundle), "cpu", 1)
     change(bundle / name)
-    use = sampler.bundle.golden if name == "golden.npz" else lambda: sampler.bundle.graph("decoder.onnx", 1)
+    use = sampler.bundle.golden if name == "golden.npz" else lambda: bundle_session(sampler.bundle, "decoder.onnx", 1)
     assert refusal(use) == f"{bundle / name} {CHANGED}"
 
 
@@ -84,9 +85,9 @@ def test_a_graph_that_changes_while_it_is_loaded_is_not_kept(bundle: Path, monke
 
     with monkeypatch.context() as patched:
         patched.setattr("latentloop.backends.cpu.session.OrtSession", Slow)
-        assert CHANGED in refusal(lambda: opened.graph("decoder.onnx", 1))
+        assert CHANGED in refusal(lambda: bundle_session(opened, "decoder.onnx", 1))
     (bundle / "weights.safetensors").write_bytes(whole)
-    assert not isinstance(opened.graph("decoder.onnx", 1), Slow)
+    assert not isinstance(bundle_session(opened, "decoder.onnx", 1), Slow)
 
 
 def test_what_is_loaded_already_goes_on(bundle: Path) -> None:

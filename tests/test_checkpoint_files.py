@@ -213,7 +213,7 @@ def packed(*names: str) -> bytes:
         (b"<?xml version='1.0'?><Error><Code>AccessDenied", "it is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a Git LFS pointer.*git lfs pull"),
         (b'{"error": "not found"}', "it is text, which begins with"),
-        (gzip.compress(b"weights"), "it is a gzip archive: unpack it"),
+        (gzip.compress(b"weights", mtime=0), "it is a gzip archive: unpack it"),
         (b"\x93NUMPY\x01\x00", "it is a NumPy array"),
         (bytes(1000), "as no format that is read here"),
         (b"PK\x03\x04", "its archive is cut short or damaged"),

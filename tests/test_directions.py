@@ -23,7 +23,21 @@ MAY_IMPORT = {
     "export": {"export", "runtime", "kernels"},
     "bench": {"bench", "export", "runtime", "kernels"},
 }
+SOURCES = (".py", ".h", ".cpp", ".cu", ".cuh", ".sh")
+MOST_FILES = 16  # of a folder's own
 HEAVY = ("torch", "onnx", "safetensors")
+# The rooms of runtime/, from the highest to the lowest: a module imports from its own room and from lower ones only.
+ROOMS = [
+    ("cli",),
+    ("sampling",),
+    ("backends",),
+    ("engines",),
+    ("bundles",),
+    ("images",),
+    ("io",),
+    ("draws", "environment"),
+    ("errors", "_version"),
+]
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -53,6 +67,44 @@ def test_imports_flow_one_way(folder: str) -> None:
             assert target is None or target in MAY_IMPORT[folder], f"{file} imports {module}"
             if folder in ("runtime", "kernels"):
                 assert module.split(".")[0] not in HEAVY, f"{file} imports {module}"
+
+
+def room_of(module: str) -> str:
+    """The room of runtime/ that a module is in; empty for the package itself and for modules of other folders."""
+    name = [*module.split("."), ""][1]
+    return "" if folder_of(module) != "runtime" else name
+
+
+def test_rooms_call_down_only() -> None:
+    height = {room: -index for index, rooms in enumerate(ROOMS) for room in rooms}
+    files = [
+        file for file in sorted((ROOT / "runtime").rglob("*.py")) if file.name not in ("__init__.py", "__main__.py")
+    ]
+    assert {file.relative_to(ROOT / "runtime").parts[0].removesuffix(".py") for file in files} == set(height)
+    for file in files:
+        own = file.relative_to(ROOT / "runtime").parts[0].removesuffix(".py")
+        for module in imports(file):
+            room = room_of(module)
+            if room in height:
+                assert room == own or height[room] < height[own], f"{file} imports {module}"
+            else:
+                assert room in ("", "kernels") or folder_of(module) is None, f"{file} imports {module}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_nothing_shipped_needs_tests_or_patches_itself(folder: str) -> None:
+    tests = {file.stem for file in (ROOT / "tests").glob("*.py")}
+    for file in sorted((ROOT / folder).rglob("*.py")):
+        for module in imports(file):
+            assert module.split(".")[0] not in {*tests, "tests", "pytest", "unittest"}, f"{file} imports {module}"
+        assert "setattr(" not in file.read_text(encoding="utf-8"), f"{file} sets attributes by name"
+
+
+def test_no_folder_is_crowded() -> None:
+    for folder in FOLDERS:
+        for directory in [ROOT / folder, *(path for path in (ROOT / folder).rglob("*") if path.is_dir())]:
+            own = [path for path in directory.iterdir() if path.suffix in SOURCES]
+            assert len(own) <= MOST_FILES, f"{directory} has {len(own)} files"
 
 
 def test_importing_the_package_loads_nothing_that_sampling_does_not_need() -> None:

@@ -14,6 +14,7 @@ from random_models import PRIORS, full_forward, plain_weights, random_inputs, ra
 from test_int8 import int8_logits
 
 from latentloop import Bundle, BundleError, InputError
+from latentloop.backends.cpu.session import bundle_session
 from latentloop.bundles.manifest import BATCH
 from latentloop.engines.engine_set import PRECISIONS, EngineBinding, Tensor
 from latentloop.export.graphs.builder import WEIGHTS_FILE
@@ -131,7 +132,7 @@ def test_weights_are_stored_once_and_narrow(precision: str, share: float, tmp_pa
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_encoder_and_decoder_equal_the_bundle_s(name: str, precision: str, small_bundle: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(small_bundle)
-    own = bundle.graph(f"{name}.onnx", 1)
+    own = bundle_session(bundle, f"{name}.onnx", 1)
     rng = np.random.default_rng(0)
     if name == "encoder":
         given = {"images": rng.integers(0, 256, (3, *bundle.manifest.image), np.uint8)}

@@ -15,12 +15,13 @@ from command_line import run
 from spoilt_bundles import at, edit_manifest, read_manifest, replace_file
 
 from latentloop import Bundle, BundleError
-from latentloop.engines.engine_set import FILE_NAME, EngineSet, Profile, sources, to_json
+from latentloop.engines.engine_set import EngineSet, Profile, sources, to_json
 from latentloop.engines.engine_set_reading import read_engines
 from latentloop.engines.finding import find_engines
 from latentloop.export.tensorrt import builder as flavours
 from latentloop.export.tensorrt.builder import Plan, TensorRtBuilder
 from latentloop.export.tensorrt.engine_sets import Outcome, build_sets
+from latentloop.io.file_names import MANIFEST
 
 SM90 = {"flavour": "tensorrt", "library": "11.0", "architecture": "sm90", "precision": "float16"}
 
@@ -91,10 +92,10 @@ def test_a_set_that_fits_is_found_as_it_was_built(built: Path) -> None:
     assert found.folder == folder(built)
     assert found.profiles == (Profile(1, 1, 1), Profile(1, 4, 4))
     assert found.sources == sources(Bundle.open(built).manifest, "float16")
-    assert {file.name for file in folder(built).iterdir()} == {FILE_NAME, *found.plans()}
+    assert {file.name for file in folder(built).iterdir()} == {MANIFEST, *found.plans()}
     assert set(found.plans()) == set(found.files)
     assert len(found.files) == 10
-    manifest = json.loads((folder(built) / FILE_NAME).read_text(encoding="utf-8"))
+    manifest = json.loads((folder(built) / MANIFEST).read_text(encoding="utf-8"))
     assert manifest == json.loads(json.dumps(to_json(found)))
 
 
@@ -245,11 +246,11 @@ def test_missing_graphs_and_files_are_told(bundle: Path) -> None:
     manifest = read_manifest(folder(bundle))
     graphs = at(manifest, ("levels", 0, "prior", "graphs"))
     del graphs["row"]
-    (folder(bundle) / FILE_NAME).write_text(json.dumps(manifest), encoding="utf-8")
+    (folder(bundle) / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     assert "prior.graphs has ['condition', 'step', 'step_filtered'], expected" in reason(bundle)
-    (folder(bundle) / FILE_NAME).write_text("{", encoding="utf-8")
+    (folder(bundle) / MANIFEST).write_text("{", encoding="utf-8")
     assert "not readable as JSON" in reason(bundle)
-    (folder(bundle) / FILE_NAME).unlink()
+    (folder(bundle) / MANIFEST).unlink()
     assert reason(bundle).endswith("manifest.json is missing")
     with pytest.raises(BundleError, match="is missing"):
         read_engines(folder(bundle))

@@ -15,7 +15,7 @@ from command_line import codes, pixels, run
 
 from latentloop.bundles.bundle import Bundle
 from latentloop.errors import InputError
-from latentloop.io.codes_file import bundle_digest, open_codes, write_codes
+from latentloop.io.codes_file import open_codes, write_codes
 
 Sample = Callable[..., tuple[int, str]]
 
@@ -50,7 +50,7 @@ def edited(source: Path, target: Path, arrays: dict[str, Any]) -> Path:
 
 def test_files_carry_bundle_settings_and_class_names(drawn: Path, small_bundle: Path) -> None:
     file = open_codes(drawn)
-    made: dict[str, Any] = {"bundle": bundle_digest(Bundle.open(small_bundle).manifest), "precision": "float32"}
+    made: dict[str, Any] = {"bundle": Bundle.open(small_bundle).manifest.digest(), "precision": "float32"}
     made |= {"temperature": 1.0, "top_k": None, "top_p": 1.0}
     assert file.classes == {0: "coat", 2: "boot"}
     assert file.origins == {"top": [made], "bottom": [made | {"temperature": 0.9}]}
@@ -79,7 +79,7 @@ def test_labels_are_matched_by_name(drawn: Path, sample: Sample, tmp_path: Path,
 
     def write(*classes: str) -> None:
         named = replace(manifest, classes=classes)
-        write_codes(other, levels, {"labels": held["labels"]}, manifest=named, force=True)
+        write_codes(other, levels, {"labels": held["labels"]}, digest=named.digest(), classes=named.classes, force=True)
 
     out = tmp_path / "new.npz"
     write("boot", "hat", "bag")
@@ -162,7 +162,7 @@ def test_kept_levels_keep_what_their_file_says(
     other = " was made with another bundle, whose codes may mean other things\n"
     keep = ("--keep", "top", "--temperature", 0.8)
     assert f"{first}{other}" in sample("--given", first, *keep, "--seed", 7, "--codes", second)[1]
-    digest = bundle_digest(Bundle.open(small_bundle).manifest)
+    digest = Bundle.open(small_bundle).manifest.digest()
     top = {"bundle": "0123", "precision": "float32", "temperature": 0.8, "top_k": None, "top_p": 0.9}
     bottom = {"bundle": digest, "precision": "float32", "temperature": 0.8, "top_k": None, "top_p": 1.0}
     assert open_codes(second).origins == {"top": [top | {"seeds": [1, 2, 3]}], "bottom": [bottom]}
@@ -187,7 +187,7 @@ def test_kept_levels_keep_what_their_file_says(
 def test_codes_of_images_are_said_to_be_drawn_by_nothing(
     sample: Sample, photos: Path, small_bundle: Path, tmp_path: Path
 ) -> None:
-    out, digest = tmp_path / "out.npz", bundle_digest(Bundle.open(small_bundle).manifest)
+    out, digest = tmp_path / "out.npz", Bundle.open(small_bundle).manifest.digest()
     assert run("encode", photos, "--bundle", small_bundle, "--out", tmp_path / "in.npz") == 0
     for seed in (5, 6):
         given = tmp_path / "in.npz" if seed == 5 else out
@@ -201,7 +201,9 @@ def test_codes_of_images_are_said_to_be_drawn_by_nothing(
 def test_seeds_that_find_no_room_are_left_out(tmp_path: Path, small_bundle: Path) -> None:
     manifest = Bundle.open(small_bundle).manifest
     earlier = {"top": [{"bundle": "0123", "temperature": 0.5, "seeds": list(range(20_000))}]}
-    write_codes(tmp_path / "a.npz", {}, {}, manifest=manifest, settings={}, earlier=earlier)
+    write_codes(
+        tmp_path / "a.npz", {}, {}, digest=manifest.digest(), classes=manifest.classes, settings={}, earlier=earlier
+    )
     assert open_codes(tmp_path / "a.npz").origins == {"top": [{"bundle": "0123", "temperature": 0.5}]}
     assert len(earlier["top"][0]["seeds"]) == 20_000  # type: ignore[arg-type]
 
@@ -259,7 +261,13 @@ def test_comments_of_others_and_damaged_ones(drawn: Path, comment: bytes, messag
 
 def test_names_that_find_no_room_are_left_out(tmp_path: Path, small_bundle: Path) -> None:
     manifest = replace(Bundle.open(small_bundle).manifest, classes=tuple(f"{n:050}" for n in range(3000)))
-    write_codes(tmp_path / "a.npz", {"top": np.zeros(1)}, {"labels": np.arange(3000)}, manifest=manifest)
+    write_codes(
+        tmp_path / "a.npz",
+        {"top": np.zeros(1)},
+        {"labels": np.arange(3000)},
+        digest=manifest.digest(),
+        classes=manifest.classes,
+    )
     file = open_codes(tmp_path / "a.npz")
-    assert (file.classes, file.origins) == ({}, {"top": [{"bundle": bundle_digest(manifest)}]})
+    assert (file.classes, file.origins) == ({}, {"top": [{"bundle": manifest.digest()}]})
     assert file.labels(3000, manifest.classes) == list(manifest.classes)

@@ -18,6 +18,7 @@ from stand_in import onnxruntime_cuda, tensorrt_running
 
 from latentloop import Bundle, BundleError, InputError, MissingError, Sampler
 from latentloop.backends import registry as choice
+from latentloop.backends.gpu import availability
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.kernels.driver import DriverError, MissingGpuError
 
@@ -91,10 +92,10 @@ def test_without_a_gpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise MissingError("no NVIDIA driver here (libcuda.so.1)")
 
-    monkeypatch.setattr(choice, "open_gpu", missing)
+    monkeypatch.setattr(availability, "open_gpu", missing)
     sampler = samples(bundle, "auto")
     assert (sampler.device, sampler.device_reason) == ("cpu", "no NVIDIA driver here (libcuda.so.1)")
-    assert samples(bundle, "cpu").device_reason == "as asked for"
+    assert samples(bundle, "cpu").device_reason == "as requested"
     for device in ("cuda", "tensorrt:1", "onnxruntime-tensorrt"):
         assert refused(MissingError, lambda: Sampler(bundle, device)) == "no NVIDIA driver here (libcuda.so.1)"  # noqa: B023
 
@@ -105,7 +106,9 @@ def test_without_a_package_that_drives_it(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("ctypes.CDLL", lambda name: None)
     monkeypatch.setattr("latentloop.kernels.driver.open_driver", missing)
-    assert refused(MissingError, choice.open_gpu).endswith('cuda-python: not installed: pip install "latentloop[gpu]"')
+    assert refused(MissingError, availability.open_gpu).endswith(
+        'cuda-python: not installed: pip install "latentloop[gpu]"'
+    )
 
 
 @pytest.mark.parametrize(

@@ -140,20 +140,20 @@ def test_rows_that_nobody_wants(small_engines: Path, machines: Machines, cpu: Sa
     machines(seed=6)
     sampler = Sampler(Bundle.open(small_engines), device)
     level = sampler.bundle.manifest.levels[0]
-    controls = LevelInputs(
+    level_inputs = LevelInputs(
         uniform=uniforms(np.array([5, 6], np.uint64), 0, level.height, level.width),
         forced=np.full((level.height, level.width, 2), -1),
         temperature=np.ones(2, np.float32),
         labels=np.array([0, 2]),
     )
-    expected = [row.codes.copy() for row in cpu.rows(level, controls)]
-    rows: Any = sampler.rows(level, controls)
+    expected = [row.codes.copy() for row in cpu.rows(level, level_inputs)]
+    rows: Any = sampler.rows(level, level_inputs)
     for i in range(taken):
         np.testing.assert_array_equal(next(rows).codes, expected[i])
     with pytest.raises(InputError, match="running already"):
         draw(sampler)
     rows.close()
-    np.testing.assert_array_equal([row.codes for row in sampler.rows(level, controls)], expected)
+    np.testing.assert_array_equal([row.codes for row in sampler.rows(level, level_inputs)], expected)
     check_same(draw(sampler), draw(cpu))
 
 

@@ -42,7 +42,7 @@ def make_loop(
     return PriorLoop(level, prior, lambda file: OrtSession(folder / file, 2, native), batch)
 
 
-def controls(config: PriorConfig, inputs: dict[str, Any], **overrides: Any) -> LevelInputs:
+def level_inputs(config: PriorConfig, inputs: dict[str, Any], **overrides: Any) -> LevelInputs:
     batch = len(inputs["codes"])
     settings: dict[str, Any] = {
         "uniform": np.zeros((config.height, config.width, batch), np.float32),
@@ -71,7 +71,7 @@ def teacher_forced(loop: PriorLoop, asked: LevelInputs) -> tuple[np.ndarray, np.
 
 
 def ring_row(loop: PriorLoop, name: str, i: int) -> np.ndarray:
-    ring = loop.memory(name)
+    ring = loop.buffer(name)
     padding = (ring.shape[1] - loop.level.width) // 2
     return ring[i % len(ring), padding : padding + loop.level.width].copy()
 
@@ -86,7 +86,7 @@ def test_equals_the_full_forward(name: str, batch: int, native: Path | None, tmp
     expected, seen = full_forward(model, **inputs)
     loop = make_loop(config, plain_weights(model), batch, tmp_path, native)
     for _ in range(2):  # the second run starts from the memory that the first one left
-        logits, residual, hidden = teacher_forced(loop, controls(config, inputs))
+        logits, residual, hidden = teacher_forced(loop, level_inputs(config, inputs))
         for layer in range(config.layers):
             b, r = divmod(layer, config.residual_blocks)
             hidden[-1, -1, layer] = seen[f"blocks.{b}.residual.{r}.conv2"][:, -1, -1]
@@ -98,9 +98,9 @@ def test_a_sample_does_not_depend_on_its_batch(name: str, tmp_path: Path) -> Non
     config = PRIORS[name]
     weights = plain_weights(random_prior(config))
     inputs = random_inputs(config, 3)
-    together, _, _ = teacher_forced(make_loop(config, weights, 3, tmp_path), controls(config, inputs))
+    together, _, _ = teacher_forced(make_loop(config, weights, 3, tmp_path), level_inputs(config, inputs))
     alone_inputs = {key: None if value is None else value[1:2] for key, value in inputs.items()}
-    alone, _, _ = teacher_forced(make_loop(config, weights, 1, tmp_path), controls(config, alone_inputs))
+    alone, _, _ = teacher_forced(make_loop(config, weights, 1, tmp_path), level_inputs(config, alone_inputs))
     np.testing.assert_allclose(alone[0], together[1], rtol=1e-5, atol=1e-5 * np.abs(alone).max())
 
 
@@ -110,7 +110,7 @@ def test_entries_that_are_not_yet_written_are_not_seen(name: str, native: Path |
     """A host may bind the whole history in every row: its later entries hold what an image before has left."""
     config = PRIORS[name]
     weights = plain_weights(random_prior(config))
-    asked = controls(config, random_inputs(config, 2))
+    asked = level_inputs(config, random_inputs(config, 2))
     expected, _, _ = teacher_forced(make_loop(config, weights, 2, tmp_path, native), asked)
     loop = make_loop(config, weights, 2, tmp_path, native)
     for role, graph in loop.prior.graphs.items():
@@ -118,7 +118,7 @@ def test_entries_that_are_not_yet_written_are_not_seen(name: str, native: Path |
         loop.prior.graphs[role] = replace(graph, inputs=whole)
     for memory in loop.prior.memories:
         if memory.name.startswith(("keys", "values")):
-            loop.memory(memory.name)[:] = 1e3
+            loop.buffer(memory.name)[:] = 1e3
     found, _, _ = teacher_forced(loop, asked)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
@@ -136,7 +136,7 @@ def test_no_code_is_drawn_from_logits_that_are_not_finite(
     weights[bias][3] = value
     filters = {"top_k": np.full(2, 2), "top_p": np.ones(2, np.float32)} if filtered else {}
     free = np.full((config.height, config.width, 2), -1)
-    asked = controls(config, random_inputs(config, 2), forced=free, **filters)
+    asked = level_inputs(config, random_inputs(config, 2), forced=free, **filters)
     with pytest.raises(BundleError, match="logits that are not finite numbers"):
         list(make_loop(config, weights, 2, tmp_path, native).rows(asked))
 
@@ -149,7 +149,7 @@ def test_top_k_1_takes_the_most_probable_code(name: str, tmp_path: Path) -> None
     loop = make_loop(config, plain_weights(model), 2, tmp_path)
     free = np.full((config.height, config.width, 2), -1)
     greedy = {"forced": free, "top_k": np.ones(2, np.int64), "top_p": np.ones(2, np.float32)}
-    rows = [row.codes.copy() for row in loop.rows(controls(config, inputs, **greedy))]
+    rows = [row.codes.copy() for row in loop.rows(level_inputs(config, inputs, **greedy))]
     codes = np.stack(rows).transpose(2, 0, 1)
     expected, _ = full_forward(model, codes, inputs["upper"], inputs["labels"])
     chosen = np.take_along_axis(expected, codes[..., None], 3)[..., 0]
@@ -164,10 +164,10 @@ def test_poisoned_memory_is_never_read(tmp_path: Path) -> None:
         config = PRIORS[name]
         inputs = random_inputs(config, 2)
         loop = make_loop(config, plain_weights(random_prior(config)), 2, tmp_path)
-        expected, _, _ = teacher_forced(loop, controls(config, inputs))
+        expected, _, _ = teacher_forced(loop, level_inputs(config, inputs))
         for memory in loop.prior.memories:
             if memory.dtype == "float32":
                 masked = memory.name.startswith(("keys", "values", "row_keys", "row_values"))
-                loop.memory(memory.name)[:] = 1e3 if masked else np.nan
-        again, _, _ = teacher_forced(loop, controls(config, inputs))
+                loop.buffer(memory.name)[:] = 1e3 if masked else np.nan
+        again, _, _ = teacher_forced(loop, level_inputs(config, inputs))
         np.testing.assert_array_equal(again, expected)

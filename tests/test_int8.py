@@ -71,7 +71,7 @@ def int8_logits(config: PriorConfig, weights: Any, inputs: dict[str, Any], folde
     loop = PriorLoop(level, prior.at("int8"), lambda file: OrtSession(folder / file, 2, native), batch)
     found = []
     for filters in ({}, {"top_k": np.full(batch, 2), "top_p": np.ones(batch, np.float32)}):
-        controls = LevelInputs(
+        level_inputs = LevelInputs(
             uniform=np.zeros((config.height, config.width, batch), np.float32),
             forced=inputs["codes"].transpose(1, 2, 0),
             temperature=np.ones(batch, np.float32),
@@ -79,7 +79,7 @@ def int8_logits(config: PriorConfig, weights: Any, inputs: dict[str, Any], folde
             labels=inputs["labels"],
             **filters,
         )
-        found.append(np.stack([row.logits.copy() for row in loop.rows(controls)]).transpose(2, 0, 1, 3))
+        found.append(np.stack([row.logits.copy() for row in loop.rows(level_inputs)]).transpose(2, 0, 1, 3))
     return found
 
 

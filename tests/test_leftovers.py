@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from latentloop.errors import OutputError
-from latentloop.io.files import MARK, Temporary, check_free, machine, new_directory, write_file
+from latentloop.io.files import check_free, new_directory, write_file
+from latentloop.io.temporaries import MARK, Temporary, machine
 
 WRITERS = {
     "file": "write_file(path, pause, force=True)",
@@ -24,7 +25,8 @@ WRITERS = {
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from latentloop.io.files import _temporary, new_directory, write_file
+from latentloop.io.files import new_directory, write_file
+from latentloop.io.temporaries import temporary as claim_temporary
 path = Path(sys.argv[1])
 def pause(temporary):
     if temporary.is_dir():
@@ -38,7 +40,7 @@ def block():
     with new_directory(path, force=True) as folder:
         pause(folder)
 def exchange():
-    with _temporary(path) as temporary:
+    with claim_temporary(path) as temporary:
         temporary.new.mkdir()
         path.rename(temporary.old)
         pause(temporary.new)

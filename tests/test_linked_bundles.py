@@ -59,7 +59,7 @@ def test_a_link_that_leads_nowhere_is_named(bundle: Path, name: str) -> None:
     path = bundle / name
     path.resolve().unlink()
     text = refusal(lambda: Bundle.open(bundle))
-    assert f"{path} is a link to {os.readlink(path)}, which is not there" in text
+    assert f"{path} is a link to {os.readlink(path)}, which does not exist" in text
     assert "cp -rL" in text
     path.unlink()
     path.symlink_to(name)
@@ -69,7 +69,7 @@ def test_a_link_that_leads_nowhere_is_named(bundle: Path, name: str) -> None:
 def test_a_folder_s_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
     path = tmp_path / "bundle"
     path.symlink_to("moved")
-    assert f"{path} is a link to moved, which is not there" in refusal(lambda: Bundle.open(path))
+    assert f"{path} is a link to moved, which does not exist" in refusal(lambda: Bundle.open(path))
 
 
 @pytest.mark.parametrize("name", ["golden.npz", "manifest.json"])

@@ -126,7 +126,7 @@ def test_all_outputs_are_those_of_the_float32_bundle(
     narrow: Path, wide: Path, precision: str, native: Path | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit for bit: what runs after the graphs are loaded is the same. The native operators refuse unfolded casts."""
-    monkeypatch.setattr("latentloop.bundles.bundle.operators", lambda: native)
+    monkeypatch.setattr("latentloop.backends.cpu.session.operators", lambda: native)
     assert (narrow / "golden.npz").read_bytes() == (wide / "golden.npz").read_bytes()
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     found = []

@@ -116,7 +116,7 @@ def test_info_says_what_sample_does_with_a_library_of_another_release(
 def test_a_warning_made_an_error_does_not_blame_the_bundle(
     small_bundle: Path, missing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("latentloop.bundles.bundle.operators", lambda: missing)
+    monkeypatch.setattr("latentloop.backends.cpu.session.operators", lambda: missing)
     sampler = Sampler(Bundle.open(small_bundle), "cpu", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -129,8 +129,8 @@ def test_commands_say_it_in_one_line(small_bundle: Path, missing: Path, tmp_path
     script = f"""
 import sys
 from pathlib import Path
-import latentloop.bundles.bundle
-latentloop.bundles.bundle.operators = lambda: Path({str(missing)!r})
+import latentloop.backends.cpu.session
+latentloop.backends.cpu.session.operators = lambda: Path({str(missing)!r})
 from latentloop.cli.program import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -50,15 +50,15 @@ class LatentLoopPeer:
         """Draws rows in order from the first."""
         described = self.sampler.bundle.manifest.level(level.name)
         inputs = Inputs.random(level, batch)
-        controls = self._controls(level, inputs, np.full_like(inputs.codes, -1))
+        level_inputs = self._controls(level, inputs, np.full_like(inputs.codes, -1))
         if self._warm.get(level.name) != batch:
-            for _ in self.sampler.rows(described, controls, min(2, described.height)):
+            for _ in self.sampler.rows(described, level_inputs, min(2, described.height)):
                 pass  # makes the memory, and prepares calls
             self._warm[level.name] = batch
         timing = Timing()
         self.clock.take()
         begin = started = time.perf_counter()
-        rows = self.sampler.rows(described, controls)
+        rows = self.sampler.rows(described, level_inputs)
         for row in rows:
             now = time.perf_counter()
             self._add(timing, row.index, now - begin)
@@ -71,9 +71,9 @@ class LatentLoopPeer:
     def logits(self, level: TimedLevel, inputs: Inputs, rows: int) -> NDArray[np.float32]:
         """The first rows, teacher-forced."""
         described = self.sampler.bundle.manifest.level(level.name)
-        controls = self._controls(level, inputs, inputs.codes)
+        level_inputs = self._controls(level, inputs, inputs.codes)
         self._warm.pop(level.name, None)  # the sampler keeps one loop per level
-        return np.stack([row.logits.copy() for row in self.sampler.rows(described, controls, rows)])
+        return np.stack([row.logits.copy() for row in self.sampler.rows(described, level_inputs, rows)])
 
     def decode(self, codes: dict[str, Codes]) -> float:
         """Seconds to decode codes by level [N, h, w]."""

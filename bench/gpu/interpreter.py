@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from unittest import mock
 
 import torch
 
@@ -90,5 +89,4 @@ class TorchGraphs:
 def interpreting_sampler(bundle: Bundle, graphs: Any, driver: Driver, number: int) -> Sampler:
     """A sampler whose backend runs those graphs."""
     backend = GpuBackend(bundle, graphs, driver, number, f"pytorch:{number}", f"PyTorch {torch.__version__}")
-    with mock.patch("latentloop.sampling.sampler.open_backend", return_value=backend):
-        return Sampler(bundle)
+    return Sampler.with_backend(bundle, backend)

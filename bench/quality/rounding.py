@@ -19,7 +19,8 @@ from latentloop.bench.report.result_files import result
 from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.export.train.data.datasets import batches_of
-from latentloop.sampling.sampler import LARGEST_BATCH, log_softmax
+from latentloop.sampling.likelihood import log_softmax
+from latentloop.sampling.sampler import LARGEST_BATCH
 from latentloop.sampling.validation import check_labels
 
 Floats = NDArray[np.float64]
@@ -99,8 +100,8 @@ def _level(samplers: list[Sampler], index: int, material: Material, rows: int) -
     divergence, square, values = 0.0, 0.0, 0
     # disable=None: no bar unless stderr is a terminal
     for part in tqdm(batches_of(count, LARGEST_BATCH), desc=level.name, unit="batch", leave=False, disable=None):
-        controls = _controls(level, index, material, samplers[0], part)
-        for exact, other in zip(*(sampler.rows(level, controls, rows) for sampler in samplers), strict=True):
+        level_inputs = _controls(level, index, material, samplers[0], part)
+        for exact, other in zip(*(sampler.rows(level, level_inputs, rows) for sampler in samplers), strict=True):
             p, q = (log_softmax(row.logits.astype(np.float64)) for row in (exact, other))  # [W, B, K]
             for number, logp in enumerate((p, q)):
                 nats[number, part] -= np.take_along_axis(logp, exact.codes[..., None], 2)[..., 0].sum(0)

@@ -18,6 +18,7 @@ def marks(threads: int, out: str) -> list[float]:
     import tqdm
 
     from latentloop import Bundle, Sampler
+    from latentloop.backends.cpu.session import bundle_session
     from latentloop.images.writing import write_image
 
     assert PIL.PngImagePlugin
@@ -31,7 +32,7 @@ def marks(threads: int, out: str) -> list[float]:
         if level.prior is not None:
             files += [graph.file for role, graph in level.prior.graphs.items() if role in ("condition", "row", "step")]
     for file in files:
-        bundle.graph(file, threads)
+        bundle_session(bundle, file, threads)
     loaded = time.monotonic()
     samples = sampler.sample(1, seeds=1)
     sampled = time.monotonic()

@@ -16,9 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from latentloop.bundles.bundle import Bundle
-from latentloop.bundles.manifest import ENGINES, FileRecord
+from latentloop.bundles.manifest import FileRecord
 from latentloop.engines.engine_set import (
-    FILE_NAME,
     CodecEngine,
     EngineLevel,
     EngineSet,
@@ -33,6 +32,7 @@ from latentloop.errors import OutputError
 from latentloop.export.tensorrt.builder import TensorRtBuilder
 from latentloop.export.tensorrt.inlined_graph import Graph
 from latentloop.export.tensorrt.prior_graphs import codec_graph, prior_graphs
+from latentloop.io.file_names import ENGINES, MANIFEST
 from latentloop.io.files import check_free, new_directory, scratch_directory, write_file
 
 
@@ -189,7 +189,7 @@ def _build_set(
             decoder=graphs.decoder,
             files=files,
         )
-        (folder / FILE_NAME).write_text(json.dumps(to_json(engines), indent=1) + "\n", encoding="utf-8")
+        (folder / MANIFEST).write_text(json.dumps(to_json(engines), indent=1) + "\n", encoding="utf-8")
 
 
 def _write_plan(path: Path, data: object) -> FileRecord:

@@ -1,4 +1,4 @@
-"""Errors of graphs that do not fit their manifest."""
+"""Conversion of the errors of ONNX Runtime and other libraries to LatentLoop's."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from latentloop.errors import BundleError, LatentLoopError
 
 
 @contextmanager
-def fitting(bundle: Path, what: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Converts errors of the block to BundleError, for inputs have been checked by now; MissingError where ONNX Runtime
-    lacks a part of itself. Types in ``passing`` are left as they are.
+def bundle_errors(bundle: Path, part: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Converts errors of the block to BundleError, except types in ``passing``: arguments have been checked before, so
+    a graph that fails does not fit its manifest. Raises MissingError if a part of ONNX Runtime is missing.
+
+    ``part`` names the part of the bundle that is running, for the message.
     """
     try:
         yield
-    except (LatentLoopError, MemoryError, Warning):  # a warning that the caller has made an error
+    except (LatentLoopError, MemoryError, Warning):  # Warning: if the caller has turned warnings into errors
         raise
     except passing:
         raise
-    except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
+    except Exception as error:  # ONNX Runtime's exceptions have no common base class of their own
         from latentloop.environment.packages import broken_onnxruntime  # late: errors are rare
 
         if broken := broken_onnxruntime(error):
             raise broken from error
-        raise BundleError(f"{bundle}: {what} does not fit the manifest: {error}") from error
+        raise BundleError(f"{bundle}: {part} does not fit the manifest: {error}") from error

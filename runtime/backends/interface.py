@@ -1,4 +1,4 @@
-"""What a sampler needs of whatever runs a bundle's graphs, on a CPU or on a GPU."""
+"""The interface between a sampler and what runs a bundle's graphs."""
 
 from __future__ import annotations
 
@@ -15,46 +15,50 @@ if TYPE_CHECKING:
     from latentloop.backends.gpu.arrays import ArrayCodec
 
 
-MOST_BATCH = 4096  # of any backend
+MOST_BATCH = 4096  # samples; no backend accepts more at once
 
 
 class Decoding(Protocol):
-    """Images that are being decoded."""
+    """Images whose decoding has been started."""
 
     def wait(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Images [N, H, W, C], and before rounding, nominally in [-1, 1]."""
+        """Returns the images [N, H, W, C], and the same before rounding, nominally in [-1, 1]."""
 
 
 class Backend(Protocol):
-    """One device, one precision. Not for two threads at once: it owns the loops' memory."""
+    """Runs a bundle's graphs on one device at one precision. Only one thread at a time may use it: it owns the loops'
+    memory.
+    """
 
     @property
     def device(self) -> str:
-        """What ``Sampler(device=...)`` would choose it by: cpu, cuda:0, …"""
+        """The value of ``Sampler(device=...)`` that selects it: cpu, cuda:0, …"""
 
     @property
     def reason(self) -> str:
-        """One line for people: what runs the graphs, and why not something faster."""
+        """One line for users: which library runs the graphs, or why no faster backend was chosen."""
 
     @property
     def largest_batch(self) -> int:
-        """What it takes at once."""
+        """The largest number of samples that it accepts at once."""
 
     @property
     def arrays(self) -> ArrayCodec | None:
-        """What encodes and decodes arrays on a GPU; None without one."""
+        """Encodes and decodes arrays in GPU memory; None if the backend does not run on a GPU."""
 
     def draw(self, draws: Sequence[LevelDraw], after_row: AfterRow | None) -> dict[str, Codes] | None:
-        """One batch's codes by level [B, h, w], levels from the top; None where ``after_row`` cancelled it."""
+        """Returns one batch's codes by level [B, h, w], or None if ``after_row`` cancelled it. ``draws`` lists the
+        levels from the top down.
+        """
 
-    def rows(self, level: Level, controls: LevelInputs, rows: int) -> Iterator[Row]:
-        """The first rows of one level, each as it is finished, with its logits."""
+    def rows(self, level: Level, level_inputs: LevelInputs, rows: int) -> Iterator[Row]:
+        """Yields the first ``rows`` rows of one level, each when it is finished, with its logits."""
 
     def encode(self, images: NDArray[np.uint8]) -> dict[str, Codes]:
-        """Images [N, H, W, C] -> codes by level [N, h, w]."""
+        """Encodes images [N, H, W, C] to codes by level [N, h, w]."""
 
     def decode(self, codes: dict[str, Codes]) -> Decoding:
-        """Codes by level [N, h, w] -> images, which may still be on their way while other work begins."""
+        """Starts to decode codes by level [N, h, w]; other work may begin before the images are finished."""
 
     def after_fork(self) -> Backend:
-        """What takes its place in a process that was forked from this one. Raises InputError where nothing can."""
+        """Returns the backend for a process that was forked from this one. Raises InputError if there can be none."""

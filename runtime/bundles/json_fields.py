@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from latentloop.errors import BundleError
+from latentloop.errors import BundleError, short_repr
 
 LARGEST = 2**53  # of any integer: exact in every JSON reader, and far from overflow
 
@@ -23,7 +22,7 @@ class Fields:
     def of(where: str, value: object) -> Fields:
         """Wraps ``value``; raises BundleError unless it is an object."""
         if not isinstance(value, dict):
-            raise BundleError(f"{where} is {shown(value)}, expected an object")
+            raise BundleError(f"{where} is {short_repr(value)}, expected an object")
         return Fields(where, value)
 
     def integer(self, name: str, minimum: int = 0, maximum: int = LARGEST) -> int:
@@ -94,28 +93,4 @@ class Fields:
         return self.values.get(name, default)
 
     def _error(self, name: str, found: object, expected: str) -> BundleError:
-        return BundleError(f"{self.where}.{name} is {shown(found)}, expected {expected}")
-
-
-class _Short(reprlib.Repr):
-    """Neither long nor deep, whatever the value."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxstring = self.maxother = 60
-        self.maxlist = 10
-
-    def repr_int(self, x: int, level: int) -> str:
-        """Python refuses to write out the longest ones."""
-        try:
-            return super().repr_int(x, level)
-        except ValueError:
-            return f"an integer of {x.bit_length()} bits"
-
-
-_short = _Short()
-
-
-def shown(value: object) -> str:
-    """The value in a message: one short line."""
-    return " ".join(_short.repr(value).splitlines())
+        return BundleError(f"{self.where}.{name} is {short_repr(found)}, expected {expected}")

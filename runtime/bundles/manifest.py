@@ -6,15 +6,15 @@ graph's input or output is. Nothing else about a model is known outside its grap
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from latentloop.errors import BundleError
+from latentloop.errors import BundleError, InputError, short_repr
 
 FORMAT = "latentloop-bundle"
 VERSION = 3
-FILE_NAME = "manifest.json"
-ENGINES = "engines"  # the folder of a bundle that engines built from it lie in
 DTYPES = ("float32", "int64", "uint8")
 BATCH = "batch"  # the one dynamic size
 
@@ -124,6 +124,21 @@ class Manifest:
             if level.name == name:
                 return level
         raise BundleError(f"no level {name!r}; the bundle has: {', '.join(level.name for level in self.levels)}")
+
+    def digest(self) -> str:
+        """Returns the SHA-256, in hexadecimal, of the digests of all graphs and weights: bundles that share it draw the
+        same codes.
+        """
+        digests = {name: record.sha256 for name, record in self.files.items() if name != self.golden}
+        return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+
+    def check_precision(self, precision: object) -> str:
+        """Returns ``precision`` if the bundle has graphs at it. Raises InputError."""
+        if not isinstance(precision, str) or precision not in self.precisions:
+            raise InputError(
+                f"precision is {short_repr(precision)}, expected one that the bundle has: {', '.join(self.precisions)}"
+            )
+        return precision
 
 
 def graph_name(role: str, precision: str) -> str:

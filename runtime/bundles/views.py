@@ -39,7 +39,7 @@ def view_span(index: Index, shape: Sequence[int]) -> tuple[int, tuple[int, ...]]
     return first, (*kept, *shape[len(index) :])
 
 
-def memory_shape(memory: StateBuffer, batch: int) -> tuple[int, ...]:
+def buffer_shape(memory: StateBuffer, batch: int) -> tuple[int, ...]:
     """The memory's shape for a batch size."""
     return batched(memory.shape, batch)
 
@@ -51,6 +51,6 @@ def batched(shape: Sequence[int | str], batch: int) -> tuple[int, ...]:
 
 def check_size(level: Level, memories: Sequence[StateBuffer], batch: int) -> None:
     """Raises InputError for a batch whose memories nobody means to allocate."""
-    values = sum(math.prod(memory_shape(memory, batch)) for memory in memories)
+    values = sum(math.prod(buffer_shape(memory, batch)) for memory in memories)
     if values > LARGEST_LOOP:
         raise InputError(f"a batch of {batch} needs {values / 2**28:.0f} GiB for {level.name}: use a smaller one")

@@ -77,9 +77,8 @@ def read_given(path: Path, keep: str | None, manifest: Manifest) -> Given:
             **check_codes({level: file.levels[level] for level in levels}, manifest.levels, partial=True)
         }
     except InputError as error:
-        raise InputError(
-            f"{path}: {error}{' (made with another bundle)' if file.other_bundle(manifest, file.levels) else ''}"
-        ) from error
+        other = " (made with another bundle)" if file.other_bundle(manifest.digest(), file.levels) else ""
+        raise InputError(f"{path}: {error}{other}") from error
     if not codes or not len(next(iter(codes.values()))):
         raise InputError(f"{path} holds codes of no image, expected at least one")
     return Given(file, codes, tuple(name for name in names if name not in codes or (codes[name] < 0).any()))

@@ -187,7 +187,7 @@ def _end(number: int) -> None:
     """Ends the process from another thread than the main one, without its temporaries."""
     try:
         os.write(2, b"latentloop: interrupted\n")
-        files = sys.modules.get("latentloop.io.files")  # an import could wait for the main thread
+        files = sys.modules.get("latentloop.io.temporaries")  # an import could wait for the main thread
         if files is not None:
             files.discard_temporaries()
     finally:

@@ -67,12 +67,15 @@ def add_running(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 def add_device(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """``--device``."""
+    from latentloop.backends import registry
+
+    *most, last = registry.names()
     parser.add_argument(
         "--device",
         default="auto",
         metavar="NAME",
-        help="auto, cpu, cuda, tensorrt or onnxruntime-tensorrt, a GPU also by number as in cuda:1 (default: auto, the "
-        "best that works here)",
+        help=f"auto, {', '.join(most)} or {last}, a GPU also by number as in cuda:1 (default: auto, the best that "
+        "works here)",
     )
 
 

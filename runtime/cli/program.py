@@ -75,7 +75,7 @@ def _run(argv: list[str]) -> int:
                 sys.stdout.flush()
             return status
     except KeyboardInterrupt as stop:
-        if files := sys.modules.get("latentloop.io.files"):
+        if files := sys.modules.get("latentloop.io.temporaries"):
             files.discard_temporaries()  # where a second one came while they were being removed
         print("latentloop: interrupted", file=sys.stderr)
         return exit_status(stop)

@@ -76,7 +76,7 @@ def _given_notes(
     manifest: Manifest,
 ) -> Iterator[str]:
     file = given.file
-    if other := file.other_bundle(manifest, given.codes):
+    if other := file.other_bundle(manifest.digest(), given.codes):
         yield other
     chosen = "label" if arguments.label else "per_class" if arguments.per_class else ""
     if not given.drawn:

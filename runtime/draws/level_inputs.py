@@ -1,4 +1,4 @@
-"""What a loop over one level is asked for, and what it gives."""
+"""Inputs and outputs of the loop over one level's codes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.bundles.manifest import Level
-
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float32]
-AfterRow = Callable[[Level, int], bool]  # a level, and how many of its rows are done; False cancels
+AfterRow = Callable[[str, int], bool]  # arguments: the level's name, and its finished rows; False cancels
 
 
 @dataclass(frozen=True)
 class LevelInputs:
-    """What one batch of one level is asked for. B samples; ``top_k`` and ``top_p`` are None without a filter."""
+    """Inputs of one batch of B samples of one level. ``top_k`` and ``top_p`` are None if no filter is requested."""
 
     uniform: Floats  # [H, W, B]
-    forced: Codes  # [H, W, B], -1 where a code is to be drawn
+    forced: Codes  # [H, W, B], -1 if the code is to be drawn
     temperature: Floats  # [B]
     top_k: Codes | None = None  # [B]
     top_p: Floats | None = None  # [B]
@@ -30,7 +28,7 @@ class LevelInputs:
 
     @staticmethod
     def forcing(codes: Codes, upper: Codes | None, labels: Codes | None) -> LevelInputs:
-        """Draws nothing: every code [B, H, W] is given, to read the logits of each."""
+        """Returns inputs that force every code [B, H, W], to read the logits at each position."""
         batch, height, width = codes.shape
         return LevelInputs(
             uniform=np.zeros((height, width, batch), np.float32),
@@ -46,11 +44,11 @@ class LevelInputs:
         return len(self.temperature)
 
     def below(self, upper: Codes | None) -> LevelInputs:
-        """The same, under those codes [B, H', W'] of the level above."""
+        """Returns these inputs with the codes [B, H', W'] of the level above."""
         return replace(self, upper=upper)
 
     def settings(self) -> dict[str, NDArray[Any]]:
-        """What is fixed for the batch, by the names of the memories, each in that memory's order."""
+        """Returns what is constant during the batch, by the name of the state buffer and in that buffer's layout."""
         upper = None if self.upper is None else self.upper.transpose(1, 2, 0)
         named = ("temperature", self.temperature), ("top_k", self.top_k), ("top_p", self.top_p)
         return {name: value for name, value in (*named, ("upper", upper), ("labels", self.labels)) if value is not None}
@@ -58,17 +56,17 @@ class LevelInputs:
 
 @dataclass(frozen=True)
 class LevelDraw:
-    """One level of a batch, and where its codes come from: they are given, [B, h, w], or a loop draws them, whose
-    controls do not set ``upper``: it is what the level above comes to.
+    """One level of a batch, by name, and the source of its codes: the codes themselves, [B, h, w], or the inputs of the
+    loop that draws them. These do not set ``upper``: the backend does, from the codes of the level above.
     """
 
-    level: Level
+    level: str
     source: Codes | LevelInputs
 
 
 @dataclass(frozen=True)
 class Row:
-    """A finished row: codes [W, B] and logits [W, B, K]. Views of the loop's memory: copy what is to be kept."""
+    """A finished row: codes [W, B] and logits [W, B, K]. They are views of the loop's memory: copy what you keep."""
 
     index: int
     codes: Codes

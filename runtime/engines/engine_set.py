@@ -12,10 +12,10 @@ from typing import Any
 
 from latentloop.bundles.manifest import BATCH, Binding, FileRecord, GraphFile, Manifest, StateBuffer
 from latentloop.bundles.views import view_index
+from latentloop.errors import InputError, short_repr
 
 FORMAT = "latentloop-engines"
 VERSION = 1  # also of how graphs are rewritten: engines of another version are built again
-FILE_NAME = "manifest.json"
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 NARROW = ("float16", "bfloat16")  # of products; memories that only move into products hold them too
 FLAVOURS = ("tensorrt", "tensorrt_rtx")  # for data centres and for RTX, by the names of their modules
@@ -112,6 +112,13 @@ class EngineSet:
     def plans(self) -> Iterator[str]:
         """The names of all plans."""
         return (engine.file for engine in self.engines())
+
+
+def check_precision(precision: object) -> str:
+    """Returns ``precision`` if it is one of ``PRECISIONS``. Raises InputError."""
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise InputError(f"precision is {short_repr(precision)}, expected one of {', '.join(PRECISIONS)}")
+    return precision
 
 
 def architecture_of(capability: tuple[int, int]) -> str:

@@ -8,25 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from latentloop.engines.engine_set import (
-    FILE_NAME,
-    NARROW,
-    EngineBinding,
-    EngineFile,
-    EngineLevel,
-    EnginePrior,
-    EngineSet,
-    bound,
-    codec_of,
-    graph_precision,
-)
+from latentloop.engines.engine_set import NARROW, EngineBinding, EngineFile, EngineLevel, EnginePrior, EngineSet, bound, codec_of, graph_precision
+from latentloop.io.file_names import MANIFEST
 from latentloop.errors import BundleError
 from latentloop.bundles.manifest import Binding, GraphFile, Level, Manifest, StateBuffer, Prior
 
 
 def check_contents(engines: EngineSet, manifest: Manifest) -> None:
     """Raises BundleError that names the field; ``manifest`` is the bundle's."""
-    source = str(engines.folder / FILE_NAME)
+    source = str(engines.folder / MANIFEST)
     if engines.image != manifest.image:
         raise BundleError(f"{source}.image is {list(engines.image)}, expected {list(manifest.image)}")
     for role, codec, described in zip(

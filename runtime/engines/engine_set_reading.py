@@ -4,22 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from latentloop.engines.engine_set import (
-    FILE_NAME,
-    FLAVOURS,
-    FORMAT,
-    NARROW,
-    PRECISIONS,
-    VERSION,
-    CodecEngine,
-    EngineBinding,
-    EngineFile,
-    EngineLevel,
-    EnginePrior,
-    EngineSet,
-    Profile,
-    Tensor,
-)
+from latentloop.engines.engine_set import FLAVOURS, FORMAT, NARROW, PRECISIONS, VERSION, CodecEngine, EngineBinding, EngineFile, EngineLevel, EnginePrior, EngineSet, Profile, Tensor
+from latentloop.io.file_names import MANIFEST
 from latentloop.errors import BundleError
 from latentloop.bundles.json_fields import Fields
 from latentloop.bundles.manifest import DTYPES
@@ -37,13 +23,13 @@ ENGINE_DTYPES = (*DTYPES, *NARROW)
 
 def read_engines(folder: Path) -> EngineSet:
     """The set that lies in ``folder``. Raises BundleError that names the field at fault; plans are not looked at."""
-    path = folder / FILE_NAME
+    path = folder / MANIFEST
     return from_json(read_json(path, f"{path} is missing"), folder)
 
 
 def from_json(value: object, folder: Path) -> EngineSet:
     """As ``read_engines``, of what the file holds."""
-    source = str(folder / FILE_NAME)
+    source = str(folder / MANIFEST)
     root = Fields.of(source, value)
     root.text("format", (FORMAT,))
     version = root.integer("version")

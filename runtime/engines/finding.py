@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
-from latentloop.bundles.bundle import Bundle, check_link, verify_file
+from latentloop.bundles.bundle import Bundle
+from latentloop.bundles.integrity import check_link, verify_file
 from latentloop.engines.engine_set_checks import check_contents
-from latentloop.engines.engine_set import FILE_NAME, FLAVOURS, EngineSet, folder_name, graph_precision, sources
+from latentloop.engines.engine_set import FLAVOURS, EngineSet, folder_name, graph_precision, sources
+from latentloop.io.file_names import MANIFEST
 from latentloop.engines.engine_set_reading import read_engines
 from latentloop.errors import BundleError
-from latentloop.bundles.manifest import ENGINES
+from latentloop.io.file_names import ENGINES
 
 _FOLDER = re.compile(
     rf"(?P<architecture>[a-z0-9]+)_(?P<flavour>{'|'.join(FLAVOURS)})-(?P<library>[^_]+)_(?P<precision>[a-z0-9]+)"
@@ -32,7 +34,7 @@ def find_engines(bundle: Bundle, *, flavour: str, library: str, architecture: st
         check_link(folder)
         if not folder.is_dir():
             return _what_there_is(bundle, key)
-        check_link(folder / FILE_NAME)
+        check_link(folder / MANIFEST)
         engines = read_engines(folder)
         mismatch = _mismatch({name: getattr(engines, name) for name in key}, key)
         if mismatch:
@@ -41,7 +43,7 @@ def find_engines(bundle: Bundle, *, flavour: str, library: str, architecture: st
             return f"{folder} is stale: built from another bundle"
         check_contents(engines, bundle.manifest)
         for name, record in engines.files.items():
-            verify_file(folder, name, record, folder / FILE_NAME)
+            verify_file(folder, name, record, folder / MANIFEST)
     except BundleError as error:
         return str(error)
     return engines

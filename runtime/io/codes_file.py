@@ -6,22 +6,18 @@ archive's comment: NumPy does not see it, nor do programs that take every other 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentloop.errors import InputError
 from latentloop.io.files import check_free, write_file
-
-if TYPE_CHECKING:
-    from latentloop.bundles.manifest import Manifest
 
 BESIDE = ("files", "seeds", "labels")  # arrays [N] that `encode` and `sample` add; not levels
 LIMIT = 2**32  # bytes when unpacked
@@ -70,9 +66,10 @@ class CodesFile:
             raise InputError(f"{self.path}: seeds are {seeds.dtype} {list(seeds.shape)}, expected integers [{n}]")
         return [int(seed) for seed in seeds]
 
-    def other_bundle(self, manifest: Manifest, levels: Collection[str]) -> str:
-        """A line that says which of the levels another bundle made, empty where none is known to be."""
-        digest = bundle_digest(manifest)
+    def other_bundle(self, digest: str, levels: Collection[str]) -> str:
+        """Returns a line that names the levels made by another bundle than the one of this digest; empty if the file
+        records none.
+        """
         others = [name for name in levels if any(each.get("bundle", digest) != digest for each in self.made(name))]
         if not others:
             return ""
@@ -97,26 +94,28 @@ def write_codes(
     codes: Mapping[str, ArrayLike],
     beside: Mapping[str, ArrayLike],
     *,
-    manifest: Manifest | None = None,
+    digest: str | None = None,
+    classes: Sequence[str] = (),
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     earlier: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     force: bool = False,
 ) -> None:
     """Writes codes by level, integers [N, h, w], and the arrays ``beside`` them, [N]. Raises OutputError.
 
-    ``manifest``: of the bundle that made them; ``settings`` of the draws as JSON, by level that it made (default: all
-    of them, without settings); ``earlier``: what made the others, as ``CodesFile.origins``. Seeds of these, and then
-    names of classes, are left out where they are too many for a comment.
+    ``digest`` and ``classes``: of the bundle that made them, as ``Manifest.digest`` returns it. ``settings``: of the
+    draws as JSON, by level that the bundle made (default: all levels, without settings). ``earlier``: what made the
+    other levels, as ``CodesFile.origins``. If the archive's comment gets too long, the seeds in ``earlier`` are left
+    out, and then the class names.
     """
     _check_name(path)
     arrays: dict[str, Any] = {**codes, **beside}
     origins = {level: [dict(each) for each in made] for level, made in (earlier or {}).items()}
     about: dict[str, Any] = {"format": FORMAT, "origins": origins}
-    if manifest is not None:
+    if digest is not None:
         for level, drawn in ({name: {} for name in codes} if settings is None else settings).items():
-            origins.setdefault(level, []).append({"bundle": bundle_digest(manifest), **drawn})
+            origins.setdefault(level, []).append({"bundle": digest, **drawn})
         used = sorted(set(map(int, np.asarray(beside.get("labels", ())))))
-        about["classes"] = {str(label): manifest.classes[label] for label in used}
+        about["classes"] = {str(label): classes[label] for label in used}
     comment = json.dumps(about).encode()
     if len(comment) > LONGEST:  # thousands of images
         for each in itertools.chain(*origins.values()):
@@ -168,12 +167,6 @@ def open_codes(path: Path) -> CodesFile:
         raise InputError(f"{path} cannot be read as an .npz file of codes: {error}") from error
     beside = {name: arrays.pop(name) for name in BESIDE if name in arrays}
     return CodesFile(path, arrays, beside, *_read_comment(path, comment))
-
-
-def bundle_digest(manifest: Manifest) -> str:
-    """SHA-256 in hexadecimal of what a bundle computes: of the digests of its graphs and weights."""
-    files = {name: record.sha256 for name, record in manifest.files.items() if name != manifest.golden}
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _check_name(path: Path) -> None:

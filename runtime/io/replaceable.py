@@ -7,8 +7,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from latentloop.bundles.manifest import ENGINES, FILE_NAME
 from latentloop.errors import OutputError
+from latentloop.io.file_names import ENGINES, MANIFEST
 
 TRIES = 10
 OWN = b"Software\0LatentLoop"  # a PNG's text, near its start
@@ -39,14 +39,14 @@ def _check(folder: Path) -> None:
     if Path.cwd().resolve().is_relative_to(folder.resolve()):
         raise OutputError(f"{folder} is the working directory or holds it: it is never replaced, give another name")
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    has_manifest = FILE_NAME in names
+    has_manifest = MANIFEST in names
     inner = next((name for name in names if (folder / name).is_dir() and not (has_manifest and name == ENGINES)), None)
     if inner is not None:
         raise OutputError(f"{folder} holds the directory {inner}, which no result does: remove it yourself")
     unlisted = _unlisted(folder) if has_manifest else None
     if unlisted is not None:
         raise OutputError(
-            f"{folder} also holds {unlisted.relative_to(folder)}, which its {FILE_NAME} does not list and --force "
+            f"{folder} also holds {unlisted.relative_to(folder)}, which its {MANIFEST} does not list and --force "
             "would remove with it: move it, or give another name"
         )
 
@@ -54,9 +54,9 @@ def _check(folder: Path) -> None:
 def _unlisted(folder: Path) -> Path | None:
     """A file or folder of a bundle, or of a set of engines, that no manifest accounts for."""
     try:
-        listed = {FILE_NAME, *json.loads((folder / FILE_NAME).read_bytes())["files"]}
+        listed = {MANIFEST, *json.loads((folder / MANIFEST).read_bytes())["files"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # a damaged one is replaced where it is alone
-        listed = {FILE_NAME}
+        listed = {MANIFEST}
     for entry in sorted(folder.iterdir()):
         if entry.name == ENGINES and entry.is_dir() and not entry.is_symlink():
             for inner in sorted(entry.iterdir()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.backends.bundle_errors import fitting
+from latentloop.backends.bundle_errors import bundle_errors
 from latentloop.bundles.bundle import Bundle
 from latentloop.errors import BundleError, InputError
 from latentloop.sampling.results import Classification
@@ -28,12 +28,14 @@ def classify(bundle: Bundle, images: NDArray[np.uint8], threads: int) -> Classif
 
     Raises InputError where the bundle has no classifier, BundleError where its graph is not one.
     """
+    from latentloop.backends.cpu.session import bundle_session  # late: sampling with engines needs no ONNX Runtime
+
     file, classes = classifier_file(bundle), len(bundle.manifest.classes)
-    with fitting(bundle.path, file):
-        graph = bundle.graph(file, threads)
+    with bundle_errors(bundle.path, file):
+        session = bundle_session(bundle, file, threads)
         # Without an image a blank one tells how many features there are.
         given = images if len(images) else np.zeros((1, *bundle.manifest.image), np.uint8)
-        parts = [graph.run({"images": given[start : start + BATCH]}) for start in range(0, len(given), BATCH)]
+        parts = [session.run({"images": given[start : start + BATCH]}) for start in range(0, len(given), BATCH)]
         probabilities, features = (
             np.concatenate([part[name] for part in parts])[: len(images)] for name in ("probabilities", "features")
         )

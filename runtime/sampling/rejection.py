@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latentloop.bundles.json_fields import shown
-from latentloop.errors import InputError
+from latentloop.errors import InputError, short_repr
 from latentloop.sampling import validation
 from latentloop.sampling.classifier import classifier_file
+from latentloop.sampling.host_arrays import as_array, plain
 from latentloop.sampling.results import Progress, Samples
-from latentloop.sampling.sampler import MOST_SAMPLES, Sampler
+from latentloop.sampling.sample_request import MOST_SAMPLES
+from latentloop.sampling.sampler import Sampler
 
 Setting = float | Mapping[str, float] | None
 
@@ -63,11 +64,11 @@ def sample_best(
     drawn_labels = candidate_labels(asked, _check_fraction(keep))
     for name, setting in (("temperature", temperature), ("top_k", top_k), ("top_p", top_p)):
         for value in setting.values() if isinstance(setting, Mapping) else [setting]:
-            if value is not None and validation.as_array(name, value).ndim:
-                raise InputError(f"{name} is {shown(value)}, expected one number for all samples")
-    first = secrets.randbits(32) if seed is None else validation.plain("seed", seed, "an integer")
+            if value is not None and as_array(name, value).ndim:
+                raise InputError(f"{name} is {short_repr(value)}, expected one number for all samples")
+    first = secrets.randbits(32) if seed is None else plain("seed", seed, "an integer")
     if isinstance(first, bool) or not isinstance(first, int):
-        raise InputError(f"seed is {shown(seed)}, expected the first candidate's, an integer")
+        raise InputError(f"seed is {short_repr(seed)}, expected the first candidate's, an integer")
     drawn = sampler.sample(
         len(drawn_labels),
         labels=drawn_labels,
@@ -137,5 +138,5 @@ def _check_labels(sampler: Sampler, n: int, labels: Any) -> NDArray[np.int64]:
 def _check_fraction(keep: object) -> Fraction:
     """Exact, as it is written: 3 / 0.3 is 10, not a little more."""
     if isinstance(keep, bool) or not isinstance(keep, int | float | np.integer | np.floating) or not 0 < keep <= 1:
-        raise InputError(f"keep is {shown(keep)}, expected a fraction over 0, at most 1")
+        raise InputError(f"keep is {short_repr(keep)}, expected a fraction over 0, at most 1")
     return Fraction(str(keep))

@@ -11,25 +11,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from latentloop.backends import registry
 from latentloop.backends.interface import Backend, Decoding
-from latentloop.backends.registry import DEVICES, open_backend
 from latentloop.bundles.bundle import Bundle
-from latentloop.bundles.json_fields import shown
-from latentloop.bundles.manifest import Level
-from latentloop.draws.level_inputs import AfterRow, Codes, LevelDraw, LevelInputs, Row
-from latentloop.draws.uniforms import uniforms
+from latentloop.bundles.manifest import Level, Manifest
+from latentloop.draws.level_inputs import AfterRow, Codes, LevelInputs, Row
 from latentloop.environment.machine import available_threads
-from latentloop.errors import BundleError, InputError
+from latentloop.errors import BundleError, InputError, short_repr
 from latentloop.sampling import validation
 from latentloop.sampling.classifier import classify
+from latentloop.sampling.likelihood import log_likelihood
 from latentloop.sampling.results import Classification, Progress, Samples
+from latentloop.sampling.sample_request import SampleRequest
 
 if TYPE_CHECKING:
     from latentloop.backends.gpu.arrays import ArrayCodec
     from latentloop.kernels.driver import DeviceArray
 
 LARGEST_BATCH = 16  # of one that the caller does not name
-MOST_SAMPLES = 2**20  # of one call: their images and codes are held together
 MOST_THREADS = 1024  # each graph starts as many
 
 
@@ -59,14 +58,23 @@ class Sampler:
         Raises InputError for other values, MissingError for a device that this installation cannot use.
         """
         if not isinstance(bundle, Bundle):
-            raise InputError(f"bundle is {shown(bundle)}, expected a Bundle, such as Bundle.open(path)")
+            raise InputError(f"bundle is {short_repr(bundle)}, expected a Bundle, such as Bundle.open(path)")
         self.bundle = bundle
         self.threads = (
             available_threads() if threads is None else validation.check_count("threads", threads, MOST_THREADS)
         )
         self.precision = precision
-        self._asked = device
-        self._start(open_backend(bundle, device, self.threads, precision))
+        self._requested_device = device
+        self._start(registry.open_backend(bundle, device, self.threads, precision))
+
+    @classmethod
+    def with_backend(cls, bundle: Bundle, backend: Backend, threads: int = 1, precision: str = "float32") -> Sampler:
+        """Returns a sampler that runs on a backend made by the caller; ``precision`` says which graphs it runs."""
+        sampler = cls.__new__(cls)
+        sampler.bundle, sampler.threads, sampler.precision = bundle, threads, precision
+        sampler._requested_device = backend.device
+        sampler._start(backend)
+        return sampler
 
     def _start(self, backend: Backend) -> None:
         self._opened, self._running, self._process = backend, threading.Lock(), os.getpid()
@@ -80,7 +88,7 @@ class Sampler:
 
     def __reduce__(self) -> tuple[type[Sampler], tuple[Bundle, str, int, str]]:
         """Copies and pickles are made anew with the same arguments, and the threads of this one."""
-        return Sampler, (self.bundle, self._asked, self.threads, self.precision)
+        return Sampler, (self.bundle, self._requested_device, self.threads, self.precision)
 
     @property
     def device(self) -> str:
@@ -126,57 +134,48 @@ class Sampler:
 
         Raises InputError for arguments that do not fit the bundle.
         """
-        n = validation.check_count("n", n, MOST_SAMPLES)
-        levels = self.bundle.manifest.levels
-        chosen = validation.check_labels(labels, n, self.bundle.manifest)
-        keys = validation.check_seeds(seeds, n)
-        settings = validation.check_settings(temperature, top_k, top_p, n, levels)
-        kept = validation.check_given(given, n, levels)
-        for level in levels:
-            if (kept[level.name] < 0).any():
-                self._check_prior(level)
+        # 1. Validate.
+        manifest = self.bundle.manifest
+        request = SampleRequest.validated(manifest, n, labels, seeds, temperature, top_k, top_p, given)
         if callback is not None and not callable(callback):
-            raise InputError(f"callback is {shown(callback)}, expected a function or None")
+            raise InputError(f"callback is {short_repr(callback)}, expected a function or None")
         batch = (
-            min(n, self.default_batch)
+            min(request.n, self.default_batch)
             if batch_size is None
             else validation.check_count("batch_size", batch_size, self._backend.largest_batch)
         )
-        codes: dict[str, Codes] = {level.name: np.empty((n, level.height, level.width), np.int64) for level in levels}
-        images = np.empty((n, *self.bundle.manifest.image), np.uint8)
-        drawn_so_far, waiting = 0, None
-        while drawn_so_far < n:
-            part = np.minimum(np.arange(drawn_so_far, drawn_so_far + batch), n - 1)  # padded with the last sample
-            place = slice(drawn_so_far, min(drawn_so_far + batch, n))
-            after_row = None if callback is None else _reporting(callback, drawn_so_far, n)
-            drawn = self._draw(part, chosen, keys, settings, kept, after_row)
+        # 2. Draw batch after batch. Each is decoded while the next is being drawn, if the device can do both at once.
+        codes = _empty_codes(request.n, manifest)
+        images = np.empty((request.n, *manifest.image), np.uint8)
+        decodings: list[tuple[Decoding, slice]] = []
+        finished = 0
+        for part, indices in request.batches(batch):
+            after_row = None if callback is None else self._reporting(callback, finished, request.n)
+            with self._run() as backend:
+                drawn = backend.draw(request.draws(indices), after_row)
             if drawn is None:
                 break
             for name in codes:
-                codes[name][place] = drawn[name][: place.stop - place.start]
-            # Decoded while the next batch is being drawn, where the device can do both.
-            decoding = self._backend.decode(drawn)
-            if waiting is not None:
-                self._finish(*waiting, images)
-            waiting = decoding, place
-            drawn_so_far = place.stop
-        if waiting is not None:
-            self._finish(*waiting, images)
+                codes[name][part] = drawn[name][: part.stop - part.start]
+            decodings.append((self._backend.decode(drawn), part))
+            if len(decodings) > 1:
+                self._finish(*decodings.pop(0), images)
+            finished = part.stop
+        for decoding in decodings:
+            self._finish(*decoding, images)
+        # 3. Collect what is finished.
         return Samples(
-            images[:drawn_so_far],
-            {name: values[:drawn_so_far] for name, values in codes.items()},
-            keys[:drawn_so_far],
-            None if chosen is None else chosen[:drawn_so_far],
-            cancelled=drawn_so_far < n,
+            images[:finished],
+            {name: values[:finished] for name, values in codes.items()},
+            request.seeds[:finished],
+            None if request.labels is None else request.labels[:finished],
+            cancelled=finished < request.n,
         )
 
     def encode(self, images: ArrayLike) -> dict[str, Codes]:
         """Images uint8 [N, H, W, C] at the bundle's size -> codes by level, int64 [N, h, w]. Raises InputError."""
         array = validation.check_images(images, self.bundle.manifest)
-        codes = {
-            level.name: np.empty((len(array), level.height, level.width), np.int64)
-            for level in self.bundle.manifest.levels
-        }
+        codes = _empty_codes(len(array), self.bundle.manifest)
         for part in _batches(len(array), self.default_batch):
             found = self._backend.encode(array[part])
             for name, values in codes.items():
@@ -216,9 +215,8 @@ class Sampler:
 
     def _arrays(self) -> ArrayCodec:
         if self._backend.arrays is None:
-            raise InputError(
-                f"this sampler runs on {self.device}: arrays on a GPU need one of {', '.join(DEVICES[1:])}"
-            )
+            backends = ", ".join(registry.names(on_gpu=True))
+            raise InputError(f"this sampler runs on {self.device}: arrays on a GPU need one of {backends}")
         return self._backend.arrays
 
     def decoded(self, codes: dict[str, Codes]) -> NDArray[np.float32]:
@@ -235,36 +233,9 @@ class Sampler:
         codes by level, integers [N, h, w]; labels as in ``sample``, but required where the bundle has classes.
         Raises InputError.
         """
-        levels = self.bundle.manifest.levels
-        checked = validation.check_codes(codes, levels, partial=False)
-        n = len(next(iter(checked.values())))
-        if labels is None and self.bundle.manifest.classes:
-            raise InputError("labels are missing: the likelihood of codes depends on their class")
-        found = {level.name: np.empty((n, level.height, level.width)) for level in levels}
-        if n == 0:
-            return found
-        for level in levels:
-            self._check_prior(level)
-        chosen = validation.check_labels(labels, n, self.bundle.manifest)
-        batch = min(n, self.default_batch)
-        for part in _batches(n, batch):
-            indices = np.minimum(np.arange(part.start, part.start + batch), n - 1)
-            count = len(checked[levels[0].name][part])
-            for index, level in enumerate(levels):
-                controls = LevelInputs.forcing(
-                    checked[level.name][indices],
-                    checked[levels[index - 1].name][indices] if index else None,
-                    None if chosen is None else chosen[indices],
-                )
-                for row in self.rows(level, controls):
-                    if not np.isfinite(row.logits).all():
-                        raise BundleError(f"{self.bundle.path}: {level.name} has logits that are not finite numbers")
-                    logp = log_softmax(row.logits.astype(np.float64))
-                    picked = np.take_along_axis(logp, row.codes[..., None], 2)[..., 0]  # [W, B]
-                    found[level.name][part, row.index] = picked.T[:count]
-        return found
+        return log_likelihood(self.bundle, self.rows, self.default_batch, codes, labels)
 
-    def rows(self, level: Level, controls: LevelInputs, rows: int | None = None) -> Iterator[Row]:
+    def rows(self, level: Level, level_inputs: LevelInputs, rows: int | None = None) -> Iterator[Row]:
         """Runs one level's loop, yielding each finished row; ``rows`` limits it to the first ones.
 
         Raises InputError for a level without a prior and while this Sampler runs already, BundleError where graphs
@@ -272,8 +243,8 @@ class Sampler:
         """
         process = os.getpid()
         with self._run() as backend:
-            self._check_prior(level)
-            for row in backend.rows(level, controls, rows or level.height):
+            validation.check_prior(level)
+            for row in backend.rows(level, level_inputs, rows or level.height):
                 yield row
                 if os.getpid() != process:
                     raise InputError("this process was forked after the first of these rows: begin again")
@@ -289,56 +260,22 @@ class Sampler:
         finally:
             running.release()
 
-    def _check_prior(self, level: Level) -> None:
-        if level.prior is None:
-            raise InputError(f"the bundle has no prior for the level {level.name!r}: it can encode and decode only")
-
-    def _draw(
-        self,
-        part: NDArray[np.int64],
-        labels: Codes | None,
-        seeds: NDArray[np.uint64],
-        settings: dict[str, dict[str, NDArray[np.float64]]],
-        given: dict[str, Codes],
-        after_row: AfterRow | None,
-    ) -> dict[str, Codes] | None:
-        """One batch's codes by level, or None where ``after_row`` cancelled it."""
-        draws = []
-        for index, level in enumerate(self.bundle.manifest.levels):
-            kept = given[level.name][part]
-            if (kept >= 0).all():
-                draws.append(LevelDraw(level, kept))
-                continue
-            top_k, top_p = settings["top_k"][level.name][part], settings["top_p"][level.name][part]
-            filtered = bool((top_k < level.codebook_size).any() or (top_p < 1).any())
-            temperature = np.maximum(settings["temperature"][level.name][part], validation.COLDEST)
-            controls = LevelInputs(
-                uniform=uniforms(seeds[part], index, level.height, level.width),
-                forced=kept.transpose(1, 2, 0),
-                temperature=temperature.astype(np.float32),
-                top_k=np.minimum(top_k, level.codebook_size).astype(np.int64) if filtered else None,
-                top_p=top_p.astype(np.float32) if filtered else None,
-                labels=None if labels is None else labels[part],
-            )
-            draws.append(LevelDraw(level, controls))
-        with self._run() as backend:
-            return backend.draw(draws, after_row)
-
-    def _finish(self, decoding: Decoding, place: slice, images: NDArray[np.uint8]) -> None:
+    def _finish(self, decoding: Decoding, part: slice, images: NDArray[np.uint8]) -> None:
         """Puts the decoded images where they belong; a batch may have been padded."""
         found, decoded = decoding.wait()
         if not np.isfinite(decoded).all():
             decoder = self.bundle.path / self.bundle.manifest.decoder
             raise BundleError(f"{decoder}: pixels that are not finite: the weights are damaged")
-        images[place] = found[: place.stop - place.start]
+        images[part] = found[: part.stop - part.start]
 
+    def _reporting(self, callback: Callable[[Progress], bool | None], images_done: int, images_total: int) -> AfterRow:
+        heights = {level.name: level.height for level in self.bundle.manifest.levels}
 
-def _reporting(callback: Callable[[Progress], bool | None], images_done: int, images_total: int) -> AfterRow:
-    def after_row(level: Level, rows_done: int) -> bool:
-        answer = callback(Progress(level.name, rows_done, level.height, images_done, images_total))
-        return answer is None or bool(answer)
+        def after_row(level: str, rows_done: int) -> bool:
+            answer = callback(Progress(level, rows_done, heights[level], images_done, images_total))
+            return answer is None or bool(answer)
 
-    return after_row
+        return after_row
 
 
 def _batches(n: int, size: int) -> Iterator[slice]:
@@ -346,8 +283,5 @@ def _batches(n: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
-def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logits [..., K] as log-probabilities in nats."""
-    shifted = logits - logits.max(-1, keepdims=True)
-    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-    return result
+def _empty_codes(n: int, manifest: Manifest) -> dict[str, Codes]:
+    return {level.name: np.empty((n, level.height, level.width), np.int64) for level in manifest.levels}

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latentloop.bundles.json_fields import shown
 from latentloop.bundles.manifest import Level, Manifest
-from latentloop.errors import InputError
+from latentloop.errors import InputError, short_repr
+from latentloop.sampling.host_arrays import as_array, plain
 
 COLDEST, HOTTEST = 1e-20, 1e20  # temperatures that float32 logits can be divided by; colder is no different
 Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
@@ -20,28 +20,10 @@ Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
 def check_count(name: str, n: object, most: int = 2**31 - 1) -> int:
     """A positive integer, such as a number of samples; ``name`` is the argument's."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise InputError(f"{name} is {shown(n)}, expected a positive integer")
+        raise InputError(f"{name} is {short_repr(n)}, expected a positive integer")
     if n > most:
-        raise InputError(f"{name} is {shown(int(n))}, expected at most {most}")
+        raise InputError(f"{name} is {short_repr(int(n))}, expected at most {most}")
     return int(n)
-
-
-def check_precision(precision: object, manifest: Manifest) -> str:
-    """One of the bundle's precisions."""
-    if not isinstance(precision, str) or precision not in manifest.precisions:
-        raise InputError(
-            f"precision is {shown(precision)}, expected one that the bundle has: {_some(manifest.precisions)}"
-        )
-    return precision
-
-
-def check_engine_precision(precision: object) -> str:
-    """One of those that engines come in."""
-    from latentloop.engines.engine_set import PRECISIONS as ENGINE_PRECISIONS  # late: a CPU has no use for it
-
-    if not isinstance(precision, str) or precision not in ENGINE_PRECISIONS:
-        raise InputError(f"precision is {shown(precision)}, expected one of {', '.join(ENGINE_PRECISIONS)}")
-    return precision
 
 
 def check_seeds(seeds: ArrayLike | None, n: int) -> NDArray[np.uint64]:
@@ -52,12 +34,12 @@ def check_seeds(seeds: ArrayLike | None, n: int) -> NDArray[np.uint64]:
     if isinstance(values, int) and not isinstance(values, bool):
         values = [values + index for index in range(n)]
     if not isinstance(values, list):
-        raise InputError(f"seeds is {shown(seeds)}, expected an integer or one per sample")
+        raise InputError(f"seeds is {short_repr(seeds)}, expected an integer or one per sample")
     if len(values) != n:
         raise InputError(f"{len(values)} seeds for {n} samples")
     for seed in values:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-            raise InputError(f"seeds holds {shown(seed)}, expected integers from 0 to 2**64 - 1")
+            raise InputError(f"seeds holds {short_repr(seed)}, expected integers from 0 to 2**64 - 1")
     return np.array(values, np.uint64)
 
 
@@ -77,7 +59,7 @@ def check_labels(labels: ArrayLike | None, n: int, manifest: Manifest) -> NDArra
     if isinstance(values, int | str):
         values = [values] * n
     if not isinstance(values, list):
-        raise InputError(f"labels is {shown(labels)}, expected a class or one per sample")
+        raise InputError(f"labels is {short_repr(labels)}, expected a class or one per sample")
     if len(values) != n:
         raise InputError(f"{len(values)} labels for {n} samples")
     return np.array([_label(value, names) for value in values], np.int64)
@@ -91,7 +73,7 @@ def _label(value: object, names: tuple[str, ...]) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
         return value
     raise InputError(
-        f"label {shown(value)} is none of the {len(names)} classes: {_some(names)}, or 0 to {len(names) - 1}"
+        f"label {short_repr(value)} is none of the {len(names)} classes: {_some(names)}, or 0 to {len(names) - 1}"
     )
 
 
@@ -99,76 +81,12 @@ def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
 
 
-def plain(name: str, value: object, expected: str) -> Any:
-    """A sequence or an array as a list of Python's own values, an array without axes as one; others as they are."""
-    if _is_array(value):
-        array = as_array(name, value)
-        if array.dtype.kind in "mMV":  # whose values look like integers, or like nothing of Python's
-            raise InputError(f"{name} has dtype {array.dtype}, expected {expected}")
-        return array.tolist()
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [as_array(name, entry).tolist() if _is_array(entry) else entry for entry in value]
-    _check_kept(name, value)
-    return value
-
-
-def as_array(name: str, value: object) -> NDArray[Any]:
-    """Lists, arrays, and tensors of PyTorch and other libraries in host memory, as NumPy's.
-
-    Raises InputError, with what to do about it, for those of which NumPy would drop something, or which it cannot read.
-    """
-    try:
-        return np.asarray(_whole(name, value))
-    except (MemoryError, InputError):
-        raise
-    except Exception as error:  # each library has its own
-        raise InputError(f"{name} cannot be read as an array: {error}") from error
-
-
-def _is_array(value: object) -> bool:
-    return hasattr(value, "__array__") or hasattr(value, "__dlpack__")
-
-
-def _whole(name: str, value: Any) -> Any:
-    """The value with arrays of other libraries as NumPy's, looked for in sequences too; others as they are.
-
-    Raises InputError for masks, gradients, bfloat16 and the memory of a GPU.
-    """
-    if hasattr(value, "__getitem__") and not isinstance(value, np.ndarray):
-        from latentloop.kernels.sequences import is_sequence  # late: most calls give numbers or arrays
-
-        if is_sequence(value):
-            return [_whole(name, entry) for entry in value]
-    _check_kept(name, value)
-    if not _is_array(value):
-        return value
-    # What an object gives may be masked where the object is not; asarray would drop the mask.
-    array = np.asanyarray(value) if hasattr(value, "__array__") else np.from_dlpack(value)
-    if np.any(getattr(array, "mask", False)):
-        raise InputError(f"{name}: some values are masked, and no mask is used here: fill them, as .filled(…) does")
-    return array
-
-
-def _check_kept(name: str, value: Any) -> None:
-    """Raises InputError for gradients, bfloat16 and the memory of a GPU, which NumPy would not keep or not read."""
-    if getattr(value, "requires_grad", False):
-        raise InputError(
-            f"{name}: the tensor requires a gradient, and none is computed here: detach it, as .detach() does"
-        )
-    on_gpu = hasattr(value, "__cuda_array_interface__") and not hasattr(value, "__array__")
-    if on_gpu or not getattr(value, "is_cpu", True):
-        place = getattr(value, "device", "a GPU")
-        raise InputError(f"{name}: the array is on {place}, expected host memory: move it to the CPU, as .cpu() does")
-    if str(getattr(value, "dtype", "")).endswith("bfloat16"):
-        raise InputError(f"{name}: NumPy has no bfloat16: convert it, as .float() or .long() does")
-
-
 def _check_levels(name: str, given: Mapping[str, object], levels: Sequence[Level]) -> None:
     """Raises InputError for a key that is no level's name."""
     names = [level.name for level in levels]
     for key in given:
         if key not in names:
-            raise InputError(f"{name}: there is no level {shown(key)}, the bundle has: {', '.join(names)}")
+            raise InputError(f"{name}: there is no level {short_repr(key)}, the bundle has: {', '.join(names)}")
 
 
 def check_setting(
@@ -188,14 +106,14 @@ def check_setting(
     for level, value in per_level.items():
         array = as_array(f"{name} for {level}", default if value is None else value)
         if array.dtype.kind not in "iuf":
-            raise InputError(f"{name} for {level} is {shown(value)}, expected a number or {n} numbers")
+            raise InputError(f"{name} for {level} is {short_repr(value)}, expected a number or {n} numbers")
         if array.shape not in ((), (n,)):
             raise InputError(f"{name} for {level} has shape {array.shape}, expected a number or {n} numbers")
         with np.errstate(over="ignore"):  # longer floats may come to infinity
             array = array.astype(np.float64)  # first: bounds may be more than float16 holds
         if not ((array > low) & (array <= high)).all():
             expected = f"over {low:g}" + (f", at most {high:g}" if np.isfinite(high) else "")
-            raise InputError(f"{name} for {level} is {shown(value)}, expected {expected}")
+            raise InputError(f"{name} for {level} is {short_repr(value)}, expected {expected}")
         found[level] = np.broadcast_to(array, (n,))
     return found
 
@@ -259,6 +177,12 @@ def check_given(given: Mapping[str, ArrayLike] | None, n: int, levels: Sequence[
     for level in levels:
         found.setdefault(level.name, np.full((n, level.height, level.width), -1, np.int64))
     return found
+
+
+def check_prior(level: Level) -> None:
+    """Raises InputError if the level has no prior."""
+    if level.prior is None:
+        raise InputError(f"the bundle has no prior for the level {level.name!r}: it can encode and decode only")
 
 
 def check_images(images: ArrayLike, manifest: Manifest) -> NDArray[np.uint8]:

@@ -18,7 +18,8 @@ from latentloop.draws.level_inputs import LevelInputs
 from latentloop.draws.uniforms import uniforms
 from latentloop.errors import BundleError, LatentLoopError
 from latentloop.sampling.classifier import classifier_file
-from latentloop.sampling.sampler import Sampler, log_softmax
+from latentloop.sampling.likelihood import log_softmax
+from latentloop.sampling.sampler import Sampler
 
 Array = NDArray[Any]
 
@@ -165,14 +166,14 @@ def _run(
         n = len(codes[part])
         forced = np.full((n, level.height, level.width), -1, np.int64)
         forced[:, :rows] = codes[part]
-        controls = LevelInputs(
+        level_inputs = LevelInputs(
             uniform=random[..., part],
             forced=forced.transpose(1, 2, 0),
             temperature=np.ones(n, np.float32),
             upper=None if upper is None else upper[part],
             labels=None if labels is None else labels[part],
         )
-        found = [(row.logits.astype(np.float64), row.codes.copy()) for row in sampler.rows(level, controls, rows)]
+        found = [(row.logits.astype(np.float64), row.codes.copy()) for row in sampler.rows(level, level_inputs, rows)]
         logits, drawn = (np.stack(values) for values in zip(*found, strict=True))
         parts.append((logits.transpose(2, 0, 1, 3), drawn.transpose(2, 0, 1)))
     all_logits, all_drawn = (np.concatenate(values) for values in zip(*parts, strict=True))

@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from latentloop import Bundle, Sampler
-from latentloop.backends.registry import DEVICES, open_gpu
+from latentloop.backends import registry
+from latentloop.backends.gpu.availability import open_gpu
 from latentloop.bench.gpu.check.host import BATCHES, check_sampler
 from latentloop.bench.gpu.check.parity import check_golden
 from latentloop.bench.gpu.check.part import Findings
@@ -15,7 +16,7 @@ from latentloop.bench.gpu.check.times import time_sampler
 from latentloop.engines.engine_set import architecture_of
 from latentloop.errors import LatentLoopError, MissingError
 
-BACKENDS = DEVICES[1:]
+BACKENDS = registry.names(on_gpu=True)
 PRECISIONS = {"tensorrt": ("float32", "float16")}  # of others float32 alone
 
 

@@ -84,6 +84,6 @@ def _forced(level: Level, index: int, codes: Codes, labels: NDArray[np.int64] | 
     return LevelInputs.forcing(codes[level.name], above, labels)
 
 
-def _logits(sampler: Sampler, level: Level, controls: LevelInputs) -> NDArray[np.float64]:
+def _logits(sampler: Sampler, level: Level, level_inputs: LevelInputs) -> NDArray[np.float64]:
     """[H, W, B, K]."""
-    return np.stack([row.logits.astype(np.float64) for row in sampler.rows(level, controls)])
+    return np.stack([row.logits.astype(np.float64) for row in sampler.rows(level, level_inputs)])

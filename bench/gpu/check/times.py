@@ -46,22 +46,22 @@ def _level(sampler: Sampler, level: Level, index: int, batch: int, budget: float
     prior = level.prior
     assert prior is not None
     upper = sampler.bundle.manifest.levels[index - 1]
-    controls = LevelInputs(
+    level_inputs = LevelInputs(
         uniform=uniforms(np.arange(batch, dtype=np.uint64), index, level.height, level.width),
         forced=np.full((level.height, level.width, batch), -1),
         temperature=np.ones(batch, np.float32),
         upper=np.zeros((batch, upper.height, upper.width), np.int64) if prior.condition_level else None,
         labels=np.zeros(batch, np.int64) if prior.classes else None,
     )
-    _rows(sampler, level, controls, budget)  # every row's work is captured where it is met first
-    return whole(_rows(sampler, level, controls, budget), level.height)
+    _rows(sampler, level, level_inputs, budget)  # every row's work is captured where it is met first
+    return whole(_rows(sampler, level, level_inputs, budget), level.height)
 
 
-def _rows(sampler: Sampler, level: Level, controls: LevelInputs, budget: float) -> dict[int, float]:
+def _rows(sampler: Sampler, level: Level, level_inputs: LevelInputs, budget: float) -> dict[int, float]:
     """Seconds from each row to the next, of all rows or of those that fit into the budget."""
     taken: dict[int, float] = {}
     begin = started = time.perf_counter()
-    rows = sampler.rows(level, controls)
+    rows = sampler.rows(level, level_inputs)
     for row in rows:
         now = time.perf_counter()
         taken[row.index] = now - begin

@@ -1,7 +1,7 @@
-"""The loop over one level's codes: rows, and columns within a row. It owns the memory; the graphs own the model.
+"""The loop over one level's codes: rows, and columns within a row. It owns the state buffers; the graphs own the model.
 
-The manifest says which view of which memory each input and output is, so this file knows no layer by name: it
-prepares one bound call per step, and turns the crank.
+The manifest says which view of which buffer each input and output of a graph is, so this file knows no layer by name:
+it prepares one bound call per step and runs the graphs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from latentloop.backends.cpu.session import Call, OrtSession
 from latentloop.bundles.manifest import Binding, GraphFile, Level, Prior
-from latentloop.bundles.views import check_size, memory_shape, view_index
+from latentloop.bundles.views import buffer_shape, check_size, view_index
 from latentloop.draws.level_inputs import LevelInputs, Row
 from latentloop.errors import BundleError
 
@@ -22,9 +22,10 @@ Array = NDArray[Any]
 
 
 class PriorLoop:
-    """One level's loop for a fixed batch size. Not for two threads at once: it owns its memory.
+    """The loop of one level for a fixed batch size. Only one thread at a time may use it: it owns its buffers.
 
-    ``load`` gives the graph of a file of the manifest; it is asked when a graph first runs, for few runs need all.
+    ``load`` returns the session of a file of the manifest; it is called when a graph first runs, since few runs need
+    all graphs.
     """
 
     def __init__(self, level: Level, prior: Prior, load: Callable[[str], OrtSession], batch: int) -> None:
@@ -32,47 +33,48 @@ class PriorLoop:
         self.batch = batch
         self.prior = prior
         self._load = load
-        self._loaded: dict[str, OrtSession] = {}
-        self._memories = {memory.name: memory for memory in prior.memories}
+        self._sessions: dict[str, OrtSession] = {}
+        self._buffers = {buffer.name: buffer for buffer in prior.memories}
         check_size(level, prior.memories, batch)
         self._arrays: dict[str, Array] = {
-            memory.name: np.full(memory_shape(memory, batch), memory.fill, memory.dtype) for memory in prior.memories
+            buffer.name: np.full(buffer_shape(buffer, batch), buffer.fill, buffer.dtype) for buffer in prior.memories
         }
         self._arrays["row"][:, 0] = np.arange(level.height)
         self._arrays["column"][:, 0] = np.arange(level.width)
         self._steps: dict[tuple[str, int, int], Call] = {}
+        # Inputs that grow by a row of the history each row: a bound call must be bound to the longer view.
         self._growing = {role: [b for b in graph.inputs if b.view == "entries"] for role, graph in prior.graphs.items()}
 
-    def rows(self, controls: LevelInputs, rows: int | None = None) -> Iterator[Row]:
-        """Runs the level row by row, yielding each as it is finished; stop iterating to cancel.
+    def rows(self, level_inputs: LevelInputs, rows: int | None = None) -> Iterator[Row]:
+        """Runs the level row by row and yields each row when it is finished; stop iterating to cancel.
 
-        ``rows`` limits the run to the first rows of the grid. Raises BundleError for graphs that are not those the
-        manifest describes, and where a draw finds logits that are not finite.
+        ``rows`` limits the run to the first rows of the grid. Raises BundleError if a graph does not have the inputs
+        and outputs that the manifest describes, and if a draw meets logits that are not finite.
         """
-        self._begin(controls)
-        role = "step" if controls.top_k is None else "step_filtered"
-        ring, padding = self._arrays["codes"], self._memories["codes"].padding
+        self._begin(level_inputs)
+        role = "step" if level_inputs.top_k is None else "step_filtered"
+        ring, padding = self._arrays["codes"], self._buffers["codes"].padding
         inside = slice(padding, padding + self.level.width)
         for i in range(rows or self.level.height):
-            self._arrays["uniform"][:] = controls.uniform[i]
-            self._arrays["forced"][:] = controls.forced[i]
+            self._arrays["uniform"][:] = level_inputs.uniform[i]
+            self._arrays["forced"][:] = level_inputs.forced[i]
             self._call(self.prior.graphs["row"], i, 0).run()
             self._run_steps(role, i)
             codes = ring[i % len(ring), inside]
-            if (codes >= self.level.codebook_size).any():
-                raise BundleError(f"{self._graph(self.prior.graphs[role]).path}: logits that are not finite numbers")
+            if (codes >= self.level.codebook_size).any():  # what the graph returns if no cumulative mass reaches u
+                raise BundleError(f"{self._session(self.prior.graphs[role]).path}: logits that are not finite numbers")
             yield Row(i, codes, self._arrays["logits"])
 
-    def memory(self, name: str) -> Array:
-        """The array behind one of the manifest's memories, as the last run left it."""
+    def buffer(self, name: str) -> Array:
+        """Returns the array of one of the manifest's state buffers, as the last run left it."""
         return self._arrays[name]
 
-    def _begin(self, controls: LevelInputs) -> None:
-        """Fresh state, the batch's settings, and what the condition graph computes once."""
-        for memory in self.prior.memories:
-            if memory.ring:
-                self._arrays[memory.name][:] = memory.fill
-        for name, value in controls.settings().items():
+    def _begin(self, level_inputs: LevelInputs) -> None:
+        """Resets the rings, copies the batch's settings, and runs the condition graph."""
+        for buffer in self.prior.memories:
+            if buffer.ring:
+                self._arrays[buffer.name][:] = buffer.fill
+        for name, value in level_inputs.settings().items():
             if name in self._arrays:
                 self._arrays[name][:] = value
         if "condition" in self.prior.graphs:
@@ -90,27 +92,27 @@ class PriorLoop:
                     call.rebind(binding.name, self._view(binding, i, j))
             call.run()
 
-    def _call(self, described: GraphFile, i: int, j: int) -> Call:
-        return self._graph(described).call(
-            [(binding.name, self._view(binding, i, j)) for binding in described.inputs],
-            [(binding.name, self._view(binding, i, j)) for binding in described.outputs],
+    def _call(self, graph: GraphFile, i: int, j: int) -> Call:
+        return self._session(graph).call(
+            [(binding.name, self._view(binding, i, j)) for binding in graph.inputs],
+            [(binding.name, self._view(binding, i, j)) for binding in graph.outputs],
         )
 
-    def _graph(self, described: GraphFile) -> OrtSession:
-        """The loaded graph. Raises BundleError where its inputs and outputs are not those that the manifest binds."""
-        graph = self._loaded.get(described.file)
-        if graph is None:
-            graph = self._loaded[described.file] = self._load(described.file)
-            for kind, bound, there in (
-                ("inputs", described.inputs, graph.inputs),
-                ("outputs", described.outputs, graph.outputs),
+    def _session(self, graph: GraphFile) -> OrtSession:
+        """Returns a graph's session. Raises BundleError if its inputs and outputs are not those of the manifest."""
+        session = self._sessions.get(graph.file)
+        if session is None:
+            session = self._sessions[graph.file] = self._load(graph.file)
+            for kind, bindings, names in (
+                ("inputs", graph.inputs, session.inputs),
+                ("outputs", graph.outputs, session.outputs),
             ):
-                differing = {binding.name for binding in bound} ^ there
+                differing = {binding.name for binding in bindings} ^ names
                 if differing:
-                    raise BundleError(f"{graph.path}: {kind} of graph and manifest differ: {sorted(differing)}")
-        return graph
+                    raise BundleError(f"{session.path}: {kind} of graph and manifest differ: {sorted(differing)}")
+        return session
 
     def _view(self, binding: Binding, i: int, j: int) -> Array:
-        """The array that a binding means at row i and column j: always a contiguous view."""
-        view: Array = self._arrays[binding.memory][view_index(binding, self._memories[binding.memory], i, j)]
+        """Returns the view that a binding is at row i and column j; it is always contiguous."""
+        view: Array = self._arrays[binding.memory][view_index(binding, self._buffers[binding.memory], i, j)]
         return view

@@ -1,4 +1,4 @@
-"""Graphs on the CPU through ONNX Runtime, bound in place to NumPy memory."""
+"""ONNX Runtime sessions on the CPU, with inputs and outputs bound in place to NumPy memory."""
 
 from __future__ import annotations
 
@@ -9,11 +9,27 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from latentloop.backends.onnxruntime import open_session, session_options
+from latentloop.bundles.bundle import Bundle
+from latentloop.kernels.library import operators
 
 if TYPE_CHECKING:  # ``backends.onnxruntime`` imports it, and reports a broken one
     import onnxruntime
 
 Array = NDArray[Any]
+
+
+def bundle_session(bundle: Bundle, file: str, threads: int) -> OrtSession:
+    """Returns the session of a bundle's graph, loaded once per file and number of threads.
+
+    Raises BundleError if it cannot be loaded, or if the file is no longer the one that was verified.
+    """
+
+    def load() -> OrtSession:
+        weights = bundle.manifest.weights
+        with bundle.unchanged(file, weights):
+            return OrtSession(bundle.path / file, threads, operators(), bundle.path / weights)
+
+    return bundle.cached(("session", file, threads), load)
 
 
 class OrtSession:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentloop.backends.gpu.codec import DeviceCodec
-from latentloop.backends.gpu.device_context import Place
+from latentloop.backends.gpu.device_context import DeviceContext
 from latentloop.bundles.manifest import Manifest
 from latentloop.errors import InputError
 from latentloop.kernels.driver import Borrowed, DeviceArray, Stream, as_stream, borrow
@@ -18,9 +18,11 @@ AT_ONCE = 16
 class ArrayCodec:
     """Encodes and decodes device arrays in the order of the caller's stream."""
 
-    def __init__(self, manifest: Manifest, encoder: DeviceCodec, decoder: DeviceCodec, place: Place, most: int) -> None:
+    def __init__(
+        self, manifest: Manifest, encoder: DeviceCodec, decoder: DeviceCodec, context: DeviceContext, most: int
+    ) -> None:
         """``most`` images or codes at once."""
-        self._manifest, self._encoder, self._decoder, self._place = manifest, encoder, decoder, place
+        self._manifest, self._encoder, self._decoder, self._context = manifest, encoder, decoder, context
         self._at_once = min(most, AT_ONCE)
 
     def encode(self, images: Any, stream: Any) -> dict[str, DeviceArray]:
@@ -49,14 +51,14 @@ class ArrayCodec:
 
     def _take(self, name: str, array: Any, entry: Sequence[int], dtype: DataType, stream: Stream) -> Borrowed:
         try:
-            with self._place.current():
-                taken = borrow(array, name, self._place.driver, stream, (dtype,))
+            with self._context.current():
+                taken = borrow(array, name, self._context.driver, stream, (dtype,))
         except (TypeError, ValueError) as error:
             raise InputError(str(error)) from error
         if len(taken.shape) != 1 + len(entry) or taken.shape[1:] != tuple(entry) or not taken.shape[0]:
             raise InputError(f"{name} has shape {list(taken.shape)}, expected {['N', *entry]} with N from 1")
-        if taken.device != self._place.number:
-            raise InputError(f"{name} is on GPU {taken.device}, the sampler on GPU {self._place.number}")
+        if taken.device != self._context.number:
+            raise InputError(f"{name} is on GPU {taken.device}, the sampler on GPU {self._context.number}")
         return taken
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from latentloop.backends.gpu.arrays import ArrayCodec
 from latentloop.backends.gpu.codec import DeviceCodec, DeviceDecoding
-from latentloop.backends.gpu.device_context import Place
+from latentloop.backends.gpu.device_context import DeviceContext
 from latentloop.backends.gpu.device_graph import DeviceGraph, Tensor
 from latentloop.backends.gpu.loop import AnyPrior, DeviceLoop, Load
 from latentloop.backends.gpu.staging import Pool, Staging
@@ -23,7 +23,7 @@ from latentloop.errors import BundleError, InputError
 from latentloop.kernels.driver import Driver, Stream
 
 
-class Graphs(Protocol):
+class GraphProvider(Protocol):
     """Where a GPU's graphs come from: engines, or a bundle's ONNX files."""
 
     @property
@@ -48,20 +48,22 @@ class Graphs(Protocol):
 class GpuBackend:
     """A Backend; see there."""
 
-    def __init__(self, bundle: Bundle, graphs: Graphs, driver: Driver, number: int, device: str, reason: str) -> None:
+    def __init__(
+        self, bundle: Bundle, graphs: GraphProvider, driver: Driver, number: int, device: str, reason: str
+    ) -> None:
         """``number`` is the GPU's."""
         self.bundle, self.device, self.reason = bundle, device, reason
         self.largest_batch = graphs.largest_batch
         self._graphs, self._driver, self._number = graphs, driver, number
-        self._place = Place(driver, number)
-        with self._place.current():
+        self._context = DeviceContext(driver, number)
+        with self._context.current():
             self._stream = driver.stream()  # of the priors
         self._load = _loading(graphs, self._stream)
         self._loops: dict[str, DeviceLoop] = {}
         self._pool: Pool = {}
-        self._encoder = DeviceCodec(bundle.path, graphs.encoder, graphs.load, self._place, self._pool)
-        self._decoder = DeviceCodec(bundle.path, graphs.decoder, graphs.load, self._place, self._pool)
-        self.arrays = ArrayCodec(bundle.manifest, self._encoder, self._decoder, self._place, graphs.largest_batch)
+        self._encoder = DeviceCodec(bundle.path, graphs.encoder, graphs.load, self._context, self._pool)
+        self._decoder = DeviceCodec(bundle.path, graphs.decoder, graphs.load, self._context, self._pool)
+        self.arrays = ArrayCodec(bundle.manifest, self._encoder, self._decoder, self._context, graphs.largest_batch)
 
     def draw(self, draws: Sequence[LevelDraw], after_row: AfterRow | None) -> dict[str, Codes] | None:
         """Nothing waits until all levels are enqueued; with ``after_row`` the host follows one row behind."""
@@ -70,10 +72,10 @@ class GpuBackend:
         above: Codes | None = None  # the level above, where it is given
         upper: Tensor | None = None  # and where it is on the device
         staging = self._staging()
-        with self._place.current():
+        with self._context.current():
             try:
-                for asked in draws:
-                    level, source = asked.level, asked.source
+                for requested in draws:
+                    level, source = self.bundle.manifest.level(requested.level), requested.source
                     if not isinstance(source, LevelInputs):
                         given[level.name] = above = source
                         upper = None
@@ -86,33 +88,33 @@ class GpuBackend:
             finally:
                 self._driver.synchronize(self._driver.record(self._stream))
                 codes = {name: values.transpose(2, 0, 1).copy() for name, values in drawn.items()}
-                staging.over()
-        for asked in draws:
-            self._check_drawn(asked.level, codes.get(asked.level.name))
+                staging.release()
+        for requested in draws:
+            self._check_drawn(self.bundle.manifest.level(requested.level), codes.get(requested.level))
         return given | codes
 
-    def rows(self, level: Level, controls: LevelInputs, rows: int) -> Iterator[Row]:
+    def rows(self, level: Level, level_inputs: LevelInputs, rows: int) -> Iterator[Row]:
         """Copies; a row is enqueued before the one above it is waited for."""
         staging = self._staging()
         waiting: tuple[Row, Staging, Any] | None = None
         try:
-            with self._place.current():
-                loop = self._begin(level, controls, None, staging)
+            with self._context.current():
+                loop = self._begin(level, level_inputs, None, staging)
             for i in range(rows):
-                with self._place.current():
-                    self._enqueue_row(loop, i, controls)
+                with self._context.current():
+                    self._enqueue_row(loop, i, level_inputs)
                     copies = self._staging()
-                    codes, logits = copies.copy_out(entry(loop.codes, i)), copies.copy_out(loop.memories["logits"])
-                    mark = self._driver.record(self._stream)
+                    codes, logits = copies.copy_out(entry(loop.codes, i)), copies.copy_out(loop.buffers["logits"])
+                    event = self._driver.record(self._stream)
                 if waiting is not None:
                     yield self._waited(level, *waiting)
-                waiting = Row(i, codes, logits), copies, mark
+                waiting = Row(i, codes, logits), copies, event
             if waiting is not None:
                 yield self._waited(level, *waiting)
         finally:
-            with self._place.current():
+            with self._context.current():
                 self._driver.synchronize(self._driver.record(self._stream))
-            staging.over()
+            staging.release()
 
     def encode(self, images: NDArray[np.uint8]) -> dict[str, Codes]:
         """As one batch."""
@@ -136,45 +138,45 @@ class GpuBackend:
     def _staging(self) -> Staging:
         return Staging(self._driver, self._number, self._stream, self._pool)
 
-    def _begin(self, level: Level, controls: LevelInputs, upper: Tensor | None, staging: Staging) -> DeviceLoop:
+    def _begin(self, level: Level, level_inputs: LevelInputs, upper: Tensor | None, staging: Staging) -> DeviceLoop:
         """The level's loop, made anew for another batch size, at its first row."""
         loop = self._loops.get(level.name)
-        with self._place.fitting(self.bundle.path, f"the prior of {level.name}"):
-            if loop is None or loop.batch != controls.batch:
+        with self._context.bundle_errors(self.bundle.path, f"the prior of {level.name}"):
+            if loop is None or loop.batch != level_inputs.batch:
                 loop = None
                 self._loops.pop(level.name, None)  # its memory goes before the new one's is allocated
                 prior = self._graphs.prior(level.name)
-                loop = DeviceLoop(level, prior, self._load, controls.batch, self._driver, self._number, staging)
+                loop = DeviceLoop(level, prior, self._load, level_inputs.batch, self._driver, self._number, staging)
                 self._loops[level.name] = loop
-            loop.begin(controls, upper, staging)
+            loop.begin(level_inputs, upper, staging)
         return loop
 
-    def _draw_rows(self, loop: DeviceLoop, controls: LevelInputs, after_row: AfterRow | None) -> bool:
+    def _draw_rows(self, loop: DeviceLoop, level_inputs: LevelInputs, after_row: AfterRow | None) -> bool:
         """Enqueues a level; False where ``after_row`` cancelled it."""
-        mark: Any = None
+        event: Any = None
         for i in range(loop.level.height):
-            self._enqueue_row(loop, i, controls)
+            self._enqueue_row(loop, i, level_inputs)
             if after_row is None:
                 continue
-            if mark is not None:
-                self._driver.synchronize(mark)
-                if not after_row(loop.level, i):
+            if event is not None:
+                self._driver.synchronize(event)
+                if not after_row(loop.level.name, i):
                     return False
-            mark = self._driver.record(self._stream)
+            event = self._driver.record(self._stream)
         if after_row is None:
             return True
-        self._driver.synchronize(mark)
-        return after_row(loop.level, loop.level.height)
+        self._driver.synchronize(event)
+        return after_row(loop.level.name, loop.level.height)
 
-    def _enqueue_row(self, loop: DeviceLoop, i: int, controls: LevelInputs) -> None:
-        with self._place.fitting(self.bundle.path, f"the prior of {loop.level.name}"):
-            loop.enqueue_row(i, "step" if controls.top_k is None else "step_filtered")
+    def _enqueue_row(self, loop: DeviceLoop, i: int, level_inputs: LevelInputs) -> None:
+        with self._context.bundle_errors(self.bundle.path, f"the prior of {loop.level.name}"):
+            loop.enqueue_row(i, "step" if level_inputs.top_k is None else "step_filtered")
 
-    def _waited(self, level: Level, row: Row, copies: Staging, mark: Any) -> Row:
-        with self._place.current():
-            self._driver.synchronize(mark)
+    def _waited(self, level: Level, row: Row, copies: Staging, event: Any) -> Row:
+        with self._context.current():
+            self._driver.synchronize(event)
         found = Row(row.index, row.codes.copy(), row.logits.copy())
-        copies.over()
+        copies.release()
         self._check_drawn(level, found.codes)
         return found
 
@@ -183,6 +185,6 @@ class GpuBackend:
             raise BundleError(f"{self.bundle.path}: {level.name} has logits that are not finite numbers")
 
 
-def _loading(graphs: Graphs, stream: Stream) -> Load:
+def _loading(graphs: GraphProvider, stream: Stream) -> Load:
     """Refers to no backend: in a cycle its memory would stay until the collector comes by, perhaps in a capture."""
     return lambda described, batch: graphs.load(described.file, batch, stream)

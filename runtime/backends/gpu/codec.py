@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.backends.gpu.device_context import Place
+from latentloop.backends.gpu.device_context import DeviceContext
 from latentloop.backends.gpu.device_graph import SIZES, DeviceGraph, Tensor
 from latentloop.backends.gpu.staging import Pool, Staging, settle
 from latentloop.backends.gpu.state_buffers import allocate
@@ -44,20 +44,20 @@ class DeviceCodec:
         bundle: Path,
         described: CodecEngine,
         load: Callable[[str, int, Stream], DeviceGraph],
-        place: Place,
+        context: DeviceContext,
         pool: Pool,
     ) -> None:
         self.described = described
-        self._bundle, self._load, self._place, self._pool = bundle, load, place, pool
-        self._driver, self._number = place.driver, place.number
-        with place.current():
+        self._bundle, self._load, self._context, self._pool = bundle, load, context, pool
+        self._driver, self._number = context.driver, context.number
+        with context.current():
             self._stream = self._driver.stream()
         self._prepared: Prepared | None = None
 
     def run(self, inputs: dict[str, Array]) -> Running:
         """Enqueues everything from the inputs [N, ...] on the host to the outputs there."""
         staging = Staging(self._driver, self._number, self._stream, self._pool)
-        with self._place.fitting(self._bundle, self.described.file):
+        with self._context.bundle_errors(self._bundle, self.described.file):
             prepared = self._prepare(len(next(iter(inputs.values()))))
             for name, values in inputs.items():
                 staging.copy_in(prepared.tensors[name], values)
@@ -72,7 +72,7 @@ class DeviceCodec:
         ``most`` at once; ``outputs`` are those that are wanted.
         """
         n = next(iter(inputs.values())).shape[0]
-        with self._place.fitting(self._bundle, self.described.file):
+        with self._context.bundle_errors(self._bundle, self.described.file):
             found = {out.name: self._new(out, n, stream) for out in self.described.outputs if out.name in outputs}
             self._driver.wait(self._stream, self._driver.record(stream))
             count = min(most, n)
@@ -104,10 +104,10 @@ class DeviceCodec:
         for part, own in after:
             self._driver.copy(part.pointer, own.pointer, own.size, self._stream)
 
-    def wait(self, mark: Any) -> None:
+    def wait(self, event: Any) -> None:
         """The host waits."""
-        with self._place.current():
-            self._driver.synchronize(mark)
+        with self._context.current():
+            self._driver.synchronize(event)
 
     def _prepare(self, batch: int) -> Prepared:
         if self._prepared is None or self._prepared.batch != batch:
@@ -130,15 +130,15 @@ Outputs = dict[str, DeviceArray]
 class Running:
     """Outputs that are on their way to the host."""
 
-    def __init__(self, codec: DeviceCodec, staging: Staging, outputs: dict[str, Array], mark: Any) -> None:
-        self._codec, self._staging, self._outputs, self._mark = codec, staging, outputs, mark
+    def __init__(self, codec: DeviceCodec, staging: Staging, outputs: dict[str, Array], event: Any) -> None:
+        self._codec, self._staging, self._outputs, self._event = codec, staging, outputs, event
 
     def outputs(self) -> dict[str, Array]:
         """Waits; to be called once."""
-        self._codec.wait(self._mark)
+        self._codec.wait(self._event)
         copied = {name: values.copy() for name, values in self._outputs.items()}
         self._outputs.clear()
-        self._staging.over()
+        self._staging.release()
         return copied
 
 

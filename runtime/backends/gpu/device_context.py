@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from latentloop.backends.bundle_errors import fitting
+from latentloop.backends.bundle_errors import bundle_errors
 from latentloop.errors import DeviceError, InputError
 from latentloop.kernels.driver import Driver, DriverError
 
@@ -20,7 +20,7 @@ def device_errors(number: int) -> Iterator[None]:
         raise DeviceError(f"GPU {number}: {error}") from error
 
 
-class Place:
+class DeviceContext:
     """The caller's context where one of that GPU is current when this is made, else the GPU's primary one."""
 
     def __init__(self, driver: Driver, number: int) -> None:
@@ -42,7 +42,7 @@ class Place:
             yield
 
     @contextmanager
-    def fitting(self, bundle: Path, what: str) -> Iterator[None]:
+    def bundle_errors(self, bundle: Path, what: str) -> Iterator[None]:
         """The same, where whatever else fails is the bundle's fault; see there."""
-        with self.current(), fitting(bundle, what, (DriverError,)):
+        with self.current(), bundle_errors(bundle, what, (DriverError,)):
             yield

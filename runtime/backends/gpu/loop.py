@@ -17,7 +17,7 @@ import numpy as np
 
 from latentloop.backends.gpu.device_graph import DeviceGraph, Tensor
 from latentloop.backends.gpu.staging import Staging
-from latentloop.backends.gpu.state_buffers import DeviceMemories, entry
+from latentloop.backends.gpu.state_buffers import DeviceStateBuffers, entry
 from latentloop.bundles.manifest import Binding, GraphFile, Level, Prior
 from latentloop.bundles.views import check_size
 from latentloop.draws.level_inputs import LevelInputs
@@ -49,13 +49,13 @@ class DeviceLoop:
         check_size(level, prior.memories, batch)
         self.level, self.prior, self.batch = level, prior, batch
         self._load, self._driver, self._device, self._stream = load, driver, device, staging.stream
-        self.memories = DeviceMemories(prior.memories, batch, driver, device, staging)
+        self.buffers = DeviceStateBuffers(prior.memories, batch, driver, device, staging)
         grid = (level.height, level.width, batch)
-        self._uniform = self.memories.allocate("float32", grid, device)
-        self._forced = self.memories.allocate("int64", grid, device)
-        self.codes = self.memories.allocate("int64", grid, device)  # of finished rows
+        self._uniform = self.buffers.allocate("float32", grid, device)
+        self._forced = self.buffers.allocate("int64", grid, device)
+        self.codes = self.buffers.allocate("int64", grid, device)  # of finished rows
         for name, count in (("row", level.height), ("column", level.width)):
-            staging.copy_in(self.memories[name], np.arange(count)[:, None])
+            staging.copy_in(self.buffers[name], np.arange(count)[:, None])
         self._graphs: dict[str, DeviceGraph] = {}
         self._captured: dict[Hashable, Any] = {}
         self._warm: set[str] = set()
@@ -67,36 +67,36 @@ class DeviceLoop:
         """How many pieces of work have been captured: at most a grid's rows and, for each step graph, a ring's rows."""
         return len(self._captured)
 
-    def begin(self, controls: LevelInputs, upper: Tensor | None, staging: Staging) -> None:
+    def begin(self, level_inputs: LevelInputs, upper: Tensor | None, staging: Staging) -> None:
         """Fresh state and the batch's settings; ``upper`` [H', W', B] where the codes above are on the device."""
-        self.memories.clear_rings()
-        for name, value in controls.settings().items():
-            if name in self.memories:
-                staging.copy_in(self.memories[name], value)
-        staging.copy_in(self._uniform, controls.uniform)
-        staging.copy_in(self._forced, controls.forced)
-        if upper is not None and "upper" in self.memories:
-            self.memories.copy(self.memories["upper"], upper)
+        self.buffers.clear_rings()
+        for name, value in level_inputs.settings().items():
+            if name in self.buffers:
+                staging.copy_in(self.buffers[name], value)
+        staging.copy_in(self._uniform, level_inputs.uniform)
+        staging.copy_in(self._forced, level_inputs.forced)
+        if upper is not None and "upper" in self.buffers:
+            self.buffers.copy(self.buffers["upper"], upper)
         if "condition" in self.prior.graphs:
             self._enqueue([self._run("condition", 0, 0)])
 
     def enqueue_row(self, i: int, role: str) -> None:
         """All of row i; its codes are then in ``codes[i]``. ``role``: the steps' graph."""
-        self.memories.copy(self.memories["uniform"], entry(self._uniform, i))
-        self.memories.copy(self.memories["forced"], entry(self._forced, i))
-        phase = i % self.memories["codes"].shape[0]
+        self.buffers.copy(self.buffers["uniform"], entry(self._uniform, i))
+        self.buffers.copy(self.buffers["forced"], entry(self._forced, i))
+        phase = i % self.buffers["codes"].shape[0]
         columns = range(0, self.level.width, self.prior.columns_per_step)
         self._replay(("row", i), "row", lambda: [self._run("row", i, 0)])
         self._replay((role, phase), role, lambda: [self._run(role, i, j) for j in columns])
         drawn = Binding("code", "codes", "columns", count=self.level.width)
-        self.memories.copy(entry(self.codes, i), self.memories.view(drawn, i, 0))
+        self.buffers.copy(entry(self.codes, i), self.buffers.view(drawn, i, 0))
 
     def _run(self, role: str, i: int, j: int) -> Run:
         described = self.prior.graphs[role]
         if role not in self._graphs:
             self._graphs[role] = self._load(described, self.batch)
         run = Run(self._graphs[role], {}, [], [])
-        inputs = {binding.name: self.memories.view(binding, i, j) for binding in described.inputs}
+        inputs = {binding.name: self.buffers.view(binding, i, j) for binding in described.inputs}
         for name, view in inputs.items():
             run.tensors[name] = view
             if not view.is_aligned:
@@ -104,7 +104,7 @@ class DeviceLoop:
                 run.before.append((run.tensors[name], view))
         passed_on = {replace(binding, name="") for binding in described.inputs}  # where an output is bound so, too
         for binding in described.outputs:
-            view = self.memories.view(binding, i, j)
+            view = self.buffers.view(binding, i, j)
             # A step reads a whole row of keys, of which it masks the columns that it writes.
             overlaps = replace(binding, name="") not in passed_on and any(map(view.overlaps, inputs.values()))
             run.tensors[binding.name] = view
@@ -116,7 +116,7 @@ class DeviceLoop:
     def _own(self, role: str, name: str, view: Tensor) -> Tensor:
         """Memory in place of a view, the same in every run of the graph."""
         if (role, name) not in self._in_place_of_views:
-            self._in_place_of_views[role, name] = self.memories.allocate(view.dtype, view.shape, self._device)
+            self._in_place_of_views[role, name] = self.buffers.allocate(view.dtype, view.shape, self._device)
         return self._in_place_of_views[role, name]
 
     def _replay(self, key: Hashable, role: str, work: Callable[[], list[Run]]) -> None:
@@ -133,7 +133,7 @@ class DeviceLoop:
                 # no graph reads what it writes.
                 self._enqueue(runs[:1])
                 self._warm.add(role)
-            with _uncollected(), self._driver.capture(self._stream) as captured:
+            with _gc_paused(), self._driver.capture(self._stream) as captured:
                 self._enqueue(runs)
             self._captured[key] = captured
         self._driver.replay(captured, self._stream)
@@ -141,14 +141,14 @@ class DeviceLoop:
     def _enqueue(self, runs: Iterable[Run]) -> None:
         for run in runs:
             for target, source in run.before:
-                self.memories.copy(target, source)
+                self.buffers.copy(target, source)
             run.graph.enqueue(run.tensors, self._stream)
             for target, source in run.after:
-                self.memories.copy(target, source)
+                self.buffers.copy(target, source)
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def _gc_paused() -> Iterator[None]:
     """The collector may find another sampler in a cycle, and its contexts must not go while a capture is under way."""
     enabled = gc.isenabled()
     gc.disable()

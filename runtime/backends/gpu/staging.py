@@ -38,13 +38,13 @@ class Staging:
         self._driver.copy_in(tensor.pointer, buffer, self.stream)
 
     def copy_out(self, tensor: Tensor) -> NDArray[Any]:
-        """Enqueues a copy to the host: the values are there once a later mark has been waited for, until ``over``."""
+        """Enqueues a copy to the host: the values are there once a later event has been waited for, until ``over``."""
         buffer = self._buffer(tensor.size)
         self._driver.copy_out(buffer, tensor.pointer, self.stream)
         found: NDArray[Any] = buffer.view(tensor.dtype).reshape(tensor.shape)
         return found
 
-    def over(self) -> None:
+    def release(self) -> None:
         """To be called when all work so far has been waited for, and no array of ``copy_out`` is looked at any more."""
         for buffer in self._busy:
             self._free.setdefault(buffer.nbytes, []).append(buffer)

@@ -10,11 +10,11 @@ import numpy as np
 from latentloop.backends.gpu.device_graph import SIZES, Tensor
 from latentloop.backends.gpu.staging import Staging
 from latentloop.bundles.manifest import Binding, StateBuffer
-from latentloop.bundles.views import memory_shape, view_index, view_span
+from latentloop.bundles.views import buffer_shape, view_index, view_span
 from latentloop.kernels.driver import Driver, Memory, Stream
 
 
-class DeviceMemories:
+class DeviceStateBuffers:
     """The memories of one prior for one batch size. The device is current while methods are called."""
 
     def __init__(
@@ -23,7 +23,7 @@ class DeviceMemories:
         """Every memory begins with its fill: a graph may read what no step has written yet, behind a mask."""
         self._driver, self._stream = driver, staging.stream
         self._described = {memory.name: memory for memory in described}
-        self._shapes = {memory.name: memory_shape(memory, batch) for memory in described}
+        self._shapes = {memory.name: buffer_shape(memory, batch) for memory in described}
         self._kept: list[Memory] = []
         self._whole: dict[str, Tensor] = {}
         self._fills: dict[str, Tensor] = {}  # of rings that do not begin with zeros

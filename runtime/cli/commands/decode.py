@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     sampler = options.open_sampler(arguments)
     manifest = sampler.bundle.manifest
     file = open_codes(arguments.codes)
-    another = file.other_bundle(manifest, file.levels)
+    another = file.other_bundle(manifest.digest(), file.levels)
     try:
         codes = check_codes(file.levels, manifest.levels, partial=False)
     except InputError as error:

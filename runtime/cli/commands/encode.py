@@ -55,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     levels = {name: list(values.shape[1:]) for name, values in codes.items()}
     if names:
         with finishing(asked):
-            write_codes(arguments.out, codes, {"files": names}, manifest=sampler.bundle.manifest, force=arguments.force)
+            digest = sampler.bundle.manifest.digest()
+            write_codes(arguments.out, codes, {"files": names}, digest=digest, force=arguments.force)
     held = f"{arguments.out} holds the codes of {len(files)}" if names else "no image was encoded"
     if arguments.json:
         options.print_json(

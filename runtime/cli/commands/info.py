@@ -184,7 +184,7 @@ def _open(path: Path | None, broken: str | None) -> tuple[Bundle | None, str]:
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
-    from latentloop.bundles.manifest import FILE_NAME  # late: --help is fast
+    from latentloop.io.file_names import MANIFEST  # late: --help is fast
 
     manifest = bundle.manifest
     return {
@@ -203,7 +203,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
         "classifier": manifest.classifier is not None,
         "precisions": list(manifest.precisions),
         "checkpoints": _checkpoints(manifest.provenance),
-        "bytes": (bundle.path / FILE_NAME).stat().st_size + sum(record.size for record in manifest.files.values()),
+        "bytes": (bundle.path / MANIFEST).stat().st_size + sum(record.size for record in manifest.files.values()),
         "exporter": manifest.exporter,
         "licence": manifest.licence,
     }

@@ -1,0 +1,52 @@
+"""The backends ``cuda`` and ``onnxruntime-tensorrt``: a bundle's ONNX graphs through ONNX Runtime's GPU providers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from latentloop.backends.gpu import availability
+from latentloop.errors import MissingError
+
+if TYPE_CHECKING:  # imported late, as in ``availability``
+    from latentloop.backends.interface import Backend
+    from latentloop.backends.registry import BackendRequest
+    from latentloop.kernels.driver import Driver
+
+
+_PROVIDERS = {"cuda": "CUDAExecutionProvider", "onnxruntime-tensorrt": "TensorrtExecutionProvider"}
+
+
+def check(name: str) -> None:
+    """Raises MissingError if there is no GPU, or if the installed ONNX Runtime lacks the provider."""
+    availability.open_gpu()
+    import onnxruntime
+
+    import latentloop.backends.onnxruntime  # noqa: F401 (it raises MissingError for a broken ONNX Runtime)
+
+    provider = _PROVIDERS[name]
+    if provider not in onnxruntime.get_available_providers():
+        raise MissingError(
+            f"ONNX Runtime {onnxruntime.__version__} here has no {provider}: pip uninstall -y onnxruntime && "
+            "pip install onnxruntime-gpu cuda-bindings"
+        )
+
+
+def find(request: BackendRequest) -> Callable[[], Backend]:
+    """Finds the provider; see ``BackendModule``."""
+    with availability.gpu(request.name, request.number) as driver:
+        precision = request.bundle.manifest.check_precision(request.precision)
+        check(request.name)
+    return availability.reporting_device_errors(request.number, lambda: _with_sessions(request, driver, precision))
+
+
+def _with_sessions(request: BackendRequest, driver: Driver, precision: str) -> Backend:
+    import onnxruntime
+
+    from latentloop.backends.gpu.backend import GpuBackend
+    from latentloop.backends.gpu.onnxruntime_sessions import Sessions
+
+    provider = _PROVIDERS[request.name]
+    graphs = Sessions(request.bundle, provider, request.number, precision)
+    reason = f"ONNX Runtime {onnxruntime.__version__}, {provider}"
+    return GpuBackend(request.bundle, graphs, driver, request.number, f"{request.name}:{request.number}", reason)

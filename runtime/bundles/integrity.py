@@ -1,0 +1,57 @@
+"""Checks of a bundle's files against the sizes and SHA-256 digests that its manifest records."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from latentloop.bundles.manifest import FileRecord
+from latentloop.errors import BundleError
+
+Identity = tuple[int, ...]  # device, inode, size and times of a file: a write or a replacement changes it
+
+
+def check_link(path: Path) -> None:
+    """Raises BundleError if the path is a link whose target does not exist."""
+    try:
+        if path.is_symlink() and not path.exists():
+            target = f"{path} is a link to {os.readlink(path)}, which does not exist"
+            raise BundleError(f"{target}: copy bundles with their links followed, as cp -rL does")
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def verify_file(folder: Path, name: str, record: FileRecord, source: Path) -> Identity:
+    """Returns the identity of the file ``name`` in ``folder``, or of the file that it links to.
+
+    Raises BundleError unless size and digest are those of ``record``; ``source`` is the manifest that has the record.
+    """
+    if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
+        raise BundleError(f"{source}: files[{name!r}] is not a plain file name: it may leave the bundle")
+    path = folder / name
+    check_link(path)
+    try:
+        if not path.exists():
+            raise BundleError(f"{path} is missing; {source} lists it")
+        if not path.is_file():  # reading a pipe would block, reading a device might never end
+            raise BundleError(f"{path} is not a file; {source} lists it")
+        size = path.stat().st_size
+        if size != record.size:
+            raise BundleError(f"{path} has {size} bytes, {source} says {record.size}: copy or export the bundle again")
+        with path.open("rb") as file:
+            identity = identity_of(os.fstat(file.fileno()))
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    if digest != record.sha256:
+        raise BundleError(
+            f"{path} has SHA-256 {digest[:12]}…, {source} says {record.sha256[:12]}…: corrupt or tampered with; "
+            "copy or export the bundle again"
+        )
+    return identity
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    """Returns what distinguishes this content of a file from any other, short of reading it."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,0 +1,62 @@
+"""The log-probability of codes under a bundle's priors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from latentloop.bundles.bundle import Bundle
+from latentloop.bundles.manifest import Level
+from latentloop.draws.level_inputs import LevelInputs, Row
+from latentloop.errors import BundleError, InputError
+from latentloop.sampling.validation import check_codes, check_labels, check_prior
+
+Rows = Callable[[Level, LevelInputs], Iterator[Row]]  # runs one level's loop
+
+
+def log_likelihood(
+    bundle: Bundle, rows: Rows, batch_size: int, codes: Mapping[str, ArrayLike], labels: ArrayLike | None
+) -> dict[str, NDArray[np.float64]]:
+    """Returns the log-probability of every code given the ones before it; see ``Sampler.log_likelihood``.
+
+    ``rows`` runs a level for up to ``batch_size`` samples.
+    """
+    # 1. Validate.
+    levels = bundle.manifest.levels
+    checked = check_codes(codes, levels, partial=False)
+    n = len(next(iter(checked.values())))
+    if labels is None and bundle.manifest.classes:
+        raise InputError("labels are missing: the likelihood of codes depends on their class")
+    result = {level.name: np.empty((n, level.height, level.width)) for level in levels}
+    if n == 0:
+        return result
+    for level in levels:
+        check_prior(level)
+    classes = check_labels(labels, n, bundle.manifest)
+    # 2. Run every level over the given codes, in batches of one size; the last one is padded with the last sample.
+    batch = min(n, batch_size)
+    for start in range(0, n, batch):
+        indices = np.minimum(np.arange(start, start + batch), n - 1)
+        count = min(batch, n - start)
+        upper = None
+        for level in levels:
+            forced = checked[level.name][indices]
+            level_inputs = LevelInputs.forcing(forced, upper, None if classes is None else classes[indices])
+            # 3. Pick the log-probability of each code from its row's logits.
+            for row in rows(level, level_inputs):
+                if not np.isfinite(row.logits).all():
+                    raise BundleError(f"{bundle.path}: {level.name} has logits that are not finite numbers")
+                log_probabilities = log_softmax(row.logits.astype(np.float64))
+                picked = np.take_along_axis(log_probabilities, row.codes[..., None], 2)[..., 0]  # [W, B]
+                result[level.name][start : start + count, row.index] = picked.T[:count]
+            upper = forced
+    return result
+
+
+def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns logits [..., K] as log-probabilities in nats."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return result

@@ -1,0 +1,63 @@
+"""A backend that draws code 0 everywhere and decodes to the image of a constant: what a new backend has to provide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop import Bundle
+from latentloop.backends.cpu.backend import Decoded
+from latentloop.backends.registry import BackendRequest
+from latentloop.bundles.manifest import Level
+from latentloop.draws.level_inputs import AfterRow, Codes, LevelDraw, LevelInputs, Row
+from latentloop.errors import MissingError
+
+GREY = 77  # of every pixel
+missing = ""  # the reason why it cannot be used
+
+
+def check(name: str) -> None:
+    if missing:
+        raise MissingError(missing)
+
+
+def find(request: BackendRequest) -> Callable[[], ToyBackend]:
+    check(request.name)
+    request.bundle.manifest.check_precision(request.precision)
+    return lambda: ToyBackend(request.bundle, request.name)
+
+
+class ToyBackend:
+    largest_batch = 3
+    reason = "it was written in ten minutes"
+    arrays = None
+
+    def __init__(self, bundle: Bundle, device: str) -> None:
+        self.bundle, self.device = bundle, device
+
+    def draw(self, draws: Sequence[LevelDraw], after_row: AfterRow | None) -> dict[str, Codes] | None:
+        codes = {}
+        for draw in draws:
+            level = self.bundle.manifest.level(draw.level)
+            if isinstance(draw.source, LevelInputs):
+                codes[level.name] = np.zeros((draw.source.batch, level.height, level.width), np.int64)
+            else:
+                codes[level.name] = draw.source
+        return codes
+
+    def rows(self, level: Level, level_inputs: LevelInputs, rows: int) -> Iterator[Row]:
+        for index in range(rows):
+            codes = np.zeros((level.width, level_inputs.batch), np.int64)
+            yield Row(index, codes, np.zeros((*codes.shape, level.codebook_size), np.float32))
+
+    def encode(self, images: NDArray[np.uint8]) -> dict[str, Codes]:
+        return {v.name: np.zeros((len(images), v.height, v.width), np.int64) for v in self.bundle.manifest.levels}
+
+    def decode(self, codes: dict[str, Codes]) -> Decoded:
+        images = np.full((len(next(iter(codes.values()))), *self.bundle.manifest.image), GREY, np.uint8)
+        return Decoded(images, images.astype(np.float32) / 127.5 - 1)
+
+    def after_fork(self) -> ToyBackend:
+        return self
