@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands, and its commands exist."""
+"""The README's Python code runs, its results have the documented shapes, and its commands exist."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.parametrize("code", blocks("python"), ids=["sampling", "nearest codeword"])
 def test_the_python_runs(code: str) -> None:
-    shown = {}
+    documented = {}
     for line in code.splitlines():
         source, _, comment = line.partition("#")
         if not source.strip():
             continue
         if comment and not re.match(r"from |\w+ = ", source):
-            shown[source.strip()] = comment.strip()
+            documented[source.strip()] = comment.strip()
     names: dict[str, object] = {}
     exec(code, names)
-    for source, comment in shown.items():
-        found = eval(source, names)
-        for value in found if isinstance(found, tuple) else (found,):
+    for source, comment in documented.items():
+        result = eval(source, names)
+        for value in result if isinstance(result, tuple) else (result,):
             if hasattr(value, "shape") and value.shape:
                 assert str(value.dtype) in comment
                 assert str(list(value.shape)) in comment
