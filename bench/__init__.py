@@ -1,1 +1,1 @@
-"""Measurements that users can repeat: LatentLoop against its peers on this machine, in one run."""
+"""Measurements that users can repeat: LatentLoop against baselines on this machine, in one run."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from driver_conformance import checks_of
 
+from latentloop.bench.gpu.conformance.driver_checks import checks_of
 from latentloop.kernels.driver import LEGACY, DriverError, Memory, Stream
 from latentloop.kernels.driver.with_cuda_python import CudaPython
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from capture_conformance import CAPTURE_CHECKS, check_refuses_captures
-from driver_bytes import Check
-from driver_conformance import CHECKS, checks_of
 from numpy.typing import NDArray
 from stand_in.driver import FakeDriver
 
+from latentloop.bench.gpu.conformance.capture_checks import CAPTURE_CHECKS, check_refuses_captures
+from latentloop.bench.gpu.conformance.device_bytes import Check
+from latentloop.bench.gpu.conformance.driver_checks import CHECKS, checks_of
 from latentloop.kernels.driver import LEGACY, MissingGpuError, Stream, open_driver
 from latentloop.kernels.driver.host_memory import bytes_of
 

@@ -1,1 +1,1 @@
-"""What LatentLoop is compared with, and LatentLoop itself, behind one interface."""
+"""The implementations of sampling that are timed: baselines in PyTorch, and LatentLoop, behind one interface."""

@@ -1,4 +1,4 @@
-"""The whole network once more for every code, timed over a few numbers of rows, on whatever device the module is."""
+"""The whole network for every code, timed over a few numbers of rows, on the device of the module."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from latentloop.bench.baselines.baseline import Timing
-from latentloop.bench.gpu.clock import synchronise
+from latentloop.bench.baselines.timing import Timing
+from latentloop.bench.machine.gpu_clock import synchronise
 from latentloop.export.models.pixelsnail import PixelSnail
 
-FRACTIONS = (0.0, 1.0, 0.5, 0.25)  # of the rows, in the order in which they are timed
+FRACTIONS = (0.0, 1.0, 0.5, 0.25)  # of the rows, in the order of timing
 
 
 def time_naive(
     model: PixelSnail, batch: int = 1, budget: float = 60.0, fractions: Sequence[float] = FRACTIONS
 ) -> Timing:
-    """Each timed row of the grid as W forwards over the rows up to it."""
+    """Returns a timing in which a row is W forwards over the rows up to it; one forward per row is timed."""
     c, device = model.config, model.logits.weight.device.type
     rng = np.random.default_rng(0)
     codes = torch.from_numpy(rng.integers(0, c.codebook_size, (batch, c.height, c.width))).to(device)
@@ -28,13 +28,13 @@ def time_naive(
     timing = Timing()
     with torch.inference_mode():
         if device != "cpu" and model.condition is not None:
-            model.condition(upper)  # a GPU's libraries choose their kernels at the first call for a shape
+            model.condition(upper)  # GPU libraries choose their kernels at the first call for a shape
         synchronise(device)
         started = time.perf_counter()
         condition = model.condition(upper) if model.condition is not None else None
         synchronise(device)
         timing.condition = time.perf_counter() - started if condition is not None else 0.0
-        model.given(codes[:, :1], condition, labels)  # warms up
+        model.given(codes[:, :1], condition, labels)  # warm-up
         for fraction in fractions:
             row = max(1, round(fraction * c.height)) - 1
             if row in timing.rows or (timing.rows and time.perf_counter() - started > budget):

@@ -1,7 +1,7 @@
-"""Row and step in PyTorch: the same algorithm as ``export.specification.rowstep``, term by term, on float32 tensors.
+"""Row and step in PyTorch: the same algorithm as ``export.specification.rowstep``, term by term, on tensors.
 
 This is what a careful user would write without ONNX graphs: one batched product for all layers, state updated in
-place. ``row_terms`` and ``column`` are functions of tensors only, so that ``torch.compile`` can take them.
+place. ``row_terms`` and ``column`` are functions of tensors only, as ``torch.compile`` requires.
 
 Axes: W columns, L layers, B batch, p reach, k kernel, n earlier positions, d = attention channels / heads.
 """
@@ -23,7 +23,7 @@ from latentloop.export.specification.rowstep_weights import Attention, Pointwise
 
 @dataclass
 class TorchFixed:
-    """What is fixed for an image: condition [H, W, B, Cc], label terms [L, B, 2 C] and one [B, 2 width] per block."""
+    """Terms computed once per image: condition [H, W, B, Cc], label terms [L, B, 2 C] and [B, 2 width] per block."""
 
     condition: Tensor | None
     class_causal: Tensor | None
@@ -32,7 +32,7 @@ class TorchFixed:
 
 @dataclass
 class TorchState:
-    """The loop's memory: a window of k rows of which the last is being drawn, and all keys and values."""
+    """The loop's memory: a window of k rows, the last of which is being drawn, and all keys and values."""
 
     codes: Tensor  # [p + 1, W + 2 p, B]; K means no code
     residual: Tensor  # [k, W + 2 p, L, B, C]
@@ -43,7 +43,7 @@ class TorchState:
 
 @dataclass
 class TorchColumn:
-    """What one column gives: codes [B], logits [B, K], and its own entries of the state."""
+    """The results of one column: codes [B], logits [B, K], and its entries of the state."""
 
     code: Tensor
     logits: Tensor
@@ -54,17 +54,18 @@ class TorchColumn:
 
 
 class TorchRowStep:
-    """One prior's condition, row and column. On the CPU it refers to the arrays of ``weights``, and copies none."""
+    """One prior's condition, row and column. On the CPU it shares the memory of ``weights`` instead of copying it."""
 
     def __init__(self, weights: RowStepWeights, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
-        """``dtype`` other than the weights' own: they are converted, once they are on the device."""
+        """Moves the weights to the device, then converts them to ``dtype`` if one is named."""
         self.config = weights.config
         self.w: Any = _tensors(weights, device, dtype)  # the same fields, as tensors
         self.row_function: Callable[..., tuple[Tensor, Tensor, Tensor]] = self.row_terms
         self.column_function: Callable[..., TorchColumn] = self.column
 
     def start(self, batch: int) -> TorchState:
-        """The memory before the first row. History holds noise: untouched zeros would be one page in the cache."""
+        """Returns the memory before the first row. Keys and values are noise: zeros that were never written share one
+        page, which stays in the cache."""
         c, like = self.config, self.w.logits
         width = c.width + 2 * c.reach
         blocks = c.blocks if c.attention else 0
@@ -78,7 +79,7 @@ class TorchRowStep:
         )
 
     def condition(self, upper: Tensor | None, labels: Tensor | None) -> TorchFixed:
-        """Once per image: upper [B, H', W'] codes of the level above, labels [B], both int64."""
+        """Computes the per-image terms from upper [B, H', W'], codes of the level above, and labels [B], both int64."""
         w, c = self.w, self.config
         condition = None
         if w.condition_stack is not None:
@@ -105,10 +106,10 @@ class TorchRowStep:
         label: Tensor | None,
         below: bool | Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums over the rows above for all columns: input [W, B, C], conv1 [W, L, B, R], conv2 [W, L, B, 2 C].
+        """Returns sums over the rows above for all columns: input [W, B, C], conv1 [W, L, B, R], conv2 [W, L, B, 2 C].
 
-        residual, hidden [k - 1, W + 2 p, L, B, …], codes [p, W + 2 p, B], fixed [W, B, Cc]; ``below`` the first row,
-        perhaps as a bool [1].
+        residual, hidden [k - 1, W + 2 p, L, B, …], codes [p, W + 2 p, B], fixed [W, B, Cc]; ``below``: whether the row
+        is below the first one, a bool or a bool tensor [1].
         """
         w, c = self.w, self.config
         conv1 = self._above(residual, w.conv1_above) + w.conv1_bias[:, None]
@@ -136,9 +137,9 @@ class TorchRowStep:
         forced: Tensor,
         seen: Tensor | None = None,
     ) -> TorchColumn:
-        """One column: residual, hidden [p, L, B, …], codes [p, B] to its left, its terms, background [2], history
-        [blocks, B, heads, n, d], label terms, uniform [B] in [0, 1), forced [B] (-1: draw). ``seen``, bool [n], says
-        which first part of the history there is; by default all of it.
+        """Computes one column from its left neighbours' residual, hidden [p, L, B, …] and codes [p, B], its terms,
+        background [2], keys and values [blocks, B, heads, n, d], label terms, uniform [B] in [0, 1), forced [B] (-1:
+        draw). ``seen``, bool [n], marks the keys and values computed so far; None: all of them.
         """
         w, c = self.w, self.config
         x, conv1, conv2 = terms
@@ -162,14 +163,14 @@ class TorchRowStep:
         for stage in w.output:
             x = self._gated(stage, x, next(label_terms, None))
         logits = functional.elu(x) @ w.logits + w.logits_bias
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # 16 bits cannot sum up probabilities
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # 16 bits are too few to sum probabilities
         mass = torch.exp(logits - logits.amax(-1, keepdim=True)).cumsum(-1)
         drawn = (mass <= uniform[:, None] * mass[:, -1:]).sum(-1).clamp(max=c.codebook_size - 1)
         code = torch.where(forced >= 0, forced, drawn)
         return TorchColumn(code, logits, functional.elu(torch.cat(entered_layers)), h, new_keys, new_values)
 
     def begin_row(self, state: TorchState, fixed: TorchFixed, i: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Moves the window down to row i; returns the row's terms."""
+        """Moves the window to row i; returns the row's terms."""
         k, p = self.config.kernel, self.config.reach
         for window, fill in ((state.codes, self.config.codebook_size), (state.residual, 0), (state.hidden, 0)):
             window[:-1] = window[1:].clone()
@@ -192,11 +193,14 @@ class TorchRowStep:
         uniform: Tensor,
         forced: Tensor,
     ) -> TorchColumn:
-        """One column, in place: terms of its row, position (i, j), uniform [B] in [0, 1), forced [B] (-1: draw)."""
+        """Computes the column at position (i, j) from its row's ``terms``, and writes its results into ``state``.
+
+        uniform [B] in [0, 1); forced [B], -1 to draw.
+        """
         (i, j), p = position, self.config.reach
         n = i * self.config.width + j
-        seen = n if self.config.attention else 0  # a shape that does not change: one compilation
-        found = self.column_function(
+        seen = n if self.config.attention else 0  # without attention one shape for all columns: one compilation
+        column = self.column_function(
             state.residual[-1, j : j + p],
             state.hidden[-1, j : j + p],
             state.codes[-1, j : j + p],
@@ -208,12 +212,12 @@ class TorchRowStep:
             uniform,
             forced,
         )
-        state.codes[-1, j + p] = found.code
-        state.residual[-1, j + p] = found.residual
-        state.hidden[-1, j + p] = found.hidden
-        for b, (key, value) in enumerate(zip(found.keys, found.values, strict=True)):
+        state.codes[-1, j + p] = column.code
+        state.residual[-1, j + p] = column.residual
+        state.hidden[-1, j + p] = column.hidden
+        for b, (key, value) in enumerate(zip(column.keys, column.values, strict=True)):
             state.keys[b, :, :, n], state.values[b, :, :, n] = key, value
-        return found
+        return column
 
     def _above(self, rows: Tensor, weight: Tensor) -> Tensor:
         """[k - 1, W + 2 p, L, B, I] x [L, k (k - 1) I, O] -> [W, L, B, O]."""
@@ -224,7 +228,7 @@ class TorchRowStep:
         return products.view(c.layers, c.width, -1, weight.shape[2]).transpose(0, 1).contiguous()
 
     def _layers(self, x: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B, C], gated outputs [layers, B, C] -> every layer's input [layers, B, C] and the last one's output."""
+        """x [B, C], gated outputs [layers, B, C] -> every layer's input [layers, B, C] and the last layer's output."""
         if not self.config.inplace:
             sums = torch.cat([x[None], added]).cumsum(0)
             return sums[:-1], sums[-1]
@@ -256,9 +260,9 @@ class TorchRowStep:
         c = self.config
         w: Any = block
         keys, values, seen = history
-        here = background.expand(len(x), 2)
-        key = self._gated(w.key, torch.cat([entered, x, here], 1), next(labels, None))
-        query = self._gated(w.query, torch.cat([x, here], 1), next(labels, None))
+        coordinates = background.expand(len(x), 2)
+        key = self._gated(w.key, torch.cat([entered, x, coordinates], 1), next(labels, None))
+        query = self._gated(w.query, torch.cat([x, coordinates], 1), next(labels, None))
         new_key = (key @ w.key_map + w.key_bias).unflatten(1, (c.heads, -1))
         new_value = (key @ w.value_map + w.value_bias).unflatten(1, (c.heads, -1))
         if keys.shape[2]:
@@ -268,7 +272,7 @@ class TorchRowStep:
                 scores = torch.where(seen, scores, torch.finfo(scores.dtype).min)
             attended = (scores.softmax(-1) @ values).flatten(1)
             if seen is not None:
-                attended = attended * seen[0]  # nothing is seen from the first position
+                attended = attended * seen[0]  # the first position attends to nothing
         else:
             attended = x.new_zeros(len(x), c.attention_channels)
         return self._gated(w.out, x, next(labels, None), attended), new_key, new_value
@@ -279,7 +283,7 @@ def _same(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _tensors(value: Any, device: str, dtype: torch.dtype | None) -> Any:
-    """The same structure with tensors, over the arrays' memory where it can be, in place of the arrays."""
+    """Returns the same structure with tensors instead of arrays; on the CPU they share the arrays' memory."""
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(np.ascontiguousarray(value))
     if isinstance(value, Tensor):

@@ -1,1 +1,1 @@
-"""Tools that measure on a GPU."""
+"""Measurements of sampling on a GPU, and PyTorch programs that run there."""

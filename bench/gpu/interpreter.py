@@ -1,7 +1,7 @@
-"""A bundle's graphs on a GPU through PyTorch: what runs the loop's host there without TensorRT or ONNX Runtime.
+"""A bundle's graphs on a GPU, interpreted by PyTorch: they run the GPU backend's loop without TensorRT.
 
-It is no backend, for one call a node is slow. It shows that a real driver does what the host asks of it: addresses,
-streams, copies, replays and the decoding beside them.
+This is no backend for users, because one PyTorch call per node is slow. It tests the backend's host code on a real
+driver: addresses, streams, copies, replays, and decoding that overlaps with drawing.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from latentloop import Bundle, Sampler
 from latentloop.backends.gpu.backend import GpuBackend
 from latentloop.backends.gpu.device_graph import Tensor
 from latentloop.backends.interface import MOST_BATCH
-from latentloop.bench.gpu.clock import full_precision
 from latentloop.bench.gpu.program import Program
+from latentloop.bench.machine.gpu_clock import disable_tf32
 from latentloop.bundles.manifest import Prior
 from latentloop.engines.engine_set import codec_of
 from latentloop.kernels.driver import Driver, Stream
 
-TYPES = {"float32": "<f4", "int64": "<i8", "uint8": "|u1"}  # as the CUDA array interface says them
+TYPES = {"float32": "<f4", "int64": "<i8", "uint8": "|u1"}  # in the CUDA array interface
 
 
-class Address:
-    """A tensor of the device's memory, for PyTorch to adopt."""
+class InterfaceTensor:
+    """A tensor of the backend with the CUDA array interface, from which PyTorch makes its own without a copy."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.__cuda_array_interface__ = {
@@ -37,10 +37,10 @@ class Address:
 
 
 class TorchGraph:
-    """A DeviceGraph; see there.
+    """A DeviceGraph that PyTorch runs.
 
-    Captured work keeps its addresses. PyTorch's own memory is therefore taken from ``pool``, which outlives the graph
-    and serves one stream: whoever is given a piece again is behind all replays that use it.
+    Captured work uses the same addresses at every replay. PyTorch's temporary memory therefore comes from ``pool``,
+    which outlives the graph and serves one stream: memory that is reused there is ordered after all replays.
     """
 
     def __init__(self, name: str, program: Program, number: int, pool: Any, *, capturable: bool) -> None:
@@ -48,38 +48,38 @@ class TorchGraph:
         self._program, self._number, self._pool = program, number, pool
 
     def enqueue(self, tensors: Mapping[str, Tensor], stream: Stream) -> None:
-        """On the stream, whoever made it."""
+        """Enqueues one run on a stream, which may be of any library."""
         device = torch.device("cuda", self._number)
         external: Any = torch.cuda.ExternalStream(stream.handle, device)  # type: ignore[no-untyped-call]
         with torch.cuda.stream(external), torch.cuda.use_mem_pool(self._pool, device):
-            self.run({name: torch.as_tensor(Address(tensor), device=device) for name, tensor in tensors.items()})
+            self.run({name: torch.as_tensor(InterfaceTensor(value), device=device) for name, value in tensors.items()})
 
     def run(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Over the inputs' and outputs' memory."""
+        """Runs on tensors of the inputs' memory, and writes the outputs into theirs."""
         with torch.inference_mode():
             for name, value in self._program.run(tensors).items():
                 tensors[name].copy_(value)
 
 
 class TorchGraphs:
-    """Graphs for a GpuBackend; see Graphs there."""
+    """The graphs of a bundle for a GpuBackend."""
 
     largest_batch = MOST_BATCH
 
     def __init__(self, bundle: Bundle, number: int, *, capturable: bool) -> None:
-        full_precision()
+        disable_tf32()
         self.encoder, self.decoder = codec_of(bundle.manifest)
         self._bundle, self._number, self._capturable = bundle, number, capturable
         self._pools: dict[Stream, Any] = {}
 
     def prior(self, level: str) -> Prior:
-        """The bundle's own, in float32."""
+        """Returns the level's prior in float32."""
         prior = self._bundle.manifest.level(level).prior
         assert prior is not None
         return prior.at("float32")
 
     def load(self, file: str, batch: int, stream: Stream) -> TorchGraph:
-        """One for all batch sizes."""
+        """Loads a graph, which supports every batch size."""
         if stream not in self._pools:
             self._pools[stream] = torch.cuda.MemPool()
         program = Program(self._bundle.path / file, f"cuda:{self._number}")
@@ -87,6 +87,6 @@ class TorchGraphs:
 
 
 def interpreting_sampler(bundle: Bundle, graphs: Any, driver: Driver, number: int) -> Sampler:
-    """A sampler whose backend runs those graphs."""
+    """Returns a sampler whose backend runs ``graphs`` on GPU ``number``."""
     backend = GpuBackend(bundle, graphs, driver, number, f"pytorch:{number}", f"PyTorch {torch.__version__}")
     return Sampler.with_backend(bundle, backend)

@@ -1,7 +1,4 @@
-"""The ONNX operators that a bundle's graphs use, in PyTorch: each takes a node's inputs and attributes.
-
-Operands of ``HOST`` say what is to be done, not with what: their values are needed on the host.
-"""
+"""The ONNX operators that a bundle's graphs use, in PyTorch: functions of a node's inputs and attributes."""
 
 from __future__ import annotations
 
@@ -10,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from onnx import TensorProto
 from torch import Tensor
 from torch.nn import functional
 
 Attributes = dict[str, Any]
 Result = Tensor | tuple[Tensor, ...]
-Operator = Callable[[list[Any], Attributes], Result]  # Any: None where an input is left out
+Operator = Callable[[list[Any], Attributes], Result]  # Any: None for an omitted input
 
-HOST: dict[str, tuple[int, ...]] = {
+# Inputs whose values must be on the host, such as shapes, axes and counts, by their index.
+HOST_OPERANDS: dict[str, tuple[int, ...]] = {
     "CumSum": (1,),
     "Expand": (1,),
     "OneHot": (1,),
@@ -31,11 +30,18 @@ HOST: dict[str, tuple[int, ...]] = {
     "TopK": (1,),
     "Unsqueeze": (1,),
 }
-_DTYPES = {1: torch.float32, 2: torch.uint8, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64}
+_DTYPES = {
+    TensorProto.FLOAT: torch.float32,
+    TensorProto.UINT8: torch.uint8,
+    TensorProto.INT32: torch.int32,
+    TensorProto.INT64: torch.int64,
+    TensorProto.BOOL: torch.bool,
+    TensorProto.DOUBLE: torch.float64,
+}
 
 
 def _arg_max(x: list[Any], a: Attributes) -> Result:
-    return torch.argmax(x[0], a.get("axis", 0), bool(a.get("keepdims", 1)))  # the first of equal ones
+    return torch.argmax(x[0], a.get("axis", 0), bool(a.get("keepdims", 1)))  # the first of equal values
 
 
 def _cast(x: list[Any], a: Attributes) -> Result:
@@ -89,8 +95,8 @@ def _expand(x: list[Any], a: Attributes) -> Result:
 def _gather(x: list[Any], a: Attributes) -> Result:
     data, index = x
     axis = a.get("axis", 0) % data.ndim
-    found: Tensor = data.index_select(axis, index.flatten())
-    return found.reshape(*data.shape[:axis], *index.shape, *data.shape[axis + 1 :])
+    rows: Tensor = data.index_select(axis, index.flatten())
+    return rows.reshape(*data.shape[:axis], *index.shape, *data.shape[axis + 1 :])
 
 
 def _gather_elements(x: list[Any], a: Attributes) -> Result:
@@ -100,11 +106,11 @@ def _gather_elements(x: list[Any], a: Attributes) -> Result:
 def _one_hot(x: list[Any], a: Attributes) -> Result:
     index, depth, (off, on) = x
     axis = a.get("axis", -1)
-    at = index.unsqueeze(axis)
-    codes = torch.arange(int(depth), device=index.device)
-    shape = [1] * at.ndim
-    shape[axis] = len(codes)
-    return torch.where(at == codes.reshape(shape), on, off)
+    indices = index.unsqueeze(axis)
+    classes = torch.arange(int(depth), device=index.device)
+    shape = [1] * indices.ndim
+    shape[axis] = len(classes)
+    return torch.where(indices == classes.reshape(shape), on, off)
 
 
 def _reduce(function: Callable[..., Tensor]) -> Operator:
@@ -116,8 +122,8 @@ def _reduce(function: Callable[..., Tensor]) -> Operator:
 
 
 def _reshape(x: list[Any], a: Attributes) -> Result:
-    kept = [x[0].shape[axis] if size == 0 else size for axis, size in enumerate(x[1].tolist())]
-    reshaped: Tensor = x[0].reshape(kept)
+    shape = [x[0].shape[axis] if size == 0 else size for axis, size in enumerate(x[1].tolist())]
+    reshaped: Tensor = x[0].reshape(shape)
     return reshaped
 
 
@@ -127,7 +133,7 @@ def _scatter_elements(x: list[Any], a: Attributes) -> Result:
 
 
 def _shape(x: list[Any], a: Attributes) -> Result:
-    return torch.tensor(x[0].shape[a.get("start", 0) : a.get("end")])  # on the host
+    return torch.tensor(x[0].shape[a.get("start", 0) : a.get("end")])
 
 
 def _slice(x: list[Any], a: Attributes) -> Result:
@@ -157,7 +163,7 @@ def _squeeze(x: list[Any], a: Attributes) -> Result:
 
 
 def _top_k(x: list[Any], a: Attributes) -> Result:
-    """The lower index first of equal values, which torch.topk does not promise."""
+    """Sorts equal values by index, which torch.topk does not guarantee."""
     axis = a.get("axis", -1)
     values, indices = torch.sort(x[0], dim=axis, descending=bool(a.get("largest", 1)), stable=True)
     count = int(x[1])
@@ -169,10 +175,10 @@ def _transpose(x: list[Any], a: Attributes) -> Result:
 
 
 def _unsqueeze(x: list[Any], a: Attributes) -> Result:
-    found: Tensor = x[0]
+    result: Tensor = x[0]
     for axis in sorted(axis % (x[0].ndim + x[1].numel()) for axis in x[1].tolist()):
-        found = found.unsqueeze(axis)
-    return found
+        result = result.unsqueeze(axis)
+    return result
 
 
 def _plain(function: Callable[..., Any]) -> Operator:

@@ -1,7 +1,7 @@
-"""Row and step in PyTorch with shapes and addresses that never change: what CUDA graphs need, and compilers like.
+"""Row and step in PyTorch with constant shapes and addresses, which CUDA graphs require.
 
-The row's index lies on the device. So does a step's column where one program is to serve all of them; a column that is
-a Python integer becomes part of the program, and its slices cost nothing.
+The row index is on the device. A step's column is there too if one program serves all columns; a column that is a
+Python integer becomes a constant of the program, and its slices cost nothing.
 """
 
 from __future__ import annotations
@@ -19,46 +19,47 @@ Column = int | Tensor  # or int64 [1]
 
 
 class StaticRowStep:
-    """One level's loop for one batch of B images; every method works in place."""
+    """One level's loop for one batch of B images. Every method updates its tensors in place."""
 
     def __init__(self, model: TorchRowStep, batch: int, upper: Tensor | None, labels: Tensor | None) -> None:
-        """upper [B, H', W'], labels [B], int64, on the model's device, as ``TorchRowStep.condition`` takes them."""
+        """upper [B, H', W'], labels [B], int64, on the model's device, as in ``TorchRowStep.condition``."""
         c, like = model.config, model.w.logits
-        on: dict[str, Any] = {"device": like.device}
+        options: dict[str, Any] = {"device": like.device}
+        precise = torch.promote_types(like.dtype, torch.float32)
         self.model, self.batch = model, batch
         self.state, self.fixed = model.start(batch), model.condition(upper, labels)
-        self.row = torch.zeros(1, dtype=torch.int64, **on)
-        self.uniform = torch.rand(c.height, c.width, batch, dtype=torch.promote_types(like.dtype, torch.float32), **on)
-        self.forced = torch.full((c.height, c.width, batch), -1, **on)  # a code, or -1: draw
-        self.codes = torch.zeros(c.height, c.width, batch, dtype=torch.int64, **on)
-        self.logits = torch.zeros(c.width, batch, c.codebook_size, dtype=self.uniform.dtype, **on)  # of the last row
+        self.row = torch.zeros(1, dtype=torch.int64, **options)
+        self.uniform = torch.rand(c.height, c.width, batch, dtype=precise, **options)
+        self.forced = torch.full((c.height, c.width, batch), -1, **options)  # a code, or -1 to draw
+        self.codes = torch.zeros(c.height, c.width, batch, dtype=torch.int64, **options)
+        self.logits = torch.zeros(c.width, batch, c.codebook_size, dtype=precise, **options)  # of the last row
         self.terms = (
             like.new_zeros(c.width, batch, c.channels),
             like.new_zeros(c.width, c.layers, batch, c.residual_channels),
             like.new_zeros(c.width, c.layers, batch, 2 * c.channels),
         )
-        self._positions = torch.arange(c.height * c.width if c.attention else 0, **on)
+        self._positions = torch.arange(c.height * c.width if c.attention else 0, **options)
         self.row_function: Callable[[], None] = self._row
         self.step_function: Callable[[Column], None] = self._step
 
     def tensors(self) -> list[Tensor]:
-        """Everything that a program reads or writes: weights, state, and what is fixed for the image."""
-        own = (self.row, self.uniform, self.forced, self.codes, self.logits, self._positions, *self.terms)
-        return [*_tensors(self.model.w), *_tensors(self.state), *_tensors(self.fixed), *own]
+        """Returns all tensors that the loop reads or writes: weights, state, per-image terms, inputs and outputs."""
+        buffers = (self.row, self.uniform, self.forced, self.codes, self.logits, self._positions, *self.terms)
+        return [*_tensors(self.model.w), *_tensors(self.state), *_tensors(self.fixed), *buffers]
 
     def restart(self) -> None:
-        """As before the first row."""
+        """Sets the state back to before the first row."""
         self.row.zero_()
         self.state.codes.fill_(self.model.config.codebook_size)
         self.state.residual.zero_()
         self.state.hidden.zero_()
 
     def begin_row(self) -> None:
-        """Moves the window down to the next row, and computes its terms."""
+        """Moves the window to the next row, and computes the row's terms."""
         self.row_function()
 
     def steps(self) -> None:
-        """All columns of the row."""
+        """Draws all columns of the row."""
         for column in self._columns():
             self.step_function(column)
         self.row += 1
@@ -79,13 +80,13 @@ class StaticRowStep:
             fixed.class_causal,
             self.row > 0,
         )
-        for kept, term in zip(self.terms, terms, strict=True):
-            kept.copy_(term)
+        for buffer, term in zip(self.terms, terms, strict=True):
+            buffer.copy_(term)
 
     def _step(self, column: Column) -> None:
         c, state = self.model.config, self.state
         n = self.row * c.width + column  # [1]
-        found = self.model.column(
+        result = self.model.column(
             _take(state.residual[-1], column, c.reach),
             _take(state.hidden[-1], column, c.reach),
             _take(state.codes[-1], column, c.reach),
@@ -102,42 +103,42 @@ class StaticRowStep:
             self.forced.flatten(0, 1).index_select(0, n)[0],
             seen=self._positions < n,
         )
-        _put(state.codes[-1], column + c.reach, found.code)
-        _put(state.residual[-1], column + c.reach, found.residual)
-        _put(state.hidden[-1], column + c.reach, found.hidden)
-        _put(self.logits, column, found.logits)
-        self.codes.flatten(0, 1).index_copy_(0, n, found.code[None])
-        for b, (key, value) in enumerate(zip(found.keys, found.values, strict=True)):
+        _put(state.codes[-1], column + c.reach, result.code)
+        _put(state.residual[-1], column + c.reach, result.residual)
+        _put(state.hidden[-1], column + c.reach, result.hidden)
+        _put(self.logits, column, result.logits)
+        self.codes.flatten(0, 1).index_copy_(0, n, result.code[None])
+        for b, (key, value) in enumerate(zip(result.keys, result.values, strict=True)):
             state.keys[b].index_copy_(2, n, key[:, :, None])
             state.values[b].index_copy_(2, n, value[:, :, None])
 
 
 class CompiledRowStep(StaticRowStep):
-    """The same through ``torch.compile``, with one program for the row and one for all steps."""
+    """The same loop through ``torch.compile``, with one program for the row and one for all steps."""
 
     def __init__(self, model: TorchRowStep, batch: int, upper: Tensor | None, labels: Tensor | None, mode: str) -> None:
         super().__init__(model, batch, upper, labels)
-        self._each = [torch.tensor([j], device=self.row.device) for j in range(model.config.width)]
-        # Else the compiler's own CUDA graphs would copy all weights and state in for every call.
-        for tensor in (*self.tensors(), *self._each):
+        self._column_indices = [torch.tensor([j], device=self.row.device) for j in range(model.config.width)]
+        # Otherwise the compiler's own CUDA graphs would copy all weights and state for every call.
+        for tensor in (*self.tensors(), *self._column_indices):
             torch._dynamo.mark_static_address(tensor)
         compiled: Callable[..., Any] = torch.compile
         self.row_function = compiled(self._row, mode=mode)
         self.step_function = compiled(self._step, mode=mode)
 
     def _columns(self) -> list[Column]:
-        return list(self._each)
+        return list(self._column_indices)
 
 
 def _take(x: Tensor, first: Column, count: int) -> Tensor:
-    """x[first : first + count]."""
+    """Returns x[first : first + count]."""
     if isinstance(first, int):
         return x[first : first + count]
     return x.index_select(0, first + torch.arange(count, device=x.device))
 
 
 def _put(x: Tensor, index: Column, value: Tensor) -> None:
-    """x[index] = value."""
+    """Sets x[index] = value."""
     if isinstance(index, int):
         x[index] = value
     else:
@@ -145,7 +146,7 @@ def _put(x: Tensor, index: Column, value: Tensor) -> None:
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    """All tensors in a structure of dataclasses, tuples and lists."""
+    """Returns all tensors in a structure of dataclasses, tuples and lists."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, (tuple, list)):

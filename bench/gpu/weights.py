@@ -1,7 +1,7 @@
-"""Random weights of a prior, made on the device in the arrangement of row and step.
+"""Random weights of a prior, created on the device in the arrangement of row and step.
 
-A prior of the size of the paper's has billions of weights; arranging a checkpoint's takes minutes on a CPU, and times
-do not depend on values.
+The paper's priors have billions of weights: arranging a checkpoint of that size takes minutes on a CPU, and times do
+not depend on the values.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from latentloop.export.specification.rowstep_weights import (
 
 
 def random_weights(config: PriorConfig, device: str, dtype: torch.dtype) -> RowStepWeights:
-    """The weights as tensors of ``dtype``, in the shapes that ``rowstep_weights.arrange`` gives."""
+    """Returns weights as tensors of ``dtype``, with the shapes that ``rowstep_weights.arrange`` produces."""
     c = config
     p, k = c.reach, c.kernel
 
     def w(*shape: int) -> Any:
-        """Values of the next layer keep about the variance of those of this one."""
+        """Returns weights scaled so that the variance of activations stays about constant from layer to layer."""
         return torch.randn(shape, device=device, dtype=dtype).mul_(_fan_in(shape) ** -0.5)
 
     def pointwise(size: int, inner: int, auxiliary: int = 0) -> Pointwise:
@@ -88,19 +88,19 @@ def random_weights(config: PriorConfig, device: str, dtype: torch.dtype) -> RowS
 
 
 def random_module(kind: Any, config: Any, device: str, dtype: torch.dtype) -> Any:
-    """A network of ``latentloop.export.models`` with the weights that PyTorch begins with, on the device."""
+    """Returns a network of ``latentloop.export.models`` with PyTorch's initial weights, on the device."""
     with torch.device(device):
         module = kind(config).eval()
     return module.to(dtype)
 
 
 def random_codes(size: int, shape: tuple[int, ...], device: str) -> Tensor:
-    """Codes below ``size``, int64."""
+    """Returns codes below ``size``, int64."""
     return torch.randint(0, size, shape, device=device)
 
 
 def _fan_in(shape: tuple[int, ...]) -> int:
-    """Inputs of an output: of a convolution [O, I, k, k], of matrices [..., I, O], of a bias."""
+    """Returns the inputs per output of a convolution [O, I, k, k], of matrices [..., I, O], or of a bias."""
     if len(shape) == 4 and shape[2] == shape[3]:
         return shape[1] * shape[2] * shape[3]
     return shape[-2] if len(shape) > 1 else shape[0]

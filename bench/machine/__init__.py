@@ -1,1 +1,1 @@
-"""What the machine can do at most, and what it is."""
+"""Measurements of the machine itself, and how the bench runs and times work on it."""

@@ -1,7 +1,7 @@
 """Read bandwidth by working set, from the nearest cache to DRAM, on ordinary and on huge pages.
 
-A step reads its weights once, so its bound is the rate at which memory of that size can be read, again and again.
-NumPy asks for huge pages for large arrays; what ONNX Runtime or `malloc` map does not, hence both kinds.
+A step reads its weights once, so its bound is the rate at which memory of that size can be read repeatedly.
+NumPy requests huge pages for large arrays, ONNX Runtime and `malloc` do not: hence both kinds of page.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ import torch
 
 LARGEST = 512 * 2**20  # bytes; several times any cache of today
 SMALLEST = 2**20
-SECONDS = 0.15  # per size, page kind and way of reading
+SECONDS = 0.15  # per size, kind of page and method of reading
 
 
 def measure_bandwidth(threads: int, largest: int = LARGEST, seconds: float = SECONDS) -> list[dict[str, Any]]:
-    """Rows of {pages, bytes, gb_s, by}: the best rate of several ways of reading, in 1e9 bytes a second."""
+    """Returns rows of {pages, bytes, gb_s, by}: the best rate in 1e9 bytes a second, and the method that reached it."""
     torch.set_num_threads(threads)
-    found = []
+    rows = []
     for pages, advice in (("ordinary", "MADV_NOHUGEPAGE"), ("huge", "MADV_HUGEPAGE")):
         if not hasattr(mmap, advice):
             continue  # not Linux
         memory = mmap.mmap(-1, largest)
         memory.madvise(getattr(mmap, advice))
         array = np.frombuffer(memory, np.float32)
-        array[:] = 1  # touched after the advice: this is when pages are made
+        array[:] = 1  # written after the advice: pages are allocated at the first write
         size = SMALLEST
         while size <= largest:
-            rates = {name: _rate(read, size, seconds) for name, read in _ways(array[: size // 4]).items()}
+            rates = {name: _rate(read, size, seconds) for name, read in _read_methods(array[: size // 4]).items()}
             best = max(rates, key=lambda name: rates[name])
-            found.append({"pages": pages, "bytes": size, "gb_s": rates[best] / 1e9, "by": best})
+            rows.append({"pages": pages, "bytes": size, "gb_s": rates[best] / 1e9, "by": best})
             size *= 2
-    return found
+    return rows
 
 
 def last_level_cache() -> int | None:
-    """Bytes of the largest cache that the first processor sees, None where the system does not say."""
+    """Returns the bytes of the first processor's largest cache, or None if the system does not report it."""
     sizes = []
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         text = path.read_text(encoding="ascii").strip()
@@ -51,8 +51,8 @@ def last_level_cache() -> int | None:
     return max(sizes, default=None)
 
 
-def _ways(array: np.ndarray) -> dict[str, Callable[[], object]]:
-    """A matrix times a vector is what a step does; plain sums may read faster."""
+def _read_methods(array: np.ndarray) -> dict[str, Callable[[], object]]:
+    """Returns calls that read the whole array: the matrix-vector product of a step, and a sum, which can be faster."""
     matrix = array.reshape(-1, 1024)
     tensor, vector = torch.from_numpy(matrix), np.ones(1024, np.float32)
     other = torch.from_numpy(vector)
@@ -65,7 +65,7 @@ def _ways(array: np.ndarray) -> dict[str, Callable[[], object]]:
 
 
 def _rate(read: Callable[[], object], size: int, seconds: float) -> float:
-    """Bytes a second of the fastest pass: slower ones had company."""
+    """Returns the bytes a second of the fastest pass: slower ones were disturbed by other processes."""
     read()
     best, until = float("inf"), time.perf_counter() + seconds
     while True:

@@ -1,42 +1,49 @@
-"""A measurement in a process of its own: what it holds in memory, and how many threads its libraries start.
+"""Functions in a process of their own: libraries' memory and thread counts belong to a process.
 
-``python -m latentloop.bench.machine.child_process MODULE FUNCTION ARGUMENTS`` prints the function's result as JSON.
+``python -m latentloop.bench.machine.child_process REFERENCE ARGUMENTS`` prints a function's result as JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import subprocess
 import sys
-from importlib import import_module
+from collections.abc import Callable
 from typing import Any
 
 from latentloop.errors import LatentLoopError
 
-_MARK = "latentloop-bench-result:"  # libraries may print, too
+_PREFIX = "latentloop-bench-result:"  # of the result's line; libraries may print others
 
 
-def in_child(module: str, function: str, arguments: dict[str, Any], threads: int) -> Any:
-    """``latentloop.bench.<module>.<function>(**arguments)`` in a new process, through JSON.
+def in_child(function: Callable[..., Any], arguments: dict[str, Any], threads: int) -> Any:
+    """Returns ``function(**arguments)`` from a new process. Arguments and result pass through JSON.
 
-    BLAS libraries read their number of threads when they load. Raises LatentLoopError with the child's last line.
+    The function must be importable by its module and name. The process limits BLAS libraries to ``threads`` threads,
+    a number that they read when they load. Raises LatentLoopError with the last line that the process printed.
     """
     limits = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
-    command = [sys.executable, "-m", "latentloop.bench.machine.child_process", module, function, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **limits}, check=False)
-    for line in done.stdout.splitlines():
-        if line.startswith(_MARK):
-            return json.loads(line.removeprefix(_MARK))
-    last = next(iter(reversed(done.stderr.strip().splitlines())), f"exit status {done.returncode}")
-    raise LatentLoopError(f"measuring {function} in a process of its own failed: {last}")
+    command = [sys.executable, "-m", __name__, reference(function), json.dumps(arguments)]
+    process = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **limits}, check=False)
+    for line in process.stdout.splitlines():
+        if line.startswith(_PREFIX):
+            return json.loads(line.removeprefix(_PREFIX))
+    last = next(iter(reversed(process.stderr.strip().splitlines())), f"exit status {process.returncode}")
+    raise LatentLoopError(f"measuring {function.__qualname__} in a process of its own failed: {last}")
+
+
+def reference(function: Callable[..., Any]) -> str:
+    """Returns ``module:name``, by which another process finds the function with ``pkgutil.resolve_name``."""
+    return f"{function.__module__}:{function.__qualname__}"
 
 
 def main(arguments: list[str]) -> int:
-    """The child's side; returns the exit status."""
-    module, function, values = arguments
-    result = getattr(import_module(f"latentloop.bench.{module}"), function)(**json.loads(values))
-    print(_MARK + json.dumps(result))
+    """Runs the function in the child process; returns the exit status."""
+    function, values = arguments
+    result = pkgutil.resolve_name(function)(**json.loads(values))
+    print(_PREFIX + json.dumps(result))
     return 0
 
 

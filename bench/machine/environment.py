@@ -1,4 +1,4 @@
-"""What a figure depends on: processor, threads, versions, commit."""
+"""What a measurement depends on: processor, threads, versions, commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("latentloop", "numpy", "onnxruntime", "torch")
 
 
 def environment(threads: int) -> dict[str, Any]:
-    """The environment of a measurement as plain JSON types."""
+    """Returns the environment of a measurement as plain JSON types."""
     return {
         "processor": processor(),
         "threads": threads,
@@ -30,21 +30,22 @@ def environment(threads: int) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name, with the widest vector instructions that it has."""
-    found = machine.processor()
-    widest = next((name for name in ("avx512_vnni", "avx512f", "avx2") if name in found["instructions"]), "no AVX2")
-    return f"{found['name']} ({widest})"
+    """Returns the processor's name with its widest vector instructions."""
+    description = machine.processor()
+    instructions = description["instructions"]
+    widest = next((name for name in ("avx512_vnni", "avx512f", "avx2") if name in instructions), "no AVX2")
+    return f"{description['name']} ({widest})"
 
 
 def commit() -> str:
-    """The commit of this source tree, with -dirty where files of it were changed; unknown outside a repository."""
+    """Returns the commit of this source tree, with -dirty if files were changed; "unknown" outside a repository."""
     here = Path(__file__).resolve()
     try:
         for command in (
             ["ls-files", "--error-unmatch", here.name],
             ["describe", "--always", "--dirty", "--exclude", "*"],
         ):
-            done = subprocess.run(["git", *command], cwd=here.parent, capture_output=True, text=True, check=True)
+            process = subprocess.run(["git", *command], cwd=here.parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return done.stdout.strip()
+    return process.stdout.strip()

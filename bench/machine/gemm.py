@@ -1,4 +1,4 @@
-"""How fast this machine multiplies matrices: float32 and int8, by the libraries that are there, best of each."""
+"""The rate of matrix products on this machine, float32 and int8, by each installed library."""
 
 from __future__ import annotations
 
@@ -16,38 +16,40 @@ SECONDS = 1.0  # per library
 
 
 def measure_gemm(threads: int, size: int = SIZE, seconds: float = SECONDS) -> dict[str, Any]:
-    """{"float32": {library: GFLOP/s}, "int8": {library: GOP/s, or a reason}}; a multiply-add counts as two."""
+    """Returns {"float32": {library: GFLOP/s}, "int8": {library: GOP/s, or a reason}}; a multiply-add counts as two."""
     torch.set_num_threads(threads)
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((size, size), np.float32) for _ in range(2))
     u = rng.integers(0, 255, (size, size)).astype(np.uint8)
     s, t = (rng.integers(-127, 127, (size, size)).astype(np.int8) for _ in range(2))
     ta, tb, ts, tt = (torch.from_numpy(x) for x in (a, b, s, t))
-    floats: dict[str, Callable[[], object]] = {
-        "PyTorch": lambda: ta @ tb,
-        "NumPy": lambda: a @ b,
-        "ONNX Runtime": _onnx("MatMul", a, b, threads),
+    products: dict[str, dict[str, Callable[[], object]]] = {
+        "float32": {
+            "PyTorch": lambda: ta @ tb,
+            "NumPy": lambda: a @ b,
+            "ONNX Runtime": _onnx("MatMul", a, b, threads),
+        },
+        "int8": {
+            "ONNX Runtime, uint8 x int8": _onnx("MatMulInteger", u, s, threads),
+            "ONNX Runtime, int8 x int8": _onnx("MatMulInteger", t, s, threads),
+            "PyTorch _int_mm": lambda: torch._int_mm(ts, tt),
+        },
     }
-    integers: dict[str, Callable[[], object]] = {
-        "ONNX Runtime, uint8 x int8": _onnx("MatMulInteger", u, s, threads),
-        "ONNX Runtime, int8 x int8": _onnx("MatMulInteger", t, s, threads),
-        "PyTorch _int_mm": lambda: torch._int_mm(ts, tt),
-    }
-    rate = {"float32": floats, "int8": integers}
     return {
-        kind: {name: _gops(call, 2 * size**3, seconds) for name, call in ways.items()} for kind, ways in rate.items()
+        kind: {name: _gops(call, 2 * size**3, seconds) for name, call in by_library.items()}
+        for kind, by_library in products.items()
     }
 
 
 def best(rates: dict[str, float | str]) -> tuple[str, float]:
-    """The fastest library and its rate, of those that work; ("none", 0) where none does."""
+    """Returns the fastest library and its rate; ("none", 0) if no library works. Reasons in ``rates`` are skipped."""
     working = {name: rate for name, rate in rates.items() if isinstance(rate, (int, float))}
     name = max(working, key=lambda name: working[name], default="none")
     return name, working.get(name, 0.0)
 
 
 def _gops(call: Callable[[], object], operations: int, seconds: float) -> float | str:
-    """1e9 operations a second of the fastest run, or why the library cannot."""
+    """Returns 1e9 operations a second of the fastest run, or why the library cannot run it."""
     try:
         call()
     except Exception as error:  # each library has exceptions of its own
@@ -63,7 +65,7 @@ def _gops(call: Callable[[], object], operations: int, seconds: float) -> float 
 
 
 def _onnx(kind: str, x: np.ndarray, weight: np.ndarray, threads: int) -> Callable[[], object]:
-    """A graph of one product whose second matrix is constant, as weights are: ONNX Runtime packs it once."""
+    """Returns a run of one product whose second matrix is constant, like weights: ONNX Runtime packs it once."""
     types = [helper.np_dtype_to_tensor_dtype(x.dtype), TensorProto.FLOAT if kind == "MatMul" else TensorProto.INT32]
     graph = helper.make_graph(
         [helper.make_node(kind, ["x", "w"], ["y"])],

@@ -1,1 +1,1 @@
-"""Measurements of the nearest-codeword search."""
+"""Measurements of the nearest-codeword search, on the CPU and on a GPU."""

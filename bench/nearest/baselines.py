@@ -1,4 +1,4 @@
-"""The search for the nearest codeword by other people's means, and by ours; each timed in a process of its own."""
+"""The search for the nearest codeword by NumPy, PyTorch, FAISS and LatentLoop, timed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from latentloop.kernels import Codebook, nearest_codebook
 from latentloop.kernels.nearest_codebook.reference import nearest_reference
 
 Array = NDArray[np.float32]
-Search = Callable[[Array], NDArray[np.int64]]
+Search = Callable[[Array], NDArray[np.int64]]  # vectors [N, D] -> indices [N]
 
-OURS = "LatentLoop"
-CHECKED = 64  # vectors compared with the float64 reference, and runs at least
-FEWEST = 3
+LATENTLOOP = "LatentLoop"
+CHECKED = 64  # vectors that are compared with the float64 reference
+FEWEST = 3  # timed runs
 
 
 def _latentloop(codebook: Array, threads: int) -> Search:
@@ -53,18 +53,18 @@ def _faiss(codebook: Array, threads: int) -> Search:
     import faiss
 
     faiss.omp_set_num_threads(threads)
-    index = faiss.IndexFlatL2(codebook.shape[1])
-    index.add(codebook)
+    flat = faiss.IndexFlatL2(codebook.shape[1])
+    flat.add(codebook)
 
     def search(z: Array) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = index.search(z, 1)[1][:, 0]
-        return found
+        indices: NDArray[np.int64] = flat.search(z, 1)[1][:, 0]
+        return indices
 
     return search
 
 
-PEERS: dict[str, Callable[[Array, int], Search]] = {
-    OURS: _latentloop,
+SEARCHES: dict[str, Callable[[Array, int], Search]] = {  # from a codebook [K, D] and a number of threads
+    LATENTLOOP: _latentloop,
     "NumPy, matmul + argmin": _numpy,
     "PyTorch, addmm + argmin": _torch,
     "PyTorch, cdist + argmin": _torch_cdist,
@@ -72,22 +72,23 @@ PEERS: dict[str, Callable[[Array, int], Search]] = {
 }
 
 
-def time_peer(peer: str, searches: list[list[int]], threads: int, budget: float) -> list[dict[str, Any]] | str:
-    """Per search [N, D, K]: median ``seconds`` of a run, ``bytes`` that a run adds to what is resident at most, and
-    ``nearest``, the share of the first vectors whose index is that of the float64 reference; or why the peer cannot.
+def time_search(name: str, shapes: list[list[int]], threads: int, budget: float) -> list[dict[str, Any]] | str:
+    """Times one implementation on random vectors of each shape [N, D, K].
 
-    What depends on the codebook alone is prepared before, as a codebook is fixed while images are encoded.
+    Returns per shape the median ``seconds`` of a run, the ``bytes`` that a run adds to the peak of resident memory,
+    and ``nearest``, the share of the first vectors whose index equals the float64 reference's; or why the
+    implementation is not available. Preparing the codebook is not timed: it is fixed while images are encoded.
     """
-    found = []
-    for vectors, dimensions, codewords in searches:
+    measured = []
+    for vectors, dimensions, codewords in shapes:
         rng = np.random.default_rng(0)
         z = rng.standard_normal((vectors, dimensions), np.float32)
         codebook = rng.standard_normal((codewords, dimensions), np.float32)
         try:
-            search = PEERS[peer](codebook, threads)
+            search = SEARCHES[name](codebook, threads)
         except ImportError as error:
             return f"not available: {error}"
-        search(z[:CHECKED])  # threads, and the library's own memory
+        search(z[:CHECKED])  # warm-up: starts threads, allocates the library's own memory
         gc.collect()
         reset_peak()
         before = peak()
@@ -98,6 +99,6 @@ def time_peer(peer: str, searches: list[list[int]], threads: int, budget: float)
             begin = time.perf_counter()
             search(z)
             seconds.append(time.perf_counter() - begin)
-        same = index[:CHECKED] == nearest_reference(z[:CHECKED], codebook).index
-        found.append({"seconds": float(np.median(seconds)), "bytes": added, "nearest": float(same.mean())})
-    return found
+        correct = index[:CHECKED] == nearest_reference(z[:CHECKED], codebook).index
+        measured.append({"seconds": float(np.median(seconds)), "bytes": added, "nearest": float(correct.mean())})
+    return measured

@@ -1,9 +1,9 @@
-"""The nearest codeword on a GPU: is it right, how fast is it, how fast are its peers, and how fast could it be?
+"""The nearest codeword on a GPU: its correctness, its speed, baselines in PyTorch, and the roofline bound.
 
 python3 -m latentloop.bench.nearest.gpu --out FOLDER
 
-Times are medians between CUDA events, each after the second cache was overwritten; that takes longer than enqueueing
-the work, so that no time of the host is in them, which is given apart. Writes FOLDER/gpu-nearest.json.
+Times are medians between CUDA events. Before each run the L2 cache is overwritten, which takes longer than enqueueing
+the run: the times include no host overhead, which is measured separately. Writes FOLDER/gpu-nearest.json.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
+from latentloop.bench.figures.result_files import new_result, write_result
 from latentloop.bench.machine.environment import environment
 from latentloop.bench.nearest import gpu_correctness
-from latentloop.bench.report.result_files import result, write_result
 from latentloop.io.files import check_free
 from latentloop.kernels.driver import open_driver
 from latentloop.kernels.nearest_codebook.on_gpu import GpuCodebook, nearest_on_gpu
@@ -30,135 +30,135 @@ from latentloop.kernels.nearest_codebook.on_gpu import GpuCodebook, nearest_on_g
 DIMENSIONS = 64
 VECTORS = [1, 64, 1024, 16384, 262144, 4194304]
 CASES = [(n, 512) for n in VECTORS] + [(65536, 16384)]  # N, K
-COMPILED = {16384, 262144}  # N for which a peer is compiled, which takes its time
-MOST_SCORES = 2**34  # bytes that a peer may hold between
+COMPILED = {16384, 262144}  # N with a compiled baseline: compiling takes long
+MOST_SCORES = 2**34  # bytes of scores that a baseline may allocate
 REPEATS = 25
-SECONDS = 0.5  # after which a case is repeated no more
-FLUSHED = 2**31  # bytes; enqueueing a search must not take longer
+SECONDS = 0.5  # of repeating one case
+FLUSHED = 2**31  # bytes written before each run: enqueueing a search must not take longer
 RATE_SIZE = 8192
 
 Call = Callable[[], object]
 
 
 class Timer:
-    """Times on the GPU, with a cold second cache."""
+    """Timing on the GPU with a cold L2 cache."""
 
     def __init__(self) -> None:
         self.flush = torch.empty(FLUSHED // 4, dtype=torch.int32, device="cuda")
 
     def __call__(self, call: Call) -> dict[str, float]:
-        """Seconds: ``median``, and of all ``least`` and ``most``."""
+        """Returns the ``median``, ``least`` and ``most`` seconds of a call."""
         for _ in range(3):
             call()
         torch.cuda.synchronize()
-        taken: list[float] = []
+        times: list[float] = []
         until = time.monotonic() + SECONDS
-        while len(taken) < 5 or (len(taken) < REPEATS and time.monotonic() < until):
+        while len(times) < 5 or (len(times) < REPEATS and time.monotonic() < until):
             begin: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             end: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            self.flush.fill_(len(taken))
+            self.flush.fill_(len(times))
             begin.record()
             call()
             end.record()
             end.synchronize()
-            taken.append(begin.elapsed_time(end) / 1e3)
-        return {"median": statistics.median(taken), "least": min(taken), "most": max(taken)}
+            times.append(begin.elapsed_time(end) / 1e3)
+        return {"median": statistics.median(times), "least": min(times), "most": max(times)}
 
 
 def host_seconds(call: Call) -> float:
-    """Seconds of the host for enqueueing, the median of groups of calls."""
-    taken = []
+    """Returns the host's seconds to enqueue one call: the median of groups of ten."""
+    times = []
     for _ in range(9):
         torch.cuda.synchronize()
         begin = time.perf_counter()
         for _ in range(10):
             call()
-        taken.append((time.perf_counter() - begin) / 10)
+        times.append((time.perf_counter() - begin) / 10)
     torch.cuda.synchronize()
-    return statistics.median(taken)
+    return statistics.median(times)
 
 
-def rates(timer: Timer) -> dict[str, float]:
-    """What this GPU reaches: FLOP/s of a large matrix product of each type, and bytes read and written a second."""
-    found = {}
+def measure_rates(timer: Timer) -> dict[str, float]:
+    """Returns this GPU's FLOP/s of a large matrix product by type, and bytes a second of a copy (read and written)."""
+    rates = {}
     for name, dtype in gpu_correctness.TYPES.items():
         a, b = (torch.randn(RATE_SIZE, RATE_SIZE, device="cuda").to(dtype) for _ in range(2))
-        found[name] = 2 * RATE_SIZE**3 / timer(partial(torch.matmul, a, b))["median"]
+        rates[name] = 2 * RATE_SIZE**3 / timer(partial(torch.matmul, a, b))["median"]
     source = torch.randn(2**28, device="cuda")
     target = torch.empty_like(source)
-    found["copy"] = 2 * 4 * 2**28 / timer(lambda: target.copy_(source))["median"]
-    return found
+    rates["copy"] = 2 * 4 * 2**28 / timer(lambda: target.copy_(source))["median"]
+    return rates
 
 
 def by_cdist(z: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
-    """All distances, then the least."""
+    """Computes all distances; returns the index of the smallest."""
     return torch.cdist(z, codebook).argmin(1)
 
 
 def by_product(z: torch.Tensor, codebook: torch.Tensor, half_norms: torch.Tensor) -> torch.Tensor:
-    """All scores by a matrix product, then the largest."""
+    """Computes all scores by a matrix product; returns the index of the largest."""
     return torch.addmm(half_norms, z, codebook.T).argmax(1)
 
 
-def peers(z: torch.Tensor, codebook: torch.Tensor) -> dict[str, Call]:
-    """The peers that can search for these, by name. Products of 16 bits round their scores too: other indices."""
+def baselines(z: torch.Tensor, codebook: torch.Tensor) -> dict[str, Call]:
+    """Returns by name the baselines that support these operands. 16-bit products round the scores: indices differ."""
     (n, _), k = z.shape, len(codebook)
     half_norms = (codebook.float().square().sum(1) / -2).to(z.dtype)
-    found: dict[str, Call] = {}
+    calls: dict[str, Call] = {}
     if n * k * z.itemsize <= MOST_SCORES:
         if z.dtype == torch.float32:
-            found["torch cdist"] = lambda: by_cdist(z, codebook)
-        found["torch product"] = lambda: by_product(z, codebook, half_norms)
+            calls["torch cdist"] = lambda: by_cdist(z, codebook)
+        calls["torch product"] = lambda: by_product(z, codebook, half_norms)
         if n in COMPILED and k == 512:
             compiled = torch.compile(by_product, dynamic=False)
-            found["torch product, compiled"] = lambda: compiled(z, codebook, half_norms)
-    return found
+            calls["torch product, compiled"] = lambda: compiled(z, codebook, half_norms)
+    return calls
 
 
-def time_case(timer: Timer, driver: Any, n: int, k: int, name: str, reached: dict[str, float]) -> dict[str, Any]:
-    """A row of the result: seconds of ours and of the peers, and the least that bytes and FLOPs allow."""
+def time_case(timer: Timer, driver: Any, n: int, k: int, name: str, rates: dict[str, float]) -> dict[str, Any]:
+    """Returns a row of the result: seconds of LatentLoop and the baselines, and the roofline bounds (key ``floor``)."""
     dtype = gpu_correctness.TYPES[name]
     z, codebook = gpu_correctness.values("normal", n, k, DIMENSIONS, dtype, "cuda")
     prepared = GpuCodebook(codebook, stream=torch.cuda.current_stream(), driver=driver)
 
-    def ours() -> object:
+    def latentloop() -> object:
         return nearest_on_gpu(z, prepared, stream=torch.cuda.current_stream(), driver=driver)
 
     read = (n + k) * DIMENSIONS * z.itemsize + 8 * n
     row: dict[str, Any] = {"vectors": n, "codewords": k, "dimensions": DIMENSIONS, "type": name}
-    row["seconds"] = {"latentloop": timer(ours)}
-    row["host_seconds"] = host_seconds(ours)
-    row["floor"] = {"bytes": read / reached["copy"], "flops": 2 * n * k * DIMENSIONS / reached[name]}
+    row["seconds"] = {"latentloop": timer(latentloop)}
+    row["host_seconds"] = host_seconds(latentloop)
+    row["floor"] = {"bytes": read / rates["copy"], "flops": 2 * n * k * DIMENSIONS / rates[name]}
     row["unavailable"] = {}
-    for peer, call in peers(z, codebook).items():
+    for baseline, call in baselines(z, codebook).items():
         try:
-            row["seconds"][peer] = timer(call)
-        except Exception as error:  # a peer that cannot is a finding, not a failure
-            row["unavailable"][peer] = str(error).splitlines()[0] if str(error) else type(error).__name__
+            row["seconds"][baseline] = timer(call)
+        except Exception as error:  # a baseline that cannot run here is reported, and is no failure
+            row["unavailable"][baseline] = str(error).splitlines()[0] if str(error) else type(error).__name__
     return row
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A line a row: microseconds, and the share of the floor that was reached."""
+    """Returns one line per row: microseconds, and the share of the roofline bound that was reached."""
     lines = []
     for row in rows:
         seconds = row["seconds"]
-        floor = max(row["floor"].values())
-        ours = seconds["latentloop"]["median"]
+        bound = max(row["floor"].values())
+        latentloop = seconds["latentloop"]["median"]
         others = ", ".join(f"{name} {t['median'] * 1e6:.1f}" for name, t in seconds.items() if name != "latentloop")
         lines.append(
-            f"{row['type']:9} N {row['vectors']:8} K {row['codewords']:6}: {ours * 1e6:9.1f} us, "
-            f"floor {floor * 1e6:.1f} ({floor / ours:.0%}), host {row['host_seconds'] * 1e6:.0f}; {others}"
+            f"{row['type']:9} N {row['vectors']:8} K {row['codewords']:6}: {latentloop * 1e6:9.1f} us, "
+            f"bound {bound * 1e6:.1f} ({bound / latentloop:.0%}), host {row['host_seconds'] * 1e6:.0f}; {others}"
         )
     return "\n".join(lines)
 
 
 def main() -> int:
-    """Checks, then measures; returns the exit status."""
+    """Checks correctness, then times; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python3 -m latentloop.bench.nearest.gpu")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where gpu-nearest.json goes")
-    parser.add_argument("--commit", help="of the tree, where that is no repository")
-    parser.add_argument("--minutes", type=float, default=5, help="after which no further case is begun (default: 5)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of gpu-nearest.json")
+    parser.add_argument("--commit", help="commit of the source tree, if it is not a git repository")
+    parser.add_argument("--minutes", type=float, default=5, help="time after which no new case starts (default: 5)")
     arguments = parser.parse_args()
     path = arguments.out / "gpu-nearest.json"
     check_free(path, force=True)
@@ -166,11 +166,11 @@ def main() -> int:
     driver = open_driver()
     checked = gpu_correctness.run(driver, gpu_correctness.WithoutTensorCores())
     gpu_correctness.run_on_a_stream(driver)
-    print(f"{checked} searches are right, by {driver.name}", flush=True)
+    print(f"{checked} searches are correct, by {driver.name}", flush=True)
 
     timer = Timer()
-    reached = rates(timer)
-    print(", ".join(f"{name} {rate / 1e12:.2f} T/s" for name, rate in reached.items()), flush=True)
+    rates = measure_rates(timer)
+    print(", ".join(f"{name} {rate / 1e12:.2f} T/s" for name, rate in rates.items()), flush=True)
     rows: list[dict[str, Any]] = []
     left_out = []
     for n, k in CASES:
@@ -178,13 +178,13 @@ def main() -> int:
             if time.monotonic() > until:
                 left_out.append([n, k, name])
                 continue
-            rows.append(time_case(timer, driver, n, k, name, reached))
+            rows.append(time_case(timer, driver, n, k, name, rates))
             print(table(rows[-1:]), flush=True)
-    measured_on = environment(torch.get_num_threads())
+    machine = environment(torch.get_num_threads())
     if arguments.commit:
-        measured_on["commit"] = arguments.commit
+        machine["commit"] = arguments.commit
     major, minor = torch.cuda.get_device_capability()
-    measured_on |= {
+    machine |= {
         "command": f"python3 -m latentloop.bench.nearest.gpu {shlex.join(sys.argv[1:])}",
         "gpu": torch.cuda.get_device_name(),
         "compute_capability": f"{major}.{minor}",
@@ -192,8 +192,8 @@ def main() -> int:
         "cuda": torch.version.cuda,
         "driver_package": driver.name,
     }
-    value = result("nearest-gpu", measured_on, checked=checked, rates=reached, searches=rows, left_out=left_out)
-    write_result(path, value, force=True)
+    result = new_result("nearest-gpu", machine, checked=checked, rates=rates, searches=rows, left_out=left_out)
+    write_result(path, result, force=True)
     print(f"{path} written; {len(left_out)} cases left out for lack of time")
     return 0
 

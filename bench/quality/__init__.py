@@ -1,1 +1,1 @@
-"""How good samples, reconstructions and rounded weights are."""
+"""Measurements of quality: of samples and reconstructions, and of int8 weights."""

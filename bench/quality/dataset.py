@@ -1,4 +1,4 @@
-"""The images that a bundle is measured on: data of its own size and classes, and a fair choice of them."""
+"""The images that a bundle is measured with: a data set of its size and classes, and a balanced selection."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from latentloop.bundles.manifest import Manifest
 from latentloop.errors import InputError
 from latentloop.export.train.data.datasets import Data, Dataset, load_data
 
-SEED = 0  # of the order that images are chosen in
+SEED = 0  # of the order in which images are selected
 
 
 def load_for(manifest: Manifest, folder: Path) -> Data:
-    """The data set at the bundle's size, in colour or grey as its images are.
+    """Loads the data set at the bundle's image size, in colour or grey like its images.
 
-    Raises InputError for a bundle of other than square images, and for classes that do not fit the bundle's.
+    Raises InputError if the bundle's images are not square, or if its classes do not match the data's.
     """
     height, width, channels = manifest.image
     if height != width:
-        raise InputError(f"--data serves square images only, the bundle's are {height} x {width}")
+        raise InputError(f"--data supports square images only, the bundle's are {height} x {width}")
     data = load_data(folder, height, image_channels=channels)
     if not manifest.classes:
         return data
     if data.held_out.labels is None:
-        raise InputError(f"{folder}: images without classes, but the bundle's priors are given one: use class folders")
+        raise InputError(f"{folder}: images without classes, but the bundle's priors need one: use class folders")
     if len(data.classes) != len(manifest.classes):
         raise InputError(
             f"{folder}: {len(data.classes)} classes, but the bundle has {len(manifest.classes)}: "
-            "give the data that it was trained on"
+            "use the data that it was trained on"
         )
     return data
 
 
-def in_turn(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The same labels [N], one of each class after the other as long as there are some."""
-    return labels[np.lexsort((labels, _places(labels)))]
+def interleaved(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the labels [N] in rounds: one of each class, then the next of each class, until all are used."""
+    return labels[np.lexsort((labels, _ranks(labels)))]
 
 
-def _places(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of each label [N] its place among those of its class."""
-    places = np.zeros(len(labels), np.int64)
+def _ranks(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns for each label [N] how many equal labels precede it."""
+    ranks = np.zeros(len(labels), np.int64)
     for label in np.unique(labels):
-        places[labels == label] = np.arange(np.count_nonzero(labels == label))
-    return places
+        ranks[labels == label] = np.arange(np.count_nonzero(labels == label))
+    return ranks
 
 
-def choose(part: Dataset, count: int, like: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """Ascending indices of at most ``count`` images, as equally many of each class as there are.
+def select(part: Dataset, count: int, like: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Returns ascending indices of at most ``count`` images, balanced over the classes.
 
-    ``like`` [count]: labels whose counts by class to take instead, as far as there are so many. Which ones of a class
-    is drawn by lot, the same each time.
+    ``like`` [count]: labels whose counts by class are matched instead, if the part has enough images. The selection
+    within a class is random with a fixed seed.
     """
     order = np.random.default_rng(SEED).permutation(len(part))
     labels = np.zeros(len(part), np.int64) if part.labels is None else part.labels[order]
-    places = _places(labels)
+    ranks = _ranks(labels)
     if like is not None and part.labels is not None:
         wanted = np.bincount(like, minlength=int(labels.max()) + 1)
-        places = np.where(places < wanted[labels], -1, places)
-    chosen: NDArray[np.int64] = np.sort(order[np.argsort(places, kind="stable")[:count]])
-    return chosen
+        ranks = np.where(ranks < wanted[labels], -1, ranks)
+    indices: NDArray[np.int64] = np.sort(order[np.argsort(ranks, kind="stable")[:count]])
+    return indices

@@ -1,4 +1,4 @@
-"""How near reconstructions are to the images they were made of, and how the codes between them are used."""
+"""Errors of reconstructions, and the use of a codebook's codes."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 PEAK = 255  # the range of a pixel's value
-LEAST = 1 / 12  # the mean squared error that rounding to integers makes alone; a smaller one is as good as none
+LEAST = 1 / 12  # the mean squared error of rounding to integers; smaller errors count as this
 
 
 def mean_squared_errors(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Of each pair over its values: two of uint8 [N, H, W, C] -> float64 [N], in squared grey levels (0 to 255²)."""
+    """Two arrays of images uint8 [N, H, W, C] -> each pair's error, float64 [N], in squared grey levels (0 to 255²)."""
     differences = images.reshape(len(images), -1).astype(np.float32) - others.reshape(len(others), -1)
-    found: NDArray[np.float64] = np.square(differences).mean(1, dtype=np.float64)
-    return found
+    errors: NDArray[np.float64] = np.square(differences).mean(1, dtype=np.float64)
+    return errors
 
 
 def psnr(errors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean squared errors in squared grey levels -> peak signal-to-noise ratios in dB, 59 at most."""
-    found: NDArray[np.float64] = 10 * np.log10(PEAK**2 / np.maximum(errors, LEAST))
-    return found
+    """Mean squared errors in squared grey levels -> peak signal-to-noise ratios in dB, at most 59."""
+    ratios: NDArray[np.float64] = 10 * np.log10(PEAK**2 / np.maximum(errors, LEAST))
+    return ratios
 
 
 def code_use(codes: NDArray[np.int64], codebook_size: int) -> tuple[int, float]:
-    """How many codes of a codebook occur in ``codes`` (any shape), and the perplexity of how often each does.
+    """Returns how many codes of a codebook occur in ``codes`` (any shape), and the perplexity of their frequencies.
 
-    The perplexity is e to the entropy: K where all K codes occur equally often, 1 where one does alone.
+    The perplexity is e to the entropy: K if all K codes occur equally often, 1 if only one code occurs.
     """
     shares = np.bincount(codes.ravel(), minlength=codebook_size) / codes.size
     shares = shares[shares > 0]

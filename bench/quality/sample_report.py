@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from latentloop.bench.report.markdown import markdown_table
+from latentloop.bench.figures.text import markdown_table
 
 KINDS = {
     "samples": "samples",
@@ -15,21 +15,21 @@ KINDS = {
 }
 
 
-def table(found: dict[str, Any]) -> str:
-    """Everything but the confusion matrices and the neighbours."""
-    seed, n = found["seed"], found["images"]
-    parts = [
-        f"{found['bundle']['name']} on {found['data']}: {n} held-out images, and as many samples, seeds {seed} to "
-        f"{seed + n - 1}, temperature {_temperature(found['temperature'])}."
+def table(result: dict[str, Any]) -> str:
+    """Returns all figures except confusion matrices and neighbours."""
+    seed, n = result["seed"], result["images"]
+    sections = [
+        f"{result['bundle']['name']} on {result['data']}: {n} held-out images, and as many samples, seeds {seed} to "
+        f"{seed + n - 1}, temperature {_temperature(result['temperature'])}."
     ]
-    if found["likeness"]:
-        parts += [_likeness(found)]
+    if result["likeness"]:
+        sections += [_likeness(result)]
     else:
-        parts += ["The bundle has no classifier: no Fréchet distance, precision, recall and accuracy."]
-    parts += [_levels(found), _reconstruction(found["reconstruction"])]
-    if found["reconstruction"]["classes"]:
-        parts += [_classes(found)]
-    return "\n\n".join([*parts, _novelty(found["novelty"])])
+        sections += ["The bundle has no classifier: no Fréchet distance, precision, recall and accuracy."]
+    sections += [_levels(result), _reconstruction(result["reconstruction"])]
+    if result["reconstruction"]["classes"]:
+        sections += [_classes(result)]
+    return "\n\n".join([*sections, _novelty(result["novelty"])])
 
 
 def _temperature(value: float | Mapping[str, float]) -> str:
@@ -38,16 +38,16 @@ def _temperature(value: float | Mapping[str, float]) -> str:
     return f"{value:g}"
 
 
-def _likeness(found: dict[str, Any]) -> str:
+def _likeness(result: dict[str, Any]) -> str:
     rows = []
     for kind, name in KINDS.items():
-        like, right = found["likeness"].get(kind), found["recognition"][kind]["accuracy"]
+        like, correct = result["likeness"].get(kind), result["recognition"][kind]["accuracy"]
         cells = [f"{like['frechet_distance']:.3g}", f"{like['precision']:.3f}", f"{like['recall']:.3f}"] if like else []
-        rows.append([name, *(cells or [""] * 3), f"{right:.1%}"])
-    return markdown_table(["", "Fréchet distance to held-out", "precision", "recall", "classified right"], rows)
+        rows.append([name, *(cells or [""] * 3), f"{correct:.1%}"])
+    return markdown_table(["", "Fréchet distance to held-out", "precision", "recall", "classified correctly"], rows)
 
 
-def _levels(found: dict[str, Any]) -> str:
+def _levels(result: dict[str, Any]) -> str:
     rows = [
         [
             level["name"],
@@ -56,34 +56,35 @@ def _levels(found: dict[str, Any]) -> str:
             f"{level['bits_per_code']:.3f}",
             f"{level['bits_per_image']:.1f}",
         ]
-        for level in found["levels"]
+        for level in result["levels"]
     ]
-    rows.append(["all", "", "", "", f"{found['bits_per_image']:.1f} ({found['bits_per_value']:.4f} per value)"])
+    rows.append(["all", "", "", "", f"{result['bits_per_image']:.1f} ({result['bits_per_value']:.4f} per value)"])
     return markdown_table(["held-out codes", "used", "perplexity", "bits per code", "bits per image"], rows)
 
 
-def _reconstruction(of: dict[str, Any]) -> str:
+def _reconstruction(figures: dict[str, Any]) -> str:
     return (
-        f"Reconstructions: PSNR {of['mean_psnr']:.2f} dB, the mean over images; {of['psnr_of_mean_mse']:.2f} dB of the "
-        f"mean squared error, {of['mse']:.1f} squared grey levels."
+        f"Reconstructions: PSNR {figures['mean_psnr']:.2f} dB, the mean over images; "
+        f"{figures['psnr_of_mean_mse']:.2f} dB of the mean squared error, {figures['mse']:.1f} squared grey levels."
     )
 
 
-def _classes(found: dict[str, Any]) -> str:
-    recognition = found["recognition"] or {}
+def _classes(result: dict[str, Any]) -> str:
+    recognition = result["recognition"] or {}
+    kinds = {kind: name for kind, name in KINDS.items() if kind in recognition}
     rows = []
-    for name, of in found["reconstruction"]["classes"].items():
-        shares = [recognition[kind]["classes"][name] for kind in KINDS if kind in recognition]
+    for name, figures in result["reconstruction"]["classes"].items():
+        shares = [recognition[kind]["classes"][name] for kind in kinds]
         cells = ["" if share is None else f"{share:.1%}" for share in shares]
-        rows.append([name, f"{of['mean_psnr']:.2f}", f"{of['psnr_of_mean_mse']:.2f}", *cells])
+        rows.append([name, f"{figures['mean_psnr']:.2f}", f"{figures['psnr_of_mean_mse']:.2f}", *cells])
     header = ["class", "mean PSNR, dB", "PSNR of the mean error, dB"]
-    return markdown_table([*header, *(f"right: {name}" for kind, name in KINDS.items() if kind in recognition)], rows)
+    return markdown_table([*header, *(f"correct: {name}" for name in kinds.values())], rows)
 
 
 def _novelty(novelty: dict[str, Any]) -> str:
     rows = []
-    for kind, of in novelty.items():
-        middle, ratio = of["percentiles"].index(50), of["ratio_of_medians"]
-        cells = [f"{of[part][middle]:.3g}" for part in ("samples", "held_out")]
+    for kind, figures in novelty.items():
+        middle, ratio = figures["percentiles"].index(50), figures["ratio_of_medians"]
+        cells = [f"{figures[images][middle]:.3g}" for images in ("samples", "held_out")]
         rows.append([kind, *cells, "" if ratio is None else f"{ratio:.3f}"])
     return markdown_table(["median distance to the nearest training image, by", "samples", "held-out", "ratio"], rows)

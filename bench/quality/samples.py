@@ -1,4 +1,4 @@
-"""``latentloop bench samples``: how good reconstructions and samples are, and how new, against held-out images."""
+"""``latentloop bench samples``: quality of reconstructions and samples, and novelty, against held-out images."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from latentloop import Bundle, Sampler
+from latentloop.bench.figures.result_files import new_result
 from latentloop.bench.machine.environment import environment
-from latentloop.bench.quality.dataset import choose, in_turn, load_for
+from latentloop.bench.quality.dataset import interleaved, load_for, select
 from latentloop.bench.quality.neighbours import K
 from latentloop.bench.quality.novelty import ROWS, Images, Novelty, novelty, picture, pixels
 from latentloop.bench.quality.recognition import accuracy, likeness, recognise
 from latentloop.bench.quality.reconstruction import code_use, mean_squared_errors, psnr
-from latentloop.bench.report.result_files import result
 from latentloop.cli.progress import decode, encode, parts
 from latentloop.errors import InputError
 from latentloop.export.train.data.datasets import Dataset
@@ -29,10 +29,10 @@ Temperature = float | Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Material:
-    """N images of each kind: held-out ones, their codes by level and reconstructions, and samples.
+class Compared:
+    """N images of each kind: held-out images with their codes by level and reconstructions, and samples.
 
-    ``training`` are all training images, ``compared`` the indices of N among them.
+    ``training`` are all training images, ``training_indices`` the N of them that are compared.
     """
 
     held_out: Dataset
@@ -40,44 +40,44 @@ class Material:
     reconstructions: Images
     samples: Samples
     training: Dataset
-    compared: NDArray[np.int64]
+    training_indices: NDArray[np.int64]
     description: str
 
 
 def measure(
     bundle: Bundle, data: Path, count: int, seed: int, temperature: Temperature, threads: int
 ) -> tuple[dict[str, Any], Images]:
-    """The figures as plain JSON types, and a picture of samples beside their nearest training images.
+    """Returns the figures as plain JSON types, and a picture of samples beside their nearest training images.
 
-    ``count`` is the number of samples, held-out and training images, each; fewer where the data has fewer. Samples
-    take the seeds from ``seed`` on, and the classes in turn. What a classifier tells is null for a bundle without one.
-    Raises InputError where bundle and data do not fit.
+    ``count`` is the number of samples, of held-out and of training images; less if the data has fewer. Samples use
+    consecutive seeds from ``seed`` on, and the classes in turn. Figures of a classifier are None for a bundle without
+    one. Raises InputError if bundle and data do not match.
     """
     sampler = Sampler(bundle, "cpu", threads)
     manifest = bundle.manifest
-    material = _gather(sampler, data, count, seed, temperature)
-    near = {"pixels": novelty(*map(pixels, _three(material)))}
-    told: dict[str, Any] = {"recognition": None, "likeness": None}
+    images = _gather(sampler, data, count, seed, temperature)
+    novelties = {"pixels": novelty(*map(pixels, _novelty_images(images)))}
+    by_classifier: dict[str, Any] = {"recognition": None, "likeness": None}
     if manifest.classifier is not None:
-        told, near["features"] = _by_classifier(sampler, material)
-    found = result(
+        by_classifier, novelties["features"] = _by_classifier(sampler, images)
+    result = new_result(
         "samples",
         environment(threads),
         bundle={"name": bundle.path.name, "weights_sha256": manifest.files[manifest.weights].sha256},
-        data=material.description,
-        images=len(material.held_out),
+        data=images.description,
+        images=len(images.held_out),
         seed=seed,
         temperature=temperature,
-        reconstruction=_reconstruction(material, manifest.classes),
-        **_likelihood(sampler, material),
-        **told,
-        novelty={kind: of.to_json() for kind, of in near.items()},
-        neighbours=_neighbours(material.samples, manifest.classes, near),
+        reconstruction=_reconstruction(images, manifest.classes),
+        **_likelihood(sampler, images),
+        **by_classifier,
+        novelty={kind: measure.to_json() for kind, measure in novelties.items()},
+        neighbours=_neighbours(images.samples, manifest.classes, novelties),
     )
-    return found, picture(material.samples.images, material.training.images, list(near.values()))
+    return result, picture(images.samples.images, images.training.images, list(novelties.values()))
 
 
-def _gather(sampler: Sampler, folder: Path, count: int, seed: int, temperature: Temperature) -> Material:
+def _gather(sampler: Sampler, folder: Path, count: int, seed: int, temperature: Temperature) -> Compared:
     data = load_for(sampler.bundle.manifest, folder)
     n = min(count, len(data.held_out), len(data.training))
     if n <= K:
@@ -85,13 +85,13 @@ def _gather(sampler: Sampler, folder: Path, count: int, seed: int, temperature: 
             f"{n} images of each kind to compare ({folder}: {data.description}; --samples {count}), expected "
             f"at least {K + 1}"
         )
-    held_out = data.held_out.take(choose(data.held_out, n))
-    labels = in_turn(held_out.labels) if held_out.labels is not None and sampler.bundle.manifest.classes else None
+    held_out = data.held_out.take(select(data.held_out, n))
+    labels = interleaved(held_out.labels) if held_out.labels is not None and sampler.bundle.manifest.classes else None
     samples = _draw(sampler, n, labels, seed, temperature)
     codes = encode(sampler, held_out.images)
     reconstructions = decode(sampler, codes)
-    compared = choose(data.training, n, held_out.labels)
-    return Material(held_out, codes, reconstructions, samples, data.training, compared, data.description)
+    training_indices = select(data.training, n, held_out.labels)
+    return Compared(held_out, codes, reconstructions, samples, data.training, training_indices, data.description)
 
 
 def _draw(sampler: Sampler, n: int, labels: NDArray[np.int64] | None, seed: int, temperature: Temperature) -> Samples:
@@ -105,25 +105,25 @@ def _draw(sampler: Sampler, n: int, labels: NDArray[np.int64] | None, seed: int,
         return sampler.sample(n, labels=labels, seeds=seed, temperature=temperature, callback=after_row)
 
 
-def _three(material: Material) -> tuple[Images, Images, Images]:
-    """What novelty asks about: samples, held-out images, all training images."""
-    return material.samples.images, material.held_out.images, material.training.images
+def _novelty_images(images: Compared) -> tuple[Images, Images, Images]:
+    """Returns samples, held-out images and all training images, the arguments of ``novelty``."""
+    return images.samples.images, images.held_out.images, images.training.images
 
 
-def _reconstruction(material: Material, names: tuple[str, ...]) -> dict[str, Any]:
-    """Of all images, and of each class that there are any of."""
-    errors = mean_squared_errors(material.held_out.images, material.reconstructions)
-    labels = material.held_out.labels
+def _reconstruction(images: Compared, names: tuple[str, ...]) -> dict[str, Any]:
+    """Returns errors over all images, and over the images of each class that has any."""
+    errors = mean_squared_errors(images.held_out.images, images.reconstructions)
+    labels = images.held_out.labels
     by_class = {}
     if labels is not None:
         for index, name in enumerate(names):
-            mine = errors[labels == index]
-            if len(mine):
-                by_class[name] = _of_errors(mine)
-    return {**_of_errors(errors), "classes": by_class}
+            of_class = errors[labels == index]
+            if len(of_class):
+                by_class[name] = _error_figures(of_class)
+    return {**_error_figures(errors), "classes": by_class}
 
 
-def _of_errors(errors: NDArray[np.float64]) -> dict[str, float]:
+def _error_figures(errors: NDArray[np.float64]) -> dict[str, float]:
     mean = errors.mean(keepdims=True)
     return {
         "mse": float(mean[0]),
@@ -132,19 +132,19 @@ def _of_errors(errors: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def _likelihood(sampler: Sampler, material: Material) -> dict[str, Any]:
-    """Bits that the priors need for the held-out images' codes, and how these use the codebooks."""
-    labels = material.held_out.labels if sampler.bundle.manifest.classes else None
-    bits = dict.fromkeys(material.codes, 0.0)
-    n = len(material.held_out)
+def _likelihood(sampler: Sampler, images: Compared) -> dict[str, Any]:
+    """Returns the bits of the held-out images' codes under the priors, and the use of the codebooks."""
+    labels = images.held_out.labels if sampler.bundle.manifest.classes else None
+    bits = dict.fromkeys(images.codes, 0.0)
+    n = len(images.held_out)
     for part in parts(n, "likelihood"):
-        chosen = {name: codes[part] for name, codes in material.codes.items()}
-        logp = sampler.log_likelihood(chosen, None if labels is None else labels[part])
+        codes = {name: values[part] for name, values in images.codes.items()}
+        logp = sampler.log_likelihood(codes, None if labels is None else labels[part])
         for name, values in logp.items():
             bits[name] -= float(values.sum()) / math.log(2) / n
     levels = []
     for level in sampler.bundle.manifest.levels:
-        used, perplexity = code_use(material.codes[level.name], level.codebook_size)
+        used, perplexity = code_use(images.codes[level.name], level.codebook_size)
         levels.append(
             {
                 "name": level.name,
@@ -164,35 +164,41 @@ def _likelihood(sampler: Sampler, material: Material) -> dict[str, Any]:
     }
 
 
-def _by_classifier(sampler: Sampler, material: Material) -> tuple[dict[str, Any], Novelty]:
-    """The classes that it finds, how alike its features are to those of held-out images, and how new by features."""
-    names, compared = sampler.bundle.manifest.classes, material.compared
-    held_out, samples, training = material.held_out, material.samples, material.training
-    found = {
+def _by_classifier(sampler: Sampler, images: Compared) -> tuple[dict[str, Any], Novelty]:
+    """Returns accuracy and feature statistics of each kind of image, and the samples' novelty by features."""
+    names, indices = sampler.bundle.manifest.classes, images.training_indices
+    held_out, samples, training = images.held_out, images.samples, images.training
+    recognised = {
         "samples": (samples.labels, *recognise(sampler, samples.images, "samples")),
-        "reconstructions": (held_out.labels, *recognise(sampler, material.reconstructions, "reconstructions")),
+        "reconstructions": (held_out.labels, *recognise(sampler, images.reconstructions, "reconstructions")),
         "held_out": (held_out.labels, *recognise(sampler, held_out.images, "held-out images")),
         "training": (training.labels, *recognise(sampler, training.images, "training images")),
     }
-    labels, classes, features = found["training"]
-    assert labels is not None  # a bundle's classifier is of its classes, and load_for wants them of the data
-    found["training"] = labels[compared], classes[compared], features[compared]
-    real = found["held_out"][2]
-    told = {
+    labels, classes, features = recognised["training"]
+    assert labels is not None  # a bundle with a classifier has classes, so load_for requires classes of the data
+    recognised["training"] = labels[indices], classes[indices], features[indices]
+    real = recognised["held_out"][2]
+    figures = {
         "recognition": {
-            kind: accuracy(labels, classes, names) for kind, (labels, classes, _) in found.items() if labels is not None
+            kind: accuracy(labels, classes, names)
+            for kind, (labels, classes, _) in recognised.items()
+            if labels is not None
         },
-        "likeness": {kind: likeness(real, of[2]) for kind, of in found.items() if kind != "held_out"},
+        "likeness": {kind: likeness(real, others) for kind, (_, _, others) in recognised.items() if kind != "held_out"},
     }
-    return told, novelty(found["samples"][2], real, features)
+    return figures, novelty(recognised["samples"][2], real, features)
 
 
-def _neighbours(samples: Samples, names: tuple[str, ...], near: Mapping[str, Novelty]) -> list[dict[str, Any]]:
-    """The rows of the picture: each sample's nearest training images, by their number in the training part."""
-    found = []
-    for row, seed in enumerate(samples.seeds[:ROWS].tolist()):
-        of: dict[str, Any] = {"seed": seed, "class": None if samples.labels is None else names[samples.labels[row]]}
-        for kind, by in near.items():
-            of[kind] = {"indices": by.indices[row].tolist(), "distances": by.distances[row].tolist()}
-        found.append(of)
-    return found
+def _neighbours(samples: Samples, names: tuple[str, ...], novelties: Mapping[str, Novelty]) -> list[dict[str, Any]]:
+    """Returns the picture's rows: each sample's nearest training images by their index in the training part."""
+    rows = []
+    for index, seed in enumerate(samples.seeds[:ROWS].tolist()):
+        label = None if samples.labels is None else names[samples.labels[index]]
+        row: dict[str, Any] = {"seed": seed, "class": label}
+        for kind, measure in novelties.items():
+            row[kind] = {
+                "indices": measure.indices[index].tolist(),
+                "distances": measure.distances[index].tolist(),
+            }
+        rows.append(row)
+    return rows

@@ -1,1 +1,1 @@
-"""Results: files, tables, plots."""
+"""Reports of results: Markdown, plots, comparisons, and the README's table."""

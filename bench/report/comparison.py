@@ -1,19 +1,19 @@
-"""Two results of one kind, figure by figure: what became faster, what slower, and what may be noise."""
+"""The comparison of two results of one kind, figure by figure: better, worse, or within the spread."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from latentloop.bench.report.figures import Figure
+from latentloop.bench.figures.figure import Figure
 from latentloop.errors import InputError
 
-SHARE = "of 1"  # a unit of what is good: precision, accuracy
-SAME = ("processor", "threads")  # of the environment: where these differ, a ratio says little about the code
+SHARE = "of 1"  # the unit of precision, recall and accuracy, which are better when larger
+SAME = ("processor", "threads")  # of the environment: if these differ, a ratio says little about the code
 
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Rows of {name, unit, before, after, ratio, verdict} as plain JSON types.
+    """Returns rows of {name, unit, before, after, ratio, verdict} as plain JSON types.
 
     Raises InputError for results of different kinds or presets.
     """
@@ -21,7 +21,7 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
         if before.get(field) != after.get(field):
             raise InputError(
                 f"the first result's {field} is {before.get(field)!r}, the second's {after.get(field)!r}: "
-                "compare two of the same"
+                f"compare two results of the same {field}"
             )
     old, new = dict(_figures(before)), dict(_figures(after))
     rows = [_row(name, old[name], new[name]) for name in old if name in new]
@@ -36,19 +36,19 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def table(found: dict[str, Any]) -> str:
-    """The comparison as Markdown."""
-    first, second = found["commits"]
-    lines = [f"{found['what']}: commit {first} against {second}", ""]
-    for name, (old, new) in found["differing"].items():
+def table(comparison: dict[str, Any]) -> str:
+    """Returns the comparison as Markdown."""
+    first, second = comparison["commits"]
+    lines = [f"{comparison['what']}: commit {first} against {second}", ""]
+    for name, (old, new) in comparison["differing"].items():
         lines += [f"Warning: {name} differs ({old} against {new}): ratios compare machines, not code.", ""]
     lines += ["| | before | after | after / before | |", "|---|---|---|---|---|"]
-    for row in found["rows"]:
+    for row in comparison["rows"]:
         values = f"{row['before']:.4g} {row['unit']} | {row['after']:.4g} {row['unit']} | {row['ratio']:.3f}"
         lines.append(f"| {row['name']} | {values} | {row['verdict']} |")
     for key, text in (("only_before", "in the first only"), ("only_after", "in the second only")):
-        if found[key]:
-            lines += ["", f"{text}: {', '.join(found[key])}"]
+        if comparison[key]:
+            lines += ["", f"{text}: {', '.join(comparison[key])}"]
     return "\n".join(lines)
 
 
@@ -75,12 +75,12 @@ def _row(name: str, old: Figure, new: Figure) -> dict[str, Any]:
 
 
 def _figures(result: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
-    """Every figure of a result by a name that both results use."""
+    """Yields every figure of a result with a name that is the same in all results of its kind."""
     kind = result["kind"]
     if kind == "sampling":
-        for peer in result["peers"].values():
-            if peer["available"]:
-                yield from _of_peer(peer)
+        for implementation in result["peers"].values():
+            if implementation["available"]:
+                yield from _of_implementation(implementation)
     elif kind == "growth":
         for series in result["series"]:
             for point in series["points"]:
@@ -99,39 +99,39 @@ def _figures(result: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
     elif kind == "nearest":
         yield "machine: float32 GEMM", Figure.from_json(result["gemm"])
         for search in result["searches"]:
-            for name, peer in search["peers"].items():
+            for name, implementation in search["peers"].items():
                 shape = f"N = {search['vectors']}, D = {search['dimensions']}, K = {search['codewords']}"
-                yield f"{name}: {shape}", Figure.from_json(peer["seconds"])
+                yield f"{name}: {shape}", Figure.from_json(implementation["seconds"])
     if kind in ("sampling", "roofline"):
         yield from _of_machine(result if kind == "roofline" else result["roofline"])
 
 
-def _of_peer(peer: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
-    name = peer["name"]
-    for batch, image in peer["images"].items():
-        yield f"{name}: batch {batch}", Figure.from_json(image["seconds"])
-    yield f"{name}: first row", Figure.from_json(peer["first_row_seconds"])
-    yield f"{name}: load", Figure((peer["load_seconds"],), "s")
-    if peer["peak_memory"].get("bytes"):
-        yield f"{name}: peak memory", Figure((peer["peak_memory"]["bytes"] / 2**20,), "MiB")
-    for level, graphs in peer["graphs"].items():
+def _of_implementation(implementation: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
+    name = implementation["name"]
+    for batch, images in implementation["images"].items():
+        yield f"{name}: batch {batch}", Figure.from_json(images["seconds"])
+    yield f"{name}: first row", Figure.from_json(implementation["first_row_seconds"])
+    yield f"{name}: load", Figure((implementation["load_seconds"],), "s")
+    if implementation["peak_memory"].get("bytes"):
+        yield f"{name}: peak memory", Figure((implementation["peak_memory"]["bytes"] / 2**20,), "MiB")
+    for level, graphs in implementation["graphs"].items():
         for role, graph in graphs.items():
             yield f"{name}: {level} {role}", Figure((graph["ms"],), "ms")
-    for way, rates in peer["codec"].items():
+    for direction, rates in implementation["codec"].items():
         for count, rate in rates.items():
-            yield f"{name}: {way}, {count} at once", Figure((rate,), "images/s")
+            yield f"{name}: {direction}, {count} at once", Figure((rate,), "images/s")
 
 
 def _of_samples(result: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
     yield "reconstruction: error", Figure((result["reconstruction"]["mse"],), "squared grey levels")
     for level in result["levels"]:
         yield f"{level['name']}: likelihood", Figure((level["bits_per_code"],), "bits/code")
-    for kind, of in (result["likeness"] or {}).items():
-        yield f"{kind}: Fréchet distance", Figure((of["frechet_distance"],), "")
-        yield f"{kind}: precision", Figure((of["precision"],), SHARE)
-        yield f"{kind}: recall", Figure((of["recall"],), SHARE)
-    for kind, of in (result["recognition"] or {}).items():
-        yield f"{kind}: accuracy", Figure((of["accuracy"],), SHARE)
+    for images, likeness in (result["likeness"] or {}).items():
+        yield f"{images}: Fréchet distance", Figure((likeness["frechet_distance"],), "")
+        yield f"{images}: precision", Figure((likeness["precision"],), SHARE)
+        yield f"{images}: recall", Figure((likeness["recall"],), SHARE)
+    for images, recognition in (result["recognition"] or {}).items():
+        yield f"{images}: accuracy", Figure((recognition["accuracy"],), SHARE)
 
 
 def _of_machine(roofline: dict[str, Any]) -> Iterator[tuple[str, Figure]]:

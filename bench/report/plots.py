@@ -1,14 +1,15 @@
-"""Results as PNG pictures. Needs the ``bench`` extra (matplotlib)."""
+"""Results as PNG plots. Needs the ``bench`` extra (matplotlib)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentloop.bench.figures.figure import Figure
+from latentloop.bench.figures.text import duration
 from latentloop.bench.machine.roofline import Peaks
-from latentloop.bench.report.figures import Figure, duration
 from latentloop.environment.packages import require
 from latentloop.io.files import write_file
 
@@ -23,14 +24,14 @@ DPI = 120
 
 
 def write_plots(folder: Path, result: dict[str, Any]) -> list[Path]:
-    """Writes the pictures of a result into a folder, replacing those of the same name; returns their paths.
+    """Writes the plots of a result into a folder, replacing files of the same name; returns their paths.
 
-    Raises MissingError without matplotlib, OutputError.
+    Raises OutputError, and MissingError without matplotlib.
     """
     require("plots", "matplotlib", extra="bench")
     kinds: dict[str, dict[str, Callable[[Axes, dict[str, Any]], None]]] = {
         "sampling": {"images": _images, "batches": _batches, "roofline": _roofline, "bandwidth": _bandwidth},
-        "growth": {series["name"]: _series_of(series) for series in result.get("series", ())},
+        "growth": {series["name"]: _growth_of(series) for series in result.get("series", ())},
         "cold-start": {"phases": _phases},
         "roofline": {"bandwidth": _bandwidth},
         "quality": {"bits": _bits},
@@ -38,12 +39,12 @@ def write_plots(folder: Path, result: dict[str, Any]) -> list[Path]:
         "nearest": {"times": _searches},
     }
     name = result.get("preset", result["kind"])
-    written = []
-    for picture, draw in kinds[result["kind"]].items():
-        path = folder / f"{name}-{picture.replace(', ', '-').replace(' ', '-')}.png"
+    paths = []
+    for plot, draw in kinds[result["kind"]].items():
+        path = folder / f"{name}-{plot.replace(', ', '-').replace(' ', '-')}.png"
         _write(path, draw, result)
-        written.append(path)
-    return written
+        paths.append(path)
+    return paths
 
 
 def _write(path: Path, draw: Callable[[Axes, dict[str, Any]], None], result: dict[str, Any]) -> None:
@@ -65,17 +66,19 @@ def _write(path: Path, draw: Callable[[Axes, dict[str, Any]], None], result: dic
 
 
 def _images(axes: Axes, result: dict[str, Any]) -> None:
-    """Seconds an image at the smallest batch, a bar per peer, and the priors' bound."""
-    peers = {kind: peer for kind, peer in result["peers"].items() if peer["available"]}
-    seconds = [1 / next(iter(peer["images"].values()))["images_per_second"] for peer in peers.values()]
-    bars = axes.barh([_short(peer["name"]) for peer in peers.values()], seconds, color=[COLOURS[k] for k in peers])
+    """Draws seconds an image at the smallest batch, a bar per implementation, and the priors' roofline bound."""
+    available = {name: entry for name, entry in result["peers"].items() if entry["available"]}
+    smallest = [next(iter(entry["images"].values())) for entry in available.values()]
+    seconds = [1 / images["images_per_second"] for images in smallest]
+    titles = [_short(entry["name"]) for entry in available.values()]
+    bars = axes.barh(titles, seconds, color=[COLOURS[name] for name in available])
     labels = []
-    for peer, value in zip(peers.values(), seconds, strict=True):
-        extrapolated = Figure.from_json(next(iter(peer["images"].values()))["seconds"]).extrapolated
+    for images, value in zip(smallest, seconds, strict=True):
+        extrapolated = Figure.from_json(images["seconds"]).extrapolated
         labels.append(f" {duration(value)}" + (" (extrapolated)" if extrapolated else ""))
     axes.bar_label(bars, labels, fontsize=9)
     for style, (name, bound) in zip(("--", ":"), result["bounds"].items(), strict=False):
-        label = "bound, direct form" if name == "direct" else f"bound, as LatentLoop does it in {name}"
+        label = "bound, direct convolutions" if name == "direct" else f"bound, LatentLoop in {name}"
         axes.axvline(bound["seconds"], color="black", linestyle=style, linewidth=1, label=label)
     axes.invert_yaxis()
     axes.set_xscale("log")
@@ -86,12 +89,12 @@ def _images(axes: Axes, result: dict[str, Any]) -> None:
 
 
 def _batches(axes: Axes, result: dict[str, Any]) -> None:
-    """Images a second against the batch size."""
-    for kind, peer in result["peers"].items():
-        if peer["available"]:
-            sizes = [int(batch) for batch in peer["images"]]
-            rates = [image["images_per_second"] for image in peer["images"].values()]
-            axes.plot(sizes, rates, marker="o", color=COLOURS[kind], label=_short(peer["name"]).replace("\n", " "))
+    """Draws images a second against the batch size."""
+    for name, entry in result["peers"].items():
+        if entry["available"]:
+            sizes = [int(batch) for batch in entry["images"]]
+            rates = [images["images_per_second"] for images in entry["images"].values()]
+            axes.plot(sizes, rates, marker="o", color=COLOURS[name], label=_short(entry["name"], " "))
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter("{x:.0f}")
@@ -103,28 +106,27 @@ def _batches(axes: Axes, result: dict[str, Any]) -> None:
 
 
 def _roofline(axes: Axes, result: dict[str, Any]) -> None:
-    """Each graph's FLOP/s against its FLOPs per byte, under the roofs of arithmetic and of reading."""
+    """Draws each graph's FLOP/s against its FLOPs per byte, and the rooflines of arithmetic and of reading."""
     peaks = Peaks.of(result["roofline"])
     rates = {"largest cache-resident rate": max(rate for _, rate in peaks.bandwidth), "DRAM": peaks.bandwidth[-1][1]}
     points = []
-    for kind, peer in result["peers"].items():
-        for level, graphs in peer["graphs"].items() if peer["available"] else ():
+    for name, entry in result["peers"].items():
+        for level, graphs in entry["graphs"].items() if entry["available"] else ():
             for role, graph in graphs.items():
                 points.append(
-                    (graph["flops"] / graph["read_bytes"], graph["flops"] / graph["ms"] * 1e3, kind, level, role)
+                    (graph["flops"] / graph["read_bytes"], graph["flops"] / graph["ms"] * 1e3, name, level, role)
                 )
     left = min([0.1, *(point[0] / 2 for point in points)])
     right = max([1e3, *(point[0] * 2 for point in points)])
-    for style, (name, rate) in zip(("-", "--"), rates.items(), strict=True):
-        knee = peaks.flops / rate
-        axes.plot(
-            [left, knee, right], [left * rate, peaks.flops, peaks.flops], style, color="black", linewidth=1, label=name
-        )
-    seen = set()
-    for intensity, speed, kind, level, role in points:
-        label = None if (kind, role) in seen else f"{_short(result['peers'][kind]['name'], ' ')}: {role}"
-        seen.add((kind, role))
-        axes.plot(intensity, speed, MARKERS[role], color=COLOURS[kind], markersize=7, label=label, alpha=0.85)
+    for style, (memory, rate) in zip(("-", "--"), rates.items(), strict=True):
+        ridge = peaks.flops / rate
+        roof = [left * rate, peaks.flops, peaks.flops]
+        axes.plot([left, ridge, right], roof, style, color="black", linewidth=1, label=memory)
+    labelled = set()
+    for intensity, speed, name, level, role in points:
+        label = None if (name, role) in labelled else f"{_short(result['peers'][name]['name'], ' ')}: {role}"
+        labelled.add((name, role))
+        axes.plot(intensity, speed, MARKERS[role], color=COLOURS[name], markersize=7, label=label, alpha=0.85)
         axes.annotate(level[:1], (intensity, speed), xytext=(5, -3), textcoords="offset points", fontsize=7)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -135,23 +137,18 @@ def _roofline(axes: Axes, result: dict[str, Any]) -> None:
 
 
 def _bandwidth(axes: Axes, result: dict[str, Any]) -> None:
-    """Read bandwidth against the working set, by kind of page."""
+    """Draws read bandwidth against the working set, by kind of page, and the weight bytes of LatentLoop's steps."""
     rows = result.get("roofline", result)["bandwidth"]
     for pages, style in (("ordinary", "o-"), ("huge", "s-")):
-        mine = [(row["bytes"] / 2**20, row["gb_s"]) for row in rows if row["pages"] == pages]
-        axes.plot([x for x, _ in mine], [y for _, y in mine], style, label=f"{pages} pages")
+        points = [(row["bytes"] / 2**20, row["gb_s"]) for row in rows if row["pages"] == pages]
+        axes.plot([x for x, _ in points], [y for _, y in points], style, label=f"{pages} pages")
     for level in result.get("levels", ()):
-        for peer in result["peers"].values():
-            if peer["available"] and peer["name"].startswith("LatentLoop"):
-                for step in list(peer["steps"][level["name"]].values())[:1]:
-                    axes.axvline(step["weight_bytes"] / 2**20, color="#888888", linewidth=1, linestyle=":")
-                    axes.text(
-                        step["weight_bytes"] / 2**20,
-                        axes.get_ylim()[0],
-                        f" {level['name']} step",
-                        rotation=90,
-                        fontsize=7,
-                    )
+        for entry in result["peers"].values():
+            if entry["available"] and entry["name"].startswith("LatentLoop"):
+                for step in list(entry["steps"][level["name"]].values())[:1]:
+                    size, bottom = step["weight_bytes"] / 2**20, axes.get_ylim()[0]
+                    axes.axvline(size, color="#888888", linewidth=1, linestyle=":")
+                    axes.text(size, bottom, f" {level['name']} step", rotation=90, fontsize=7)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_ylim(bottom=0)
@@ -162,8 +159,8 @@ def _bandwidth(axes: Axes, result: dict[str, Any]) -> None:
     axes.legend(fontsize=8)
 
 
-def _series_of(series: dict[str, Any]) -> Callable[[Axes, dict[str, Any]], None]:
-    """One growing thing: measured points, the fitted power and the expected one through the last point."""
+def _growth_of(series: dict[str, Any]) -> Callable[[Axes, dict[str, Any]], None]:
+    """Returns the plot of one series: measured points, and the expected power law through the last point."""
 
     def draw(axes: Axes, result: dict[str, Any]) -> None:
         x = [point["x"] for point in series["points"]]
@@ -186,7 +183,7 @@ def _series_of(series: dict[str, Any]) -> Callable[[Axes, dict[str, Any]], None]
 
 
 def _phases(axes: Axes, result: dict[str, Any]) -> None:
-    """One process as a bar of its phases."""
+    """Draws one process as a bar of its phases."""
     total = Figure.from_json(result["seconds"]).median * 1e3
     phases = {name: Figure.from_json(value).median * 1e3 for name, value in result["phases"].items()}
     phases["options, progress, end"] = max(0.0, total - sum(phases.values()))
@@ -202,62 +199,61 @@ def _phases(axes: Axes, result: dict[str, Any]) -> None:
 
 
 def _bits(axes: Axes, result: dict[str, Any]) -> None:
-    """Bits per code of each level, precisions side by side."""
+    """Draws bits per code of each level, precisions side by side."""
     levels = result["levels"]
     for number, precision in enumerate(levels[0]["bits_per_code"]):
-        places = [place + 0.4 * number for place in range(len(levels))]
         bits = [level["bits_per_code"][precision] for level in levels]
-        bars = axes.bar(places, bits, 0.38, color=COLOURS[precision], label=precision)
+        bars = axes.bar(_positions(levels, 0.4 * number), bits, 0.38, color=COLOURS[precision], label=precision)
         axes.bar_label(bars, fmt="%.3f", fontsize=8)
     names = [f"{level['name']}\n{level['relative_change']:+.2%}, KL {level['kl_nats']:.1g} nats" for level in levels]
-    axes.set_xticks([place + 0.2 for place in range(len(levels))], names)
+    axes.set_xticks(_positions(levels, 0.2), names)
     axes.set_ylabel("bits per code")
     axes.set_title(f"{result['images']} images, {result['codes']}")
     axes.legend()
 
 
 def _likelihood(axes: Axes, result: dict[str, Any]) -> None:
-    """Bits per code of each level, beside what the codes would take were each as probable as it is frequent."""
+    """Draws bits per code of each level: by the codes' frequencies alone, and by the prior."""
     levels = result["levels"]
     for number, (name, colour) in enumerate((("by frequency alone", "naive"), ("by the prior", "float32"))):
         bits = [level["bits_per_code"] if number else math.log2(level["perplexity"]) for level in levels]
-        bars = axes.bar([place + 0.4 * number for place in range(len(levels))], bits, 0.38, color=COLOURS[colour])
+        bars = axes.bar(_positions(levels, 0.4 * number), bits, 0.38, color=COLOURS[colour])
         bars.set_label(name)
         axes.bar_label(bars, fmt="%.3f", fontsize=8)
     names = [f"{level['name']}\n{level['codes_used']} of {level['codes']} codes used" for level in levels]
-    axes.set_xticks([place + 0.2 for place in range(len(levels))], names)
+    axes.set_xticks(_positions(levels, 0.2), names)
     axes.set_ylabel("bits per code")
     axes.set_title(f"Codes of {result['images']} held-out images")
     axes.legend()
 
 
 def _accuracy(axes: Axes, result: dict[str, Any]) -> None:
-    """Each class's share that the classifier finds, a bar per kind of image."""
+    """Draws each class's share of correct classifications, a bar per kind of image."""
     recognition = result["recognition"]
     names = list(recognition["samples"]["classes"])
-    for number, (kind, of) in enumerate(recognition.items()):
-        places = [place + 0.8 * number / len(recognition) for place in range(len(names))]
-        shares = [of["classes"][name] or 0.0 for name in names]
-        label = f"{kind.replace('_', '-')}, {of['accuracy']:.1%} in all"
-        axes.bar(places, shares, 0.75 / len(recognition), color=f"C{number}", label=label)
-    axes.set_xticks([place + 0.3 for place in range(len(names))], names, fontsize=8)
-    axes.set_ylabel("classified right")
+    for number, (kind, scores) in enumerate(recognition.items()):
+        shares = [scores["classes"][name] or 0.0 for name in names]
+        label = f"{kind.replace('_', '-')}, {scores['accuracy']:.1%} in all"
+        positions = _positions(names, 0.8 * number / len(recognition))
+        axes.bar(positions, shares, 0.75 / len(recognition), color=f"C{number}", label=label)
+    axes.set_xticks(_positions(names, 0.3), names, fontsize=8)
+    axes.set_ylabel("classified correctly")
     axes.set_ylim(0, 1.25)
-    axes.set_title(f"{result['bundle']['name']}: what the classifier finds")
+    axes.set_title(f"{result['bundle']['name']}: accuracy of the classifier")
     axes.legend(fontsize=8, ncols=2)
 
 
 def _searches(axes: Axes, result: dict[str, Any]) -> None:
-    """Seconds of every search, a bar per peer."""
+    """Draws seconds of every search, a bar per implementation."""
     searches = result["searches"]
     names = list(searches[0]["peers"])
     for number, name in enumerate(names):
         seconds = [Figure.from_json(search["peers"][name]["seconds"]).median for search in searches]
-        places = [place + 0.8 * number / len(names) for place in range(len(searches))]
-        bars = axes.bar(places, seconds, 0.75 / len(names), color=f"C{number}", label=name)
+        positions = _positions(searches, 0.8 * number / len(names))
+        bars = axes.bar(positions, seconds, 0.75 / len(names), color=f"C{number}", label=name)
         axes.bar_label(bars, [duration(value) for value in seconds], fontsize=6, rotation=90, padding=2)
-    labels = [f"N = {of['vectors']}\nK = {of['codewords']}, D = {of['dimensions']}" for of in searches]
-    axes.set_xticks([place + 0.4 for place in range(len(searches))], labels)
+    labels = [f"N = {search['vectors']}\nK = {search['codewords']}, D = {search['dimensions']}" for search in searches]
+    axes.set_xticks(_positions(searches, 0.4), labels)
     axes.set_yscale("log")
     axes.margins(y=0.2)
     axes.set_ylabel("seconds a search (logarithmic)")
@@ -265,5 +261,10 @@ def _searches(axes: Axes, result: dict[str, Any]) -> None:
     axes.legend(fontsize=7)
 
 
-def _short(name: str, between: str = "\n") -> str:
-    return name.replace(", ", f",{between}", 1)
+def _positions(groups: Sequence[object], offset: float) -> list[float]:
+    """Returns one bar's position in each group of bars."""
+    return [group + offset for group in range(len(groups))]
+
+
+def _short(title: str, separator: str = "\n") -> str:
+    return title.replace(", ", f",{separator}", 1)

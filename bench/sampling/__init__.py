@@ -1,1 +1,1 @@
-"""Measurements of sampling on the CPU."""
+"""Measurements of sampling: a preset against all baselines, growth with size, and the cold start."""

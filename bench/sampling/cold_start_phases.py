@@ -1,17 +1,17 @@
-"""What ``latentloop sample -n 1`` does, step by step, with the time noted between the steps.
+"""The phases of ``latentloop sample -n 1``, with the time at the end of each.
 
-Run as a script, ``python -P cold_start_phases.py THREADS OUT``, so that nothing of the package is loaded before it.
+A script, ``python -P cold_start_phases.py THREADS OUT``: ``python -m`` would load the package before the first phase.
 """
 
 from __future__ import annotations
 
 import time
 
-BEGUN = time.monotonic()  # the clock is the system's: the parent can subtract its own
+BEGUN = time.monotonic()  # the same clock in all processes: the parent subtracts its own start
 
 
-def marks(threads: int, out: str) -> list[float]:
-    """The monotonic time at the end of each phase of ``cold_start.PHASES``; writes the image to ``out``."""
+def phase_ends(threads: int, out: str) -> list[float]:
+    """Returns the monotonic time at the end of each phase of ``cold_start.PHASES``; writes the image to ``out``."""
     from pathlib import Path
 
     import PIL.PngImagePlugin
@@ -36,7 +36,7 @@ def marks(threads: int, out: str) -> list[float]:
     loaded = time.monotonic()
     samples = sampler.sample(1, seeds=1)
     sampled = time.monotonic()
-    images = sampler.decode(samples.codes)  # once more, to know what of the sampling it was
+    images = sampler.decode(samples.codes)  # a second time, to know its share of the sampling
     decoded = time.monotonic() - sampled
     write_image(Path(out), images[0], force=True)
     return [BEGUN, imported, verified, loaded, sampled - decoded, time.monotonic() - decoded]
@@ -46,4 +46,4 @@ if __name__ == "__main__":
     import json
     import sys
 
-    print(json.dumps(marks(int(sys.argv[1]), sys.argv[2])))
+    print(json.dumps(phase_ends(int(sys.argv[1]), sys.argv[2])))

@@ -1,7 +1,7 @@
-"""Cost against growth: how an image's time grows with the grid, channels, layers and batch, beside what to expect.
+"""How an image's time grows with the grid, channels, layers and batch, compared with the expected exponents.
 
-Small priors without attention (and a series with it), random weights, one level, drawn by LatentLoop and by
-re-running the network for every code. Rows that are not drawn are extrapolated, as everywhere in this package.
+Small priors without attention (one series with it), random weights, one level, drawn by LatentLoop and by running the
+whole network for every code. Rows that were not drawn are extrapolated, as everywhere in the bench.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from latentloop.bench.baselines.baseline import PEER_NAMES, Scale, level_seconds
-from latentloop.bench.baselines.by_name import make_peer
-from latentloop.bench.baselines.timed_calls import CallClock, timed_calls
+from latentloop.bench.baselines.implementation import TITLES
+from latentloop.bench.baselines.registry import create
+from latentloop.bench.baselines.timing import Scale, level_seconds
+from latentloop.bench.figures.figure import Figure
+from latentloop.bench.figures.fits import fit_exponent
+from latentloop.bench.figures.result_files import new_result
 from latentloop.bench.machine.environment import environment
-from latentloop.bench.report.figures import Figure, fit_exponent
-from latentloop.bench.report.result_files import result
-from latentloop.bench.sampling.models import write_part
-from latentloop.bench.sampling.parts import Part, TimedLevel
+from latentloop.bench.workload.models import write_part
+from latentloop.bench.workload.part import Part, TimedLevel
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.io.files import scratch_directory
 
 ROUNDS = 3
-NEAR = 0.25  # exponents that differ by less are called the same
+TOLERANCE = 0.25  # exponents that differ by less count as equal
 CODES = 128
 VQVAE = VqvaeConfig(levels=1, bottom_stride=2, channels=8, residual_channels=4, code_channels=4, codebook_size=CODES)
 BASE = PriorConfig(
@@ -36,20 +37,20 @@ BASE = PriorConfig(
 
 @dataclass(frozen=True)
 class Series:
-    """One thing that grows: its values, the prior for each, the exponent to expect in the end, and why."""
+    """One growing quantity: its values, the prior for each, and the expected exponent with its reason."""
 
     name: str
-    peer: str
+    implementation: str
     values: tuple[int, ...]
     config: Callable[[int], PriorConfig]
-    expected: float  # in the end, where nothing else counts
+    expected: float  # the limit for large values, when other costs no longer matter
     why: str
     batched: bool = False  # whether the value is the batch size
     unit: str = ""
 
 
 def all_series(largest: int = 128) -> list[Series]:
-    """The series measured; ``largest`` is the side of the largest grid."""
+    """Returns the series to measure; ``largest`` is the side of the largest grid."""
     sides = tuple(side for side in (4, 8, 16, 32, 64, 128) if min(16, largest // 2) <= side <= largest)
     attention = replace(BASE, attention=True, heads=4)
 
@@ -57,48 +58,48 @@ def all_series(largest: int = 128) -> list[Series]:
         return lambda side: replace(base, height=side, width=side)
 
     return [
-        Series("grid", "float32", sides, grid(BASE), 2, "side²: a step a code", unit="side"),
-        Series("grid, attention", "float32", sides, grid(attention), 4, "side⁴: a code sees all earlier", unit="side"),
-        Series("grid, whole network", "naive", sides, grid(BASE), 4, "side⁴: a code, a forward over all", unit="side"),
+        Series("grid", "float32", sides, grid(BASE), 2, "side²: one step per code", unit="side"),
+        Series("grid, attention", "float32", sides, grid(attention), 4, "side⁴: codes attend to all above", unit="side"),
+        Series("grid, whole network", "naive", sides, grid(BASE), 4, "side⁴: one forward per code", unit="side"),
         Series(
             "channels", "float32", (64, 128, 256, 512), lambda n: replace(BASE, channels=n, residual_channels=n), 2,
             "matrices of channels²",
         ),
-        Series("layers", "float32", (4, 8, 16, 32), lambda n: replace(BASE, residual_blocks=n), 1, "a product a layer"),
+        Series("layers", "float32", (4, 8, 16, 32), lambda n: replace(BASE, residual_blocks=n), 1, "product per layer"),
         Series(
-            "batch", "float32", (1, 4, 16, 64), lambda n: BASE, 1, "under 1 while a batch shares read weights",
+            "batch", "float32", (1, 4, 16, 64), lambda n: BASE, 1, "less while reading weights dominates",
             batched=True,
         ),
     ]  # fmt: skip
 
 
 def measure(threads: int, largest: int = 128, budget: float = 4.0) -> dict[str, Any]:
-    """Every series as plain JSON types. ``budget`` is the seconds that one point may draw for."""
+    """Measures every series; returns plain JSON types. ``budget``: seconds of drawing per point."""
     torch.set_num_threads(threads)
-    found = []
-    with scratch_directory() as folder, timed_calls() as clock:
+    measured = []
+    with scratch_directory() as folder:
         for number, series in enumerate(tqdm(all_series(largest), desc="growth", leave=False, disable=None)):
-            found.append(_measure_series(series, folder / str(number), clock, threads, budget))
-    return result("growth", environment(threads), base=_describe(BASE), series=found)
+            measured.append(_measure_series(series, folder / str(number), threads, budget))
+    return new_result("growth", environment(threads), base=_describe(BASE), series=measured)
 
 
-def _measure_series(series: Series, folder: Path, clock: CallClock, threads: int, budget: float) -> dict[str, Any]:
+def _measure_series(series: Series, folder: Path, threads: int, budget: float) -> dict[str, Any]:
     points: list[dict[str, Any]] = []
     for value in series.values:
         config = series.config(value)
         level = TimedLevel("top", config, config)
         part = write_part(Part(folder / str(value), VQVAE, (level,)))
-        peer = make_peer(series.peer, threads, clock)
-        peer.load(part)
+        implementation = create(series.implementation, threads)
+        implementation.load(part)
         batch, samples, note = value if series.batched else 1, [], ""
         for _ in range(ROUNDS):
-            timing = peer.time(level, batch, budget / ROUNDS)
+            timing = implementation.time(level, batch, budget / ROUNDS)
             seconds, note = level_seconds(timing, config.height, Scale())
             samples.append(seconds)
         points.append({"x": value, "seconds": Figure(tuple(samples), "s", note).to_json()})
     return {
         "name": series.name,
-        "peer": PEER_NAMES[series.peer],
+        "peer": TITLES[series.implementation],
         "unit": series.unit or series.name,
         "expected": series.expected,
         "why": series.why,
@@ -108,24 +109,24 @@ def _measure_series(series: Series, folder: Path, clock: CallClock, threads: int
 
 
 def exponents(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
-    """The fitted exponent over all points with its residual, and that between the two largest; None for one point."""
+    """Returns the exponent fitted to all points, its residual, and the exponent of the last two; None for one point."""
     if len(x) < 2:
         return {"exponent": None, "residual": None, "last_exponent": None}
     exponent, residual = fit_exponent(x, y)
     return {"exponent": exponent, "residual": residual, "last_exponent": fit_exponent(x[-2:], y[-2:])[0]}
 
 
-def table(found: dict[str, Any]) -> str:
-    """The series as Markdown: times, fitted and expected exponents."""
-    env = found["environment"]
+def table(result: dict[str, Any]) -> str:
+    """Returns the series as Markdown: times, fitted and expected exponents."""
+    env = result["environment"]
     lines = [
-        f"One image of one level, {found['base']}, {env['threads']} threads, {env['processor']}, {env['date']}, "
+        f"One image of one level, {result['base']}, {env['threads']} threads, {env['processor']}, {env['date']}, "
         f"commit {env['commit']}:",
         "",
-        "| growing | drawn by | times | fitted exponent | between the two largest | in the end | | |",
+        "| growing | drawn by | times | fitted exponent | of the two largest | expected | because | |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for series in found["series"]:
+    for series in result["series"]:
         times = ", ".join(_time(point) for point in series["points"])
         fitted = "" if series["exponent"] is None else f"{series['exponent']:.2f}"
         last = "" if series["exponent"] is None else f"{series['last_exponent']:.2f}"
@@ -136,13 +137,13 @@ def table(found: dict[str, Any]) -> str:
 
 
 def _verdict(series: dict[str, Any]) -> str:
-    """What bounds the largest points, as their growth tells it."""
+    """Compares the exponent of the two largest points with the expected one."""
     if series["exponent"] is None:
         return ""
-    if series["last_exponent"] > series["expected"] + NEAR:
+    if series["last_exponent"] > series["expected"] + TOLERANCE:
         return "grows faster than expected"
-    near = series["last_exponent"] >= series["expected"] - NEAR
-    return "as expected" if near else "what does not grow with it still counts"
+    reached = series["last_exponent"] >= series["expected"] - TOLERANCE
+    return "as expected" if reached else "constant costs still matter"
 
 
 def _time(point: dict[str, Any]) -> str:
@@ -154,5 +155,5 @@ def _time(point: dict[str, Any]) -> str:
 def _describe(c: PriorConfig) -> str:
     return (
         f"{c.height} × {c.width} codes of {c.codebook_size}, {c.channels} channels, {c.layers} layers, "
-        f"{c.kernel} × {c.kernel} kernels where not said otherwise"
+        f"{c.kernel} × {c.kernel} kernels, unless the series says otherwise"
     )

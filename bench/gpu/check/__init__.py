@@ -1,1 +1,1 @@
-"""The check on a GPU: its parts, and the program that runs them."""
+"""The check of sampling on a GPU: its parts, and the program that runs them."""

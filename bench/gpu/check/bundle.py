@@ -1,18 +1,18 @@
-"""A preset's bundle with random weights, for backends to be timed with: its export needs ``onnx``."""
+"""The part of the check that exports a preset's bundle with random weights, for later parts to time."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-from latentloop.bench.gpu.check.part import Findings
+from latentloop.bench.gpu.check.findings import Findings
 
 
-def run(findings: Findings, preset: str, target: str) -> None:
-    """The part: writes the bundle ``target``, or says what is missing."""
+def export_bundle(findings: Findings, preset: str, target: str) -> None:
+    """Writes the bundle in the directory ``target``. The export needs ``onnx`` and ``safetensors``."""
     begin = time.perf_counter()
     try:
-        from latentloop.bench.sampling.models import build, split
+        from latentloop.bench.workload.models import build, split
     except ImportError as error:
         findings.missing(f"a bundle of {preset}", str(error))
         return

@@ -1,18 +1,17 @@
-"""Every package that drives a GPU against what a Driver must do."""
+"""The part of the check that tests every driver package against the conformance checks of a Driver."""
 
 from __future__ import annotations
 
-from importlib import import_module
-
-from latentloop.bench.gpu.check.part import Findings
+from latentloop.bench.gpu.check.findings import Findings
+from latentloop.bench.gpu.conformance.driver_checks import checks_of
 from latentloop.kernels.driver import Driver, MissingGpuError, open_driver
 
 DRIVERS = ("cuda-python", "pycuda")
-COPIED = 2**24  # bytes: some milliseconds for a GPU, so that a host that does not wait is seen
+COPIED = 2**24  # bytes: a copy takes some milliseconds, so that a missing wait of the host is noticed
 
 
-def run(findings: Findings) -> None:
-    """The part; needs the folder ``tests`` on Python's path."""
+def check_drivers(findings: Findings) -> None:
+    """Checks every driver that opens here."""
     for name in DRIVERS:
         try:
             driver = open_driver(name)
@@ -23,12 +22,12 @@ def run(findings: Findings) -> None:
 
 
 def check_driver(findings: Findings, driver: Driver, copied: int) -> None:
-    """All checks, each for itself; ``copied`` bytes at a time."""
-    for check in import_module("driver_conformance").checks_of(driver):
+    """Runs all checks with copies of ``copied`` bytes; a failed check does not stop the others."""
+    for check in checks_of(driver):
         name = f"{driver.name}: {check.__name__.removeprefix('check_').replace('_', ' ')}"
         try:
             check(driver, copied)
-        except Exception as error:  # an assertion, or what the driver does instead
+        except Exception as error:  # AssertionError, or an error of the driver
             findings.check(name, False, error=f"{type(error).__name__}: {error}")
         else:
             findings.check(name, True)

@@ -1,24 +1,25 @@
-"""The host of sampling on a GPU, on a real driver, with PyTorch's kernels in place of a backend's."""
+"""The part of the check that runs the GPU backend's host code on a real driver, with PyTorch instead of TensorRT."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from latentloop import Bundle, Sampler
-from latentloop.bench.gpu.check.parity import check_against, check_golden
-from latentloop.bench.gpu.check.part import Findings
-from latentloop.bench.gpu.check.times import time_sampler
-from latentloop.bench.gpu.interpreter import TorchGraphs, interpreting_sampler
-from latentloop.errors import LatentLoopError
+from latentloop import Bundle
+from latentloop.bench.gpu.check.findings import Findings
+from latentloop.bench.gpu.check.parity import check_sampler
+from latentloop.bench.gpu.check.times import BATCHES, time_sampler
 from latentloop.kernels.driver import open_driver
 
-BATCHES = (1, 16)
 PLAIN, CAPTURED = "host with PyTorch's kernels", "host with PyTorch's kernels, captured"
 
 
-def run(findings: Findings, bundle: str | None, budget: float) -> None:
-    """The part. ``bundle``: one to time beside the default one, where it could be made."""
+def check_host(findings: Findings, bundle: str | None, budget: float) -> None:
+    """Checks and times the default bundle, and times ``bundle`` if there is one. Needs ``onnx`` to read the graphs."""
+    try:
+        from latentloop.bench.gpu.interpreter import TorchGraphs, interpreting_sampler
+    except ImportError as error:
+        findings.missing(PLAIN, str(error))
+        return
     driver = open_driver()
     for way in (PLAIN, CAPTURED):
         with findings.trying(way):
@@ -33,14 +34,3 @@ def run(findings: Findings, bundle: str | None, budget: float) -> None:
         sampler = interpreting_sampler(opened, TorchGraphs(opened, 0, capturable=True), driver, 0)
         for batch in BATCHES:
             time_sampler(findings, sampler, batch, budget / 3, way=CAPTURED, bundle=opened.path.name, type="float32")
-
-
-def check_sampler(findings: Findings, sampler: Sampler, **values: Any) -> None:
-    """Against golden vectors, and against the CPU where ONNX Runtime is there; ``values`` go into every finding."""
-    check_golden(findings, sampler, **values)
-    try:
-        reference = Sampler(sampler.bundle, device="cpu")
-    except (ImportError, LatentLoopError) as error:
-        findings.missing("the CPU backend, to compare with", str(error))
-        return
-    check_against(findings, sampler, reference, **values)

@@ -1,4 +1,4 @@
-"""Where the check ran: the GPU, its driver, and the versions of what matters."""
+"""The machine on which the check ran: its GPU, driver, and versions of packages."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ PACKAGES = ("cuda-bindings", "pycuda", "onnx", "onnxruntime-gpu", "tensorrt", "t
 
 
 def machine(commit: str | None) -> dict[str, Any]:
-    """As plain JSON types. ``commit`` of the tree, where that is no repository."""
-    found = environment(os.cpu_count() or 1)
-    found |= {name: installed.package_version(name) or "not installed" for name in PACKAGES}
+    """Returns plain JSON types. ``commit`` of the source tree, if it is not a git repository."""
+    description = environment(os.cpu_count() or 1)
+    description |= {name: installed.package_version(name) or "not installed" for name in PACKAGES}
     if commit:
-        found["commit"] = commit
+        description["commit"] = commit
     if not torch.cuda.is_available():
-        return {**found, "gpu": "none"}
+        return {**description, "gpu": "none"}
     major, minor = torch.cuda.get_device_capability()
     return {
-        **found,
+        **description,
         "gpu": torch.cuda.get_device_name(),
         "compute_capability": f"{major}.{minor}",
         "cuda": torch.version.cuda,
@@ -33,10 +33,10 @@ def machine(commit: str | None) -> dict[str, Any]:
 
 
 def driver_version() -> str:
-    """As ``nvidia-smi`` says it."""
+    """Returns the driver's version from ``nvidia-smi``, or "unknown"."""
     try:
         command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+        process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return done.stdout.splitlines()[0].strip()
+    return process.stdout.splitlines()[0].strip()

@@ -1,4 +1,4 @@
-"""Whether a sampler on a GPU computes what its bundle says: golden vectors, and the CPU where that can run too."""
+"""Correctness of a sampler on a GPU: compared with the bundle's golden vectors, and with the CPU backend."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.bench.gpu.check.part import Findings
+from latentloop import Sampler
+from latentloop.bench.gpu.check.findings import Findings
 from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.draws.uniforms import uniforms
-from latentloop.sampling.sampler import Sampler
+from latentloop.errors import LatentLoopError
 from latentloop.sampling.verification import DECODED_BOUND, DRAW_BOUND, LOGITS_BOUND, verify
 
 Codes = dict[str, NDArray[np.int64]]
@@ -20,8 +21,19 @@ IMAGES = 4
 SEED = 100
 
 
+def check_sampler(findings: Findings, sampler: Sampler, **values: Any) -> None:
+    """Checks the golden vectors, and the CPU backend if ONNX Runtime works; ``values`` are part of every finding."""
+    check_golden(findings, sampler, **values)
+    try:
+        reference = Sampler(sampler.bundle, device="cpu")
+    except (ImportError, LatentLoopError) as error:
+        findings.missing("the CPU backend, to compare with", str(error))
+        return
+    check_against(findings, sampler, reference, **values)
+
+
 def check_golden(findings: Findings, sampler: Sampler, **values: Any) -> None:
-    """The bundle's own vectors; ``values`` go into every finding."""
+    """Checks the bundle's golden vectors; ``values`` are part of every finding."""
     for check in verify(sampler):
         if check.skipped:
             continue
@@ -30,17 +42,17 @@ def check_golden(findings: Findings, sampler: Sampler, **values: Any) -> None:
 
 
 def check_against(findings: Findings, sampler: Sampler, reference: Sampler, **values: Any) -> None:
-    """Every logit of whole images, every code drawn, and the images that codes decode to, in float32."""
-    labels = None if not sampler.bundle.manifest.classes else list(range(IMAGES))
-    labels = None if labels is None else [label % len(sampler.bundle.manifest.classes) for label in labels]
+    """Compares all logits, sampled codes and decoded images of a float32 sampler with a reference."""
+    classes = sampler.bundle.manifest.classes
+    labels = [index % len(classes) for index in range(IMAGES)] if classes else None
     expected = reference.sample(IMAGES, labels=labels, seeds=SEED)
     against = {"against": reference.device, **values}
     for index, level in enumerate(sampler.bundle.manifest.levels):
         if level.prior is None:
             continue
-        forced = _forced(level, index, expected.codes, expected.labels)
-        logits, found = _logits(reference, level, forced), _logits(sampler, level, forced)
-        error = float(np.abs(found - logits).max() / max(1.0, float(np.abs(logits).max())))
+        inputs = _forced_inputs(level, index, expected.codes, expected.labels)
+        logits, actual = _logits(reference, level, inputs), _logits(sampler, level, inputs)
+        error = float(np.abs(actual - logits).max() / max(1.0, float(np.abs(logits).max())))
         findings.check(
             f"{level.name}: logits, of max(1, max |logit|)",
             error <= LOGITS_BOUND,
@@ -48,8 +60,8 @@ def check_against(findings: Findings, sampler: Sampler, reference: Sampler, **va
             bound=LOGITS_BOUND,
             **against,
         )
-        given = {name: codes for name, codes in expected.codes.items() if name != level.name}
-        drawn = sampler.sample(IMAGES, labels=labels, seeds=SEED, given=given).codes[level.name]
+        others = {name: codes for name, codes in expected.codes.items() if name != level.name}
+        drawn = sampler.sample(IMAGES, labels=labels, seeds=SEED, given=others).codes[level.name]
         u = uniforms(np.arange(SEED, SEED + IMAGES, dtype=np.uint64), index, level.height, level.width)
         wrong = wrong_draws(drawn, expected.codes[level.name], logits.transpose(2, 0, 1, 3), u.transpose(2, 0, 1))
         findings.check(f"{level.name}: sampled codes that differ", wrong == 0, error=wrong, bound=0, **against)
@@ -58,32 +70,32 @@ def check_against(findings: Findings, sampler: Sampler, reference: Sampler, **va
 
 
 def wrong_draws(
-    found: NDArray[np.int64], expected: NDArray[np.int64], logits: NDArray[np.float64], u: NDArray[Any]
+    drawn: NDArray[np.int64], expected: NDArray[np.int64], logits: NDArray[np.float64], u: NDArray[Any]
 ) -> int:
-    """Images of [N, H, W] whose first differing code is not excused.
+    """Returns the number of images of codes [N, H, W] whose first difference is not due to rounding.
 
-    u [N, H, W] must lie at an edge of the cumulative mass of the logits [N, H, W, K] there, within rounding. What
-    follows such a code may differ.
+    It is due to rounding if u [N, H, W] is, within rounding, at a boundary of the cumulative probabilities of the
+    logits [N, H, W, K]. Codes after the first difference are not compared, because they depend on it.
     """
     wrong = 0
-    for image, right, scores, random in zip(found, expected, logits, u, strict=True):
-        places = np.flatnonzero(image != right)
-        if not len(places):
+    for image, right, scores, random in zip(drawn, expected, logits, u, strict=True):
+        differences = np.flatnonzero(image != right)
+        if not len(differences):
             continue
-        i, j = divmod(int(places[0]), image.shape[1])
+        i, j = divmod(int(differences[0]), image.shape[1])
         mass = np.exp(scores[i, j] - scores[i, j].max())
-        edges = mass.cumsum() / mass.sum()
+        boundaries = mass.cumsum() / mass.sum()
         low, high = sorted((int(image[i, j]), int(right[i, j])))
         neighbours = high == low + 1 or float(mass[low + 1 : high].sum() / mass.sum()) <= DRAW_BOUND
-        wrong += not (neighbours and abs(float(random[i, j]) - edges[low]) <= DRAW_BOUND)
+        wrong += not (neighbours and abs(float(random[i, j]) - boundaries[low]) <= DRAW_BOUND)
     return wrong
 
 
-def _forced(level: Level, index: int, codes: Codes, labels: NDArray[np.int64] | None) -> LevelInputs:
+def _forced_inputs(level: Level, index: int, codes: Codes, labels: NDArray[np.int64] | None) -> LevelInputs:
     above = list(codes.values())[index - 1] if index else None
     return LevelInputs.forcing(codes[level.name], above, labels)
 
 
-def _logits(sampler: Sampler, level: Level, level_inputs: LevelInputs) -> NDArray[np.float64]:
-    """[H, W, B, K]."""
-    return np.stack([row.logits.astype(np.float64) for row in sampler.rows(level, level_inputs)])
+def _logits(sampler: Sampler, level: Level, inputs: LevelInputs) -> NDArray[np.float64]:
+    """Returns logits [H, W, B, K]."""
+    return np.stack([row.logits.astype(np.float64) for row in sampler.rows(level, inputs)])

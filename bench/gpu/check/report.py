@@ -1,118 +1,120 @@
-"""What the parts found, for people; and whether it is enough."""
+"""The findings of all parts as text, with bounds and image times, and the failures among them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from latentloop.bench.gpu.bound import Rates, floor
-from latentloop.bench.gpu.check.part import Finding
+from latentloop.bench.gpu.check.findings import Finding
+from latentloop.bench.gpu.roofline import Rates, level_bound
 from latentloop.export.models.presets import PRESETS
 
-Parts = list[dict[str, Any]]
+Parts = list[dict[str, Any]]  # of each part: name, seconds, error, findings
 Case = tuple[str, str, int]  # preset, type, batch
 
-CHECKING = ("gpu.check.driver", "gpu.check.backends", "gpu.check.host")  # where an error hides a check
-COLUMNS = (1, 2)  # that share a step: PyTorch's ways, LatentLoop's graphs
+CHECKING = ("driver", "backends", "host")  # parts in which an error is a failure, because it prevents checks
+COLUMNS = (1, 2)  # per step: in PyTorch's baselines, and in LatentLoop's graphs
 
 
-def reasons(parts: Parts) -> list[str]:
-    """Why the whole is not right; none where it is."""
-    checks = _of(parts, "check")
-    found = [_line(check) for check in checks if not check["passed"]]
+def failures(parts: Parts) -> list[str]:
+    """Returns why the whole check has failed; empty if it has passed."""
+    checks = _of_kind(parts, "check")
+    reasons = [_line(check) for check in checks if not check["passed"]]
     for part in parts:
         if part["name"] in CHECKING:
-            found += [_line(finding) for finding in part["findings"] if finding["kind"] == "error"]
-            found += [f"{part['name']}: {part['error']}"] if part["error"] else []
+            reasons += [_line(finding) for finding in part["findings"] if finding["kind"] == "error"]
+            reasons += [f"{part['name']}: {part['error']}"] if part["error"] else []
     if not checks:
-        found.append("no check was made")
+        reasons.append("no check was made")
     if not any("backend" in check for check in checks):
-        found.append("no backend of LatentLoop ran here; what each misses is listed")
-    return found
+        reasons.append("no GPU backend of LatentLoop ran here; see the findings that are missing")
+    return reasons
 
 
-def floors(parts: Parts) -> list[dict[str, Any]]:
-    """The least seconds of what was timed of presets, where the GPU's rates were measured."""
-    rates = [Rates.from_json(fact) for fact in _of(parts, "fact") if fact["name"] == "rates"]
-    found = []
-    for preset, level, kind, batch in _timed(parts) if rates else ():
+def level_bounds(parts: Parts) -> list[dict[str, Any]]:
+    """Returns the roofline bounds of all timed levels of presets, if the GPU's rates were measured."""
+    rates = [Rates.from_json(fact) for fact in _of_kind(parts, "fact") if fact["name"] == "rates"]
+    bounds = []
+    for preset, level, kind, batch in _timed_levels(parts) if rates else ():
         names = PRESETS[preset].vqvae.level_names
         config = PRESETS[preset].priors[names.index(level)]
         for columns in COLUMNS:
-            least = floor(config, batch, kind, columns, rates[0])
+            bound = level_bound(config, batch, kind, columns, rates[0])
             case = {"preset": preset, "level": level, "type": kind, "batch": batch, "columns": columns}
-            found.append({**case, "seconds": {"step": least.step, "row graph": least.row, "level": least.level}})
-    return found
+            bounds.append({**case, "seconds": {"step": bound.step, "row graph": bound.row, "level": bound.level}})
+    return bounds
 
 
-def images(parts: Parts) -> list[dict[str, Any]]:
-    """Seconds of a batch, decoding included, and images a second: of samplers, and of peers with all levels timed."""
+def image_times(parts: Parts) -> list[dict[str, Any]]:
+    """Returns seconds of a batch, decoding included, and images a second.
+
+    Samplers time whole images. Baselines time levels and the decoder, whose sum is returned if every level was timed.
+    """
     decoding: dict[Case, float] = {}
     levels: dict[tuple[str, Case], dict[str, float]] = {}
-    found = []
-    for timing in _of(parts, "timing"):
+    images = []
+    for timing in _of_kind(parts, "timing"):
         if timing["name"] == "decode":
             decoding[timing["preset"], timing["type"], timing["batch"]] = timing["seconds"]["decode"]
         elif timing["name"] == "images":
-            of = {"way": timing["way"], "preset": timing["bundle"], "type": timing["type"], "batch": timing["batch"]}
-            found.append({**of, "seconds": timing["seconds"]["images"], "images a second": timing["a_second"]})
+            case = {"way": timing["way"], "preset": timing["bundle"], "type": timing["type"], "batch": timing["batch"]}
+            images.append({**case, "seconds": timing["seconds"]["images"], "images a second": timing["a_second"]})
         elif timing["name"] == "level" and "preset" in timing:
-            case = timing["preset"], timing["type"], timing["batch"]
-            levels.setdefault((timing["way"], case), {})[timing["level"]] = timing["seconds"]["level"]
-    for (way, case), by_level in levels.items():
-        preset, kind, batch = case
-        if by_level.keys() == set(PRESETS[preset].vqvae.level_names) and case in decoding:
-            seconds = sum(by_level.values()) + decoding[case]
-            of = {"way": way, "preset": preset, "type": kind, "batch": batch}
-            found.append({**of, "seconds": seconds, "images a second": batch / seconds})
-    return found
+            key = timing["way"], (timing["preset"], timing["type"], timing["batch"])
+            levels.setdefault(key, {})[timing["level"]] = timing["seconds"]["level"]
+    for (way, (preset, kind, batch)), by_level in levels.items():
+        if by_level.keys() == set(PRESETS[preset].vqvae.level_names) and (preset, kind, batch) in decoding:
+            seconds = sum(by_level.values()) + decoding[preset, kind, batch]
+            case = {"way": way, "preset": preset, "type": kind, "batch": batch}
+            images.append({**case, "seconds": seconds, "images a second": batch / seconds})
+    return images
 
 
 def describe(parts: Parts) -> str:
-    """Everything that was found, a line each."""
+    """Returns all findings, one line each, then bounds and image times."""
     lines = []
     for part in parts:
         lines.append(f"== {part['name']}, {part['seconds']:.0f} s ==")
         lines += map(_line, part["findings"])
-        lines += [f"did not come to its end: {part['error']}"] if part["error"] else []
-    lines += ["== the least that this GPU's rates leave ==", *map(_values, floors(parts))]
-    return "\n".join([*lines, "== whole images, decoding included ==", *map(_values, images(parts))])
+        lines += [f"did not finish: {part['error']}"] if part["error"] else []
+    lines += ["== roofline bounds on this GPU ==", *map(_values, level_bounds(parts))]
+    return "\n".join([*lines, "== whole images, decoding included ==", *map(_values, image_times(parts))])
 
 
-def _timed(parts: Parts) -> list[tuple[str, str, str, int]]:
-    """Preset, level, type and batch of everything that was timed of a preset."""
-    found: dict[tuple[str, str, str, int], None] = {}  # in order
-    for timing in _of(parts, "timing"):
+def _timed_levels(parts: Parts) -> list[tuple[str, str, str, int]]:
+    """Returns preset, level, type and batch of all timed levels of presets."""
+    levels: dict[tuple[str, str, str, int], None] = {}  # a set that keeps its order
+    for timing in _of_kind(parts, "timing"):
         preset = timing.get("preset", timing.get("bundle"))
         if timing["name"] == "level" and preset in PRESETS:
-            found[preset, timing["level"], timing["type"], timing["batch"]] = None
-    return list(found)
+            levels[preset, timing["level"], timing["type"], timing["batch"]] = None
+    return list(levels)
 
 
-def _of(parts: Parts, kind: str) -> list[Finding]:
+def _of_kind(parts: Parts, kind: str) -> list[Finding]:
     return [finding for part in parts for finding in part["findings"] if finding["kind"] == kind]
 
 
 def _line(finding: Finding) -> str:
     kind = finding["kind"]
     if kind == "check":
-        kind = "right" if finding["passed"] else "WRONG"
+        kind = "check passed" if finding["passed"] else "check failed"
     rest = {name: value for name, value in finding.items() if name not in ("kind", "name", "passed")}
     return f"{kind}: {finding['name']}: {_values(rest)}" if rest else f"{kind}: {finding['name']}"
 
 
 def _values(values: dict[str, Any]) -> str:
-    return ", ".join(_parts(values))
+    return ", ".join(_value_texts(values))
 
 
-def _parts(values: dict[str, Any]) -> Iterator[str]:
-    """Texts and types as they are; seconds as milliseconds, and other numbers short."""
+def _value_texts(values: dict[str, Any]) -> Iterator[str]:
+    """Yields strings and types unchanged, seconds as milliseconds, and other numbers with four digits."""
     for name, value in values.items():
         if name == "seconds":
             times = value if isinstance(value, dict) else {"batch": value}
             yield ", ".join(f"{what} {1e3 * time:.4g} ms" for what, time in times.items())
         elif isinstance(value, dict):
-            yield f"{name} " + ", ".join(f"{what} {_number(of)}" for what, of in value.items())
+            yield f"{name} " + ", ".join(f"{what} {_number(number)}" for what, number in value.items())
         elif value not in ("", None):
             yield f"{name} {_number(value)}"
 

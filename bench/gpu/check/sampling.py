@@ -1,9 +1,9 @@
-"""Sampling on a GPU: do drivers, hosts and backends compute what they should, and how fast are they and their peers?
+"""The check of sampling on a GPU: correctness of drivers, host code and backends, and their speed beside baselines.
 
 python3 -m latentloop.bench.gpu.check.sampling --out FOLDER
 
-Every part runs in a process of its own, for as long as it is worth; one that fails is listed, and the rest goes on.
-Writes FOLDER/gpu-sampling.json. The exit status is 1 where no backend ran, no check was made, or one failed.
+Every part runs in a process of its own with a time limit; the others run even if one fails. Writes
+FOLDER/gpu-sampling.json. The exit status is 1 if no backend ran, if no check was made, or if one failed.
 """
 
 from __future__ import annotations
@@ -13,14 +13,21 @@ import shlex
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from latentloop.bench.figures.result_files import new_result, write_result
+from latentloop.bench.gpu.check.backends import check_backends
+from latentloop.bench.gpu.check.baselines import time_baselines
+from latentloop.bench.gpu.check.bundle import export_bundle
+from latentloop.bench.gpu.check.driver import check_drivers
+from latentloop.bench.gpu.check.host import check_host
 from latentloop.bench.gpu.check.machine import machine
-from latentloop.bench.gpu.check.part import run_part
-from latentloop.bench.gpu.check.report import describe, floors, images, reasons
-from latentloop.bench.report.result_files import result, write_result
+from latentloop.bench.gpu.check.process import Outcome, run_part
+from latentloop.bench.gpu.check.rates import record_rates
+from latentloop.bench.gpu.check.report import describe, failures, image_times, level_bounds
 from latentloop.io.files import check_free
 
 PRESET, LARGE = "rosinality-256", "paper-256"
@@ -28,76 +35,83 @@ PRESET, LARGE = "rosinality-256", "paper-256"
 
 @dataclass(frozen=True)
 class Part:
-    """One part: its module, the seconds that it may take, and its arguments."""
+    """One part: its function, the most seconds that it may run, and its arguments."""
 
-    module: str
+    name: str
+    function: Callable[..., None]
     limit: float
     arguments: dict[str, Any]
 
 
-def plan(bundle: str) -> list[Part]:
-    """What is measured, the most important first. ``bundle`` is where the part before its users puts one."""
+def all_parts(bundle: str) -> list[Part]:
+    """Returns the parts, the most important first. ``bundle``: the directory that one part writes and others read."""
 
-    def peers(preset: str, limit: float, types: list[str], batches: list[int], *ways: str) -> Part:
-        values = {"preset": preset, "types": types, "batches": batches, "ways": list(ways), "device": "cuda"}
-        return Part("gpu.check.baselines", limit, values)
+    def baselines(preset: str, limit: float, types: list[str], batches: list[int], *methods: str) -> Part:
+        values = {"preset": preset, "types": types, "batches": batches, "methods": list(methods), "device": "cuda"}
+        return Part("baselines", time_baselines, limit, values)
 
     both = ["float32", "float16"]
     return [
-        Part("gpu.check.driver", 30, {}),
-        Part("gpu.check.bound", 30, {"device": "cuda"}),
-        Part("gpu.check.bundle", 75, {"preset": PRESET, "target": bundle}),
-        Part("gpu.check.backends", 120, {"bundle": bundle, "budget": 60}),
-        Part("gpu.check.host", 75, {"bundle": bundle, "budget": 45}),
-        peers(PRESET, 90, both, [1, 16], "naive", "eager"),
-        peers(LARGE, 75, ["float32"], [1], "naive", "eager"),
-        peers(PRESET, 150, ["float32"], [1], "compiled"),
-        peers(PRESET, 60, ["float32"], [1], "compiled-calls"),
+        Part("driver", check_drivers, 30, {}),
+        Part("rates", record_rates, 30, {"device": "cuda"}),
+        Part("bundle", export_bundle, 75, {"preset": PRESET, "target": bundle}),
+        Part("backends", check_backends, 120, {"bundle": bundle, "budget": 60}),
+        Part("host", check_host, 75, {"bundle": bundle, "budget": 45}),
+        baselines(PRESET, 90, both, [1, 16], "naive", "eager"),
+        baselines(LARGE, 75, ["float32"], [1], "naive", "eager"),
+        baselines(PRESET, 150, ["float32"], [1], "compiled"),
+        baselines(PRESET, 60, ["float32"], [1], "compiled-calls"),
     ]
 
 
 def run_parts(parts: list[Part], budget: float) -> list[dict[str, Any]]:
-    """What each part found, in order, within ``budget`` seconds altogether."""
+    """Runs the parts in order, within ``budget`` seconds in all; returns their outcomes as plain JSON types."""
     until = time.monotonic() + budget
-    found = []
+    outcomes = []
     for part in parts:
         arguments = dict(part.arguments)
         if "bundle" in arguments and not Path(arguments["bundle"]).is_dir():
             arguments["bundle"] = None
-        left = until - time.monotonic()
-        print(f"-- {part.module}, at most {min(part.limit, left):.0f} s", flush=True)
-        if left < 5:
-            outcome = {"name": part.module, "seconds": 0.0, "error": "no time was left for it", "findings": []}
+        limit = min(part.limit, until - time.monotonic())
+        print(f"-- {part.name}, at most {limit:.0f} s", flush=True)
+        if limit < 5:
+            outcome = Outcome([], 0.0, "no time was left for it")
         else:
-            outcome = run_part(part.module, min(part.limit, left), arguments)
-        if outcome["error"]:
-            print(f"   {outcome['error']}", flush=True)
-        found.append({**outcome, "arguments": part.arguments})
-    return found
+            outcome = run_part(part.function, limit, arguments)
+        if outcome.error:
+            print(f"   {outcome.error}", flush=True)
+        values = {"seconds": outcome.seconds, "error": outcome.error, "findings": outcome.findings}
+        outcomes.append({"name": part.name, **values, "arguments": part.arguments})
+    return outcomes
 
 
 def main(arguments: list[str]) -> int:
     """Runs every part; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python3 -m latentloop.bench.gpu.check.sampling")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where gpu-sampling.json goes")
-    parser.add_argument("--commit", help="of the tree, where that is no repository")
-    parser.add_argument("--minutes", type=float, default=6, help="for all parts together (default: 6)")
-    given = parser.parse_args(arguments)
-    path = given.out / "gpu-sampling.json"
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of gpu-sampling.json")
+    parser.add_argument("--commit", help="commit of the source tree, if it is not a git repository")
+    parser.add_argument("--minutes", type=float, default=6, help="time for all parts together (default: 6)")
+    options = parser.parse_args(arguments)
+    path = options.out / "gpu-sampling.json"
     check_free(path, force=True)
     with tempfile.TemporaryDirectory() as folder:
-        parts = run_parts(plan(str(Path(folder) / PRESET)), 60 * given.minutes)
-    failures = reasons(parts)
-    measured_on = machine(given.commit)
-    measured_on["command"] = f"python3 -m latentloop.bench.gpu.check.sampling {shlex.join(arguments)}"
-    value = result(
-        "gpu-sampling", measured_on, parts=parts, floors=floors(parts), images=images(parts), failures=failures
+        parts = run_parts(all_parts(str(Path(folder) / PRESET)), 60 * options.minutes)
+    reasons = failures(parts)
+    environment = machine(options.commit)
+    environment["command"] = f"python3 -m latentloop.bench.gpu.check.sampling {shlex.join(arguments)}"
+    result = new_result(
+        "gpu-sampling",
+        environment,
+        parts=parts,
+        floors=level_bounds(parts),
+        images=image_times(parts),
+        failures=reasons,
     )
-    write_result(path, value, force=True)
+    write_result(path, result, force=True)
     print(describe(parts))
-    print("\n".join(f"FAILED: {reason}" for reason in failures) or "everything that could run here is right")
+    print("\n".join(f"FAILED: {reason}" for reason in reasons) or "all checks that can run here passed")
     print(f"{path} written")
-    return 1 if failures else 0
+    return 1 if reasons else 0
 
 
 if __name__ == "__main__":

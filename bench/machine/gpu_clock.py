@@ -1,4 +1,4 @@
-"""Time on a GPU, of work that is captured once. On a CPU the same calls run as they are."""
+"""Timing of work on a GPU, captured as CUDA graphs. On a CPU the same functions run the work directly."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 Work = Callable[[], object]
 
 
-def full_precision() -> None:
-    """From now on products of float32 take no shortcut through TF32."""
+def disable_tf32() -> None:
+    """Makes PyTorch compute float32 products in full precision from now on, without TF32."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
 
 
 def captured(work: Work, device: str) -> Work:
-    """The work as one CUDA graph, after two runs that settle what a library does at first; on a CPU the work itself."""
+    """Returns the work as one CUDA graph, after two warm-up runs; on a CPU the work itself."""
     if device == "cpu":
         return work
     stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -36,7 +36,7 @@ def captured(work: Work, device: str) -> Work:
 
 
 def seconds(work: Work, device: str) -> float:
-    """Seconds of one run, the host's waiting for it included."""
+    """Returns the seconds from starting the work until the device has finished it."""
     synchronise(device)
     begin = time.perf_counter()
     work()
@@ -45,15 +45,18 @@ def seconds(work: Work, device: str) -> float:
 
 
 def median(work: Work, device: str, repeats: int, budget: float) -> float:
-    """The median of ``repeats`` runs after one that is not counted; of fewer, at least one, once ``budget`` is over."""
+    """Returns the median seconds of ``repeats`` runs after a warm-up run.
+
+    Stops repeating once the runs have taken ``budget`` seconds; times at least one.
+    """
     work()
-    taken: list[float] = []
-    while len(taken) < repeats and sum(taken) < budget:
-        taken.append(seconds(work, device))
-    return statistics.median(taken)
+    times: list[float] = []
+    while len(times) < repeats and sum(times) < budget:
+        times.append(seconds(work, device))
+    return statistics.median(times)
 
 
 def synchronise(device: str) -> None:
-    """Waits for the GPU."""
+    """Waits until the GPU has finished all work; does nothing on a CPU."""
     if device != "cpu":
         torch.cuda.synchronize()

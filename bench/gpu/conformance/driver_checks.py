@@ -1,7 +1,7 @@
-"""What every Driver must do, checked by results alone: on the tests' stand-ins, and on a GPU where there is one.
+"""Checks that every Driver must pass, on the tests' fake drivers and on a GPU; ``checks_of`` returns all of them.
 
-Plain functions of a Driver and the bytes of each copy, so many that a GPU would be late, that raise AssertionError;
-``checks_of`` has them all. They need no pytest.
+Each is a function of a driver and the size of copies, which raises AssertionError. A size that takes a GPU some
+milliseconds to copy reveals a missing wait.
 """
 
 from __future__ import annotations
@@ -10,13 +10,23 @@ import gc
 from itertools import pairwise
 
 import numpy as np
-from capture_conformance import CAPTURE_CHECKS, check_refuses_captures
-from driver_bytes import DEVICE, Check, fill, host_array, new_stream, random_bytes, read, wait_for
 
+from latentloop.bench.gpu.conformance.capture_checks import CAPTURE_CHECKS, check_refuses_captures
+from latentloop.bench.gpu.conformance.device_bytes import (
+    DEVICE,
+    Check,
+    fill,
+    host_array,
+    new_stream,
+    random_bytes,
+    read,
+    wait_for,
+)
 from latentloop.kernels.driver import LEGACY, Driver, Memory
 
 
 def check_device(driver: Driver, size: int) -> None:
+    """The driver has a name, a device, multiprocessors and a compute capability."""
     assert driver.name
     assert driver.devices() >= 1
     with driver.use(DEVICE):
@@ -27,42 +37,43 @@ def check_device(driver: Driver, size: int) -> None:
 
 
 def check_allocation(driver: Driver, size: int) -> None:
-    """Aligned, apart from each other, known as the device's, and usable until they are given back in order."""
+    """Allocations are aligned, do not overlap, belong to the device, and are freed in stream order."""
     stream = new_stream(driver)
     memories = [Memory(driver, DEVICE, each, stream) for each in (1, 255, 257, size)]
     assert all(memory.pointer % 256 == 0 for memory in memories)
-    spans = sorted((memory.pointer, memory.pointer + memory.size) for memory in memories)
-    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    ranges = sorted((memory.pointer, memory.pointer + memory.size) for memory in memories)
+    assert all(end <= start for (_, end), (start, _) in pairwise(ranges))
     assert driver.device_of(memories[-1].pointer + size - 1) == DEVICE
     with driver.use(DEVICE):
-        got = driver.host_memory(size)
-    for turn in range(3):  # what comes after may lie where this was
+        copy = driver.host_memory(size)
+    for turn in range(3):  # a later allocation can reuse the freed memory
         memory, values = Memory(driver, DEVICE, size, stream), random_bytes(turn, size)
         fill(driver, memory, values, stream)
         with driver.use(DEVICE):
-            driver.copy_out(got, memory.pointer, stream)
+            driver.copy_out(copy, memory.pointer, stream)
         del memory
         other = Memory(driver, DEVICE, size, stream)
         with driver.use(DEVICE):
             driver.zero(other.pointer, size, stream)
         wait_for(driver, stream)
-        np.testing.assert_array_equal(got, values)
+        np.testing.assert_array_equal(copy, values)
 
 
 def check_foreign_memory(driver: Driver, size: int) -> None:
+    """Host memory belongs to no device."""
     try:
         driver.device_of(np.zeros(16, np.uint8).ctypes.data)
     except ValueError:
         return
-    raise AssertionError("memory of NumPy's is said to be a device's")
+    raise AssertionError("device_of accepts NumPy's memory")
 
 
 def check_copies(driver: Driver, size: int) -> None:
-    """In, within and out, each of a part, through memory that is page-locked and memory that is not; zeros; to_host."""
+    """Partial copies in, within and out of device memory, zeros and to_host, with page-locked and pageable memory."""
     half = size // 2
     for stream in (new_stream(driver), LEGACY):
         for page_locked in (True, False):
-            values, got = host_array(driver, size, page_locked), host_array(driver, size, page_locked)
+            values, copy = host_array(driver, size, page_locked), host_array(driver, size, page_locked)
             values[:] = random_bytes(1, size)
             a, b = Memory(driver, DEVICE, size, stream), Memory(driver, DEVICE, size, stream)
             with driver.use(DEVICE):
@@ -71,13 +82,13 @@ def check_copies(driver: Driver, size: int) -> None:
                 driver.copy(b.pointer + 8, a.pointer + half, 100, stream)
                 driver.copy_in(b.pointer + half, values[:64], stream)
                 driver.zero(a.pointer + 16, 32, stream)
-                got[:] = 7
-                driver.copy_out(got[1:half], b.pointer + 1, stream)
+                copy[:] = 7
+                driver.copy_out(copy[1:half], b.pointer + 1, stream)
                 assert driver.to_host(b.pointer + half - 1, 66, stream) == b"\0" + values[:64].tobytes() + b"\0"
             expected = np.zeros(size, np.uint8)
-            expected[0] = expected[half:] = 7  # left alone
+            expected[0] = expected[half:] = 7  # not copied
             expected[8:108] = values[half : half + 100]
-            np.testing.assert_array_equal(got, expected)
+            np.testing.assert_array_equal(copy, expected)
             zeroed = values.copy()
             zeroed[16:48] = 0
             np.testing.assert_array_equal(read(driver, a, stream), zeroed)
@@ -87,105 +98,107 @@ def check_types(driver: Driver, size: int) -> None:
     """Arrays of several dimensions and any type are copied as their bytes."""
     stream = new_stream(driver)
     values = np.arange(2 * 3 * 5, dtype=np.float32).reshape(2, 3, 5)
-    memory, got = Memory(driver, DEVICE, values.nbytes, stream), np.zeros((3, 10), np.float32)
+    memory, copy = Memory(driver, DEVICE, values.nbytes, stream), np.zeros((3, 10), np.float32)
     with driver.use(DEVICE):
         driver.copy_in(memory.pointer, values, stream)
-        driver.copy_out(got, memory.pointer, stream)
+        driver.copy_out(copy, memory.pointer, stream)
     wait_for(driver, stream)
-    np.testing.assert_array_equal(got.reshape(values.shape), values)
+    np.testing.assert_array_equal(copy.reshape(values.shape), values)
 
 
 def check_order_in_a_stream(driver: Driver, size: int) -> None:
+    """Work on one stream runs in order."""
     stream = new_stream(driver)
-    first, second, x_got, y_got = (host_array(driver, size) for _ in range(4))
+    first, second, x_copy, y_copy = (host_array(driver, size) for _ in range(4))
     first[:], second[:] = random_bytes(1, size), random_bytes(2, size)
     x, y = Memory(driver, DEVICE, size, stream), Memory(driver, DEVICE, size, stream)
     with driver.use(DEVICE):
-        for _ in range(4):  # each undoes the one before
+        for _ in range(4):  # each call overwrites results of the one before
             driver.copy_in(x.pointer, first, stream)
             driver.copy(y.pointer, x.pointer, size, stream)
             driver.zero(x.pointer, size, stream)
             driver.copy_in(x.pointer, second, stream)
-        driver.copy_out(x_got, x.pointer, stream)
-        driver.copy_out(y_got, y.pointer, stream)
+        driver.copy_out(x_copy, x.pointer, stream)
+        driver.copy_out(y_copy, y.pointer, stream)
     wait_for(driver, stream)
-    np.testing.assert_array_equal(x_got, second)
-    np.testing.assert_array_equal(y_got, first)
+    np.testing.assert_array_equal(x_copy, second)
+    np.testing.assert_array_equal(y_copy, first)
 
 
 def check_waits_between_streams(driver: Driver, size: int) -> None:
-    """Work that waits for a mark sees what was done before it, and none of what waits for that work."""
+    """Work that waits for an event sees all work before the event, and runs before work that waits for it in turn."""
     writer, reader = new_stream(driver), new_stream(driver)
     assert writer.handle != reader.handle
     memory = Memory(driver, DEVICE, size, writer)
-    given, got = [host_array(driver, size) for _ in range(4)], [host_array(driver, size) for _ in range(4)]
+    sources, copies = [host_array(driver, size) for _ in range(4)], [host_array(driver, size) for _ in range(4)]
     with driver.use(DEVICE):
-        for turn, values in enumerate(given):
+        for turn, values in enumerate(sources):
             values[:] = random_bytes(turn, size)
             driver.copy_in(memory.pointer, values, writer)
             driver.wait(reader, driver.record(writer))
-            driver.copy_out(got[turn], memory.pointer, reader)
+            driver.copy_out(copies[turn], memory.pointer, reader)
             driver.wait(writer, driver.record(reader))
     wait_for(driver, reader)
-    for values, found in zip(given, got, strict=True):
-        np.testing.assert_array_equal(found, values)
+    for values, copy in zip(sources, copies, strict=True):
+        np.testing.assert_array_equal(copy, values)
     memory.used_on(reader)
 
 
 def check_waits_with_the_legacy_stream(driver: Driver, size: int) -> None:
+    """A stream and the legacy default stream can wait for each other."""
     stream = new_stream(driver)
-    memory, values, got = Memory(driver, DEVICE, size, LEGACY), host_array(driver, size), host_array(driver, size)
+    memory, values, copy = Memory(driver, DEVICE, size, LEGACY), host_array(driver, size), host_array(driver, size)
     values[:] = random_bytes(1, size)
     with driver.use(DEVICE):
         driver.copy_in(memory.pointer, values, LEGACY)
         driver.wait(stream, driver.record(LEGACY))
-        driver.copy_out(got, memory.pointer, stream)
+        driver.copy_out(copy, memory.pointer, stream)
         driver.wait(LEGACY, driver.record(stream))
         driver.zero(memory.pointer, size, LEGACY)
     wait_for(driver, LEGACY)
-    np.testing.assert_array_equal(got, values)
+    np.testing.assert_array_equal(copy, values)
 
 
-def check_marks(driver: Driver, size: int) -> None:
-    """A mark is of the work before it, of no work too, and may be waited for twice and after its stream went."""
+def check_events(driver: Driver, size: int) -> None:
+    """An event covers the work before it, or none; it can be waited for twice, and after its stream was destroyed."""
     stream, idle = new_stream(driver), new_stream(driver)
-    memory, values, got = Memory(driver, DEVICE, size, stream), host_array(driver, size), host_array(driver, size)
+    memory, values, copy = Memory(driver, DEVICE, size, stream), host_array(driver, size), host_array(driver, size)
     values[:] = random_bytes(1, size)
     wait_for(driver, idle)
     with driver.use(DEVICE):
         driver.wait(stream, driver.record(idle))
         driver.copy_in(memory.pointer, values, stream)
-        driver.copy_out(got, memory.pointer, stream)
-        mark = driver.record(stream)
+        driver.copy_out(copy, memory.pointer, stream)
+        event = driver.record(stream)
         driver.zero(memory.pointer, size, stream)
-        driver.synchronize(mark)
-        np.testing.assert_array_equal(got, values)
-        driver.synchronize(mark)
+        driver.synchronize(event)
+        np.testing.assert_array_equal(copy, values)
+        driver.synchronize(event)
     assert not read(driver, memory, stream).any()
     del memory, stream, idle
     gc.collect()
     with driver.use(DEVICE):
-        driver.synchronize(mark)
+        driver.synchronize(event)
 
 
 def check_streams_end(driver: Driver, size: int) -> None:
-    """Work that a stream still has is done though nothing refers to the stream any more."""
+    """Pending work completes after its stream was destroyed."""
     stream = new_stream(driver)
-    memory, values, got = Memory(driver, DEVICE, size, LEGACY), host_array(driver, size), host_array(driver, size)
+    memory, values, copy = Memory(driver, DEVICE, size, LEGACY), host_array(driver, size), host_array(driver, size)
     values[:] = random_bytes(1, size)
     with driver.use(DEVICE):
         driver.wait(stream, driver.record(LEGACY))
         driver.copy_in(memory.pointer, values, stream)
-        driver.copy_out(got, memory.pointer, stream)
-        mark = driver.record(stream)
+        driver.copy_out(copy, memory.pointer, stream)
+        event = driver.record(stream)
         del stream
         gc.collect()
-        driver.synchronize(mark)
-    np.testing.assert_array_equal(got, values)
+        driver.synchronize(event)
+    np.testing.assert_array_equal(copy, values)
 
 
 def check_host_memory(driver: Driver, size: int) -> None:
-    """An array like any other, there as long as any view of it."""
+    """Page-locked memory is an ordinary array, and is freed after the last view of it."""
     with driver.use(DEVICE):
         memory = driver.host_memory(24)
         assert memory.shape == (24,)
@@ -197,7 +210,7 @@ def check_host_memory(driver: Driver, size: int) -> None:
         expected = view.copy()
         del memory
         gc.collect()
-        others = [driver.host_memory(24) for _ in range(8)]  # none where that one is
+        others = [driver.host_memory(24) for _ in range(8)]  # none of them may reuse that memory
     for other in others:
         other[:] = 0
     np.testing.assert_array_equal(view, expected)
@@ -212,12 +225,12 @@ CHECKS: tuple[Check, ...] = (
     check_order_in_a_stream,
     check_waits_between_streams,
     check_waits_with_the_legacy_stream,
-    check_marks,
+    check_events,
     check_streams_end,
     check_host_memory,
 )
 
 
 def checks_of(driver: Driver) -> tuple[Check, ...]:
-    """All that apply to the driver."""
+    """Returns all checks that apply to the driver."""
     return CHECKS + (CAPTURE_CHECKS if driver.captures else (check_refuses_captures,))

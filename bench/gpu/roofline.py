@@ -1,7 +1,7 @@
-"""What a GPU could do at most: its rates, measured, and the least time that they leave for rows and steps.
+"""The GPU's roofline, measured, and the bounds of rows, steps and levels that follow from it.
 
-A graph's floor is the larger of two times: its FLOPs at the rate of a large matrix product, and its weights' bytes at
-the rate of reading memory of that size again and again. What fits into the second cache is read faster than from HBM.
+A graph's bound is the larger of two times: its FLOPs at the rate of a large matrix product, and its weights' bytes at
+the rate of reading memory of that size repeatedly. Weights that fit into the L2 cache are read faster than from HBM.
 """
 
 from __future__ import annotations
@@ -12,43 +12,43 @@ from typing import Any
 
 import torch
 
-from latentloop.bench.gpu.clock import captured, full_precision, median
-from latentloop.bench.machine.arithmetic import FLOAT, Work, condition_work, row_work, step_work
+from latentloop.bench.machine.gpu_clock import captured, disable_tf32, median
+from latentloop.bench.workload.arithmetic import FLOAT, Work, condition_work, row_work, step_work
 from latentloop.export.configuration import PriorConfig
 
 TYPES = {"float32": torch.float32, "float16": torch.float16}
 GEMM_SIZE = 8192
 READ_SIZES = tuple(2**n for n in (23, 24, 25, 26, 28, 30, 32))  # bytes
-READS = 20  # in one captured piece of work: the last bytes of one must not wait for the launch of the next
+READS = 20  # in one captured graph, so that the cost of launching it does not matter
 REPEATS = 7
 BUDGET = 1.0  # seconds for one rate
 
 
 @dataclass(frozen=True)
 class Rates:
-    """FLOP/s by type, and bytes read a second by the size of what is read, ascending."""
+    """FLOP/s by type, and bytes read a second by size of the working set in bytes, ascending."""
 
     flops: dict[str, float]
     read: dict[int, float]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Returns plain JSON types."""
         return asdict(self)
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Rates:
-        """What ``to_json`` gave, also after JSON has made strings of sizes."""
+        """Reads the result of ``to_json``, also with sizes as strings, as JSON has them."""
         return Rates(values["flops"], {int(size): rate for size, rate in values["read"].items()})
 
     def read_rate(self, size: float) -> float:
-        """Bytes a second for a working set of that size: the rate of the next measured one below."""
-        below = [known for known in self.read if known <= size]
+        """Returns bytes a second for a working set of ``size`` bytes: the rate of the largest measured size up to it."""
+        below = [measured for measured in self.read if measured <= size]
         return self.read[max(below)] if below else self.read[min(self.read)]
 
 
 def measure_rates(device: str, gemm_size: int = GEMM_SIZE, read_sizes: tuple[int, ...] = READ_SIZES) -> Rates:
-    """Both kinds, measured on the device."""
-    full_precision()
+    """Measures both kinds of rate on the device."""
+    disable_tf32()
     flops, read = {}, {}
     for name, dtype in TYPES.items():
         a, b = (torch.randn(gemm_size, gemm_size, device=device).to(dtype) for _ in range(2))
@@ -66,7 +66,7 @@ def _sums(values: torch.Tensor) -> None:
 
 
 @dataclass(frozen=True)
-class Floor:
+class LevelBound:
     """The least seconds of a batch's row, of one step, and of a whole level."""
 
     row: float
@@ -74,16 +74,16 @@ class Floor:
     level: float
 
 
-def floor(config: PriorConfig, batch: int, kind: str, columns: int, rates: Rates) -> Floor:
-    """For weights of the type ``kind``, and steps of ``columns`` columns that share one reading of them."""
+def level_bound(config: PriorConfig, batch: int, kind: str, columns: int, rates: Rates) -> LevelBound:
+    """Returns the bounds for weights of type ``kind``, and steps of ``columns`` columns that read them once."""
     scale = TYPES[kind].itemsize / FLOAT
 
-    def least(work: Work) -> float:
+    def seconds(work: Work) -> float:
         size = scale * work.read_bytes
         return max(work.flops / rates.flops[kind], size / rates.read_rate(size))
 
     c = config
-    row = least(row_work(c, batch))
-    step = least(step_work(c, batch, (c.height * c.width - 1) / 2, columns))  # linear in the position
-    level = least(condition_work(c, batch)) + c.height * (row + c.width / columns * step)
-    return Floor(row, step, level)
+    row = seconds(row_work(c, batch))
+    step = seconds(step_work(c, batch, (c.height * c.width - 1) / 2, columns))  # linear in the position
+    level = seconds(condition_work(c, batch)) + c.height * (row + c.width / columns * step)
+    return LevelBound(row, step, level)

@@ -1,11 +1,11 @@
-"""What condition, row and step must at least do, from the configuration alone: FLOPs and bytes of weights.
+"""FLOPs and bytes of weights that condition, row and step need at least, computed from the configuration alone.
 
-Counted are the matrix products: live taps of every causal convolution, every 1 x 1, attention, logits. A multiply-add
-is 2 FLOPs. Left out, for they are under a hundredth: biases, activations, the table look-ups of the input stage and
-the draw. A convolution counts its void taps at the border too, as every implementation computes them.
+Matrix products are counted: unmasked taps of every causal convolution, every 1 x 1 convolution, attention, logits. A
+multiply-add is 2 FLOPs. Not counted, because they are under 1 %: biases, activations, the table look-ups of the input
+stage, and the draw. A convolution's taps in the padding count too, because every implementation computes them.
 
-A ``Form`` says how an implementation does them: Winograd's F(m, k) along the columns makes m outputs of k taps with
-m + k - 1 products in place of m k, and weights may be stored in fewer bytes.
+A ``Form`` describes how an implementation computes the products: Winograd's F(m, k) along the columns computes m
+outputs of k taps with m + k - 1 products instead of m k, and weights can be stored in fewer bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FLOAT = 4  # bytes
 
 @dataclass(frozen=True)
 class Work:
-    """One run of a graph: its FLOPs, the bytes of weights that it reads once, and of cached keys and values."""
+    """One run of a graph: FLOPs, bytes of weights (read once), and bytes of cached keys and values."""
 
     flops: float
     weight_bytes: float
@@ -27,7 +27,7 @@ class Work:
 
     @property
     def read_bytes(self) -> float:
-        """All that must be read: weights, keys and values."""
+        """Bytes of weights, keys and values together."""
         return self.weight_bytes + self.state_bytes
 
     def __add__(self, other: Work) -> Work:
@@ -36,16 +36,16 @@ class Work:
         )
 
     def times(self, count: float) -> Work:
-        """``count`` such runs."""
+        """Returns the work of ``count`` runs."""
         return Work(self.flops * count, self.weight_bytes * count, self.state_bytes * count)
 
 
 @dataclass(frozen=True)
 class Form:
-    """How rows and steps are computed, relative to direct float32.
+    """How rows and steps are computed, relative to direct convolutions in float32.
 
-    row_products: products for each product of the direct convolutions; row_bytes and step_bytes: bytes read for each
-    weight of the direct form.
+    row_products: products per product of the direct convolutions; row_bytes and step_bytes: bytes read per weight of
+    the direct form.
     """
 
     name: str
@@ -58,7 +58,7 @@ DIRECT = Form("direct")
 
 
 def native_form(kernel: int, precision: str = "float32") -> Form:
-    """What the native operators do: see docs/design.md. int8 keeps transformed rows in 2 bytes, steps in 1."""
+    """Returns the form of the native operators (docs/design.md). int8 stores transformed rows in 2 bytes, steps in 1."""
     stored, step = (2, 1) if precision == "int8" else (FLOAT, 3)
     outputs = {3: 4, 5: 4, 7: 2}.get(kernel)
     if outputs is None:
@@ -67,12 +67,12 @@ def native_form(kernel: int, precision: str = "float32") -> Form:
     products, read = points / (outputs * kernel), points / kernel
     if kernel != 5:
         return Form(f"F({outputs}, {kernel})", products, stored * read, step)
-    pairs = 6 / 8  # F(2, 3) over the taps that two rows share
+    pairs = 6 / 8  # F(2, 3) on the taps that two rows share
     return Form(f"F({outputs}, 5), pairs of rows", products * pairs, stored * read * pairs, step)
 
 
 def condition_work(c: PriorConfig, batch: int = 1) -> Work:
-    """Once per image."""
+    """Returns the work of the condition graph, which runs once per image."""
     height, width = c.condition_grid
     taps = c.condition_kernel**2
     stack = taps * c.condition_channels * (c.condition_codes + 3 * c.condition_blocks * c.condition_channels)
@@ -81,7 +81,7 @@ def condition_work(c: PriorConfig, batch: int = 1) -> Work:
 
 
 def row_work(c: PriorConfig, batch: int = 1, form: Form = DIRECT) -> Work:
-    """Once per row: the k (k - 1) taps above, and the condition's 1 x 1 for half of the columns."""
+    """Returns the work of the row graph: the k (k - 1) taps above, and the condition's 1 x 1 for half of the columns."""
     above = c.layers * c.kernel * (c.kernel - 1) * _gated(c.channels, c.residual_channels)
     condition = c.condition_channels * c.layers * 2 * c.channels
     products = above * c.width * form.row_products + condition * c.condition_grid[1]
@@ -89,7 +89,10 @@ def row_work(c: PriorConfig, batch: int = 1, form: Form = DIRECT) -> Work:
 
 
 def step_work(c: PriorConfig, batch: int = 1, position: float = 0, columns: int = 1, form: Form = DIRECT) -> Work:
-    """One step of ``columns`` columns, which share its weights, with ``position`` codes before the first of them."""
+    """Returns the work of one step of ``columns`` columns, which share its weights.
+
+    ``position`` codes precede the first of these columns.
+    """
     matrices = c.layers * c.reach * _gated(c.channels, c.residual_channels)
     matrices += sum(_gated(size, inner) + auxiliary * inner for size, inner, auxiliary in _pointwise(c))
     matrices += c.channels * c.codebook_size
@@ -103,14 +106,17 @@ def step_work(c: PriorConfig, batch: int = 1, position: float = 0, columns: int 
 
 
 def level_work(c: PriorConfig, batch: int = 1, form: Form = DIRECT, columns: int = 1) -> Work:
-    """Every run of one level for a batch of images: FLOPs, and bytes counted again in every run."""
+    """Returns the work of all runs of one level for a batch of images; every run counts the bytes of its weights."""
     positions = c.height * c.width
     steps = step_work(c, batch, (positions - 1) / 2, columns, form).times(positions / columns)  # linear in the position
     return condition_work(c, batch) + row_work(c, batch, form).times(c.height) + steps
 
 
 def forward_flops(c: PriorConfig, rows: int | None = None) -> float:
-    """FLOPs of one parallel forward over the first rows, batch 1, masked taps left out, without the condition stack."""
+    """Returns FLOPs of one parallel forward over the first rows, batch 1.
+
+    Masked taps and the condition stack are not counted.
+    """
     rows = rows or c.height
     row, step = row_work(c), step_work(c)
     # A full forward computes the scores of all pairs, masked or not.
@@ -119,7 +125,7 @@ def forward_flops(c: PriorConfig, rows: int | None = None) -> float:
 
 
 def parameters(c: PriorConfig) -> int:
-    """Weights of the model as it is trained, masked taps included: what a checkpoint holds, biases left out."""
+    """Returns the number of weights in a checkpoint: masked taps included, biases not."""
     causal = c.layers * c.kernel**2 * _gated(c.channels, c.residual_channels)
     embedding = c.classes * c.class_channels
     inner = step_work(c).weight_bytes / FLOAT - c.layers * c.reach * _gated(c.channels, c.residual_channels)
@@ -129,18 +135,16 @@ def parameters(c: PriorConfig) -> int:
 
 
 def _gated(size: int, inner: int) -> int:
-    """Weights of one tap of a gated block: conv1 [size, inner] and conv2 [inner, 2 size]."""
+    """Returns the weights of one tap of a gated block: conv1 [size, inner] and conv2 [inner, 2 size]."""
     return 3 * size * inner
 
 
 def _pointwise(c: PriorConfig) -> list[tuple[int, int, int]]:
-    """Every 1 x 1 gated block of a step: its size, its inner size, and its auxiliary input's size or 0."""
-    found: list[tuple[int, int, int]] = []
-    if c.attention:
-        around = [
-            (2 * c.channels + 2, c.channels, 0),
-            (c.channels + 2, c.channels, 0),
-            (c.channels, c.channels, c.attention_channels),
-        ]
-        found += around * c.blocks
-    return found + [(c.channels, c.residual_channels, 0)] * c.output_blocks
+    """Returns every 1 x 1 gated block of a step: its size, inner size, and auxiliary input's size or 0."""
+    per_block = [
+        (2 * c.channels + 2, c.channels, 0),  # key
+        (c.channels + 2, c.channels, 0),  # query
+        (c.channels, c.channels, c.attention_channels),  # out
+    ]
+    attention = per_block * c.blocks if c.attention else []
+    return [*attention, *[(c.channels, c.residual_channels, 0)] * c.output_blocks]

@@ -1,19 +1,29 @@
-"""What every Driver that captures must do; see driver_conformance.py."""
+"""Checks that every Driver with captures must pass, and one for drivers without."""
 
 from __future__ import annotations
 
 import numpy as np
-from driver_bytes import DEVICE, Check, fill, half_zero, host_array, new_stream, random_bytes, read, wait_for
 
+from latentloop.bench.gpu.conformance.device_bytes import (
+    DEVICE,
+    Check,
+    fill,
+    half_zero,
+    host_array,
+    new_stream,
+    random_bytes,
+    read,
+    wait_for,
+)
 from latentloop.kernels.driver import Driver, Memory, MissingGpuError
 
 
 class BodyError(Exception):
-    """What a captured body raises."""
+    """The error that a captured block raises."""
 
 
 def check_replays(driver: Driver, size: int) -> None:
-    """Captured work is not done meanwhile; a replay finds the memory as it is then, and has its place in the stream."""
+    """Captured work does not run during the capture; a replay runs in stream order on the memory's current contents."""
     half = size // 2
     stream, values = new_stream(driver), [random_bytes(turn, size) for turn in range(3)]
     source, target = Memory(driver, DEVICE, size, stream), Memory(driver, DEVICE, size, stream)
@@ -24,12 +34,12 @@ def check_replays(driver: Driver, size: int) -> None:
         driver.zero(source.pointer, half, stream)
     np.testing.assert_array_equal(read(driver, source, stream), values[0])
     np.testing.assert_array_equal(read(driver, target, stream), values[1])
-    for given in values:
-        fill(driver, source, given, stream)
+    for current in values:
+        fill(driver, source, current, stream)
         with driver.use(DEVICE):
             driver.replay(captured, stream)
-        np.testing.assert_array_equal(read(driver, target, stream), given)
-        np.testing.assert_array_equal(read(driver, source, stream), half_zero(given))
+        np.testing.assert_array_equal(read(driver, target, stream), current)
+        np.testing.assert_array_equal(read(driver, source, stream), half_zero(current))
     with driver.use(DEVICE):
         driver.replay(captured, stream)
         driver.replay(captured, stream)
@@ -37,23 +47,24 @@ def check_replays(driver: Driver, size: int) -> None:
 
 
 def check_replays_of_host_copies(driver: Driver, size: int) -> None:
-    """A captured copy reads and writes the host's array as it is at each replay."""
+    """A captured copy reads and writes the host array's current contents at each replay."""
     stream = new_stream(driver)
-    memory, given, got = Memory(driver, DEVICE, size, stream), host_array(driver, size), host_array(driver, size)
-    given[:] = got[:] = 7
+    memory, source, copy = Memory(driver, DEVICE, size, stream), host_array(driver, size), host_array(driver, size)
+    source[:] = copy[:] = 7
     wait_for(driver, stream)
     with driver.use(DEVICE), driver.capture(stream) as captured:
-        driver.copy_in(memory.pointer, given, stream)
-        driver.copy_out(got, memory.pointer, stream)
+        driver.copy_in(memory.pointer, source, stream)
+        driver.copy_out(copy, memory.pointer, stream)
     for turn in range(3):
-        given[:] = random_bytes(turn, size)
+        source[:] = random_bytes(turn, size)
         with driver.use(DEVICE):
             driver.replay(captured, stream)
         wait_for(driver, stream)
-        np.testing.assert_array_equal(got, given)
+        np.testing.assert_array_equal(copy, source)
 
 
 def check_replays_on_another_stream(driver: Driver, size: int) -> None:
+    """A stream can replay work that was captured on another stream."""
     stream, other = new_stream(driver), new_stream(driver)
     source, target = Memory(driver, DEVICE, size, stream), Memory(driver, DEVICE, size, stream)
     with driver.use(DEVICE), driver.capture(stream) as captured:
@@ -67,7 +78,7 @@ def check_replays_on_another_stream(driver: Driver, size: int) -> None:
 
 
 def check_captures_one_stream(driver: Driver, size: int) -> None:
-    """Work that another stream gets meanwhile is done, once."""
+    """Work enqueued on another stream during a capture runs, once, and is not captured."""
     half = size // 2
     stream, other = new_stream(driver), new_stream(driver)
     captured_memory, memory = Memory(driver, DEVICE, size, stream), Memory(driver, DEVICE, size, other)
@@ -86,7 +97,7 @@ def check_captures_one_stream(driver: Driver, size: int) -> None:
 
 
 def check_discards(driver: Driver, size: int) -> None:
-    """An error in the body comes through; its work is forgotten, and the stream is as it was."""
+    """An error in a captured block is raised; its work is discarded, and the stream can capture again."""
     half = size // 2
     stream = new_stream(driver)
     memory = Memory(driver, DEVICE, size, stream)
@@ -98,7 +109,7 @@ def check_discards(driver: Driver, size: int) -> None:
     except BodyError:
         pass
     else:
-        raise AssertionError("the body's error did not come through")
+        raise AssertionError("the error of the captured block was not raised")
     np.testing.assert_array_equal(read(driver, memory, stream), random_bytes(1, size))
     with driver.use(DEVICE), driver.capture(stream) as captured:
         driver.zero(memory.pointer, half, stream)
@@ -108,11 +119,11 @@ def check_discards(driver: Driver, size: int) -> None:
 
 
 def check_refuses_captures(driver: Driver, size: int) -> None:
-    """A driver without them names one that has them."""
+    """A driver without captures raises MissingGpuError, which names a driver that has them."""
     stream = new_stream(driver)
     try:
         with driver.use(DEVICE), driver.capture(stream):
-            raise AssertionError("a driver without captures captured")
+            raise AssertionError("a driver without captures has captured")
     except MissingGpuError as error:
         reason = str(error)
     assert "cuda-python" in reason

@@ -1,4 +1,4 @@
-"""Result files: JSON with a schema version and a kind, checked where they are read."""
+"""Result files: JSON with a schema version and a kind, checked when read."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from latentloop.errors import InputError
 from latentloop.io.files import write_file
 
 SCHEMA = 1
-KINDS = ("sampling", "growth", "cold-start", "roofline", "quality", "samples", "nearest")
-LARGEST = 64 * 2**20  # bytes; a result is some tens of kB
-FIELDS: dict[str, tuple[str, ...]] = {
+LARGEST = 64 * 2**20  # bytes; a result has some tens of kB
+FIELDS: dict[str, tuple[str, ...]] = {  # required fields by kind
     "sampling": ("preset", "environment", "roofline", "levels", "bounds", "peers"),
     "growth": ("environment", "series"),
     "cold-start": ("environment", "seconds", "phases"),
@@ -20,23 +19,22 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "quality": ("environment", "bundle", "codes", "levels"),
     "samples": ("environment", "bundle", "reconstruction", "levels", "recognition", "likeness", "novelty"),
     "nearest": ("environment", "gemm", "searches"),
-    "nearest-gpu": ("environment", "rates", "searches"),
 }
 
 
-def result(kind: str, environment: dict[str, Any], **values: Any) -> dict[str, Any]:
-    """A result of a kind, ready to be written."""
+def new_result(kind: str, environment: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """Returns a result of a kind, ready to be written."""
     return {"schema": SCHEMA, "kind": kind, "environment": environment, **values}
 
 
 def write_result(path: Path, value: dict[str, Any], *, force: bool = False) -> None:
-    """Writes it as JSON. Raises OutputError."""
+    """Writes a result as JSON. Raises OutputError."""
     text = json.dumps(value, indent=1, allow_nan=False)
     write_file(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"), force=force)
 
 
 def read_result(path: Path, *kinds: str) -> dict[str, Any]:
-    """A result file, of one of ``kinds`` where any are given. Raises InputError that names the file and the field."""
+    """Reads a result file; of one of ``kinds`` if any are listed. Raises InputError that names the file and field."""
     try:
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path}: larger than {LARGEST} bytes, not a result of `latentloop bench`")
@@ -50,11 +48,11 @@ def read_result(path: Path, *kinds: str) -> dict[str, Any]:
     if value["schema"] != SCHEMA:
         raise InputError(f"{path}: schema is {value['schema']!r}, expected {SCHEMA}: measure again with this version")
     kind = value.get("kind")
-    if kind not in KINDS:
-        raise InputError(f"{path}: kind is {kind!r}, expected one of {', '.join(KINDS)}")
+    if kind not in FIELDS:
+        raise InputError(f"{path}: kind is {kind!r}, expected one of {', '.join(FIELDS)}")
     if kinds and kind not in kinds:
         raise InputError(f"{path}: kind is {kind!r}, expected {' or '.join(kinds)}")
     missing = [name for name in FIELDS[kind] if name not in value]
     if missing:
-        raise InputError(f"{path}: no field {', '.join(missing)}: the file was cut or edited, measure again")
+        raise InputError(f"{path}: no field {', '.join(missing)}: the file is truncated or edited, measure again")
     return value

@@ -1,4 +1,4 @@
-"""The VQ-VAE in figures: FLOPs of its encoder and decoder, and codes and images to time them with."""
+"""The VQ-VAE's encoder and decoder: their FLOPs, and random codes and images to time them with."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from latentloop.bench.sampling.parts import Part
+from latentloop.bench.workload.part import Part
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.models.vqvae import Vqvae
 
 
 def codec_flops(config: VqvaeConfig, image: tuple[int, int]) -> dict[str, float]:
-    """FLOPs to ``encode`` and ``decode`` one image of (height, width): convolutions and the search of codebooks."""
+    """Returns FLOPs to ``encode`` and ``decode`` one image of (height, width): convolutions and codebook searches."""
     counted = 0.0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
@@ -31,27 +31,27 @@ def codec_flops(config: VqvaeConfig, image: tuple[int, int]) -> dict[str, float]
         for module in model.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 module.register_forward_hook(count)
-        found = model.quantise(torch.empty(1, config.image_channels, *image))
-        search = sum(2.0 * level.codes.numel() * config.codebook_size * config.code_channels for level in found)
+        levels = model.quantise(torch.empty(1, config.image_channels, *image))
+        search = sum(2.0 * level.codes.numel() * config.codebook_size * config.code_channels for level in levels)
         encode, counted = counted + search, 0.0
-        model.decode([level.codes for level in found])
+        model.decode([level.codes for level in levels])
     return {"encode": encode, "decode": counted}
 
 
 def image_size(part: Part) -> tuple[int, int]:
-    """Pixels (height, width) of a part's images."""
+    """Returns height and width in pixels of a part's images."""
     height, width = part.grids[part.vqvae.level_names[0]]
     stride = part.vqvae.stride(0)
     return height * stride, width * stride
 
 
 def random_codes(part: Part, count: int) -> dict[str, NDArray[np.int64]]:
-    """Codes by level [count, h, w], top first."""
+    """Returns codes by level [count, h, w], top first."""
     rng = np.random.default_rng(0)
     return {name: rng.integers(0, part.vqvae.codebook_size, (count, *grid)) for name, grid in part.grids.items()}
 
 
 def random_images(part: Part, count: int) -> NDArray[Any]:
-    """Noise, uint8 [count, H, W, C]."""
+    """Returns noise, uint8 [count, H, W, C]."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (count, *image_size(part), part.vqvae.image_channels), np.uint8)

@@ -1,10 +1,11 @@
-"""What every measurement is given and gives: threads, and the places that its figures go to."""
+"""Options and output common to all measurements: threads, tables, JSON, plots."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,37 +13,52 @@ from latentloop.cli.options import positive
 from latentloop.environment.packages import require
 
 
+@dataclass(frozen=True)
+class SubCommand:
+    """A sub-command of ``latentloop bench``. ``run`` returns the exit status, and may raise LatentLoopError."""
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def require_extra(purpose: str) -> None:
+    """Raises MissingError without the packages of the ``bench`` extra that measurements import."""
+    require(purpose, "torch", "onnx", extra="bench")
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """``--threads`` and what ``finish`` reads."""
+    """Adds ``--threads`` and the options that ``finish`` reads."""
     parser.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: all)")
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, metavar="FILE", help="also write the figures as JSON")
-    group.add_argument("--plots", type=Path, metavar="DIR", help="also draw them, as PNG files in a folder")
+    group.add_argument("--plots", type=Path, metavar="DIR", help="also write plots as PNG files into a folder")
     group.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    group.add_argument("--force", action="store_true", help="replace --out")
+    group.add_argument("--force", action="store_true", help="replace an existing --out file")
 
 
 def finish(
     arguments: argparse.Namespace,
     measure: Callable[[], dict[str, Any]],
     table: Callable[[dict[str, Any]], str],
-    also: Mapping[str, Callable[[], object]] | None = None,
+    other_files: Mapping[str, Callable[[], object]] | None = None,
 ) -> int:
-    """Measures, prints, and writes what was asked for; asks about files before the work. ``also`` are further writes,
-    by the name of what they write. One that fails costs nothing else.
+    """Measures, writes the requested files, and prints the result; returns the exit status.
 
-    Returns the exit status. Raises LatentLoopError.
+    Output paths are checked before measuring. ``other_files`` are further functions that write a file, by its name.
+    Every file is attempted even if another cannot be written. Raises LatentLoopError.
     """
-    from latentloop.bench.report.result_files import write_result
+    from latentloop.bench.figures.result_files import write_result
     from latentloop.io.files import check_free, write_each
 
     if arguments.out:
         check_free(arguments.out, force=arguments.force)
     if arguments.plots:
         require("plots", "matplotlib", extra="bench")
-        check_free(arguments.plots / "plot.png", force=True)  # its files replace those of the same names
+        check_free(arguments.plots / "plot.png", force=True)  # plots replace files of the same names
     result = measure()
-    writes = dict(also or {})
+    writes = dict(other_files or {})
     if arguments.out:
         writes[str(arguments.out)] = lambda: write_result(arguments.out, result, force=arguments.force)
     if arguments.plots:

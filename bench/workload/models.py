@@ -1,7 +1,7 @@
-"""What is measured: a preset's random weights, or the default bundle, as checkpoints and bundles on disk.
+"""Models to measure, as checkpoints and bundles on disk: a preset's random weights, or the default bundle.
 
-Peers of one run load the same files. A hierarchy too large for memory is cut into one part per level, each with
-fewer layers; every result of it is scaled to the full depth and says so.
+All implementations of one run load the same files. A hierarchy too large for memory is divided into one part per
+level, each with fewer layers; every result of it is scaled to the full depth and says so.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from latentloop import Bundle
-from latentloop.bench.machine.arithmetic import parameters
-from latentloop.bench.sampling.parts import Part, TimedLevel
+from latentloop.bench.workload.arithmetic import parameters
+from latentloop.bench.workload.part import Part, TimedLevel
 from latentloop.errors import InputError
 from latentloop.export.bundle import BundleSource, write_bundle
 from latentloop.export.checkpoints.checkpoint import Checkpoint, Weights, load_checkpoint, save_checkpoint
@@ -26,14 +26,16 @@ from latentloop.export.models.presets import PRESETS, Preset
 from latentloop.export.models.vqvae import Vqvae
 
 DEFAULT = "default"  # the bundle that ships
-MOST_PARAMETERS = 300_000_000  # of priors in one part: an export holds each several times, in float32 and float64
+MOST_PARAMETERS = 300_000_000  # of priors in one part: an export copies each several times, in float32 and float64
 
 
 def hierarchy(name: str) -> Preset:
-    """The networks of a preset or of the default bundle; raises InputError that lists the names there are."""
+    """Returns the networks of a preset or of the default bundle. Raises InputError that lists the names."""
     if name != DEFAULT:
         if name not in PRESETS:
-            raise InputError(f"no preset {name!r}; there are: {', '.join(PRESETS)}, and {DEFAULT}, the default bundle")
+            raise InputError(
+                f"no preset {name!r}, expected one of {', '.join(PRESETS)}, or {DEFAULT} for the default bundle"
+            )
         return PRESETS[name]
     models = Bundle.default().manifest.provenance["models"]
     vqvae = from_json(VqvaeConfig, models["vqvae"]["configuration"], "the default bundle")
@@ -42,39 +44,39 @@ def hierarchy(name: str) -> Preset:
 
 
 def split(name: str) -> list[tuple[TimedLevel, ...]]:
-    """The parts that a hierarchy is measured in: one where it fits, else one per level, reduced."""
-    chosen = hierarchy(name)
-    named = list(zip(chosen.vqvae.level_names, chosen.priors, strict=True))
-    if sum(parameters(config) for _, config in named) <= MOST_PARAMETERS:
-        return [tuple(TimedLevel(level, config, config) for level, config in named)]
-    return [(TimedLevel(level, reduced(config), config),) for level, config in named]
+    """Returns the levels of each part to measure: one part if the hierarchy fits, otherwise one per level, reduced."""
+    networks = hierarchy(name)
+    priors = list(zip(networks.vqvae.level_names, networks.priors, strict=True))
+    if sum(parameters(config) for _, config in priors) <= MOST_PARAMETERS:
+        return [tuple(TimedLevel(level, config, config) for level, config in priors)]
+    return [(TimedLevel(level, reduced(config), config),) for level, config in priors]
 
 
 def reduced(config: PriorConfig) -> PriorConfig:
-    """The same prior with one block, one condition block and as many layers as fit; unchanged where it fits whole."""
+    """Returns the prior with one block, one condition block and as many layers as fit; unchanged if it fits whole."""
     if parameters(config) <= MOST_PARAMETERS:
         return config
-    found = dataclasses.replace(config, blocks=1, condition_blocks=min(1, config.condition_blocks))
-    while parameters(found) > MOST_PARAMETERS and found.residual_blocks > 1:
-        found = dataclasses.replace(found, residual_blocks=found.residual_blocks - 1)
-    return found
+    smaller = dataclasses.replace(config, blocks=1, condition_blocks=min(1, config.condition_blocks))
+    while parameters(smaller) > MOST_PARAMETERS and smaller.residual_blocks > 1:
+        smaller = dataclasses.replace(smaller, residual_blocks=smaller.residual_blocks - 1)
+    return smaller
 
 
 def build(name: str, levels: tuple[TimedLevel, ...], folder: Path) -> Part:
-    """Writes one part of a hierarchy. Weights are random, but the default bundle keeps its own beside them."""
+    """Writes one part of a hierarchy. The bundle of the default hierarchy has its own weights, not the random ones."""
     return write_part(Part(folder, hierarchy(name).vqvae, levels, same_weights=name != DEFAULT))
 
 
 def write_part(part: Part) -> Part:
-    """Writes random weights, and the bundle of them; or the default bundle where it has weights of its own."""
+    """Writes checkpoints of random weights, and their bundle or, without ``same_weights``, the default bundle."""
     part.folder.mkdir(parents=True)
     torch.manual_seed(0)
     save_checkpoint(part.checkpoint("vqvae"), Checkpoint(part.vqvae, _weights(Vqvae(part.vqvae))))
     for level in part.levels:
         save_checkpoint(part.checkpoint(level.name), Checkpoint(level.config, _weights(PixelSnail(level.config))))
     if part.same_weights:
-        there = {level.name for level in part.levels}
-        priors = [load_checkpoint(part.checkpoint(v)) if v in there else None for v in part.vqvae.level_names]
+        names = {level.name for level in part.levels}
+        priors = [load_checkpoint(part.checkpoint(v)) if v in names else None for v in part.vqvae.level_names]
         write_bundle(part.bundle, BundleSource(load_checkpoint(part.checkpoint("vqvae")), priors))
     else:
         default = Bundle.default()
@@ -86,13 +88,13 @@ def write_part(part: Part) -> Part:
 
 
 def load_prior(part: Part, level: TimedLevel) -> PixelSnail:
-    """The prior as a PyTorch module, from its checkpoint."""
+    """Returns the prior as a PyTorch module, loaded from its checkpoint."""
     path = part.checkpoint(level.name)
     return build_prior(load_checkpoint(path), path)
 
 
 def load_vqvae(part: Part) -> Vqvae:
-    """The VQ-VAE as a PyTorch module, from its checkpoint."""
+    """Returns the VQ-VAE as a PyTorch module, loaded from its checkpoint."""
     path = part.checkpoint("vqvae")
     return build_vqvae(load_checkpoint(path), path)
 

@@ -1,0 +1,119 @@
+"""LatentLoop as a timed implementation, in float32 and int8: rows of a level in order, each graph run timed."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop import Bundle, Sampler
+from latentloop.bench.baselines.implementation import TITLES, Codes, Inputs
+from latentloop.bench.baselines.timed_backend import TimedCpuBackend
+from latentloop.bench.baselines.timing import Timing
+from latentloop.bench.workload.part import Part, TimedLevel
+from latentloop.draws.level_inputs import LevelInputs
+from latentloop.draws.uniforms import uniforms
+from latentloop.errors import InputError, MissingError
+
+
+class LatentLoopSampler:
+    """The sampler on the CPU with a part's bundle, at one precision."""
+
+    batches: tuple[int, ...] | None = None
+
+    def __init__(self, precision: str, threads: int) -> None:
+        self.title = TITLES[precision]
+        self.precision = precision
+        self.threads = threads
+        self.compile_seconds: dict[str, float] = {}
+        self._prepared_batch: dict[str, int] = {}  # by level: the batch size that its loop is prepared for
+
+    def load(self, part: Part) -> float:
+        """Opens and verifies the bundle and loads the graphs that one image needs.
+
+        The time of loading graphs is the difference between a first and a second run of one row. Raises MissingError
+        if the bundle does not have the precision.
+        """
+        begin = time.perf_counter()
+        bundle = Bundle.open(part.bundle)
+        try:
+            precision = bundle.manifest.check_precision(self.precision)
+        except InputError as error:
+            raise MissingError(str(error)) from error
+        self._backend = TimedCpuBackend(bundle, self.threads, precision)
+        self.sampler = Sampler.with_backend(bundle, self._backend, self.threads, precision)
+        self._prepared_batch = {}
+        opened = time.perf_counter() - begin
+        first, second = self._first_rows(part), self._first_rows(part)
+        return opened + max(0.0, first - second)
+
+    def time(self, level: TimedLevel, batch: int, budget: float) -> Timing:
+        """Draws rows in order from the first."""
+        manifest_level = self.sampler.bundle.manifest.level(level.name)
+        inputs = Inputs.random(level, batch)
+        controls = self._level_inputs(level, inputs, np.full_like(inputs.codes, -1))
+        if self._prepared_batch.get(level.name) != batch:
+            for _ in self.sampler.rows(manifest_level, controls, min(2, manifest_level.height)):
+                pass  # allocates memory, and prepares the calls of graphs
+            self._prepared_batch[level.name] = batch
+        timing = Timing()
+        self._backend.take_seconds()
+        begin = started = time.perf_counter()
+        rows = self.sampler.rows(manifest_level, controls)
+        for row in rows:
+            now = time.perf_counter()
+            self._add_row(timing, row.index, now - begin)
+            begin = time.perf_counter()
+            if begin - started > budget:
+                break
+        rows.close()  # type: ignore[attr-defined]  # a generator: closing it releases the sampler
+        return timing
+
+    def logits(self, level: TimedLevel, inputs: Inputs, rows: int) -> NDArray[np.float32]:
+        """Returns the first rows' teacher-forced logits [rows, W, B, K]."""
+        manifest_level = self.sampler.bundle.manifest.level(level.name)
+        controls = self._level_inputs(level, inputs, inputs.codes)
+        self._prepared_batch.pop(level.name, None)  # the sampler caches one loop per level
+        return np.stack([row.logits.copy() for row in self.sampler.rows(manifest_level, controls, rows)])
+
+    def decode(self, codes: dict[str, Codes]) -> float:
+        """Decodes codes by level [N, h, w]; returns seconds."""
+        begin = time.perf_counter()
+        self.sampler.decode(codes)
+        return time.perf_counter() - begin
+
+    def encode(self, images: NDArray[np.uint8]) -> float:
+        """Encodes images [N, H, W, C]; returns seconds."""
+        begin = time.perf_counter()
+        self.sampler.encode(images)
+        return time.perf_counter() - begin
+
+    def _add_row(self, timing: Timing, row: int, seconds: float) -> None:
+        """Adds one row's graph runs to the timing. Runs of the condition graph come before the first row."""
+        by_role = self._backend.take_seconds()
+        condition = sum(by_role.get("condition", ()))
+        timing.condition += condition
+        timing.rows[row] = seconds - condition
+        timing.row_graph[row] = sum(by_role.get("row", ()))
+        if steps := by_role.get("step"):
+            timing.steps[row] = steps
+
+    def _first_rows(self, part: Part) -> float:
+        """Runs one row of every level and decodes one image; returns seconds."""
+        begin = time.perf_counter()
+        for level in part.levels:
+            self.logits(level, Inputs.random(level, 1), 1)
+        manifest = self.sampler.bundle.manifest
+        self.decode({v.name: np.zeros((1, v.height, v.width), np.int64) for v in manifest.levels})
+        return time.perf_counter() - begin
+
+    def _level_inputs(self, level: TimedLevel, inputs: Inputs, forced: Codes) -> LevelInputs:
+        batch, c = len(inputs.codes), level.config
+        return LevelInputs(
+            uniform=uniforms(np.arange(batch, dtype=np.uint64), 0, c.height, c.width),
+            forced=forced.transpose(1, 2, 0),
+            temperature=np.ones(batch, np.float32),
+            upper=inputs.upper,
+            labels=inputs.labels,
+        )

@@ -1,0 +1,63 @@
+"""A CPU backend that times every run of the graphs of a level."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from latentloop.backends.cpu.backend import CpuBackend
+from latentloop.backends.cpu.session import Array, Call, OrtSession
+from latentloop.bundles.bundle import Bundle
+
+Seconds = dict[str, list[float]]  # of graph runs in order, by role: condition, row, step
+
+
+class TimedCpuBackend(CpuBackend):
+    """The CPU backend, with sessions whose calls are timed."""
+
+    def __init__(self, bundle: Bundle, threads: int, precision: str) -> None:
+        super().__init__(bundle, threads, precision, "timed by the bench")
+        self._seconds: Seconds = {}
+
+    def session(self, file: str) -> OrtSession:
+        """Returns the session of a graph of the bundle; its calls add their seconds to the backend's."""
+        return TimedSession(super().session(file), self._seconds.setdefault(role(file), []))
+
+    def take_seconds(self) -> Seconds:
+        """Returns the seconds of all runs since the last call of ``take_seconds``."""
+        taken = {name: list(seconds) for name, seconds in self._seconds.items() if seconds}
+        for seconds in self._seconds.values():
+            seconds.clear()
+        return taken
+
+
+class TimedSession(OrtSession):
+    """A loaded session whose calls append their seconds to a list."""
+
+    def __init__(self, session: OrtSession, seconds: list[float]) -> None:
+        self.session, self.path = session.session, session.path
+        self.inputs, self.outputs = session.inputs, session.outputs
+        self._seconds = seconds
+
+    def call(self, inputs: Iterable[tuple[str, Array]], outputs: Iterable[tuple[str, Array]]) -> Call:
+        """Returns a prepared run, as ``OrtSession.call`` does."""
+        call = TimedCall(self.session, inputs, outputs)
+        call.seconds = self._seconds
+        return call
+
+
+class TimedCall(Call):
+    """A prepared run that appends its seconds to ``seconds``."""
+
+    seconds: list[float]
+
+    def run(self) -> None:
+        """Runs the graph once."""
+        begin = time.perf_counter()
+        super().run()
+        self.seconds.append(time.perf_counter() - begin)
+
+
+def role(file: str) -> str:
+    """Returns "step" for ``bottom.step_filtered.onnx``: the name's second part up to an underscore."""
+    return file.split(".")[1].split("_")[0] if "." in file else file

@@ -1,0 +1,1 @@
+"""``latentloop bench`` and its sub-commands."""
