@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="do not measure peak memory, which needs a process per implementation",
     )
     add_common(parser)
-    parts = parser.add_subparsers(dest="part", metavar="PART", title="other parts")
+    parts = parser.add_subparsers(dest="part", metavar="COMMAND", title="sub-commands")
     for command in SUB_COMMANDS.values():
         command.add_arguments(
             parts.add_parser(

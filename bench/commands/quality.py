@@ -52,9 +52,7 @@ def _samples(arguments: argparse.Namespace) -> int:
 
     other_files = {}
     if arguments.picture:
-        other_files[str(arguments.picture)] = lambda: write_image(
-            arguments.picture, pictures[0], force=arguments.force
-        )
+        other_files[str(arguments.picture)] = lambda: write_image(arguments.picture, pictures[0], force=arguments.force)
     return finish(arguments, measure, sample_report.table, other_files)
 
 
@@ -93,6 +91,8 @@ def _add_samples(parser: argparse.ArgumentParser) -> None:
 
 
 QUALITY = (
-    SubCommand("quality", "bits per code with int8 and with float32 weights, on the same codes", _add_quality, _quality),
+    SubCommand(
+        "quality", "bits per code with int8 weights and with float32, on the same codes", _add_quality, _quality
+    ),
     SubCommand("samples", "quality and novelty of samples, against held-out images", _add_samples, _samples),
 )

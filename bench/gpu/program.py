@@ -40,7 +40,7 @@ class Program:
     def __init__(self, path: Path, device: str) -> None:
         """Loads a graph with its external data.
 
-        Raises ValueError for an unknown operator, and for an operand that must be on the host but depends on the inputs.
+        Raises ValueError for an unknown operator, and for a host operand that depends on the inputs.
         """
         graph = onnx.inliner.inline_local_functions(onnx.load(path, load_external_data=False)).graph
         self.outputs = tuple(value.name for value in graph.output)

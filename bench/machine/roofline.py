@@ -43,7 +43,7 @@ class Peaks:
 
 
 def measure_roofline(threads: int) -> dict[str, Any]:
-    """Returns GEMM rates and bandwidths as plain JSON types, each from a process of its own with ``threads`` threads."""
+    """Returns GEMM rates and bandwidths as plain JSON types, each from its own process with ``threads`` threads."""
     return {
         "threads": threads,
         "last_level_cache_bytes": last_level_cache(),

@@ -34,7 +34,7 @@ def between_normals(mean: Floats, covariance: Floats, other_mean: Floats, other_
 
 
 def _root(matrix: Floats) -> Floats:
-    """Returns the symmetric square root of a symmetric matrix [F, F]. Negative eigenvalues, from rounding, count as 0."""
+    """Returns the symmetric square root of a symmetric matrix [F, F]. Negative eigenvalues (rounding) count as 0."""
     values, vectors = np.linalg.eigh(matrix)
     root: Floats = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     return root

@@ -50,7 +50,7 @@ def _share_within(members: Vectors, others: Vectors, k: int) -> float:
 
 
 def _squared_distances(queries: Vectors, points: Vectors) -> Iterator[tuple[slice, Vectors]]:
-    """Yields, for blocks of m points, their slice and the squared distances |q|² + |p|² - 2 qp to each query, [N, m]."""
+    """Yields, for blocks of m points, their slice and squared distances |q|² + |p|² - 2 qp to each query, [N, m]."""
     centre = points.mean(0, dtype=np.float64).astype(queries.dtype)  # subtracting it reduces cancellation
     queries = queries - centre
     norms = np.square(queries).sum(1)[:, None]

@@ -59,7 +59,7 @@ def all_series(largest: int = 128) -> list[Series]:
 
     return [
         Series("grid", "float32", sides, grid(BASE), 2, "side²: one step per code", unit="side"),
-        Series("grid, attention", "float32", sides, grid(attention), 4, "side⁴: codes attend to all above", unit="side"),
+        Series("grid, attention", "float32", sides, grid(attention), 4, "side⁴: attention to all codes", unit="side"),
         Series("grid, whole network", "naive", sides, grid(BASE), 4, "side⁴: one forward per code", unit="side"),
         Series(
             "channels", "float32", (64, 128, 256, 512), lambda n: replace(BASE, channels=n, residual_channels=n), 2,

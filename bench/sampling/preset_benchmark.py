@@ -111,9 +111,7 @@ def _time_levels(
         timings.append(implementation.time(level, batch, budget))
 
 
-def _time_codec(
-    part: Part, loaded: dict[str, Implementation], records: dict[str, Record], settings: Settings
-) -> None:
+def _time_codec(part: Part, loaded: dict[str, Implementation], records: dict[str, Record], settings: Settings) -> None:
     """Times one image, then as many at once as the budget allows, up to ``MOST_CODEC``."""
     _codec_rounds(part, loaded, records, 1, settings.rounds)
     slowest = max(max(records[name].decode[1] + records[name].encode[1]) for name in loaded)

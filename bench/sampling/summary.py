@@ -147,9 +147,7 @@ def _images(name: str, record: Record, levels: Sequence[TimedLevel], batch: int,
         seconds = decode
         for level in levels:
             timing = record.timings[level.name, batch][number]
-            of_level, notes[level.name] = level_seconds(
-                timing, level.full.height, scale_of(name, level, batch, peaks)
-            )
+            of_level, notes[level.name] = level_seconds(timing, level.full.height, scale_of(name, level, batch, peaks))
             seconds += of_level
             host += sum(timing.host(row) for row in timing.rows) / max(1, len(timing.rows)) * level.full.height
         samples.append(seconds)

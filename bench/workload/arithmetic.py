@@ -58,7 +58,7 @@ DIRECT = Form("direct")
 
 
 def native_form(kernel: int, precision: str = "float32") -> Form:
-    """Returns the form of the native operators (docs/design.md). int8 stores transformed rows in 2 bytes, steps in 1."""
+    """Returns the form of the native operators (docs/design.md). int8 stores rows in 2 bytes, steps in 1."""
     stored, step = (2, 1) if precision == "int8" else (FLOAT, 3)
     outputs = {3: 4, 5: 4, 7: 2}.get(kernel)
     if outputs is None:
@@ -81,7 +81,7 @@ def condition_work(c: PriorConfig, batch: int = 1) -> Work:
 
 
 def row_work(c: PriorConfig, batch: int = 1, form: Form = DIRECT) -> Work:
-    """Returns the work of the row graph: the k (k - 1) taps above, and the condition's 1 x 1 for half of the columns."""
+    """Returns the work of the row graph: k (k - 1) taps above, and the condition's 1 x 1 for half of the columns."""
     above = c.layers * c.kernel * (c.kernel - 1) * _gated(c.channels, c.residual_channels)
     condition = c.condition_channels * c.layers * 2 * c.channels
     products = above * c.width * form.row_products + condition * c.condition_grid[1]
