@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Checks and measures on a GPU, in less than nine minutes: sampling, and the kernels. The machine may have no network: it
-# needs python3 with torch, numpy and cuda-python; nvcc and a C++ compiler for the kernels; and takes what else it finds of
-# onnx, safetensors, onnxruntime(-gpu) and TensorRT. Nothing is installed, and the source tree stays as it is.
+# Checks and times sampling and the kernels on a GPU, in less than nine minutes. Needs no network, installs nothing, and
+# does not change the source tree. Requirements:
+#   python3 with torch, numpy and cuda-python
+#   nvcc and a C++ compiler, for the kernels
+#   optional: onnx, to run the GPU backend's host code with PyTorch; onnx and safetensors, to export a larger bundle;
+#   onnxruntime-gpu or TensorRT, for the backends. Without them, findings of kind "missing" say what did not run.
 #
-#   bench/gpu_check.sh [FOLDER [COMMIT]]    results go to FOLDER (default: $OUT, or else gpu-results)
+#   bench/gpu_check.sh [FOLDER [COMMIT]]    writes results to FOLDER (default: $OUT if set, otherwise gpu-results)
 #
-# What fails is said, and the rest goes on. The status is 0 where everything is right and a backend of LatentLoop ran.
+# A failure is reported, and the other parts still run. The status is 0 if all checks passed and a GPU backend ran.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 out=$(mkdir -p "${1:-${OUT:-gpu-results}}" && cd "${1:-${OUT:-gpu-results}}" && pwd) || exit 1
@@ -15,13 +18,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 status=0
 
-# left MOST: seconds for what comes next, at most so many
+# left MOST: prints the seconds for the next step: what remains of the total, at least 5, at most MOST
 left() {
   local seconds=$((530 - SECONDS))
   echo $((seconds < 5 ? 5 : seconds > $1 ? $1 : seconds))
 }
 
-# try TITLE COMMAND...: a failure is noted
+# try TITLE COMMAND...: runs a command, and records its failure
 try() {
   echo "== $1 =="
   "${@:2}" && return
@@ -30,8 +33,8 @@ try() {
   return 1
 }
 
-# copied FOLDER: the package as it is when installed
-copied() {
+# copy_package FOLDER: copies the package with the layout of an installation
+copy_package() {
   mkdir -p "$1" && cp -r runtime "$1/latentloop" && cp -r kernels bench export "$1/latentloop"
 }
 
@@ -40,10 +43,9 @@ device() {
 }
 
 sampling() {
-  copied "$work/sampling" && mkdir "$work/checks" &&
-    cp tests/{driver_conformance,capture_conformance,driver_bytes}.py "$work/checks" || return
+  copy_package "$work/sampling" || return
   (
-    cd "$work" && PYTHONPATH="$work/sampling:$work/checks" timeout "$(left 390)" \
+    cd "$work" && PYTHONPATH="$work/sampling" timeout "$(left 390)" \
       python3 -m latentloop.bench.gpu.check.sampling --out "$out" --commit "$commit" 2>&1 | tee "$out/sampling.txt"
   )
 }
@@ -51,10 +53,10 @@ sampling() {
 build() {
   local architecture nearest="$work/kernels/latentloop/kernels/nearest_codebook"
   architecture=$(python3 -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())') || return
-  copied "$work/kernels" || return
+  copy_package "$work/kernels" || return
   nvcc -std=c++17 -O3 -arch="sm_$architecture" -Xptxas=-v -fatbin kernels/nearest_codebook/cuda/entries.cu \
     -o "$nearest/nearest_codebook.fatbin" 2>"$out/ptxas.txt" || return
-  # Of the operator library the search needs the plan alone.
+  # The search needs only the plan from the operator library.
   c++ -std=c++17 -O2 -shared -fPIC kernels/nearest_codebook/cuda/plan.cpp \
     -o "$work/kernels/latentloop/kernels/liblatentloop_operators.so"
 }
@@ -70,13 +72,13 @@ searches() {
   )
 }
 
-# sanitize TOOL: one that takes too long is no failure
+# sanitize TOOL: runs the small searches under compute-sanitizer; a time-out is not a failure
 sanitize() {
   smoke compute-sanitizer --tool "$1" --error-exitcode 3 >"$out/$1.txt" 2>&1
-  local found=$?
+  local result=$?
   tail -n 3 "$out/$1.txt"
-  [ $found = 124 ] && echo "$1 was not finished for lack of time" | tee -a "$out/$1.txt" && return
-  return $found
+  [ $result = 124 ] && echo "$1 did not finish in time" | tee -a "$out/$1.txt" && return
+  return $result
 }
 
 try "device" device
@@ -87,7 +89,7 @@ if try "build of the kernels" build && try "small searches" smoke; then
     try "compute-sanitizer, memcheck" sanitize memcheck
     try "compute-sanitizer, racecheck" sanitize racecheck
   else
-    echo "no compute-sanitizer: left out"
+    echo "compute-sanitizer is not installed: skipped"
   fi
 fi
 echo "== $SECONDS s, status $status =="

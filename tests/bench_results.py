@@ -1,4 +1,4 @@
-"""Results of ``latentloop bench`` for tests: a machine that no test has to measure, and small hierarchies."""
+"""Parts of results of ``latentloop bench`` for tests: a made-up machine, and a small hierarchy."""
 
 from __future__ import annotations
 
@@ -31,17 +31,6 @@ TINY = Preset(
 
 
 def environment(threads: int = 1) -> dict[str, Any]:
-    """The environment of a result that was made up."""
-    names = (
-        "processor",
-        "python",
-        "system",
-        "commit",
-        "date",
-        "latentloop",
-        "numpy",
-        "onnxruntime",
-        "torch",
-        "command",
-    )
-    return {**dict.fromkeys(names, "test"), "threads": threads}
+    """Returns a made-up environment."""
+    names = "processor python system commit date latentloop numpy onnxruntime torch command"
+    return {**dict.fromkeys(names.split(), "test"), "threads": threads}

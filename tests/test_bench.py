@@ -1,4 +1,4 @@
-"""The bench runs: every sub-command on something small. What it measures is not a test's business."""
+"""`latentloop bench`: every sub-command runs on something small. Speeds are not tested."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import torch
 from bench_results import MACHINE, TINY
 from random_models import PRIORS, random_prior
 
-from latentloop.bench.baselines.baseline import Scale, level_seconds
 from latentloop.bench.baselines.naive_forward import time_naive
+from latentloop.bench.baselines.timing import Scale, level_seconds
 from latentloop.bench.machine.bandwidth import measure_bandwidth
 from latentloop.bench.machine.child_process import in_child
 from latentloop.bench.machine.gemm import best, measure_gemm
 from latentloop.bench.machine.roofline import table
-from latentloop.bench.nearest import baselines as nearest_peers
+from latentloop.bench.nearest import baselines as nearest_baselines
 from latentloop.bench.nearest import cpu as nearest
-from latentloop.bench.sampling import cold_start, growth, models
-from latentloop.bench.sampling import presets as sampling
-from latentloop.bench.sampling.models import build, split
+from latentloop.bench.sampling import cold_start, growth, preset_benchmark
+from latentloop.bench.sampling.peak_memory import peak_memory
+from latentloop.bench.workload import models
+from latentloop.bench.workload.models import build, split
 from latentloop.cli.program import main
 from latentloop.errors import LatentLoopError
 from latentloop.export.models.presets import PRESETS
@@ -30,10 +31,10 @@ from latentloop.export.models.presets import PRESETS
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small preset, no pauses, and a machine that is not measured."""
+    """Adds a small preset, removes pauses, and replaces the measurement of the machine."""
     monkeypatch.setitem(PRESETS, "tiny", TINY)
-    monkeypatch.setattr(sampling, "PAUSE", 0.0)
-    monkeypatch.setattr(sampling, "measure_roofline", lambda threads: MACHINE)
+    monkeypatch.setattr(preset_benchmark, "PAUSE", 0.0)
+    monkeypatch.setattr(preset_benchmark, "measure_roofline", lambda threads: MACHINE)
 
 
 def bench(*arguments: object) -> int:
@@ -41,7 +42,7 @@ def bench(*arguments: object) -> int:
 
 
 def test_first_rows_alone_give_the_same_logits() -> None:
-    """What the naive peer times is right: rows below change nothing."""
+    """The naive baseline can run on the first rows alone: rows below do not change their logits."""
     for name in ("top-k5", "bottom-k5"):
         config = PRIORS[name]
         model = random_prior(config)
@@ -65,7 +66,7 @@ def test_the_fit_covers_every_position(monkeypatch: pytest.MonkeyPatch) -> None:
         now[0] += 1 + 2 * codes.shape[1]
 
     monkeypatch.setattr(model, "given", forward)
-    monkeypatch.setattr("latentloop.bench.baselines.naive.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("latentloop.bench.baselines.naive_forward.time.perf_counter", lambda: now[0])
     seconds, text = level_seconds(time_naive(model, budget=1e9), config.height, Scale())
     assert seconds == pytest.approx(config.width * sum(1 + 2 * i for i in range(1, config.height + 1)))
     assert "linear fit" in text
@@ -76,16 +77,17 @@ def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--preset", "tiny", "--threads", 1, "--rounds", 2, "--seconds", 0.05, "--batches", "1,2", "--no-memory"]
     assert bench(*options, "--peers", "naive,eager,float32,int8", "--out", out) == 0
     text = capsys.readouterr().out
-    for peer in ("the whole network", "PyTorch eager", "LatentLoop, float32", "LatentLoop, int8"):
-        assert peer in text
+    for title in ("the whole network", "PyTorch eager", "LatentLoop, float32", "LatentLoop, int8"):
+        assert title in text
     result = json.loads(out.read_text(encoding="utf-8"))
     assert (result["kind"], result["preset"], result["schema"]) == ("sampling", "tiny", 1)
-    ours = result["peers"]["float32"]
-    assert set(ours["images"]) == {"1", "2"}
-    assert ours["images"]["2"]["images_per_second"] == pytest.approx(2 / ours["images"]["2"]["seconds"]["median"])
-    for peer in (ours, result["peers"]["int8"]):
-        assert set(peer["graphs"]["bottom"]) == {"condition", "row", "step"}
-    assert ours["difference"] < 1e-4 < result["peers"]["int8"]["difference"] < 0.1
+    float32, int8 = result["peers"]["float32"], result["peers"]["int8"]
+    assert set(float32["images"]) == {"1", "2"}
+    two = float32["images"]["2"]
+    assert two["images_per_second"] == pytest.approx(2 / two["seconds"]["median"])
+    for implementation in (float32, int8):
+        assert set(implementation["graphs"]["bottom"]) == {"condition", "row", "step"}
+    assert float32["difference"] < 1e-4 < int8["difference"] < 0.1
     assert set(result["peers"]["naive"]["images"]) == {"1"}
     assert list(result["bounds"]) == ["direct", "float32", "int8"]
     assert bench("compare", out, out) == 0
@@ -113,10 +115,10 @@ def test_a_large_preset_is_timed_in_parts(monkeypatch: pytest.MonkeyPatch, capsy
     assert "timed, graphs scaled by their bounds" in notes["float32"]
 
 
-def test_wrong_use_is_an_input_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_options_are_input_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options, expected in (
         (["--preset", "none"], "rosinality-256"),
-        (["--preset", "tiny", "--peers", "mine"], "no peer 'mine'"),
+        (["--preset", "tiny", "--peers", "mine"], "no implementation 'mine'"),
         (["--preset", "tiny", "--batches", "1,x"], "--batches"),
         (["--preset", "tiny", "growth"], "--preset belongs to a plain `latentloop bench`"),
         (["compare", tmp_path / "a.json", tmp_path / "b.json"], "no such file"),
@@ -130,16 +132,16 @@ def test_the_default_bundle_is_one_part(tmp_path: Path) -> None:
     part = build("default", levels, tmp_path / "part")
     assert not part.same_weights
     assert part.grids == {"top": (8, 8), "bottom": (16, 16)}
-    found = in_child("machine.memory", "peak_memory", {"kind": "float32", "folder": str(part.folder), "threads": 1}, 1)
-    assert 20 * 2**20 < found["bytes"] < 1000 * 2**20
+    peak = in_child(peak_memory, {"name": "float32", "folder": str(part.folder), "threads": 1}, 1)
+    assert 20 * 2**20 < peak["bytes"] < 1000 * 2**20
 
 
-def test_a_failing_child_says_why() -> None:
-    with pytest.raises(LatentLoopError, match=r"no_such_function in a process of its own failed: .*no_such_function"):
-        in_child("machine.child_process", "no_such_function", {}, 1)
+def test_an_error_in_a_child_process_is_reported() -> None:
+    with pytest.raises(LatentLoopError, match=r"measuring import_times in a process of its own failed: TypeError: .*"):
+        in_child(cold_start.import_times, {"no_such_argument": 1}, 1)
 
 
-def test_the_machine() -> None:
+def test_rates_of_the_machine() -> None:
     gemm = measure_gemm(1, size=32, seconds=0.0)
     assert best(gemm["float32"])[1] > 0
     assert best({"a": 1.0, "b": "not available", "c": 3.0}) == ("c", 3.0)
@@ -153,16 +155,16 @@ def test_the_machine() -> None:
 
 def test_growth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = replace(growth.BASE, height=4, width=4, channels=8, residual_channels=8, residual_blocks=1)
-    chosen = [
+    series = [
         growth.Series("grid", "float32", (4, 8), lambda n: replace(base, height=n, width=n), 2, "", unit="side"),
         growth.Series("batch", "naive", (1, 2), lambda n: base, 1, "", batched=True),
     ]
-    monkeypatch.setattr(growth, "all_series", lambda largest: chosen)
+    monkeypatch.setattr(growth, "all_series", lambda largest: series)
     out = tmp_path / "growth.json"
     assert bench("growth", "--threads", 1, "--seconds", 0.03, "--out", out) == 0
     assert "fitted exponent" in capsys.readouterr().out
-    series = json.loads(out.read_text(encoding="utf-8"))["series"]
-    assert [len(found["points"]) for found in series] == [2, 2]
+    measured = json.loads(out.read_text(encoding="utf-8"))["series"]
+    assert [len(entry["points"]) for entry in measured] == [2, 2]
     assert growth.exponents([1, 2, 4], [1, 4, 16])["exponent"] == pytest.approx(2)
     assert growth.exponents([1, 2, 4], [1, 1, 2])["last_exponent"] == pytest.approx(1)
     assert growth.exponents([1], [1])["exponent"] is None
@@ -180,8 +182,8 @@ def test_cold_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_nearest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(nearest.measure, "__defaults__", (1, 0.0, ((1, 5, 3), (9, 2, 70))))
     monkeypatch.setattr(nearest, "GEMM_SIZE", 16)
-    peers = {name: nearest_peers.PEERS[name] for name in (nearest_peers.OURS, "NumPy, matmul + argmin")}
-    monkeypatch.setattr(nearest, "PEERS", peers)
+    names = (nearest_baselines.LATENTLOOP, "NumPy, matmul + argmin")
+    monkeypatch.setattr(nearest, "SEARCHES", {name: nearest_baselines.SEARCHES[name] for name in names})
     out = tmp_path / "nearest.json"
     assert bench("nearest", "--threads", 1, "--repeats", 1, "--seconds", 0, "--out", out) == 0
     text = capsys.readouterr().out
@@ -189,7 +191,7 @@ def test_nearest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest
     assert "times as fast as NumPy, matmul + argmin, at" in text
     result = json.loads(out.read_text(encoding="utf-8"))
     for search in result["searches"]:
-        assert [peer["nearest"] for peer in search["peers"].values()] == [1.0, 1.0]
+        assert [implementation["nearest"] for implementation in search["peers"].values()] == [1.0, 1.0]
     assert bench("compare", out, out) == 0
     assert "LatentLoop: N = 1, D = 5, K = 3" in capsys.readouterr().out
     pytest.importorskip("matplotlib")
@@ -198,22 +200,22 @@ def test_nearest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest
     assert [path.name for path in write_plots(tmp_path, result)] == ["nearest-times.png"]
 
 
-def test_every_peer_finds_the_nearest() -> None:
-    for name in nearest_peers.PEERS:
-        found = nearest_peers.time_peer(name, [[40, 8, 33]], threads=1, budget=0.0)
-        if isinstance(found, str):
-            assert found.startswith("not available: No module named 'faiss'")
+def test_every_search_finds_the_nearest() -> None:
+    for name in nearest_baselines.SEARCHES:
+        measured = nearest_baselines.time_search(name, [[40, 8, 33]], threads=1, budget=0.0)
+        if isinstance(measured, str):
+            assert measured.startswith("not available: No module named 'faiss'")
             continue
-        assert found[0]["nearest"] == 1.0
-        assert found[0]["seconds"] > 0
+        assert measured[0]["nearest"] == 1.0
+        assert measured[0]["seconds"] > 0
 
 
 def test_every_series_ends_at_the_largest_grid() -> None:
-    series = growth.all_series(128)
-    assert [found.values[-1] for found in series if found.unit == "side"] == [128, 128, 128]
+    all_series = growth.all_series(128)
+    assert [series.values[-1] for series in all_series if series.unit == "side"] == [128, 128, 128]
     assert growth.all_series(8)[0].values == (4, 8)
-    for found in series:
-        assert (found.config(found.values[0]) == found.config(found.values[-1])) == found.batched
+    for series in all_series:
+        assert (series.config(series.values[0]) == series.config(series.values[-1])) == series.batched
 
 
 def test_import_times_add_up_by_package() -> None:

@@ -1,4 +1,4 @@
-"""Row and step with shapes that never change against the specification: the same numbers in float64."""
+"""Row and step with constant shapes, compared with the specification in float64."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from latentloop.export.specification.rowstep_weights import arrange
 BATCH = 3
 
 
-def made(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[StaticRowStep, dict[str, Any], RowStep]:
-    """A loop of random float64 weights whose columns are of that kind, its inputs, and the specification."""
+def random_loop(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[StaticRowStep, dict[str, Any], RowStep]:
+    """Returns a loop with random float64 weights and columns of the kind, its inputs, and the specification."""
     config = PRIORS[name]
     weights = arrange(config, plain_weights(random_prior(config)))
     inputs = random_inputs(config, BATCH)
@@ -27,27 +27,27 @@ def made(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[StaticR
     model = TorchRowStep(weights)
     if kind == "integers":
         return StaticRowStep(model, BATCH, upper, labels), inputs, RowStep(weights)
-    taken: list[Any] = []
+    compile_options: list[Any] = []
 
     def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        taken.append(options)
+        compile_options.append(options)
         return function
 
     monkeypatch.setattr(torch, "compile", compiled)
     loop = CompiledRowStep(model, BATCH, upper, labels, "max-autotune")
-    assert taken == [{"mode": "max-autotune"}] * 2
+    assert compile_options == [{"mode": "max-autotune"}] * 2
     return loop, inputs, RowStep(weights)
 
 
 @pytest.mark.parametrize("kind", ["integers", "tensors"])
 @pytest.mark.parametrize("name", PRIORS)
 def test_equals_the_specification(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    loop, inputs, spec = made(kind, name, monkeypatch)
+    loop, inputs, spec = random_loop(kind, name, monkeypatch)
     config = loop.model.config
     loop.forced[:] = torch.from_numpy(inputs["codes"].transpose(1, 2, 0).copy())
     addresses = [tensor.data_ptr() for tensor in loop.tensors()]
     fixed = spec.condition(inputs["upper"], inputs["labels"])
-    for _ in range(2):  # as before the first row again
+    for _ in range(2):  # restart sets the state back
         loop.restart()
         state = spec.start(BATCH)
         for i in range(config.height):
@@ -63,8 +63,8 @@ def test_equals_the_specification(name: str, kind: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("kind", ["integers", "tensors"])
-def test_draws_what_the_plain_loop_draws(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    loop, inputs, _ = made(kind, "middle-attention-k5", monkeypatch)
+def test_draws_the_same_codes_as_the_eager_loop(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, inputs, _ = random_loop(kind, "middle-attention-k5", monkeypatch)
     model, config = loop.model, loop.model.config
     upper, labels = torch.from_numpy(inputs["upper"]), torch.from_numpy(inputs["labels"])
     fixed, state, none = model.condition(upper, labels), model.start(BATCH), torch.full((BATCH,), -1)
@@ -78,10 +78,10 @@ def test_draws_what_the_plain_loop_draws(kind: str, monkeypatch: pytest.MonkeyPa
     assert len(set(loop.codes.flatten().tolist())) > 1
 
 
-def test_sixteen_bits_stay_near() -> None:
+def test_float16_is_close_to_float32() -> None:
     config = PRIORS["top-k5"]
     weights = arrange(config, plain_weights(random_prior(config)), np.float32)
-    found = []
+    logits = []
     for dtype in (torch.float32, torch.float16):
         loop = StaticRowStep(TorchRowStep(weights, dtype=dtype), 1, None, None)
         assert loop.state.keys.dtype == dtype
@@ -90,6 +90,6 @@ def test_sixteen_bits_stay_near() -> None:
             loop.begin_row()
             loop.steps()
         assert loop.logits.dtype == torch.float32
-        found.append(loop.logits)
-    difference = float((found[0] - found[1]).abs().max() / found[0].std())
+        logits.append(loop.logits)
+    difference = float((logits[0] - logits[1]).abs().max() / logits[0].std())
     assert 0 < difference < 0.05

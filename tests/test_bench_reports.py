@@ -1,4 +1,4 @@
-"""Result files, their comparison, and the README's table made of them."""
+"""Result files, their comparison, and the README's table generated from them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from bench_results import MACHINE, environment
 
+from latentloop.bench.figures.figure import Figure
+from latentloop.bench.figures.result_files import new_result, read_result, write_result
 from latentloop.bench.report import comparison, readme
-from latentloop.bench.report.figures import Figure
-from latentloop.bench.report.result_files import read_result, result, write_result
 from latentloop.cli.program import main
 from latentloop.errors import InputError, OutputError
 
@@ -20,35 +20,35 @@ README = f"# Title\n\n{readme.BEGIN}\nold\n{readme.END}\n\nRest.\n"
 
 def cold(*samples: float, imports: float = 0.1) -> dict[str, Any]:
     phases = {"imports": Figure((imports, imports), "s").to_json()}
-    return result(
+    return new_result(
         "cold-start", environment(), seconds=Figure(samples, "s").to_json(), phases=phases, slowest_imports={}
     )
 
 
-def test_comparing_names_what_changed() -> None:
-    found = comparison.compare(cold(1.0, 1.0), cold(0.5, 0.5, imports=0.2))
-    verdicts = {row["name"]: (row["ratio"], row["verdict"]) for row in found["rows"]}
+def test_a_comparison_rates_each_change() -> None:
+    compared = comparison.compare(cold(1.0, 1.0), cold(0.5, 0.5, imports=0.2))
+    verdicts = {row["name"]: (row["ratio"], row["verdict"]) for row in compared["rows"]}
     assert verdicts == {"whole process": (0.5, "better"), "imports": (2.0, "worse")}
     noisy = comparison.compare(cold(1.0, 1.0), cold(0.8, 1.0, 1.2))
     assert noisy["rows"][0]["verdict"] == "within the spread, unstable"
-    text = comparison.table(found)
+    text = comparison.table(compared)
     assert "| whole process | 1 s | 0.5 s | 0.500 | better |" in text
 
 
-def test_a_rate_is_better_when_it_grows() -> None:
-    slow = result("roofline", environment(), **MACHINE)
-    fast = result("roofline", {**environment(), "threads": 2}, **json.loads(json.dumps(MACHINE)))
+def test_a_rate_is_better_if_it_grows() -> None:
+    slow = new_result("roofline", environment(), **MACHINE)
+    fast = new_result("roofline", {**environment(), "threads": 2}, **json.loads(json.dumps(MACHINE)))
     fast["gemm"]["float32"]["NumPy"] = 200.0
     del fast["bandwidth"][0]
-    found = comparison.compare(slow, fast)
-    assert {row["name"]: row["verdict"] for row in found["rows"]}["machine: float32 GEMM, NumPy"] == "better"
-    assert found["only_before"] == ["machine: read 1 MiB, ordinary pages"]
-    assert "Warning: threads differs (1 against 2)" in comparison.table(found)
+    compared = comparison.compare(slow, fast)
+    assert {row["name"]: row["verdict"] for row in compared["rows"]}["machine: float32 GEMM, NumPy"] == "better"
+    assert compared["only_before"] == ["machine: read 1 MiB, ordinary pages"]
+    assert "Warning: threads differs (1 against 2)" in comparison.table(compared)
 
 
-def test_different_things_are_not_compared() -> None:
+def test_results_of_different_kinds_are_not_compared() -> None:
     with pytest.raises(InputError, match="kind is 'cold-start', the second's 'roofline'"):
-        comparison.compare(cold(1.0), result("roofline", environment(), **MACHINE))
+        comparison.compare(cold(1.0), new_result("roofline", environment(), **MACHINE))
     a = {"kind": "sampling", "preset": "default"}
     with pytest.raises(InputError, match="preset is 'default', the second's 'paper-256'"):
         comparison.compare(a, {**a, "preset": "paper-256"})
@@ -96,10 +96,10 @@ def test_the_readme_is_written_and_checked(tmp_path: Path, capsys: pytest.Captur
     [
         ("no markers", "0 lines <!-- bench:begin -->"),
         (README + readme.END, "2 lines <!-- bench:end -->"),
-        (f"{readme.END}\n{readme.BEGIN}\n", "stands before"),
+        (f"{readme.END}\n{readme.BEGIN}\n", "comes before"),
     ],
 )
-def test_markers_must_be_there(tmp_path: Path, text: str, expected: str) -> None:
+def test_both_markers_are_required(tmp_path: Path, text: str, expected: str) -> None:
     file = tmp_path / "README.md"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=expected):

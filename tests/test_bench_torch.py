@@ -1,4 +1,4 @@
-"""The PyTorch row and step against the specification: the same numbers in float64, position by position."""
+"""The PyTorch row and step against the specification in float64, position by position, and all implementations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ import torch
 from bench_results import TINY
 from random_models import PRIORS, plain_weights, random_inputs, random_prior
 
-from latentloop.bench.baselines import baseline as peers
-from latentloop.bench.baselines.baseline import PEERS, Inputs, agreement
-from latentloop.bench.baselines.by_name import make_peer
-from latentloop.bench.baselines.timed_calls import timed_calls
-from latentloop.bench.baselines.torch_baseline import CompiledPeer, spread
+from latentloop import Bundle, Sampler
+from latentloop.bench.baselines.agreement import logit_differences
+from latentloop.bench.baselines.compiled import CompiledPyTorch
+from latentloop.bench.baselines.eager import spread
+from latentloop.bench.baselines.implementation import IMPLEMENTATIONS, TITLES, Inputs
+from latentloop.bench.baselines.registry import create
+from latentloop.bench.baselines.timed_backend import TimedCpuBackend
 from latentloop.bench.baselines.torch_rowstep import TorchRowStep
-from latentloop.bench.sampling.models import write_part
-from latentloop.bench.sampling.parts import Part, TimedLevel
+from latentloop.bench.workload.models import write_part
+from latentloop.bench.workload.part import Part, TimedLevel
+from latentloop.bundles.manifest import Manifest
 from latentloop.errors import InputError, LatentLoopError, MissingError
 from latentloop.export.specification.rowstep import RowStep
 from latentloop.export.specification.rowstep_weights import arrange
@@ -46,10 +49,10 @@ def test_equals_the_specification(name: str) -> None:
     expected_state, state = spec.start(3), fast.start(3)
     for i in range(config.height):
         expected_terms, terms = spec.row(expected_state, expected_fixed, i), fast.begin_row(state, fixed, i)
-        for found, expected in zip(
+        for term, expected in zip(
             terms, (expected_terms.input, expected_terms.conv1, expected_terms.conv2), strict=True
         ):
-            np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-11)
+            np.testing.assert_allclose(term.numpy(), expected, rtol=0, atol=1e-11)
         for j in range(config.width):
             forced = inputs["codes"][:, i, j]
             logits = spec.step(expected_state, expected_fixed, expected_terms, i, j)
@@ -65,47 +68,45 @@ def test_draws_the_first_code_whose_mass_exceeds_u() -> None:
     state, fixed = fast.start(2), fast.condition(torch.zeros(2, *config.condition_grid, dtype=torch.int64), None)
     terms = fast.begin_row(state, fixed, 0)
     uniform = torch.tensor([0.0, 1 - 2**-24], dtype=torch.float64)
-    found = fast.step(state, fixed, terms, (0, 0), uniform, torch.tensor([-1, -1]))
-    assert found.code.tolist() == [0, 1]
+    column = fast.step(state, fixed, terms, (0, 0), uniform, torch.tensor([-1, -1]))
+    assert column.code.tolist() == [0, 1]
     assert state.codes[-1, config.reach].tolist() == [0, 1]
 
 
-def test_peers_draw_from_the_same_model(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "compile", lambda function: function)  # the copies around it are what is tested
-    with timed_calls() as clock:
-        found = [make_peer(kind, 1, clock) for kind in PEERS if kind != "int8"]
-        for peer in found:
-            assert peer.load(part) > 0
-        assert max(agreement(found, part).values()) < 1e-4
-        for peer in found:
-            for level in part.levels:
-                whole = peer.time(level, 1, 60.0)
-                height, timed = level.config.height, set(whole.rows)
-                assert timed == set(range(height)) if "whole" not in peer.name else {0, height - 1} <= timed
-                assert all(whole.host(row) > -1e-9 for row in whole.rows)
-                assert len(whole.steps[0]) * whole.columns(level.config.width) == level.config.width
-                assert len(peer.time(level, 1, 0.0).rows) == 1
-            assert whole.condition > 0
+def test_implementations_draw_from_the_same_model(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function: function)  # tests the copies around compiled functions
+    implementations = [create(name, 1) for name in IMPLEMENTATIONS if name != "int8"]
+    for implementation in implementations:
+        assert implementation.load(part) > 0
+    assert max(logit_differences(implementations, part).values()) < 1e-4
+    for implementation in implementations:
+        for level in part.levels:
+            timing = implementation.time(level, 1, 60.0)
+            height, timed = level.config.height, set(timing.rows)
+            assert timed == set(range(height)) if "whole" not in implementation.title else {0, height - 1} <= timed
+            assert all(timing.host(row) > -1e-9 for row in timing.rows)
+            assert len(timing.steps[0]) * timing.columns(level.config.width) == level.config.width
+            assert len(implementation.time(level, 1, 0.0).rows) == 1
+        assert timing.condition > 0
 
 
 def test_another_model_is_not_timed(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
-    with timed_calls() as clock:
-        found = [make_peer(kind, 1, clock) for kind in ("eager", "float32")]
-        for peer in found:
-            peer.load(part)
-        right: Callable[..., Any] = type(found[1]).logits
-        monkeypatch.setattr(type(found[1]), "logits", lambda *arguments: right(*arguments) * 1.1)
-        with pytest.raises(LatentLoopError, match="LatentLoop, float32: logits of top differ by"):
-            agreement(found, part)
+    implementations = [create(name, 1) for name in ("eager", "float32")]
+    for implementation in implementations:
+        implementation.load(part)
+    logits: Callable[..., Any] = type(implementations[1]).logits
+    monkeypatch.setattr(type(implementations[1]), "logits", lambda *arguments: logits(*arguments) * 1.1)
+    with pytest.raises(LatentLoopError, match="LatentLoop, float32: logits of top differ by"):
+        logit_differences(implementations, part)
 
 
-def test_what_cannot_run_says_why(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
+def test_unavailable_implementations_give_a_reason(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> str:
         raise InputError("the bundle has no int8")
 
-    monkeypatch.setattr("latentloop.bench.baselines.latentloop_runtime.Sampler", refuse)
-    with timed_calls() as clock, pytest.raises(MissingError, match="has no int8"):
-        make_peer("int8", 1, clock).load(part)
+    monkeypatch.setattr(Manifest, "check_precision", refuse)
+    with pytest.raises(MissingError, match="has no int8"):
+        create("int8", 1).load(part)
 
     def compiler(_: object) -> Callable[..., Any]:
         def compiled(*_: object) -> Any:
@@ -115,17 +116,17 @@ def test_what_cannot_run_says_why(part: Part, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(torch, "compile", compiler)
     with pytest.raises(MissingError, match=r"torch.compile failed: RuntimeError: no C\+\+ compiler$"):
-        CompiledPeer().load(part)
+        CompiledPyTorch().load(part)
 
 
-def test_a_part_describes_itself(part: Part) -> None:
+def test_a_part_is_read_from_its_description(part: Part) -> None:
     assert Part.open(part.folder) == part
     assert part.grids == {"top": (4, 4), "bottom": (8, 8)}
     inputs = Inputs.random(part.levels[1], 2)
     assert inputs.codes.shape == (2, 8, 8)
     assert inputs.upper is not None
     assert inputs.upper.shape == (2, 4, 4)
-    assert peers.PEER_NAMES["float32"] == "LatentLoop, float32"
+    assert TITLES["float32"] == "LatentLoop, float32"
 
 
 def test_rows_are_spread() -> None:
@@ -135,10 +136,23 @@ def test_rows_are_spread() -> None:
         assert sorted(spread(height)) == list(range(height))
 
 
-def test_the_clock_leaves_nothing_behind(small_bundle: Path) -> None:
-    from latentloop.backends.cpu.session import OrtSession
-
-    plain = OrtSession.call
-    with timed_calls():
-        assert OrtSession.call is not plain
-    assert OrtSession.call is plain
+def test_the_timed_backend_draws_the_same_codes(small_bundle: Path) -> None:
+    bundle = Bundle.open(small_bundle)
+    backend = TimedCpuBackend(bundle, 1, "float32")
+    codes = Sampler.with_backend(bundle, backend).sample(2, labels=0, seeds=3).codes
+    seconds = backend.take_seconds()
+    assert {name: len(values) for name, values in seconds.items()} == {
+        "condition": 2,
+        "row": 4 + 8,
+        "step": sum(
+            level.height * level.width // level.prior.columns_per_step
+            for level in bundle.manifest.levels
+            if level.prior is not None
+        ),
+    }
+    assert all(value > 0 for values in seconds.values() for value in values)
+    assert backend.take_seconds() == {}
+    expected = Sampler(bundle, "cpu", threads=1).sample(2, labels=0, seeds=3).codes
+    for name, values in expected.items():
+        np.testing.assert_array_equal(codes[name], values)
+    assert backend.take_seconds() == {}  # a plain sampler of the same bundle is not timed
