@@ -39,6 +39,15 @@ ROOMS = [
     ("errors", "_version"),
 ]
 
+BENCH_ROOMS = [
+    ("commands",),
+    ("gpu", "nearest", "quality", "report", "sampling"),
+    ("baselines",),
+    ("workload",),
+    ("machine",),
+    ("figures",),
+]
+
 
 def imports(file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -89,6 +98,16 @@ def test_rooms_call_down_only() -> None:
                 assert room == own or height[room] < height[own], f"{file} imports {module}"
             else:
                 assert room in ("", "kernels") or folder_of(module) is None, f"{file} imports {module}"
+
+
+def test_rooms_of_the_bench_call_down_only() -> None:
+    height = {room: -index for index, rooms in enumerate(BENCH_ROOMS) for room in rooms}
+    for file in sorted((ROOT / "bench").glob("*/**/*.py")):
+        own = file.relative_to(ROOT / "bench").parts[0]
+        for module in imports(file):
+            if module.startswith("latentloop.bench."):
+                room = module.split(".")[2]
+                assert room == own or height[room] < height[own], f"{file} imports {module}"
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -11,21 +11,20 @@ from latentloop.bench.workload.part import Part
 from latentloop.errors import LatentLoopError
 
 AGREEMENT = 1e-3  # largest difference of float32 logits, as a share of their standard deviation
+ROWS = 2  # that are compared
 
 
-def logit_differences(
-    implementations: Iterable[Implementation], part: Part, rows: int = 2, batch: int = 1
-) -> dict[str, float]:
+def logit_differences(implementations: Iterable[Implementation], part: Part) -> dict[str, float]:
     """Returns, by title, the largest difference to the first implementation's logits, in their standard deviations.
 
     Raises LatentLoopError if a float32 implementation differs by more than ``AGREEMENT``.
     """
     differences: dict[str, float] = {}
     for level in part.levels:
-        inputs = Inputs.random(level, batch)
+        inputs = Inputs.random(level, 1)
         expected = None
         for implementation in implementations:
-            logits = implementation.logits(level, inputs, min(rows, level.config.height))
+            logits = implementation.logits(level, inputs, min(ROWS, level.config.height))
             if expected is None:
                 expected = logits
             difference = float(np.abs(logits - expected).max() / expected.std())

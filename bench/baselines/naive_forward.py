@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,9 +14,7 @@ from latentloop.export.models.pixelsnail import PixelSnail
 FRACTIONS = (0.0, 1.0, 0.5, 0.25)  # of the rows, in the order of timing
 
 
-def time_naive(
-    model: PixelSnail, batch: int = 1, budget: float = 60.0, fractions: Sequence[float] = FRACTIONS
-) -> Timing:
+def time_naive(model: PixelSnail, batch: int = 1, budget: float = 60.0) -> Timing:
     """Returns a timing in which a row is W forwards over the rows up to it; one forward per row is timed."""
     c, device = model.config, model.logits.weight.device.type
     rng = np.random.default_rng(0)
@@ -35,7 +32,7 @@ def time_naive(
         synchronise(device)
         timing.condition = time.perf_counter() - started if condition is not None else 0.0
         model.given(codes[:, :1], condition, labels)  # warm-up
-        for fraction in fractions:
+        for fraction in FRACTIONS:
             row = max(1, round(fraction * c.height)) - 1
             if row in timing.rows or (timing.rows and time.perf_counter() - started > budget):
                 continue

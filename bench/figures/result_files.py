@@ -11,7 +11,8 @@ from latentloop.io.files import write_file
 
 SCHEMA = 1
 LARGEST = 64 * 2**20  # bytes; a result has some tens of kB
-FIELDS: dict[str, tuple[str, ...]] = {  # required fields by kind
+# Required fields by kind. "peers" holds the implementations that were timed, baselines and LatentLoop, by name.
+FIELDS: dict[str, tuple[str, ...]] = {
     "sampling": ("preset", "environment", "roofline", "levels", "bounds", "peers"),
     "growth": ("environment", "series"),
     "cold-start": ("environment", "seconds", "phases"),

@@ -26,7 +26,7 @@ class StaticRowStep:
         c, like = model.config, model.w.logits
         options: dict[str, Any] = {"device": like.device}
         precise = torch.promote_types(like.dtype, torch.float32)
-        self.model, self.batch = model, batch
+        self.model = model
         self.state, self.fixed = model.start(batch), model.condition(upper, labels)
         self.row = torch.zeros(1, dtype=torch.int64, **options)
         self.uniform = torch.rand(c.height, c.width, batch, dtype=precise, **options)

@@ -6,6 +6,8 @@ not depend on the values.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,49 +22,14 @@ from latentloop.export.specification.rowstep_weights import (
     RowStepWeights,
 )
 
+Draw = Callable[..., Any]  # of a shape: random weights
+
 
 def random_weights(config: PriorConfig, device: str, dtype: torch.dtype) -> RowStepWeights:
     """Returns weights as tensors of ``dtype``, with the shapes that ``rowstep_weights.arrange`` produces."""
     c = config
     p, k = c.reach, c.kernel
-
-    def w(*shape: int) -> Any:
-        """Returns weights scaled so that the variance of activations stays about constant from layer to layer."""
-        return torch.randn(shape, device=device, dtype=dtype).mul_(_fan_in(shape) ** -0.5)
-
-    def pointwise(size: int, inner: int, auxiliary: int = 0) -> Pointwise:
-        return Pointwise(
-            conv1=w(size, inner),
-            conv1_bias=w(inner),
-            conv2=w(inner, 2 * size),
-            conv2_bias=w(2 * size),
-            auxiliary=w(auxiliary, inner) if auxiliary else None,
-            label=w(c.class_channels, 2 * size) if c.classes else None,
-        )
-
-    def block() -> Attention | PointwiseConv:
-        if not c.attention:
-            return PointwiseConv(w(c.channels, c.channels), w(2, c.channels), w(c.channels))
-        keys, queries, width = 2 * c.channels + 2, c.channels + 2, c.attention_channels
-        return Attention(
-            key=pointwise(keys, c.channels),
-            query=pointwise(queries, c.channels),
-            out=pointwise(c.channels, c.channels, width),
-            query_map=w(queries, width),
-            query_bias=w(width),
-            key_map=w(keys, width),
-            key_bias=w(width),
-            value_map=w(keys, width),
-            value_bias=w(width),
-        )
-
-    def condition_stack() -> ConditionWeights:
-        size, taps = c.condition_channels, (c.condition_kernel, c.condition_kernel)
-        gated = [
-            (w(size, size, *taps), w(size), w(2 * size, size, *taps), w(2 * size)) for _ in range(c.condition_blocks)
-        ]
-        return ConditionWeights((w(size, c.condition_codes, *taps), w(size)), tuple(gated))
-
+    w = partial(_scaled_normal, device, dtype)
     return RowStepWeights(
         config=c,
         above_table=w(p, k, c.codebook_size + 1, c.channels),
@@ -78,13 +45,52 @@ def random_weights(config: PriorConfig, device: str, dtype: torch.dtype) -> RowS
         condition=w(c.condition_channels, c.layers * 2 * c.channels) if c.condition_codes else None,
         class_causal=w(c.layers, c.class_channels, 2 * c.channels) if c.classes else None,
         label_embedding=w(c.classes, c.class_channels) if c.classes else None,
-        condition_stack=condition_stack() if c.condition_codes else None,
-        blocks=tuple(block() for _ in range(c.blocks)),
-        output=tuple(pointwise(c.channels, c.residual_channels) for _ in range(c.output_blocks)),
+        condition_stack=_condition_stack(c, w) if c.condition_codes else None,
+        blocks=tuple(_block(c, w) for _ in range(c.blocks)),
+        output=tuple(_pointwise(c, w, c.channels, c.residual_channels) for _ in range(c.output_blocks)),
         logits=w(c.channels, c.codebook_size),
         logits_bias=w(c.codebook_size),
         background=w(c.height, c.width, 2),
     )
+
+
+def _scaled_normal(device: str, dtype: torch.dtype, *shape: int) -> Any:
+    """Returns weights scaled so that the variance of activations stays about constant from layer to layer."""
+    return torch.randn(shape, device=device, dtype=dtype).mul_(_fan_in(shape) ** -0.5)
+
+
+def _pointwise(c: PriorConfig, w: Draw, size: int, inner: int, auxiliary: int = 0) -> Pointwise:
+    return Pointwise(
+        conv1=w(size, inner),
+        conv1_bias=w(inner),
+        conv2=w(inner, 2 * size),
+        conv2_bias=w(2 * size),
+        auxiliary=w(auxiliary, inner) if auxiliary else None,
+        label=w(c.class_channels, 2 * size) if c.classes else None,
+    )
+
+
+def _block(c: PriorConfig, w: Draw) -> Attention | PointwiseConv:
+    if not c.attention:
+        return PointwiseConv(w(c.channels, c.channels), w(2, c.channels), w(c.channels))
+    keys, queries, width = 2 * c.channels + 2, c.channels + 2, c.attention_channels
+    return Attention(
+        key=_pointwise(c, w, keys, c.channels),
+        query=_pointwise(c, w, queries, c.channels),
+        out=_pointwise(c, w, c.channels, c.channels, width),
+        query_map=w(queries, width),
+        query_bias=w(width),
+        key_map=w(keys, width),
+        key_bias=w(width),
+        value_map=w(keys, width),
+        value_bias=w(width),
+    )
+
+
+def _condition_stack(c: PriorConfig, w: Draw) -> ConditionWeights:
+    size, taps = c.condition_channels, (c.condition_kernel, c.condition_kernel)
+    gated = [(w(size, size, *taps), w(size), w(2 * size, size, *taps), w(2 * size)) for _ in range(c.condition_blocks)]
+    return ConditionWeights((w(size, c.condition_codes, *taps), w(size)), tuple(gated))
 
 
 def random_module(kind: Any, config: Any, device: str, dtype: torch.dtype) -> Any:

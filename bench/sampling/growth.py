@@ -148,8 +148,8 @@ def _verdict(series: dict[str, Any]) -> str:
 
 def _time(point: dict[str, Any]) -> str:
     figure = Figure.from_json(point["seconds"])
-    marks = ("~" if figure.extrapolated else "") + ("!" if figure.unstable else "")
-    return f"{point['x']}: {figure.median:.3g} s{marks}"
+    flags = ("~" if figure.extrapolated else "") + ("!" if figure.unstable else "")
+    return f"{point['x']}: {figure.median:.3g} s{flags}"
 
 
 def _describe(c: PriorConfig) -> str:
