@@ -72,7 +72,7 @@ def run_parts(parts: list[Part], budget: float) -> list[dict[str, Any]]:
         arguments = dict(part.arguments)
         if "bundle" in arguments and not Path(arguments["bundle"]).is_dir():
             arguments["bundle"] = None
-        limit = min(part.limit, until - time.monotonic())
+        limit = max(0.0, min(part.limit, until - time.monotonic()))
         print(f"-- {part.name}, at most {limit:.0f} s", flush=True)
         if limit < 5:
             outcome = Outcome([], 0.0, "no time was left for it")
