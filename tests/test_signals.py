@@ -170,7 +170,7 @@ def test_training_saves_its_state_and_goes_on_from_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch = pytest.importorskip("torch")
-    from latentloop.export.train.loop.loop import LoopOptions, run_training
+    from latentloop.export.train.run.loop import LoopOptions, run_training
 
     steps: list[int] = []
 
@@ -192,7 +192,7 @@ def test_training_saves_its_state_and_goes_on_from_there(
     options = LoopOptions(tmp_path / "x.safetensors", 5)
     monkeypatch.setattr(info, "run", lambda _: run_training(Counting(), options))
     assert run("info") == 143
-    assert "x.safetensors: stopped after step 3; the same command goes on from there\n" in capsys.readouterr().err
+    assert "x.safetensors: stopped after step 3; run the same command to continue\n" in capsys.readouterr().err
     run_training(Counting(), options)
     assert steps == [0, 1, 2, 3, 4]
 
@@ -204,7 +204,7 @@ from pathlib import Path
 import torch
 from latentloop.cli import program as cli
 from latentloop.cli.commands import info
-from latentloop.export.train.loop.loop import LoopOptions, run_training
+from latentloop.export.train.run.loop import LoopOptions, run_training
 class Slow:
     def step(self, step):
         if step:
@@ -233,7 +233,7 @@ def test_a_step_is_waited_for_but_not_at_a_second_signal(tmp_path: Path, signals
             process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
         assert process.returncode == 143
-        assert ("stopped after step 2; the same command goes on" in said) == (signals == 1)
+        assert ("stopped after step 2; run the same command" in said) == (signals == 1)
         assert os.listdir(tmp_path) == ["x.safetensors.state"][: 2 - signals]
 
 

@@ -1,4 +1,4 @@
-"""``latentloop data``: data sets to train on."""
+"""``latentloop data``: synthetic data sets for training."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from latentloop.cli.options import plural, positive
 from latentloop.environment.machine import available_threads
 
-HELP = "draw a data set to train on"
+HELP = "generate a data set for training"
 EPILOG = """example:
   latentloop data planets --out planets
   latentloop train vqvae --data planets --size 64 --out vqvae.safetensors
 
-The images are synthetic: imaginary planets drawn by formulas, eight classes, 64 x 64, RGB.
+The images are synthetic: imaginary planets, drawn procedurally, eight classes, 64 x 64, RGB.
 """
 
 
@@ -26,18 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    planets.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets train/CLASS/ and test/CLASS/")
+    planets.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the new folder")
     for option, default, text in (
-        ("--train", 4000, "images per class to train on, twice as many of the ringed class"),
+        ("--train", 4000, "training images per class; the ringed class has twice as many"),
         ("--test", 250, "held-out images per class"),
     ):
         planets.add_argument(option, type=positive, default=default, metavar="N", help=f"{text} (default: {default})")
     planets.add_argument("--seed", type=int, default=0, metavar="N", help="decides every image (default: 0)")
-    planets.add_argument("--processes", type=positive, metavar="N", help="at work at once (default: one per processor)")
+    planets.add_argument("--processes", type=positive, metavar="N", help="parallel processes (default: one per CPU)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draws and writes; returns the exit status. Raises LatentLoopError."""
+    """Generates and writes the data set; returns the exit status. Raises LatentLoopError."""
     from latentloop.errors import InputError
     from latentloop.export.planets.dataset import PlanetsOptions, write_planets
 

@@ -19,9 +19,10 @@ from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.forms.form import FORMS, in_form
 from latentloop.export.models.build import build_prior, build_vqvae
-from latentloop.export.train.data.codes import Codes, bits_per_code
+from latentloop.export.train.data.codes import Codes
 from latentloop.export.train.data.datasets import Data, Dataset, batches_of
 from latentloop.export.train.data.pixels import to_signed
+from latentloop.export.train.evaluation import bits_per_code
 
 MOST_IMAGES = 64
 BATCH = 8

@@ -1,1 +1,1 @@
-"""Training of the VQ-VAE and of the priors over its codes; all but the data readers needs torch."""
+"""Training of the VQ-VAE, the priors, the decoder and the classifier. Needs torch, except for the readers of data sets."""

@@ -1,7 +1,7 @@
-"""Training of the classifier of images, by cross-entropy with smoothed labels.
+"""Training of the image classifier by cross-entropy with label smoothing.
 
-Smoothing keeps its probabilities away from 1, so that they still rank the samples it is sure of. What is evaluated and
-saved is the average of the weights over the steps.
+Label smoothing keeps the probabilities away from 1, so they still rank the samples of which the classifier is certain.
+The average of the weights over the steps is evaluated and saved.
 """
 
 from __future__ import annotations
@@ -19,21 +19,24 @@ from torch.nn import functional
 from latentloop.errors import InputError
 from latentloop.export.configuration import ClassifierConfig
 from latentloop.export.models.classifier import Classifier
-from latentloop.export.train.data.datasets import Data, Dataset, batches_of
-from latentloop.export.train.data.order import BatchOrder, step_seed
-from latentloop.export.train.data.pixels import EVALUATION_BATCH, to_signed
-from latentloop.export.train.loop import runs
-from latentloop.export.train.loop.loop import run_training
-from latentloop.export.train.loop.optimisation import Descent
-from latentloop.export.train.loop.precision import lay_out, mixed
+from latentloop.export.train.data.datasets import Data, Dataset
+from latentloop.export.train.data.pixels import to_signed
+from latentloop.export.train.evaluation import classification_metrics
+from latentloop.export.train.optimisation.precision import mixed_precision, set_layout
+from latentloop.export.train.optimisation.schedule import BatchOrder, step_seed
+from latentloop.export.train.optimisation.weight_updates import WeightUpdates
+from latentloop.export.train.run.checkpoint import save_trained, training_provenance
+from latentloop.export.train.run.inputs import load_dataset, rename_classes
+from latentloop.export.train.run.loop import run_training
+from latentloop.export.train.run.options import loop_options, network_options, prepare
 
 
 @dataclass(frozen=True)
 class ClassifierOptions:
-    """Steps, images a step, peak rate and its warm-up, limit of the gradient's norm, decays of average and weights.
-
-    ``label_smoothing`` is the share of a label's mass that goes to all classes evenly; images are mirrored at random
-    with ``flip``, and moved by up to ``shift`` pixels along both axes. ``precision`` is one of ``PRECISIONS``.
+    """Options of the training. ``rate``: the peak learning rate, reached after ``warm_up`` steps; ``clip``: the maximal
+    norm of the gradient; ``average``: the decay of the weight average; ``label_smoothing``: the probability that is
+    spread evenly over all classes; ``flip``: mirror images at random; ``shift``: translate images at random by up to so
+    many pixels along each axis; ``precision``: one of ``PRECISIONS``.
     """
 
     steps: int
@@ -66,11 +69,11 @@ class ClassifierTask:
         torch.manual_seed(options.seed)
         self.options, self.device = options, device
         self.model = Classifier(config).to(device)
-        lay_out(self.model, options.precision)
+        set_layout(self.model, options.precision)
         self.images = torch.from_numpy(np.ascontiguousarray(data.images)).to(device)
         self.labels = torch.from_numpy(data.labels).to(device)
         self.order = BatchOrder(len(data), options.batch, options.seed)
-        self.descent = Descent(
+        self.updates = WeightUpdates(
             self.model,
             steps=options.steps,
             rate=options.rate,
@@ -81,35 +84,35 @@ class ClassifierTask:
         )
 
     def step(self, step: int) -> Tensor:
-        """One step; returns its loss."""
+        """Runs one step; returns its loss."""
         options, model = self.options, self.model
         generator = torch.Generator().manual_seed(step_seed(options.seed, step, purpose=1))
-        chosen = self.order(step).to(self.device)
-        images = to_signed(moved(self.images[chosen], generator, flip=options.flip, shift=options.shift))
-        with mixed(self.device, options.precision):
-            logits, _ = model(lay_out(images, options.precision))
-        loss = functional.cross_entropy(logits.float(), self.labels[chosen], label_smoothing=options.label_smoothing)
-        self.descent.take(step, loss)
+        indices = self.order(step).to(self.device)
+        images = to_signed(augment(self.images[indices], generator, flip=options.flip, shift=options.shift))
+        with mixed_precision(self.device, options.precision):
+            logits, _ = model(set_layout(images, options.precision))
+        loss = functional.cross_entropy(logits.float(), self.labels[indices], label_smoothing=options.label_smoothing)
+        self.updates.apply(step, loss)
         return loss.detach()
 
     def averaged(self) -> Classifier:
-        """A model with the averaged weights, for evaluation."""
+        """Returns a model with the averaged weights, for evaluation."""
         model = copy.deepcopy(self.model).eval()
-        self.descent.average.copy_to(model)
+        self.updates.average.copy_to(model)
         return model
 
     def state(self) -> dict[str, Any]:
-        """Model, optimiser and the average."""
-        return self.descent.state()
+        """Returns model, optimiser and weight average for the state file."""
+        return self.updates.state()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes over what ``state`` returned."""
-        self.descent.restore(state)
+        """Loads what ``state`` returned."""
+        self.updates.restore(state)
 
 
-def moved(images: Tensor, generator: torch.Generator, *, flip: bool, shift: int) -> Tensor:
-    """Images [N, H, W, C], each mirrored with probability one half where ``flip`` is on, and moved by up to ``shift``
-    pixels along both axes, its border repeated.
+def augment(images: Tensor, generator: torch.Generator, *, flip: bool, shift: int) -> Tensor:
+    """Augments images [N, H, W, C]: with ``flip`` mirrors each with probability 1/2; translates each by up to ``shift``
+    pixels along both axes, with the pixels at the border repeated.
     """
     if not flip and not shift:
         return images
@@ -119,35 +122,16 @@ def moved(images: Tensor, generator: torch.Generator, *, flip: bool, shift: int)
     rows = (torch.arange(height) + offsets[0]).clamp(0, height - 1)
     columns = (torch.arange(width) + offsets[1]).clamp(0, width - 1)
     columns = torch.where(mirrored, columns.flip(1), columns)
-    sample = torch.arange(n)[:, None, None]
-    index = (part.to(images.device) for part in (sample, rows[:, :, None], columns[:, None, :]))
+    samples = torch.arange(n)[:, None, None]
+    index = (indices.to(images.device) for indices in (samples, rows[:, :, None], columns[:, None, :]))
     return images[tuple(index)]
 
 
-@torch.no_grad()
-def evaluate(model: Classifier, data: Dataset, classes: tuple[str, ...], device: str = "cpu") -> dict[str, Any]:
-    """Held-out figures: the share of images whose label is the most probable, in all and by class (those that the data
-    holds), and the mean of minus the log-probability of the label, in nats.
-    """
-    assert data.labels is not None
-    labels = torch.from_numpy(data.labels)
-    images = torch.from_numpy(data.images)
-    parts = batches_of(len(data), EVALUATION_BATCH)
-    logits = torch.cat([model(to_signed(images[part].to(device)))[0].cpu() for part in parts])
-    right = (logits.argmax(1) == labels).double()
-    there = {name: labels == label for label, name in enumerate(classes)}
-    return {
-        "accuracy": float(right.mean()),
-        "accuracy_by_class": {name: float(right[own].mean()) for name, own in there.items() if own.any()},
-        "cross_entropy": float(functional.cross_entropy(logits.double(), labels)),
-    }
-
-
 def train_classifier(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Trains and saves a classifier; returns its held-out figures. Raises LatentLoopError."""
-    device = runs.prepare(arguments)
-    options = runs.training_options(ClassifierOptions, arguments)
-    data = _with_classes(runs.load(arguments, arguments.size, arguments.image_channels), arguments)
+    """Trains and saves a classifier; returns its held-out metrics. Raises LatentLoopError."""
+    device = prepare(arguments)
+    options = network_options(ClassifierOptions, arguments)
+    data = _load_labelled(arguments)
     config = ClassifierConfig(
         height=arguments.size,
         width=arguments.size,
@@ -156,17 +140,19 @@ def train_classifier(arguments: argparse.Namespace) -> dict[str, Any]:
         **{name: getattr(arguments, name) for name in ("channels", "stages", "residual_blocks", "groups")},
     )
     task = ClassifierTask(config, data.training, options, device)
-    loop = runs.loop_options(arguments, config, asdict(options), data)
+    loop = loop_options(arguments, config, asdict(options), data)
     force = run_training(task, loop)
     averaged = task.averaged()
-    metrics = evaluate(averaged, data.held_out, data.classes, device)
-    runs.save(loop, config, averaged, runs.origin(arguments, data, asdict(options), metrics), force)
+    metrics = classification_metrics(averaged, data.held_out, data.classes, device)
+    provenance = training_provenance(arguments, data, asdict(options), metrics)
+    save_trained(loop, config, averaged, provenance, force=force)
     return metrics
 
 
-def _with_classes(data: Data, arguments: argparse.Namespace) -> Data:
+def _load_labelled(arguments: argparse.Namespace) -> Data:
+    data = load_dataset(arguments, arguments.size, arguments.image_channels)
     if not data.classes:
         raise InputError(f"{arguments.data}: has no labels; expected one sub-folder of images per class")
     if arguments.class_names is not None:
-        return runs.rename_classes(data, arguments.class_names.split(","))
+        return rename_classes(data, arguments.class_names.split(","))
     return data

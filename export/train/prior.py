@@ -1,6 +1,6 @@
 """Training of one level's PixelSNAIL prior by cross-entropy over codes (VQ-VAE-2, section 3.2).
 
-The codes of the data set stay in memory. What is evaluated and saved is the average of the weights over the steps.
+The codes of the data set stay in memory. The average of the weights over the steps is evaluated and saved.
 """
 
 from __future__ import annotations
@@ -16,28 +16,27 @@ from torch import Tensor
 from torch.nn import functional
 
 from latentloop.errors import InputError
-from latentloop.export.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from latentloop.export.checkpoints.codes_digest import codes_digest
-from latentloop.export.checkpoints.reading import read_vqvae
+from latentloop.export.checkpoints.checkpoint import Checkpoint, file_digest, load_checkpoint
 from latentloop.export.configuration import CONDITION_BLOCKS, HEADS, PriorConfig, VqvaeConfig, to_json
-from latentloop.export.forms.check import check_reconstruction
-from latentloop.export.forms.form import read_form
-from latentloop.export.models.build import build_prior, build_vqvae
+from latentloop.export.models.build import build_prior
 from latentloop.export.models.pixelsnail import CausalConv2d, PixelSnail
-from latentloop.export.train.data.codes import Codes, bits_per_code, of_level
-from latentloop.export.train.data.order import BatchOrder
-from latentloop.export.train.loop import distributed, runs
-from latentloop.export.train.loop.loop import run_training
-from latentloop.export.train.loop.optimisation import Descent
-from latentloop.export.train.loop.precision import lay_out, mixed
+from latentloop.export.train import distributed
+from latentloop.export.train.data.codes import Codes, codes_of_level
+from latentloop.export.train.evaluation import bits_per_code
+from latentloop.export.train.optimisation.precision import mixed_precision, set_layout
+from latentloop.export.train.optimisation.schedule import BatchOrder
+from latentloop.export.train.optimisation.weight_updates import WeightUpdates
+from latentloop.export.train.run.checkpoint import save_trained, training_provenance
+from latentloop.export.train.run.inputs import load_encoded_data, rename_classes
+from latentloop.export.train.run.loop import run_training
+from latentloop.export.train.run.options import loop_options, network_options, prepare
 from latentloop.export.train.vqvae import check_size
 
 
 @dataclass(frozen=True)
 class PriorOptions:
-    """Steps, images a step, peak rate and its warm-up, limit of the gradient's norm, decay of the average.
-
-    ``precision`` is one of ``PRECISIONS``.
+    """Options of the training. ``rate``: the peak learning rate, reached after ``warm_up`` steps; ``clip``: the maximal
+    norm of the gradient; ``average``: the decay of the weight average; ``precision``: one of ``PRECISIONS``.
     """
 
     steps: int
@@ -52,7 +51,10 @@ class PriorOptions:
 
 
 def prior_fields(config: VqvaeConfig, level: str, size: int) -> dict[str, int]:
-    """The fields of a PriorConfig that the VQ-VAE decides: grid, codebook size, codes of the level above."""
+    """Returns the fields of a PriorConfig that the VQ-VAE decides: grid, codebook size, codes of the level above.
+
+    Raises InputError for an unknown level or a size that does not fit.
+    """
     if level not in config.level_names:
         raise InputError(f"level is {level!r}, expected one of {', '.join(config.level_names)}; pass --level")
     check_size(config, size)
@@ -73,11 +75,11 @@ class PriorTask:
         torch.manual_seed(options.seed)
         distributed.check_batch(options.batch)
         self.options, self.device = options, device
-        self.model: PixelSnail = lay_out(PixelSnail(config).to(device), options.precision)
-        self.network = distributed.parallel(self.model, device)
+        self.model: PixelSnail = set_layout(PixelSnail(config).to(device), options.precision)
+        self.network = distributed.data_parallel(self.model, device)
         self.data = data.to(device)
         self.order = BatchOrder(len(data), options.batch, options.seed)
-        self.descent = Descent(
+        self.updates = WeightUpdates(
             self.model,
             steps=options.steps,
             rate=options.rate,
@@ -89,25 +91,25 @@ class PriorTask:
 
     @torch.no_grad()
     def start_from(self, trained: PixelSnail) -> None:
-        """Takes over the weights of a trained prior, before the first step."""
+        """Copies the weights of a trained prior, before the first step."""
         self.model.load_state_dict(trained.state_dict())
-        self.descent.average.restore(list(trained.parameters()))
+        self.updates.average.restore(list(trained.parameters()))
 
     def step(self, step: int) -> Tensor:
-        """One step; returns its loss in nats per code. Dropout draws from the generator the loop seeds."""
+        """Runs one step; returns its loss in nats per code. Dropout uses the global generator, which the loop seeds."""
         options, model = self.options, self.model
         model.train()
-        codes, upper, labels = self.data.take(distributed.part(self.order(step)).to(self.device))
-        with mixed(self.device, options.precision):
+        codes, upper, labels = self.data.take(distributed.local_part(self.order(step)).to(self.device))
+        with mixed_precision(self.device, options.precision):
             logits = self.network(codes, upper, labels)
         loss = functional.cross_entropy(logits.float(), codes)
-        self.descent.take(step, loss)
+        self.updates.apply(step, loss)
         return loss.detach()
 
     def averaged(self) -> PixelSnail:
-        """A model with the averaged weights, for evaluation; masked taps of causal convolutions are zero."""
+        """Returns a model with the averaged weights, for evaluation; masked weights of causal convolutions are zero."""
         model = PixelSnail(self.model.config).to(self.device).eval()
-        self.descent.average.copy_to(model)
+        self.updates.average.copy_to(model)
         with torch.no_grad():
             for module in model.modules():
                 if isinstance(module, CausalConv2d):
@@ -115,67 +117,66 @@ class PriorTask:
         return model
 
     def state(self) -> dict[str, Any]:
-        """Model, optimiser and the average."""
-        return self.descent.state()
+        """Returns model, optimiser and weight average for the state file."""
+        return self.updates.state()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes over what ``state`` returned."""
-        self.descent.restore(state)
+        """Loads what ``state`` returned."""
+        self.updates.restore(state)
 
 
 def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Trains and saves the prior of one level; returns its held-out figures. Raises LatentLoopError.
-
-    Of several processes only the first has figures to return; the others return none.
+    """Trains and saves the prior of one level. Returns its held-out metrics; no metrics in processes other than the
+    leader. Raises LatentLoopError.
     """
-    device = runs.prepare(arguments, several=True)
-    source = read_form(arguments.vqvae, read_vqvae(Path(arguments.vqvae)), arguments.vqvae_inplace)
-    model = build_vqvae(source, arguments.vqvae).to(device)
-    size = runs.image_size(arguments, source)
-    data = runs.load(arguments, size, model.config.image_channels)
-    if arguments.vqvae_inplace is None:
-        check_reconstruction(source, data)
+    # 1. The VQ-VAE, the data and the prior's configuration.
+    device = prepare(arguments, allow_processes=True)
+    encoded = load_encoded_data(arguments, device)
+    data, vqvae_config = encoded.data, encoded.vqvae.config
     if arguments.class_names is not None:
-        data = runs.rename_classes(data, arguments.class_names.split(","))
-    config = prior_config(arguments, model.config, size, len(data.classes))
-    if distributed.leads():
-        for text in without_effect(arguments, config):
+        data = rename_classes(data, arguments.class_names.split(","))
+    config = prior_config(arguments, vqvae_config, encoded.size, len(data.classes))
+    if distributed.is_leader():
+        for text in options_without_effect(arguments, config):
             print(f"latentloop: {text}", file=sys.stderr)
-    options = runs.training_options(PriorOptions, arguments)
-    used = {**asdict(options), "flip": arguments.flip}
+    # 2. The options, and the checkpoint to start from.
+    options = network_options(PriorOptions, arguments)
+    decisive = {**asdict(options), "flip": arguments.flip}
     start = None if arguments.start is None else read_start(arguments.start, config)
     if start is not None:
         assert isinstance(start.config, PriorConfig)
         config = replace(config, inplace=start.config.inplace)
-        used["from"] = runs.file_digest(arguments.start)
-    weights = runs.file_digest(arguments.vqvae)
-    codes = codes_digest(model.config, source.weights)
-    loop = runs.loop_options(arguments, config, {**used, "level": arguments.level, "codes": codes}, data)
-    levels = runs.encoded(arguments, model, codes, data, progress=loop.progress)
-    index = model.config.level_names.index(arguments.level)
+        decisive["from"] = file_digest(arguments.start)
+    vqvae_digest = file_digest(arguments.vqvae)
+    loop = loop_options(arguments, config, {**decisive, "level": arguments.level, "codes": encoded.codes_digest}, data)
+    # 3. The codes.
+    levels = encoded.codes(arguments, progress=loop.progress)
+    index = vqvae_config.level_names.index(arguments.level)
     training, held_out = (
-        of_level(levels[name], index, part.labels if config.classes else None)
+        codes_of_level(levels[name], index, part.labels if config.classes else None)
         for name, part in (("training", data.training), ("held_out", data.held_out))
     )
+    # 4. The training.
     task = PriorTask(config, training, options, device)
     if start is not None:
         task.start_from(build_prior(start, arguments.start))
     force = run_training(task, loop)
-    if not distributed.leads():
+    if not distributed.is_leader():
         return {}
+    # 5. The metrics and the checkpoint.
     averaged = task.averaged()
     metrics = {"bits_per_code": bits_per_code(averaged, held_out.to(device))}
-    provenance = runs.origin(arguments, data, used, metrics)
-    provenance |= {"level": arguments.level, "vqvae_sha256": weights, "codes_sha256": codes}
+    provenance = training_provenance(arguments, data, decisive, metrics)
+    provenance |= {"level": arguments.level, "vqvae_sha256": vqvae_digest, "codes_sha256": encoded.codes_digest}
     provenance["classes"] = list(data.classes) if config.classes else []
-    runs.save(loop, config, averaged, provenance, force)
+    save_trained(loop, config, averaged, provenance, force=force)
     return metrics
 
 
 def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, classes: int) -> PriorConfig:
-    """The prior's configuration from the options, the VQ-VAE and the number of classes in the data."""
-    decided: dict[str, Any] = prior_fields(config, arguments.level, size)
-    lower = decided["condition_codes"] > 0
+    """Returns the prior's configuration from the options, the VQ-VAE and the number of classes in the data."""
+    fields: dict[str, Any] = prior_fields(config, arguments.level, size)
+    has_upper = fields["condition_codes"] > 0
     classes = classes if arguments.classes else 0
     condition_blocks = CONDITION_BLOCKS if arguments.condition_blocks is None else arguments.condition_blocks
     names = (
@@ -188,41 +189,44 @@ def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, 
         "dropout",
     )
     return PriorConfig(
-        **decided,
+        **fields,
         **{name: getattr(arguments, name) for name in names},
         heads=HEADS if arguments.heads is None else arguments.heads,
-        attention=not lower if arguments.attention is None else arguments.attention,
-        condition_channels=(arguments.condition_channels or arguments.channels) if lower else 0,
-        condition_blocks=condition_blocks if lower else 0,
+        attention=not has_upper if arguments.attention is None else arguments.attention,
+        condition_channels=(arguments.condition_channels or arguments.channels) if has_upper else 0,
+        condition_blocks=condition_blocks if has_upper else 0,
         classes=classes,
         class_channels=(arguments.class_channels or arguments.channels) if classes else 0,
     )
 
 
-def without_effect(arguments: argparse.Namespace, config: PriorConfig) -> list[str]:
-    """What to say of options that were given and change nothing in such a prior."""
-    lacking = (
+def options_without_effect(arguments: argparse.Namespace, config: PriorConfig) -> list[str]:
+    """Returns a message for each option on the command line that such a prior does not use."""
+    reasons = (
         (config.attention, "has no attention", ("heads",)),
         (config.condition_codes, "has no level above it", ("condition_channels", "condition_blocks")),
         (config.classes, "has no classes", ("class_channels", "class_names")),
     )
     return [
         f"--{name.replace('_', '-')} has no effect: the prior {reason}"
-        for present, reason, names in lacking
+        for is_used, reason, names in reasons
         for name in names
-        if not present and getattr(arguments, name) is not None
+        if not is_used and getattr(arguments, name) is not None
     ]
 
 
 def read_start(path: Path, config: PriorConfig) -> Checkpoint:
-    """The checkpoint a prior's training begins with.
+    """Reads the checkpoint with which a prior's training starts.
 
-    Raises InputError where more differs than dropout and the form, which the weights decide.
+    Raises InputError if its configuration differs in more than dropout and the form of the residual blocks.
     """
-    found = load_checkpoint(path)
-    theirs, ours = to_json(found.config), to_json(config)
-    differing = [name for name in ours if name not in ("dropout", "inplace") and theirs.get(name) != ours[name]]
-    if found.kind == "prior" and not differing:
-        return found
-    told = "; ".join(f"{name} is {theirs.get(name)!r}, expected {ours[name]!r}" for name in differing)
-    raise InputError(f"{path} holds a {found.kind} of another shape: {told}; give the options that it was trained with")
+    start = load_checkpoint(path)
+    actual, expected = to_json(start.config), to_json(config)
+    ignored = ("dropout", "inplace")
+    differing = [name for name in expected if name not in ignored and actual.get(name) != expected[name]]
+    if start.kind == "prior" and not differing:
+        return start
+    differences = "; ".join(f"{name} is {actual.get(name)!r}, expected {expected[name]!r}" for name in differing)
+    raise InputError(
+        f"{path} contains a {start.kind} with another configuration: {differences}; pass the options of its training"
+    )

@@ -1,1 +1,1 @@
-"""Data sets, and the order in which a training takes their items."""
+"""Training data: data sets of images, and their codes."""

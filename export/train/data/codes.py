@@ -1,31 +1,30 @@
-"""A data set as codes, encoded once by the trained VQ-VAE: what the priors learn from, and are measured on."""
+"""A data set encoded by the trained VQ-VAE: the training data of the priors."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
 from latentloop.errors import InputError
-from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train.data.datasets import Dataset, batches_of
 from latentloop.export.train.data.pixels import EVALUATION_BATCH, to_signed
 
-MOST_CODES = np.iinfo(np.int16).max + 1
+MAX_CODES = np.iinfo(np.int16).max + 1
 
 Levels = list[NDArray[np.int16]]  # codes [N, H, W] of a data set, top level first
 
 
 @dataclass(frozen=True)
 class Codes:
-    """One level's codes [N, H, W] and those above it [N, H', W'] or None, int16; labels [N] int64 or None."""
+    """Training data of one level's prior: codes [N, H, W] int16, codes of the level above [N, H', W'] int16 or None, and
+    labels [N] int64 or None.
+    """
 
     codes: Tensor
     upper: Tensor | None
@@ -35,23 +34,23 @@ class Codes:
         return len(self.codes)
 
     def take(self, indices: Tensor | slice) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """What the model takes, int64: codes, upper codes, labels."""
+        """Returns a batch as the prior's inputs, int64: codes, codes of the level above, labels."""
         upper = None if self.upper is None else self.upper[indices].long()
         return self.codes[indices].long(), upper, None if self.labels is None else self.labels[indices]
 
     def to(self, device: str) -> Codes:
-        """The same codes on another device."""
-        moved = (None if part is None else part.to(device) for part in (self.upper, self.labels))
-        return Codes(self.codes.to(device), *moved)
+        """Returns the same codes on another device."""
+        upper, labels = (None if tensor is None else tensor.to(device) for tensor in (self.upper, self.labels))
+        return Codes(self.codes.to(device), upper, labels)
 
 
-def of_level(levels: Levels, index: int, labels: NDArray[np.int64] | None) -> Codes:
-    """What the prior of one level learns from; the labels repeat where mirrored images follow the others."""
+def codes_of_level(levels: Levels, index: int, labels: NDArray[np.int64] | None) -> Codes:
+    """Returns the training data of one level's prior. The labels repeat if the codes of mirrored images follow."""
     if labels is not None:
         labels = np.tile(labels, len(levels[index]) // len(labels))
     upper = levels[index - 1] if index else None
-    parts = (None if part is None else torch.from_numpy(part) for part in (upper, labels))
-    return Codes(torch.from_numpy(levels[index]), *parts)
+    optional = (None if array is None else torch.from_numpy(array) for array in (upper, labels))
+    return Codes(torch.from_numpy(levels[index]), *optional)
 
 
 @torch.no_grad()
@@ -60,24 +59,14 @@ def encode(model: Vqvae, data: Dataset, *, flip: bool = False, device: str = "cp
 
     Raises InputError for a codebook of more than 32768 codes.
     """
-    if model.config.codebook_size > MOST_CODES:
-        raise InputError(f"codebook_size is {model.config.codebook_size}, expected at most {MOST_CODES} for a prior")
-    found: list[list[NDArray[np.int16]]] = [[] for _ in range(model.config.levels)]
-    quiet = None if progress else True
-    for mirrored in (False, True) if flip else (False,):
-        for part in tqdm(batches_of(len(data), EVALUATION_BATCH), "encoding", unit="batch", disable=quiet, leave=False):
+    if model.config.codebook_size > MAX_CODES:
+        raise InputError(f"codebook_size is {model.config.codebook_size}, expected at most {MAX_CODES} for a prior")
+    batches: list[list[NDArray[np.int16]]] = [[] for _ in range(model.config.levels)]
+    disable = None if progress else True  # None: no bar if stderr is not a terminal
+    for mirror in (False, True) if flip else (False,):
+        parts = batches_of(len(data), EVALUATION_BATCH)
+        for part in tqdm(parts, "encoding", unit="batch", disable=disable, leave=False):
             images = to_signed(torch.from_numpy(data.images[part]).to(device))
-            for codes, level in zip(found, model.quantise(images.flip(3) if mirrored else images), strict=True):
-                codes.append(level.codes.to(torch.int16).cpu().numpy())
-    return [np.concatenate(codes) for codes in found]
-
-
-@torch.no_grad()
-def bits_per_code(model: PixelSnail, data: Codes, batch: int = 100) -> float:
-    """The mean negative log2-likelihood of a code, without dropout."""
-    model.eval()
-    total = 0.0
-    for part in batches_of(len(data), batch):
-        codes, upper, labels = data.take(part)
-        total += float(functional.cross_entropy(model(codes, upper, labels), codes, reduction="sum"))
-    return total / data.codes.numel() / math.log(2)
+            for level_batches, level in zip(batches, model.quantise(images.flip(3) if mirror else images), strict=True):
+                level_batches.append(level.codes.to(torch.int16).cpu().numpy())
+    return [np.concatenate(level_batches) for level_batches in batches]

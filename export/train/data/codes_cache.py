@@ -1,7 +1,8 @@
-"""The codes of a data set on disk, beside the VQ-VAE that made them: the next prior need not encode the images again.
+"""A cache of a data set's codes, in a file beside the VQ-VAE: the next training need not encode the images again.
 
-The file's name holds a digest of all that decides the codes, its metadata one of the codes. A file that cannot be read,
-or that does not fit, is written anew; processes that start at once write the same, each a whole file.
+The file name contains a digest of everything that decides the codes, the metadata a digest of the codes. A file that
+cannot be read or does not fit is written again. If several processes write it at the same time, each writes a complete
+file with the same codes.
 """
 
 from __future__ import annotations
@@ -25,38 +26,40 @@ FORMAT = "latentloop-codes-1"
 
 
 def cache_key(vqvae_codes: str, data: str, *, flip: bool) -> str:
-    """SHA-256 in hexadecimal over what decides codes: the digests of the VQ-VAE and of the data, and mirroring."""
-    decides = {"format": FORMAT, "vqvae": vqvae_codes, "data": data, "flip": flip}
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    """Returns the SHA-256, in hexadecimal, of what decides codes: the VQ-VAE's codes digest, the data's digest, and
+    whether mirrored images are included.
+    """
+    decisive = {"format": FORMAT, "vqvae": vqvae_codes, "data": data, "flip": flip}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def cache_path(vqvae: Path, key: str) -> Path:
-    """Where the codes of the VQ-VAE at that path lie."""
+    """Returns the path of the cache file for the VQ-VAE at ``vqvae``."""
     return vqvae.with_name(f"{vqvae.stem}.codes-{key[:12]}.safetensors")
 
 
-def cached(
+def read_or_encode(
     path: Path, key: str, config: VqvaeConfig, size: int, counts: dict[str, int], encode: Callable[[str], Levels]
 ) -> dict[str, Levels]:
-    """The codes of each part of a data set, from ``path`` or by ``encode(part)``, which ``path`` then keeps.
+    """Returns the codes of each part of a data set: read from ``path``, or computed by ``encode(part)`` and written.
 
-    ``counts`` says how many images of ``size`` x ``size`` each part has, with the mirrored ones.
+    ``counts`` has the number of images of ``size`` x ``size`` in each part, including the mirrored ones.
     """
-    found = _read(path, key, config, size, counts)
-    if found is not None:
-        return found
-    found = {part: encode(part) for part in counts}
+    codes = _read(path, key, config, size, counts)
+    if codes is not None:
+        return codes
+    codes = {part: encode(part) for part in counts}
     tensors = {
-        f"{part}.{name}": codes
-        for part, levels in found.items()
-        for name, codes in zip(config.level_names, levels, strict=True)
+        f"{part}.{name}": level_codes
+        for part, levels in codes.items()
+        for name, level_codes in zip(config.level_names, levels, strict=True)
     }
-    metadata = {"format": FORMAT, "key": key, "sha256": _digest(found, counts)}
+    metadata = {"format": FORMAT, "key": key, "sha256": _digest(codes, counts)}
     try:
         write_file(path, lambda temporary: write_tensors(temporary, tensors, metadata), force=True)
-    except OutputError as error:  # a folder of another user's, say
+    except OutputError as error:  # for example, the folder belongs to another user
         print(f"{error}: the next training encodes the images again", file=sys.stderr)
-    return found
+    return codes
 
 
 def _read(path: Path, key: str, config: VqvaeConfig, size: int, counts: dict[str, int]) -> dict[str, Levels] | None:
@@ -67,23 +70,23 @@ def _read(path: Path, key: str, config: VqvaeConfig, size: int, counts: dict[str
             metadata = opened.metadata() or {}
             if (metadata.get("format"), metadata.get("key")) != (FORMAT, key):
                 return None
-            found = {part: [opened.get_tensor(f"{part}.{name}") for name in config.level_names] for part in counts}
-    except Exception:  # a damaged file can fail in many ways, all of which mean the same
+            codes = {part: [opened.get_tensor(f"{part}.{name}") for name in config.level_names] for part in counts}
+    except Exception:  # a damaged file can raise many types of error; each one leads to encoding again
         return None
-    fit = all(_fit(levels, config, size, counts[part]) for part, levels in found.items())
-    return found if fit and metadata.get("sha256") == _digest(found, counts) else None
+    is_valid = all(_is_valid(levels, config, size, counts[part]) for part, levels in codes.items())
+    return codes if is_valid and metadata.get("sha256") == _digest(codes, counts) else None
 
 
-def _digest(found: dict[str, Levels], parts: Iterable[str]) -> str:
-    """SHA-256 in hexadecimal over the codes themselves: a damaged file may still have a sound header."""
+def _digest(codes: dict[str, Levels], parts: Iterable[str]) -> str:
+    """Returns the SHA-256 of the codes in hexadecimal: a damaged file can still have a valid header."""
     digest = hashlib.sha256()
     for part in parts:
-        for codes in found[part]:
-            digest.update(np.ascontiguousarray(codes).data)
+        for level_codes in codes[part]:
+            digest.update(np.ascontiguousarray(level_codes).data)
     return digest.hexdigest()
 
 
-def _fit(levels: Levels, config: VqvaeConfig, size: int, count: int) -> bool:
+def _is_valid(levels: Levels, config: VqvaeConfig, size: int, count: int) -> bool:
     for level, codes in enumerate(levels):
         grid = size // config.stride(level)
         if codes.dtype != np.int16 or codes.shape != (count, grid, grid):

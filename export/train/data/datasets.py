@@ -1,4 +1,4 @@
-"""Data sets in memory: uint8 images, labels, class names, and a held-out part that no training sees."""
+"""Data sets in memory: uint8 images, labels and class names, split into a training part and a held-out part."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from latentloop.export.train.data import folder, idx
 from latentloop.images.problems import raise_for
 from latentloop.images.reading import collect, read_each
 
-HELD_OUT = 0.05  # of a data set that has no held-out part of its own
+HELD_OUT = 0.05  # the held-out fraction of a data set without a test part
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images [N, H, W, C] uint8 and labels [N] int64, or None where there are none."""
+    """Images [N, H, W, C] uint8 and labels [N] int64, or None for a data set without labels."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64] | None
@@ -32,13 +32,13 @@ class Dataset:
         return len(self.images)
 
     def take(self, indices: NDArray[np.int64]) -> Dataset:
-        """The images and labels at these indices, copied."""
+        """Returns a copy of the images and labels at these indices."""
         return Dataset(self.images[indices], None if self.labels is None else self.labels[indices])
 
 
 @dataclass(frozen=True)
 class Data:
-    """A training part, a held-out part, the class names and a line that describes them."""
+    """A training part, a held-out part, the class names and a one-line description."""
 
     training: Dataset
     held_out: Dataset
@@ -52,13 +52,13 @@ class Data:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all images and labels, in hexadecimal: same digest, same data."""
-        found = hashlib.sha256()
+        """SHA-256 of all images and labels, in hexadecimal."""
+        digest = hashlib.sha256()
         for part in (self.training, self.held_out):
-            found.update(repr(part.images.shape).encode())
-            found.update(np.ascontiguousarray(part.images).data)
-            found.update(b"" if part.labels is None else part.labels.tobytes())
-        return found.hexdigest()
+            digest.update(repr(part.images.shape).encode())
+            digest.update(np.ascontiguousarray(part.images).data)
+            digest.update(b"" if part.labels is None else part.labels.tobytes())
+        return digest.hexdigest()
 
 
 def load_data(
@@ -71,11 +71,15 @@ def load_data(
 ) -> Data:
     """Reads an IDX folder (MNIST file names) or an image folder as ``size`` x ``size`` images.
 
-    IDX images are grey and padded with zeros evenly to ``size``; images of a folder are cropped to their
-    central square and resized. ``image_channels`` None means 1 for IDX and 3 for a folder. The held-out part
-    is the t10k files where an IDX folder has them, and the sub-folder ``test`` where an image folder holds classes
-    in ``train`` and ``test``; otherwise the fraction ``held_out`` (None: ``HELD_OUT``), drawn by ``split_seed``.
-    Raises InputError, also for a fraction or a seed with a data set that has a held-out part already.
+    IDX images are grey and are padded with zeros to ``size``, evenly on all sides; images of a folder are cropped to
+    their central square and resized. ``image_channels`` None means 1 for IDX and 3 for a folder.
+
+    The held-out part is the t10k files of an IDX folder, or the sub-folder ``test`` of an image folder with classes in
+    ``train`` and ``test``. A data set without a test part is split: the fraction ``held_out`` (None: ``HELD_OUT``) is
+    held out, chosen by ``split_seed``.
+
+    Raises InputError for data that cannot be used, and for ``held_out`` or ``split_seed`` with a data set that has a
+    test part.
     """
     path = Path(path)
     if not path.is_dir():
@@ -87,32 +91,28 @@ def load_data(
         return _load_folder(path, size, image_channels or 3, held_out, split_seed)
     if image_channels not in (None, 1):
         raise InputError(f"{path}: IDX images are grey; image_channels is {image_channels}, expected 1")
-    other = idx.read_pair(path, "t10k")
-    if other is not None:
-        _check_whole(path, "the t10k files", held_out, split_seed)
-    whole = _dataset(path, training, size)
-    classes = tuple(str(n) for n in range(int(whole.labels.max()) + 1)) if whole.labels is not None else ()
-    if other is None:
-        return _split(whole, classes, held_out, split_seed, f"{path.name}: IDX images")
-    rest = _dataset(path, other, size)
-    if rest.labels is not None and int(rest.labels.max()) >= len(classes):
-        raise InputError(f"{path}: t10k labels reach {rest.labels.max()}, the training labels {len(classes) - 1}")
-    return Data(whole, rest, classes, _describe(f"{path.name}: IDX images", whole, rest))
+    return _load_idx(path, size, training, held_out, split_seed)
 
 
 def split_indices(count: int, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ascending indices of the training and the held-out part of ``count`` items; neither is empty."""
+    """Returns ascending indices of the training part and the held-out part of ``count`` items. Neither part is empty.
+
+    Raises InputError for a fraction outside (0, 1) or fewer than two items.
+    """
     if not 0 < held_out < 1:
         raise InputError(f"held-out is {held_out}, expected a fraction between 0 and 1")
     if count < 2:
         raise InputError(f"{count} image, expected at least 2: one to train on and one to hold out")
-    kept = min(max(1, round(count * held_out)), count - 1)
+    held_out_count = min(max(1, round(count * held_out)), count - 1)
     order = np.random.default_rng(seed).permutation(count)
-    return np.sort(order[kept:]), np.sort(order[:kept])
+    return np.sort(order[held_out_count:]), np.sort(order[:held_out_count])
 
 
 def pad_evenly(images: NDArray[np.uint8], size: int, source: str) -> NDArray[np.uint8]:
-    """Images [N, H, W] -> [N, size, size, 1], zeros around them; an odd rest goes below and to the right."""
+    """Pads images with zeros, [N, H, W] -> [N, size, size, 1]; an odd pixel goes below or to the right.
+
+    Raises InputError, which names ``source``, for images larger than ``size``.
+    """
     height, width = images.shape[1:]
     if max(height, width) > size:
         raise InputError(f"{source}: images are {height} x {width}, larger than size {size}; pass a larger --size")
@@ -122,10 +122,26 @@ def pad_evenly(images: NDArray[np.uint8], size: int, source: str) -> NDArray[np.
     return padded
 
 
-def _dataset(path: Path, pair: tuple[NDArray[np.uint8], NDArray[np.int64]], size: int) -> Dataset:
-    if not len(pair[0]):
+def _load_idx(path: Path, size: int, pair: idx.Pair, held_out: float | None, seed: int | None) -> Data:
+    source = f"{path.name}: IDX images"
+    test_pair = idx.read_pair(path, "t10k")
+    if test_pair is not None:
+        _check_no_split(path, "the t10k files", held_out, seed)
+    training, labels = _pad_idx(path, pair, size)
+    classes = tuple(str(n) for n in range(int(labels.max()) + 1))
+    if test_pair is None:
+        return _split(training, classes, held_out, seed, source)
+    test, test_labels = _pad_idx(path, test_pair, size)
+    if int(test_labels.max()) >= len(classes):
+        raise InputError(f"{path}: t10k labels reach {test_labels.max()}, the training labels {len(classes) - 1}")
+    return Data(training, test, classes, _describe(source, training, test))
+
+
+def _pad_idx(path: Path, pair: idx.Pair, size: int) -> tuple[Dataset, NDArray[np.int64]]:
+    images, labels = pair
+    if not len(images):
         raise InputError(f"{path}: an IDX file without images; expected at least one")
-    return Dataset(pad_evenly(pair[0], size, str(path)), pair[1])
+    return Dataset(pad_evenly(images, size, str(path)), labels), labels
 
 
 def _load_folder(path: Path, size: int, channels: int, held_out: float | None, seed: int | None) -> Data:
@@ -136,38 +152,38 @@ def _load_folder(path: Path, size: int, channels: int, held_out: float | None, s
     if parts is None:
         files, labels, classes = folder.list_images(path)
         return _split(Dataset(_read(files, size, channels), labels), classes, held_out, seed, source)
-    _check_whole(path, "test/", held_out, seed)
-    (training, classes), (rest, _) = (
+    _check_no_split(path, "test/", held_out, seed)
+    (training, classes), (test, _) = (
         (Dataset(_read(files, size, channels), labels), names) for files, labels, names in folder.list_parts(*parts)
     )
-    return Data(training, rest, classes, _describe(source, training, rest))
+    return Data(training, test, classes, _describe(source, training, test))
 
 
 def _read(files: list[Path], size: int, channels: int) -> NDArray[np.uint8]:
-    """Images [N, size, size, channels] behind a bar: 30000 small ones take some seconds.
+    """Reads images [N, size, size, channels] with a progress bar: 30000 small images take some seconds.
 
     Raises one InputError that names all files that cannot be used.
     """
     image = (size, size, channels)
     reads = read_each(files, image, resize=True)
     bar = tqdm(reads, "reading images", total=len(files), unit="image", disable=None, leave=False)
-    found, problems, notes = collect(bar, len(files), image)
+    pixels, problems, notes = collect(bar, len(files), image)
     raise_for(problems, len(files))
     for line in notes:
         print(line, file=sys.stderr)
-    return found
+    return pixels
 
 
-def _check_whole(path: Path, part: str, held_out: float | None, seed: int | None) -> None:
+def _check_no_split(path: Path, test_part: str, held_out: float | None, seed: int | None) -> None:
     for name, value in (("held-out", held_out), ("split-seed", seed)):
         if value is not None:
-            raise InputError(f"{path}: has a held-out part, {part}; {name} is {value}, expected none: leave it out")
+            raise InputError(f"{path}: has a test part, {test_part}; {name} is {value}, expected no value: omit it")
 
 
 def _split(whole: Dataset, classes: tuple[str, ...], held_out: float | None, seed: int | None, source: str) -> Data:
     fraction = HELD_OUT if held_out is None else held_out
-    training, rest = (whole.take(part) for part in split_indices(len(whole), fraction, seed or 0))
-    return Data(training, rest, classes, _describe(source, training, rest))
+    training, test = (whole.take(part) for part in split_indices(len(whole), fraction, seed or 0))
+    return Data(training, test, classes, _describe(source, training, test))
 
 
 def _describe(source: str, training: Dataset, held_out: Dataset) -> str:
@@ -176,5 +192,5 @@ def _describe(source: str, training: Dataset, held_out: Dataset) -> str:
 
 
 def batches_of(count: int, batch: int) -> list[slice]:
-    """Slices that cover ``count`` items in order, ``batch`` at a time."""
+    """Returns slices that cover ``count`` items in order, ``batch`` items per slice."""
     return [slice(n * batch, min(count, (n + 1) * batch)) for n in range(math.ceil(count / batch))]

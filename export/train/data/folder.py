@@ -1,6 +1,6 @@
 """A folder of images: one sub-folder per class, or a flat folder without labels.
 
-A folder may also hold two such folders of classes, ``train`` and ``test``, as data sets for torchvision do.
+A folder can also contain two folders with the same classes, ``train`` and ``test``, as data sets for torchvision do.
 """
 
 from __future__ import annotations
@@ -18,41 +18,43 @@ from latentloop.images.search import SUFFIXES, Found, is_companion, search
 
 PARTS = ("train", "test")
 
-Listed = tuple[list[Path], NDArray[np.int64] | None, tuple[str, ...]]
+Listing = tuple[list[Path], NDArray[np.int64] | None, tuple[str, ...]]  # image files, labels, class names
 
 
 def split_folders(folder: Path) -> tuple[Path, Path] | None:
-    """The sub-folders ``train`` and ``test`` where both hold folders in turn; otherwise they are classes, if there.
+    """Returns the sub-folders ``train`` and ``test`` if both contain folders of classes, otherwise None: then folders
+    with these names are classes themselves.
 
-    Raises InputError where ``train`` holds nothing but folders, and ``test`` none.
+    Raises InputError if ``train`` contains only folders and ``test`` is missing or contains no folder.
     """
     training, test = (folder / name for name in PARTS)
     nested = [part.is_dir() and bool(_classes(part)) for part in (training, test)]
     if nested == [True, False] and not _images_in(training):
-        found = "holds no class folders" if test.is_dir() else "is missing"
+        reason = "contains no class folders" if test.is_dir() else "is missing"
         raise InputError(
-            f"{test} {found}, expected the classes that train/ beside it holds: add them, or give {training} as the"
-            " data, of which a part is held out"
+            f"{test} {reason}, expected the same classes as in train/: add them, or pass {training} as the data; then"
+            " a part of it is held out"
         )
     return (training, test) if all(nested) else None
 
 
-def list_parts(training: Path, test: Path) -> tuple[Listed, Listed]:
-    """``list_images`` of two folders. Raises InputError unless their classes have the same names."""
-    listed = list_images(training), list_images(test)
-    names, others = (set(part[2]) for part in listed)
-    if names != others:
-        told = [
-            f"{', '.join(sorted(left)[:10])} only in {part.name}"
-            for left, part in ((names - others, training), (others - names, test))
-            if left
+def list_parts(training: Path, test: Path) -> tuple[Listing, Listing]:
+    """Returns ``list_images`` of both folders. Raises InputError unless their classes have the same names."""
+    listings = list_images(training), list_images(test)
+    training_names, test_names = (set(names) for _, _, names in listings)
+    if training_names != test_names:
+        differences = [
+            f"{', '.join(sorted(extra)[:10])} only in {folder.name}"
+            for extra, folder in ((training_names - test_names, training), (test_names - training_names, test))
+            if extra
         ]
-        raise InputError(f"{training.parent}: expected the same classes in train and test, found {' and '.join(told)}")
-    return listed
+        difference = " and ".join(differences)
+        raise InputError(f"{training.parent}: expected the same classes in train and test, found {difference}")
+    return listings
 
 
-def list_images(folder: Path) -> Listed:
-    """Image files in sorted order, their labels [N] int64 (None for a flat folder) and the class names.
+def list_images(folder: Path) -> Listing:
+    """Returns image files in sorted order, their labels [N] int64 (None for a flat folder) and the class names.
 
     Raises InputError for a folder without images, a class without images, or images beside class folders.
     """
@@ -60,7 +62,7 @@ def list_images(folder: Path) -> Listed:
     classes = _classes(folder)
     if flat and classes:
         raise InputError(
-            f"{folder}: holds both images ({flat[0].name}) and sub-folders ({classes[0].name}); expected"
+            f"{folder}: contains both images ({flat[0].name}) and sub-folders ({classes[0].name}); expected"
             " either one sub-folder per class or a flat folder"
         )
     if not classes:
@@ -69,15 +71,15 @@ def list_images(folder: Path) -> Listed:
         return flat, None, ()
     files: list[Path] = []
     labels: list[int] = []
-    deeper: list[Path] = []
+    sub_folders: list[Path] = []
     for label, path in enumerate(classes):
-        found = _search(path)
-        if not found.files:
-            raise InputError(f"{path}: a class folder without images directly inside; add some or remove it")
-        files += found.files
-        labels += [label] * len(found.files)
-        deeper += found.unsearched + found.links
-    _tell_of(folder, deeper)
+        content = _search(path)
+        if not content.files:
+            raise InputError(f"{path}: a class folder without images directly inside; add images or remove the folder")
+        files += content.files
+        labels += [label] * len(content.files)
+        sub_folders += content.unsearched + content.links
+    _report_ignored(folder, sub_folders)
     return files, np.array(labels, np.int64), tuple(path.name for path in classes)
 
 
@@ -86,24 +88,23 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _search(folder: Path) -> Found:
-    found = search(folder, below=False)
-    raise_for(found.problems, len(found.problems))
-    if found.lost:  # perhaps a class
-        print(f"{folder}: links to nothing are passed over: {some(map(shown, found.lost))}", file=sys.stderr)
-    return found
+    content = search(folder, below=False)
+    raise_for(content.problems, len(content.problems))
+    if content.lost:  # perhaps a class
+        print(f"{folder}: ignored broken links: {some(map(shown, content.lost))}", file=sys.stderr)
+    return content
 
 
-def _tell_of(folder: Path, deeper: Sequence[Path]) -> None:
-    """Says how many images the folders ``deeper`` hold, sub-folders of classes, which are passed over."""
-    found = [search(path, below=True) for path in deeper]
-    holders = [path for path, inside in zip(deeper, found, strict=True) if inside.files or inside.problems]
-    if holders:
-        count = sum(len(inside.files) for inside in found)
-        those = (
-            "1 image in a sub-folder of a class is" if count == 1 else f"{count} images in sub-folders of classes are"
-        )
+def _report_ignored(folder: Path, sub_folders: Sequence[Path]) -> None:
+    """Prints how many images the sub-folders of classes contain, and that these images are ignored."""
+    contents = [search(path, below=True) for path in sub_folders]
+    with_images = [path for path, c in zip(sub_folders, contents, strict=True) if c.files or c.problems]
+    if with_images:
+        count = sum(len(content.files) for content in contents)
+        images = "1 image in a sub-folder of a class" if count == 1 else f"{count} images in sub-folders of classes"
         print(
-            f"{folder}: {those} passed over, only those directly inside a class are read: {some(map(shown, holders))}",
+            f"{folder}: ignored {images}; only images directly inside a class folder are read:"
+            f" {some(map(shown, with_images))}",
             file=sys.stderr,
         )
 

@@ -1,4 +1,4 @@
-"""The IDX files of MNIST and its successors: a big-endian header, then raw bytes; plain or gzipped."""
+"""Reading of IDX files (MNIST, Fashion-MNIST): a big-endian header, then raw bytes; plain or gzipped."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ from latentloop.errors import InputError
 IMAGES_MAGIC = 0x803  # unsigned bytes in three dimensions: count, rows, columns
 LABELS_MAGIC = 0x801  # unsigned bytes in one dimension: count
 
+Pair = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images [N, H, W], labels [N]
+
 
 def find(folder: Path, name: str) -> Path | None:
-    """``folder/name`` or ``folder/name.gz``, or None where neither is there."""
+    """Returns the path of ``folder/name`` or ``folder/name.gz``, or None if neither exists."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
 def read_images(path: Path) -> NDArray[np.uint8]:
-    """Images [N, H, W] uint8. Raises InputError that names the file."""
+    """Returns images [N, H, W] uint8. Raises InputError that names the file."""
     return _read(path, IMAGES_MAGIC, 3)
 
 
 def read_labels(path: Path) -> NDArray[np.int64]:
-    """Labels [N] int64. Raises InputError that names the file."""
+    """Returns labels [N] int64. Raises InputError that names the file."""
     return _read(path, LABELS_MAGIC, 1).astype(np.int64)
 
 
-def read_pair(folder: Path, prefix: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
-    """Images [N, H, W] and labels [N] of ``prefix`` (train, t10k), or None where neither file is there.
+def read_pair(folder: Path, prefix: str) -> Pair | None:
+    """Returns the images [N, H, W] and labels [N] of ``prefix`` (train, t10k), or None if neither file exists.
 
-    Raises InputError where one of the two is missing, unreadable or of another count.
+    Raises InputError if one of the two files is missing or unreadable, or if their counts differ.
     """
     names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
     images, labels = (find(folder, name) for name in names)
@@ -58,11 +60,11 @@ def _read(path: Path, magic: int, dimensions: int) -> NDArray[np.uint8]:
     header = 4 + 4 * dimensions
     if len(content) < header:
         raise InputError(f"{path}: {len(content)} bytes, expected a header of {header}; the file is truncated")
-    found, *sizes = struct.unpack(f">{1 + dimensions}I", content[:header])
-    if found != magic:
-        raise InputError(f"{path}: magic number {found:#010x}, expected {magic:#010x}; not an IDX file of this kind")
+    actual, *sizes = struct.unpack(f">{1 + dimensions}I", content[:header])
+    if actual != magic:
+        raise InputError(f"{path}: magic number {actual:#010x}, expected {magic:#010x}; not an IDX file of this kind")
     expected = header + int(np.prod(sizes, dtype=object))
     if len(content) != expected:
-        what = "the file is truncated" if len(content) < expected else "bytes are left over"
-        raise InputError(f"{path}: {len(content)} bytes, expected {expected} for {sizes}; {what}")
+        reason = "the file is truncated" if len(content) < expected else "the file is too long"
+        raise InputError(f"{path}: {len(content)} bytes, expected {expected} for {sizes}; {reason}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)

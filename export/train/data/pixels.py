@@ -1,11 +1,11 @@
-"""Images as the networks take them."""
+"""Conversion of uint8 images to the networks' input."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-EVALUATION_BATCH = 250  # images at a time where nothing is learnt
+EVALUATION_BATCH = 250  # images per forward pass without gradients
 
 
 def to_signed(images: Tensor) -> Tensor:
@@ -13,6 +13,6 @@ def to_signed(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def mirrored(images: Tensor, which: Tensor) -> Tensor:
-    """Images [N, C, H, W], those that ``which`` [N] bool names mirrored left to right."""
-    return torch.where(which[:, None, None, None], images.flip(3), images)
+def mirror_selected(images: Tensor, selected: Tensor) -> Tensor:
+    """Mirrors the images [N, C, H, W] with ``selected`` [N] bool True left to right."""
+    return torch.where(selected[:, None, None, None], images.flip(3), images)

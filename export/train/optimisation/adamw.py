@@ -11,30 +11,31 @@ from torch import nn
 def adamw(
     model: nn.Module, rate: float, weight_decay: float, betas: tuple[float, float] = (0.9, 0.999)
 ) -> torch.optim.AdamW:
-    """AdamW whose decay reaches matrices and kernels only: biases and embeddings have no scale to keep small."""
+    """Returns AdamW with weight decay on matrices and convolution kernels only, not on biases and embeddings."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     decayed: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
+    not_decayed: list[nn.Parameter] = []
     for parameter in model.parameters():
-        (decayed if parameter.ndim > 1 and id(parameter) not in embeddings else rest).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        is_decayed = parameter.ndim > 1 and id(parameter) not in embeddings
+        (decayed if is_decayed else not_decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": not_decayed, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
 
 
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Sets the learning rate of the next step."""
     for group in optimiser.param_groups:
         group["lr"] = rate
 
 
-def restore(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Takes over what ``state_dict`` returned. Raises ValueError for averages that do not fit their parameters.
+def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Loads the result of ``state_dict``. Raises ValueError if a moment's shape differs from its parameter's.
 
-    The optimiser itself compares only the numbers of parameters.
+    ``load_state_dict`` itself compares only the number of parameters.
     """
     optimiser.load_state_dict(state)
-    for parameter, averages in optimiser.state.items():
-        for name, value in averages.items():
+    for parameter, moments in optimiser.state.items():
+        for name, value in moments.items():
             expected = [] if name == "step" else list(parameter.shape)
             if list(value.shape) != expected:
                 raise ValueError(f"{name} of the optimiser is {list(value.shape)}, expected {expected}")

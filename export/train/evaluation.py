@@ -1,0 +1,87 @@
+"""Metrics of trained networks on held-out data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from latentloop.export.models.classifier import Classifier
+from latentloop.export.models.pixelsnail import PixelSnail
+from latentloop.export.models.vqvae import Vqvae
+from latentloop.export.train.codebook import perplexity
+from latentloop.export.train.data.codes import Codes
+from latentloop.export.train.data.datasets import Dataset, batches_of
+from latentloop.export.train.data.pixels import EVALUATION_BATCH, to_signed
+
+
+@torch.no_grad()
+def reconstruction_metrics(model: Vqvae, images: NDArray[np.uint8], device: str = "cpu") -> dict[str, Any]:
+    """Returns the metrics of a VQ-VAE on images [N, H, W, C] uint8. Reconstructions are not clipped.
+
+    - ``mse_signed``: mean squared error on [-1, 1], as in the loss; ``mse_unit``: the same on [0, 1] (a quarter of it);
+    - ``texture``: fine detail of the reconstructions as a fraction of that of the originals;
+    - ``perplexity``, ``codes_used``: per level, the codebook's perplexity and the number of codes that occur.
+    """
+    size = model.config.codebook_size
+    histograms = [torch.zeros(size, dtype=torch.int64) for _ in range(model.config.levels)]
+    squared_error, decoded_texture, original_texture = 0.0, 0.0, 0.0
+    for part in batches_of(len(images), EVALUATION_BATCH):
+        originals = to_signed(torch.from_numpy(images[part]).to(device))
+        levels = model.quantise(originals)
+        decoded = model.decode_codewords([level.codewords for level in levels])
+        squared_error += float((decoded - originals).square().sum(dtype=torch.float64))
+        decoded_texture += texture(decoded) * len(originals)
+        original_texture += texture(originals) * len(originals)
+        for histogram, level in zip(histograms, levels, strict=True):
+            histogram += torch.bincount(level.codes.flatten().cpu(), minlength=size)
+    signed = squared_error / images.size
+    by_level = dict(zip(model.config.level_names, histograms, strict=True))
+    return {
+        "mse_signed": signed,
+        "mse_unit": signed / 4,
+        "texture": decoded_texture / original_texture if original_texture else 1.0,
+        "perplexity": {name: perplexity(histogram) for name, histogram in by_level.items()},
+        "codes_used": {name: int((histogram > 0).sum()) for name, histogram in by_level.items()},
+    }
+
+
+def texture(images: Tensor) -> float:
+    """Returns the mean square of each value's difference from its 3 x 3 mean: images [N, C, H, W] in [-1, 1]."""
+    smooth = functional.avg_pool2d(images, 3, stride=1)
+    return float((images[:, :, 1:-1, 1:-1] - smooth).square().mean(dtype=torch.float64))
+
+
+@torch.no_grad()
+def bits_per_code(model: PixelSnail, data: Codes, batch: int = 100) -> float:
+    """Returns a prior's mean negative log2-likelihood per code, without dropout."""
+    model.eval()
+    nats = 0.0
+    for part in batches_of(len(data), batch):
+        codes, upper, labels = data.take(part)
+        nats += float(functional.cross_entropy(model(codes, upper, labels), codes, reduction="sum"))
+    return nats / data.codes.numel() / math.log(2)
+
+
+@torch.no_grad()
+def classification_metrics(
+    model: Classifier, data: Dataset, classes: tuple[str, ...], device: str = "cpu"
+) -> dict[str, Any]:
+    """Returns the accuracy, the accuracy of each class that occurs in the labels, and the cross-entropy in nats."""
+    assert data.labels is not None
+    labels = torch.from_numpy(data.labels)
+    images = torch.from_numpy(data.images)
+    parts = batches_of(len(data), EVALUATION_BATCH)
+    logits = torch.cat([model(to_signed(images[part].to(device)))[0].cpu() for part in parts])
+    is_correct = (logits.argmax(1) == labels).double()
+    is_of_class = {name: labels == label for label, name in enumerate(classes)}
+    return {
+        "accuracy": float(is_correct.mean()),
+        "accuracy_by_class": {name: float(is_correct[mask].mean()) for name, mask in is_of_class.items() if mask.any()},
+        "cross_entropy": float(functional.cross_entropy(logits.double(), labels)),
+    }

@@ -1,1 +1,0 @@
-"""What all trainings share: the loop, its options, the optimiser."""

@@ -1,0 +1,1 @@
+"""The optimisation step that all trainings share: schedule, AdamW, weight average, precision."""

@@ -1,0 +1,1 @@
+"""One training run: options, inputs, the loop with its state file, the checkpoint."""

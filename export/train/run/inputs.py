@@ -1,0 +1,92 @@
+"""The inputs of a training run: the data set, the trained VQ-VAE, and the data set's codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+from latentloop.errors import InputError
+from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.checkpoints.codes_digest import codes_digest
+from latentloop.export.checkpoints.reading import read_vqvae
+from latentloop.export.forms.check import check_reconstruction
+from latentloop.export.forms.form import read_form
+from latentloop.export.models.build import build_vqvae
+from latentloop.export.models.vqvae import Vqvae
+from latentloop.export.train import distributed
+from latentloop.export.train.data.codes import Levels, encode
+from latentloop.export.train.data.codes_cache import cache_key, cache_path, read_or_encode
+from latentloop.export.train.data.datasets import Data, load_data
+
+
+def load_dataset(arguments: argparse.Namespace, size: int, image_channels: int | None) -> Data:
+    """Reads the data set of ``--data`` and prints its description on stderr. Raises InputError."""
+    data = load_data(
+        arguments.data,
+        size,
+        image_channels=image_channels,
+        held_out=arguments.held_out,
+        split_seed=arguments.split_seed,
+    )
+    if distributed.is_leader():
+        print(data.description, file=sys.stderr)
+    return data
+
+
+def rename_classes(data: Data, names: list[str]) -> Data:
+    """Returns the same data with other class names. Raises InputError if a name is empty or occurs twice."""
+    if len(names) != len(data.classes):
+        raise InputError(f"class-names are {len(names)}, expected {len(data.classes)}, one per label")
+    names = [name.strip() for name in names]
+    for label, name in enumerate(names):
+        if not name or name in names[:label]:
+            raise InputError(f"class-names: label {label} is {name!r}, expected a name that no other label has")
+    return Data(data.training, data.held_out, tuple(names), data.description)
+
+
+@dataclass(frozen=True)
+class EncodedData:
+    """A trained VQ-VAE and a data set of images of ``size`` x ``size``, which it encodes.
+
+    ``codes_digest`` is a digest of the weights and configuration that decide the VQ-VAE's codes.
+    """
+
+    checkpoint: Checkpoint
+    vqvae: Vqvae
+    size: int
+    data: Data
+    codes_digest: str
+
+    def codes(self, arguments: argparse.Namespace, *, progress: bool) -> dict[str, Levels]:
+        """Returns the codes of the parts ``training`` and ``held_out``, from the cache file if it exists.
+
+        With ``--flip`` the codes of the mirrored images follow those of the training part.
+        """
+        device, flip = str(next(self.vqvae.parameters()).device), bool(arguments.flip)
+        parts = {"training": (self.data.training, flip), "held_out": (self.data.held_out, False)}
+        counts = {name: len(part) * (1 + mirrored) for name, (part, mirrored) in parts.items()}
+        key = cache_key(self.codes_digest, self.data.digest, flip=flip)
+
+        def encode_part(name: str) -> Levels:
+            part, mirrored = parts[name]
+            return encode(self.vqvae, part, flip=mirrored, device=device, progress=progress)
+
+        with distributed.leader_first():
+            path = cache_path(arguments.vqvae, key)
+            return read_or_encode(path, key, self.vqvae.config, self.size, counts, encode_part)
+
+
+def load_encoded_data(arguments: argparse.Namespace, device: str) -> EncodedData:
+    """Reads the VQ-VAE of ``--vqvae`` and the data set. Raises InputError or CheckpointError, InputError also if the
+    VQ-VAE reconstructs the data better in the other form of its residual blocks (``export/forms``).
+    """
+    checkpoint = read_form(arguments.vqvae, read_vqvae(arguments.vqvae), arguments.vqvae_inplace)
+    vqvae = build_vqvae(checkpoint, arguments.vqvae).to(device)
+    size = arguments.size or checkpoint.provenance.get("size")
+    if not isinstance(size, int):
+        raise InputError(f"{arguments.vqvae}: does not state the size of its images; pass --size")
+    data = load_dataset(arguments, size, vqvae.config.image_channels)
+    if arguments.vqvae_inplace is None:
+        check_reconstruction(checkpoint, data)
+    return EncodedData(checkpoint, vqvae, size, data, codes_digest(vqvae.config, checkpoint.weights))

@@ -1,0 +1,174 @@
+"""The training loop: steps, progress, and saving of the state file.
+
+When the user interrupts the training, the current step finishes and the state is saved, so the same command continues
+the training. If several processes train together, an interrupt ends them at once: a process that stopped after its step
+would leave the others waiting in theirs. Every process reads the state file, and the leader writes it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from latentloop.cli.interrupt import Request, interruptible
+from latentloop.errors import InputError
+from latentloop.export.train import distributed
+from latentloop.export.train.optimisation.schedule import step_seed
+from latentloop.export.train.run.state import StateFile, Task
+from latentloop.io.files import check_free
+
+LOSS_INTERVAL = 20  # steps between two readings of the loss: each reading waits for the device
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """Options of a training run. ``arguments`` is everything that decides the result, as JSON values: a state file is
+    loaded only if its arguments are the same.
+    """
+
+    out: Path
+    steps: int
+    seed: int = 0
+    save_every: int = 500
+    save_seconds: float = 600.0
+    restart: bool = False
+    force: bool = False
+    progress: bool = True
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def state_path(self) -> Path:
+        """The path of the state file, beside ``out``."""
+        return state_path(self.out)
+
+    @property
+    def state_file(self) -> StateFile:
+        """The state file of this run."""
+        return StateFile(self.state_path, self.arguments)
+
+
+def state_path(out: Path) -> Path:
+    """Returns the path of the state file of the training that writes ``out``."""
+    return out.with_name(out.name + ".state")
+
+
+def run_training(task: Task, options: LoopOptions) -> bool:
+    """Runs the remaining steps. Saves the state at intervals and after the last step.
+
+    Ctrl-C ends the training after the current step, with the state saved; so do SIGTERM and SIGHUP if the program
+    handles them.
+
+    Returns whether ``out`` may be replaced: ``force`` is set, now or when the interrupted run started. The caller then
+    calls ``finish``.
+    Raises InputError, CheckpointError, OutputError, KeyboardInterrupt.
+    """
+    if options.steps < 1 or options.save_every < 1:
+        raise InputError(f"steps is {options.steps}, save-every {options.save_every}; expected at least 1")
+    first, force = _start(task, options)
+    losses = _Losses()
+    progress = _Progress(options, first)
+    started = saved_at = time.monotonic()
+    alone = distributed.world_size() == 1
+    with interruptible() if alone else nullcontext(Request()) as stop, progress.bar:
+        for step in range(first, options.steps):
+            # 1. The step. Its random numbers depend on nothing but seed, step and rank.
+            torch.manual_seed(step_seed(options.seed, step, rank=distributed.rank()))
+            losses.add(task.step(step))
+            if alone:
+                stop.wait_for_results()  # from now on an interrupt does not end the program in the middle of a step
+            done = step + 1
+            # 2. The loss.
+            if done % LOSS_INTERVAL == 0 or done == options.steps:
+                losses.read(done)
+            progress.update(losses.mean)
+            # 3. The state file.
+            is_due = done % options.save_every == 0 or time.monotonic() - saved_at > options.save_seconds
+            if distributed.is_leader() and (is_due or done == options.steps):
+                options.state_file.save(task, done, force=force)
+                progress.print_line(done, losses.mean, time.monotonic() - started)
+                saved_at = time.monotonic()
+            if stop.is_set():
+                break
+    if stop.is_set():
+        losses.read(done)  # raises for a diverged training, whose state is not saved
+        options.state_file.save(task, done, force=force)
+        print(f"{options.out}: stopped after step {done}; run the same command to continue", file=sys.stderr)
+        raise stop.interrupt()
+    return force
+
+
+def finish(options: LoopOptions, write: Callable[[], None]) -> None:
+    """Writes the checkpoint, then removes the state file: a run that is killed in between can be run again."""
+    write()
+    options.state_file.remove()
+
+
+def _start(task: Task, options: LoopOptions) -> tuple[int, bool]:
+    """Restores the task if there is a state file. Returns the first step to run and whether ``out`` may be replaced."""
+    state = options.state_file
+    if options.restart:
+        check_free(options.out, force=options.force)
+        if distributed.is_leader():
+            state.remove()
+    distributed.barrier()
+    first, force = 0, options.force
+    if state.path.exists():
+        first, earlier_force = state.load(task, options.steps)
+        force = force or earlier_force
+    check_free(options.out, force=force)
+    distributed.barrier()  # if no step remains, the leader soon removes the state file: all must have read it
+    if first and options.progress:
+        print(f"{options.out}: continuing at step {first} of {options.steps}", file=sys.stderr)
+    return first, force
+
+
+class _Losses:
+    """The losses since the last reading, and ``mean``, the mean loss at that reading."""
+
+    def __init__(self) -> None:
+        self.mean = math.nan
+        self._losses: list[Tensor] = []
+
+    def add(self, loss: Tensor) -> None:
+        self._losses.append(loss)
+
+    def read(self, step: int) -> None:
+        """Updates ``mean``. Raises InputError if it is not finite."""
+        if not self._losses:
+            return
+        self.mean = float(distributed.all_reduce(torch.stack(self._losses).mean())) / distributed.world_size()
+        self._losses.clear()
+        if not math.isfinite(self.mean):
+            raise InputError(f"the loss is {self.mean} near step {step}; pass a lower --lr")
+
+
+class _Progress:
+    """A progress bar, or lines of text if stderr is not a terminal."""
+
+    def __init__(self, options: LoopOptions, first: int) -> None:
+        self.options, self.first = options, first
+        disable = None if options.progress else True  # None: disabled if stderr is not a terminal
+        self.bar = tqdm(total=options.steps, initial=first, desc=options.out.stem, unit="step", disable=disable)
+
+    def update(self, loss: float) -> None:
+        if not math.isnan(loss):
+            self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        self.bar.update()
+
+    def print_line(self, done: int, loss: float, seconds: float) -> None:
+        """Prints step, loss and remaining time, if no bar is shown; ``seconds`` is the time since the first step."""
+        if not self.options.progress or sys.stderr.isatty():
+            return
+        left = tqdm.format_interval(seconds / (done - self.first) * (self.options.steps - done))
+        text = f"step {done} of {self.options.steps}, loss {loss:.4f}, {left} left"
+        print(f"{self.options.out.name}: {text}", file=sys.stderr, flush=True)
