@@ -1,4 +1,4 @@
-"""Training the classifier: it learns, what it reports, how images are moved, and interrupted runs."""
+"""Training of the classifier: learning, metrics, augmentation, resumed runs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from latentloop.export.checkpoints.checkpoint import load_checkpoint
 from latentloop.export.commands import train
 from latentloop.export.configuration import ClassifierConfig
 from latentloop.export.models.build import build_classifier
-from latentloop.export.train.classifier import ClassifierOptions, ClassifierTask, evaluate, moved, train_classifier
+from latentloop.export.train.classifier import ClassifierOptions, ClassifierTask, augment, train_classifier
 from latentloop.export.train.data.datasets import Dataset
+from latentloop.export.train.evaluation import classification_metrics
 
 TINY = ClassifierConfig(height=12, width=12, classes=3, image_channels=1, channels=8, stages=2, groups=2)
 COMMAND = (
@@ -28,16 +29,16 @@ COMMAND = (
 
 
 def shapes(count: int) -> Dataset:
-    """Noisy images 12 x 12 of a column (0), a row (1) or a diagonal (2), at random places."""
+    """Noisy images 12 x 12 of a column (0), a row (1) or a diagonal (2) at a random position."""
     rng = np.random.default_rng(0)
     labels = np.arange(count) % 3
     images = rng.integers(0, 60, (count, 12, 12, 1), dtype=np.uint8)
     for image, label in zip(images[..., 0], labels, strict=True):
-        place = int(rng.integers(2, 10))
-        lit = np.eye(12, k=place - 6, dtype=bool) if label == 2 else np.zeros((12, 12), bool)
+        position = int(rng.integers(2, 10))
+        bright = np.eye(12, k=position - 6, dtype=bool) if label == 2 else np.zeros((12, 12), bool)
         if label < 2:
-            lit[(slice(None), place) if label == 0 else (place, slice(None))] = True
-        image[lit] = 200
+            bright[(slice(None), position) if label == 0 else (position, slice(None))] = True
+        image[bright] = 200
     return Dataset(images, labels)
 
 
@@ -54,38 +55,38 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_it_learns(precision: str) -> None:
+def test_a_classifier_learns(precision: str) -> None:
     data = shapes(360)
     part = np.arange(300)
     options = ClassifierOptions(60, 30, 1e-2, average=0.9, precision=precision)
     task = ClassifierTask(TINY, data.take(part), options)
     for step in range(options.steps):
         loss = task.step(step)
-    assert float(loss) < 0.6  # of log 3 = 1.1 at first; smoothing leaves 0.3
-    found = evaluate(task.averaged(), data.take(np.arange(300, 360)), ("a", "b", "c"))
-    assert found["accuracy"] > 0.95
+    assert float(loss) < 0.6  # log 3 = 1.1 at first; label smoothing limits it to 0.3
+    metrics = classification_metrics(task.averaged(), data.take(np.arange(300, 360)), ("a", "b", "c"))
+    assert metrics["accuracy"] > 0.95
 
 
-def test_figures_equal_those_of_a_plain_count() -> None:
+def test_metrics_equal_a_numpy_reference() -> None:
     torch.manual_seed(0)
     model = ClassifierTask(TINY, shapes(6), ClassifierOptions(1)).model.eval()
     data = shapes(300)
     assert data.labels is not None
-    found = evaluate(model, data, ("a", "b", "c", "absent"))
+    metrics = classification_metrics(model, data, ("a", "b", "c", "absent"))
     with torch.no_grad():
         logits, _ = model(torch.from_numpy(data.images).permute(0, 3, 1, 2) / 127.5 - 1)
     p = torch.softmax(logits.double(), 1).numpy()
-    right = p.argmax(1) == data.labels
-    assert found["accuracy"] == pytest.approx(right.mean())
-    assert found["accuracy_by_class"] == {name: right[data.labels == i].mean() for i, name in enumerate("abc")}
-    assert found["cross_entropy"] == pytest.approx(-np.log(p[range(300), data.labels]).mean())
+    is_correct = p.argmax(1) == data.labels
+    assert metrics["accuracy"] == pytest.approx(is_correct.mean())
+    assert metrics["accuracy_by_class"] == {name: is_correct[data.labels == i].mean() for i, name in enumerate("abc")}
+    assert metrics["cross_entropy"] == pytest.approx(-np.log(p[range(300), data.labels]).mean())
 
 
-def test_images_are_mirrored_and_moved_with_their_border_repeated() -> None:
+def test_augmentation_mirrors_and_translates_with_a_repeated_border() -> None:
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (50, 5, 7, 2), dtype=np.uint8))
-    found = moved(images, torch.Generator().manual_seed(0), flip=True, shift=2).numpy()
+    augmented = augment(images, torch.Generator().manual_seed(0), flip=True, shift=2).numpy()
     seen = set()
-    for image, result in zip(images.numpy(), found, strict=True):
+    for image, result in zip(images.numpy(), augmented, strict=True):
         padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="edge")
         matching = [
             (top, left, flip)
@@ -97,26 +98,26 @@ def test_images_are_mirrored_and_moved_with_their_border_repeated() -> None:
         assert len(matching) == 1
         seen.add(matching[0])
     assert len(seen) > 25
-    assert torch.equal(moved(images, torch.Generator().manual_seed(0), flip=False, shift=0), images)
-    only_mirrored = moved(images, torch.Generator().manual_seed(0), flip=True, shift=0)
+    assert torch.equal(augment(images, torch.Generator().manual_seed(0), flip=False, shift=0), images)
+    only_mirrored = augment(images, torch.Generator().manual_seed(0), flip=True, shift=0)
     sides = {
         (torch.equal(new, old), torch.equal(new, old.flip(1))) for new, old in zip(only_mirrored, images, strict=True)
     }
     assert sides == {(True, False), (False, True)}
-    only_moved = moved(images, torch.Generator().manual_seed(0), flip=False, shift=2)
-    for new, old in zip(only_moved.numpy(), images.numpy(), strict=True):
+    only_translated = augment(images, torch.Generator().manual_seed(0), flip=False, shift=2)
+    for new, old in zip(only_translated.numpy(), images.numpy(), strict=True):
         padded = np.pad(old, ((2, 2), (2, 2), (0, 0)), mode="edge")
         windows = [padded[top : top + 5, left : left + 7] for top in range(5) for left in range(5)]
         assert any(np.array_equal(new, window) for window in windows)
 
 
-def test_a_resumed_run_ends_with_the_same_bits(
+def test_a_resumed_run_is_bit_identical(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = f"{COMMAND} --steps 9 --flip --shift 1 --licence CC0-1.0 --class-names=x,y,z"
     assert train.run(parse(command, data=folder, out=tmp_path / "whole.safetensors")) == 0
-    figures = json.loads(capsys.readouterr().out)
-    assert set(figures["accuracy_by_class"]) == {"x", "y", "z"}
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed["accuracy_by_class"]) == {"x", "y", "z"}
     original = ClassifierTask.step
 
     def stop_at(self: Any, step: int) -> torch.Tensor:
@@ -128,21 +129,21 @@ def test_a_resumed_run_ends_with_the_same_bits(
         patched.setattr(ClassifierTask, "step", stop_at)
         with pytest.raises(KeyboardInterrupt):
             train_classifier(parse(f"{command} --save-every 2", data=folder, out=tmp_path / "resumed.safetensors"))
-    torch.manual_seed(99)  # nothing may hang on the global generator
-    found = train_classifier(parse(f"{command} --save-every 2", data=folder, out=tmp_path / "resumed.safetensors"))
-    assert found == figures
+    torch.manual_seed(99)  # the result must not depend on the global generator
+    metrics = train_classifier(parse(f"{command} --save-every 2", data=folder, out=tmp_path / "resumed.safetensors"))
+    assert metrics == printed
     first, second = (load_checkpoint(tmp_path / f"{name}.safetensors") for name in ("whole", "resumed"))
     for key, value in first.weights.items():
         np.testing.assert_array_equal(value, second.weights[key], err_msg=key)
     assert first.provenance == second.provenance
     assert first.provenance["classes"] == ["x", "y", "z"]
-    assert first.provenance["held_out"] == figures
+    assert first.provenance["held_out"] == printed
     assert first.provenance["licence"] == "CC0-1.0"
     build_classifier(first, "whole")
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ("--label-smoothing 1", "label-smoothing is 1.0, expected at least 0, under 1"),
         ("--shift -1", "shift is -1, expected at least 0 pixels"),
@@ -152,12 +153,12 @@ def test_a_resumed_run_ends_with_the_same_bits(
         ("--class-names=a,b,a", "class-names: label 2 is 'a', expected a name"),
     ],
 )
-def test_wrong_options(folder: Path, tmp_path: Path, options: str, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_invalid_options(folder: Path, tmp_path: Path, options: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         train_classifier(parse(f"{COMMAND} --steps 2 {options}", data=folder, out=tmp_path / "c.safetensors"))
 
 
-def test_images_without_labels_are_told(tmp_path: Path) -> None:
+def test_images_without_labels_are_an_error(tmp_path: Path) -> None:
     for index in range(3):
         Image.fromarray(np.zeros((12, 12), np.uint8)).save(tmp_path / f"{index}.png")
     with pytest.raises(InputError, match="has no labels; expected one sub-folder of images per class"):

@@ -1,4 +1,4 @@
-"""The planets: images are functions of their seeds, classes differ, fields are what they say."""
+"""The planets data set: images are functions of their seeds, geometry and light, random fields, the command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from command_line import PROGRAM, run
 from PIL import Image
 
 from latentloop.export.planets.dataset import PlanetsOptions, planet, write_planets
-from latentloop.export.planets.fields import SIDE, cells, craters, noise, on_sphere, read, rotation, spread, volume
+from latentloop.export.planets.fields import (
+    SIDE,
+    cells,
+    craters,
+    interpolate,
+    noise,
+    on_sphere,
+    rotation,
+    spread,
+    volume,
+)
 from latentloop.export.planets.scene import Rings, add_rings, arrange, draw_planet
 from latentloop.export.planets.surfaces import SURFACES
 from latentloop.export.train.data.datasets import load_data
@@ -32,26 +42,26 @@ def test_an_image_is_a_function_of_class_part_index_and_seed(kind: str) -> None:
     assert image.shape == (64, 64, 3)
     assert image.dtype == np.uint8
     assert np.array_equal(image, planet(kind, "train", 3, 5))
-    following = list(SURFACES)[(list(SURFACES).index(kind) + 1) % len(SURFACES)]
-    others = ((kind, "test", 3, 5), (kind, "train", 4, 5), (kind, "train", 3, 6), (following, "train", 3, 5))
+    next_kind = list(SURFACES)[(list(SURFACES).index(kind) + 1) % len(SURFACES)]
+    others = ((kind, "test", 3, 5), (kind, "train", 4, 5), (kind, "train", 3, 6), (next_kind, "train", 3, 5))
     for other in others:
         assert not np.array_equal(image, planet(*other))
 
 
 @pytest.mark.parametrize("kind", SURFACES)
-def test_a_planet_is_in_the_middle_and_the_corners_are_sky(kind: str) -> None:
+def test_a_planet_is_in_the_centre_and_the_corners_are_dark(kind: str) -> None:
     images = np.stack([planet(kind, "test", index, 0) for index in range(6)]).astype(float)
-    middle, corners = images[:, 24:40, 24:40].mean(), images[:, :4, :4].mean()
-    assert middle > 30
+    centre, corners = images[:, 24:40, 24:40].mean(), images[:, :4, :4].mean()
+    assert centre > 30
     assert corners < 8
 
 
-def test_the_sky_is_black_but_for_a_few_stars() -> None:
+def test_the_sky_is_black_except_for_a_few_stars() -> None:
     images = np.stack([planet("moon", "test", index, 0) for index in range(8)])
     sky = np.ones((64, 64), bool)
-    sky[3:61, 3:61] = False  # no moon reaches the outermost pixels
-    lit = (images.max(3) > 0) & sky
-    assert 0 < lit.sum(axis=(1, 2)).mean() < 12
+    sky[3:61, 3:61] = False  # a moon does not cover the outermost pixels
+    stars = (images.max(3) > 0) & sky
+    assert 0 < stars.sum(axis=(1, 2)).mean() < 12
 
 
 def test_the_lit_side_faces_the_light() -> None:
@@ -59,59 +69,56 @@ def test_the_lit_side_faces_the_light() -> None:
         light = arrange("moon", np.random.default_rng(seed)).light
         image = draw_planet("moon", np.random.default_rng(seed)).astype(float).mean(2)
         rows, columns = np.mgrid[:64, :64] - 31.5
-        away = np.array([(columns * image).sum(), -(rows * image).sum()]) / image.sum()
-        assert away @ light[:2] > 0
+        brightest = np.array([(columns * image).sum(), -(rows * image).sum()]) / image.sum()
+        assert brightest @ light[:2] > 0
 
 
-def test_rings_pass_before_and_behind_the_planet_and_have_a_gap() -> None:
+def test_rings_are_in_front_of_and_behind_the_planet_and_have_a_gap() -> None:
     rings = arrange("ringed", np.random.default_rng(3)).rings
     assert rings is not None
-    inside, band, gap, outside = rings.at(
+    inside, band, gap, outside = rings.opacity(
         np.array([rings.inner - 0.1, rings.inner + 0.12, rings.gap, rings.outer + 0.1], np.float32)
     )
     assert (inside, outside) == (0, 0)
     assert band > 0.6 > 0.25 > gap > 0
-    leant = Rings(np.array([0, 0.923, 0.385], np.float32), 1.1, 1.6, 5.0, np.ones(3, np.float32))
+    tilted = Rings(np.array([0, 0.923, 0.385], np.float32), 1.1, 1.6, 5.0, np.ones(3, np.float32))
     scene = replace(arrange("ringed", np.random.default_rng(3)), light=np.array([0, 0, 1], np.float32))
-    x, y = (
-        np.zeros((1, 2), np.float32),
-        np.array([[0.5, -0.5]], np.float32),
-    )  # over the disc, above and below its centre
-    picture = np.zeros((1, 2, 3), np.float32)
-    add_rings(picture, scene, leant, x, y, x * x + y * y)
-    assert picture[0, 0].max() == 0  # behind the planet
-    assert picture[0, 1].min() > 0.5
+    x, y = np.zeros((1, 2), np.float32), np.array([[0.5, -0.5]], np.float32)  # two points of the disc
+    image = np.zeros((1, 2, 3), np.float32)
+    add_rings(image, scene, tilted, x, y, x * x + y * y)
+    assert image[0, 0].max() == 0  # behind the planet
+    assert image[0, 1].min() > 0.5
 
 
-def test_the_noise_is_even_periodic_and_smooth() -> None:
+def test_the_noise_is_normalised_periodic_and_smooth() -> None:
     field = volume()
     assert field.shape == (SIDE,) * 3
     assert abs(field.mean()) < 1e-5
     assert abs(field.std() - 1) < 1e-5
-    step = np.abs(np.diff(field, axis=0, append=field[:1]))  # over the seam too
+    step = np.abs(np.diff(field, axis=0, append=field[:1]))  # also across the border
     assert step[-1].mean() < 1.3 * step[:-1].mean()
     values = noise(generator(), on_sphere(generator(), 4000))
     assert 0.6 < values.std() < 1.4
 
 
 def test_noise_at_a_voxel_is_the_volumes_value() -> None:
-    """Interpolation against the obvious reading, between two voxels too."""
+    """Interpolation at voxels, and between two voxels across the border."""
     corners = np.array([[3, 5, 7], [SIDE - 1, 0, 2], [SIDE + 3, 5 - SIDE, 7]], np.float32)
     field = volume()
-    assert np.allclose(read(field, corners), [field[3, 5, 7], field[-1, 0, 2], field[3, 5, 7]])
-    between = read(field, np.array([[SIDE - 0.5, 4, 4.0]], np.float32))
+    assert np.allclose(interpolate(field, corners), [field[3, 5, 7], field[-1, 0, 2], field[3, 5, 7]])
+    between = interpolate(field, np.array([[SIDE - 0.5, 4, 4.0]], np.float32))
     assert np.allclose(between, (field[-1, 4, 4] + field[0, 4, 4]) / 2)
 
 
 def test_cells_are_bounded_by_the_planes_between_their_centres() -> None:
     points = on_sphere(generator(), 500)
-    inside, which = cells(np.random.default_rng(1), points, 12)
+    border_distance, cell = cells(np.random.default_rng(1), points, 12)
     centres = spread(np.random.default_rng(1), 12).astype(np.float64)
     distance = np.linalg.norm(points[:, None] - centres, axis=2)
-    assert np.array_equal(which, distance.argmin(1))
+    assert np.array_equal(cell, distance.argmin(1))
     nearest, second = np.sort(distance, 1)[:, 0], np.sort(distance, 1)[:, 1]
-    apart = np.linalg.norm(centres[which] - centres[distance.argsort(1)[:, 1]], axis=1)
-    assert np.allclose(inside, (second**2 - nearest**2) / (2 * apart), atol=1e-5)
+    between_centres = np.linalg.norm(centres[cell] - centres[distance.argsort(1)[:, 1]], axis=1)
+    assert np.allclose(border_distance, (second**2 - nearest**2) / (2 * between_centres), atol=1e-5)
 
 
 def test_a_crater_is_a_bowl_with_a_rim() -> None:
@@ -120,20 +127,20 @@ def test_a_crater_is_a_bowl_with_a_rim() -> None:
     assert height.min() < -0.02
     assert height.max() > 0.01
     deepest = points[height.argmin()]
-    away = np.arccos(np.clip(points @ deepest, -1, 1))
-    assert away[height.argmax()] < 0.7
-    assert np.abs(height[away > 1.2]).max() < 1e-3
+    distance = np.arccos(np.clip(points @ deepest, -1, 1))
+    assert distance[height.argmax()] < 0.7
+    assert np.abs(height[distance > 1.2]).max() < 1e-3
 
 
-def test_rotations_keep_lengths_and_hands() -> None:
+def test_rotations_are_proper() -> None:
     rng = generator()
     for _ in range(20):
-        found = rotation(rng)
-        assert np.allclose(found @ found.T, np.eye(3), atol=1e-6)
-        assert np.linalg.det(found) > 0
+        matrix = rotation(rng)
+        assert np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-6)
+        assert np.linalg.det(matrix) > 0
 
 
-def test_files_are_what_the_trainer_reads_however_many_processes_wrote_them(tmp_path: Path) -> None:
+def test_files_do_not_depend_on_the_number_of_processes_and_load_as_training_data(tmp_path: Path) -> None:
     counts = {1: tmp_path / "one", 2: tmp_path / "two"}
     for processes, out in counts.items():
         assert write_planets(out, PlanetsOptions(train=2, test=1, seed=4, processes=processes)) == 8 * 3 + 2
@@ -165,7 +172,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "train is 1000000000000, expected 1 to 1000000" in capsys.readouterr().err
 
 
-def test_signals_leave_nothing_and_a_kill_nothing_running(tmp_path: Path) -> None:
+def test_signals_leave_no_files_and_a_killed_process_no_children(tmp_path: Path) -> None:
     out = tmp_path / "many"
     command = [str(PROGRAM), "data", "planets", "--out", str(out), "--train", "400", "--processes", "2"]
     for sent, left in ((signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, 2)):
@@ -174,13 +181,13 @@ def test_signals_leave_nothing_and_a_kill_nothing_running(tmp_path: Path) -> Non
         while len(list(tmp_path.glob(".many*/train/*/*.png"))) < 10 and time.monotonic() < deadline:
             time.sleep(0.02)
         if sent == signal.SIGINT:
-            os.killpg(process.pid, sent)  # as a terminal does
+            os.killpg(process.pid, sent)  # a terminal sends Ctrl-C to all processes of the group
         else:
             process.send_signal(sent)
-        said = process.communicate(timeout=60)[1]  # ends once no process holds stderr any more
+        stderr = process.communicate(timeout=60)[1]  # returns when every process has closed stderr
         assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[sent]
-        assert "Traceback" not in said
-        assert sent == signal.SIGKILL or "leaked" not in said
+        assert "Traceback" not in stderr
+        assert sent == signal.SIGKILL or "leaked" not in stderr
         assert len(list(tmp_path.iterdir())) == left
     assert run("data", "planets", "--out", out, "--train", 1, "--test", 1, "--processes", 1) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["many"]  # the killed run's is gone
+    assert [path.name for path in tmp_path.iterdir()] == ["many"]  # the temporary folder of the killed run is removed

@@ -1,4 +1,4 @@
-"""Training: the codebooks, the straight-through gradient, and what a model learns."""
+"""Training: codebook updates, the straight-through gradient, short trainings of a VQ-VAE and a prior."""
 
 from __future__ import annotations
 
@@ -16,52 +16,53 @@ from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train import prior, vqvae
 from latentloop.export.train.codebook import EPSILON, EmaCodebook, assign, k_means, perplexity
-from latentloop.export.train.data.codes import Codes, bits_per_code, encode, of_level
+from latentloop.export.train.data.codes import Codes, codes_of_level, encode
 from latentloop.export.train.data.datasets import Dataset
-from latentloop.export.train.loop.average import WeightAverage
-from latentloop.export.train.loop.optimiser import adamw
-from latentloop.export.train.loop.precision import lay_out, mixed
+from latentloop.export.train.evaluation import bits_per_code, reconstruction_metrics
+from latentloop.export.train.optimisation.adamw import adamw
+from latentloop.export.train.optimisation.precision import mixed_precision, set_layout
+from latentloop.export.train.optimisation.weight_average import WeightAverage
 
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> None:
-    """Tiny models gain nothing from threads, and lose where other processes run."""
+    """Threads do not speed up tiny models, and slow them down on a busy machine."""
     torch.set_num_threads(1)
 
 
-def test_k_means_finds_clusters_and_leaves_no_centre_unused() -> None:
+def test_k_means_finds_the_clusters() -> None:
     generator = torch.Generator().manual_seed(0)
-    middles = 10 * torch.randn(6, 3, generator=generator)
-    vectors = middles.repeat(50, 1) + 0.01 * torch.randn(300, 3, generator=generator)
+    cluster_centres = 10 * torch.randn(6, 3, generator=generator)
+    vectors = cluster_centres.repeat(50, 1) + 0.01 * torch.randn(300, 3, generator=generator)
     centres, shares = k_means(vectors, 12, generator)
     assert float(shares.sum()) == pytest.approx(1)
-    spread = (vectors - centres[assign(vectors, centres)]).norm(dim=1)
-    assert float(spread.max()) < 0.1
+    distances = (vectors - centres[assign(vectors, centres)]).norm(dim=1)
+    assert float(distances.max()) < 0.1
     assert int((shares > 0).sum()) >= 6
 
 
-def test_the_averages_equal_a_numpy_reference() -> None:
+def test_codebook_averages_equal_a_numpy_reference() -> None:
     generator = torch.Generator().manual_seed(1)
     embedding = torch.randn(5, 3, generator=generator)
     book = EmaCodebook(embedding, decay=0.9)
-    book.begin(torch.randn(40, 3, generator=generator), 20, generator)
+    book.initialise(torch.randn(40, 3, generator=generator), 20, generator)
     sizes, sums = book.cluster_size.double().numpy().copy(), book.sums.double().numpy().copy()
     for _ in range(3):
         vectors = torch.randn(20, 3, generator=generator)
         codes = assign(vectors, embedding)
         book.update(vectors, codes)
-        hot = np.eye(5)[codes.numpy()]
-        sizes = 0.9 * sizes + 0.1 * hot.sum(0)
-        sums = 0.9 * sums + 0.1 * hot.T @ vectors.double().numpy()
+        one_hot = np.eye(5)[codes.numpy()]
+        sizes = 0.9 * sizes + 0.1 * one_hot.sum(0)
+        sums = 0.9 * sums + 0.1 * one_hot.T @ vectors.double().numpy()
         smoothed = (sizes + EPSILON) / (sizes.sum() + 5 * EPSILON) * sizes.sum()
         np.testing.assert_allclose(embedding.numpy(), sums / smoothed[:, None], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(book.cluster_size.numpy(), sizes, rtol=1e-5)
 
 
-def test_restarts_bring_a_collapsed_codebook_back() -> None:
+def test_restarts_repair_a_collapsed_codebook() -> None:
     generator = torch.Generator().manual_seed(2)
     vectors = torch.randn(400, 4, generator=generator)
-    used = {}
+    perplexities = {}
     for restart in (False, True):
         embedding = torch.full((32, 4), 50.0)
         embedding[0] = 0  # every vector is nearest to this one
@@ -72,63 +73,63 @@ def test_restarts_bring_a_collapsed_codebook_back() -> None:
             book.update(vectors, assign(vectors, embedding))
             if restart:
                 book.restart_unused(vectors, generator)
-        used[restart] = perplexity(torch.bincount(assign(vectors, embedding), minlength=32))
-    assert used[False] == pytest.approx(1)
-    assert used[True] > 24
+        perplexities[restart] = perplexity(torch.bincount(assign(vectors, embedding), minlength=32))
+    assert perplexities[False] == pytest.approx(1)
+    assert perplexities[True] > 24
 
 
-def test_perplexity_counts_codes_in_use() -> None:
+def test_perplexity_is_the_number_of_equally_used_codes() -> None:
     assert perplexity(torch.tensor([5, 5, 5, 5])) == pytest.approx(4)
     assert perplexity(torch.tensor([7, 0, 0, 0])) == pytest.approx(1)
 
 
 def test_the_gradient_passes_straight_through() -> None:
-    """dL/dz of one level is dL/de as the decoder sees it, plus 2 (z - e) / numel from the commitment."""
+    """dL/dz of one level is the decoder's dL/de plus 2 (z - e) / numel from the commitment."""
     torch.manual_seed(0)
     model = Vqvae(replace(SMALL, levels=1)).double()
     images = torch.rand(2, 1, 16, 16, dtype=torch.float64)
     out = vqvae.forward(model, images)
     (functional.mse_loss(out.reconstruction, images) + 0.25 * out.commitment).backward()  # type: ignore[no-untyped-call]
-    found = [parameter.grad for parameter in model.to_code[0].parameters()]
+    gradients = [parameter.grad for parameter in model.to_code[0].parameters()]
 
     feature = model.features(images)[0]
     z = model.project(0, feature, None)
     codewords = model.codebook(0).lookup(model.codebook(0).nearest(z)).requires_grad_()
     loss = functional.mse_loss(model.decode_codewords([codewords]), images)
-    (passed,) = torch.autograd.grad(loss, codewords)
-    at_z = passed + 0.25 * 2 * (z - codewords).detach() / z.numel()
+    (at_codewords,) = torch.autograd.grad(loss, codewords)
+    at_z = at_codewords + 0.25 * 2 * (z - codewords).detach() / z.numel()
     expected = torch.autograd.grad(z, list(model.to_code[0].parameters()), at_z)
-    for gradient, reference in zip(found, expected, strict=True):
+    for gradient, reference in zip(gradients, expected, strict=True):
         torch.testing.assert_close(gradient, reference)
 
 
 def test_a_vqvae_learns_and_uses_its_codes() -> None:
     images = blobs(128)
     task = vqvae.VqvaeTask(SMALL, images, vqvae.VqvaeOptions(steps=200, batch=32, rate=2e-3, warm_up=50))
-    untrained = vqvae.evaluate(task.model, images)
+    untrained = reconstruction_metrics(task.model, images)
     for step in range(200):
         task.step(step)
-    found = vqvae.evaluate(task.model, images)
-    assert found["mse_signed"] < untrained["mse_signed"] / 4
+    trained = reconstruction_metrics(task.model, images)
+    assert trained["mse_signed"] < untrained["mse_signed"] / 4
+    assert trained["mse_unit"] == trained["mse_signed"] / 4
     # Without k-means and restarts this training ends with 1 or 2 top codes and 7 bottom codes in use.
-    assert found["mse_unit"] == found["mse_signed"] / 4
-    assert all(used >= 12 for used in found["codes_used"].values())
-    assert all(value > 6 for value in found["perplexity"].values())
+    assert all(used >= 12 for used in trained["codes_used"].values())
+    assert all(value > 6 for value in trained["perplexity"].values())
 
 
-def test_a_codebook_of_colours_is_used_whole() -> None:
-    """Averages that follow fast, and few steps: without restarts, five codes of the bottom end unused."""
+def test_a_codebook_of_colours_is_used_completely() -> None:
+    """With a small decay and few steps. Without restarts, five bottom codes are unused at the end."""
     config = replace(SMALL, image_channels=3, codebook_size=32, ema_decay=0.98)
     images = colours(128, 16)
     task = vqvae.VqvaeTask(config, images, vqvae.VqvaeOptions(steps=500, batch=32, rate=2e-3, warm_up=30, flip=True))
     for step in range(500):
         task.step(step)
-    found = vqvae.evaluate(task.averaged(), images)
-    assert all(used >= 31 for used in found["codes_used"].values())
-    assert all(value > 18 for value in found["perplexity"].values())
+    metrics = reconstruction_metrics(task.averaged(), images)
+    assert all(used >= 31 for used in metrics["codes_used"].values())
+    assert all(value > 18 for value in metrics["perplexity"].values())
 
 
-def test_the_saved_vqvae_is_the_average_beside_the_codebooks() -> None:
+def test_the_saved_vqvae_has_averaged_weights_and_the_current_codebooks() -> None:
     options = vqvae.VqvaeOptions(steps=6, batch=8, rate=1e-2, warm_up=2, average=0.5)
     task = vqvae.VqvaeTask(SMALL, blobs(16), options)
     expected = task.model.decoder.conv.weight.detach().clone()
@@ -142,23 +143,23 @@ def test_the_saved_vqvae_is_the_average_beside_the_codebooks() -> None:
     torch.testing.assert_close(averaged.codebook(0).embedding, task.model.codebook(0).embedding, rtol=0, atol=0)
 
 
-def test_bfloat16_reaches_the_convolutions_but_not_the_quantiser() -> None:
+def test_bfloat16_applies_to_the_convolutions_but_not_to_the_quantisation() -> None:
     torch.manual_seed(0)
     model, images = Vqvae(SMALL), torch.rand(4, 1, 16, 16)
-    plain = vqvae.forward(model, images)
-    with mixed("cpu", "bfloat16"):
+    full = vqvae.forward(model, images)
+    with mixed_precision("cpu", "bfloat16"):
         assert model.features(images)[0].dtype == torch.bfloat16
-        out = vqvae.forward(lay_out(model, "bfloat16"), lay_out(images, "bfloat16"))
+        out = vqvae.forward(set_layout(model, "bfloat16"), set_layout(images, "bfloat16"))
     assert out.reconstruction.dtype == out.commitment.dtype == torch.float32
     for level in range(2):
         z, codes, codewords = out.levels[level].z, out.levels[level].codes, out.levels[level].codewords
         assert z.dtype == codewords.dtype == torch.float32
         torch.testing.assert_close(codes, model.codebook(level).nearest(z))
-    torch.testing.assert_close(out.reconstruction, plain.reconstruction, rtol=0.1, atol=0.05)
-    assert not torch.equal(out.reconstruction, plain.reconstruction)
+    torch.testing.assert_close(out.reconstruction, full.reconstruction, rtol=0.1, atol=0.05)
+    assert not torch.equal(out.reconstruction, full.reconstruction)
 
 
-def test_decay_reaches_matrices_and_kernels_only() -> None:
+def test_weight_decay_applies_to_matrices_and_kernels_only() -> None:
     model = PixelSnail(PriorConfig(4, 4, 8, 16, 4, 3, 1, 1, heads=2, dropout=0.0, classes=3, class_channels=4))
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     optimiser = adamw(model, rate=0.1, weight_decay=0.5)
@@ -166,21 +167,21 @@ def test_decay_reaches_matrices_and_kernels_only() -> None:
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step()
     for name, value in model.named_parameters():
-        kept = 1.0 if value.ndim == 1 or name == "label_embedding.weight" else 1 - 0.1 * 0.5
-        torch.testing.assert_close(value.detach(), kept * before[name], msg=name)
+        factor = 1.0 if value.ndim == 1 or name == "label_embedding.weight" else 1 - 0.1 * 0.5
+        torch.testing.assert_close(value.detach(), factor * before[name], msg=name)
 
 
-def test_images_must_make_whole_codes() -> None:
+def test_the_image_size_must_be_a_multiple_of_the_stride() -> None:
     with pytest.raises(InputError, match="size is 20, expected a multiple of 8"):
         vqvae.VqvaeTask(SMALL, blobs(4, 20), vqvae.VqvaeOptions(steps=1))
 
 
-def test_flipped_codes_are_those_of_the_mirrored_images() -> None:
+def test_flip_appends_the_codes_of_the_mirrored_images() -> None:
     torch.manual_seed(0)
     model = Vqvae(SMALL).eval()
     data = Dataset(blobs(6), np.arange(6))
     mirrored = Dataset(np.ascontiguousarray(data.images[:, :, ::-1]), data.labels)
-    both, other = (of_level(encode(model, part, flip=part is data), 1, part.labels) for part in (data, mirrored))
+    both, other = (codes_of_level(encode(model, part, flip=part is data), 1, part.labels) for part in (data, mirrored))
     assert both.upper is not None
     assert other.upper is not None
     assert both.labels is not None
@@ -189,13 +190,13 @@ def test_flipped_codes_are_those_of_the_mirrored_images() -> None:
     assert both.labels.tolist() == [*range(6), *range(6)]
 
 
-def test_a_codebook_too_large_for_the_codes_in_memory_is_told() -> None:
+def test_a_codebook_too_large_for_int16_codes_is_an_error() -> None:
     model = Vqvae(replace(SMALL, codebook_size=2**15 + 1))
     with pytest.raises(InputError, match="codebook_size is 32769, expected at most 32768"):
         encode(model, Dataset(blobs(2), None))
 
 
-def test_a_prior_learns_and_its_figure_is_the_direct_computation() -> None:
+def test_a_prior_learns_and_bits_per_code_equals_a_direct_computation() -> None:
     config = PriorConfig(4, 4, 8, 16, 4, 3, 1, 1, heads=2, dropout=0.0)
     codes = torch.arange(4).repeat(32, 4, 1).to(torch.int16)
     data = Codes(codes + torch.randint(0, 4, (32, 1, 1)).short(), None, None)
@@ -209,7 +210,7 @@ def test_a_prior_learns_and_its_figure_is_the_direct_computation() -> None:
     assert direct < 2
 
 
-def test_the_average_is_the_documented_recurrence() -> None:
+def test_the_weight_average_is_the_documented_recurrence() -> None:
     layer = torch.nn.Linear(2, 1, bias=False)
     average = WeightAverage(layer, 0.5)
     expected = layer.weight.detach().clone()

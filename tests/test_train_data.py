@@ -1,4 +1,4 @@
-"""Data sets: IDX files and image folders, their errors, and the held-out split."""
+"""Data sets: IDX files and image folders, their errors, the held-out split, the schedule of batches and rates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from latentloop.errors import InputError
 from latentloop.export.train.data import idx
 from latentloop.export.train.data.datasets import load_data, split_indices
-from latentloop.export.train.data.order import BatchOrder, learning_rate
+from latentloop.export.train.optimisation.schedule import BatchOrder, learning_rate
 
 
 def _idx_bytes(values: NDArray[np.uint8]) -> bytes:
@@ -44,9 +44,9 @@ def test_idx_is_padded_and_its_t10k_files_are_held_out(tmp_path: Path, packed: b
     assert data.training.labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert data.classes == ("0", "1", "2")
     assert "7 to train on, 4 held out" in data.description
-    with pytest.raises(InputError, match="has a held-out part, the t10k files; held-out is"):
+    with pytest.raises(InputError, match="has a test part, the t10k files; held-out is"):
         load_data(tmp_path, 32, held_out=0.5)
-    with pytest.raises(InputError, match="has a held-out part, the t10k files; split-seed is"):
+    with pytest.raises(InputError, match="has a test part, the t10k files; split-seed is"):
         load_data(tmp_path, 32, split_seed=0)
 
 
@@ -56,7 +56,7 @@ def test_idx_without_t10k_files_is_split(tmp_path: Path) -> None:
     assert (len(data.training), len(data.held_out)) == (7, 3)
 
 
-def test_the_digest_follows_the_data(tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_data(tmp_path: Path) -> None:
     _write_idx(tmp_path, "train", 10)
     digests = {load_data(tmp_path, size, split_seed=seed).digest for size, seed in ((28, 0), (28, 1), (32, 0))}
     assert len(digests) == 3
@@ -69,11 +69,11 @@ def test_the_digest_follows_the_data(tmp_path: Path) -> None:
         (b"\x00\x00", "header of 16"),
         (_idx_bytes(np.zeros(20, np.uint8)), "magic number 0x00000801, expected 0x00000803"),
         (_idx_bytes(np.zeros((2, 3, 3), np.uint8))[:-1], "33 bytes, expected 34"),
-        (_idx_bytes(np.zeros((2, 3, 3), np.uint8)) + b"\x00", "left over"),
+        (_idx_bytes(np.zeros((2, 3, 3), np.uint8)) + b"\x00", "the file is too long"),
         (struct.pack(">4I", 0x803, 2**32 - 1, 2**32 - 1, 2**32 - 1), "truncated"),
     ],
 )
-def test_a_damaged_idx_file_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_the_error_names_a_damaged_idx_file(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(content)
     with pytest.raises(InputError, match="train-images-idx3-ubyte") as caught:
@@ -82,7 +82,7 @@ def test_a_damaged_idx_file_is_named(tmp_path: Path, content: bytes, expected: s
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"x" + b[1:], lambda b: b[:-8] + bytes(8)])
-def test_a_damaged_gzip_file_is_named(tmp_path: Path, damage: object) -> None:
+def test_the_error_names_a_damaged_gzip_file(tmp_path: Path, damage: object) -> None:
     assert callable(damage)
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(damage(gzip.compress(_idx_bytes(np.zeros((2, 3, 3), np.uint8)))))
@@ -90,7 +90,7 @@ def test_a_damaged_gzip_file_is_named(tmp_path: Path, damage: object) -> None:
         idx.read_images(path)
 
 
-def test_idx_files_must_agree(tmp_path: Path) -> None:
+def test_idx_images_and_labels_must_match(tmp_path: Path) -> None:
     _write_idx(tmp_path, "train", 6)
     labels = tmp_path / "train-labels-idx1-ubyte.gz"
     labels.write_bytes(gzip.compress(_idx_bytes(np.zeros(5, np.uint8))))
@@ -137,7 +137,7 @@ def test_the_folders_train_and_test_are_the_two_parts(tmp_path: Path) -> None:
     assert data.held_out.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert sorted(data.held_out.images[:, 0, 0, 0]) == [0, 0, 60, 60, 120, 120]
     assert sorted(set(data.held_out.images[:, 0, 0, 1])) == [0, 10]
-    with pytest.raises(InputError, match="has a held-out part, test/; held-out is"):
+    with pytest.raises(InputError, match="has a test part, test/; held-out is"):
         load_data(tmp_path, 8, held_out=0.1)
     (tmp_path / "train" / "bee").rename(tmp_path / "train" / "dog")
     with pytest.raises(
@@ -146,13 +146,13 @@ def test_the_folders_train_and_test_are_the_two_parts(tmp_path: Path) -> None:
         load_data(tmp_path, 8)
 
 
-def test_train_without_test_is_told(tmp_path: Path) -> None:
+def test_train_without_test_is_an_error(tmp_path: Path) -> None:
     _write_classes(tmp_path / "train")
-    told = r"expected the classes that train/ beside it holds: add them, or give \S+/train as the data"
-    with pytest.raises(InputError, match=rf"/test is missing, {told}"):
+    remedy = r"expected the same classes as in train/: add them, or pass \S+/train as the data"
+    with pytest.raises(InputError, match=rf"/test is missing, {remedy}"):
         load_data(tmp_path, 8)
     (tmp_path / "test").mkdir()
-    with pytest.raises(InputError, match=rf"/test holds no class folders, {told}"):
+    with pytest.raises(InputError, match=rf"/test contains no class folders, {remedy}"):
         load_data(tmp_path, 8)
     assert load_data(tmp_path / "train", 8).classes == ("ant", "bee", "cat")
 
@@ -181,8 +181,8 @@ def test_images_are_cropped_to_their_centre(tmp_path: Path) -> None:
     assert load_data(tmp_path, 4, image_channels=1).training.images.min() == 200
 
 
-def test_images_are_read_as_the_encoder_reads_them(tmp_path: Path) -> None:
-    """16 bits are scaled, not clipped, and transparent pixels are white."""
+def test_images_are_read_in_the_same_way_as_by_encode(tmp_path: Path) -> None:
+    """16-bit values are scaled, not clipped, and transparent pixels become white."""
     for index in range(2):
         Image.fromarray(np.full((4, 4), 30000, np.uint16)).save(tmp_path / f"{index}.png")
     assert np.unique(load_data(tmp_path, 4).training.images).tolist() == [117]
@@ -191,24 +191,26 @@ def test_images_are_read_as_the_encoder_reads_them(tmp_path: Path) -> None:
     assert np.unique(load_data(tmp_path, 4).training.images).tolist() == [255]
 
 
-def test_every_unreadable_image_is_named(tmp_path: Path) -> None:
+def test_the_error_names_every_unreadable_image(tmp_path: Path) -> None:
     _write_classes(tmp_path)
     broken = tmp_path / "bee" / "1.png"
     broken.write_bytes(broken.read_bytes()[:40])
     (tmp_path / "cat" / "z.png").symlink_to("gone.png")
-    told = r"2 of 13 inputs .*bee/1\.png cannot be read as an image.*cat/z\.png is a link to gone\.png"
-    with pytest.raises(InputError, match=told):
+    message = r"2 of 13 inputs .*bee/1\.png cannot be read as an image.*cat/z\.png is a link to gone\.png"
+    with pytest.raises(InputError, match=message):
         load_data(tmp_path, 8)
 
 
-def test_a_class_that_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_class_that_is_a_broken_link_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _write_classes(tmp_path)
     (tmp_path / "dog").symlink_to("not-mounted")
     assert load_data(tmp_path, 8).classes == ("ant", "bee", "cat")
-    assert f"links to nothing are passed over: {tmp_path}/dog" in capsys.readouterr().err
+    assert f"ignored broken links: {tmp_path}/dog" in capsys.readouterr().err
 
 
-def test_images_in_sub_folders_of_classes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ignored_images_in_sub_folders_are_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = tmp_path / "data"
     _write_classes(data)
     (data / "cat" / "notes").mkdir()
@@ -220,11 +222,11 @@ def test_images_in_sub_folders_of_classes_are_told(tmp_path: Path, capsys: pytes
     _write_classes(tmp_path / "other", 1)
     (data / "bee" / "other").symlink_to(tmp_path / "other")
     assert load_data(data, 8).digest == expected
-    told = "6 images in sub-folders of classes are passed over, only those directly inside a class are read"
-    assert capsys.readouterr().err == f"{data}: {told}: {data}/bee/more, {data}/bee/other, {data}/cat/more\n"
+    message = "ignored 6 images in sub-folders of classes; only images directly inside a class folder are read"
+    assert capsys.readouterr().err == f"{data}: {message}: {data}/bee/more, {data}/bee/other, {data}/cat/more\n"
 
 
-def test_what_other_systems_add_is_passed_over(tmp_path: Path) -> None:
+def test_files_that_operating_systems_add_are_ignored(tmp_path: Path) -> None:
     _write_classes(tmp_path)
     expected = load_data(tmp_path, 8).digest
     for folder in (tmp_path / "__MACOSX", tmp_path / ".thumbnails", tmp_path / "cat" / "@eaDir"):
@@ -236,7 +238,7 @@ def test_what_other_systems_add_is_passed_over(tmp_path: Path) -> None:
     assert load_data(tmp_path, 8).digest == expected
 
 
-def test_folders_that_make_no_data_set(tmp_path: Path) -> None:
+def test_folders_that_are_not_data_sets(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         load_data(tmp_path / "absent", 8)
     with pytest.raises(InputError, match="no images"):
@@ -262,14 +264,14 @@ def test_the_split_is_deterministic_and_complete() -> None:
         split_indices(10, 1.0, 0)
 
 
-def test_batches_cover_every_epoch_and_need_no_history() -> None:
+def test_batches_cover_every_epoch_and_depend_on_the_step_only() -> None:
     order = BatchOrder(10, 4, seed=5)
-    whole = [order(step) for step in range(10)]  # four epochs
-    seen = np.concatenate(whole).reshape(4, 10)
-    for epoch in seen:
+    batches = [order(step) for step in range(10)]
+    epochs = np.concatenate(batches).reshape(4, 10)
+    for epoch in epochs:
         assert sorted(epoch) == list(range(10))
-    assert seen[0].tolist() != seen[1].tolist()
-    assert BatchOrder(10, 4, seed=5)(7).tolist() == whole[7].tolist()
+    assert epochs[0].tolist() != epochs[1].tolist()
+    assert BatchOrder(10, 4, seed=5)(7).tolist() == batches[7].tolist()
     assert len(BatchOrder(3, 8, seed=0)(2)) == 8
 
 

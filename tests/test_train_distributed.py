@@ -1,4 +1,4 @@
-"""Two processes train what one trains, up to rounding; the functions that make it so are no-ops for one."""
+"""Training in two processes equals training in one, up to rounding; a single process is not affected."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tiny_training import PRIOR, VQVAE, parse, write_blobs
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import load_checkpoint
 from latentloop.export.commands import train
+from latentloop.export.train import distributed
 from latentloop.export.train.codebook import EmaCodebook
-from latentloop.export.train.loop import distributed
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "latentloop"]
 
 
-def _train(command: str, folder: Path, out: Path, *, together: bool, **paths: Path) -> None:
+def _train(command: str, folder: Path, out: Path, *, processes: int, **paths: Path) -> None:
     paths = {"data": folder, **paths, "out": out}
-    if not together:
+    if processes == 1:
         assert train.run(parse(command, **paths)) == 0
         return
     options = [part for name, value in paths.items() for part in (f"--{name}", str(value))]
@@ -36,8 +36,8 @@ def _train(command: str, folder: Path, out: Path, *, together: bool, **paths: Pa
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where codes restart, and where the leader encodes the images for the other."""
+def test_two_processes_train_the_same_weights_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With restarts of codes, and with a data set that the leader encodes for the other process."""
     restarts: list[int] = []
     original = EmaCodebook.restart_unused
 
@@ -53,11 +53,11 @@ def test_two_processes_train_what_one_trains(tmp_path: Path, monkeypatch: pytest
         ("top", f"{PRIOR} --level top --steps 8 --dropout 0 --weight-decay 0.1", {"vqvae": vqvae}),
     )
     for name, command, paths in commands:
-        outs = [tmp_path / where / f"{name}.safetensors" for where in ("one", "two")]
-        for out, together in zip(outs, (False, True), strict=True):
-            for codes in vqvae.parent.glob("*.codes-*"):
-                codes.unlink()
-            _train(command, folder, out, together=together, **paths)
+        outs = [tmp_path / parent / f"{name}.safetensors" for parent in ("one", "two")]
+        for processes, out in enumerate(outs, 1):
+            for cache in vqvae.parent.glob("*.codes-*"):
+                cache.unlink()
+            _train(command, folder, out, processes=processes, **paths)
         one, two = (load_checkpoint(out).weights for out in outs)
         for key, value in one.items():
             np.testing.assert_allclose(two[key], value, rtol=1e-3, atol=1e-4, err_msg=key)
@@ -65,31 +65,31 @@ def test_two_processes_train_what_one_trains(tmp_path: Path, monkeypatch: pytest
     assert sum(restarts) > 0
 
 
-def test_alone_nothing_changes() -> None:
+def test_a_single_process_is_not_affected() -> None:
     vectors, indices = torch.arange(12.0).view(6, 2), torch.tensor([4, 0])
-    torch.testing.assert_close(distributed.take(vectors, indices), vectors[indices])
-    torch.testing.assert_close(distributed.part(vectors), vectors)
+    torch.testing.assert_close(distributed.gather_rows(vectors, indices), vectors[indices])
+    torch.testing.assert_close(distributed.local_part(vectors), vectors)
     network = torch.nn.Linear(2, 2)
-    assert distributed.parallel(network, "cpu") is network
-    assert (distributed.rank(), distributed.processes(), distributed.leads()) == (0, 1, True)
+    assert distributed.data_parallel(network, "cpu") is network
+    assert (distributed.rank(), distributed.world_size(), distributed.is_leader()) == (0, 1, True)
 
 
 def test_parts_and_rows_of_three_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parts make the whole, and each row comes from the one process that holds it."""
-    whole, indices = torch.arange(12.0).view(6, 2), torch.tensor([5, 0, 2, 3])
-    monkeypatch.setattr(distributed, "processes", lambda: 3)
-    parts, taken = [], []
+    """The parts of all processes are the batch, and every row is gathered from the process that has it."""
+    batch, indices = torch.arange(12.0).view(6, 2), torch.tensor([5, 0, 2, 3])
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    parts, rows = [], []
     for rank in range(3):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        parts.append(distributed.part(whole))
-        taken.append(distributed.take(parts[-1], indices))
-    torch.testing.assert_close(torch.cat(parts), whole)
-    torch.testing.assert_close(torch.stack(taken).sum(0), whole[indices])
+        parts.append(distributed.local_part(batch))
+        rows.append(distributed.gather_rows(parts[-1], indices))
+    torch.testing.assert_close(torch.cat(parts), batch)
+    torch.testing.assert_close(torch.stack(rows).sum(0), batch[indices])
 
 
-def test_what_processes_cannot_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_and_devices_that_do_not_fit_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(distributed, "processes", lambda: 3)
+        patched.setattr(distributed, "world_size", lambda: 3)
         with pytest.raises(InputError, match="batch is 8, expected a multiple of the 3 processes"):
             distributed.check_batch(8)
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -1,4 +1,4 @@
-"""Whole trainings: interrupted ones end with the same bits, and checkpoints say where they come from."""
+"""Whole training runs: interruption and resumption, state files, options, checkpoints and their provenance."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from latentloop.export.commands import train
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.train import prior, vqvae
-from latentloop.export.train.loop.loop import LoopOptions, run_training
+from latentloop.export.train.run.loop import LoopOptions, run_training
 
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> None:
-    """Tiny models gain nothing from threads, and lose where other processes run."""
+    """Threads do not speed up tiny models, and slow them down on a busy machine."""
     torch.set_num_threads(1)
 
 
@@ -50,10 +50,10 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def state(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a VQ-VAE's training of two steps leaves where it is stopped before its checkpoint is written."""
+    """The state file of a VQ-VAE's training of two steps that was interrupted before it wrote its checkpoint."""
     path = tmp_path_factory.mktemp("state") / "vqvae.safetensors"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(vqvae, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(vqvae, "reconstruction_metrics", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             _train(f"{VQVAE} --steps 2", data=folder, out=path)
     return Path(f"{path}.state")
@@ -76,7 +76,7 @@ def _commands(folder: Path, trained: Path) -> dict[str, tuple[str, dict[str, Pat
 
 
 @pytest.mark.parametrize("name", ["vqvae", "top", "bottom"])
-def test_a_resumed_run_ends_with_the_same_bits(
+def test_a_resumed_run_is_bit_identical(
     name: str, folder: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command, paths = _commands(folder, trained)[name]
@@ -95,7 +95,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
         _train(f"{command} --save-every 2", out=resumed, **paths)
     assert not resumed.exists()
     monkeypatch.setattr(kind, "step", original)
-    torch.manual_seed(99)  # nothing may hang on the global generator
+    torch.manual_seed(99)  # the result must not depend on the global generator
     assert _train(f"{command} --save-every 2", out=resumed, **paths) == figures
     assert [path.name for path in tmp_path.iterdir() if "state" in path.name] == []
     first, second = (load_checkpoint(tmp_path / f"{part}.safetensors") for part in ("whole", "resumed"))
@@ -105,7 +105,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
     assert first.provenance == second.provenance
 
 
-def test_a_killed_process_goes_on(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_training_can_be_continued(folder: Path, tmp_path: Path) -> None:
     script = (
         "import argparse; from latentloop.export.commands import train; p = argparse.ArgumentParser();"
         "train.add_arguments(p); train.run(p.parse_args())"
@@ -127,15 +127,13 @@ def test_a_killed_process_goes_on(folder: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(value, second[key], err_msg=key)
 
 
-def test_other_arguments_do_not_go_on_with_a_state(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_state_of_other_arguments_is_not_used(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "vqvae.safetensors"
     with monkeypatch.context() as patched:
-        patched.setattr(vqvae, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(vqvae, "reconstruction_metrics", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             _train(f"{VQVAE} --steps 4", data=folder, out=out)
-    with pytest.raises(InputError, match=r"seed was 0, is 1; steps was 4, is 5\. Give the same .* --restart"):
+    with pytest.raises(InputError, match=r"seed was 0, is 1; steps was 4, is 5\. Pass the same .* --restart"):
         _train(f"{VQVAE} --steps 5 --seed 1", data=folder, out=out)
     _train(f"{VQVAE} --steps 5 --seed 1 --restart", data=folder, out=out)
     with pytest.raises(OutputError, match="--force"):
@@ -147,7 +145,7 @@ def test_other_arguments_do_not_go_on_with_a_state(
 
 
 def _set(value: object, *keys: Any) -> Callable[[Any], None]:
-    """A change of one field of a state, found by the keys that lead to it; None deletes it."""
+    """A function that sets the field of a state at the path ``keys``, or deletes it if ``value`` is None."""
 
     def change(state: Any) -> None:
         for key in keys[:-1]:
@@ -167,7 +165,7 @@ def _more_columns(state: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "cause"),
     [
         (_set(None, "arguments"), "KeyError: 'arguments'"),
         (_set("{", "arguments"), "JSONDecodeError"),
@@ -187,18 +185,18 @@ def _more_columns(state: Any) -> None:
         (_more_columns, "size mismatch"),
     ],
 )
-def test_a_state_that_loads_but_does_not_fit(
-    change: Callable[[Any], None], told: str, folder: Path, state: Path, tmp_path: Path
+def test_a_state_that_does_not_fit(
+    change: Callable[[Any], None], cause: str, folder: Path, state: Path, tmp_path: Path
 ) -> None:
     damaged = torch.load(state, weights_only=True)
     change(damaged)
     torch.save(damaged, tmp_path / state.name)
-    with pytest.raises(CheckpointError, match=f"does not fit this training .*{told}.*; pass --restart") as caught:
+    with pytest.raises(CheckpointError, match=f"does not fit this training .*{cause}.*; pass --restart") as caught:
         _train(f"{VQVAE} --steps 2", data=folder, out=tmp_path / state.stem)
     assert "\n" not in str(caught.value)
 
 
-def test_checkpoints_say_where_they_come_from(folder: Path, trained: Path, tmp_path: Path) -> None:
+def test_the_provenance_of_checkpoints(folder: Path, trained: Path, tmp_path: Path) -> None:
     source = load_checkpoint(trained)
     assert isinstance(source.config, VqvaeConfig)
     assert source.provenance["licence"] == "CC0-1.0"
@@ -221,7 +219,7 @@ def test_checkpoints_say_where_they_come_from(folder: Path, trained: Path, tmp_p
     assert all(value.dtype == np.float32 for value in checkpoint.weights.values())
 
 
-def test_wrong_inputs_to_a_prior(folder: Path, trained: Path, tmp_path: Path) -> None:
+def test_invalid_inputs_of_a_prior(folder: Path, trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "prior.safetensors"
     with pytest.raises(InputError, match="level is 'middle', expected one of top, bottom"):
         _train(f"{PRIOR} --steps 2 --level middle", data=folder, vqvae=trained, out=out)
@@ -230,7 +228,7 @@ def test_wrong_inputs_to_a_prior(folder: Path, trained: Path, tmp_path: Path) ->
         _train(f"{PRIOR} --steps 2 --level top", data=folder, vqvae=out, out=tmp_path / "other.safetensors")
 
 
-def test_a_diverging_loss_stops(tmp_path: Path) -> None:
+def test_a_diverging_loss_ends_the_training(tmp_path: Path) -> None:
     class Diverging:
         def step(self, step: int) -> torch.Tensor:
             return torch.tensor(float("nan"))
@@ -245,8 +243,8 @@ def test_a_diverging_loss_stops(tmp_path: Path) -> None:
         run_training(Diverging(), LoopOptions(tmp_path / "x.safetensors", 30, progress=False))
 
 
-def test_a_full_disk_is_told_and_keeps_the_last_state(tmp_path: Path) -> None:
-    """The writer of torch reports a full disk in its own way; a limit on file sizes stands in for one."""
+def test_a_full_disk_is_reported_and_the_last_state_remains(tmp_path: Path) -> None:
+    """torch.save reports a full disk as RuntimeError. A limit on file sizes simulates the full disk."""
 
     class Growing:
         size = 1
@@ -289,20 +287,20 @@ def test_a_full_disk_is_told_and_keeps_the_last_state(tmp_path: Path) -> None:
         ("--out top.pt", r"top\.pt, expected a name that ends in \.safetensors"),
     ],
 )
-def test_options_that_no_training_takes(option: str, expected: str, tmp_path: Path) -> None:
+def test_invalid_options(option: str, expected: str, tmp_path: Path) -> None:
     paths = {"data": tmp_path, "vqvae": tmp_path / "absent", **({} if "--out" in option else {"out": "a.safetensors"})}
     with pytest.raises(InputError, match=expected):
         _train(f"{PRIOR} --level top {option}", **paths)
 
 
-def test_an_output_that_exists_is_told_before_the_data_are_read(tmp_path: Path) -> None:
+def test_an_existing_output_is_an_error_before_the_data_are_read(tmp_path: Path) -> None:
     out = tmp_path / "a.safetensors"
     out.touch()
     with pytest.raises(OutputError, match="--force"):
         _train(f"{VQVAE} --steps 2", data=tmp_path / "absent", out=out)
 
 
-def test_the_command_prints_its_figures(
+def test_the_command_prints_metrics(
     folder: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = parse(f"{PRIOR} --steps 2 --level top", data=folder, vqvae=trained, out=tmp_path / "a.safetensors")
@@ -318,31 +316,31 @@ def test_adding_arguments_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_a_prior_begins_where_another_ended(folder: Path, trained: Path, tmp_path: Path) -> None:
+def test_a_prior_starts_with_the_weights_of_another(folder: Path, trained: Path, tmp_path: Path) -> None:
     paths: dict[str, Any] = {"data": folder, "vqvae": trained}
     first = tmp_path / "first.safetensors"
     figures = _train(f"{PRIOR} --steps 30 --level top", out=first, **paths)
-    going_on = f"{PRIOR} --steps 1 --warm-up 0 --lr 1e-9 --level top --from {first}"
+    command = f"{PRIOR} --steps 1 --warm-up 0 --lr 1e-9 --level top --from {first}"
     second = tmp_path / "second.safetensors"
-    assert _train(going_on, out=second, **paths)["bits_per_code"] == pytest.approx(figures["bits_per_code"], rel=1e-4)
+    assert _train(command, out=second, **paths)["bits_per_code"] == pytest.approx(figures["bits_per_code"], rel=1e-4)
     one, two = (load_checkpoint(path) for path in (first, second))
     for name, value in one.weights.items():
         np.testing.assert_allclose(value, two.weights[name], atol=1e-6, err_msg=name)
     assert len(two.provenance["training"]["from"]) == 64
     other = PRIOR.replace("--channels 16", "--channels 32")
-    with pytest.raises(InputError, match="prior of another shape: channels is 16, expected 32"):
+    with pytest.raises(InputError, match="a prior with another configuration: channels is 16, expected 32"):
         _train(f"{other} --steps 1 --level top --from {first}", out=tmp_path / "third.safetensors", **paths)
-    with pytest.raises(InputError, match="holds a vqvae of another shape"):
+    with pytest.raises(InputError, match="contains a vqvae with another configuration"):
         _train(f"{PRIOR} --steps 1 --level top --from {trained}", out=tmp_path / "third.safetensors", **paths)
 
 
-def test_options_without_effect_are_told(
+def test_options_without_effect_are_reported(
     folder: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = "--level bottom --no-classes --no-attention --class-names x,y --steps 1"
     _train(f"{PRIOR} {options}", data=folder, vqvae=trained, out=tmp_path / "bottom.safetensors")
-    told = [line for line in capsys.readouterr().err.splitlines() if "has no effect" in line]
-    assert [line.split()[1] for line in told] == ["--heads", "--class-channels", "--class-names"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "has no effect" in line]
+    assert [line.split()[1] for line in lines] == ["--heads", "--class-channels", "--class-names"]
     _train(f"{PRIOR} --level top --steps 1", data=folder, vqvae=trained, out=tmp_path / "top.safetensors")
-    told = [line for line in capsys.readouterr().err.splitlines() if "has no effect" in line]
-    assert [line.split()[1] for line in told] == ["--condition-blocks"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "has no effect" in line]
+    assert [line.split()[1] for line in lines] == ["--condition-blocks"]

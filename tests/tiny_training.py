@@ -1,4 +1,4 @@
-"""Tiny trainings that the tests of the trainer share: commands, blobs to learn, and a trained VQ-VAE."""
+"""Tiny trainings for tests: commands and images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PRIOR = (
 
 
 def blobs(count: int, size: int = 16) -> NDArray[np.uint8]:
-    """Bright squares at random places: images [count, size, size, 1] with something to learn."""
+    """Images [count, size, size, 1] of a bright square at a random position."""
     generator = np.random.default_rng(0)
     images = np.zeros((count, size, size, 1), np.uint8)
     for image in images:
@@ -36,7 +36,7 @@ def blobs(count: int, size: int = 16) -> NDArray[np.uint8]:
 
 
 def write_blobs(folder: Path) -> Path:
-    """24 blobs as PNG files in two classes, a and b; returns the folder."""
+    """Writes 24 images of ``blobs`` as PNG files in two classes, a and b; returns the folder."""
     for index, image in enumerate(blobs(24)):
         (folder / "ab"[index % 2]).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[:, :, 0]).save(folder / "ab"[index % 2] / f"{index:02}.png")
@@ -44,7 +44,7 @@ def write_blobs(folder: Path) -> Path:
 
 
 def colours(count: int, size: int) -> NDArray[np.uint8]:
-    """Smooth fields of random colours: images [count, size, size, 3] that no few codes describe."""
+    """Images [count, size, size, 3] of smooth random colours, which need many different codes."""
     generator = np.random.default_rng(0)
     coarse = generator.integers(0, 256, (count, size // 4, size // 4, 3)).astype(np.uint8)
     return np.stack(
@@ -53,6 +53,7 @@ def colours(count: int, size: int) -> NDArray[np.uint8]:
 
 
 def parse(command: str, **paths: object) -> argparse.Namespace:
+    """Parses options of ``latentloop train``; every item of ``paths`` is one more option."""
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
     options = [part for name, value in paths.items() for part in (f"--{name}", str(value))]

@@ -1,4 +1,4 @@
-"""One picture: where the planet is, from where it is lit, its rings and the stars behind it."""
+"""Drawing of an image: geometry and light of the planet, its rings, the stars behind it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from latentloop.export.planets.fields import Array, smoothstep
 from latentloop.export.planets.surfaces import SURFACES, Surface, hsv
 
 SIZE = 64  # pixels along a side
-FINER = 2  # rendered at this many times the size, then averaged
-STARS = (4, 9)
+SUPERSAMPLING = 2  # the image is rendered at so many times its height and width, then averaged
+STARS = (4, 9)  # number of stars: from, and below
 
 
 @dataclass(frozen=True)
 class Rings:
-    """``normal`` [3] of their plane; inner and outer radius and the gap's, in planet radii; ``colour`` [3]."""
+    """``normal`` [3] of the rings' plane; radii of inner edge, outer edge and gap, in planet radii; ``colour`` [3]."""
 
     normal: Array
     inner: float
@@ -25,8 +25,8 @@ class Rings:
     gap: float
     colour: Array
 
-    def at(self, radius: Array) -> Array:
-        """Opacity [P] at distances [P] from the planet's centre, in planet radii."""
+    def opacity(self, radius: Array) -> Array:
+        """Returns the opacity [P] at distances [P] from the planet's centre, in planet radii."""
         edge = 0.05
         inside = smoothstep(self.inner - edge, self.inner + edge, radius) * (
             1 - smoothstep(self.outer - edge, self.outer + edge, radius)
@@ -38,9 +38,9 @@ class Rings:
 
 @dataclass(frozen=True)
 class Scene:
-    """A planet in the picture's middle, ``radius`` in pixels; unit vectors x right, y up, z towards the viewer.
+    """A planet in the centre of the image, ``radius`` in pixels. Axes: x to the right, y up, z towards the viewer.
 
-    ``light`` [3] points to the light; ``axes`` [3, 3] turns points to the planet's own frame.
+    ``light`` [3] is the unit vector towards the light; ``axes`` [3, 3] rotates points to the planet's frame.
     """
 
     radius: float
@@ -50,40 +50,40 @@ class Scene:
 
 
 def draw_planet(kind: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One image [SIZE, SIZE, 3] uint8 of a class of ``SURFACES``."""
+    """Returns an image [SIZE, SIZE, 3] uint8 of a class of ``SURFACES``."""
     scene = arrange(kind, rng)
-    side = SIZE * FINER
-    place = ((np.arange(side, dtype=np.float32) + 0.5) / FINER - SIZE / 2) / scene.radius
-    x: Array = np.broadcast_to(place, (side, side))
-    y: Array = np.broadcast_to(-place[:, None], (side, side))
-    squared = x * x + y * y
-    disc = squared < 1
-    normals = np.stack([x[disc], y[disc], np.sqrt(1 - squared[disc])], 1)
+    side = SIZE * SUPERSAMPLING
+    coordinates = ((np.arange(side, dtype=np.float32) + 0.5) / SUPERSAMPLING - SIZE / 2) / scene.radius
+    x: Array = np.broadcast_to(coordinates, (side, side))
+    y: Array = np.broadcast_to(-coordinates[:, None], (side, side))
+    squared_radius = x * x + y * y
+    disc = squared_radius < 1
+    normals = np.stack([x[disc], y[disc], np.sqrt(1 - squared_radius[disc])], 1)
     points = normals @ scene.axes
     surface = SURFACES[kind](rng, points)
-    picture = np.zeros((side, side, 3), np.float32)
-    picture[disc] = _lit(scene, surface, normals, disc)
-    _add_halo(picture, scene, surface, x, y, squared)
+    image = np.zeros((side, side, 3), np.float32)
+    image[disc] = _shade(scene, surface, normals, disc)
+    _add_halo(image, scene, surface, x, y, squared_radius)
     if scene.rings is not None:
-        add_rings(picture, scene, scene.rings, x, y, squared)
-    averaged = picture.reshape(SIZE, FINER, SIZE, FINER, 3).mean((1, 3))
-    covered = squared.reshape(SIZE, FINER, SIZE, FINER).min((1, 3)) < 1.35
-    _add_stars(averaged, covered | (averaged.max(2) > 0.02), rng)
-    return np.round(255 * _developed(averaged)).astype(np.uint8)
+        add_rings(image, scene, scene.rings, x, y, squared_radius)
+    averaged = image.reshape(SIZE, SUPERSAMPLING, SIZE, SUPERSAMPLING, 3).mean((1, 3))
+    near_planet = squared_radius.reshape(SIZE, SUPERSAMPLING, SIZE, SUPERSAMPLING).min((1, 3)) < 1.35
+    _add_stars(averaged, near_planet | (averaged.max(2) > 0.02), rng)
+    return np.round(255 * _tone_map(averaged)).astype(np.uint8)
 
 
 def arrange(kind: str, rng: np.random.Generator) -> Scene:
-    """Size, light, tilt and rings of a class's picture: the first numbers drawn from ``rng``."""
+    """Draws size, light, tilt and rings of an image of a class. ``rng`` must be new, as in ``draw_planet``."""
     ringed = kind == "ringed"
     radius = rng.uniform(14.5, 16.5) if ringed else rng.uniform(21, 25.5)
-    turn, rise = rng.uniform(0.3, np.pi - 0.3), rng.uniform(0.45, 0.8)  # rise: how far before the planet the light is
-    across = np.sqrt(1 - rise**2)
-    light = np.array([across * np.cos(turn), across * np.sin(turn), rise], np.float32)
+    azimuth, light_z = rng.uniform(0.3, np.pi - 0.3), rng.uniform(0.45, 0.8)
+    light_xy = np.sqrt(1 - light_z**2)
+    light = np.array([light_xy * np.cos(azimuth), light_xy * np.sin(azimuth), light_z], np.float32)
     if ringed:
-        roll, lean = rng.uniform(-0.4, 0.4), rng.uniform(0.26, 0.36) * rng.choice([-1, 1])
+        roll, pitch = rng.uniform(-0.4, 0.4), rng.uniform(0.26, 0.36) * rng.choice([-1, 1])
     else:
-        roll, lean = rng.uniform(-0.6, 0.6), rng.uniform(-0.5, 0.5)
-    axes = _spin(rng.uniform(0, 2 * np.pi)) @ _lean(lean) @ _roll(roll)
+        roll, pitch = rng.uniform(-0.6, 0.6), rng.uniform(-0.5, 0.5)
+    axes = _rotation_y(rng.uniform(0, 2 * np.pi)) @ _rotation_x(pitch) @ _rotation_z(roll)
     rings = None
     if ringed:
         inner, outer = rng.uniform(1.32, 1.38), rng.uniform(1.82, 1.9)
@@ -97,94 +97,98 @@ def arrange(kind: str, rng: np.random.Generator) -> Scene:
     return Scene(radius, light, axes.T.copy(), rings)
 
 
-def _lit(scene: Scene, surface: Surface, normals: Array, disc: NDArray[np.bool_]) -> Array:
-    """Reflected, mirrored and emitted light [P, 3] of the disc's pixels."""
-    bent = _bent(normals, surface.height, disc, scene.radius)
-    facing = bent @ scene.light
-    light = 1.15 * np.clip((facing + 0.1) / 1.1, 0, 1) ** 1.15
+def _shade(scene: Scene, surface: Surface, normals: Array, disc: NDArray[np.bool_]) -> Array:
+    """Returns the light [P, 3] of the disc's pixels: diffuse, specular, atmosphere, emission."""
+    tilted = _tilt_normals(normals, surface.height, disc, scene.radius)
+    cosine = tilted @ scene.light
+    light = 1.15 * np.clip((cosine + 0.1) / 1.1, 0, 1) ** 1.15
     if scene.rings is not None:
         light = light * _ring_shadow(scene, scene.rings, normals)
     colour = surface.colour * (0.03 + 1.1 * light)[:, None]
     if surface.gloss is not None:
-        half = scene.light + np.array((0, 0, 1), np.float32)
-        half = half / np.linalg.norm(half)
-        colour = colour + (0.7 * surface.gloss * np.clip(bent @ half, 0, 1) ** 40)[:, None]
+        halfway = scene.light + np.array((0, 0, 1), np.float32)
+        halfway = halfway / np.linalg.norm(halfway)
+        colour = colour + (0.7 * surface.gloss * np.clip(tilted @ halfway, 0, 1) ** 40)[:, None]
     rim = (1 - normals[:, 2]) ** 2.5 * (0.12 + 0.88 * smoothstep(-0.4, 0.6, normals @ scene.light))
     colour = colour + surface.air * (0.9 * surface.thickness * rim)[:, None]
-    found: Array = colour if surface.emission is None else colour + surface.emission
-    return found
+    shaded: Array = colour if surface.emission is None else colour + surface.emission
+    return shaded
 
 
-def _bent(normals: Array, height: Array, disc: NDArray[np.bool_], radius: float) -> Array:
-    """Normals [P, 3] leant against the slope of the heights [P]."""
+def _tilt_normals(normals: Array, height: Array, disc: NDArray[np.bool_], radius: float) -> Array:
+    """Returns the normals [P, 3] tilted against the slope of the heights [P] (bump mapping)."""
     grid = np.zeros(disc.shape, np.float32)
     grid[disc] = height
-    down, right = np.gradient(grid, 1 / (radius * FINER))
-    inside = smoothstep(0.25, 0.6, normals[:, 2])  # towards the edge pixels have few neighbours to slope to
-    slope = np.stack([right[disc], -down[disc], np.zeros(len(normals), np.float32)], 1) * inside[:, None]
-    leant = normals - np.clip(slope, -0.9, 0.9)
-    bent: Array = leant / np.linalg.norm(leant, axis=1, keepdims=True)
-    return bent
+    down, right = np.gradient(grid, 1 / (radius * SUPERSAMPLING))
+    weight = smoothstep(0.25, 0.6, normals[:, 2])  # no slopes near the edge of the disc, where neighbours are missing
+    slope = np.stack([right[disc], -down[disc], np.zeros(len(normals), np.float32)], 1) * weight[:, None]
+    tilted = normals - np.clip(slope, -0.9, 0.9)
+    unit: Array = tilted / np.linalg.norm(tilted, axis=1, keepdims=True)
+    return unit
 
 
-def _add_halo(picture: Array, scene: Scene, surface: Surface, x: Array, y: Array, squared: Array) -> None:
-    """The atmosphere's glow outside of the disc, on the lit side."""
+def _add_halo(image: Array, scene: Scene, surface: Surface, x: Array, y: Array, squared_radius: Array) -> None:
+    """Adds the glow of the atmosphere around the disc, on the lit side."""
     if surface.thickness == 0:
         return
-    away = np.sqrt(np.maximum(squared, 1))
-    lit = 0.1 + 0.9 * smoothstep(-0.3, 0.6, (x * scene.light[0] + y * scene.light[1]) / away + scene.light[2] * 0.3)
-    glow = (squared >= 1) * np.exp(-(away - 1) / 0.045) * lit * 0.45 * surface.thickness
-    picture += glow[:, :, None] * surface.air
+    radius = np.sqrt(np.maximum(squared_radius, 1))
+    cosine = (x * scene.light[0] + y * scene.light[1]) / radius + scene.light[2] * 0.3
+    light = 0.1 + 0.9 * smoothstep(-0.3, 0.6, cosine)
+    glow = (squared_radius >= 1) * np.exp(-(radius - 1) / 0.045) * light * 0.45 * surface.thickness
+    image += glow[:, :, None] * surface.air
 
 
-def add_rings(picture: Array, scene: Scene, rings: Rings, x: Array, y: Array, squared: Array) -> None:
-    """Rings before and behind the planet, with the planet's shadow on them."""
+def add_rings(image: Array, scene: Scene, rings: Rings, x: Array, y: Array, squared_radius: Array) -> None:
+    """Draws the rings in front of and behind the planet, with the planet's shadow on them.
+
+    ``image`` [H, W, 3] is changed in place; ``x``, ``y`` [H, W] are coordinates in planet radii.
+    """
     normal = rings.normal
     z = -(normal[0] * x + normal[1] * y) / normal[2]
-    opacity = rings.at(np.sqrt(squared + z * z))
-    hidden = (squared < 1) & (z < np.sqrt(np.maximum(1 - squared, 0)))
-    opacity = np.where(hidden, 0, opacity)
-    along = x * scene.light[0] + y * scene.light[1] + z * scene.light[2]
-    off = np.sqrt(np.maximum(squared + z * z - along * along, 0))
-    shadow = (along < 0) * (1 - smoothstep(0.93, 1.05, off))
+    opacity = rings.opacity(np.sqrt(squared_radius + z * z))
+    is_behind = (squared_radius < 1) & (z < np.sqrt(np.maximum(1 - squared_radius, 0)))
+    opacity = np.where(is_behind, 0, opacity)
+    towards_light = x * scene.light[0] + y * scene.light[1] + z * scene.light[2]
+    from_axis = np.sqrt(np.maximum(squared_radius + z * z - towards_light * towards_light, 0))
+    shadow = (towards_light < 0) * (1 - smoothstep(0.93, 1.05, from_axis))
     light = 0.75 * (1 - 0.93 * shadow)
-    picture[:] = picture + (rings.colour * light[:, :, None] - picture) * opacity[:, :, None]
+    image[:] = image + (rings.colour * light[:, :, None] - image) * opacity[:, :, None]
 
 
 def _ring_shadow(scene: Scene, rings: Rings, normals: Array) -> Array:
-    """How much light [P] passes the rings on its way to the planet's points."""
-    slope = float(rings.normal @ scene.light)
-    if abs(slope) < 1e-3:
+    """Returns the share of light [P] that passes through the rings to points of the planet."""
+    cosine = float(rings.normal @ scene.light)
+    if abs(cosine) < 1e-3:
         return np.ones(len(normals), np.float32)
-    travel = -(normals @ rings.normal) / np.float32(slope)
-    crossed = normals + travel[:, None] * scene.light
-    return 1 - 0.75 * rings.at(np.linalg.norm(crossed, axis=1)) * (travel > 0)
+    distance = -(normals @ rings.normal) / np.float32(cosine)  # towards the light, from the point to the rings' plane
+    crossing = normals + distance[:, None] * scene.light
+    return 1 - 0.75 * rings.opacity(np.linalg.norm(crossing, axis=1)) * (distance > 0)
 
 
-def _add_stars(picture: Array, covered: NDArray[np.bool_], rng: np.random.Generator) -> None:
-    """A few single pixels of light where the sky is empty."""
+def _add_stars(image: Array, covered: NDArray[np.bool_], rng: np.random.Generator) -> None:
+    """Draws stars, a pixel each, where ``covered`` [H, W] is False."""
     for row, column in rng.integers(1, SIZE - 1, (int(rng.integers(*STARS)), 2)):
         if not covered[row, column]:
-            picture[row, column] = rng.choice([0.25, 0.6, 1.0]) * hsv(rng.choice([0.1, 0.6]), 0.15, 1)
+            image[row, column] = rng.choice([0.25, 0.6, 1.0]) * hsv(rng.choice([0.1, 0.6]), 0.15, 1)
 
 
-def _developed(light: Array) -> Array:
-    """Linear light to display values in [0, 1]: a soft shoulder for what is over-exposed, then gamma 2.2."""
+def _tone_map(light: Array) -> Array:
+    """Converts linear light to display values in [0, 1]: compression of values above 0.8, then gamma 2.2."""
     light = np.maximum(light, 0)
-    soft = np.where(light < 0.8, light, 0.8 + 0.2 * np.tanh((light - 0.8) / 0.2))
-    return np.clip(soft, 0, 1) ** np.float32(1 / 2.2)
+    compressed = np.where(light < 0.8, light, 0.8 + 0.2 * np.tanh((light - 0.8) / 0.2))
+    return np.clip(compressed, 0, 1) ** np.float32(1 / 2.2)
 
 
-def _spin(angle: float) -> Array:
+def _rotation_y(angle: float) -> Array:
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32)
 
 
-def _lean(angle: float) -> Array:
+def _rotation_x(angle: float) -> Array:
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[1, 0, 0], [0, c, -s], [0, s, c]], np.float32)
 
 
-def _roll(angle: float) -> Array:
+def _rotation_z(angle: float) -> Array:
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)

@@ -1,1 +1,1 @@
-"""Training of the VQ-VAE, the priors, the decoder and the classifier. Needs torch, except for the readers of data sets."""
+"""Training of the VQ-VAE, priors, decoder and classifier. All except the readers of data sets needs torch."""

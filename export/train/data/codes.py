@@ -22,7 +22,7 @@ Levels = list[NDArray[np.int16]]  # codes [N, H, W] of a data set, top level fir
 
 @dataclass(frozen=True)
 class Codes:
-    """Training data of one level's prior: codes [N, H, W] int16, codes of the level above [N, H', W'] int16 or None, and
+    """Training data of one level's prior: codes [N, H, W] int16, codes of the level above [N, H', W'] int16 or None,
     labels [N] int64 or None.
     """
 
