@@ -31,7 +31,7 @@ TRAINING_FACTORS = {"ringed": 2}  # relative number of training images: rings ar
 
 @dataclass(frozen=True)
 class PlanetsOptions:
-    """``train``, ``test``: images per class (``counts``: more of the ringed class); ``processes``: parallel processes."""
+    """``train`` and ``test``: images per class, more of the ringed class in ``train``; ``processes``: in parallel."""
 
     train: int = 4000
     test: int = 250

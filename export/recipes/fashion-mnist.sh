@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains and exports a bundle of Fashion-MNIST: 32 x 32, class-conditional, two levels of 4 x 4 and 8 x 8 codes.
-# Needs `pip install ".[export]"` and the IDX files (Debian package dataset-fashion-mnist). Takes about an
-# hour on two cores; give the same command again after an interruption, and it goes on where it was.
+# Needs `pip install ".[export]"` and the IDX files (Debian package dataset-fashion-mnist). Runs for about an hour on two
+# cores. To continue after an interruption, run the same command again.
 #
 # usage: export/recipes/fashion-mnist.sh [DATA_DIR [WORK_DIR [BUNDLE_DIR]]]
 set -euo pipefail
@@ -12,7 +12,7 @@ licence='Model: MIT, the LatentLoop authors. Data: Fashion-MNIST, MIT, Zalando S
 names='T-shirt,trousers,pullover,dress,coat,sandal,shirt,sneaker,bag,boot'
 mkdir -p "$work"
 
-train() { # network, output, options; skipped where the output is there
+train() { # network, output, options; does nothing if the output exists
   local network=$1 out=$2
   shift 2
   [ -e "$out" ] || latentloop train "$network" --data "$data" --size 32 --seed 1 --licence "$licence" --out "$out" "$@"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Draws the planets, trains on them and exports the default bundle: 64 x 64, colour, eight classes, two levels of 8 x 8
-# and 16 x 16 codes. Needs `pip install ".[export]"`. Takes two and a quarter hours on two cores with bfloat16
-# instructions; give the same command again after an interruption, and it goes on where it was.
+# Generates the planets data set, trains on it and exports the default bundle: 64 x 64, colour, eight classes, two levels
+# of 8 x 8 and 16 x 16 codes. Needs `pip install ".[export]"`. Runs for two and a quarter hours on two cores with bfloat16
+# instructions. To continue after an interruption, run the same command again.
 #
 # usage: export/recipes/planets.sh [WORK_DIR [BUNDLE_DIR]]
 set -euo pipefail
@@ -11,7 +11,7 @@ data=$work/data
 licence='Model: MIT, the LatentLoop authors. Data: synthetic images, drawn by `latentloop data planets`.'
 mkdir -p "$work"
 
-train() { # network, output, options; skipped where the output is there
+train() { # network, output, options; does nothing if the output exists
   local network=$1 out=$2
   shift 2
   [ -e "$out" ] || latentloop train "$network" --data "$data" --precision bfloat16 --seed 1 --licence "$licence" \
@@ -32,7 +32,7 @@ train vqvae "$work/codes.safetensors" --size 64 --levels 2 --channels 96 --resid
 prior bottom --blocks 1 --residual-blocks 6 --condition-channels 48 --condition-blocks 2 --batch 32 --dropout 0 \
   --steps 9000 &
 prior top --blocks 2 --residual-blocks 3 --batch 64 --dropout 0.05 --steps 7000
-# The priors know the codes only, so the decoder may go on learning beside them.
+# The priors depend on the codes only, so the decoder can be trained at the same time.
 train decoder "$work/vqvae.safetensors" --vqvae "$work/codes.safetensors" --flip --threads 1 --weight 0.6 \
   --steps 1000
 train classifier "$work/classifier.safetensors" --size 64 --channels 12 --groups 4 --flip --threads 1 --batch 64 \
