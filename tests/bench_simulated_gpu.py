@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from stand_in.driver import FakeDriver, Range
+from fake_gpu.driver import FakeDriver, Range
 
 from latentloop import Bundle
 from latentloop.backends.gpu.device_graph import Tensor

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.utils.dlpack
+from fake_gpu.driver import FakeDriver
 from numpy.typing import NDArray
-from stand_in.driver import FakeDriver
 
 from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
 

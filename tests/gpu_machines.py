@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_gpu import onnxruntime_cuda
+from fake_gpu.capture import Captured
+from fake_gpu.driver import FakeDriver
+from fake_gpu.tensorrt_module import tensorrt_module
 from numpy.typing import NDArray
-from stand_in import onnxruntime_cuda
-from stand_in.capture import Captured
-from stand_in.driver import FakeDriver
-from stand_in.tensorrt_module import tensorrt_module
 
 from latentloop import Bundle, Sampler, Samples
 from latentloop.backends.gpu.backend import GpuBackend

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from bench_simulated_gpu import SimulatedGraphs
+from fake_gpu.driver import FakeDriver
+from fake_gpu.tensorrt_module import tensorrt_module
 from gpu_machines import play, with_engines
-from stand_in.driver import FakeDriver
-from stand_in.tensorrt_module import tensorrt_module
 
 from latentloop import Bundle, Sampler
 from latentloop.bench.gpu import interpreter, onnx_operators

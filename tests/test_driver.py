@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_gpu.driver import FakeDriver
 from numpy.typing import NDArray
-from stand_in.driver import FakeDriver
 
 from latentloop.bench.gpu.conformance.capture_checks import CAPTURE_CHECKS, check_refuses_captures
 from latentloop.bench.gpu.conformance.device_bytes import Check
@@ -22,13 +22,13 @@ SIZE = 1 << 12  # bytes
 
 @pytest.mark.parametrize("check", [*CHECKS, *CAPTURE_CHECKS], ids=lambda check: check.__name__)
 @pytest.mark.parametrize("seed", range(3))
-def test_stand_in(check: Check, seed: int) -> None:
+def test_fake_gpu(check: Check, seed: int) -> None:
     driver = FakeDriver(seed=seed, pageable=True)
     check(driver, SIZE)
     driver.finish()
 
 
-def test_stand_in_without_captures() -> None:
+def test_fake_gpu_without_captures() -> None:
     driver = FakeDriver(captures=False)
     assert checks_of(driver) == (*CHECKS, check_refuses_captures)
     check_refuses_captures(driver, SIZE)

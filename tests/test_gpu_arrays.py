@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fake_gpu.driver import FakeDriver, FakeGpuError
 from gpu_arrays import InterfaceArray, adopt, put, put_interface
 from nearest_grid import compile_native, compiler, narrow
-from stand_in.driver import FakeDriver, FakeGpuError
 
 from latentloop.kernels.driver import Memory, MissingGpuError, Stream, as_stream, dlpack, open_driver
 from latentloop.kernels.driver.fatbin import read_image

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from fake_gpu import onnxruntime_cuda, tensorrt_running
 from gpu_machines import MOST, Machines, WatchedDriver, check_same, play, with_engines
 from spoilt_bundles import read_manifest, replace_file, scaled_weight
-from stand_in import onnxruntime_cuda, tensorrt_running
 
 from latentloop import Bundle, BundleError, InputError, MissingError, Sampler
 from latentloop.backends import registry as choice

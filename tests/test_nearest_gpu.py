@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 import torch
+from fake_gpu.driver import FakeDriver
 from gpu_arrays import TORCH_TYPES, InterfaceArray, adopt, put, put_interface
 from nearest_checks import Oracle, check_distance
 from nearest_grid import NATIVE, compile_native, compiler, narrow, widen
 from numpy.typing import NDArray
-from stand_in.driver import FakeDriver
 
 from latentloop.kernels.driver import Driver, MissingGpuError, Stream, open_driver
 from latentloop.kernels.nearest_codebook import launcher

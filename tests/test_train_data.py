@@ -208,9 +208,7 @@ def test_a_class_that_is_a_broken_link_is_reported(tmp_path: Path, capsys: pytes
     assert f"ignored broken links: {tmp_path}/dog" in capsys.readouterr().err
 
 
-def test_ignored_images_in_sub_folders_are_reported(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ignored_images_in_sub_folders_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
     _write_classes(data)
     (data / "cat" / "notes").mkdir()

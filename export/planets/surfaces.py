@@ -40,9 +40,8 @@ def ocean(rng: np.random.Generator, p: Array) -> Surface:
     deep = mix(hsv(rng.uniform(0.58, 0.63), 0.92, 0.42), hsv(0.52, 0.75, 0.7), smoothstep(sea - 0.55, sea, ground))
     colour = mix(deep, mix(green, tan, dry), land)
     ice = smoothstep(0.86, 0.9, cold)
-    cloud = smoothstep(0.35, 1.7, noise(rng, stretched(_distort(rng, p, 0.2, 0.8), 1, 1.8, 1), 0.9)) * rng.uniform(
-        0.7, 1
-    )
+    bands = stretched(_distort(rng, p, 0.2, 0.8), 1, 1.8, 1)
+    cloud = smoothstep(0.35, 1.7, noise(rng, bands, 0.9)) * rng.uniform(0.7, 1)
     colour = mix(mix(colour, hsv(0.55, 0.05, 0.97), ice), hsv(0, 0, 1), cloud)
     gloss = (1 - land) * (1 - cloud) * (1 - ice)
     return Surface(

@@ -6,11 +6,11 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from stand_in import tensorrt_building as building
-from stand_in import tensorrt_running as running
-from stand_in import tensorrt_types as types
-from stand_in.driver import FakeDriver
-from stand_in.tensorrt_parsing import OnnxParser
+from fake_gpu import tensorrt_building as building
+from fake_gpu import tensorrt_running as running
+from fake_gpu import tensorrt_types as types
+from fake_gpu.driver import FakeDriver
+from fake_gpu.tensorrt_parsing import OnnxParser
 
 LIBRARIES = {"tensorrt": "11.4.0.106", "tensorrt_rtx": "1.7.1.116"}  # versions
 

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Sequence
 
 import onnx
 
-from latentloop.kernels.driver.stream import LEGACY, Stream
-from stand_in.driver import FakeDriver
-from stand_in.execution import Place, run_of, session_of
-from stand_in.memory import Range, check_apart
-from stand_in.order import FakeGpuError
-from stand_in.plan import Plan, read_plan
-from stand_in.tensorrt_types import (
+from fake_gpu.driver import FakeDriver
+from fake_gpu.execution import Place, run_of, session_of
+from fake_gpu.memory import Range, check_apart
+from fake_gpu.order import FakeGpuError
+from fake_gpu.plan import Plan, read_plan
+from fake_gpu.tensorrt_types import (
     ELEMENTS,
     DataType,
     Dims,
@@ -23,6 +22,7 @@ from stand_in.tensorrt_types import (
     TensorIOMode,
     check_logger,
 )
+from latentloop.kernels.driver.stream import LEGACY, Stream
 
 ALIGNMENT = 256  # bytes; NvInferRuntime.h asks it of IExecutionContext::setTensorAddress
 MEMORY = 256  # bytes of a context's own, which its runs must not share at a time

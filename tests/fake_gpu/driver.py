@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fake_gpu import nearest_kernels
+from fake_gpu.host import page_locked
+from fake_gpu.memory import Block, Range
+from fake_gpu.order import FakeGpuError
+from fake_gpu.streams import FakeStreams
 from latentloop.kernels.driver.host_memory import bytes_of
 from latentloop.kernels.driver.stream import LEGACY, Stream
 from latentloop.kernels.nearest_codebook.launcher import IMAGE
-from stand_in import nearest_kernels
-from stand_in.host import page_locked
-from stand_in.memory import Block, Range
-from stand_in.order import FakeGpuError
-from stand_in.streams import FakeStreams
 
 __all__ = ["FakeDriver", "FakeGpuError", "Range"]
 

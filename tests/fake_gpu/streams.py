@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from fake_gpu.capture import Captured, CapturedMark
+from fake_gpu.host import watch
+from fake_gpu.memory import Blocks, Range
+from fake_gpu.order import Clock, FakeGpuError, Order, Run
 from latentloop.kernels.driver.driver import MissingGpuError
 from latentloop.kernels.driver.stream import LEGACY, Stream
-from stand_in.capture import Captured, CapturedMark
-from stand_in.host import watch
-from stand_in.memory import Blocks, Range
-from stand_in.order import Clock, FakeGpuError, Order, Run
 
 FIRST_HANDLE = 0x7000_0000
 

@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from fake_gpu.driver import FakeDriver, FakeGpuError
+from fake_gpu.onnxruntime_cuda import CPU, CUDA, NOT_WAITING, TENSORRT, install
 from onnx import TensorProto, helper
-from stand_in.driver import FakeDriver, FakeGpuError
-from stand_in.onnxruntime_cuda import CPU, CUDA, NOT_WAITING, TENSORRT, install
 
 from latentloop.kernels.driver import LEGACY, Stream
 

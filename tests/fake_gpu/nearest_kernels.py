@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 
+from fake_gpu.memory import Range
+from fake_gpu.order import FakeGpuError, Run
 from latentloop.kernels.nearest_codebook.launcher import Arguments
-from stand_in.memory import Range
-from stand_in.order import FakeGpuError, Run
 
 PARTIAL = 16  # bytes
 SIZES = {"f32": 4, "f16": 2, "bf16": 2}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from stand_in.memory import Accesses, Range, check_apart, united
-from stand_in.order import FakeGpuError, Work
+from fake_gpu.memory import Accesses, Range, check_apart, united
+from fake_gpu.order import FakeGpuError, Work
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from stand_in.tensorrt_types import ELEMENTS, DataType, Dims, ErrorCode, ILogger, check_logger
+from fake_gpu.tensorrt_types import ELEMENTS, DataType, Dims, ErrorCode, ILogger, check_logger
 
 
 @dataclass(frozen=True)

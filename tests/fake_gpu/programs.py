@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from fake_gpu.driver import FakeDriver
 from latentloop.kernels.driver import Stream
-from stand_in.driver import FakeDriver
 
 SIZE = 1024  # bytes
 ELEMENTS = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from fake_gpu.driver import FakeDriver
+from fake_gpu.plan import read_plan
+from fake_gpu.programs import WIDTH, build, logger_of, sum_model
+from fake_gpu.tensorrt_module import LIBRARIES, tensorrt_module
 from onnx import numpy_helper
-from stand_in.driver import FakeDriver
-from stand_in.plan import read_plan
-from stand_in.programs import WIDTH, build, logger_of, sum_model
-from stand_in.tensorrt_module import LIBRARIES, tensorrt_module
 
 
 def test_what_a_plan_says(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from stand_in.order import FakeGpuError, Work
+from fake_gpu.order import FakeGpuError, Work
 
 POISON = 0xFFFE  # in every 2 bytes: NaN as float32, float16 and bfloat16, and no index
 ALIGNMENT = GUARD = 256  # bytes; guards lie on each side of every allocation

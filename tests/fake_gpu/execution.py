@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession, SessionOptions
 
-from stand_in.memory import Range
-from stand_in.order import FakeGpuError, Run
+from fake_gpu.memory import Range
+from fake_gpu.order import FakeGpuError, Run
 
 _SESSIONS: dict[str, InferenceSession] = {}
 

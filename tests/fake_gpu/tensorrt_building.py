@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from stand_in.driver import FakeDriver
-from stand_in.plan import Plan
-from stand_in.tensorrt_parsing import INetworkDefinition
-from stand_in.tensorrt_types import (
+from fake_gpu.driver import FakeDriver
+from fake_gpu.plan import Plan
+from fake_gpu.tensorrt_parsing import INetworkDefinition
+from fake_gpu.tensorrt_types import (
     BuilderFlag,
     ComputeCapability,
     IHostMemory,

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fake_gpu.memory import Block, Blocks, Range
+from fake_gpu.order import FakeGpuError, Order, Run
 from latentloop.kernels.driver.host_memory import PageLocked
-from stand_in.memory import Block, Blocks, Range
-from stand_in.order import FakeGpuError, Order, Run
 
 
 def page_locked(blocks: Blocks, size: int, device: int) -> NDArray[np.uint8]:

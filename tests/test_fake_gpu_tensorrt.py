@@ -10,11 +10,11 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
+from fake_gpu.driver import FakeDriver, FakeGpuError
+from fake_gpu.programs import ELEMENTS, WIDTH, build, logger_of, sum_model
+from fake_gpu.tensorrt_module import tensorrt_module
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from stand_in.driver import FakeDriver, FakeGpuError
-from stand_in.programs import ELEMENTS, WIDTH, build, logger_of, sum_model
-from stand_in.tensorrt_module import tensorrt_module
 
 from latentloop.kernels.driver import Stream
 

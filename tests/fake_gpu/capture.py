@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from stand_in.memory import Range, united
-from stand_in.order import Run
+from fake_gpu.memory import Range, united
+from fake_gpu.order import Run
 
 
 @dataclass(eq=False)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from stand_in.driver import FakeDriver, FakeGpuError, Range
-from stand_in.programs import SIZE, filled, ready
+from fake_gpu.driver import FakeDriver, FakeGpuError, Range
+from fake_gpu.programs import SIZE, filled, ready
 
 from latentloop.kernels.driver import LEGACY, Stream
 

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
+from fake_gpu.driver import FakeDriver
+from fake_gpu.execution import Place, run_of, session_of
+from fake_gpu.memory import Range, check_apart
+from fake_gpu.order import FakeGpuError, Run
 from latentloop.kernels.driver.stream import Stream
-from stand_in.driver import FakeDriver
-from stand_in.execution import Place, run_of, session_of
-from stand_in.memory import Range, check_apart
-from stand_in.order import FakeGpuError, Run
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 NOT_WAITING = "disable_synchronize_execution_providers"
