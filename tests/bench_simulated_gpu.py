@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fake_gpu.driver import FakeDriver, Range
+from fake_gpu.driver import Access, FakeDriver
 
 from latentloop import Bundle
 from latentloop.backends.gpu.device_graph import Tensor
@@ -24,9 +24,9 @@ class SimulatedGraph(TorchGraph):
 
     def enqueue(self, tensors: Mapping[str, Tensor], stream: Stream) -> None:
         bound, outputs = dict(tensors), set(self._program.outputs)
-        ranges = [Range(name, t.pointer, t.size, name in outputs) for name, t in bound.items()]
+        accesses = [Access(name, t.pointer, t.size, name in outputs) for name, t in bound.items()]
         self._driver.enqueue(
-            self.name, stream, lambda: self.run({name: _shared(t) for name, t in bound.items()}), ranges
+            self.name, stream, lambda: self.run({name: _shared(t) for name, t in bound.items()}), accesses
         )
 
 

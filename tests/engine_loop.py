@@ -1,4 +1,4 @@
-"""Engines' graphs of random priors, run by ONNX Runtime as their manifest alone says."""
+"""Engine graphs of random priors, run by ONNX Runtime according to their manifest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from latentloop.export.tensorrt.prior_graphs import prior_graphs
 
 
 def exported(config: PriorConfig, folder: Path) -> Prior:
-    """The random prior's graphs as a bundle holds them."""
+    """Exports a random prior's graphs as in a bundle."""
     store, graphs = WeightStore(), dict[str, GraphBuilder]()
     prior = describe_prior("level", Checkpoint(config, plain_weights(random_prior(config))), store, graphs, "top")
     write_graphs(folder, graphs, store)
@@ -30,26 +30,26 @@ def exported(config: PriorConfig, folder: Path) -> Prior:
 
 
 def rewritten(config: PriorConfig, folder: Path, precision: str) -> tuple[EnginePrior, dict[str, Graph]]:
-    """The same graphs as engines get them."""
+    """Exports a random prior's graphs and rewrites them for engines."""
     prior = exported(config, folder)
     weights = np.memmap(folder / WEIGHTS_FILE, np.uint8, "r")
     return prior_graphs(folder, "level", prior, weights, precision)
 
 
 def session(graph: Graph, folder: Path) -> onnxruntime.InferenceSession:
-    """Runs the graph as it stands: ONNX Runtime's optimiser rounds what int8 weights are multiplied with."""
+    """Returns a session without graph optimisation, which would round the other factor of int8 weights."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    inside = folder / f"run-{graph.name}"
-    inside.mkdir()
-    return onnxruntime.InferenceSession(graph.write(inside), options, providers=["CPUExecutionProvider"])
+    model_folder = folder / f"run-{graph.name}"
+    model_folder.mkdir()
+    return onnxruntime.InferenceSession(graph.write(model_folder), options, providers=["CPUExecutionProvider"])
 
 
 def logits(
     config: PriorConfig, prior: EnginePrior, graphs: dict[str, Graph], asked: dict[str, Any], folder: Path
 ) -> np.ndarray:
-    """Teacher-forced logits [N, H, W, K] of codes [N, H, W], upper [N, H', W'] or None, labels [N] or None."""
+    """Returns teacher-forced logits [N, H, W, K] of codes [N, H, W], upper [N, H', W'] or None, labels [N] or None."""
     codes = asked["codes"]
     sessions = {}
     for role, graph in graphs.items():
@@ -77,7 +77,7 @@ def logits(
         for b, result in zip(engine.outputs, results, strict=True):
             arrays[b.memory][view_index(b, memories[b.memory], i, j)] = result
 
-    found = []
+    rows = []
     if "condition" in sessions:
         run("condition", 0, 0)
     for i in range(config.height):
@@ -85,12 +85,12 @@ def logits(
         run("row", i, 0)
         for j in range(0, config.width, prior.columns_per_step):
             run("step", i, j)
-        found.append(arrays["logits"].copy())
-    return np.stack(found).transpose(2, 0, 1, 3)
+        rows.append(arrays["logits"].copy())
+    return np.stack(rows).transpose(2, 0, 1, 3)
 
 
 def _widen(graph: Graph) -> None:
-    """Inputs and outputs of 16 bits become float32 that holds them: NumPy has no bfloat16."""
+    """Changes 16-bit inputs and outputs to float32 with a cast, because NumPy has no bfloat16."""
     for name, tensor in list(graph.inputs.items()):
         if tensor.dtype in NARROW:
             graph.replace({name: f"{name}.narrow"})

@@ -1,4 +1,4 @@
-"""Arrays on a GPU as other libraries would hand them in, in a fake driver's memory."""
+"""GPU arrays with the interfaces of other libraries, in the memory of the fake GPU."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
 
 CUDA = 2
-# Of DLManagedTensor, and of DLManagedTensorVersioned: bytes before `device`, and before `dl_tensor`.
-TENSORS = {b"dltensor": 0, b"dltensor_versioned": 32}
+# Offsets of `dl_tensor` in DLManagedTensor and DLManagedTensorVersioned, in bytes.
+TENSOR_OFFSETS = {b"dltensor": 0, b"dltensor_versioned": 32}
 TORCH_TYPES = {
     "f32": torch.float32,
     "f16": torch.float16,
@@ -30,7 +30,7 @@ TORCH_TYPES = {
 
 @dataclass
 class InterfaceArray:
-    """Speaks the CUDA array interface, version 3."""
+    """An array with the CUDA array interface, version 3."""
 
     shape: tuple[int, ...]
     typestr: str
@@ -40,18 +40,18 @@ class InterfaceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        said = {"shape": self.shape, "typestr": self.typestr, "data": (self.pointer, True), "version": 3}
-        return {**said, "stream": self.stream, **self.others}
+        interface = {"shape": self.shape, "typestr": self.typestr, "data": (self.pointer, True), "version": 3}
+        return {**interface, "stream": self.stream, **self.others}
 
 
 class DlpackArray:
-    """Speaks DLPack by PyTorch's own capsules, whose device is changed; ``versions`` or only before there were any."""
+    """An array with DLPack, through PyTorch's capsules with a changed device. ``versions``: accepts max_version."""
 
     def __init__(self, driver: FakeDriver, tensor: torch.Tensor, device: int = 0, versions: bool = True) -> None:
         self.driver, self.tensor, self.device, self.versions = driver, tensor, device, versions
         self.produced_on = LEGACY
-        self.memory: Callable[[], object] = lambda: tensor  # None once PyTorch lets it go
-        self.asked: list[int | None] = []  # streams
+        self.memory: Callable[[], object] = lambda: tensor  # returns None when PyTorch has released the memory
+        self.requested_streams: list[int | None] = []
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return CUDA, self.device
@@ -59,7 +59,7 @@ class DlpackArray:
     def __dlpack__(self, *, stream: int | None = None, **options: Any) -> Any:
         if options and not self.versions:
             raise TypeError(f"__dlpack__() got an unexpected keyword argument {next(iter(options))!r}")
-        self.asked.append(stream)
+        self.requested_streams.append(stream)
         if as_stream(stream) != self.produced_on:
             with self.driver.use(self.device):
                 self.driver.wait(as_stream(stream), self.driver.record(self.produced_on))
@@ -69,22 +69,22 @@ class DlpackArray:
 
 
 def set_device(capsule: Any, kind: int, device: int) -> None:
-    """Writes where a capsule says that its tensor is."""
+    """Changes the device of a capsule's tensor."""
     name_of = ctypes.pythonapi.PyCapsule_GetName
     name_of.restype, name_of.argtypes = ctypes.c_char_p, (ctypes.py_object,)
     pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
     pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
     name = name_of(capsule)
-    device_at = (ctypes.c_int32 * 2).from_address(pointer_of(capsule, name) + TENSORS[name] + 8)
-    device_at[0], device_at[1] = kind, device
+    dl_device = (ctypes.c_int32 * 2).from_address(pointer_of(capsule, name) + TENSOR_OFFSETS[name] + 8)
+    dl_device[0], dl_device[1] = kind, device
 
 
 def put(
     driver: FakeDriver, values: NDArray[Any], kind: str, stream: Stream = LEGACY, device: int = 0, offset: int = 0
 ) -> DlpackArray:
-    """Values as ``nearest_grid.narrow`` gives them (bfloat16 as its bits), as an array that speaks DLPack."""
+    """Returns an array with DLPack. ``values`` as ``nearest_grid.narrow`` returns them: bfloat16 as its bits."""
     pointer = driver.put(values, stream, device, offset)
-    memory = (ctypes.c_byte * max(values.nbytes, 1)).from_address(pointer)  # which PyTorch's storage keeps
+    memory = (ctypes.c_byte * max(values.nbytes, 1)).from_address(pointer)  # kept alive by PyTorch's storage
     dtype = TORCH_TYPES[kind]
     flat = torch.frombuffer(memory, dtype=dtype, count=values.size) if values.size else torch.empty(0, dtype=dtype)
     array = DlpackArray(driver, flat.reshape(values.shape), device)
@@ -95,13 +95,13 @@ def put(
 def put_interface(
     driver: FakeDriver, values: NDArray[Any], stream: Stream = LEGACY, *, names_stream: bool = True
 ) -> InterfaceArray:
-    """Values of a type that NumPy has as an array that speaks the CUDA array interface."""
+    """Returns an array with the CUDA array interface, which has only NumPy's types."""
     pointer = driver.put(values, stream)
     return InterfaceArray(values.shape, values.dtype.str, pointer, stream.handle if names_stream else None)
 
 
 def adopt(array: Any, stream: int | None = None) -> NDArray[Any]:
-    """What PyTorch makes of a result's capsule, told that it is on the host."""
+    """Returns the array that PyTorch adopts from a result's capsule, after the capsule's device is set to the CPU."""
     capsule = array.__dlpack__(stream=stream)
     set_device(capsule, 1, 0)
     adopted: torch.Tensor = torch.utils.dlpack.from_dlpack(capsule)

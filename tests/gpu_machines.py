@@ -1,4 +1,4 @@
-"""Machines with a GPU that the host plays, bundles with engines for them, and samplers on them."""
+"""Simulated machines with a fake GPU, bundles with engines for them, and comparisons of samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_gpu import onnxruntime_cuda
-from fake_gpu.capture import Captured
+from fake_gpu.capture import CapturedWork
 from fake_gpu.driver import FakeDriver
 from fake_gpu.tensorrt_module import tensorrt_module
 from numpy.typing import NDArray
@@ -24,15 +24,15 @@ from latentloop.export.tensorrt.engine_sets import build_sets
 from latentloop.kernels.driver.stream import Stream
 
 CAPABILITY = (9, 0)
-MOST = 4  # the largest batch of the engines here
+MAX_BATCH = 4  # of the engines
 WAIT, CAPTURE = "wait", "capture"  # events
 
 
 class WatchedDriver(FakeDriver):
-    """Notes in ``events``, in order, what is enqueued or captured and when the host waits; in ``faults`` contexts that
-    go while they run.
+    """Records in ``events``, in order, enqueued work, captures and waits of the host; in ``faults``, TensorRT contexts
+    that are deleted during their work.
 
-    ``early``: work is done as soon as a mark comes after it, not as late as can be. Nobody has waited for it, though.
+    ``early``: work runs when an event is recorded after it, not as late as possible; the host has not waited for it.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class WatchedDriver(FakeDriver):
         self.events: list[str] = []
         self.faults: list[str] = []
 
-    def enqueue(self, text: str, stream: Stream, run: Callable[[], object], touched: Any) -> None:
+    def enqueue(self, text: str, stream: Stream, run: Callable[[], object], accesses: Any) -> None:
         if not self.is_capturing(stream):
             self.events.append(text)
-        super().enqueue(text, stream, run, touched)
+        super().enqueue(text, stream, run, accesses)
 
     @contextmanager
-    def capture(self, stream: Stream) -> Iterator[Captured]:
+    def capture(self, stream: Stream) -> Iterator[CapturedWork]:
         self.events.append(CAPTURE)
         with super().capture(stream) as captured:
             yield captured
@@ -58,9 +58,9 @@ class WatchedDriver(FakeDriver):
         mark = super().record(stream)
         if self.early and not self.is_capturing(stream):
             with self._lock:
-                waited_for = dict(self.order.over)
-                self.order.host_waits(self.order.everything())
-                self.order.over = waited_for
+                host_clock = dict(self.scheduler.host_clock)
+                self.scheduler.host_waits(self.scheduler.everything())
+                self.scheduler.host_clock = host_clock
         return mark
 
     def synchronize(self, mark: Any) -> None:
@@ -72,33 +72,33 @@ class WatchedDriver(FakeDriver):
         return super().to_host(pointer, size, stream)
 
     def release(self, pointer: int) -> None:
-        """A context's end gives its memory back at once, which no capture permits."""
-        block = self.blocks.find(pointer, 1)
-        assert block is not None
-        if not all(map(self.order.is_over, block.accesses.others(0, block.size, True))):
-            self.faults.append("a context went while its work was under way")
+        """Frees the memory of a deleted context at once, which is an error during its work and during a capture."""
+        allocation = self.allocations.find(pointer, 1)
+        assert allocation is not None
+        if not all(map(self.scheduler.host_has_waited_for, allocation.history.conflicts(0, allocation.size, True))):
+            self.faults.append("a context was deleted during its work")
         if self._thread.captures:
-            self.faults.append("a context went during a capture")
+            self.faults.append("a context was deleted during a capture")
         super().release(pointer)
 
-    def kept(self) -> int:
-        """All that has not been given back: the GPU's memory, contexts' included, and page-locked memory."""
-        return sum(not block.freed for block in self.blocks)
+    def unfreed(self) -> int:
+        """Returns the number of allocations that are not freed: GPU memory, of contexts too, and page-locked memory."""
+        return sum(not allocation.freed for allocation in self.allocations)
 
 
 @dataclass
 class Machines:
-    """Plays one machine after the other, and looks after each at the end of a test."""
+    """Simulates machines, one after the other, and checks each at the end of a test."""
 
     monkeypatch: pytest.MonkeyPatch
     drivers: list[WatchedDriver] = field(default_factory=list)
 
     def __call__(self, *, engines: bool = True, providers: bool = True, **driver: Any) -> WatchedDriver:
-        """From now on this machine has such a GPU; TensorRT, onnxruntime-gpu, or neither."""
-        made = WatchedDriver(**driver)
-        self.drivers.append(made)
-        play(self.monkeypatch, made, engines=engines, providers=providers)
-        return made
+        """Simulates a machine with TensorRT (``engines``) and onnxruntime-gpu (``providers``); returns its driver."""
+        watched = WatchedDriver(**driver)
+        self.drivers.append(watched)
+        simulate_machine(self.monkeypatch, watched, engines=engines, providers=providers)
+        return watched
 
     def finish(self) -> None:
         for driver in self.drivers:
@@ -106,44 +106,45 @@ class Machines:
             assert driver.faults == []
 
 
-def play(
+def simulate_machine(
     monkeypatch: pytest.MonkeyPatch, driver: FakeDriver, *, engines: bool = True, providers: bool = True, **module: Any
 ) -> None:
-    """From now on this machine has that GPU; TensorRT (``module``: its library and version), onnxruntime-gpu, or
-    neither.
+    """Patches LatentLoop to find the GPU of ``driver``; with ``engines`` also TensorRT (``module``: its library and
+    version), with ``providers`` also onnxruntime-gpu.
     """
-    there = tensorrt_module(driver, **module) if engines else None
+    installed = tensorrt_module(driver, **module) if engines else None
     library = module.get("library", "tensorrt")
     monkeypatch.setattr("latentloop.backends.gpu.availability.open_gpu", lambda: driver)
     monkeypatch.setattr(
-        "latentloop.backends.gpu.tensorrt_module.tensorrt_module", lambda flavour: there if flavour == library else None
+        "latentloop.backends.gpu.tensorrt_module.tensorrt_module",
+        lambda flavour: installed if flavour == library else None,
     )
     if providers:
         onnxruntime_cuda.install(monkeypatch, driver)
 
 
 def with_engines(
-    source: Path, folder: Path, precisions: tuple[str, ...] = ("float32",), *, max_batch: int = MOST, **module: Any
+    source: Path, folder: Path, precisions: tuple[str, ...] = ("float32",), *, max_batch: int = MAX_BATCH, **module: Any
 ) -> Path:
-    """A copy of a bundle with engines that the played TensorRT built."""
+    """Copies a bundle and adds engines that the simulated TensorRT builds; returns the copy's path."""
     shutil.copytree(source, folder)
-    flavour = TensorRtBuilder(tensorrt_module(FakeDriver(capability=CAPABILITY), **module))
-    architecture = "sm120" if flavour.name == "tensorrt_rtx" else "sm{}{}".format(*CAPABILITY)
-    built = build_sets(Bundle.open(folder), flavour, [architecture], precisions, max_batch=max_batch)
-    assert all(outcome.state == "built" for outcome in built)
+    builder = TensorRtBuilder(tensorrt_module(FakeDriver(capability=CAPABILITY), **module))
+    architecture = "sm120" if builder.name == "tensorrt_rtx" else "sm{}{}".format(*CAPABILITY)
+    outcomes = build_sets(Bundle.open(folder), builder, [architecture], precisions, max_batch=max_batch)
+    assert all(outcome.state == "built" for outcome in outcomes)
     return folder
 
 
 @pytest.fixture
 def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
-    made = Machines(monkeypatch)
-    yield made
-    made.finish()
+    simulated = Machines(monkeypatch)
+    yield simulated
+    simulated.finish()
 
 
 @pytest.fixture(params=("tensorrt", "cuda"))
 def device(request: pytest.FixtureRequest) -> str:
-    """By which a sampler finds the GPU."""
+    """The device of a sampler on a GPU."""
     return str(request.param)
 
 
@@ -160,18 +161,18 @@ def default_engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def backend(sampler: Sampler) -> GpuBackend:
-    found = sampler._backend
-    assert isinstance(found, GpuBackend)
-    return found
+    gpu_backend = sampler._backend
+    assert isinstance(gpu_backend, GpuBackend)
+    return gpu_backend
 
 
-def check_same(found: Samples, expected: Samples, case: object = "") -> None:
-    """Codes are equal; images may be rounded the other way."""
+def check_same(actual: Samples, expected: Samples, case: object = "") -> None:
+    """Checks that codes are equal, and images equal up to rounding."""
     for name, codes in expected.codes.items():
-        np.testing.assert_array_equal(found.codes[name], codes, str(case))
-    check_images(found.images, expected.images, case)
-    assert found.cancelled == expected.cancelled, case
+        np.testing.assert_array_equal(actual.codes[name], codes, str(case))
+    check_images(actual.images, expected.images, case)
+    assert actual.cancelled == expected.cancelled, case
 
 
-def check_images(found: NDArray[np.uint8], expected: NDArray[np.uint8], case: object = "") -> None:
-    np.testing.assert_allclose(found.astype(int), expected.astype(int), rtol=0, atol=1, err_msg=str(case))
+def check_images(actual: NDArray[np.uint8], expected: NDArray[np.uint8], case: object = "") -> None:
+    np.testing.assert_allclose(actual.astype(int), expected.astype(int), rtol=0, atol=1, err_msg=str(case))

@@ -1,7 +1,7 @@
-"""Faults to put into the hosts on a GPU, one at a time, and a program that looks for them with whole runs.
+"""Faults to insert into the GPU backend, one at a time, and a program that detects them with whole sampling runs.
 
-``python gpu_mutants.py BUNDLE SOURCES FOLDER`` prints, as JSON, how each fault was found: an empty text where it was
-not. BUNDLE has engines; SOURCES are the hosts', of which FOLDER gets copies.
+``python gpu_mutants.py BUNDLE SOURCES FOLDER`` prints, as JSON, the error of each fault; an empty text if the fault was
+not detected. BUNDLE has engines, SOURCES is the folder of the backend's sources, and FOLDER gets changed copies of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gpu_arrays import put
-from gpu_machines import CAPTURE, WAIT, WatchedDriver, check_images, check_same, play
+from gpu_machines import CAPTURE, WAIT, WatchedDriver, check_images, check_same, simulate_machine
 from mutants import Mutant, replace_once
 
 from latentloop import Bundle, Sampler
@@ -26,39 +26,39 @@ PACKAGE = "latentloop.backends.gpu"
 SIDE = Stream(0x1000)
 WHOLE_HISTORY = 'index = () if binding.view == "entries" else view_index(binding, memory, i, j)'
 
-# Not here, for they change nothing that is promised: another profile's kernels, a column that is drawn twice.
+# Omitted, because they do not change the results: the kernels of another profile, a column that is drawn twice.
 MUTANTS = [
     Mutant("one capture for all phases", "loop", "self._replay((role, phase), role", "self._replay((role, 0), role"),
     Mutant("one capture for both steps", "loop", "self._replay((role, phase), role", "self._replay((0, phase), role"),
     Mutant("one capture for all rows", "loop", 'self._replay(("row", i)', 'self._replay(("row", 0)'),
     Mutant(
-        "the ring at the row before", "loop", "self.buffers.view(drawn, i, 0)", "self.buffers.view(drawn, i - 1, 0)"
+        "the ring of the previous row", "loop", "self.buffers.view(drawn, i, 0)", "self.buffers.view(drawn, i - 1, 0)"
     ),
     Mutant(
-        "work that is captured is not done",
+        "captured work is not replayed at once",
         "loop",
         "self._captured[key] = captured\n",
         "self._captured[key] = captured; return\n",
     ),
     Mutant("no run before a capture", "loop", "self._enqueue(runs[:1])", "pass"),
-    Mutant("a capture a row", "loop", "captured = self._captured.get(key)", "captured = None"),
-    Mutant("the first step is left out", "loop", "range(0, self.level.width,", "range(2, self.level.width,"),
+    Mutant("a new capture for every row", "loop", "captured = self._captured.get(key)", "captured = None"),
+    Mutant("the first step is omitted", "loop", "range(0, self.level.width,", "range(2, self.level.width,"),
     Mutant("codes from the padding", "loop", '"columns", count=', '"columns", first=-1, count='),
     Mutant(
-        "codes of the row before",
+        "codes of the previous row",
         "loop",
         "self.buffers.copy(entry(self.codes, i), self",
         "self.buffers.copy(entry(self.codes, max(i - 1, 0)), self",
     ),
     Mutant(
-        "random numbers of the row before", "loop", "entry(self._uniform, i)", "entry(self._uniform, max(i - 1, 0))"
+        "random numbers of the previous row", "loop", "entry(self._uniform, i)", "entry(self._uniform, max(i - 1, 0))"
     ),
     Mutant("random numbers of the first row", "loop", "entry(self._uniform, i)", "entry(self._uniform, 0)"),
     Mutant("no codes are forced", "loop", 'self.buffers.copy(self.buffers["forced"], entry(self._forced, i))', "pass"),
-    Mutant("state of the image before", "loop", "self.buffers.clear_rings()", "pass"),
-    Mutant("upper codes of the batch before", "loop", 'self.buffers.copy(self.buffers["upper"], upper)', "pass"),
+    Mutant("state of the previous image", "loop", "self.buffers.clear_rings()", "pass"),
+    Mutant("upper codes of the previous batch", "loop", 'self.buffers.copy(self.buffers["upper"], upper)', "pass"),
     Mutant(
-        "the condition of the batch before",
+        "the condition of the previous batch",
         "loop",
         'if "condition" in self.prior.graphs:',
         'if "condition" in self.prior.graphs and "condition" not in self._graphs:',
@@ -100,12 +100,12 @@ MUTANTS = [
         "no fill before the first image", "state_buffers", "staging.copy_in(self._fills[memory.name], values)", "pass"
     ),
     Mutant(
-        "buffers given back at once",
+        "buffers released at once",
         "staging",
         "self._busy.append(buffer)",
         "self._free.setdefault(size, []).append(buffer)",
     ),
-    Mutant("buffers that nobody keeps", "staging", "self._busy.append(buffer)", "pass"),
+    Mutant("buffers without a reference during the copy", "staging", "self._busy.append(buffer)", "pass"),
     Mutant(
         "values copied from the caller's array",
         "staging",
@@ -113,19 +113,19 @@ MUTANTS = [
         "self._driver.copy_in(tensor.pointer, values,",
     ),
     Mutant(
-        "codes taken before they are there",
+        "codes read before the copy has finished",
         "backend",
         "                self._driver.synchronize(self._driver.record(self._stream))\n                codes =",
         "                codes =",
     ),
     Mutant(
-        "rows taken before they are there",
+        "rows read before the copy has finished",
         "backend",
         "            self._driver.synchronize(event)\n        found",
         "            pass\n        found",
     ),
     Mutant(
-        "buffers of rows given back at once",
+        "buffers of rows released at once",
         "backend",
         'copies.copy_out(loop.buffers["logits"])\n',
         'copies.copy_out(loop.buffers["logits"])\n                    copies.release()\n',
@@ -141,7 +141,7 @@ MUTANTS = [
         "the loop of another batch size", "backend", "loop is None or loop.batch != level_inputs.batch", "loop is None"
     ),
     Mutant(
-        "a wait a level",
+        "the host waits after every level",
         "backend",
         "above, upper = None, loop.codes\n",
         "above, upper = None, loop.codes\n"
@@ -164,9 +164,9 @@ MUTANTS = [
         "pass",
     ),
     Mutant("results that are not copied", "codec", "after.append((part, own))", "pass"),
-    Mutant("images taken before they are there", "codec", "self._codec.wait(self._event)", "pass"),
+    Mutant("images read before the copy has finished", "codec", "self._codec.wait(self._event)", "pass"),
     Mutant(
-        "a context that goes while it runs",
+        "a context deleted during its work",
         "codec",
         "weakref.finalize(self._prepared, settle, self._driver, self._number, self._stream).atexit = False",
         "pass",
@@ -178,7 +178,7 @@ MUTANTS = [
         "self._shapes.get(name) != tensor.shape",
         "name not in self._shapes and tensor.shape[-1] != 12",
     ),
-    Mutant("a stream of the session's own", "onnxruntime_sessions", "str(stream.handle)}", '"0"}'),
+    Mutant("a session on a stream of its own", "onnxruntime_sessions", "str(stream.handle)}", '"0"}'),
     Mutant(
         "addresses of the first run",
         "onnxruntime_sessions",
@@ -195,13 +195,13 @@ MUTANTS = [
 
 
 class Search:
-    """Runs that together show every fault. What they ought to give is the CPU's."""
+    """Runs that together detect every fault, by comparison with the CPU."""
 
     def __init__(self, bundle: Path) -> None:
         self.bundle = bundle
         self.cpu = Sampler(Bundle.open(bundle), "cpu", threads=1)
         upper = np.random.default_rng(0).integers(0, 11, (3, 4, 6))
-        self.asked: list[dict[str, Any]] = [
+        self.calls: list[dict[str, Any]] = [
             {},
             {"seeds": 7},
             {"top_k": 3},
@@ -209,22 +209,23 @@ class Search:
             {"given": {"top": np.where(np.arange(24).reshape(4, 6) < 9, upper, -1)}},
             {"n": 5, "seeds": 8, "batch_size": 2, "labels": [0, 1, 2, 0, 1]},
         ]
-        self.expected = [self._draw(self.cpu, each) for each in self.asked]
+        self.expected = [self._draw(self.cpu, arguments) for arguments in self.calls]
         codes, labels = self.expected[0].codes, self.expected[0].labels
-        # More rows than phases, and attention at the top; no draw of these seeds lies within 3e-5 of an edge.
+        # The default bundle has more rows than phases, and attention at the top level. With these seeds every random
+        # number differs by at least 3e-5 from the next limit of the cumulative distribution.
         self.default = self._draw(Sampler(Bundle.default(), "cpu"), {"seeds": 80})
         self.likelihood = self.cpu.log_likelihood(codes, labels)
         self.images = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), np.uint8)
         self.codes = self.cpu.encode(self.images)
 
     def fault(self) -> str:
-        """How the first run that goes wrong does, or nothing."""
+        """Returns the first error of the runs, or an empty text."""
         try:
             for device in ("tensorrt", "cuda"):
                 with pytest.MonkeyPatch.context() as patch:
                     self._run(patch, device)
             with pytest.MonkeyPatch.context() as patch:
-                play(patch, WatchedDriver())
+                simulate_machine(patch, WatchedDriver())
                 check_same(self._draw(Sampler(Bundle.default(), "cuda"), {"seeds": 80}), self.default)
         except Exception as error:
             return " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -232,19 +233,19 @@ class Search:
 
     def _run(self, patch: pytest.MonkeyPatch, device: str) -> None:
         driver = WatchedDriver(seed=1, early=device == "cuda")
-        play(patch, driver)
+        simulate_machine(patch, driver)
         sampler = Sampler(Bundle.open(self.bundle), device)
-        for each, expected in zip(self.asked, self.expected, strict=True):
-            check_same(self._draw(sampler, each), expected, f"{device}, {each}")
-        found = sampler.log_likelihood(self.expected[0].codes, self.expected[0].labels)
+        for arguments, expected in zip(self.calls, self.expected, strict=True):
+            check_same(self._draw(sampler, arguments), expected, f"{device}, {arguments}")
+        likelihood = sampler.log_likelihood(self.expected[0].codes, self.expected[0].labels)
         for name, values in self.likelihood.items():
-            np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(likelihood[name], values, rtol=1e-4, atol=1e-5)
         self._draw(sampler, {})
         driver.events.clear()
         self._draw(sampler, {})
         self._draw(sampler, {})
-        assert driver.events.count(WAIT) == 4, "the host waits more often than twice a batch"
-        assert driver.events.count(CAPTURE) == 0, "what has been captured is captured again"
+        assert driver.events.count(WAIT) == 4, "the host waits more than twice per batch"
+        assert driver.events.count(CAPTURE) == 0, "work is captured a second time"
         self._run_arrays(driver, sampler)
         del sampler
         driver.finish()
@@ -252,7 +253,7 @@ class Search:
 
     def _run_arrays(self, driver: WatchedDriver, sampler: Sampler) -> None:
         patched: Any = sampler._backend
-        patched.arrays.encode.__func__.__globals__["AT_ONCE"] = 2  # three images are two parts
+        patched.arrays.encode.__func__.__globals__["AT_ONCE"] = 2  # three images are processed in two parts
         for offset in (0, 8):
             images = put(driver, self.images, "u8", SIDE, offset=offset)
             codes = sampler.encode_on_gpu(images, SIDE)
@@ -260,8 +261,8 @@ class Search:
                 driver.zero(int(images.tensor.data_ptr()), self.images.nbytes, SIDE)
             for name, values in self.codes.items():
                 np.testing.assert_array_equal(codes[name].numpy(), values)
-            given = {name: put(driver, values, "i64", LEGACY, offset=offset) for name, values in self.codes.items()}
-            check_images(sampler.decode_on_gpu(given).numpy(), self.cpu.decode(self.codes))
+            arrays = {name: put(driver, values, "i64", LEGACY, offset=offset) for name, values in self.codes.items()}
+            check_images(sampler.decode_on_gpu(arrays).numpy(), self.cpu.decode(self.codes))
             sampler.encode_on_gpu(put(driver, self.images[:1], "u8", SIDE), SIDE)
 
     def _draw(self, sampler: Sampler, changes: dict[str, Any]) -> Any:
@@ -269,7 +270,7 @@ class Search:
 
 
 def import_from(folder: Path) -> None:
-    """The hosts are those of that folder from now on."""
+    """Makes the modules of ``folder`` the GPU backend."""
     for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
         del sys.modules[name]
     import_module(PACKAGE).__path__ = [str(folder)]
@@ -278,15 +279,15 @@ def import_from(folder: Path) -> None:
 
 def main(bundle: Path, sources: Path, folder: Path) -> None:
     search = Search(bundle)
-    found = {}
+    errors = {}
     for number, mutant in enumerate([None, *MUTANTS]):
         copied = folder / str(number)
         shutil.copytree(sources, copied, ignore=shutil.ignore_patterns("__pycache__"))
         if mutant is not None:
             replace_once(copied / f"{mutant.file}.py", mutant.text, mutant.replacement)
         import_from(copied)
-        found[mutant.fault if mutant else ""] = search.fault()
-    print(json.dumps(found, indent=1))
+        errors[mutant.fault if mutant else ""] = search.fault()
+    print(json.dumps(errors, indent=1))
 
 
 if __name__ == "__main__":

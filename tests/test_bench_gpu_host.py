@@ -14,7 +14,7 @@ import torch
 from bench_simulated_gpu import SimulatedGraphs
 from fake_gpu.driver import FakeDriver
 from fake_gpu.tensorrt_module import tensorrt_module
-from gpu_machines import play, with_engines
+from gpu_machines import simulate_machine, with_engines
 
 from latentloop import Bundle, Sampler
 from latentloop.bench.gpu import interpreter, onnx_operators
@@ -108,7 +108,7 @@ def test_backends_that_open_are_checked_and_others_listed(
     findings: ReadableFindings, small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = with_engines(small_bundle, tmp_path / "engines", ("float32", "float16"), max_batch=4)
-    play(monkeypatch, FakeDriver(capability=(9, 0)), providers=False)
+    simulate_machine(monkeypatch, FakeDriver(capability=(9, 0)), providers=False)
     monkeypatch.setattr(Bundle, "default", staticmethod(lambda: Bundle.open(folder)))
     monkeypatch.setattr(backends, "_build_engines", lambda *_: None)
     monkeypatch.setattr(backends, "BATCHES", (1, 3))

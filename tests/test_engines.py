@@ -1,4 +1,4 @@
-"""Sets of engines: what is built, what is found again, what is stale or foreign, and what the command says of it."""
+"""Engine sets: building, finding, stale and foreign sets, and the command's output."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from latentloop.io.file_names import MANIFEST
 SM90 = {"flavour": "tensorrt", "library": "11.0", "architecture": "sm90", "precision": "float16"}
 
 
-class Copying(TensorRtBuilder):
-    """Its plans say what they were built from."""
+class FakeBuilder(TensorRtBuilder):
+    """A builder whose plans are descriptions of their inputs."""
 
     def __init__(self, name: str = "tensorrt", version: str = "11.0") -> None:
         self.name, self.version, self.times = name, version, name == "tensorrt"
-        self.known: list[bytes | None] = []
+        self.timing_caches: list[bytes | None] = []
 
     def architectures(self) -> tuple[str, ...]:
         return ("sm90",) if self.times else ("sm80", "sm120")
@@ -45,7 +45,7 @@ class Copying(TensorRtBuilder):
         architecture: str,
         timings: bytes | None = None,
     ) -> Plan:
-        self.known.append(timings)
+        self.timing_caches.append(timings)
         text = f"{graph.name} for {architecture} by {self.version}: {len(inputs)} inputs, {profiles}"
         return Plan(text.encode(), (timings or b"") + b"." if self.times else None)
 
@@ -53,8 +53,8 @@ class Copying(TensorRtBuilder):
 def build(bundle: Path, flavour: TensorRtBuilder | None = None, **options: Any) -> list[Outcome]:
     settings: dict[str, Any] = {"max_batch": 4, **options}
     precisions = settings.pop("precisions", ("float16",))
-    made = flavour or Copying()
-    return list(build_sets(Bundle.open(bundle), made, made.architectures(), precisions, **settings))
+    builder = flavour or FakeBuilder()
+    return list(build_sets(Bundle.open(bundle), builder, builder.architectures(), precisions, **settings))
 
 
 def find(bundle: Path, **key: str) -> EngineSet | str:
@@ -62,10 +62,11 @@ def find(bundle: Path, **key: str) -> EngineSet | str:
 
 
 def reason(bundle: Path, **key: str) -> str:
-    found = find(bundle, **key)
-    assert isinstance(found, str)
-    assert "\n" not in found
-    return found
+    """Returns the message for a set that cannot be used, which must be one line."""
+    message = find(bundle, **key)
+    assert isinstance(message, str)
+    assert "\n" not in message
+    return message
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def built(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bundle(built: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
+    """A copy, for changes."""
     return Path(shutil.copytree(built, tmp_path / "bundle"))
 
 
@@ -86,7 +87,7 @@ def folder(bundle: Path) -> Path:
     return bundle / "engines" / "sm90_tensorrt-11.0_float16"
 
 
-def test_a_set_that_fits_is_found_as_it_was_built(built: Path) -> None:
+def test_a_matching_set_is_found(built: Path) -> None:
     found = find(built)
     assert isinstance(found, EngineSet)
     assert found.folder == folder(built)
@@ -99,7 +100,7 @@ def test_a_set_that_fits_is_found_as_it_was_built(built: Path) -> None:
     assert manifest == json.loads(json.dumps(to_json(found)))
 
 
-def test_the_manifest_says_all_that_a_host_needs(built: Path) -> None:
+def test_the_manifest_describes_tensors_and_state_buffers(built: Path) -> None:
     manifest = read_manifest(folder(built))
     assert [tensor["name"] for tensor in manifest["encoder"]["outputs"]] == ["top", "bottom"]
     assert manifest["decoder"]["outputs"][0] == {"name": "images", "dtype": "uint8", "shape": ["batch", 32, 48, 3]}
@@ -129,23 +130,23 @@ def test_the_manifest_says_all_that_a_host_needs(built: Path) -> None:
 
 def test_a_second_call_builds_nothing(bundle: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in folder(bundle).iterdir()}
-    flavour = Copying()
+    flavour = FakeBuilder()
     (outcome,) = build(bundle, flavour)
     assert (outcome.state, outcome.why) == ("up to date", "")
-    assert flavour.known == []
+    assert flavour.timing_caches == []
     assert {file: file.stat().st_mtime_ns for file in folder(bundle).iterdir()} == before
     assert [outcome.state for outcome in build(bundle, max_batch=2)] == ["up to date"]
 
 
-def test_timings_are_kept_from_engine_to_engine_and_from_run_to_run(bundle: Path) -> None:
-    flavour = Copying()
+def test_the_timing_cache_is_reused_by_later_engines_and_runs(bundle: Path) -> None:
+    flavour = FakeBuilder()
     build(bundle, flavour, force=True)
-    assert flavour.known[:2] == [b"." * 10, b"." * 11]
+    assert flavour.timing_caches[:2] == [b"." * 10, b"." * 11]
     assert (bundle / "engines" / "sm90_tensorrt-11.0.timings").read_bytes() == b"." * 20
 
 
 def test_each_architecture_and_precision_has_a_set_of_its_own(bundle: Path) -> None:
-    outcomes = build(bundle, Copying("tensorrt_rtx", "1.7"), precisions=("float32", "int8"))
+    outcomes = build(bundle, FakeBuilder("tensorrt_rtx", "1.7"), precisions=("float32", "int8"))
     assert [(outcome.architecture, outcome.precision, outcome.state) for outcome in outcomes] == [
         ("sm80", "float32", "built"),
         ("sm120", "float32", "built"),
@@ -162,7 +163,7 @@ def test_each_architecture_and_precision_has_a_set_of_its_own(bundle: Path) -> N
         assert text.startswith(f"top.row{'_int8' * (outcome.precision == 'int8')}.onnx for {outcome.architecture}")
 
 
-def test_what_there_is_instead_is_told(built: Path, small_bundle: Path) -> None:
+def test_messages_for_sets_that_do_not_match(built: Path, small_bundle: Path) -> None:
     command = f"latentloop build-engines {built} --precision"
     assert reason(built, architecture="sm89").endswith(f"is for sm90, not for sm89: {command} float16")
     assert "is built by tensorrt 11.0, not by tensorrt 10.3: latentloop" in reason(built, library="10.3")
@@ -171,7 +172,7 @@ def test_what_there_is_instead_is_told(built: Path, small_bundle: Path) -> None:
     assert reason(small_bundle).startswith(f"{small_bundle} has no engines: latentloop build-engines")
 
 
-def test_another_bundle_s_engines_are_rebuilt(bundle: Path) -> None:
+def test_engines_of_another_bundle_are_rebuilt(bundle: Path) -> None:
     name = "bottom.row.onnx"
     content = (bundle / name).read_bytes() + b"\x32\x00"  # an empty doc string, which changes nothing but the hash
     replace_file(bundle, name, content)
@@ -182,19 +183,19 @@ def test_another_bundle_s_engines_are_rebuilt(bundle: Path) -> None:
 
 
 def test_copied_folders_are_foreign(bundle: Path) -> None:
-    there = folder(bundle)
+    source = folder(bundle)
     for key, text in (
         ({"architecture": "sm89"}, "is for sm90, not for sm89"),
         ({"library": "10.3"}, "is built by tensorrt 11.0, not by tensorrt 10.3"),
         ({"precision": "bfloat16"}, "is of the precision float16, not bfloat16"),
     ):
-        asked = {**SM90, **key}
-        name = f"{asked['architecture']}_tensorrt-{asked['library']}_{asked['precision']}"
-        shutil.copytree(there, there.parent / name)
-        assert reason(bundle, **key) == f"{there.parent / name} {text}"
+        parts = {**SM90, **key}
+        name = f"{parts['architecture']}_tensorrt-{parts['library']}_{parts['precision']}"
+        shutil.copytree(source, source.parent / name)
+        assert reason(bundle, **key) == f"{source.parent / name} {text}"
 
 
-def test_larger_batches_and_force_rebuild(bundle: Path) -> None:
+def test_larger_batches_and_force_cause_a_rebuild(bundle: Path) -> None:
     (outcome,) = build(bundle, max_batch=8)
     assert outcome.why == f"{folder(bundle)} is for batches up to 4, not up to 8"
     (outcome,) = build(bundle, max_batch=1, force=True)
@@ -235,14 +236,14 @@ def test_larger_batches_and_force_rebuild(bundle: Path) -> None:
         (("files", "../manifest.json"), {"size": 1, "sha256": ""}, "is not a plain file name"),
     ],
 )
-def test_a_spoilt_set_is_not_used(bundle: Path, keys: Any, value: Any, text: str) -> None:
+def test_an_invalid_set_is_rebuilt(bundle: Path, keys: Any, value: Any, text: str) -> None:
     edit_manifest(folder(bundle), *keys, value=value)
     assert re.search(text, reason(bundle))
     assert [outcome.state for outcome in build(bundle)] == ["rebuilt"]
     assert isinstance(find(bundle), EngineSet)
 
 
-def test_missing_graphs_and_files_are_told(bundle: Path) -> None:
+def test_missing_graphs_and_files_are_reported(bundle: Path) -> None:
     manifest = read_manifest(folder(bundle))
     graphs = at(manifest, ("levels", 0, "prior", "graphs"))
     del graphs["row"]
@@ -256,8 +257,8 @@ def test_missing_graphs_and_files_are_told(bundle: Path) -> None:
         read_engines(folder(bundle))
 
 
-def test_a_build_that_fails_leaves_what_was_there(bundle: Path) -> None:
-    class Failing(Copying):
+def test_a_failed_build_keeps_the_earlier_set(bundle: Path) -> None:
+    class FailingBuilder(FakeBuilder):
         def build(self, graph: Path, *arguments: Any, **options: Any) -> Plan:
             if graph.name == "top.step.onnx":
                 raise BundleError("no")
@@ -265,7 +266,7 @@ def test_a_build_that_fails_leaves_what_was_there(bundle: Path) -> None:
 
     before = {file.name: file.read_bytes() for file in folder(bundle).iterdir()}
     with pytest.raises(BundleError, match="no"):
-        build(bundle, Failing(), force=True)
+        build(bundle, FailingBuilder(), force=True)
     assert {file.name: file.read_bytes() for file in folder(bundle).iterdir()} == before
     assert sorted(entry.name for entry in (bundle / "engines").iterdir()) == [
         "sm90_tensorrt-11.0.timings",
@@ -284,14 +285,15 @@ def test_a_bundle_without_priors_or_int8(grey_bundle: Path, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> Copying:
-    made = Copying()
+def installed(monkeypatch: pytest.MonkeyPatch) -> FakeBuilder:
+    """A fake TensorRT installation."""
+    made = FakeBuilder()
     monkeypatch.setattr(flavours, "open_flavour", lambda name: made)
     return made
 
 
-def test_the_command_says_what_became_of_each_set(
-    bundle: Path, installed: Copying, capsys: pytest.CaptureFixture[str]
+def test_the_command_reports_the_outcome_of_each_set(
+    bundle: Path, installed: FakeBuilder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("build-engines", bundle, "--max-batch", 4) == 0
     first, second = capsys.readouterr().out.splitlines()
@@ -299,24 +301,24 @@ def test_the_command_says_what_became_of_each_set(
     assert first.endswith(" s): built")
     assert second == "sm90_tensorrt-11.0_float16 (0.0 MB): up to date"
     assert run("build-engines", bundle, "--precision", "float16", "--max-batch", 5, "--json") == 0
-    (told,) = json.loads(capsys.readouterr().out)["sets"]
-    assert (told["state"], told["architecture"]) == ("rebuilt", "sm90")
-    assert told["why"].endswith("is for batches up to 4, not up to 5")
+    (engine_set,) = json.loads(capsys.readouterr().out)["sets"]
+    assert (engine_set["state"], engine_set["architecture"]) == ("rebuilt", "sm90")
+    assert engine_set["why"].endswith("is for batches up to 4, not up to 5")
 
 
-def test_wrong_options_are_told(bundle: Path, installed: Copying, fails: Callable[..., str]) -> None:
+def test_invalid_options(bundle: Path, installed: FakeBuilder, fails: Callable[..., str]) -> None:
     assert "--arch is 'sm89', expected some of sm90" in fails(2, "build-engines", bundle, "--arch", "sm90,sm89")
     assert "--precision is 'fp16', expected some of float32, float16, bfloat16, int8" in fails(
         2, "build-engines", bundle, "--precision", "fp16"
     )
 
 
-def test_the_package_that_is_missing_is_named(bundle: Path, fails: Callable[..., str], monkeypatch: Any) -> None:
+def test_the_error_names_the_missing_package(bundle: Path, fails: Callable[..., str], monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    said = fails(1, "build-engines", bundle)
-    assert "building engines needs tensorrt or tensorrt_rtx: pip install " in said
-    assert 'pip install "latentloop[trt]" or pip install "latentloop[rtx]"' in said
+    message = fails(1, "build-engines", bundle)
+    assert "building engines needs tensorrt or tensorrt_rtx: pip install " in message
+    assert 'pip install "latentloop[trt]" or pip install "latentloop[rtx]"' in message
     assert 'needs tensorrt_rtx: pip install "latentloop[rtx]"' in fails(
         1, "build-engines", bundle, "--flavour", "tensorrt_rtx"
     )

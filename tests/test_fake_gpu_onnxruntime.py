@@ -1,4 +1,4 @@
-"""ONNX Runtime on a GPU as the stand-in plays it: bindings to device memory, on the stream that it is given."""
+"""The simulation of ONNX Runtime's CUDA provider: bindings to GPU memory, streams, captures, errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZE = 24  # bytes
 
 
 def model(folder: Path) -> Path:
-    """doubled = 2 x, passed = x."""
+    """Writes the model doubled = 2 x, passed = x; returns its path."""
     infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in ("x", "doubled", "passed")]
     nodes = [helper.make_node("Add", ["x", "x"], ["doubled"]), helper.make_node("Identity", ["x"], ["passed"])]
     graph = helper.make_graph(nodes, "double", infos[:1], infos[1:])
@@ -31,7 +31,7 @@ def model(folder: Path) -> Path:
 
 
 class Machine:
-    """A session on a stream, and ones at 0, with room for two more arrays after it."""
+    """A session on a stream, and memory for three arrays; the first has the values 1."""
 
     def __init__(self, driver: FakeDriver, path: Path) -> None:
         self.driver, self.path, self.stream = driver, path, driver.stream()
@@ -47,7 +47,7 @@ class Machine:
         return onnxruntime.InferenceSession(self.path, onnxruntime.SessionOptions(), providers=providers)
 
     def binding(self, doubled: int = 1, passed: int = 2, dtype: Any = "float32", shape: Any = SHAPE) -> Any:
-        """Places in units of arrays."""
+        """Binds x to the first array, the outputs to the arrays with these indices."""
         binding = self.session.io_binding()
         binding.bind_input("x", "cuda", 0, dtype, shape, self.memory)
         binding.bind_output("doubled", "cuda", 0, dtype, shape, self.memory + doubled * SIZE)
@@ -61,9 +61,9 @@ class Machine:
         options.add_run_config_entry(NOT_WAITING, "0" if waits else "1")
         self.session.run_with_iobinding(binding, options)
 
-    def read(self, place: int, stream: Stream | None = None) -> list[float]:
-        read = self.driver.to_host(self.memory + place * SIZE, SIZE, stream or self.stream)
-        return [float(value) for value in np.frombuffer(read, np.float32)]
+    def read(self, index: int, stream: Stream | None = None) -> list[float]:
+        data = self.driver.to_host(self.memory + index * SIZE, SIZE, stream or self.stream)
+        return [float(value) for value in np.frombuffer(data, np.float32)]
 
 
 @pytest.fixture
@@ -74,19 +74,19 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
         yield Machine(driver, model(tmp_path))
 
 
-def test_runs_on_the_stream(machine: Machine) -> None:
+def test_runs_are_enqueued_on_the_stream(machine: Machine) -> None:
     assert machine.session.get_providers() == [CUDA, CPU]
     assert [value.name for value in machine.session.get_inputs()] == ["x"]
     assert [value.name for value in machine.session.get_outputs()] == ["doubled", "passed"]
     machine.run(machine.binding())
     assert machine.driver.launched == ["double.onnx"]
-    with pytest.raises(FakeGpuError, match=r"copied may be used before or after double\.onnx is done"):
+    with pytest.raises(FakeGpuError, match=r"the source: a race with double\.onnx"):
         machine.read(1, LEGACY)
     assert machine.read(1) == [2] * 6
     assert machine.read(2) == [1] * 6
 
 
-def test_a_binding_is_used_again(machine: Machine) -> None:
+def test_a_binding_can_be_reused_and_changed(machine: Machine) -> None:
     binding = machine.binding()
     for value in (3, 4):
         staged = machine.driver.host_memory(SIZE)
@@ -100,39 +100,42 @@ def test_a_binding_is_used_again(machine: Machine) -> None:
     assert machine.read(2) == [8] * 6
 
 
-def test_the_host_waits_unless_told_not_to(machine: Machine) -> None:
+def test_the_host_waits_unless_the_run_options_disable_it(machine: Machine) -> None:
     machine.run(machine.binding(), waits=True)
-    assert machine.read(1, LEGACY) == [2] * 6  # as the host has waited, every stream may read it
+    assert machine.read(1, LEGACY) == [2] * 6  # the host has waited, so every stream may read
     machine.session.run_with_iobinding(machine.binding())
     assert machine.read(1, LEGACY) == [2] * 6
 
 
-def test_what_is_passed_on_may_lie_where_it_was(machine: Machine) -> None:
+def test_an_output_may_have_the_memory_of_its_input(machine: Machine) -> None:
     machine.run(machine.binding(passed=0))
-    with pytest.raises(FakeGpuError, match="may be used before or after"):
-        machine.read(0, LEGACY)  # an output all the same
+    with pytest.raises(FakeGpuError, match="a race with"):
+        machine.read(0, LEGACY)  # the run counts as a write
     assert machine.read(0) == [1] * 6
     assert machine.read(1) == [2] * 6
 
 
 FAULTS: dict[str, tuple[str, Callable[[Machine], Any]]] = {
-    "outputs in one place": ("doubled and passed overlap|passed and doubled overlap", lambda m: m.binding(passed=1)),
-    "longer than the input": ("overlap", lambda m: m.binding(passed=0, shape=[1, 3])),
+    "two outputs with the same memory": (
+        "doubled and passed overlap|passed and doubled overlap",
+        lambda m: m.binding(passed=1),
+    ),
+    "an output longer than the input": ("overlap", lambda m: m.binding(passed=0, shape=[1, 3])),
     "beyond the allocation": ("one allocation", lambda m: m.binding(passed=3)),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_bindings_that_a_gpu_would_not_forgive(fault: str, machine: Machine) -> None:
+def test_bindings_that_are_errors_on_a_gpu(fault: str, machine: Machine) -> None:
     text, bind = FAULTS[fault]
     binding = bind(machine)
-    if fault == "longer than the input":
+    if fault == "an output longer than the input":
         binding.bind_output("passed", "cuda", 0, np.float32, SHAPE, machine.memory)
     with pytest.raises(FakeGpuError, match=text):
         machine.run(binding)
 
 
-def test_bindings_that_do_not_fit(machine: Machine) -> None:
+def test_bindings_that_do_not_fit_the_model(machine: Machine) -> None:
     unknown = machine.binding()
     unknown.bind_output("y", "cuda", 0, np.float32, SHAPE, machine.memory)
     wrong = {
@@ -148,7 +151,7 @@ def test_bindings_that_do_not_fit(machine: Machine) -> None:
         machine.session.io_binding().bind_input("x", "cuda", 1, np.float32, SHAPE, machine.memory)
 
 
-def test_no_captures(machine: Machine) -> None:
+def test_sessions_cannot_run_during_a_capture(machine: Machine) -> None:
     binding = machine.binding()
     machine.run(binding)
     stream, driver = machine.stream, machine.driver
@@ -162,8 +165,8 @@ def test_no_captures(machine: Machine) -> None:
         capture.__exit__(None, None, None)
 
 
-def test_captures_of_its_own(machine: Machine) -> None:
-    """A number stands for places, and where there is none, 0 does."""
+def test_cuda_graphs_of_a_session(machine: Machine) -> None:
+    """A graph id belongs to the tensors of its first run; without an id it is 0."""
     machine.session = machine.open(machine.stream, enable_cuda_graph="1")
     for _ in range(2):
         machine.run(machine.binding(), graph=1)
@@ -171,7 +174,7 @@ def test_captures_of_its_own(machine: Machine) -> None:
         machine.run(machine.binding(2, 1))
         assert machine.read(2) == [2] * 6
     for graph in (None, 1):
-        with pytest.raises(FakeGpuError, match="was captured for other places"):
+        with pytest.raises(FakeGpuError, match="was captured with other tensors"):
             machine.run(machine.binding(passed=0), graph=graph)
     machine.run(machine.binding(passed=0), graph=-1)
     machine.session = machine.open(machine.stream)
@@ -179,25 +182,29 @@ def test_captures_of_its_own(machine: Machine) -> None:
         machine.run(machine.binding(passed=passed), graph=1)
 
 
-def test_arrays_of_the_host(machine: Machine) -> None:
+def test_host_arrays(machine: Machine) -> None:
     doubled, passed = machine.session.run(None, {"x": np.ones(SHAPE, np.float32)})
     assert (doubled == 2).all()
     assert (passed == 1).all()
 
 
-def test_sessions_that_are_no_gpu_s(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = onnxruntime.InferenceSession(machine.path, providers=[CPU])
-    assert plain.get_providers() == [CPU]
-    install(monkeypatch, machine.driver, [CPU])  # a machine whose ONNX Runtime has no such provider falls back
+def test_sessions_without_a_gpu_provider(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = onnxruntime.InferenceSession(machine.path, providers=[CPU])
+    assert cpu.get_providers() == [CPU]
+    install(monkeypatch, machine.driver, [CPU])  # ONNX Runtime ignores providers that it does not have
     assert machine.open(machine.stream).get_providers() == [CPU]
     assert onnxruntime.get_available_providers() == [CPU]
 
 
-def test_streams_that_are_not_the_host_s(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_must_run_on_the_programs_stream(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, machine.driver, [TENSORRT, CUDA, CPU])
-    given = {"user_compute_stream": str(machine.stream.handle)}
-    fits = onnxruntime.InferenceSession(machine.path, providers=[(TENSORRT, given), (CUDA, given)])
-    assert fits.get_providers() == [TENSORRT, CUDA, CPU]
-    for providers in ([CUDA], [(TENSORRT, given), CUDA], [(TENSORRT, {"user_compute_stream": "5"}), (CUDA, given)]):
-        with pytest.raises(FakeGpuError, match="in no order with the host's"):
+    settings = {"user_compute_stream": str(machine.stream.handle)}
+    session = onnxruntime.InferenceSession(machine.path, providers=[(TENSORRT, settings), (CUDA, settings)])
+    assert session.get_providers() == [TENSORRT, CUDA, CPU]
+    for providers in (
+        [CUDA],
+        [(TENSORRT, settings), CUDA],
+        [(TENSORRT, {"user_compute_stream": "5"}), (CUDA, settings)],
+    ):
+        with pytest.raises(FakeGpuError, match="nothing orders its work with the program's streams"):
             onnxruntime.InferenceSession(machine.path, providers=providers)

@@ -1,4 +1,4 @@
-"""TensorRT as the stand-in plays it: engines, contexts and captures, and the runs that it refuses."""
+"""The simulation of TensorRT's runtime: engines, contexts, captures, and invalid runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from fake_gpu.driver import FakeDriver, FakeGpuError
-from fake_gpu.programs import ELEMENTS, WIDTH, build, logger_of, sum_model
+from fake_gpu.programs import ELEMENTS, WIDTH, build, recording_logger, sum_model
 from fake_gpu.tensorrt_module import tensorrt_module
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -20,12 +20,12 @@ from latentloop.kernels.driver import Stream
 
 
 class Machine:
-    """An engine and its context, and memory of zeros in places of 256 bytes: x at 0, y at 2, z at 4."""
+    """An engine and its context, and 8 slots of 256 bytes of zeros: x in slot 0, y in slot 2, z in slot 4."""
 
     def __init__(self, driver: FakeDriver, model: str) -> None:
         self.driver = driver
         self.module: Any = tensorrt_module(driver)
-        self.log = logger_of(self.module)
+        self.log = recording_logger(self.module)
         self.engine = self.module.Runtime(self.log).deserialize_cuda_engine(build(self.module, model))
         self.context = self.engine.create_execution_context()
         self.stream = driver.stream()
@@ -35,27 +35,27 @@ class Machine:
 
     def bind(self, batch: int = 2) -> None:
         assert self.context.set_optimization_profile_async(1, self.stream.handle)
-        for name, place in {"x": 0, "y": 2, "z": 4}.items():
+        for name, slot in {"x": 0, "y": 2, "z": 4}.items():
             assert name == "z" or self.context.set_input_shape(name, (batch, WIDTH))
-            assert self.context.set_tensor_address(name, self.at(place))
+            assert self.context.set_tensor_address(name, self.address(slot))
 
-    def at(self, place: int) -> int:
-        return self.memory + 256 * place
+    def address(self, slot: int) -> int:
+        return self.memory + 256 * slot
 
-    def write(self, place: int, values: NDArray[Any]) -> None:
+    def write(self, slot: int, values: NDArray[Any]) -> None:
         staged = self.driver.host_memory(values.nbytes)
         staged[:] = values.reshape(-1).view(np.uint8)
-        self.driver.copy_in(self.at(place), staged, self.stream)
+        self.driver.copy_in(self.address(slot), staged, self.stream)
         self.driver.synchronize(self.driver.record(self.stream))
 
-    def read(self, place: int, like: NDArray[Any]) -> NDArray[Any]:
-        read = self.driver.to_host(self.at(place), like.nbytes, self.stream)
-        return np.frombuffer(read, like.dtype).reshape(like.shape)
+    def read(self, slot: int, like: NDArray[Any]) -> NDArray[Any]:
+        data = self.driver.to_host(self.address(slot), like.nbytes, self.stream)
+        return np.frombuffer(data, like.dtype).reshape(like.shape)
 
     def run(self, stream: Stream | None = None) -> bool:
         return bool(self.context.execute_async_v3(stream_handle=(stream or self.stream).handle))
 
-    def said(self) -> str:
+    def last_error(self) -> str:
         return str(self.log.errors[-1])
 
 
@@ -71,11 +71,11 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.mark.parametrize("dtype", ELEMENTS)
 def test_sums(dtype: str, tmp_path: Path) -> None:
-    of = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    numpy_dtype = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     driver = FakeDriver()
     with driver.use(0):
         machine = Machine(driver, sum_model(tmp_path, dtype))
-        x, y = (np.random.default_rng(seed).normal(size=(2, WIDTH)).astype(of) for seed in range(2))
+        x, y = (np.random.default_rng(seed).normal(size=(2, WIDTH)).astype(numpy_dtype) for seed in range(2))
         machine.write(0, x)
         machine.write(2, y)
         machine.bind()
@@ -85,7 +85,7 @@ def test_sums(dtype: str, tmp_path: Path) -> None:
 
 
 def test_bfloat16_within_a_graph(tmp_path: Path) -> None:
-    """Casts round; constants of both kinds are read."""
+    """Casts round; constants in initialisers and in Constant nodes are converted."""
     x, z = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", WIDTH]) for name in "xz")
     y = helper.make_tensor_value_info("y", TensorProto.BFLOAT16, ["batch", WIDTH])
     two, half = (np.array([value], ml_dtypes.bfloat16) for value in (2, 0.5))
@@ -113,7 +113,7 @@ def test_bfloat16_within_a_graph(tmp_path: Path) -> None:
         np.testing.assert_array_equal(machine.read(4, values), 2 * rounded + 2)
 
 
-def test_what_an_engine_says(machine: Machine) -> None:
+def test_the_description_of_an_engine(machine: Machine) -> None:
     engine, module = machine.engine, machine.module
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     assert names == ["x", "y", "z"]
@@ -125,10 +125,10 @@ def test_what_an_engine_says(machine: Machine) -> None:
     assert engine.get_tensor_profile_shape("x", 1) == [(1, WIDTH), (3, WIDTH), (3, WIDTH)]
 
 
-def test_shapes_that_a_profile_does_not_take(machine: Machine) -> None:
+def test_shapes_outside_a_profile(machine: Machine) -> None:
     context = machine.context
-    assert not context.set_input_shape("x", (2, WIDTH))  # profile 0 takes batches of 1
-    assert "Valid range for profile 0" in machine.said()
+    assert not context.set_input_shape("x", (2, WIDTH))  # profile 0 is for batches of 1
+    assert "Valid range for profile 0" in machine.last_error()
     assert context.set_optimization_profile_async(1, machine.stream.handle)
     assert context.infer_shapes() == ["x", "y"]
     for shape in ((4, WIDTH), (0, WIDTH), (2, WIDTH - 1), (WIDTH,)):
@@ -142,42 +142,42 @@ def test_shapes_that_a_profile_does_not_take(machine: Machine) -> None:
     assert context.get_tensor_shape("x") == (-1, WIDTH)
     assert not context.set_optimization_profile_async(2, machine.stream.handle)
     assert not context.set_input_shape("w", (1, WIDTH))
-    assert "there is no input w" in machine.said()
+    assert "there is no input w" in machine.last_error()
 
 
-def test_runs_that_lack_something(machine: Machine) -> None:
+def test_runs_without_a_shape_or_an_address(machine: Machine) -> None:
     context = machine.context
     assert not machine.run()
-    assert "the shape of input x is not specified" in machine.said()
+    assert "the shape of input x is not specified" in machine.last_error()
     assert context.set_optimization_profile_async(1, machine.stream.handle)
     for name in "xy":
         assert context.set_input_shape(name, (2, WIDTH))
-        assert context.set_tensor_address(name, machine.at(0))
+        assert context.set_tensor_address(name, machine.address(0))
     assert not machine.run()
-    assert "Address is not set for tensor z" in machine.said()
-    assert not context.set_tensor_address("z", machine.at(4) + 128)
-    assert "z: data must be aligned on 256 byte" in machine.said()
-    assert not context.set_tensor_address("w", machine.at(4))
-    assert context.set_tensor_address("z", machine.at(4))
+    assert "Address is not set for tensor z" in machine.last_error()
+    assert not context.set_tensor_address("z", machine.address(4) + 128)
+    assert "z: data must be aligned on 256 byte" in machine.last_error()
+    assert not context.set_tensor_address("w", machine.address(4))
+    assert context.set_tensor_address("z", machine.address(4))
     assert machine.run()
     assert context.set_input_shape("y", (1, WIDTH))
     assert not machine.run()
-    assert "inputs disagree about the sizes" in machine.said()
+    assert "inputs disagree about the sizes" in machine.last_error()
 
 
 FAULTS: dict[str, tuple[str, Callable[[Machine], object]]] = {
-    "an output over an input": ("overlap", lambda m: m.context.set_tensor_address("z", m.at(1))),
-    "beyond the allocation": ("one allocation", lambda m: m.context.set_tensor_address("y", m.at(7))),
+    "an output over an input": ("overlap", lambda m: m.context.set_tensor_address("z", m.address(1))),
+    "beyond the allocation": ("one allocation", lambda m: m.context.set_tensor_address("y", m.address(7))),
     "freed memory": ("was freed", lambda m: m.driver.free(m.memory, m.stream)),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_runs_that_a_gpu_would_not_forgive(fault: str, machine: Machine) -> None:
+def test_runs_that_are_errors_on_a_gpu(fault: str, machine: Machine) -> None:
     machine.bind()
     assert machine.run()
-    text, spoil = FAULTS[fault]
-    spoil(machine)
+    text, cause = FAULTS[fault]
+    cause(machine)
     with pytest.raises(FakeGpuError, match=text):
         machine.run()
 
@@ -186,33 +186,33 @@ def test_two_streams(machine: Machine) -> None:
     machine.bind()
     assert machine.run()
     other = machine.driver.stream()
-    with pytest.raises(FakeGpuError, match="may be used before or after sum is done"):
+    with pytest.raises(FakeGpuError, match="a race with sum"):
         machine.run(other)
     machine.driver.wait(other, machine.driver.record(machine.stream))
     assert machine.run(other)
-    with pytest.raises(FakeGpuError, match="copied may be used before or after sum is done"):
+    with pytest.raises(FakeGpuError, match="the source: a race with sum"):
         machine.read(4, np.zeros(WIDTH, np.float32))
 
 
-def test_a_context_is_no_two_runs_at_a_time(machine: Machine) -> None:
-    """Though the runs have no tensor in common but inputs; another context may."""
+def test_concurrent_runs_need_a_context_each(machine: Machine) -> None:
+    """Even if the runs share only inputs."""
     machine.bind()
     assert machine.run()
     other = machine.driver.stream()
     machine.driver.wait(other, machine.driver.record(machine.stream))
     assert machine.run()
-    assert machine.context.set_tensor_address("z", machine.at(6))
-    with pytest.raises(FakeGpuError, match="the context's own memory may be used before or after sum is done"):
+    assert machine.context.set_tensor_address("z", machine.address(6))
+    with pytest.raises(FakeGpuError, match="the context's internal memory: a race with sum"):
         machine.run(other)
     machine.context = machine.engine.create_execution_context()
-    machine.stream, kept = other, machine.stream
+    machine.stream, first_stream = other, machine.stream
     machine.bind()
-    assert machine.context.set_tensor_address("z", machine.at(6))
+    assert machine.context.set_tensor_address("z", machine.address(6))
     assert machine.run()
-    machine.stream = kept
+    machine.stream = first_stream
 
 
-def test_memory_that_nobody_wrote(machine: Machine) -> None:
+def test_uninitialised_inputs_give_nan(machine: Machine) -> None:
     machine.driver.free(machine.memory, machine.stream)
     machine.memory = machine.driver.allocate(8 * 256, machine.stream)
     values = np.ones((2, WIDTH), np.float32)
@@ -220,9 +220,9 @@ def test_memory_that_nobody_wrote(machine: Machine) -> None:
     machine.write(2, values[:1])
     machine.bind()
     assert machine.run()
-    found = machine.read(4, values)
-    assert (found[0] == 2).all()
-    assert np.isnan(found[1]).all()
+    results = machine.read(4, values)
+    assert (results[0] == 2).all()
+    assert np.isnan(results[1]).all()
 
 
 # ---- Captures.
@@ -235,38 +235,38 @@ def test_replays(machine: Machine) -> None:
     assert machine.run()
     with machine.driver.capture(machine.stream) as captured:
         assert machine.run()
-        assert machine.context.set_tensor_address("x", machine.at(4))
-        assert machine.context.set_tensor_address("z", machine.at(6))
+        assert machine.context.set_tensor_address("x", machine.address(4))
+        assert machine.context.set_tensor_address("z", machine.address(6))
         assert machine.run()
-    for given in (5, 6):
-        machine.write(0, values * given)
+    for value in (5, 6):
+        machine.write(0, values * value)
         machine.driver.replay(captured, machine.stream)
-        np.testing.assert_array_equal(machine.read(4, values), values * (given + 1))
-        np.testing.assert_array_equal(machine.read(6, values), values * (given + 2))
+        np.testing.assert_array_equal(machine.read(4, values), values * (value + 1))
+        np.testing.assert_array_equal(machine.read(6, values), values * (value + 2))
 
 
 def test_no_change_of_profile_in_a_capture(machine: Machine) -> None:
     machine.bind()
     with pytest.raises(FakeGpuError, match="invalidated"), machine.driver.capture(machine.stream):
         assert not machine.context.set_optimization_profile_async(1, machine.stream.handle)
-    assert "operation not permitted when stream is capturing" in machine.said()
+    assert "operation not permitted when stream is capturing" in machine.last_error()
 
 
-@pytest.mark.parametrize("again", ["never run", "another shape", "another profile"])
-def test_captures_that_come_too_early(again: str, machine: Machine) -> None:
+@pytest.mark.parametrize("case", ["no run", "another shape", "another profile"])
+def test_captures_need_an_earlier_run_with_the_same_shapes(case: str, machine: Machine) -> None:
     machine.bind()
-    if again != "never run":
+    if case != "no run":
         assert machine.run()
-    if again == "another shape":
+    if case == "another shape":
         assert all(machine.context.set_input_shape(name, (3, WIDTH)) for name in "xy")
-    elif again == "another profile":
+    elif case == "another profile":
         machine.bind()
     with pytest.raises(FakeGpuError, match="invalidated"), machine.driver.capture(machine.stream):
         assert not machine.run()
-    assert "operation not permitted when stream is capturing" in machine.said()
+    assert "operation not permitted when stream is capturing" in machine.last_error()
 
 
-def test_the_same_shape_again_is_no_change(machine: Machine) -> None:
+def test_setting_the_same_shape_keeps_a_context_capturable(machine: Machine) -> None:
     machine.bind()
     assert machine.run()
     with machine.driver.capture(machine.stream):
@@ -274,12 +274,12 @@ def test_the_same_shape_again_is_no_change(machine: Machine) -> None:
         assert machine.run()
 
 
-def test_a_replay_without_its_context(machine: Machine) -> None:
+def test_a_replay_after_its_context_was_deleted(machine: Machine) -> None:
     machine.bind()
     assert machine.run()
     with machine.driver.capture(machine.stream) as captured:
         assert machine.run()
     machine.driver.replay(captured, machine.stream)
     del machine.context
-    with pytest.raises(FakeGpuError, match="replay: the context's own memory was freed"):
+    with pytest.raises(FakeGpuError, match="replay: the context's internal memory was freed"):
         machine.driver.replay(captured, machine.stream)

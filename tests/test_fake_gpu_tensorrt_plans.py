@@ -1,4 +1,4 @@
-"""TensorRT as the stand-in plays it: what it parses, builds and loads, and what it refuses."""
+"""The simulation of TensorRT's parser and builder: plans, and invalid files, networks and plans."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ import numpy as np
 import onnx
 import pytest
 from fake_gpu.driver import FakeDriver
-from fake_gpu.plan import read_plan
-from fake_gpu.programs import WIDTH, build, logger_of, sum_model
+from fake_gpu.programs import WIDTH, build, recording_logger, sum_model
 from fake_gpu.tensorrt_module import LIBRARIES, tensorrt_module
+from fake_gpu.tensorrt_plan import read_plan
 from onnx import numpy_helper
 
 
-def test_what_a_plan_says(tmp_path: Path) -> None:
-    """For tests of programs that build them."""
+def test_the_description_in_a_plan(tmp_path: Path) -> None:
     rtx: Any = tensorrt_module(None, "tensorrt_rtx")
     plan = read_plan(bytes(build(rtx, sum_model(tmp_path), capabilities=("SM120", "SM89"))))
     assert plan is not None
     assert (plan.library, plan.version, plan.name) == ("tensorrt_rtx", LIBRARIES["tensorrt_rtx"], "sum")
     assert plan.architectures == ["sm120", "sm89"]
     assert [profile["x"] for profile in plan.profiles] == [[[1, WIDTH]] * 3, [[1, WIDTH], [3, WIDTH], [3, WIDTH]]]
-    assert plan.flags == ["STRICT_NANS"]  # and TF32 where nobody clears it
-    config = rtx.Builder(logger_of(rtx)).create_builder_config()
+    assert plan.flags == ["STRICT_NANS"]  # and TF32, unless it is cleared
+    config = rtx.Builder(recording_logger(rtx)).create_builder_config()
     assert config.flags == {rtx.BuilderFlag.TF32}
     config.num_compute_capabilities = 1
     assert not config.set_compute_capability(rtx.ComputeCapability.NONE, 0)
     assert not config.set_compute_capability(rtx.ComputeCapability.SM80, 1)
 
 
-def test_plans_that_are_refused(tmp_path: Path) -> None:
+def test_plans_that_cannot_be_loaded(tmp_path: Path) -> None:
     driver = FakeDriver(capability=(12, 0))
     rtx: Any = tensorrt_module(driver, "tensorrt_rtx")
     model = sum_model(tmp_path)
     plan = bytes(build(rtx, model, capabilities=("SM89", "SM120")))
-    elsewhere = build(rtx, model, capabilities=("SM80", "SM89"))
+    other_gpus = build(rtx, model, capabilities=("SM80", "SM89"))
     older: Any = tensorrt_module(driver, "tensorrt_rtx", "1.6.0.1")
     data_centre: Any = tensorrt_module(driver)
-    log = logger_of(rtx)
+    log = recording_logger(rtx)
     with driver.use(0):
         assert rtx.Runtime(log).deserialize_cuda_engine(plan) is not None
         assert not log.errors
@@ -47,28 +46,28 @@ def test_plans_that_are_refused(tmp_path: Path) -> None:
             (rtx, b"nonsense", "kPLAN_MAGIC_TAG"),
             (rtx, plan[: len(plan) // 2], "kPLAN_MAGIC_TAG"),
             (rtx, plan[:-1], "kPLAN_MAGIC_TAG"),
-            (rtx, elsewhere, "for sm80, sm89, the device is sm120"),
+            (rtx, other_gpus, "for sm80, sm89, the device is sm120"),
             (older, plan, f"{LIBRARIES['tensorrt_rtx']}, expected 1.6.0.1"),
             (data_centre, plan, "Version tag does not match"),
         ):
-            log = logger_of(module)
+            log = recording_logger(module)
             assert module.Runtime(log).deserialize_cuda_engine(data) is None
             assert text in log.errors[-1]
-    without: Any = tensorrt_module(None, "tensorrt_rtx")
-    assert without.Runtime(logger_of(without)).deserialize_cuda_engine(plan) is None
+    without_gpu: Any = tensorrt_module(None, "tensorrt_rtx")
+    assert without_gpu.Runtime(recording_logger(without_gpu)).deserialize_cuda_engine(plan) is None
 
 
-def test_networks_that_are_refused(tmp_path: Path) -> None:
+def test_networks_that_cannot_be_built(tmp_path: Path) -> None:
     module: Any = tensorrt_module(FakeDriver())
-    log = logger_of(module)
+    log = recording_logger(module)
     builder = module.Builder(log)
 
-    def refused(network: Any, *profiles: dict[str, tuple[tuple[int, ...], ...]]) -> str:
+    def build_error(network: Any, *profiles: dict[str, tuple[tuple[int, ...], ...]]) -> str:
         config = builder.create_builder_config()
         for shapes in profiles:
             profile = builder.create_optimization_profile()
-            for name, three in shapes.items():
-                profile.set_shape(name, *three)
+            for name, bounds in shapes.items():
+                profile.set_shape(name, *bounds)
             config.add_optimization_profile(profile)
         assert builder.build_serialized_network(network, config) is None
         return str(log.errors[-1])
@@ -79,18 +78,18 @@ def test_networks_that_are_refused(tmp_path: Path) -> None:
         return network
 
     flags = 1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    fits = ((1, WIDTH),) * 3
-    assert "at least one output" in refused(builder.create_network(flags))
-    assert "not strongly typed" in refused(parsed(0), {"x": fits, "y": fits})
-    assert "no optimization profile" in refused(parsed(flags))
-    assert "profile 0 has no shapes for y" in refused(parsed(flags), {"x": fits})
+    valid = ((1, WIDTH),) * 3
+    assert "at least one output" in build_error(builder.create_network(flags))
+    assert "not strongly typed" in build_error(parsed(0), {"x": valid, "y": valid})
+    assert "no optimization profile" in build_error(parsed(flags))
+    assert "profile 0 has no shapes for y" in build_error(parsed(flags), {"x": valid})
     for wrong in (((2, WIDTH), (1, WIDTH), (2, WIDTH)), ((1, 63),) * 3, ((1,),) * 3):
-        assert "Dimension mismatch for tensor x" in refused(parsed(flags), {"x": wrong, "y": fits})
+        assert "Dimension mismatch for tensor x" in build_error(parsed(flags), {"x": wrong, "y": valid})
 
 
-def test_files_that_are_refused(tmp_path: Path) -> None:
+def test_files_that_cannot_be_parsed(tmp_path: Path) -> None:
     module: Any = tensorrt_module(None, "tensorrt_rtx")
-    log = logger_of(module)
+    log = recording_logger(module)
     unknown = onnx.load(sum_model(tmp_path))
     unknown.graph.node[0].domain = "elsewhere"
     onnx.save(unknown, tmp_path / "unknown.onnx")
@@ -108,39 +107,39 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         assert (error.node(), error.node_name(), error.node_operator()) == node
 
 
-def test_what_is_an_input(tmp_path: Path) -> None:
-    """Constants are none, though a file may list them; of doubles there are none."""
+def test_inputs_of_a_network(tmp_path: Path) -> None:
+    """Constants are not inputs, even if a file lists them as inputs; the type double is not supported."""
     module: Any = tensorrt_module(None, "tensorrt_rtx")
-    log = logger_of(module)
+    log = recording_logger(module)
 
     def network(model: onnx.ModelProto) -> Any:
-        onnx.save(model, tmp_path / "given.onnx")
-        found = module.Builder(log).create_network()
-        parser = module.OnnxParser(found, log)
-        return found if parser.parse_from_file(str(tmp_path / "given.onnx")) else parser
+        onnx.save(model, tmp_path / "model.onnx")
+        created = module.Builder(log).create_network()
+        parser = module.OnnxParser(created, log)
+        return created if parser.parse_from_file(str(tmp_path / "model.onnx")) else parser
 
     model = onnx.load(sum_model(tmp_path))
     model.graph.initializer.append(numpy_helper.from_array(np.ones((1, WIDTH), np.float32), "y"))
-    found = network(model)
-    assert [found.get_input(index).name for index in range(found.num_inputs)] == ["x"]
-    assert (found.get_input(0).shape, found.get_input(0).dtype) == ((-1, WIDTH), module.DataType.FLOAT)
-    assert (found.num_outputs, found.get_output(0).name, found.num_layers) == (1, "z", 1)
+    parsed = network(model)
+    assert [parsed.get_input(index).name for index in range(parsed.num_inputs)] == ["x"]
+    assert (parsed.get_input(0).shape, parsed.get_input(0).dtype) == ((-1, WIDTH), module.DataType.FLOAT)
+    assert (parsed.num_outputs, parsed.get_output(0).name, parsed.num_layers) == (1, "z", 1)
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
     assert network(model).get_error(0).code() == module.ErrorCode.UNSUPPORTED_NODE_DATATYPE
     assert "the type of x is not supported" in log.errors[-1]
     with pytest.raises(TypeError, match="incompatible function arguments"):
-        module.OnnxParser(found, log).parse_from_file(tmp_path)
+        module.OnnxParser(parsed, log).parse_from_file(tmp_path)
 
 
-def test_the_capability_that_is_there(tmp_path: Path) -> None:
-    here: Any = tensorrt_module(FakeDriver(capability=(8, 6)), "tensorrt_rtx")
+def test_the_default_compute_capability_is_the_gpus(tmp_path: Path) -> None:
+    with_gpu: Any = tensorrt_module(FakeDriver(capability=(8, 6)), "tensorrt_rtx")
     for capabilities in (("CURRENT",), ()):
-        plan = read_plan(bytes(build(here, sum_model(tmp_path), capabilities=capabilities)))
+        plan = read_plan(bytes(build(with_gpu, sum_model(tmp_path), capabilities=capabilities)))
         assert plan is not None
         assert plan.architectures == ["sm86"]
-    nowhere: Any = tensorrt_module(None, "tensorrt_rtx")
-    with pytest.raises(AssertionError, match="there is no GPU to take it from"):
-        build(nowhere, sum_model(tmp_path))
+    without_gpu: Any = tensorrt_module(None, "tensorrt_rtx")
+    with pytest.raises(AssertionError, match="there is no GPU to read it from"):
+        build(without_gpu, sum_model(tmp_path))
 
 
 def test_a_logger_that_prints(capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,21 +151,21 @@ def test_a_logger_that_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert not capsys.readouterr().out
 
 
-def test_what_takes_a_gpu() -> None:
+def test_calls_that_need_a_gpu() -> None:
     data_centre: Any = tensorrt_module(None)
     with pytest.raises(TypeError, match="nullptr"):
-        data_centre.Builder(logger_of(data_centre))
+        data_centre.Builder(recording_logger(data_centre))
     rtx: Any = tensorrt_module(None, "tensorrt_rtx")
-    builder = rtx.Builder(logger_of(rtx))
+    builder = rtx.Builder(recording_logger(rtx))
     assert builder.create_builder_config().create_timing_cache(b"") is None
     log = type("Log", (rtx.ILogger,), {"__init__": lambda self: None})()
     with pytest.raises(TypeError, match="not an initialised ILogger"):
         rtx.Runtime(log)
 
 
-def test_timings_grow(tmp_path: Path) -> None:
+def test_a_build_adds_to_the_timing_cache(tmp_path: Path) -> None:
     module: Any = tensorrt_module(FakeDriver())
-    log = logger_of(module)
+    log = recording_logger(module)
     config = module.Builder(log).create_builder_config()
     assert config.create_timing_cache(b"nonsense") is None
     cache = config.create_timing_cache(b"")

@@ -1,4 +1,4 @@
-"""Arrays and streams of other libraries, and what a GPU's launcher refuses: no kernel runs here."""
+"""Arrays and streams of other libraries, and invalid arguments of the launcher, on a fake GPU without kernels."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_arrays_that_do_not_fit(fake: FakeDriver) -> None:
             call()
 
 
-def test_capsules_are_used_once() -> None:
+def test_a_capsule_can_be_used_once() -> None:
     capsule = torch.zeros(3).__dlpack__()
     assert dlpack.read(capsule).shape == (3,)
     with pytest.raises(TypeError, match="expected a DLPack capsule not yet used"):
@@ -117,14 +117,16 @@ def test_streams_of_every_library(stream: Any, handle: int) -> None:
     assert as_stream(stream).handle == handle
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, fake: FakeDriver, tmp_path: Path) -> None:
+def test_errors_name_missing_packages_and_files(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeDriver, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
     open_driver.cache_clear()
-    with pytest.raises(MissingGpuError) as told:
+    with pytest.raises(MissingGpuError) as caught:
         open_driver()
-    assert str(told.value).startswith("no package here can drive a GPU. cuda-python: import of cuda.bindings.driver")
-    assert "(pip install cuda-python); pycuda: import of pycuda.driver" in str(told.value)
+    assert str(caught.value).startswith("no package here can drive a GPU. cuda-python: import of cuda.bindings.driver")
+    assert "(pip install cuda-python); pycuda: import of pycuda.driver" in str(caught.value)
     with pytest.raises(MissingGpuError, match="compiled where nvcc and CMake are there at installation"):
         read_image(tmp_path / "none.fatbin")
     monkeypatch.setattr(launcher, "load", lambda: None)
@@ -133,68 +135,72 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, fake: FakeDri
 
 
 @pytest.mark.parametrize(
-    ("given", "handle"), [(None, 0x2000), (0x1000, 0x1000), (SIDE, 0x1000), (0, 1), (1, 1), (2, 2)]
+    ("stream", "handle"), [(None, 0x2000), (0x1000, 0x1000), (SIDE, 0x1000), (0, 1), (1, 1), (2, 2)]
 )
-def test_the_stream_of_the_work(given: Any, handle: int, fake: FakeDriver) -> None:
+def test_the_stream_of_the_work(stream: Any, handle: int, fake: FakeDriver) -> None:
     z, codebook = np.ones((5, 2), np.float32), np.ones((3, 2), np.float32)
     words = put(fake, codebook, "f32")
-    found = nearest_on_gpu(put_interface(fake, z, OTHER), words, stream=given, driver=fake)
-    assert found.index.__cuda_array_interface__["stream"] == handle
-    assert words.asked == [handle]  # its producer makes that stream wait
-    if given is None:
-        silent = nearest_on_gpu(put_interface(fake, z, names_stream=False), words, driver=fake)
-        assert silent.index.__cuda_array_interface__["stream"] == 1
+    result = nearest_on_gpu(put_interface(fake, z, OTHER), words, stream=stream, driver=fake)
+    assert result.index.__cuda_array_interface__["stream"] == handle
+    assert words.requested_streams == [handle]  # the producer makes this stream wait
+    if stream is None:
+        result = nearest_on_gpu(put_interface(fake, z, names_stream=False), words, driver=fake)
+        assert result.index.__cuda_array_interface__["stream"] == 1
 
 
-def test_results_as_other_libraries_adopt_them(fake: FakeDriver) -> None:
+def test_other_libraries_can_adopt_the_results(fake: FakeDriver) -> None:
     z, codebook = (narrow(np.ones((rows, 4)), "bf16") for rows in (12, 5))
-    found = nearest_on_gpu(put(fake, z, "bf16"), put(fake, codebook, "bf16"), distance=True, codeword=True, driver=fake)
-    assert found.distance is not None
-    assert found.codeword is not None
+    result = nearest_on_gpu(
+        put(fake, z, "bf16"), put(fake, codebook, "bf16"), distance=True, codeword=True, driver=fake
+    )
+    assert result.distance is not None
+    assert result.codeword is not None
     fake.finish()
-    for array in (found.index, found.distance, found.codeword):
+    for array in (result.index, result.distance, result.codeword):
         np.testing.assert_array_equal(adopt(array), array.numpy())
         assert array.__dlpack_device__() == (2, 0)
-    interface = found.index.__cuda_array_interface__
-    assert interface.pop("data") == (found.index.pointer, False)
+    interface = result.index.__cuda_array_interface__
+    assert interface.pop("data") == (result.index.pointer, False)
     assert interface == {"shape": (12,), "typestr": "<i8", "strides": None, "version": 3, "stream": 1}
-    assert not hasattr(found.codeword, "__cuda_array_interface__")  # which has no word for bfloat16
+    assert not hasattr(result.codeword, "__cuda_array_interface__")  # the interface has no bfloat16
     with pytest.raises(BufferError, match="copy"):
-        found.index.__dlpack__(copy=True)
+        result.index.__dlpack__(copy=True)
     with pytest.raises(BufferError, match=r"\(1, 0\) was asked for, the array is on cuda:0"):
-        found.index.__dlpack__(dl_device=(1, 0))
+        result.index.__dlpack__(dl_device=(1, 0))
     with pytest.raises(ValueError, match="stream 0"):
-        found.index.__dlpack__(stream=0)
+        result.index.__dlpack__(stream=0)
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_norms_outlive_searches_on_other_streams(told: bool, fake: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
-    raised: list[Any] = []  # where objects are freed, errors go no further
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_norms_outlive_searches_on_other_streams(
+    is_recorded: bool, fake: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[Any] = []  # errors in finalisers are not propagated
     monkeypatch.setattr(sys, "unraisablehook", lambda error: raised.append(error.exc_value))
-    if not told:
+    if not is_recorded:
         monkeypatch.setattr(Memory, "used_on", lambda *_: None)
     z = put_interface(fake, np.ones((5, 2), np.float32), OTHER)
     prepared = GpuCodebook(put_interface(fake, np.ones((3, 2), np.float32)), stream=SIDE, driver=fake)
     nearest_on_gpu(z, prepared)
     del prepared
     gc.collect()
-    if told:
+    if is_recorded:
         assert not raised
         assert fake.live() == 0
     else:
         assert [type(error) for error in raised] == [FakeGpuError]
-        assert "free: it may be used before or after nearest_resolve_f32 is done with it" in str(raised[0])
+        assert "free: the allocation: a race with nearest_resolve_f32" in str(raised[0])
 
 
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
-def test_arguments_and_plan_are_those_of_the_headers(tmp_path: Path) -> None:
-    """Names, places and sizes of all fields, and the constants, read off by the compiler."""
+def test_arguments_and_plan_equal_the_headers(tmp_path: Path) -> None:
+    """The compiler prints the offsets and sizes of all fields, and the constants."""
     structs = {"Arguments": launcher.Arguments, "Plan": launcher.Plan}
     lines = []
     for name, struct in structs.items():
         for field, *_ in struct._fields_:
-            place = f"offsetof({name}, {field}), sizeof({name}::{field})"
-            lines.append(f'std::printf("{name}.{field} %zu %zu\\n", {place});')
+            layout = f"offsetof({name}, {field}), sizeof({name}::{field})"
+            lines.append(f'std::printf("{name}.{field} %zu %zu\\n", {layout});')
         lines.append(f'std::printf("{name} %zu 0\\n", sizeof({name}));')
     constants = {
         "kMostDimensions": MOST_DIMENSIONS,
@@ -209,12 +215,12 @@ def test_arguments_and_plan_are_those_of_the_headers(tmp_path: Path) -> None:
         "using namespace latentloop::nearest;\nint main() {\n" + "\n".join(lines) + "\n}\n"
     )
     program = compile_native([source], tmp_path / "layout", ["-Wno-invalid-offsetof"])
-    printed = subprocess.check_output([program], text=True).splitlines()
-    said = {line.split()[0]: tuple(map(int, line.split()[1:])) for line in printed}
+    lines = subprocess.check_output([program], text=True).splitlines()
+    printed = {line.split()[0]: tuple(map(int, line.split()[1:])) for line in lines}
     for name, struct in structs.items():
         for field, *_ in struct._fields_:
             descriptor = getattr(struct, field)
-            assert said[f"{name}.{field}"] == (descriptor.offset, descriptor.size), f"{name}.{field}"
-        assert said[name][0] == ctypes.sizeof(struct)
-    for name, ours in constants.items():
-        assert said[name][0] == ours, name
+            assert printed[f"{name}.{field}"] == (descriptor.offset, descriptor.size), f"{name}.{field}"
+        assert printed[name][0] == ctypes.sizeof(struct)
+    for name, value in constants.items():
+        assert printed[name][0] == value, name

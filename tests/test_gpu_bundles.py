@@ -1,4 +1,4 @@
-"""Bundles of every shape on a GPU that the host plays: odd widths, narrow grids, large kernels, one to three levels."""
+"""Bundles of many shapes on the fake GPU: odd widths, narrow grids, large kernels, one to three levels."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ PLAIN: dict[str, Any] = {**SIZES, "residual_blocks": 1, "attention": False}
 ATTENTION: dict[str, Any] = {**SIZES, "residual_blocks": 2, "heads": 2}
 
 BUNDLES: dict[str, list[PriorConfig | None]] = {
-    "a step a row, as wide as what it attends to": [
+    "one step per row": [
         PriorConfig(5, 2, kernel=3, **ATTENTION),
         PriorConfig(10, 4, kernel=5, **CONDITION, **PLAIN),
     ],
-    "one column a step": [
+    "one column per step": [
         PriorConfig(5, 3, kernel=3, output_blocks=1, **ATTENTION, **CLASSES),
         PriorConfig(10, 6, kernel=3, **CONDITION, **ATTENTION, **CLASSES),
     ],
@@ -46,7 +46,7 @@ BUNDLES: dict[str, list[PriorConfig | None]] = {
 }
 
 
-def written(priors: list[PriorConfig | None], folder: Path) -> Path:
+def write_random_bundle(priors: list[PriorConfig | None], folder: Path) -> Path:
     vqvae = VqvaeConfig(
         levels=len(priors), bottom_stride=2, channels=16, residual_channels=8, code_channels=8, codebook_size=CODES
     )
@@ -61,9 +61,9 @@ def written(priors: list[PriorConfig | None], folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_odd_bundles(tmp_path: Path, machines: Machines, name: str) -> None:
+def test_samples_equal_the_cpus(tmp_path: Path, machines: Machines, name: str) -> None:
     priors = BUNDLES[name]
-    folder = with_engines(written(priors, tmp_path / "bundle"), tmp_path / "engines", max_batch=3)
+    folder = with_engines(write_random_bundle(priors, tmp_path / "bundle"), tmp_path / "engines", max_batch=3)
     cpu = Sampler(Bundle.open(folder), "cpu", threads=1)
     level = cpu.bundle.manifest.levels[0]
     upper = np.random.default_rng(0).integers(0, CODES, (3, level.height, level.width))
@@ -72,8 +72,8 @@ def test_odd_bundles(tmp_path: Path, machines: Machines, name: str) -> None:
         machines(early=early)
         sampler = Sampler(Bundle.open(folder), device)
         for settings in ({}, {"top_k": 4}, {"batch_size": 2}, {}):
-            asked: dict[str, Any] = {"n": 3, "seeds": 4, **given, **settings}
-            check_same(sampler.sample(**asked), cpu.sample(**asked), (device, settings))
+            arguments: dict[str, Any] = {"n": 3, "seeds": 4, **given, **settings}
+            check_same(sampler.sample(**arguments), cpu.sample(**arguments), (device, settings))
         assert [check for check in verify(sampler) if not check.passed] == []
         for number, config in enumerate(priors):
             captures = backend(sampler).captures()

@@ -1,4 +1,4 @@
-"""Images and codes that lie on the GPU: taken from any library, given to any, in the order of the caller's stream."""
+"""Encoding and decoding of GPU arrays from other libraries, ordered with the caller's stream."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def random_images(n: int) -> NDArray[np.uint8]:
     return np.random.default_rng(n).integers(0, 256, (n, *IMAGE), np.uint8)
 
 
-def dlpack(driver: WatchedDriver, values: NDArray[Any], stream: Stream = LEGACY, **where: int) -> Any:
-    return put(driver, values, KINDS[values.dtype], stream, **where)
+def dlpack(driver: WatchedDriver, values: NDArray[Any], stream: Stream = LEGACY, **options: int) -> Any:
+    return put(driver, values, KINDS[values.dtype], stream, **options)
 
 
 def interface(driver: WatchedDriver, values: NDArray[Any], stream: Stream = LEGACY) -> Any:
@@ -47,7 +47,7 @@ def interface(driver: WatchedDriver, values: NDArray[Any], stream: Stream = LEGA
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("make", [dlpack, interface])
 @pytest.mark.parametrize("stream", [LEGACY, SIDE])
-def test_there_and_back(
+def test_encoding_and_decoding(
     engines: Path, machines: Machines, cpu: Sampler, device: str, make: Any, stream: Stream, seed: int
 ) -> None:
     driver = machines(seed=seed)
@@ -71,28 +71,28 @@ def test_any_number_of_images(engines: Path, machines: Machines, cpu: Sampler, d
     images = random_images(n)
     expected = cpu.encode(images)
     for _ in range(2):
-        found = sampler.encode_on_gpu(dlpack(driver, images))
+        encoded = sampler.encode_on_gpu(dlpack(driver, images))
         codes = {name: dlpack(driver, values) for name, values in expected.items()}
         decoded = sampler.decode_on_gpu(codes)
         assert driver.events.count("wait") == 0
         for name, values in expected.items():
-            np.testing.assert_array_equal(found[name].numpy(), values, name)
+            np.testing.assert_array_equal(encoded[name].numpy(), values, name)
         check_images(decoded.numpy(), cpu.decode(expected))
         driver.events.clear()
 
 
-def test_sizes_may_change_from_call_to_call(engines: Path, machines: Machines, cpu: Sampler, device: str) -> None:
+def test_calls_with_different_numbers_of_images(engines: Path, machines: Machines, cpu: Sampler, device: str) -> None:
     driver = machines(seed=1)
     sampler = Sampler(Bundle.open(engines), device)
     images = random_images(5)
     expected = cpu.encode(images)
-    kept = [sampler.encode_on_gpu(dlpack(driver, images[:n])) for n in (2, 5, 3)]
+    results = [sampler.encode_on_gpu(dlpack(driver, images[:n])) for n in (2, 5, 3)]
     host = sampler.encode(images)
-    kept.append(sampler.encode_on_gpu(dlpack(driver, images[:1])))
+    results.append(sampler.encode_on_gpu(dlpack(driver, images[:1])))
     for name, values in expected.items():
         np.testing.assert_array_equal(host[name], values)
-        for n, found in zip((2, 5, 3, 1), kept, strict=True):
-            np.testing.assert_array_equal(found[name].numpy(), values[:n], name)
+        for n, codes in zip((2, 5, 3, 1), results, strict=True):
+            np.testing.assert_array_equal(codes[name].numpy(), values[:n], name)
 
 
 @pytest.mark.parametrize("offset", [1, 16, 128])
@@ -101,24 +101,26 @@ def test_memory_that_is_not_aligned(engines: Path, machines: Machines, cpu: Samp
     sampler = Sampler(Bundle.open(engines), device)
     images = random_images(3)
     expected = cpu.encode(images)
-    found = sampler.encode_on_gpu(dlpack(driver, images, offset=offset))
-    codes = {"top": dlpack(driver, expected["top"], offset=offset // 8 * 8), "bottom": found["bottom"]}
+    encoded = sampler.encode_on_gpu(dlpack(driver, images, offset=offset))
+    codes = {"top": dlpack(driver, expected["top"], offset=offset // 8 * 8), "bottom": encoded["bottom"]}
     check_images(sampler.decode_on_gpu(codes).numpy(), cpu.decode(expected))
-    np.testing.assert_array_equal(found["top"].numpy(), expected["top"])
+    np.testing.assert_array_equal(encoded["top"].numpy(), expected["top"])
 
 
-def test_the_caller_s_stream_orders_the_work(engines: Path, machines: Machines, cpu: Sampler, device: str) -> None:
+def test_the_work_is_ordered_with_the_callers_stream(
+    engines: Path, machines: Machines, cpu: Sampler, device: str
+) -> None:
     driver = machines(seed=3)
     sampler = Sampler(Bundle.open(engines), device)
     images = random_images(2)
     array = dlpack(driver, images, SIDE)
     pointer = int(array.tensor.data_ptr())
-    found = sampler.encode_on_gpu(array, SIDE.handle)
+    codes = sampler.encode_on_gpu(array, SIDE.handle)
     with driver.use(0):
-        driver.zero(pointer, images.nbytes, SIDE)  # the caller's next work on that stream must come after
-    assert adopt(found["bottom"], SIDE.handle).shape == (2, 8, 12)
+        driver.zero(pointer, images.nbytes, SIDE)  # the caller's next work on the stream must wait for the encoder
+    assert adopt(codes["bottom"], SIDE.handle).shape == (2, 8, 12)
     for name, values in cpu.encode(images).items():
-        np.testing.assert_array_equal(found[name].numpy(), values, name)
+        np.testing.assert_array_equal(codes[name].numpy(), values, name)
 
 
 def test_results_outlive_the_sampler(engines: Path, machines: Machines, cpu: Sampler, device: str) -> None:
@@ -126,21 +128,21 @@ def test_results_outlive_the_sampler(engines: Path, machines: Machines, cpu: Sam
     sampler = Sampler(Bundle.open(engines), device)
     images = random_images(2)
     expected = cpu.encode(images)
-    found = sampler.encode_on_gpu(dlpack(driver, images), SIDE.handle)
+    codes = sampler.encode_on_gpu(dlpack(driver, images), SIDE.handle)
     decoded = sampler.decode_on_gpu({name: dlpack(driver, values) for name, values in expected.items()})
     del sampler
-    taken = {name: adopt(array, SIDE.handle) for name, array in found.items()}
-    pointers = {name: array.pointer for name, array in found.items()}
+    adopted = {name: adopt(array, SIDE.handle) for name, array in codes.items()}
+    pointers = {name: array.pointer for name, array in codes.items()}
     driver.finish()
     for name, values in expected.items():
-        np.testing.assert_array_equal(taken[name], values, name)
-        assert taken[name].ctypes.data == pointers[name]  # not a copy
-    del found
+        np.testing.assert_array_equal(adopted[name], values, name)
+        assert adopted[name].ctypes.data == pointers[name]  # not a copy
+    del codes
     driver.finish()
     for name, values in expected.items():
-        np.testing.assert_array_equal(taken[name], values, name)
+        np.testing.assert_array_equal(adopted[name], values, name)
     check_images(decoded.numpy(), cpu.decode(expected))
-    del taken, decoded
+    del adopted, decoded
     driver.finish()
     assert driver.live() == 0
 
@@ -157,8 +159,8 @@ def test_arrays_that_do_not_fit(engines: Path, machines: Machines, device: str) 
     def decode(**codes: Any) -> Callable[[], object]:
         return lambda: sampler.decode_on_gpu(codes)
 
-    on = {"top": dlpack(driver, top), "bottom": dlpack(driver, bottom)}
-    wrong = [
+    on_gpu = {"top": dlpack(driver, top), "bottom": dlpack(driver, bottom)}
+    cases = [
         (encode(images), "images is in the host's memory, expected CUDA's"),
         (encode(torch.from_numpy(images)), "images is in the host's memory, expected CUDA's: move it to the GPU"),
         (encode(images.tolist()), "images is builtins.list, expected a GPU array"),
@@ -171,24 +173,27 @@ def test_arrays_that_do_not_fit(engines: Path, machines: Machines, device: str) 
         (encode(dlpack(driver, images), "0"), "stream is str, expected None, a handle"),
         (encode(dlpack(driver, images), -1), "stream is -1, expected a handle"),
         (decode(), "codes must map each of the levels bottom, top to a GPU array"),
-        (decode(top=on["top"]), "codes must map each of the levels bottom, top"),
-        (decode(**on, middle=on["top"]), "codes must map each of the levels bottom, top"),
-        (lambda: sampler.decode_on_gpu(on["top"]), "codes must map each of the levels bottom, top"),
-        (decode(top=on["top"], bottom=on["top"]), r"codes\['bottom'\] has shape \[2, 4, 6\], expected \['N', 8, 12\]"),
-        (decode(top=on["top"], bottom=dlpack(driver, bottom[:1])), "codes are of 1 and 2 images, expected as many"),
+        (decode(top=on_gpu["top"]), "codes must map each of the levels bottom, top"),
+        (decode(**on_gpu, middle=on_gpu["top"]), "codes must map each of the levels bottom, top"),
+        (lambda: sampler.decode_on_gpu(on_gpu["top"]), "codes must map each of the levels bottom, top"),
         (
-            decode(top=interface(driver, top.astype(np.int32)), bottom=on["bottom"]),
+            decode(top=on_gpu["top"], bottom=on_gpu["top"]),
+            r"codes\['bottom'\] has shape \[2, 4, 6\], expected \['N', 8, 12\]",
+        ),
+        (decode(top=on_gpu["top"], bottom=dlpack(driver, bottom[:1])), "codes are of 1 and 2 images, expected as many"),
+        (
+            decode(top=interface(driver, top.astype(np.int32)), bottom=on_gpu["bottom"]),
             r"codes\['top'\] is of type '<i4'.* expected int64",
         ),
-        (decode(top=top, bottom=on["bottom"]), r"codes\['top'\] is "),
+        (decode(top=top, bottom=on_gpu["bottom"]), r"codes\['top'\] is "),
     ]
-    for call, text in wrong:
+    for call, text in cases:
         with pytest.raises(InputError, match=text):
             call()
     assert sampler.encode_on_gpu(dlpack(driver, images))["top"].shape == (2, 4, 6)
 
 
-def test_a_cpu_has_no_such_arrays(cpu: Sampler) -> None:
+def test_a_sampler_on_the_cpu_does_not_accept_gpu_arrays(cpu: Sampler) -> None:
     text = "this sampler runs on cpu: arrays on a GPU need one of cuda, tensorrt, onnxruntime-tensorrt"
     with pytest.raises(InputError, match=text):
         cpu.encode_on_gpu(random_images(1))

@@ -1,4 +1,4 @@
-"""What a GPU's host enqueues, captures and waits for: counted."""
+"""The numbers of enqueued runs, captures and waits of the host."""
 
 from __future__ import annotations
 
@@ -23,24 +23,26 @@ def draw(sampler: Sampler, **changes: Any) -> Samples:
 
 
 def phases(sampler: Sampler) -> dict[str, int]:
-    found = {}
+    rows_of_codes = {}
     for level in sampler.bundle.manifest.levels:
         assert level.prior is not None
-        found[level.name] = next(int(memory.shape[0]) for memory in level.prior.memories if memory.name == "codes")
-    return found
+        rows_of_codes[level.name] = next(
+            int(memory.shape[0]) for memory in level.prior.memories if memory.name == "codes"
+        )
+    return rows_of_codes
 
 
 def summary(events: Iterable[str]) -> list[str]:
-    """Every wait, and what is enqueued between two of them in few words."""
+    """Returns every wait, and "sample" or "decode" for the runs between two waits."""
     kinds = [
         "decode" if event.startswith("decoder") else "wait" if event == WAIT else "sample"
         for event in events
         if not event.endswith("profile")
     ]
-    return [kind for kind, same in groupby(kinds) for _ in (same if kind == "wait" else [None])]
+    return [kind for kind, group in groupby(kinds) for _ in (group if kind == "wait" else [None])]
 
 
-def test_the_host_waits_for_a_batch_s_codes_and_for_its_images(
+def test_the_host_waits_for_each_batchs_codes_and_for_its_images(
     small_engines: Path, machines: Machines, device: str
 ) -> None:
     driver = machines(seed=1)
@@ -48,13 +50,13 @@ def test_the_host_waits_for_a_batch_s_codes_and_for_its_images(
     for settings in ({}, {}, {"top_k": 3}):
         driver.events.clear()
         draw(sampler, n=5, batch_size=2, **settings)
-        # Images are decoded while the next batch is drawn.
+        # The images of a batch are decoded while the next batch is sampled.
         first, middle = ["sample", "wait", "decode"], ["sample", "wait", "decode", "wait"]
         assert summary(driver.events) == [*first, *middle, *middle, "wait"]
 
 
 @pytest.mark.parametrize("captures", [True, False])
-def test_with_a_callback_the_host_follows_one_row_behind(
+def test_with_a_callback_the_host_waits_for_each_row_after_it_enqueued_the_next(
     small_engines: Path, machines: Machines, captures: bool
 ) -> None:
     driver = machines(seed=2, captures=captures)
@@ -62,18 +64,18 @@ def test_with_a_callback_the_host_follows_one_row_behind(
     draw(sampler)
     rows: list[tuple[Progress, int, int]] = []
 
-    def note(progress: Progress) -> None:
+    def record(progress: Progress) -> None:
         rows.append(
             (progress, sum(f"{progress.level}.row" in event for event in driver.events), driver.events.count(WAIT))
         )
 
     driver.events.clear()
-    draw(sampler, callback=note)
+    draw(sampler, callback=record)
     assert driver.events.count(WAIT) == sum(GRIDS.values()) + 2
     assert [waits for *_, waits in rows] == list(range(1, sum(GRIDS.values()) + 1))
     if not captures:
-        ahead = [min(progress.rows_done + 1, progress.rows_total) for progress, *_ in rows]
-        assert [enqueued for _, enqueued, _ in rows] == ahead
+        expected = [min(progress.rows_done + 1, progress.rows_total) for progress, *_ in rows]
+        assert [enqueued for _, enqueued, _ in rows] == expected
 
 
 def test_work_is_captured_once(small_engines: Path, machines: Machines) -> None:
@@ -82,16 +84,16 @@ def test_work_is_captured_once(small_engines: Path, machines: Machines) -> None:
     rings = phases(sampler)
     draw(sampler)
     assert driver.events.count(CAPTURE) == sum(GRIDS.values()) + sum(rings.values())
-    once = {name: height + rings[name] for name, height in GRIDS.items()}
-    assert backend(sampler).captures() == once
+    expected = {name: height + rings[name] for name, height in GRIDS.items()}
+    assert backend(sampler).captures() == expected
     driver.events.clear()
     draw(sampler)
-    assert backend(sampler).captures() == once
+    assert backend(sampler).captures() == expected
     assert CAPTURE not in driver.events
     assert driver.events.count("replay") == ROW_AND_STEPS * sum(GRIDS.values())
     assert not [event for event in driver.events if "step" in event or "row" in event]
     draw(sampler, top_k={"bottom": 3})
-    filtered = {"top": once["top"], "bottom": once["bottom"] + rings["bottom"]}
+    filtered = {"top": expected["top"], "bottom": expected["bottom"] + rings["bottom"]}
     assert backend(sampler).captures() == filtered
     draw(sampler, n=4, batch_size=2, top_p={"bottom": 0.5})
     assert backend(sampler).captures() == filtered
@@ -107,7 +109,7 @@ def test_a_driver_without_captures(small_engines: Path, machines: Machines, devi
     assert backend(sampler).captures() == {"top": 0, "bottom": 0}
 
 
-def test_nothing_is_collected_during_a_capture(
+def test_garbage_is_not_collected_during_a_capture(
     small_engines: Path, machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver = machines(seed=5)
@@ -117,17 +119,17 @@ def test_nothing_is_collected_during_a_capture(
     other.itself = other
     enqueue = driver.enqueue
 
-    def lose(text: str, stream: Any, run: Any, touched: Any) -> None:
+    def delete_other(text: str, stream: Any, run: Any, accesses: Any) -> None:
         nonlocal other
         if driver.is_capturing(stream):
             other = None
-            if gc.isenabled():  # then it might come by at any time
+            if gc.isenabled():  # an enabled collector could run at any time
                 gc.collect()
-        enqueue(text, stream, run, touched)
+        enqueue(text, stream, run, accesses)
 
-    monkeypatch.setattr(driver, "enqueue", lose)
-    alone = driver.live()
+    monkeypatch.setattr(driver, "enqueue", delete_other)
+    live_before = driver.live()
     draw(Sampler(bundle, "tensorrt"))
     assert driver.faults == []
     gc.collect()
-    assert 0 == driver.live() < alone
+    assert 0 == driver.live() < live_before

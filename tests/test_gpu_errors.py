@@ -1,4 +1,4 @@
-"""Calls of the driver that fail: told, and no harm to what comes after."""
+"""Errors of the driver: they are reported, and later calls work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def draw(sampler: Sampler, **changes: Any) -> Samples:
 
 
 def fail_once(driver: WatchedDriver, call: str, after: int) -> None:
-    """The call fails once, after it has worked that often."""
+    """Makes a call of the driver fail once, after ``after`` successful calls."""
     real, calls = getattr(driver, call), 0
 
     def counted(*arguments: Any) -> Any:
@@ -34,7 +34,7 @@ def fail_once(driver: WatchedDriver, call: str, after: int) -> None:
     setattr(driver, call, counted)
 
 
-# Counts that hit making a loop, beginning it, its rows, the end of a batch, decoding, and the next batch.
+# The counts select the construction of a loop, its start, its rows, the end of a batch, decoding, and the next batch.
 @pytest.mark.parametrize(
     ("call", "after"),
     [
@@ -58,7 +58,7 @@ def fail_once(driver: WatchedDriver, call: str, after: int) -> None:
         ("synchronize", 2),
     ],
 )
-def test_a_call_that_fails_does_no_harm(small_engines: Path, machines: Machines, call: str, after: int) -> None:
+def test_samples_are_right_after_a_failed_call(small_engines: Path, machines: Machines, call: str, after: int) -> None:
     driver = machines(seed=after)
     bundle = Bundle.open(small_engines)
     sampler = Sampler(bundle, ("tensorrt", "cuda")[after % 2])
@@ -67,12 +67,12 @@ def test_a_call_that_fails_does_no_harm(small_engines: Path, machines: Machines,
         draw(sampler)
     check_same(draw(sampler), draw(Sampler(bundle, "cpu", threads=1)))
     del sampler
-    gc.collect()  # the error's traceback has been through many frames
+    gc.collect()  # the frames of the error's traceback refer to the sampler
     driver.finish()
-    assert driver.kept() == 0
+    assert driver.unfreed() == 0
 
 
-def test_a_replay_that_fails_does_no_harm(small_engines: Path, machines: Machines) -> None:
+def test_samples_are_right_after_a_failed_replay(small_engines: Path, machines: Machines) -> None:
     driver = machines(seed=1)
     bundle = Bundle.open(small_engines)
     sampler = Sampler(bundle, "tensorrt")
@@ -82,7 +82,9 @@ def test_a_replay_that_fails_does_no_harm(small_engines: Path, machines: Machine
     check_same(draw(sampler), draw(Sampler(bundle, "cpu", threads=1)))
 
 
-def test_an_error_while_images_are_on_their_way(small_engines: Path, machines: Machines, device: str) -> None:
+def test_an_error_in_the_callback_while_images_are_decoded(
+    small_engines: Path, machines: Machines, device: str
+) -> None:
     machines(seed=2)
     bundle = Bundle.open(small_engines)
     sampler = Sampler(bundle, device)
@@ -96,19 +98,19 @@ def test_an_error_while_images_are_on_their_way(small_engines: Path, machines: M
     check_same(draw(sampler), draw(Sampler(bundle, "cpu", threads=1)))
 
 
-def test_a_capture_that_fails_is_made_again(small_engines: Path, machines: Machines) -> None:
+def test_a_failed_capture_is_repeated(small_engines: Path, machines: Machines) -> None:
     driver = machines(seed=3)
     bundle = Bundle.open(small_engines)
     sampler = Sampler(bundle, "tensorrt")
     enqueue, calls = driver.enqueue, 0
 
-    def fail(text: str, stream: Any, run: Any, touched: Any) -> None:
+    def fail(text: str, stream: Any, run: Any, accesses: Any) -> None:
         nonlocal calls
         if driver.is_capturing(stream) and "step" in text:
             calls += 1
             if calls == 2:
                 raise DriverError(ERROR)
-        enqueue(text, stream, run, touched)
+        enqueue(text, stream, run, accesses)
 
     driver.enqueue = fail  # type: ignore[method-assign]
     with pytest.raises(DeviceError, match=ERROR):

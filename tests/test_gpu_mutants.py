@@ -1,4 +1,4 @@
-"""Runs on the GPU that the host plays find every fault that is put into its hosts."""
+"""Runs on the fake GPU detect every fault that is inserted into the GPU backend."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PROGRAM = Path(__file__).with_name("gpu_mutants.py")
 
 
 @pytest.mark.slow
-def test_every_fault_is_found(small_engines: Path, tmp_path: Path) -> None:
+def test_every_fault_is_detected(small_engines: Path, tmp_path: Path) -> None:
     sources = Path(str(latentloop.backends.gpu.__file__)).parent
     done = subprocess.run(
         [sys.executable, PROGRAM, small_engines, sources, tmp_path], stdout=subprocess.PIPE, check=True
     )
-    found = json.loads(done.stdout)
-    assert found.pop("") == "", "a fault is found where there is none"
-    assert len(found) == len(MUTANTS)
-    assert [fault for fault, how in found.items() if not how] == []
+    errors = json.loads(done.stdout)
+    assert errors.pop("") == "", "the unchanged backend fails"
+    assert len(errors) == len(MUTANTS)
+    assert [fault for fault, error in errors.items() if not error] == []

@@ -1,4 +1,4 @@
-"""Whole images on a GPU that the host plays: the CPU's codes, in any order that streams permit."""
+"""Sampling on the fake GPU: the same codes as on the CPU, in any order that streams permit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gpu_machines import MOST, Machines, check_images, check_same, with_engines
+from gpu_machines import MAX_BATCH, Machines, check_images, check_same, with_engines
 from spoilt_bundles import scaled_weight
 
 from latentloop import Bundle, BundleError, InputError, Progress, Sampler, Samples
@@ -39,17 +39,17 @@ def test_samples_are_the_cpus(small_engines: Path, machines: Machines, cpu: Samp
     check_same(draw(sampler), draw(cpu))
 
 
-def test_the_bundle_that_ships(default_engines: Path, machines: Machines, device: str) -> None:
+def test_the_default_bundle(default_engines: Path, machines: Machines, device: str) -> None:
     machines(seed=5)
     bundle = Bundle.open(default_engines)
-    asked: dict[str, Any] = {"n": 3, "seeds": 3, "batch_size": 2}
-    check_same(Sampler(bundle, device).sample(**asked), Sampler(bundle, "cpu").sample(**asked))
+    arguments: dict[str, Any] = {"n": 3, "seeds": 3, "batch_size": 2}
+    check_same(Sampler(bundle, device).sample(**arguments), Sampler(bundle, "cpu").sample(**arguments))
 
 
 def calls(plain: Samples) -> dict[str, dict[str, Any]]:
-    """One after the other, each must leave nothing behind that the next one sees."""
+    """Returns the arguments of calls that must not influence each other."""
     top, bottom = (plain.codes[name].reshape(3, -1) for name in ("top", "bottom"))
-    prefix_of_top, prefix_of_bottom = (np.where(np.arange(v.shape[1]) < 7, v, -1) for v in (top, bottom))
+    prefix_of_top, prefix_of_bottom = (np.where(np.arange(codes.shape[1]) < 7, codes, -1) for codes in (top, bottom))
     prefix_of_top[1] = top[1]
     grids = {"top": (3, 4, 6), "bottom": (3, 8, 12)}
 
@@ -67,28 +67,26 @@ def calls(plain: Samples) -> dict[str, dict[str, Any]]:
         "everything": shaped(top=top, bottom=(bottom + 2) % 11),
         "prefixes": shaped(top=prefix_of_top, bottom=prefix_of_bottom),
         "a short last batch": {"batch_size": 2, "labels": [0, 1, 2]},
-        "a batch that is too large": {"batch_size": MOST},
+        "a batch that is too large": {"batch_size": MAX_BATCH},
         "other classes": {"labels": "boot", "temperature": {"bottom": 0.3}},
     }
 
 
-def test_no_call_leaves_anything_behind(small_engines: Path, machines: Machines, cpu: Sampler, device: str) -> None:
+def test_calls_do_not_influence_later_calls(small_engines: Path, machines: Machines, cpu: Sampler, device: str) -> None:
     machines(seed=1)
     sampler = Sampler(Bundle.open(small_engines), device)
-    asked = calls(draw(cpu))
-    for case in [*asked, *sorted(asked, key=lambda name: name[::-1])]:
-        check_same(draw(sampler, **asked[case]), draw(cpu, **asked[case]), case)
+    arguments = calls(draw(cpu))
+    for case in [*arguments, *sorted(arguments, key=lambda name: name[::-1])]:
+        check_same(draw(sampler, **arguments[case]), draw(cpu, **arguments[case]), case)
 
 
-def test_the_callback_sees_what_it_sees_on_a_cpu(
-    small_engines: Path, machines: Machines, cpu: Sampler, device: str
-) -> None:
+def test_progress_equals_the_cpus(small_engines: Path, machines: Machines, cpu: Sampler, device: str) -> None:
     machines(seed=2)
     sampler = Sampler(Bundle.open(small_engines), device)
-    seen: dict[Sampler, list[Progress]] = {sampler: [], cpu: []}
-    found, expected = (draw(each, batch_size=2, callback=seen[each].append) for each in (sampler, cpu))
-    check_same(found, expected)
-    assert seen[sampler] == seen[cpu]
+    progress: dict[Sampler, list[Progress]] = {sampler: [], cpu: []}
+    samples, expected = (draw(each, batch_size=2, callback=progress[each].append) for each in (sampler, cpu))
+    check_same(samples, expected)
+    assert progress[sampler] == progress[cpu]
 
 
 @pytest.mark.parametrize("stop", [("top", 0, 1), ("top", 0, 4), ("bottom", 0, 3), ("bottom", 2, 8)])
@@ -98,17 +96,17 @@ def test_the_callback_cancels(
     machines(seed=3)
     sampler = Sampler(Bundle.open(small_engines), device)
 
-    def go_on(progress: Progress) -> bool:
+    def callback(progress: Progress) -> bool:
         return (progress.level, progress.images_done, progress.rows_done) != stop
 
-    found = draw(sampler, batch_size=2, callback=go_on)
-    assert found.cancelled
-    assert len(found.images) == stop[1]
-    check_same(found, draw(cpu, batch_size=2, callback=go_on), stop)
+    samples = draw(sampler, batch_size=2, callback=callback)
+    assert samples.cancelled
+    assert len(samples.images) == stop[1]
+    check_same(samples, draw(cpu, batch_size=2, callback=callback), stop)
     check_same(draw(sampler, batch_size=2), draw(cpu, batch_size=2), "afterwards")
 
 
-def test_an_error_in_the_callback_does_no_harm(
+def test_samples_are_right_after_an_error_in_the_callback(
     small_engines: Path, machines: Machines, cpu: Sampler, device: str
 ) -> None:
     machines(seed=4)
@@ -129,14 +127,14 @@ def test_the_likelihood_of_codes(small_engines: Path, machines: Machines, cpu: S
     drawn = draw(cpu)
     expected = cpu.log_likelihood(drawn.codes, drawn.labels)
     for _ in range(2):
-        found = sampler.log_likelihood(drawn.codes, drawn.labels)
+        actual = sampler.log_likelihood(drawn.codes, drawn.labels)
         for name, values in expected.items():
-            np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(actual[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
         check_same(draw(sampler), drawn)
 
 
 @pytest.mark.parametrize("taken", [1, 3])
-def test_rows_that_nobody_wants(small_engines: Path, machines: Machines, cpu: Sampler, device: str, taken: int) -> None:
+def test_rows_can_be_abandoned(small_engines: Path, machines: Machines, cpu: Sampler, device: str, taken: int) -> None:
     machines(seed=6)
     sampler = Sampler(Bundle.open(small_engines), device)
     level = sampler.bundle.manifest.levels[0]
@@ -157,15 +155,15 @@ def test_rows_that_nobody_wants(small_engines: Path, machines: Machines, cpu: Sa
     check_same(draw(sampler), draw(cpu))
 
 
-def test_images_to_codes_and_back(small_engines: Path, machines: Machines, cpu: Sampler, device: str) -> None:
+def test_encoding_and_decoding(small_engines: Path, machines: Machines, cpu: Sampler, device: str) -> None:
     machines(seed=7)
     sampler = Sampler(Bundle.open(small_engines), device)
     images = draw(cpu).images
     for n in (3, 1, 3):
-        found, expected = sampler.encode(images[:n]), cpu.encode(images[:n])
-        for name, codes in expected.items():
-            np.testing.assert_array_equal(found[name], codes, name)
-        check_images(sampler.decode(found), cpu.decode(expected))
+        codes, expected = sampler.encode(images[:n]), cpu.encode(images[:n])
+        for name, expected_codes in expected.items():
+            np.testing.assert_array_equal(codes[name], expected_codes, name)
+        check_images(sampler.decode(codes), cpu.decode(expected))
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "int8"])
@@ -189,32 +187,32 @@ def test_two_samplers_of_one_bundle_in_two_threads(
 ) -> None:
     machines(seed=9)
     bundle = Bundle.open(small_engines)
-    asked: list[dict[str, Any]] = [{"labels": 1}, {"labels": 2, "top_k": 5}]
-    expected = [draw(cpu, **each) for each in asked]
+    calls: list[dict[str, Any]] = [{"labels": 1}, {"labels": 2, "top_k": 5}]
+    expected = [draw(cpu, **arguments) for arguments in calls]
 
-    def several(each: dict[str, Any]) -> list[Samples]:
+    def draw_three_times(arguments: dict[str, Any]) -> list[Samples]:
         sampler = Sampler(bundle, device)
-        return [draw(sampler, **each) for _ in range(3)]
+        return [draw(sampler, **arguments) for _ in range(3)]
 
     with ThreadPoolExecutor(2) as pool:
-        for found, right in zip(pool.map(several, asked), expected, strict=True):
-            for samples in found:
-                check_same(samples, right)
+        for results, expected_samples in zip(pool.map(draw_three_times, calls), expected, strict=True):
+            for samples in results:
+                check_same(samples, expected_samples)
 
 
-def test_more_than_the_engines_take_at_once(small_engines: Path, machines: Machines, cpu: Sampler) -> None:
+def test_more_images_than_the_engines_maximum_batch(small_engines: Path, machines: Machines, cpu: Sampler) -> None:
     machines(seed=10)
     sampler = Sampler(Bundle.open(small_engines), "tensorrt")
-    drawn = cpu.sample(MOST + 1, seeds=1, labels=0)
-    check_same(sampler.sample(MOST + 1, seeds=1, labels=0), drawn)
+    drawn = cpu.sample(MAX_BATCH + 1, seeds=1, labels=0)
+    check_same(sampler.sample(MAX_BATCH + 1, seeds=1, labels=0), drawn)
     check_images(sampler.decode(drawn.codes), drawn.images)
     for name, codes in sampler.encode(drawn.images).items():
         np.testing.assert_array_equal(codes, cpu.encode(drawn.images)[name])
-    for name, found in sampler.log_likelihood(drawn.codes, drawn.labels).items():
-        np.testing.assert_allclose(found, cpu.log_likelihood(drawn.codes, drawn.labels)[name], atol=1e-3)
+    for name, values in sampler.log_likelihood(drawn.codes, drawn.labels).items():
+        np.testing.assert_allclose(values, cpu.log_likelihood(drawn.codes, drawn.labels)[name], atol=1e-3)
 
 
-def test_memory_goes_with_the_sampler(small_engines: Path, machines: Machines, device: str) -> None:
+def test_memory_is_freed_with_the_sampler(small_engines: Path, machines: Machines, device: str) -> None:
     driver = machines(seed=11)
     sampler = Sampler(Bundle.open(small_engines), device)
     drawn = draw(sampler, top_k=4)
@@ -222,13 +220,13 @@ def test_memory_goes_with_the_sampler(small_engines: Path, machines: Machines, d
     sampler.log_likelihood(drawn.codes, drawn.labels)
     sampler.decode(sampler.encode(drawn.images))
     gc.collect()
-    gc.disable()  # a cycle would keep a GPU's memory until the collector comes by
+    gc.disable()  # without it, a reference cycle would keep the GPU's memory
     try:
         assert driver.live() > 0
         del sampler
         driver.finish()
         assert driver.live() == 0
-        assert driver.kept() == 0
+        assert driver.unfreed() == 0
     finally:
         gc.enable()
 
@@ -238,28 +236,28 @@ def test_another_batch_size_needs_no_more_memory(
 ) -> None:
     driver = machines(seed=12)
     sampler = Sampler(Bundle.open(small_engines), device)
-    most, allocate = 0, driver.allocate
+    peak, allocate = 0, driver.allocate
 
     def counted(*arguments: Any) -> int:
-        nonlocal most
+        nonlocal peak
         pointer = allocate(*arguments)
-        most = max(most, driver.live())
+        peak = max(peak, driver.live())
         return pointer
 
     monkeypatch.setattr(driver, "allocate", counted)
     draw(sampler)
-    alone = most
+    first_peak = peak
     for batch_size in (1, 2, 3):
         draw(sampler, batch_size=batch_size)
-    assert most == alone
+    assert peak == first_peak
 
 
-def test_weights_that_are_damaged_are_told(small_bundle: Path, tmp_path: Path, machines: Machines, device: str) -> None:
-    broken = shutil.copytree(small_bundle, tmp_path / "broken")
-    graph = json.loads((broken / "manifest.json").read_text())["levels"][1]["prior"]["graphs"]["step"]["file"]
-    scaled_weight(broken, graph, "bottom.logits_bias", np.nan)
+def test_damaged_weights_are_reported(small_bundle: Path, tmp_path: Path, machines: Machines, device: str) -> None:
+    damaged = shutil.copytree(small_bundle, tmp_path / "damaged")
+    graph = json.loads((damaged / "manifest.json").read_text())["levels"][1]["prior"]["graphs"]["step"]["file"]
+    scaled_weight(damaged, graph, "bottom.logits_bias", np.nan)
     machines(seed=13)
-    sampler = Sampler(Bundle.open(with_engines(broken, tmp_path / "engines")), device)
+    sampler = Sampler(Bundle.open(with_engines(damaged, tmp_path / "engines")), device)
     for _ in range(2):
         with pytest.raises(BundleError, match="bottom has logits that are not finite numbers"):
             draw(sampler)

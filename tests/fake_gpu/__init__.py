@@ -1,1 +1,1 @@
-"""A GPU, its driver and the libraries that use it, played on the host for tests."""
+"""A simulated GPU for tests: its driver, TensorRT and ONNX Runtime's CUDA provider, all on the CPU."""

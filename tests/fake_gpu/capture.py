@@ -1,25 +1,25 @@
-"""Work that is recorded instead of enqueued."""
+"""Captured work, as in a CUDA graph: recorded, to be replayed later."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fake_gpu.memory import Range, united
-from fake_gpu.order import Run
+from fake_gpu.accesses import Access, merge_accesses
+from fake_gpu.scheduler import Run
 
 
 @dataclass(eq=False)
-class Captured:
-    """A stream's work in order. ``touched`` is there once the capture is over, and stays None if that failed."""
+class CapturedWork:
+    """The captured work of a stream. ``accesses`` is None until the capture has ended without error."""
 
     device: int
-    parts: list[tuple[Run, Sequence[Range]]] = field(default_factory=list)
-    touched: list[Range] | None = None
-    is_spoilt: bool = False
+    parts: list[tuple[Run, Sequence[Access]]] = field(default_factory=list)
+    accesses: list[Access] | None = None
+    is_invalidated: bool = False
 
     def end(self) -> None:
-        self.touched = united(part for _, touched in self.parts for part in touched)
+        self.accesses = merge_accesses(access for _, accesses in self.parts for access in accesses)
 
     def run(self) -> None:
         for run, _ in self.parts:
@@ -27,7 +27,7 @@ class Captured:
 
 
 @dataclass(frozen=True)
-class CapturedMark:
-    """A mark in work that is being captured: it means nothing outside."""
+class CapturedEvent:
+    """An event that was recorded during a capture. Only work of the same capture can wait for it."""
 
-    captured: Captured
+    captured: CapturedWork

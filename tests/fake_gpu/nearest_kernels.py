@@ -1,21 +1,23 @@
-"""The kernels of nearest_codebook on the host: what each touches, and the real ones compiled for the host."""
+"""The CUDA kernels of nearest_codebook: their accesses to memory, and their execution on the CPU."""
 
 from __future__ import annotations
 
 import ctypes
 
-from fake_gpu.memory import Range
-from fake_gpu.order import FakeGpuError, Run
+from fake_gpu.accesses import Access
+from fake_gpu.scheduler import FakeGpuError, Run
 from latentloop.kernels.nearest_codebook.launcher import Arguments
 
 PARTIAL = 16  # bytes
 SIZES = {"f32": 4, "f16": 2, "bf16": 2}
 
 
-def runner(
+def kernel_run(
     kernels: ctypes.CDLL | None, function: str, grid: tuple[int, int], threads: int, argument: bytes, seed: int
 ) -> Run:
-    """``kernels`` is the library of tests/native/grid/nearest.cpp; None: nothing is run."""
+    """Returns a function that runs a kernel. ``kernels`` is the library of tests/native/grid/nearest.cpp, the kernels
+    compiled for the CPU; with None the function does nothing.
+    """
 
     def run() -> None:
         if kernels is None:
@@ -31,32 +33,32 @@ def runner(
     return run
 
 
-def check(function: str, grid: tuple[int, int], argument: bytes) -> None:
-    """Raises FakeGpuError for what no kernel can be launched with."""
+def check_launch(function: str, grid: tuple[int, int], argument: bytes) -> None:
+    """Raises FakeGpuError for a grid or an argument with which no kernel can be launched."""
     if len(argument) != ctypes.sizeof(Arguments):
         raise FakeGpuError(f"{function}: {len(argument)} bytes of arguments, expected {ctypes.sizeof(Arguments)}")
     if not (0 < grid[0] < 2**31 and 0 < grid[1] < 2**16):
         raise FakeGpuError(f"{function}: a grid of {grid}")
 
 
-def touched(function: str, argument: bytes) -> list[Range]:
-    """What a kernel touches, by arguments.h."""
+def accesses_of(function: str, argument: bytes) -> list[Access]:
+    """Returns a kernel's accesses, as arguments.h documents them."""
     a = Arguments.from_buffer_copy(argument)
     size = SIZES[function.rsplit("_", 1)[1]]
-    z = Range("z", a.z, a.vectors * a.dimensions * size)
-    codebook = Range("codebook", a.codebook, a.codewords * a.dimensions * size)
+    z = Access("z", a.z, a.vectors * a.dimensions * size)
+    codebook = Access("codebook", a.codebook, a.codewords * a.dimensions * size)
     norms = 4 * a.codewords
     partials = PARTIAL * a.splits * a.vectors
     if function.startswith("nearest_prepare"):
-        return [codebook, Range("half_norms", a.half_norms, norms, True), Range("largest", a.largest, 4, True)]
-    inputs = [z, codebook, Range("half_norms", a.half_norms, norms)]
+        return [codebook, Access("half_norms", a.half_norms, norms, True), Access("largest", a.largest, 4, True)]
+    inputs = [z, codebook, Access("half_norms", a.half_norms, norms)]
     if function.startswith("nearest_search"):
-        return [*inputs, Range("partials", a.partials, partials, True)]
+        return [*inputs, Access("partials", a.partials, partials, True)]
     outputs = [
-        Range("index", a.index, 8 * a.vectors, True),
-        Range("distance", a.distance, 4 * a.vectors, True),
-        Range("codeword", a.codeword, z.size, True),
-        Range("invalid", a.invalid, 4, True),
+        Access("index", a.index, 8 * a.vectors, True),
+        Access("distance", a.distance, 4 * a.vectors, True),
+        Access("codeword", a.codeword, z.size, True),
+        Access("invalid", a.invalid, 4, True),
     ]
-    given = [out for out in outputs if out.pointer is not None or out.name == "index"]
-    return [*inputs, Range("largest", a.largest, 4), Range("partials", a.partials, partials), *given]
+    present = [output for output in outputs if output.pointer is not None or output.name == "index"]
+    return [*inputs, Access("largest", a.largest, 4), Access("partials", a.partials, partials), *present]

@@ -1,4 +1,4 @@
-"""What programs do with a driver and with TensorRT, as tests of the stand-in need it."""
+"""Parts of programs that use a driver and TensorRT, for the tests of the fake GPU."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from latentloop.kernels.driver import Stream
 
 SIZE = 1024  # bytes
 ELEMENTS = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
-WIDTH = 64  # values: as float32 one entry is as long as addresses must be aligned
+WIDTH = 64  # values: a row of float32 has the size of TensorRT's alignment
 
 
 def sum_model(folder: Path, dtype: str = "float32") -> str:
-    """z = x + y, [batch, 64] each."""
+    """Writes the model z = x + y, each [batch, WIDTH]; returns its path."""
     infos = [helper.make_tensor_value_info(name, ELEMENTS[dtype], ["batch", WIDTH]) for name in "xyz"]
     graph = helper.make_graph([helper.make_node("Add", ["x", "y"], ["z"], "the sum")], "sum", infos[:2], infos[2:])
     path = folder / f"{dtype}.onnx"
@@ -27,10 +27,10 @@ def sum_model(folder: Path, dtype: str = "float32") -> str:
     return str(path)
 
 
-def logger_of(module: Any) -> Any:
-    """As a program makes one."""
+def recording_logger(module: Any) -> Any:
+    """Returns a logger of a TensorRT module that appends errors to ``errors``."""
 
-    def start(self: Any) -> None:
+    def initialise(self: Any) -> None:
         module.ILogger.__init__(self)
         self.errors = []
 
@@ -38,19 +38,19 @@ def logger_of(module: Any) -> Any:
         if severity in (module.ILogger.Severity.ERROR, module.ILogger.INTERNAL_ERROR):
             self.errors.append(message)
 
-    return type("Log", (module.ILogger,), {"__init__": start, "log": log})()
+    return type("Log", (module.ILogger,), {"__init__": initialise, "log": log})()
 
 
-def build(module: Any, model: str, most: int = 3, capabilities: tuple[str, ...] = ()) -> Any:
-    """Two profiles: batches of 1, and up to ``most``."""
-    log = logger_of(module)
+def build(module: Any, model: str, max_batch: int = 3, capabilities: tuple[str, ...] = ()) -> Any:
+    """Builds a plan of ``sum_model`` with two profiles: batches of 1, and of 1 to ``max_batch``."""
+    log = recording_logger(module)
     builder = module.Builder(log)
     network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     assert module.OnnxParser(network, log).parse_from_file(model), log.errors
     config = builder.create_builder_config()
     config.clear_flag(module.BuilderFlag.TF32)
     config.set_flag(module.BuilderFlag.STRICT_NANS)
-    for largest in (1, most):
+    for largest in (1, max_batch):
         profile = builder.create_optimization_profile()
         for name in "xy":
             profile.set_shape(name, (1, WIDTH), (largest, WIDTH), (largest, WIDTH))
@@ -63,15 +63,15 @@ def build(module: Any, model: str, most: int = 3, capabilities: tuple[str, ...] 
     return plan
 
 
-def filled(driver: FakeDriver, size: int = SIZE) -> NDArray[np.uint8]:
-    """Page-locked memory with values."""
+def filled_host_memory(driver: FakeDriver, size: int = SIZE) -> NDArray[np.uint8]:
+    """Returns page-locked memory with the values 0, 1, 2, …"""
     values = driver.host_memory(size)
     values[:] = np.arange(size) % 251
     return values
 
 
-def ready(driver: FakeDriver, stream: Stream) -> int:
-    """Memory of zeros that the host has waited for."""
+def zeroed_memory(driver: FakeDriver, stream: Stream) -> int:
+    """Returns the address of SIZE bytes of zeros. The host has waited for them."""
     pointer = driver.allocate(SIZE, stream)
     driver.zero(pointer, SIZE, stream)
     driver.synchronize(driver.record(stream))

@@ -1,4 +1,4 @@
-"""Streams of the GPU that the host plays: what they are given is kept in order, checked, or captured."""
+"""Streams of the simulated GPU: work is scheduled, checked and captured."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from fake_gpu.capture import Captured, CapturedMark
-from fake_gpu.host import watch
-from fake_gpu.memory import Blocks, Range
-from fake_gpu.order import Clock, FakeGpuError, Order, Run
+from fake_gpu.accesses import Access
+from fake_gpu.allocations import Allocations
+from fake_gpu.capture import CapturedEvent, CapturedWork
+from fake_gpu.page_locked import watch_copy
+from fake_gpu.scheduler import Clock, FakeGpuError, Run, Scheduler
 from latentloop.kernels.driver.driver import MissingGpuError
 from latentloop.kernels.driver.stream import LEGACY, Stream
 
 FIRST_HANDLE = 0x7000_0000
 
 
-class _Life:
-    """A stream's life."""
+class _StreamOwner:
+    """The owner of a stream: the stream is destroyed when the last reference to it is deleted."""
 
 
 class _Thread(threading.local):
-    """What a thread has made current, and whether it is capturing."""
+    """A thread's current devices, and whether the thread is capturing."""
 
     def __init__(self) -> None:
         self.devices: list[int] = []
@@ -31,31 +32,31 @@ class _Thread(threading.local):
 
 
 class FakeStreams:
-    """The part of a Driver that is about devices and the order of work."""
+    """The part of FakeDriver for devices, streams, events and captures."""
 
     def __init__(self, seed: int, devices: int, captures: bool) -> None:
         self.device_count, self.captures = devices, captures
-        self.order = Order(seed)
-        self.blocks = Blocks()
+        self.scheduler = Scheduler(seed)
+        self.allocations = Allocations()
         self.launched: list[str] = []  # kernels, engines and replays
-        self._lives: dict[int, weakref.ref[_Life]] = {}  # of its own streams
-        self._captures: dict[int, Captured] = {}  # under way, by stream
+        self._owners: dict[int, weakref.ref[_StreamOwner]] = {}  # of the streams made here
+        self._captures: dict[int, CapturedWork] = {}  # in progress, by stream
         self._thread = _Thread()
         self._lock = threading.RLock()
 
-    def enqueue(self, text: str, stream: Stream, run: Run, touched: Sequence[Range]) -> None:
-        """Work like a kernel's: ``run`` is called when it is done, and may use the memory ``touched`` by address."""
+    def enqueue(self, text: str, stream: Stream, run: Run, accesses: Sequence[Access]) -> None:
+        """Enqueues work like a kernel's. ``run`` executes it; it may use the memory of ``accesses`` by address."""
         self.launched.append(text)
-        self._enqueue(text, stream, run, touched)
+        self._enqueue(text, stream, run, accesses)
 
     def is_capturing(self, stream: Stream) -> bool:
         return stream.handle in self._captures
 
-    def spoil_capture(self, stream: Stream) -> None:
-        """As a call does that CUDA does not permit in a capture: its end is an error."""
-        self._captures[stream.handle].is_spoilt = True
+    def invalidate_capture(self, stream: Stream) -> None:
+        """Makes the end of the stream's capture an error, as CUDA does after a call that a capture does not permit."""
+        self._captures[stream.handle].is_invalidated = True
 
-    # ---- Driver.
+    # ---- The methods of Driver.
 
     @contextmanager
     def use(self, device: int) -> Iterator[None]:
@@ -68,100 +69,103 @@ class FakeStreams:
             self._thread.devices.pop()
 
     def context(self) -> int:
-        """One a device."""
+        """Returns the number of the current device's only context."""
         return 1 + self._device()
 
     def record(self, stream: Stream) -> Any:
         self._device()
         self._check_alive(stream)
         if self.is_capturing(stream):
-            return CapturedMark(self._captures[stream.handle])
-        return self.order.mark(stream.handle)
+            return CapturedEvent(self._captures[stream.handle])
+        return self.scheduler.record(stream.handle)
 
     def wait(self, stream: Stream, mark: Any) -> None:
         self._device()
         self._check_alive(stream)
-        if isinstance(mark, CapturedMark):
+        if isinstance(mark, CapturedEvent):
             if self._captures.get(stream.handle) is not mark.captured:
-                raise FakeGpuError("wait: the mark is of captured work, and the stream is not part of that capture")
+                raise FakeGpuError("wait: the event was recorded in a capture to which the stream does not belong")
         elif self.is_capturing(stream):
-            raise FakeGpuError("wait: the stream is being captured, and the mark is of work that is not")
+            raise FakeGpuError("wait: the stream is being captured, and the event was recorded outside the capture")
         else:
-            self.order.wait(stream.handle, mark)
+            self.scheduler.wait(stream.handle, mark)
 
     def synchronize(self, mark: Any) -> None:
         self._device()
         self._check_host_may_wait("synchronize")
-        if isinstance(mark, CapturedMark):
-            raise FakeGpuError("synchronize: the mark is of captured work")
+        if isinstance(mark, CapturedEvent):
+            raise FakeGpuError("synchronize: the event was recorded in a capture")
         self._host_waits(mark)
 
     def stream(self) -> Stream:
         self._device()
-        life = _Life()
-        handle = FIRST_HANDLE + len(self._lives)
-        self._lives[handle] = weakref.ref(life)
-        return Stream(handle, life)
+        owner = _StreamOwner()
+        handle = FIRST_HANDLE + len(self._owners)
+        self._owners[handle] = weakref.ref(owner)
+        return Stream(handle, owner)
 
     @contextmanager
-    def capture(self, stream: Stream) -> Iterator[Captured]:
+    def capture(self, stream: Stream) -> Iterator[CapturedWork]:
         if not self.captures:
             raise MissingGpuError("this driver has no captures, which cuda-python has")
         self._check_alive(stream)
         if self._thread.captures or self.is_capturing(stream):
-            raise FakeGpuError("capture: another one has not ended")
+            raise FakeGpuError("capture: another capture has not ended")
         if stream == LEGACY:
             raise FakeGpuError("capture: the legacy default stream cannot be captured")
-        captured = self._captures[stream.handle] = Captured(self._device())
+        captured = self._captures[stream.handle] = CapturedWork(self._device())
         self._thread.captures = True
         try:
             yield captured
         finally:
             del self._captures[stream.handle]
             self._thread.captures = False
-        if captured.is_spoilt:
-            raise FakeGpuError("capture: invalidated by a call that is not permitted in one")
+        if captured.is_invalidated:
+            raise FakeGpuError("capture: invalidated by a call that a capture does not permit")
         captured.end()
 
-    def replay(self, captured: Captured, stream: Stream) -> None:
-        if captured.touched is None:
+    def replay(self, captured: CapturedWork, stream: Stream) -> None:
+        if captured.accesses is None:
             raise FakeGpuError("replay: the capture has not ended, or failed")
         if captured.device != self._device():
             raise FakeGpuError(f"replay: captured on device {captured.device}, current is {self._device()}")
         if self.is_capturing(stream):
             raise FakeGpuError("replay: the stream is being captured")
-        self.enqueue("replay", stream, captured.run, captured.touched)
+        self.enqueue("replay", stream, captured.run, captured.accesses)
 
-    # ---- Within.
+    # ---- For FakeDriver.
 
     def _device(self) -> int:
         if not self._thread.devices:
             raise FakeGpuError("no device is current")
         return self._thread.devices[-1]
 
-    def _enqueue(self, text: str, stream: Stream, run: Run, touched: Sequence[Range]) -> None:
+    def _enqueue(self, text: str, stream: Stream, run: Run, accesses: Sequence[Access]) -> None:
         device = self._device()
         self._check_alive(stream)
         if self.is_capturing(stream):
-            for part in touched:
-                self.blocks.locate(text, part, device)
-            self._captures[stream.handle].parts.append((run, touched))
+            for access in accesses:
+                self.allocations.locate(text, access, device)
+            self._captures[stream.handle].parts.append((run, accesses))
             return
         with self._lock:
-            host = [part for part in touched if part.host]
-            checks = [watch(text, part, touched, self.blocks, self.order, device) for part in host]
-            work = self.order.next(stream.handle, text)
-            self.blocks.touch(work, touched, device)
-            self.order.add(work, lambda: [call() for call in (*checks, run)])
+            checks = [
+                watch_copy(text, access, accesses, self.allocations, self.scheduler, device)
+                for access in accesses
+                if access.host
+            ]
+            work = self.scheduler.next(stream.handle, text)
+            self.allocations.access(work, accesses, device)
+            self.scheduler.add(work, lambda: [call() for call in (*checks, run)])
 
-    def _host_waits(self, mark: Clock) -> None:
+    def _host_waits(self, event: Clock) -> None:
         with self._lock:
-            self.order.host_waits(mark)
+            self.scheduler.host_waits(event)
 
     def _check_alive(self, stream: Stream) -> None:
-        life = self._lives.get(stream.handle)
-        if life is not None and life() is None:
-            raise FakeGpuError(f"stream {stream.handle:#x} was destroyed: nothing refers to its owner any more")
+        owner = self._owners.get(stream.handle)
+        if owner is not None and owner() is None:
+            raise FakeGpuError(f"stream {stream.handle:#x} was destroyed: its owner has no references any more")
 
     def _check_not_captured(self, text: str, stream: Stream) -> None:
         if self.is_capturing(stream):
@@ -169,4 +173,4 @@ class FakeStreams:
 
     def _check_host_may_wait(self, text: str) -> None:
         if self._thread.captures:
-            raise FakeGpuError(f"{text}: not while a stream is being captured")
+            raise FakeGpuError(f"{text}: not permitted during a capture")

@@ -1,12 +1,12 @@
-"""TensorRT's builder, played: a plan holds a network's ONNX model as it is."""
+"""A simulation of TensorRT's builder: a plan contains the network's ONNX model unchanged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 from fake_gpu.driver import FakeDriver
-from fake_gpu.plan import Plan
 from fake_gpu.tensorrt_parsing import INetworkDefinition
+from fake_gpu.tensorrt_plan import Plan
 from fake_gpu.tensorrt_types import (
     BuilderFlag,
     ComputeCapability,
@@ -15,7 +15,7 @@ from fake_gpu.tensorrt_types import (
     check_logger,
 )
 
-TIMINGS = b"a stand-in's timings\n"
+TIMINGS = b"timings of the simulated TensorRT\n"
 
 
 class IOptimizationProfile:
@@ -27,7 +27,7 @@ class IOptimizationProfile:
 
 
 class ITimingCache:
-    """The names of all that was timed."""
+    """The names of the nodes that were timed."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = set(names)
@@ -69,15 +69,15 @@ class IBuilderConfig:
         return True
 
     def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None:
-        """None without a GPU, and for what is no such cache."""
-        given = bytes(serialized_timing_cache)
+        """Returns None without a GPU, and for data that is not a timing cache."""
+        content = bytes(serialized_timing_cache)
         if self._builder.architecture() is None:
             self._builder.error("Cuda Runtime (no CUDA-capable device is detected)")
             return None
-        if given and not given.startswith(TIMINGS):
+        if content and not content.startswith(TIMINGS):
             self._builder.error("the timing cache has another header")
             return None
-        return ITimingCache(given[len(TIMINGS) :].decode().split("\n") if given else [])
+        return ITimingCache(content[len(TIMINGS) :].decode().split("\n") if content else [])
 
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
         self.timings = cache
@@ -88,7 +88,7 @@ class IBuilderConfig:
 
 
 class Builder:
-    """``library`` and ``version`` are the module's; ``driver``: the GPU there is, if any."""
+    """``library`` and ``version`` are the module's; ``driver`` is the GPU's, or None without a GPU."""
 
     def __init__(self, logger: ILogger, library: str, version: str, driver: FakeDriver | None) -> None:
         self._logger = check_logger(logger)
@@ -102,11 +102,11 @@ class Builder:
         return self._library == "tensorrt"
 
     def architecture(self) -> str | None:
-        """The GPU's."""
+        """Returns the GPU's architecture, for example "sm90", or None without a GPU."""
         return None if self._driver is None else "sm{}{}".format(*self._driver.compute_capability)
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
-        # TensorRT for RTX knows no other networks.
+        # All networks of TensorRT for RTX are strongly typed.
         return INetworkDefinition(is_strongly_typed=not self._needs_gpu or bool(flags))
 
     def create_builder_config(self) -> IBuilderConfig:
@@ -116,14 +116,14 @@ class Builder:
         return IOptimizationProfile()
 
     def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> IHostMemory | None:
-        """None where the real one would refuse it, or where it would not be built as this program must have it."""
-        reason = _reason(network, config)
+        """Returns a plan, or None, with an error in the log, if the network is invalid or not strongly typed."""
+        reason = _invalid_reason(network, config)
         architectures = [_name(capability, self.architecture()) for capability in config.capabilities]
         if self._needs_gpu or not architectures:
             architectures = [self.architecture()]
-        known = [name for name in architectures if name is not None]
-        if reason is None and known != architectures:
-            reason = "a compute capability is not set, and there is no GPU to take it from"
+        valid = [name for name in architectures if name is not None]
+        if reason is None and valid != architectures:
+            reason = "a compute capability is not set, and there is no GPU to read it from"
         if reason is not None:
             self.error(f"IBuilder::buildSerializedNetwork: Error Code 4: API Usage Error ({reason})")
             return None
@@ -134,7 +134,7 @@ class Builder:
             config.timings.names.update(node.name for node in network.model.graph.node)
         flags = sorted(flag.name for flag in config.flags)
         name = network.model.graph.name
-        return IHostMemory(Plan(self._library, self._version, name, known, profiles, flags, model).to_bytes())
+        return IHostMemory(Plan(self._library, self._version, name, valid, profiles, flags, model).to_bytes())
 
     def error(self, text: str) -> None:
         self._logger.log(ILogger.ERROR, text)
@@ -146,8 +146,8 @@ def _name(capability: ComputeCapability, current: str | None) -> str | None:
     return None if capability == ComputeCapability.NONE else f"sm{int(capability)}"
 
 
-def _reason(network: INetworkDefinition, config: IBuilderConfig) -> str | None:
-    """Why a network cannot be built."""
+def _invalid_reason(network: INetworkDefinition, config: IBuilderConfig) -> str | None:
+    """Returns why a network cannot be built, or None."""
     if not network.is_strongly_typed:
         return "the network is not strongly typed"
     if not network.outputs:
@@ -162,7 +162,7 @@ def _reason(network: INetworkDefinition, config: IBuilderConfig) -> str | None:
                 return f"profile {number} has no shapes for {tensor.name}"
             if any(len(shape) != len(tensor.shape) for shape in shapes):
                 return f"Dimension mismatch for tensor {tensor.name} and profile {number}"
-            for size, least, best, most in zip(tensor.shape, *shapes, strict=True):
-                if not least <= best <= most or (size != -1 and not least == best == most == size):
+            for size, low, optimal, high in zip(tensor.shape, *shapes, strict=True):
+                if not low <= optimal <= high or (size != -1 and not low == optimal == high == size):
                     return f"Dimension mismatch for tensor {tensor.name} and profile {number}"
     return None

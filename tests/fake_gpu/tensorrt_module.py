@@ -1,4 +1,4 @@
-"""TensorRT's Python modules, played: what a program gets by ``import tensorrt`` or ``import tensorrt_rtx``."""
+"""A simulation of TensorRT's Python modules ``tensorrt`` and ``tensorrt_rtx``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LIBRARIES = {"tensorrt": "11.4.0.106", "tensorrt_rtx": "1.7.1.116"}  # versions
 def tensorrt_module(
     driver: FakeDriver | None = None, library: str = "tensorrt", version: str | None = None
 ) -> ModuleType:
-    """The module ``library``, "tensorrt" or "tensorrt_rtx", of a version, on a machine whose GPUs ``driver`` drives.
+    """Returns a module ``library``, "tensorrt" or "tensorrt_rtx", for the GPUs of ``driver``; None: without a GPU.
 
-    As the real ones: "tensorrt" builds for the GPU that is there alone, and only "tensorrt_rtx" builds without one.
-    Plans are ONNX models with a head that says library, version, architectures and profiles. Their work is enqueued on
-    ``driver``, whose device must be current, and is done by ONNX Runtime on the CPU. What a run that it cannot play, or
-    that would go wrong on a GPU, asks for raises FakeGpuError; what the real library answers with False or None is
-    answered so, with an error in the log.
+    As in the real libraries, "tensorrt" builds only for the machine's own GPU, and only "tensorrt_rtx" builds without a
+    GPU. A plan is an ONNX model with a head for library, version, architectures and profiles. An engine's work is
+    enqueued on ``driver``, whose device must be current, and ONNX Runtime executes it on the CPU. A run that cannot be
+    simulated, or that is an error on a GPU, raises FakeGpuError. Where the real library returns False or None, so does
+    this module, with an error in the log.
     """
     module: Any = ModuleType(library)
     module.__version__ = version or LIBRARIES[library]

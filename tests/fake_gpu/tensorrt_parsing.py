@@ -1,4 +1,4 @@
-"""TensorRT's ONNX parser, played: a network is an ONNX model."""
+"""A simulation of TensorRT's ONNX parser: a network is an ONNX model."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class INetworkDefinition:
 
 @dataclass(frozen=True)
 class IParserError:
-    """The real one's getters are methods, too."""
+    """An error. Its getters are methods, as in TensorRT."""
 
     of_code: ErrorCode
     of_desc: str
@@ -83,7 +83,7 @@ class OnnxParser:
         return self._errors[index]
 
     def parse_from_file(self, model: str) -> bool:
-        """Weights beside the file are read with it."""
+        """Reads a model with its external weights. Returns False, with an error in the log, if that fails."""
         if not isinstance(model, str):
             raise TypeError(f"parse_from_file(): incompatible function arguments: {type(model).__name__}")
         if not Path(model).is_file():
@@ -91,30 +91,30 @@ class OnnxParser:
             return self._fail(IParserError(ErrorCode.INVALID_VALUE, text))
         try:
             parsed = onnx.load(model)
-        except Exception:  # protobuf's and the file system's own kinds
+        except Exception:  # protobuf and the file system raise various types
             return self._fail(IParserError(ErrorCode.MODEL_DESERIALIZE_FAILED, "Failed to parse the ONNX model."))
-        return self._take(parsed)
+        return self._set_network(parsed)
 
-    def _take(self, parsed: onnx.ModelProto) -> bool:
+    def _set_network(self, parsed: onnx.ModelProto) -> bool:
         functions = {(function.domain, function.name) for function in parsed.functions}
-        for place, node in enumerate(parsed.graph.node):
+        for index, node in enumerate(parsed.graph.node):
             if node.domain and (node.domain, node.op_type) not in functions:
                 text = "Plugin not found, are the plugin name, version, and namespace correct?"
-                return self._fail(IParserError(ErrorCode.INVALID_NODE, text, place, node.name, node.op_type))
+                return self._fail(IParserError(ErrorCode.INVALID_NODE, text, index, node.name, node.op_type))
         constants = {tensor.name for tensor in parsed.graph.initializer}
         for values, tensors in (
             (parsed.graph.input, self._network.inputs),
             (parsed.graph.output, self._network.outputs),
         ):
             for value in values:
-                kind = value.type.tensor_type
+                tensor_type = value.type.tensor_type
                 if value.name in constants:
                     continue
-                if kind.elem_type not in ELEMENTS:
+                if tensor_type.elem_type not in ELEMENTS:
                     text = f"the type of {value.name} is not supported"
                     return self._fail(IParserError(ErrorCode.UNSUPPORTED_NODE_DATATYPE, text))
-                sizes = Dims(size.dim_value if size.HasField("dim_value") else -1 for size in kind.shape.dim)
-                tensors.append(ITensor(value.name, ELEMENTS[kind.elem_type], sizes))
+                sizes = Dims(size.dim_value if size.HasField("dim_value") else -1 for size in tensor_type.shape.dim)
+                tensors.append(ITensor(value.name, ELEMENTS[tensor_type.elem_type], sizes))
         self._network.model = parsed
         return True
 

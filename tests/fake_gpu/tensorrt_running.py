@@ -1,4 +1,4 @@
-"""TensorRT's runtime, played: an engine's work is enqueued on the GPU that the host plays, and done by the CPU."""
+"""A simulation of TensorRT's runtime: an engine enqueues work on the simulated GPU, and the CPU executes it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import onnx
 
+from fake_gpu.accesses import Access, check_no_overlap
 from fake_gpu.driver import FakeDriver
-from fake_gpu.execution import Place, run_of, session_of
-from fake_gpu.memory import Range, check_apart
-from fake_gpu.order import FakeGpuError
-from fake_gpu.plan import Plan, read_plan
+from fake_gpu.onnx_execution import BoundTensor, bound_run, cpu_session
+from fake_gpu.scheduler import FakeGpuError
+from fake_gpu.tensorrt_plan import Plan, read_plan
 from fake_gpu.tensorrt_types import (
     ELEMENTS,
     DataType,
@@ -24,10 +24,10 @@ from fake_gpu.tensorrt_types import (
 )
 from latentloop.kernels.driver.stream import LEGACY, Stream
 
-ALIGNMENT = 256  # bytes; NvInferRuntime.h asks it of IExecutionContext::setTensorAddress
-MEMORY = 256  # bytes of a context's own, which its runs must not share at a time
+ALIGNMENT = 256  # bytes; required by IExecutionContext::setTensorAddress in NvInferRuntime.h
+MEMORY = 256  # bytes of a context's internal memory, which concurrent runs must not share
 
-Sizes = tuple[int | str, ...]  # a name, or an empty one, for what is not known before a run
+Sizes = tuple[int | str, ...]  # a name, possibly empty, for a size that is unknown before a run
 
 
 class Runtime:
@@ -38,20 +38,20 @@ class Runtime:
         self._library, self._version, self._driver = library, version, driver
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
-        """For the current device. None, with an error in the log, where the real one would not run the plan."""
+        """Returns an engine for the current device, or None, with an error in the log, if TensorRT would not run it."""
         if self._driver is None:
-            return self._refuse("Cuda Runtime (no CUDA-capable device is detected)")
+            return self._fail("Cuda Runtime (no CUDA-capable device is detected)")
         plan = read_plan(bytes(serialized_engine))
         if plan is None:
-            return self._refuse("Serialization assertion magicTag == kPLAN_MAGIC_TAG failed")
+            return self._fail("Serialization assertion magicTag == kPLAN_MAGIC_TAG failed")
         if (plan.library, plan.version) != (self._library, self._version):
-            return self._refuse(f"Version tag does not match: {plan.version}, expected {self._version}")
+            return self._fail(f"Version tag does not match: {plan.version}, expected {self._version}")
         architecture = "sm{}{}".format(*self._driver.capability())
         if architecture not in plan.architectures:
-            return self._refuse(f"the engine is for {', '.join(plan.architectures)}, the device is {architecture}")
+            return self._fail(f"the engine is for {', '.join(plan.architectures)}, the device is {architecture}")
         return ICudaEngine(plan, self._driver, self._logger)
 
-    def _refuse(self, text: str) -> ICudaEngine | None:
+    def _fail(self, text: str) -> ICudaEngine | None:
         self._logger.log(ILogger.ERROR, f"IRuntime::deserializeCudaEngine: Error Code 1: {text}")
         return None
 
@@ -65,7 +65,7 @@ class ICudaEngine:
     def __init__(self, plan: Plan, driver: FakeDriver, logger: ILogger) -> None:
         self.plan, self.driver, self.logger = plan, driver, logger
         self.name = plan.name
-        self.session = session_of(plan.model)
+        self.session = cpu_session(plan.model)
         graph = onnx.load_from_string(plan.model).graph
         constants = {tensor.name for tensor in graph.initializer}
         inputs = [value for value in graph.input if value.name not in constants]
@@ -96,7 +96,7 @@ class ICudaEngine:
         return Dims(size if isinstance(size, int) else -1 for size in {**self.inputs, **self.outputs}[name])
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
-        """Smallest, optimal and largest shape of an input."""
+        """Returns the minimal, optimal and maximal shape of an input."""
         profile = self.plan.profiles[profile_index] if self.plan.profiles else {}
         return [Dims(shape) for shape in profile.get(name, [list(self.get_tensor_shape(name))] * 3)]
 
@@ -106,12 +106,12 @@ class ICudaEngine:
     def create_execution_context(
         self, strategy: ExecutionContextAllocationStrategy | IRuntimeConfig = ExecutionContextAllocationStrategy.STATIC
     ) -> IExecutionContext:
-        """On the current device."""
+        """Returns a context on the current device."""
         return IExecutionContext(self)
 
 
 class IExecutionContext:
-    """Runs on one stream after the other: a context's runs share its memory. That goes with the context."""
+    """A context. Its runs must not be concurrent, because they share its internal memory, which is freed with it."""
 
     def __init__(self, engine: ICudaEngine) -> None:
         self.engine, self.name = engine, engine.name
@@ -121,11 +121,11 @@ class IExecutionContext:
         self._has_run = False  # outside a capture, with these shapes
         self._driver = engine.driver
         pointer = self._driver.reserve(MEMORY)
-        self._memory = Range("the context's own memory", pointer, MEMORY, True)
+        self._memory = Access("the context's internal memory", pointer, MEMORY, True)
         weakref.finalize(self, self._driver.release, pointer).atexit = False
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
-        """Forgets shapes. Runs on another stream must wait for this stream's work."""
+        """Selects a profile and resets the shapes. A run on another stream must wait for this stream's work."""
         if not 0 <= profile_index < self.engine.num_optimization_profiles:
             return self._fail("setOptimizationProfileAsync", f"profile {profile_index} does not exist")
         stream = _stream(stream_handle)
@@ -138,26 +138,26 @@ class IExecutionContext:
         return True
 
     def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
-        """False for a shape that the profile does not take."""
+        """Returns False for a shape outside the profile."""
         if name not in self.engine.inputs:
             return self._fail("setInputShape", f"there is no input {name}")
-        given = Dims(shape)
-        least, _, most = self.engine.get_tensor_profile_shape(name, self.active_optimization_profile)
-        if len(given) != len(least) or any(
-            not low <= size <= high for low, size, high in zip(least, given, most, strict=True)
+        new = Dims(shape)
+        lowest, _, highest = self.engine.get_tensor_profile_shape(name, self.active_optimization_profile)
+        if len(new) != len(lowest) or any(
+            not low <= size <= high for low, size, high in zip(lowest, new, highest, strict=True)
         ):
             return self._fail(
                 "setInputShape",
-                f"Set dimensions are {list(given)} for {name}. Valid range for profile "
-                f"{self.active_optimization_profile}: {list(least)}..{list(most)}",
+                f"Set dimensions are {list(new)} for {name}. Valid range for profile "
+                f"{self.active_optimization_profile}: {list(lowest)}..{list(highest)}",
             )
-        if self.get_tensor_shape(name) != given:
+        if self.get_tensor_shape(name) != new:
             self._has_run = False
-        self._shapes[name] = given
+        self._shapes[name] = new
         return True
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
-        """False for an address that is not aligned."""
+        """Returns False for an address that is not aligned."""
         if self.engine.get_tensor_mode(name) == TensorIOMode.NONE:
             return self._fail("setTensorAddress", f"there is no tensor {name}")
         if memory % ALIGNMENT:
@@ -166,7 +166,7 @@ class IExecutionContext:
         return True
 
     def get_tensor_shape(self, name: str) -> Dims:
-        """-1 for sizes that no input's shape says yet."""
+        """Returns the shape, with -1 for sizes that the shapes set so far do not determine."""
         if name in self._shapes:
             return self._shapes[name]
         known = dict(self._named_sizes()) if name in self.engine.outputs else {}
@@ -174,7 +174,7 @@ class IExecutionContext:
         return Dims(size if isinstance(size, int) else known.get(size, -1) for size in sizes)
 
     def infer_shapes(self) -> list[str]:
-        """The inputs whose shape is missing."""
+        """Returns the names of the inputs without a shape."""
         return [name for name in self.engine.inputs if -1 in self.get_tensor_shape(name)]
 
     @property
@@ -182,9 +182,10 @@ class IExecutionContext:
         return not self.infer_shapes()
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        """False where a shape or an address is missing, and for a first run while the stream is being captured.
+        """Enqueues a run. Returns False if a shape or an address is missing, and for the first run with these shapes
+        during a capture.
 
-        Raises FakeGpuError for addresses that the GPU could not use, or whose use would make results uncertain.
+        Raises FakeGpuError for memory that the GPU cannot use, for overlapping outputs and for races.
         """
         text = "enqueueV3"
         for name in self.infer_shapes():
@@ -198,11 +199,11 @@ class IExecutionContext:
         stream = _stream(stream_handle)
         if self._driver.is_capturing(stream) and not self._has_run:
             return self._fail_capture(text, stream)
-        places = [self._place(name) for name in (*self.engine.inputs, *self.engine.outputs)]
-        touched = [place.touched() for place in places]
-        check_apart(self.name, touched)
-        run = run_of(self.name, self.engine.session, places)
-        self._driver.enqueue(self.name, stream, run, [*touched, self._memory])
+        tensors = [self._tensor(name) for name in (*self.engine.inputs, *self.engine.outputs)]
+        accesses = [tensor.access() for tensor in tensors]
+        check_no_overlap(self.name, accesses)
+        run = bound_run(self.name, self.engine.session, tensors)
+        self._driver.enqueue(self.name, stream, run, [*accesses, self._memory])
         self._has_run = True
         return True
 
@@ -212,11 +213,11 @@ class IExecutionContext:
                 if isinstance(size, str):
                     yield size, known
 
-    def _place(self, name: str) -> Place:
+    def _tensor(self, name: str) -> BoundTensor:
         dtype, shape = self.engine.get_tensor_dtype(name).numpy, self.get_tensor_shape(name)
         if -1 in shape:
-            raise FakeGpuError(f"{self.name}: the shape of {name} depends on values, which the stand-in cannot play")
-        return Place(name, self._addresses[name], dtype, tuple(shape), name in self.engine.outputs)
+            raise FakeGpuError(f"{self.name}: the shape of {name} depends on values, which cannot be simulated")
+        return BoundTensor(name, self._addresses[name], dtype, tuple(shape), name in self.engine.outputs)
 
     def _fail(self, call: str, text: str) -> bool:
         self.engine.logger.log(
@@ -225,7 +226,7 @@ class IExecutionContext:
         return False
 
     def _fail_capture(self, call: str, stream: Stream) -> bool:
-        self._driver.spoil_capture(stream)
+        self._driver.invalidate_capture(stream)
         self.engine.logger.log(
             ILogger.ERROR,
             f"IExecutionContext::{call}: Error Code 1: Cuda Runtime (operation not permitted when stream is capturing)",

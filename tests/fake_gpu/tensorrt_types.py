@@ -1,4 +1,4 @@
-"""The small types of TensorRT's Python interface, as the stand-in needs them."""
+"""The enumerations and small classes of TensorRT's Python API that the simulation needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LogSeverity(IntEnum):
 
 
 class ILogger:
-    """``log`` is to be overridden by the program."""
+    """The base class of a program's logger, which overrides ``log``."""
 
     Severity = LogSeverity
     INTERNAL_ERROR = LogSeverity.INTERNAL_ERROR
@@ -45,7 +45,7 @@ class Logger(ILogger):
 
 
 def check_logger(logger: object) -> ILogger:
-    """Raises TypeError as the real constructors do, also where a subclass did not call ILogger.__init__."""
+    """Raises TypeError, as TensorRT's constructors do, also if a subclass did not call ILogger.__init__."""
     if not isinstance(logger, ILogger) or not getattr(logger, "is_initialized", False):
         raise TypeError(f"incompatible constructor arguments: {type(logger).__name__} is not an initialised ILogger")
     return logger
@@ -122,11 +122,11 @@ class ErrorCode(IntEnum):
 
 
 class Dims(tuple[int, ...]):
-    """Sizes; -1 where one is not known."""
+    """A shape; -1 for a size that is not known."""
 
 
 class IHostMemory(bytes):
-    """A buffer."""
+    """A buffer in host memory."""
 
     @property
     def nbytes(self) -> int:

@@ -1,4 +1,4 @@
-"""A plan of the stand-in for TensorRT: the ONNX model itself, and what it was built for."""
+"""A plan of the simulated TensorRT: the ONNX model, and the description of the engine as JSON."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-MAGIC = b"a stand-in's plan\n"
+MAGIC = b"a plan of the simulated TensorRT\n"
 
-Shapes = list[list[int]]  # an input's smallest, optimal and largest shape
+Shapes = list[list[int]]  # minimal, optimal and maximal shape of an input
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``architectures`` as "sm90"; ``profiles``: by input, for those that depend on the batch."""
+    """``architectures``, for example "sm90"; ``profiles``: by the names of the inputs with a dynamic shape."""
 
     library: str
     version: str
@@ -30,7 +30,7 @@ class Plan:
 
 
 def read_plan(data: bytes) -> Plan | None:
-    """The plan in those bytes; None where they are none, or not all of it."""
+    """Returns the plan, or None if ``data`` is not a complete plan."""
     if not data.startswith(MAGIC):
         return None
     head, _, model = data[len(MAGIC) :].partition(b"\n")
