@@ -55,17 +55,17 @@ class WatchedDriver(FakeDriver):
             yield captured
 
     def record(self, stream: Stream) -> Any:
-        mark = super().record(stream)
+        event = super().record(stream)
         if self.early and not self.is_capturing(stream):
             with self._lock:
                 host_clock = dict(self.scheduler.host_clock)
                 self.scheduler.host_waits(self.scheduler.everything())
                 self.scheduler.host_clock = host_clock
-        return mark
+        return event
 
-    def synchronize(self, mark: Any) -> None:
+    def synchronize(self, event: Any) -> None:
         self.events.append(WAIT)
-        super().synchronize(mark)
+        super().synchronize(event)
 
     def to_host(self, pointer: int, size: int, stream: Stream) -> bytes:
         self.events.append(WAIT)

@@ -79,23 +79,23 @@ class FakeStreams:
             return CapturedEvent(self._captures[stream.handle])
         return self.scheduler.record(stream.handle)
 
-    def wait(self, stream: Stream, mark: Any) -> None:
+    def wait(self, stream: Stream, event: Any) -> None:
         self._device()
         self._check_alive(stream)
-        if isinstance(mark, CapturedEvent):
-            if self._captures.get(stream.handle) is not mark.captured:
+        if isinstance(event, CapturedEvent):
+            if self._captures.get(stream.handle) is not event.captured:
                 raise FakeGpuError("wait: the event was recorded in a capture to which the stream does not belong")
         elif self.is_capturing(stream):
             raise FakeGpuError("wait: the stream is being captured, and the event was recorded outside the capture")
         else:
-            self.scheduler.wait(stream.handle, mark)
+            self.scheduler.wait(stream.handle, event)
 
-    def synchronize(self, mark: Any) -> None:
+    def synchronize(self, event: Any) -> None:
         self._device()
         self._check_host_may_wait("synchronize")
-        if isinstance(mark, CapturedEvent):
+        if isinstance(event, CapturedEvent):
             raise FakeGpuError("synchronize: the event was recorded in a capture")
-        self._host_waits(mark)
+        self._host_waits(event)
 
     def stream(self) -> Stream:
         self._device()

@@ -46,7 +46,7 @@ def prepare(arguments: argparse.Namespace, *, allow_processes: bool = False) -> 
     if device.partition(":")[0] not in ("cpu", "cuda"):
         raise InputError(f"device is {device!r}, expected cpu or cuda")
     if device != "cpu" and not torch.cuda.is_available():
-        raise MissingError(f"device {device}: this torch sees no CUDA device; pass --device cpu")
+        raise MissingError(f"device {device}: PyTorch finds no CUDA device; pass --device cpu")
     torch.backends.cudnn.deterministic = True  # a resumed run must be bit-identical to an uninterrupted one
     return distributed.join(device)
 
