@@ -170,7 +170,7 @@ def test_training_saves_its_state_and_goes_on_from_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch = pytest.importorskip("torch")
-    from latentloop.export.train.run.loop import LoopOptions, run_training
+    from latentloop.export.train.run.training_loop import LoopOptions, run_training
 
     steps: list[int] = []
 
@@ -204,7 +204,7 @@ from pathlib import Path
 import torch
 from latentloop.cli import program as cli
 from latentloop.cli.commands import info
-from latentloop.export.train.run.loop import LoopOptions, run_training
+from latentloop.export.train.run.training_loop import LoopOptions, run_training
 class Slow:
     def step(self, step):
         if step:

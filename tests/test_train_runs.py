@@ -25,7 +25,7 @@ from latentloop.export.commands import train
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.train import prior, vqvae
-from latentloop.export.train.run.loop import LoopOptions, run_training
+from latentloop.export.train.run.training_loop import LoopOptions, run_training
 
 
 @pytest.fixture(autouse=True, scope="module")

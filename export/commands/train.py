@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from latentloop.environment.packages import require
-from latentloop.export.commands import training_options
+from latentloop.export.commands import train_arguments
 
 HELP = "train a VQ-VAE, a prior, the decoder of a trained VQ-VAE, or a classifier"
 
@@ -31,14 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     commands = parser.add_subparsers(dest="network", required=True, metavar="NETWORK")
     for name, text, add in (
-        ("vqvae", "train a VQ-VAE on images", training_options.add_vqvae),
-        ("prior", "train the prior of one level on the codes of a VQ-VAE", training_options.add_prior),
+        ("vqvae", "train a VQ-VAE on images", train_arguments.add_vqvae),
+        ("prior", "train the prior of one level on the codes of a VQ-VAE", train_arguments.add_prior),
         (
             "decoder",
             "train a VQ-VAE's decoder against a discriminator, for sharper images; the codes do not change",
-            training_options.add_decoder,
+            train_arguments.add_decoder,
         ),
-        ("classifier", "train an image classifier, for `latentloop sample --best`", training_options.add_classifier),
+        ("classifier", "train an image classifier, for `latentloop sample --best`", train_arguments.add_classifier),
     ):
         command = commands.add_parser(
             name,
@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         add(command)
-        training_options.add_data(command)
-        training_options.add_run(command)
+        train_arguments.add_data(command)
+        train_arguments.add_run(command)
 
 
 def run(arguments: argparse.Namespace) -> int:

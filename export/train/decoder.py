@@ -39,10 +39,10 @@ from latentloop.export.train.optimisation.precision import mixed_precision, set_
 from latentloop.export.train.optimisation.schedule import BatchOrder, learning_rate
 from latentloop.export.train.optimisation.weight_average import WeightAverage
 from latentloop.export.train.optimisation.weight_updates import gradient_step
-from latentloop.export.train.run.checkpoint import save_trained, training_provenance
-from latentloop.export.train.run.inputs import load_encoded_data
-from latentloop.export.train.run.loop import run_training
-from latentloop.export.train.run.options import loop_options, network_options, prepare
+from latentloop.export.train.run.saving import save_trained, training_provenance
+from latentloop.export.train.run.training_inputs import load_encoded_data
+from latentloop.export.train.run.training_loop import run_training
+from latentloop.export.train.run.training_options import loop_options, network_options, prepare
 from latentloop.export.train.vqvae import check_size
 
 MAX_LAMBDA = 1e4
@@ -160,7 +160,7 @@ class DecoderTask:
             "model": self.model.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "opponent": self.discriminator_optimiser.state_dict(),
+            "opponent": self.discriminator_optimiser.state_dict(),  # the name in state files
             "averages": self.average.averages,
         }
 

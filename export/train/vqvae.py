@@ -35,10 +35,10 @@ from latentloop.export.train.evaluation import reconstruction_metrics
 from latentloop.export.train.optimisation.precision import full_precision, mixed_precision, set_layout
 from latentloop.export.train.optimisation.schedule import BatchOrder, step_seed
 from latentloop.export.train.optimisation.weight_updates import WeightUpdates
-from latentloop.export.train.run.checkpoint import save_trained, training_provenance
-from latentloop.export.train.run.inputs import load_dataset
-from latentloop.export.train.run.loop import run_training
-from latentloop.export.train.run.options import loop_options, network_options, prepare
+from latentloop.export.train.run.saving import save_trained, training_provenance
+from latentloop.export.train.run.training_inputs import load_dataset
+from latentloop.export.train.run.training_loop import run_training
+from latentloop.export.train.run.training_options import loop_options, network_options, prepare
 
 RESTART_UNTIL = 0.8  # of the steps
 RATE_WARM_UP = 100  # steps with a rising learning rate

@@ -24,7 +24,7 @@ from latentloop.cli.interrupt import Request, interruptible
 from latentloop.errors import InputError
 from latentloop.export.train import distributed
 from latentloop.export.train.optimisation.schedule import step_seed
-from latentloop.export.train.run.state import StateFile, Task
+from latentloop.export.train.run.state_file import StateFile, Task
 from latentloop.io.files import check_free
 
 LOSS_INTERVAL = 20  # steps between two readings of the loss: each reading waits for the device
