@@ -1,4 +1,4 @@
-"""Colour profiles written byte by byte, and what they should do to pixels."""
+"""Colour profiles written byte by byte, and the conversion to sRGB that they specify."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _s15(value: float) -> bytes:
 
 
 def icc(space: bytes, tags: Mapping[bytes, bytes], *, pcs: bytes = b"XYZ ", kind: bytes = b"mntr") -> bytes:
-    """A profile of version 2 for the colour ``space`` ("RGB ", "GRAY" or "CMYK")."""
+    """Returns a profile of version 2 for the colour ``space`` ("RGB ", "GRAY" or "CMYK")."""
     illuminant = _s15(0.9642) + _s15(1) + _s15(0.8249)
     every = {b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78), b"cprt": b"text\0\0\0\0-\0\0\0"}
     every |= {b"wtpt": b"XYZ \0\0\0\0" + illuminant, **tags}
@@ -31,13 +31,13 @@ def icc(space: bytes, tags: Mapping[bytes, bytes], *, pcs: bytes = b"XYZ ", kind
 
 
 def gamma_profile(gamma: float, primaries: Sequence[Sequence[float]] | None = None) -> bytes:
-    """An RGB profile of a pure power; ``primaries`` are the XYZ (D50) of red, green and blue, by default sRGB's."""
+    """Returns an RGB profile with a power curve; ``primaries``: XYZ (D50) of red, green and blue, default sRGB's."""
     columns = primaries or SRGB_COLUMNS
     return _rgb_profile(b"curv\0\0\0\0" + struct.pack(">IHH", 1, round(gamma * 256), 0), columns)
 
 
 def srgb_profile() -> bytes:
-    """sRGB by a table of 1024 values, as scanners and cameras carry it."""
+    """Returns sRGB with a table of 1024 values as its curve, as scanners and cameras embed it."""
     steps = np.linspace(0, 1, 1024)
     light = np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4)
     curve = b"curv\0\0\0\0" + struct.pack(">I", 1024) + np.round(light * 65535).astype(">u2").tobytes()
@@ -57,7 +57,7 @@ def grey_profile(gamma: float) -> bytes:
 
 
 def cmyk_profile(corners: Mapping[tuple[int, int, int, int], tuple[float, float, float]]) -> bytes:
-    """A CMYK profile by Lab values of the 16 corners; those left out are black."""
+    """Returns a CMYK profile with these Lab values at the 16 corners; missing corners are black."""
     line = struct.pack(">HH", 0, 65535)
     table = b""
     for index in range(16):
@@ -70,18 +70,18 @@ def cmyk_profile(corners: Mapping[tuple[int, int, int, int], tuple[float, float,
 
 
 def srgb_of(linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    """sRGB's curve: linear light 0 to 1 -> 0 to 255."""
+    """Applies the curve of sRGB: linear light 0 to 1 -> 0 to 255."""
     clipped = linear.clip(0, 1)
     return 255 * np.where(clipped <= 0.0031308, 12.92 * clipped, 1.055 * clipped ** (1 / 2.4) - 0.055)
 
 
 def srgb_of_gamma(values: NDArray[np.integer], gamma: float) -> NDArray[np.float64]:
-    """What values 0 to 255 of a pure power are in sRGB."""
+    """Converts values 0 to 255 with a power curve to sRGB."""
     return np.round(srgb_of((values / 255) ** gamma))
 
 
 def srgb_of_lab(lab: Sequence[float]) -> NDArray[np.float64]:
-    """The sRGB values of a Lab colour (D50)."""
+    """Converts a Lab colour (D50) to sRGB."""
     y = (lab[0] + 16) / 116
     f = np.array([y + lab[1] / 500, y, y - lab[2] / 200])
     xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * (0.9642, 1, 0.8249)

@@ -1,4 +1,4 @@
-"""PNG, BMP, TIFF and GIF files written byte by byte, so that no library reads what it wrote itself."""
+"""PNG, BMP, TIFF and GIF files written byte by byte, so that the tested library does not read its own output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Values = NDArray[np.integer] | Sequence[Sequence[int]]
 
 
 def packed(rows: Values, bits: int, order: str = ">", pad: int = 1) -> bytes:
-    """Rows of values, ``bits`` each, the first in the highest bits; rows end on ``pad`` bytes."""
+    """Packs rows of values of ``bits`` each, the first in the highest bits; rows are padded to ``pad`` bytes."""
     found = b""
     for row in np.asarray(rows).reshape(len(rows), -1):
         if bits == 16:
@@ -51,10 +51,10 @@ def tiff(
     order: str = "<",
     second: Mapping[int, object] | None = None,
 ) -> bytes:
-    """Strips of pixels, or tiles where the tags name their size.
+    """Returns a TIFF of strips, or of tiles if the tags state their size.
 
     A tag's value is integers (SHORT, or LONG over 65535), pairs (RATIONAL) or bytes.
-    ``second`` adds a page with tags of its own over the same pixels.
+    ``second`` adds a page of the same pixels, with these tags changed.
     """
     strips = [pixels] if isinstance(pixels, bytes) else list(pixels)
     body, offsets = b"", []
@@ -95,7 +95,7 @@ def _value(value: object, order: str) -> tuple[int, int, bytes]:
 
 
 def shape_tags(height: int, width: int, bits: int, photometric: int, samples: int = 1) -> dict[int, object]:
-    """The tags of a TIFF without compression."""
+    """Returns the tags of an uncompressed TIFF."""
     return {256: width, 257: height, 258: [bits] * samples, 259: 1, 262: photometric, 277: samples}
 
 
@@ -112,7 +112,7 @@ def bmp(
     profile: bytes = b"",
     space: bytes = b"sRGB",
 ) -> bytes:
-    """``pixels`` from the bottom row up, each row on 4 bytes. ``masks`` are red, green, blue and perhaps alpha."""
+    """``pixels`` are rows from the bottom up, each padded to 4 bytes. ``masks``: red, green, blue, optionally alpha."""
     if header == 12:
         info = struct.pack("<IHHHH", 12, width, height, 1, bits)
         table = b"".join(bytes(colour[::-1]) for colour in palette)
@@ -139,21 +139,21 @@ def gif(
     rows: Values,
     palette: Sequence[tuple[int, int, int]],
     *,
-    clear: int | None = None,
+    transparent: int | None = None,
     screen: tuple[int, int] | None = None,
-    place: tuple[int, int] = (0, 0),
+    offset: tuple[int, int] = (0, 0),
     frames: int = 1,
 ) -> bytes:
-    """Frames of 8 bits an index, without real compression: a clear code before every pixel."""
+    """Returns a GIF of 8-bit indices, not really compressed: a clear code precedes every pixel."""
     values = np.asarray(rows)
     height, width = values.shape
     wide, high = screen or (width, height)
     colours = b"".join(map(bytes, palette)).ljust(3 * 4, b"\0")
     whole = b"GIF89a" + struct.pack("<HHBBB", wide, high, 0x81, 0, 0) + colours
     for _ in range(frames):
-        if clear is not None or frames > 1:
-            whole += b"!\xf9\x04" + struct.pack("<BHB", clear is not None, 10, clear or 0) + b"\0"
-        whole += b"," + struct.pack("<HHHHB", *place, width, height, 0) + b"\x08"
+        if transparent is not None or frames > 1:
+            whole += b"!\xf9\x04" + struct.pack("<BHB", transparent is not None, 10, transparent or 0) + b"\0"
+        whole += b"," + struct.pack("<HHHHB", *offset, width, height, 0) + b"\x08"
         bits = "".join(f"{code:09b}"[::-1] for value in values.ravel() for code in (256, int(value)))
         bits += f"{257:09b}"[::-1]
         bits += "0" * (-len(bits) % 8)

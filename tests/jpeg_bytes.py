@@ -1,8 +1,9 @@
-"""Markers and chunks patched into committed JPEG and WebP files, and several pictures in one file.
+"""JPEG and WebP files for tests: committed files of other programs, with markers and chunks added, and MPO files.
 
-`pictures/` holds files of other programs. Of libjpeg at quality 100, blocks of 8 x 8 of one colour each: `ycbcr.jpg`,
-`rgb.jpg` (Adobe's marker, no transform), `grey.jpg`, `cmyk.jpg` and `ycck.jpg` (Adobe's markers, inverted). Of cwebp
-and img2webp, from pixels of a formula: `lossless.webp`, `alpha.webp`, `animated.webp`; `lossy.webp` is of one colour.
+`images/` holds the committed files. libjpeg wrote, at quality 100 and in blocks of 8 x 8 pixels of one colour:
+`ycbcr.jpg`, `rgb.jpg` (Adobe's marker, no transform), `grey.jpg`, `cmyk.jpg` and `ycck.jpg` (Adobe's markers,
+inverted). cwebp and img2webp wrote, from pixels of a formula: `lossless.webp`, `alpha.webp`, `animated.webp`;
+`lossy.webp` has one colour.
 """
 
 from __future__ import annotations
@@ -13,31 +14,31 @@ from pathlib import Path
 
 import numpy as np
 
-PICTURES = Path(__file__).parent / "pictures"
+IMAGES = Path(__file__).parent / "images"
 
 
-def picture(name: str) -> bytes:
-    return (PICTURES / name).read_bytes()
+def stored_image(name: str) -> bytes:
+    return (IMAGES / name).read_bytes()
 
 
 def segment(marker: int, content: bytes) -> bytes:
-    """A segment of a JPEG."""
+    """Returns a JPEG segment."""
     return bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content
 
 
 def with_segments(jpeg: bytes, *segments: bytes) -> bytes:
-    """A JPEG with segments behind its first marker."""
+    """Inserts segments after the first marker of a JPEG."""
     return jpeg[:2] + b"".join(segments) + jpeg[2:]
 
 
 def without_segment(jpeg: bytes, marker: int) -> bytes:
-    """A JPEG without its first segment of a kind."""
+    """Removes the first segment with this marker from a JPEG."""
     at = jpeg.index(bytes((0xFF, marker)))
     return jpeg[:at] + jpeg[at + 2 + struct.unpack(">H", jpeg[at + 2 : at + 4])[0] :]
 
 
 def exif(orientation: int, order: str = ">") -> bytes:
-    """Exif data that say nothing but which side is up."""
+    """Returns Exif data with an orientation only."""
     head = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HI", 42, 8)
     return head + struct.pack(f"{order}HHHIHHI", 1, 274, 3, 1, orientation, 0, 0)
 
@@ -49,12 +50,12 @@ def icc_segments(profile: bytes, parts: int = 1) -> list[bytes]:
 
 
 def mpo(first: bytes, second: bytes, kind: int = 0) -> bytes:
-    """Two JPEGs in one file, the second of a ``kind`` of CIPA DC-007."""
+    """Joins two JPEGs in an MPO file; ``kind`` is the type of the second image in CIPA DC-007."""
     entries = 16 * 2
     head = b"MM" + struct.pack(">HI", 42, 8) + struct.pack(">H", 3)
     head += struct.pack(">HHI", 0xB000, 7, 4) + b"0100" + struct.pack(">HHII", 0xB001, 4, 1, 2)
     head += struct.pack(">HHII", 0xB002, 7, entries, 8 + 2 + 36 + 4) + struct.pack(">I", 0)
-    start = 2 + 4 + 4  # of the offsets: behind SOI, marker, length and name
+    start = 2 + 4 + 4  # origin of the offsets: after SOI, marker, length and name
     whole = len(first) + 4 + 4 + len(head) + entries
     table = struct.pack(">IIIHH", 0x030000, whole, 0, 0, 0)
     table += struct.pack(">IIIHH", kind, len(second), whole - start, 0, 0)
@@ -62,7 +63,7 @@ def mpo(first: bytes, second: bytes, kind: int = 0) -> bytes:
 
 
 def webp(simple: bytes, chunks: Mapping[bytes, bytes], size: tuple[int, int]) -> bytes:
-    """A WebP of the extended kind with metadata around the picture of a ``simple`` one."""
+    """Returns a WebP of the extended format: the image of a ``simple`` WebP, with metadata."""
     flags = sum({b"ICCP": 32, b"EXIF": 8, b"XMP ": 4}[name] for name in chunks)
     head = bytes((flags, 0, 0, 0)) + b"".join(struct.pack("<I", side - 1)[:3] for side in size)
 
@@ -74,7 +75,7 @@ def webp(simple: bytes, chunks: Mapping[bytes, bytes], size: tuple[int, int]) ->
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
-# What the files hold: RGB and grey blocks, inks in 255ths, and the lossless pictures with their alpha.
+# The contents of the committed files: RGB and grey blocks, inks from 0 to 255, the lossless image and its alpha.
 BLOCKS = np.array(
     [[(255, 0, 0), (0, 255, 0), (0, 0, 255)], [(90, 160, 30), (128, 128, 128), (255, 255, 255)]], np.int64
 )
@@ -88,11 +89,11 @@ def enlarged(blocks: np.ndarray) -> np.ndarray:
     return blocks.repeat(8, 0).repeat(8, 1)
 
 
-def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels as they should be seen, by the first row and column that the orientation of Exif names."""
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns stored pixels upright, following the definition of each Exif orientation."""
     height, width = pixels.shape[:2]
     rows, columns = np.mgrid[:height, :width]
-    place = {  # (row, column) of the shown picture for each stored pixel
+    target = {  # (row, column) in the upright image of each stored pixel
         2: (rows, width - 1 - columns),
         3: (height - 1 - rows, width - 1 - columns),
         4: (height - 1 - rows, columns),
@@ -102,6 +103,6 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
         8: (width - 1 - columns, rows),
     }.get(orientation, (rows, columns))
     sides = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
-    shown = np.empty((*sides, *pixels.shape[2:]), pixels.dtype)
-    shown[place] = pixels
-    return shown
+    result = np.empty((*sides, *pixels.shape[2:]), pixels.dtype)
+    result[target] = pixels
+    return result

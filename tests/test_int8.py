@@ -225,4 +225,4 @@ def test_a_wrong_draw_is_named(small_bundle: Path, tmp_path: Path) -> None:
     model.graph.node.insert(0, onnx.helper.make_node("Sub", ["one", "uniform"], ["reversed"]))
     replace_file(copy, "top.step_int8.onnx", model.SerializeToString())
     checks = verify(Sampler(Bundle.open(copy), precision="int8"))
-    assert [check.name for check in checks if not check.passed] == ["top: draws outside their own logits' span"]
+    assert [check.name for check in checks if not check.passed] == ["top: draws outside their own logits' CDF interval"]

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from latentloop.cli import options
+from latentloop.cli import messages, options
 from latentloop.environment.packages import require
 from latentloop.errors import InputError
 
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{outcome.folder.name} ({outcome.size / 1e6:.1f} MB{took}): {state}", flush=True)
     if arguments.json:
         sets = [{**asdict(outcome), "folder": str(outcome.folder)} for outcome in outcomes]
-        options.print_json(
+        messages.print_json(
             {"bundle": str(bundle.path), "flavour": flavour.name, "library": flavour.version, "sets": sets}
         )
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from latentloop.cli.options import plural, positive
+from latentloop.cli.messages import plural
+from latentloop.cli.options import positive
 from latentloop.environment.machine import available_threads
 
 HELP = "generate a data set for training"

@@ -1,9 +1,8 @@
-"""The images that ``encode`` and ``reconstruct`` are given: all checked before the work, then read as it goes on."""
+"""The input images of ``encode`` and ``reconstruct``: all are checked before the work, then read part by part."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,18 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.cli import progress
+from latentloop.cli.messages import note
 from latentloop.errors import InputError
-from latentloop.images.problems import Problem, count, raise_for
-from latentloop.images.reading import noted, read_each
-from latentloop.images.search import find
+from latentloop.images.problems import Problem, raise_for, summarise
+from latentloop.images.reading import merge_notes, read_each
+from latentloop.images.search import find_images
 
 _REMEDY = "; --skip-bad leaves them out"
 _CHANGED = "changed after they were checked"
 
 
 @dataclass
-class Inputs:
-    """Images that can be read, and those that are left out."""
+class ImageInputs:
+    """Files that can be read as images of (H, W, C), and problems with the others."""
 
     files: list[Path]
     skipped: list[Problem]
@@ -32,73 +32,71 @@ class Inputs:
     resize: bool
     skip_bad: bool
     threads: int | None
-    changed: list[Problem] = field(default_factory=list)  # could be read when they were checked, but not again
+    changed: list[Problem] = field(default_factory=list)  # with files that could be read at the check, but not later
 
     @staticmethod
-    def of(arguments: argparse.Namespace, image: tuple[int, int, int]) -> Inputs:
-        """What the command was given, for images of (H, W, C); says on stderr what is left out or not followed.
+    def check(arguments: argparse.Namespace, image: tuple[int, int, int]) -> ImageInputs:
+        """Reads each file once, and prints notes on stderr about ignored links and skipped files.
 
-        Raises one InputError that names all that cannot be used, unless ``--skip-bad`` was given and some can.
+        Raises one InputError that names all files that cannot be used. With ``--skip-bad``, only if none can be used.
         """
-        found = find(arguments.images)
-        for line in found.notes:
-            _say(line)
-        problems, good, notes = list(found.problems), [], []
-        total = len(found.files) + len(problems)
-        reads = read_each(found.files, image, resize=arguments.resize, threads=arguments.threads)
-        for part in progress.parts(len(found.files), "check"):
-            for read in islice(reads, part.stop - part.start):
-                if read.problem:
-                    problems.append(read.problem)
+        search = find_images(arguments.images)
+        for line in search.notes:
+            note(line)
+        problems, files, notes = list(search.problems), [], []
+        total = len(search.files) + len(problems)
+        results = read_each(search.files, image, resize=arguments.resize, threads=arguments.threads)
+        for part in progress.parts(len(search.files), "check"):
+            for result in islice(results, part.stop - part.start):
+                if result.problem:
+                    problems.append(result.problem)
                     continue
-                good.append(read.file)
-                if read.note:
-                    notes.append((read.file, read.note))
-        for line in noted(notes):
-            _say(line)
-        if not arguments.skip_bad or not good:
+                files.append(result.file)
+                if result.note:
+                    notes.append((result.file, result.note))
+        for line in merge_notes(notes):
+            note(line)
+        if not arguments.skip_bad or not files:
             raise_for(problems, total, _REMEDY)
         if problems:
-            _say(count(problems, total, "are left out"))
-        return Inputs(good, problems, image, arguments.resize, arguments.skip_bad, arguments.threads)
+            note(summarise(problems, total, "are left out"))
+        return ImageInputs(files, problems, image, arguments.resize, arguments.skip_bad, arguments.threads)
 
     def parts(
-        self, label: str, stop: Callable[[], bool] = lambda: False
+        self, label: str, stopped: Callable[[], bool] = lambda: False
     ) -> Iterator[tuple[list[Path], NDArray[np.uint8]]]:
-        """Files and their images, uint8 [n, H, W, C], a part at a time behind a bar, until ``stop`` says so.
+        """Yields files and their images, uint8 [n, H, W, C], with a progress bar, until ``stopped`` returns True.
 
-        A file that can no longer be read is left out, and told by ``close``. Raises InputError where none can.
+        Leaves out files that can no longer be read, and adds them to ``changed``. Raises InputError if none can.
         """
         for part in progress.parts(len(self.files), label):
             files, images = [], []
-            for read in read_each(self.files[part], self.image, resize=self.resize, threads=self.threads):
-                if stop():
+            for result in read_each(self.files[part], self.image, resize=self.resize, threads=self.threads):
+                if stopped():
                     return
-                if read.problem:
-                    self.changed.append(read.problem)
-                if read.pixels is not None:
-                    files.append(read.file)
-                    images.append(read.pixels)
+                if result.problem:
+                    self.changed.append(result.problem)
+                if result.pixels is not None:
+                    files.append(result.file)
+                    images.append(result.pixels)
             if files:
                 yield files, np.stack(images)
         if len(self.changed) == len(self.files):
-            raise InputError(count(self.changed, len(self.files), _CHANGED))
+            raise InputError(summarise(self.changed, len(self.files), _CHANGED))
 
-    def close(self, done: str) -> None:
-        """Raises InputError where files changed between check and work; ``done`` tells what became of the others."""
+    def report_changed(self, others: str) -> None:
+        """Reports the files in ``changed``: as a note with ``--skip-bad``, otherwise as InputError. ``others`` says
+        what was done with the other files.
+        """
         if self.changed:
-            text = count(self.changed, len(self.files), _CHANGED)
+            text = summarise(self.changed, len(self.files), _CHANGED)
             if not self.skip_bad:
-                raise InputError(f"{text}; {done}")
-            _say(f"left out: {text}")
+                raise InputError(f"{text}; {others}")
+            note(f"left out: {text}")
 
-    def summary(self) -> list[dict[str, str]]:
-        """What was left out, for ``--json``."""
+    def skipped_as_json(self) -> list[dict[str, str]]:
+        """Returns the files that were left out, and the reasons, for ``--json``."""
         return [
             {"file": str(problem.path), "reason": " ".join(problem.reason.split())}
             for problem in (*self.skipped, *self.changed)
         ]
-
-
-def _say(text: str) -> None:
-    print(f"latentloop: {text}", file=sys.stderr)

@@ -1,8 +1,9 @@
-"""Ctrl-C, and the two signals by which others end a program: SIGTERM of containers, service managers and batch queues,
-SIGHUP of a terminal that is closed.
+"""Signals that stop the program: Ctrl-C (SIGINT), SIGTERM from containers, service managers and batch queues, and
+SIGHUP from a terminal that is closed.
 
-The program takes these two as it takes Ctrl-C, and ends soon: while a native call runs, Python's handlers wait, so a
-thread watches, and ends the process where nothing else has. Nothing here is installed unless the program runs.
+SIGTERM and SIGHUP have the effect of Ctrl-C. Python's signal handlers do not run during a native call, so a watcher
+thread ends the process if the main thread does not end it soon. Importing this module installs nothing: only the
+program does, while it runs.
 """
 
 from __future__ import annotations
@@ -17,178 +18,184 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING = (signal.SIGTERM, signal.SIGHUP)
-PATIENCE = 1.2  # seconds to be left alone in; process managers kill after some more
-REPEATED = 0.5  # seconds within which a signal that comes twice was meant once, as `timeout` sends it
-_watch: Watch | None = None
+TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+GRACE_PERIOD = 1.2  # seconds from the signal to the end of the process; process managers send SIGKILL some time later
+REPEAT_WINDOW = 0.5  # seconds; `timeout` sends each signal twice, so a repetition within this time is ignored
+_watcher: SignalWatcher | None = None
 
 
-class EndedError(KeyboardInterrupt):
-    """One of ``ENDING`` arrived."""
+class TerminatedError(KeyboardInterrupt):
+    """One of ``TERMINATION_SIGNALS`` arrived."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
 
 
-class Request:
-    """Whether the program was asked to stop, and how."""
+class StopRequest:
+    """The signal that requested the program to stop, if one has arrived."""
 
     def __init__(self) -> None:
         self.number: int | None = None
 
     def is_set(self) -> bool:
-        """Whether it was."""
+        """Returns whether a signal has arrived."""
         return self.number is not None
 
     @property
-    def status(self) -> int:
-        """The exit status that tells how, as a shell reports it."""
+    def exit_status(self) -> int:
+        """The exit status for the signal, by the convention of shells."""
         return 128 + (self.number or 0)
 
-    def interrupt(self) -> KeyboardInterrupt:
-        """What it would have raised elsewhere."""
-        return KeyboardInterrupt() if self.number in (None, signal.SIGINT) else EndedError(self.number)
+    def exception(self) -> KeyboardInterrupt:
+        """Returns the exception that the signal's normal handler raises."""
+        return KeyboardInterrupt() if self.number in (None, signal.SIGINT) else TerminatedError(self.number)
 
     def wait_for_results(self) -> None:
-        """From now on there is something to lose: the program ends once it is written, not before."""
-        if _watch is not None:
-            _watch.patient = True
+        """Declares that there are results to write: from now on, the watcher does not end the process at the first
+        signal.
+        """
+        if _watcher is not None:
+            _watcher.has_results = True
 
 
 def exit_status(stop: KeyboardInterrupt) -> int:
-    """130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP: as a shell reports them."""
-    return 128 + (stop.number if isinstance(stop, EndedError) else signal.SIGINT)
+    """Returns 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, by the convention of shells."""
+    return 128 + (stop.number if isinstance(stop, TerminatedError) else signal.SIGINT)
 
 
 @contextmanager
-def endable() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise EndedError in the block, and end the process where it does not end soon after.
+def raise_on_termination() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP raise TerminatedError in the block, and end the process if it does not end soon after.
 
-    A signal that the process ignores or has a handler for stays as it is; so do both outside the main thread.
+    Leaves a signal alone that the process ignores or already handles, and both outside the main thread.
     """
-    global _watch
+    global _watcher
     on_main_thread = threading.current_thread() is threading.main_thread()
-    taken = [number for number in ENDING if on_main_thread and signal.getsignal(number) == signal.SIG_DFL]
-    if not taken:
+    handled = [n for n in TERMINATION_SIGNALS if on_main_thread and signal.getsignal(n) == signal.SIG_DFL]
+    if not handled:
         yield
         return
-    watch = _watch = Watch(taken)
-    for number in taken:
-        signal.signal(number, watch.stop)
+    watcher = _watcher = SignalWatcher(handled)
+    for number in handled:
+        signal.signal(number, watcher.handle)
     try:
         yield
     finally:
-        for number in taken:
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)
-        watch.close()
-        _watch = None
+        watcher.close()
+        _watcher = None
 
 
 @contextmanager
-def interruptible() -> Iterator[Request]:
-    """Makes the first Ctrl-C, SIGTERM or SIGHUP set the request it yields instead of raising; a second one raises.
+def stop_request() -> Iterator[StopRequest]:
+    """Makes the first Ctrl-C, SIGTERM or SIGHUP set the yielded request instead of raising; a second one raises.
 
-    Where the program has a handler of its own, or this is not the main thread, the request is never set.
+    The request is never set outside the main thread, nor by a signal for which the program has its own handler.
     """
-    asked, first = Request(), 0.0
-    ours = [signal.default_int_handler, *([] if _watch is None else [_watch.stop])]
+    stop, first = StopRequest(), 0.0
+    default_handlers = [signal.default_int_handler, *([] if _watcher is None else [_watcher.handle])]
     previous = {
         number: signal.getsignal(number)
-        for number in (signal.SIGINT, *ENDING)
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(number) in ours
+        for number in (signal.SIGINT, *TERMINATION_SIGNALS)
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(number) in default_handlers
     }
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         nonlocal first
-        if asked.number is None:
-            asked.number, first = number, time.monotonic()
+        if stop.number is None:
+            stop.number, first = number, time.monotonic()
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        elif time.monotonic() - first > REPEATED:
-            raise EndedError(number)
+        elif time.monotonic() - first > REPEAT_WINDOW:
+            raise TerminatedError(number)
 
     for number in previous:
-        signal.signal(number, ask)
+        signal.signal(number, handle)
     try:
-        yield asked
+        yield stop
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        if asked.is_set():
-            asked.wait_for_results()  # what follows writes what is finished
+        if stop.is_set():
+            stop.wait_for_results()  # the caller writes the finished results next
 
 
 @contextmanager
-def finishing(asked: Request) -> Iterator[None]:
-    """Lets the block, which writes what is finished, run to its end: a request that comes meanwhile is noted in
-    ``asked``. Where that is set already, one more raises.
+def defer_stop(stop: StopRequest) -> Iterator[None]:
+    """Lets the block, which writes finished results, run to its end: a first signal only sets ``stop``, a second one
+    raises. If ``stop`` is set already, the next signal raises.
     """
-    if asked.is_set():
+    if stop.is_set():
         yield
         return
-    with interruptible() as late:
+    with stop_request() as late:
         late.wait_for_results()
         yield
-    asked.number = late.number
+    stop.number = late.number
 
 
-class Watch:
-    """A thread that sees signals at once, whatever the main thread does, and ends the process in time."""
+class SignalWatcher:
+    """A thread that is notified of signals even during native calls, and ends the process if the main thread does not.
+
+    Without results to write the process ends ``GRACE_PERIOD`` after the first signal; with results, only after a
+    second signal.
+    """
 
     def __init__(self, signals: Sequence[int]) -> None:
-        self.patient = False  # there are results to wait for
+        self.has_results = False
         self._signals = signals
-        self._stopped = -REPEATED
-        self._arrived, self._sent = os.pipe()
-        os.set_blocking(self._sent, False)
-        self._other = signal.set_wakeup_fd(self._sent, warn_on_full_buffer=False)
-        if self._other >= 0:  # an event loop's, which it would miss
-            signal.set_wakeup_fd(self._other)
+        self._raised_at = -REPEAT_WINDOW
+        self._read_end, self._write_end = os.pipe()
+        os.set_blocking(self._write_end, False)
+        self._previous_fd = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+        if self._previous_fd >= 0:  # an event loop needs it
+            signal.set_wakeup_fd(self._previous_fd)
         self._thread = threading.Thread(target=self._run, name="latentloop-signals", daemon=True)
         self._thread.start()
 
-    def stop(self, number: int, frame: FrameType | None) -> None:
-        """The handler: raises EndedError, but not twice for one request."""
-        if time.monotonic() - self._stopped > REPEATED:
-            self._stopped = time.monotonic()
-            raise EndedError(number)
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler: raises TerminatedError, once for signals in quick succession."""
+        if time.monotonic() - self._raised_at > REPEAT_WINDOW:
+            self._raised_at = time.monotonic()
+            raise TerminatedError(number)
 
     def close(self) -> None:
         """Ends the thread."""
-        signal.set_wakeup_fd(self._other)
-        os.write(self._sent, b"\0")
+        signal.set_wakeup_fd(self._previous_fd)
+        os.write(self._write_end, b"\0")
         self._thread.join()
-        os.close(self._sent)
-        os.close(self._arrived)
+        os.close(self._write_end)
+        os.close(self._read_end)
 
     def _run(self) -> None:
-        number, first, deadline, again = 0, 0.0, 0.0, False
+        number, first, deadline, repeated = 0, 0.0, 0.0, False
         while True:
-            left = max(0.0, deadline - time.monotonic()) if number else None
-            if not select.select([self._arrived], [], [], left)[0]:
-                if again or not self.patient:
-                    _end(number)
-                deadline = time.monotonic() + PATIENCE
+            timeout = max(0.0, deadline - time.monotonic()) if number else None
+            if not select.select([self._read_end], [], [], timeout)[0]:
+                if repeated or not self.has_results:
+                    _end_process(number)
+                deadline = time.monotonic() + GRACE_PERIOD
                 continue
-            received = os.read(self._arrived, 1)[0]
+            received = os.read(self._read_end, 1)[0]
             if not received:
                 return
             if received not in self._signals:
                 continue
             now = time.monotonic()
             if not number:
-                number, first, deadline = received, now, now + PATIENCE
-            elif now - first > REPEATED:
-                again, deadline = True, min(deadline, now + REPEATED)
+                number, first, deadline = received, now, now + GRACE_PERIOD
+            elif now - first > REPEAT_WINDOW:
+                repeated, deadline = True, min(deadline, now + REPEAT_WINDOW)
 
 
-def _end(number: int) -> None:
-    """Ends the process from another thread than the main one, without its temporaries."""
+def _end_process(number: int) -> None:
+    """Removes temporary files and ends the process, called from the watcher thread."""
     try:
         os.write(2, b"latentloop: interrupted\n")
-        files = sys.modules.get("latentloop.io.temporaries")  # an import could wait for the main thread
-        if files is not None:
-            files.discard_temporaries()
+        temporaries = sys.modules.get("latentloop.io.temporaries")  # importing it could block on the main thread
+        if temporaries is not None:
+            temporaries.discard_temporaries()
     finally:
         os._exit(128 + number)

@@ -1,8 +1,8 @@
-"""The program ``latentloop``: its commands are the entry points of the group ``latentloop.commands``.
+"""The program ``latentloop``. Its commands are the entry points of the group ``latentloop.commands``.
 
-A command is a module with ``HELP`` (one line), perhaps ``EPILOG`` (examples), ``add_arguments(parser)`` and
-``run(arguments) -> exit status``. Only the module of the command asked for is imported: it starts fast, and one that
-cannot be imported breaks no other.
+A command is a module with ``HELP`` (one line), optionally ``EPILOG`` (examples), ``add_arguments(parser)`` and
+``run(arguments) -> exit status``. Only the requested command's module is imported, so that the program starts fast and
+a command that cannot be imported does not break the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from latentloop._version import __version__
-from latentloop.cli.interrupt import ENDING, endable, exit_status
+from latentloop.cli.interrupt import TERMINATION_SIGNALS, exit_status, raise_on_termination
 from latentloop.errors import InputError, LatentLoopError, MissingError
 
 GROUP = "latentloop.commands"
@@ -40,8 +40,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are InputErrors, and whose options cannot be abbreviated."""
 
     def __init__(self, **options: Any) -> None:
-        plain = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
-        super().__init__(**{**plain, **options})
+        defaults = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        super().__init__(**{**defaults, **options})
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""
@@ -52,31 +52,31 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns the exit status: 0, 1 for a failure, 2 for wrong usage or input, 130 after Ctrl-C,
     143 after SIGTERM, 129 after SIGHUP.
 
-    Errors are one line on stderr, or a traceback with ``--debug``. Without ``argv`` this is the program, and where a
-    signal asked it to end it does not return.
+    Errors are one line on stderr, or a traceback with ``--debug``. Without ``argv`` the arguments are the process's
+    own; then a signal ends the process here.
     """
     status = _run(sys.argv[1:] if argv is None else argv)
-    if argv is None and status - 128 in ENDING:
+    if argv is None and status - 128 in TERMINATION_SIGNALS:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             sys.stdout.flush()
-        os._exit(status)  # PyTorch alone takes a second to be taken down, and nothing is left to do
+        os._exit(status)  # a normal exit would take a second for PyTorch's cleanup
     return status
 
 
 def _run(argv: list[str]) -> int:
     arguments, debug = _take_debug(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")  # for file names that the terminal cannot show
     try:
-        with endable(), warnings.catch_warnings():
+        with raise_on_termination(), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             status = _dispatch(arguments)
-            if sys.stdout is not None:  # it was closed before the program began
+            if sys.stdout is not None:  # None if it was closed before the program started
                 sys.stdout.flush()
             return status
     except KeyboardInterrupt as stop:
-        if files := sys.modules.get("latentloop.io.temporaries"):
-            files.discard_temporaries()  # where a second one came while they were being removed
+        if temporaries := sys.modules.get("latentloop.io.temporaries"):
+            temporaries.discard_temporaries()  # a second signal may have stopped their removal
         print("latentloop: interrupted", file=sys.stderr)
         return exit_status(stop)
     except BrokenPipeError:
@@ -93,12 +93,12 @@ def _run(argv: list[str]) -> int:
 
 
 def commands() -> dict[str, EntryPoint]:
-    """The installed commands by name, in the order of ``--help``; none is imported."""
-    found: dict[str, EntryPoint] = {}
+    """Returns the installed commands by name, in the order of ``--help``, without importing them."""
+    installed: dict[str, EntryPoint] = {}
     for entry in entry_points(group=GROUP):
-        found.setdefault(entry.name, entry)
+        installed.setdefault(entry.name, entry)
     rank = {name: index for index, name in enumerate(ORDER)}
-    return {name: found[name] for name in sorted(found, key=lambda name: (rank.get(name, len(ORDER)), name))}
+    return {name: installed[name] for name in sorted(installed, key=lambda name: (rank.get(name, len(ORDER)), name))}
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -112,10 +112,10 @@ def _dispatch(arguments: list[str]) -> int:
     if name == "--version":
         print(f"latentloop {__version__}")
         return 0
-    known = commands()
-    if name not in known:
-        raise InputError(_unknown(name, list(known)))
-    module = _load(known[name])
+    installed = commands()
+    if name not in installed:
+        raise InputError(_unknown_command(name, list(installed)))
+    module = _load(installed[name])
     parser = Parser(prog=f"latentloop {name}", description=module.HELP, epilog=getattr(module, "EPILOG", None))
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -128,7 +128,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _check_paths(parsed: argparse.Namespace, arguments: list[str]) -> None:
-    """Raises InputError for a path that was given as an empty text, which would mean the working directory."""
+    """Raises InputError for an empty path, which would otherwise mean the working directory."""
     if not any(argument == "" or (argument.startswith("--") and argument.endswith("=")) for argument in arguments):
         return
     for name, value in vars(parsed).items():
@@ -136,25 +136,26 @@ def _check_paths(parsed: argparse.Namespace, arguments: list[str]) -> None:
             raise InputError(f"{name.replace('_', '-')} is empty, expected a path: is a variable of the shell not set?")
 
 
-def _unknown(name: str, known: list[str]) -> str:
+def _unknown_command(name: str, installed: list[str]) -> str:
     if name.startswith("-"):
         return f"no option {name} before the command; see `latentloop --help`"
-    near = difflib.get_close_matches(name, known)
-    return f"no command {name!r}" + (f", did you mean {' or '.join(near)}?" if near else "; see `latentloop --help`")
+    similar = difflib.get_close_matches(name, installed)
+    hint = f", did you mean {' or '.join(similar)}?" if similar else "; see `latentloop --help`"
+    return f"no command {name!r}{hint}"
 
 
 def _load(entry: EntryPoint) -> ModuleType:
-    """The command's module. Raises MissingError that names it where it cannot be imported or is no command."""
-    where = f"the command {entry.name!r} ({entry.value})"
+    """Imports a command. Raises MissingError, with the command's name, if it cannot be imported or is not a command."""
+    subject = f"the command {entry.name!r} ({entry.value})"
     try:
         module = entry.load()
-    except Exception as error:  # whatever an installed package may do
+    except Exception as error:  # an installed package may raise anything
         raise MissingError(
-            f"{where} cannot be loaded: {type(error).__name__}: {error}; install again the package that registers it"
+            f"{subject} cannot be loaded: {type(error).__name__}: {error}; reinstall the package that registers it"
         ) from error
     for attribute in ("HELP", "add_arguments", "run"):
         if not hasattr(module, attribute):
-            raise MissingError(f"{where} has no {attribute}; it is not a LatentLoop command, remove its package")
+            raise MissingError(f"{subject} has no {attribute}; it is not a LatentLoop command, remove its package")
     return module  # type: ignore[no-any-return]
 
 
@@ -182,17 +183,17 @@ def _overview() -> str:
 
 
 def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
-    """The arguments without ``--debug``, which may stand anywhere, so that commands with sub-commands accept it too."""
+    """Removes ``--debug`` from the arguments, at any position, and returns whether it was there."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    kept = [argument for argument in arguments[:end] if argument != "--debug"]
-    return kept + arguments[end:], len(kept) < end
+    others = [argument for argument in arguments[:end] if argument != "--debug"]
+    return others + arguments[end:], len(others) < end
 
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).splitlines())
     if isinstance(error, LatentLoopError):
         return text
-    from latentloop.environment.packages import broken_import  # late: --help is fast
+    from latentloop.environment.packages import broken_import  # late, so that --help is fast
 
     if broken := broken_import(error):
         return str(broken)
@@ -202,12 +203,12 @@ def _one_line(error: Exception) -> str:
 def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
-    """One line, as errors are. Takes the place of ``warnings.showwarning``."""
+    """Prints a warning in one line, like errors. Replaces ``warnings.showwarning``."""
     name = "" if category.__module__.startswith("latentloop.") else f"{category.__name__}: "
     print(f"latentloop: warning: {name}{' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _drop_stdout() -> None:
-    """Sends to nowhere what is still buffered: writing it would fail again when the interpreter ends."""
+    """Redirects stdout to /dev/null: flushing its buffer when the interpreter ends would fail again."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

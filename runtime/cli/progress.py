@@ -1,4 +1,4 @@
-"""Progress bars for work in parts: none under a second, and none where stderr is no terminal."""
+"""Progress bars, which appear after a second and only if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from latentloop.cli.interrupt import Request
+    from latentloop.cli.interrupt import StopRequest
     from latentloop.sampling.sampler import Sampler
 
-PART = 64  # images between two movements of the bar
+PART = 64  # images between two updates of the bar
 
 
 def parts(count: int, label: str) -> Iterator[slice]:
-    """Slices that cover ``count`` images, behind a bar."""
+    """Yields slices that cover ``count`` images, with a progress bar."""
     from tqdm import tqdm
 
     with tqdm(total=count, desc=label, unit="image", delay=1, leave=False, disable=None) as bar:
@@ -27,27 +27,27 @@ def parts(count: int, label: str) -> Iterator[slice]:
 
 
 def encode(sampler: Sampler, images: NDArray[np.uint8]) -> dict[str, NDArray[np.int64]]:
-    """``sampler.encode`` behind a bar: uint8 [N, H, W, C], N at least 1 -> codes by level, int64 [N, h, w]."""
+    """Runs ``sampler.encode`` with a progress bar: uint8 [N, H, W, C], N >= 1 -> codes by level, int64 [N, h, w]."""
     import numpy as np
 
-    found = [sampler.encode(images[part]) for part in parts(len(images), "encode")]
-    return {level: np.concatenate([codes[level] for codes in found]) for level in found[0]}
+    codes = [sampler.encode(images[part]) for part in parts(len(images), "encode")]
+    return {level: np.concatenate([part[level] for part in codes]) for level in codes[0]}
 
 
-def decode(sampler: Sampler, codes: dict[str, NDArray[np.int64]], asked: Request | None = None) -> NDArray[np.uint8]:
-    """``sampler.decode`` behind a bar: codes by level, integers [N, h, w] -> uint8 [n, H, W, C].
+def decode(sampler: Sampler, codes: dict[str, NDArray[np.int64]], stop: StopRequest | None = None) -> NDArray[np.uint8]:
+    """Runs ``sampler.decode`` with a progress bar: codes by level, integers [N, h, w] -> uint8 [n, H, W, C].
 
-    n is N, or how many were finished when it was ``asked`` to stop.
+    n is N, or the number of images that were finished when ``stop`` was set.
     """
     import numpy as np
 
     count = len(next(iter(codes.values())))
     images, done = np.empty((count, *sampler.bundle.manifest.image), np.uint8), 0
     for part in parts(count, "decode"):
-        while done < part.stop and not (asked and asked.is_set()):
+        while done < part.stop and not (stop and stop.is_set()):
             batch = slice(done, min(done + sampler.default_batch, part.stop))
             images[batch] = sampler.decode({level: values[batch] for level, values in codes.items()})
             done = batch.stop
-            if asked:
-                asked.wait_for_results()
+            if stop:
+                stop.wait_for_results()
     return images[:done]

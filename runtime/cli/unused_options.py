@@ -1,4 +1,4 @@
-"""What `latentloop sample` was asked for and cannot heed: refused where it is a mistake, else told in a line."""
+"""Options of ``latentloop sample`` that have no effect: refused if that is a clear mistake, otherwise noted."""
 
 from __future__ import annotations
 
@@ -7,136 +7,137 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from latentloop.bundles.manifest import Manifest
-from latentloop.cli.given import Given
-from latentloop.cli.options import plural
+from latentloop.cli.given_codes import GivenCodes
+from latentloop.cli.messages import plural
 from latentloop.errors import InputError
 from latentloop.sampling.validation import check_labels
 
 SETTINGS = ("temperature", "top_k", "top_p")
 
 
-def check_drawn(arguments: argparse.Namespace, given: Given, n: int, manifest: Manifest) -> None:
-    """Raises InputError where nothing is left to draw, but for one image, or a setting names a level that is given."""
+def check_given(arguments: argparse.Namespace, given: GivenCodes, n: int, manifest: Manifest) -> None:
+    """Raises InputError if nothing is left to draw for several images, or if a setting names a level that is given."""
     path = given.file.path
-    if not given.drawn and n > 1:
+    if not given.drawn_levels and n > 1:
         upper = [level.name for level in manifest.levels[:-1]]
-        able = upper and all(level.prior is not None for level in manifest.levels[len(upper) :])
-        rest = f"--keep {','.join(upper)} draws the rest, " if able else ""
+        can_draw_rest = upper and all(level.prior is not None for level in manifest.levels[len(upper) :])
+        remedy = f"use --keep {','.join(upper)} to draw the rest, or " if can_draw_rest else "use "
         raise InputError(
-            f"{path} gives every code of every level, so nothing is left to draw: {rest}`latentloop decode` gives the "
-            "images themselves"
+            f"{path} gives every code of every level, so nothing is left to draw: {remedy}`latentloop decode` for the "
+            "images of these codes"
         )
     for name in SETTINGS:
         value = getattr(arguments, name)
         for level in value if isinstance(value, Mapping) else ():
-            if level in given.codes and level not in given.drawn:
+            if level in given.codes and level not in given.drawn_levels:
                 raise InputError(
-                    f"{_option(name)} names {level}, of which {path} gives every code: leave it out, or choose other "
+                    f"{_option(name)} names {level}, but {path} gives every code of it: leave it out, or choose other "
                     "levels with --keep"
                 )
 
 
 def notes(
     arguments: argparse.Namespace,
-    given: Given | None,
+    given: GivenCodes | None,
     labels: list[int | str] | None,
     n: int,
     settings: Mapping[str, Mapping[str, Any]],
     manifest: Manifest,
 ) -> Iterator[str]:
-    """A line for everything that has no effect. ``labels`` [n] are those that were asked for, ``settings`` this run's
-    by level that is drawn, as files of codes hold them.
+    """Yields a line for each option that has no effect. ``labels`` [n] are those requested on the command line,
+    ``settings`` those of each drawn level, as files of codes record them.
     """
     if given is not None:
-        yield from _given_notes(arguments, given, labels, settings, manifest)
-    greedy = [level for level, each in settings.items() if each["top_k"] == 1]
+        yield from _notes_on_given(arguments, given, labels, settings, manifest)
+    greedy = [level for level, of_level in settings.items() if of_level["top_k"] == 1]
     if greedy:
-        idle = [name for name in ("temperature", "top_p") if any(_named(arguments, name, level) for level in greedy)]
-        idle += ["seed"] if arguments.seed is not None and len(greedy) == len(settings) else []
-        if idle:
+        unused = [name for name in ("temperature", "top_p") if any(_is_set(arguments, name, level) for level in greedy)]
+        unused += ["seed"] if arguments.seed is not None and len(greedy) == len(settings) else []
+        if unused:
             where = "" if len(greedy) == len(settings) else f" in {', '.join(greedy)}"
-            yield f"--top-k 1 takes the most probable code, so {_options(idle)} without effect{where}"
+            yield f"--top-k 1 draws the most probable code, so {_without_effect(unused)}{where}"
     if arguments.best == 1:
         yield "--best 1 keeps every candidate, so nothing is chosen"
     if arguments.label and not arguments.per_class:
-        asked = [
+        names = [
             name.strip()
             for text in arguments.label
             for name in ([text] if text in manifest.classes else text.split(","))
         ]
-        if len(asked) > n:
-            yield f"--label names {len(asked)} classes for {n} {plural(n, 'image')}, without {', '.join(asked[n:])}"
+        if len(names) > n:
+            rest = f"{', '.join(names[n:])} {'is' if len(names) == n + 1 else 'are'} not used"
+            yield f"--label names {len(names)} classes for {n} {plural(n, 'image')}: {rest}"
 
 
-def _given_notes(
+def _notes_on_given(
     arguments: argparse.Namespace,
-    given: Given,
+    given: GivenCodes,
     labels: list[int | str] | None,
     settings: Mapping[str, Mapping[str, Any]],
     manifest: Manifest,
 ) -> Iterator[str]:
     file = given.file
-    if other := file.other_bundle(manifest.digest(), given.codes):
-        yield other
-    chosen = "label" if arguments.label else "per_class" if arguments.per_class else ""
-    if not given.drawn:
+    if other_bundle := file.other_bundle(manifest.digest(), given.codes):
+        yield other_bundle
+    label_option = "label" if arguments.label else "per_class" if arguments.per_class else ""
+    if not given.drawn_levels:
         names = [*SETTINGS, "seed", "batch_size"]
-        idle = [name for name in names if getattr(arguments, name) is not None]
-        idle += ["precision"] if arguments.precision != "float32" else []
+        unused = [name for name in names if getattr(arguments, name) is not None]
+        unused += ["precision"] if arguments.precision != "float32" else []
         yield (
             f"nothing is drawn: {file.path} gives every code"
-            + (f", so {_options(idle)} without effect" if idle else "")
-            + (f"; {_option(chosen)} only names what is written" if chosen else "")
+            + (f", so {_without_effect(unused)}" if unused else "")
+            + (f"; {_option(label_option)} only sets the labels that are written" if label_option else "")
         )
         return
     priors = {level.name: level.prior for level in manifest.levels}
-    heeding = [name for name in given.drawn if (prior := priors[name]) is not None and prior.classes]
-    if chosen and not heeding and manifest.classes:
+    conditional = [name for name in given.drawn_levels if (prior := priors[name]) is not None and prior.classes]
+    if label_option and not conditional and manifest.classes:
         yield (
-            f"{_option(chosen)} only names what is written: no level that is drawn ({', '.join(given.drawn)}) heeds "
-            "classes"
+            f"{_option(label_option)} only sets the labels that are written: no level that is drawn "
+            f"({', '.join(given.drawn_levels)}) depends on the class"
         )
-    elif "labels" in file.beside and not manifest.classes:
+    elif "labels" in file.per_image and not manifest.classes:
         yield f"the labels of {file.path} are not used: the bundle has no classes"
-    elif "labels" in file.beside and labels is not None and not _same_labels(given, labels, manifest):
-        yield f"{_option(chosen)} decides the classes, not the labels of {file.path}"
-    differing = list(_differing_settings(given, settings))
-    if any(each["top_k"] != 1 for each in settings.values()):
-        differing += _differing_seeds(given, arguments.seed)
-    if differing:
-        before, now = (", ".join(shown) for shown in zip(*differing, strict=True))
+    elif "labels" in file.per_image and labels is not None and not _same_labels(given, labels, manifest):
+        yield f"{_option(label_option)} overrides the labels of {file.path}"
+    differences = list(_different_settings(given, settings))
+    if any(of_level["top_k"] != 1 for of_level in settings.values()):
+        differences += _different_seeds(given, arguments.seed)
+    if differences:
+        before, now = (", ".join(shown) for shown in zip(*differences, strict=True))
         yield f"{file.path} was drawn with {before}; this run draws with {now}"
 
 
-def _differing_settings(given: Given, settings: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Settings of the file's last draw of what this run draws, and this run's, as they are shown."""
-    last = {level: made[-1] for level in settings if (made := given.file.made(level))}
+def _different_settings(given: GivenCodes, settings: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yields, as text, settings with which the file's codes of the drawn levels were drawn last, and this run's."""
+    last = {level: origins[-1] for level in settings if (origins := given.file.origins_of(level))}
     for name in (*SETTINGS, "precision"):
-        before = {level: each[name] for level, each in last.items() if name in each}
+        before = {level: origin[name] for level, origin in last.items() if name in origin}
         now = {level: settings[level][name] for level in before}
         if before != now:
             setting = name.replace("_", "-")
             yield f"{setting} {_shown(before)}", f"{setting} {_shown(now)}"
 
 
-def _differing_seeds(given: Given, seed: int | None) -> Iterator[tuple[str, str]]:
-    """The file's seeds, and this run's, which begins with ``seed``."""
+def _different_seeds(given: GivenCodes, seed: int | None) -> Iterator[tuple[str, str]]:
+    """Yields, as text, the file's seeds and this run's, which start at ``seed``, if they differ."""
     seeds = given.file.seeds(given.count)
     if seeds and (seed is None or seeds != list(range(seed, seed + len(seeds)))):
         before = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
         yield before, "fresh seeds" if seed is None else f"seeds from {seed}"
 
 
-def _same_labels(given: Given, labels: list[int | str], manifest: Manifest) -> bool:
+def _same_labels(given: GivenCodes, labels: list[int | str], manifest: Manifest) -> bool:
     try:
-        own = given.labels(manifest, len(labels))
-    except InputError:  # of a class that this bundle does not have
+        labels_of_file = given.labels(manifest, len(labels))
+    except InputError:  # the bundle does not have one of the classes
         return False
-    asked, found = (check_labels(each, len(labels), manifest) for each in (labels, own))
-    return asked is not None and found is not None and bool((asked == found).all())
+    requested, stored = (check_labels(each, len(labels), manifest) for each in (labels, labels_of_file))
+    return requested is not None and stored is not None and bool((requested == stored).all())
 
 
-def _named(arguments: argparse.Namespace, name: str, level: str) -> bool:
+def _is_set(arguments: argparse.Namespace, name: str, level: str) -> bool:
     value = getattr(arguments, name)
     return value is not None and (not isinstance(value, Mapping) or level in value)
 
@@ -145,9 +146,11 @@ def _shown(values: Mapping[str, object]) -> str:
     return ", ".join(f"{level}={'none' if value is None else value}" for level, value in values.items())
 
 
-def _options(names: list[str]) -> str:
-    shown = [_option(name) for name in names]
-    return f"{shown[0]} is" if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]} are"
+def _without_effect(names: list[str]) -> str:
+    options = [_option(name) for name in names]
+    if len(options) == 1:
+        return f"{options[0]} has no effect"
+    return f"{', '.join(options[:-1])} and {options[-1]} have no effect"
 
 
 def _option(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What is wrong with input files, told in one line however many there are."""
+"""Problems with input files, reported in one line regardless of their number."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from pathlib import Path
 
 from latentloop.errors import InputError
 
-SHOWN = 20  # files that are named before a list is cut
+MOST_LISTED = 20  # files named in a message; the rest is counted
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A file or folder and what is wrong with it, so that path and reason make a sentence."""
+    """A file or folder and the reason why it cannot be used. The reason continues a sentence that the path begins."""
 
     path: Path
     reason: str
 
     def __str__(self) -> str:
-        return f"{shown(self.path)} {self.reason}"
+        return f"{printable(self.path)} {self.reason}"
 
 
-def shown(path: Path) -> str:
-    """The path in one line that any terminal can show: control characters and bytes that are no text are escaped."""
+def printable(path: Path) -> str:
+    """Returns the path as one line for any terminal: control characters and undecodable bytes are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(path))
 
 
-def some(texts: Iterable[str], separator: str = ", ") -> str:
-    """The first texts in one line; of a long list the rest is counted."""
+def join_first(texts: Iterable[str], separator: str = ", ") -> str:
+    """Joins the first ``MOST_LISTED`` texts and says how many more there are."""
     every = list(texts)
-    rest = len(every) - SHOWN
-    return separator.join(islice(every, SHOWN)) + (f"{separator}and {rest} more" if rest > 0 else "")
+    rest = len(every) - MOST_LISTED
+    return separator.join(islice(every, MOST_LISTED)) + (f"{separator}and {rest} more" if rest > 0 else "")
 
 
-def count(problems: Sequence[Problem], total: int, what: str = "cannot be used") -> str:
-    """How many of ``total`` inputs have a problem, and which."""
-    return f"{len(problems)} of {total} inputs {what}: {some(map(str, problems), '; ')}"
+def summarise(problems: Sequence[Problem], total: int, outcome: str = "cannot be used") -> str:
+    """Returns a line with the number of problems among ``total`` inputs, and the problems."""
+    return f"{len(problems)} of {total} inputs {outcome}: {join_first(map(str, problems), '; ')}"
 
 
 def raise_for(problems: Sequence[Problem], total: int, remedy: str = "") -> None:
-    """Raises one InputError that names all, if there are any; ``remedy`` ends the message where some can be used."""
+    """Raises one InputError that names all problems, if any; adds ``remedy`` if other inputs can be used."""
     if problems:
-        text = str(problems[0]) if total == 1 else count(problems, total)
+        text = str(problems[0]) if total == 1 else summarise(problems, total)
         raise InputError(text + (remedy if len(problems) < total else ""))

@@ -1,4 +1,4 @@
-"""Image files to arrays, a few at a time, and what is wrong with those that cannot be read."""
+"""Reading of many image files into arrays, a few at a time."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from latentloop.errors import InputError
 from latentloop.images.decoding import decode
 from latentloop.images.formats.pixel_values import FORMATS
 from latentloop.images.formats.tiff import is_tiff
-from latentloop.images.problems import Problem, shown, some
+from latentloop.images.problems import Problem, join_first, printable
 
-THREADS = 4  # decoders at once at most: each holds a whole picture, perhaps of 89 megapixels
-_LIGHT = 2**16  # bytes a file, on average
-_AT_ONCE = 16  # files that are decoded before the first of them is given out
+MOST_THREADS = 4  # each decoder holds a whole image in memory, of up to 89 megapixels
+_SMALL_FILE = 2**16  # bytes
+_READ_AHEAD = 16  # files that are decoded before the first of them is yielded
 
 
 @dataclass(frozen=True)
-class Read:
-    """A file's pixels, uint8 [H, W, C], or why there are none; perhaps what to say of the file."""
+class ReadResult:
+    """A file's pixels, uint8 [H, W, C], or the problem with it; and a note on the file for the user, if any."""
 
     file: Path
     pixels: NDArray[np.uint8] | None
@@ -38,91 +38,95 @@ class Read:
 
 def read_each(
     files: Sequence[Path], image: tuple[int, int, int], *, resize: bool, threads: int | None = None
-) -> Iterator[Read]:
-    """The files in their order, at the size ``image`` = (H, W, C); a few are held at a time, however many there are.
+) -> Iterator[ReadResult]:
+    """Reads the files in order, at the size ``image`` = (H, W, C). Only a few are in memory at a time.
 
-    ``threads`` decode at once, ``THREADS`` at most.
+    Decodes with ``threads`` threads, at most ``MOST_THREADS``.
     """
     read = partial(_read, image=image, resize=resize)
-    with ThreadPoolExecutor(min(threads or os.cpu_count() or 1, THREADS, max(1, len(files)))) as pool:
-        for start in range(0, len(files), _AT_ONCE):
+    with ThreadPoolExecutor(min(threads or os.cpu_count() or 1, MOST_THREADS, max(1, len(files)))) as pool:
+        for start in range(0, len(files), _READ_AHEAD):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
-                part = files[start : start + _AT_ONCE]
-                reads = list((pool.map if _is_heavy(part) else map)(read, part))
-            yield from reads
+                part = files[start : start + _READ_AHEAD]
+                results = list((pool.map if _threads_pay(part) else map)(read, part))
+            yield from results
 
 
 def collect(
-    reads: Iterable[Read], count: int, image: tuple[int, int, int]
+    results: Iterable[ReadResult], count: int, image: tuple[int, int, int]
 ) -> tuple[NDArray[np.uint8], list[Problem], list[str]]:
-    """The pixels of ``count`` files, uint8 [count, H, W, C], the problems of those without any, and lines to tell."""
+    """Returns the pixels of ``count`` files, uint8 [count, H, W, C], the problems, and lines with notes for the user.
+
+    The pixels of files with problems are undefined.
+    """
     pixels = np.empty((count, *image), np.uint8)
     problems, notes = [], []
-    for index, read in enumerate(reads):
-        if read.pixels is not None:
-            pixels[index] = read.pixels
-        if read.problem:
-            problems.append(read.problem)
-        if read.note:
-            notes.append((read.file, read.note))
-    return pixels, problems, noted(notes)
+    for index, result in enumerate(results):
+        if result.pixels is not None:
+            pixels[index] = result.pixels
+        if result.problem:
+            problems.append(result.problem)
+        if result.note:
+            notes.append((result.file, result.note))
+    return pixels, problems, merge_notes(notes)
 
 
-def noted(reads: Sequence[tuple[Path, str]]) -> list[str]:
-    """What to say of files, in one line for all of which the same is said."""
-    files: dict[str, list[Path]] = {}
-    for file, note in reads:
-        files.setdefault(note, []).append(file)
-    return [f"{some(map(shown, those))} {note}" for note, those in files.items()]
+def merge_notes(notes: Sequence[tuple[Path, str]]) -> list[str]:
+    """Returns a line for each distinct note, with all files that it applies to."""
+    files_by_note: dict[str, list[Path]] = {}
+    for file, note in notes:
+        files_by_note.setdefault(note, []).append(file)
+    return [f"{join_first(map(printable, files))} {note}" for note, files in files_by_note.items()]
 
 
-def _is_heavy(files: Sequence[Path]) -> bool:
-    """Whether decoding takes longer than handing files to threads does."""
+def _threads_pay(files: Sequence[Path]) -> bool:
+    """Returns whether decoding takes longer than passing the files to threads."""
     size = 0
     for file in files:
         with contextlib.suppress(OSError):
             size += os.stat(file).st_size
-    return size > _LIGHT * len(files)
+    return size > _SMALL_FILE * len(files)
 
 
-def _read(file: Path, image: tuple[int, int, int], resize: bool) -> Read:
+def _read(file: Path, image: tuple[int, int, int], resize: bool) -> ReadResult:
     try:
-        picture, note = decode(file, "L" if image[2] == 1 else "RGB")
-        return Read(file, _fit(picture, image, resize), None, note)
+        decoded, note = decode(file, "L" if image[2] == 1 else "RGB")
+        return ReadResult(file, _at_size(decoded, image, resize), None, note)
     except InputError as error:
         reason = str(error)
     except UnidentifiedImageError:
-        reason = _undecoded(file)
+        reason = _decoding_failure(file)
     except OSError as error:
         text = error.strerror or " ".join(str(error).split())
-        reason = f"cannot be read: {text}" if error.errno else _undecoded(file, text)
+        reason = f"cannot be read: {text}" if error.errno else _decoding_failure(file, text)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         reason = f"cannot be read as an image: {error}"
-    except Exception as error:  # a hostile file can fail in many ways, all of which mean the same
-        reason = _undecoded(file, " ".join(str(error).split()) or type(error).__name__)
-    return Read(file, None, Problem(file, reason), None)
+    except Exception as error:  # a hostile file can fail in many ways, all with the same meaning
+        reason = _decoding_failure(file, " ".join(str(error).split()) or type(error).__name__)
+    return ReadResult(file, None, Problem(file, reason), None)
 
 
-def _undecoded(file: Path, text: str = "") -> str:
-    """Why Pillow gives no pixels: ``text`` is what it says, where it knows the kind of file."""
+def _decoding_failure(file: Path, text: str = "") -> str:
+    """Returns the reason why Pillow cannot decode the file. ``text`` is Pillow's error, if it recognised the format."""
     if text and ("truncated" in text or not is_tiff(file)):
         return f"cannot be read as an image: {text}"
-    kind = f"not of a kind that is read, of {', '.join(FORMATS)}"
+    reason = f"not in a supported format ({', '.join(FORMATS)})"
     if is_tiff(file):
-        kind = "a kind of TIFF that Pillow does not read: save it as a plain TIFF of 8 or 16 bits a value, or as PNG"
-    return f"cannot be read as an image{text and f' ({text})'}: it is damaged, or {kind}"
+        reason = "a kind of TIFF that Pillow does not read: save it as a plain TIFF of 8 or 16 bits a value, or as PNG"
+    return f"cannot be read as an image{text and f' ({text})'}: it is damaged, or {reason}"
 
 
-def _fit(picture: Image.Image, image: tuple[int, int, int], resize: bool) -> NDArray[np.uint8]:
+def _at_size(decoded: Image.Image, image: tuple[int, int, int], resize: bool) -> NDArray[np.uint8]:
+    """Returns the pixels at the size ``image``. Raises InputError for another size if ``resize`` is off."""
     height, width, channels = image
-    if picture.size != (width, height):
+    if decoded.size != (width, height):
         if not resize:
             raise InputError(
-                f"has {picture.height} x {picture.width} pixels (height x width), expected {height} x {width}; "
+                f"has {decoded.height} x {decoded.width} pixels (height x width), expected {height} x {width}; "
                 "--resize crops the centre and resizes"
             )
-        picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
-    pixels: NDArray[np.uint8] = np.asarray(picture, np.uint8).reshape(height, width, channels)
+        decoded = ImageOps.fit(decoded, (width, height), Image.Resampling.LANCZOS)
+    pixels: NDArray[np.uint8] = np.asarray(decoded, np.uint8).reshape(height, width, channels)
     return pixels

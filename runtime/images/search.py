@@ -1,4 +1,4 @@
-"""The image files of folders: what is searched, what is passed over, and in which order."""
+"""Search for image files in folders."""
 
 from __future__ import annotations
 
@@ -7,92 +7,94 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentloop.images.problems import Problem, shown, some
+from latentloop.images.problems import Problem, join_first, printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
 
-# Folders in which other systems keep thumbnails, resource forks and deleted files, in lower case.
-_COMPANIONS = frozenset(
+# Folders in which operating systems keep thumbnails, resource forks and deleted files, in lower case.
+_SYSTEM_FOLDERS = frozenset(
     ("__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found")
 )
 
 
 @dataclass
-class Found:
-    """Files that should be images, whether or not they can be read, and what else a search came across."""
+class SearchResult:
+    """Files expected to be images, whether or not they can be read, and everything else of interest in the folders."""
 
     files: list[Path] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)  # folders that give no image
-    links: list[Path] = field(default_factory=list)  # to folders
-    unsearched: list[Path] = field(default_factory=list)  # folders below, where they do not count
-    lost: list[Path] = field(default_factory=list)  # links to nothing, without an image's name: perhaps to folders
+    problems: list[Problem] = field(default_factory=list)  # folders without images, or that cannot be searched
+    folder_links: list[Path] = field(default_factory=list)  # links to folders, not followed
+    unsearched: list[Path] = field(default_factory=list)  # sub-folders, if only the folder itself was searched
+    broken_links: list[Path] = field(default_factory=list)  # without an image's suffix: perhaps links to folders
 
     @property
     def notes(self) -> list[str]:
-        """What to tell of the links that are passed over, a line each."""
+        """Lines for the user about links that were ignored."""
         lines = []
-        if self.links:
-            those = "a link to a folder is" if len(self.links) == 1 else f"{len(self.links)} links to folders are"
-            names = some(map(shown, self.links))
-            lines.append(f"{those} not followed, name the folder itself to have its images: {names}")
-        if self.lost:
-            those = "a link to nothing is" if len(self.lost) == 1 else f"{len(self.lost)} links to nothing are"
-            lines.append(f"{those} passed over: {some(map(shown, self.lost))}")
+        if self.folder_links:
+            count = len(self.folder_links)
+            subject = "a link to a folder is" if count == 1 else f"{count} links to folders are"
+            names = join_first(map(printable, self.folder_links))
+            lines.append(f"{subject} not followed, name the folder itself to have its images: {names}")
+        if self.broken_links:
+            count = len(self.broken_links)
+            subject = "a broken link is" if count == 1 else f"{count} broken links are"
+            lines.append(f"{subject} ignored: {join_first(map(printable, self.broken_links))}")
         return lines
 
 
-def find(paths: Sequence[Path]) -> Found:
-    """What ``paths`` mean: a folder stands for the images in and below it, sorted by their relative paths.
+def find_images(paths: Sequence[Path]) -> SearchResult:
+    """Replaces each folder in ``paths`` by the images in and below it, sorted by their relative paths.
 
-    Whether the files can be read is seen when they are: a path that is not there is one of them.
+    Other paths are returned as they are, whether or not they exist or can be read: reading them reports problems.
     """
-    found = Found()
+    result = SearchResult()
     for path in paths:
         if not os.path.isdir(path):
-            found.files.append(path)
+            result.files.append(path)
             continue
-        inside = search(path, below=True)
-        found.files += inside.files
-        found.problems += inside.problems
-        found.links += inside.links
-        found.lost += inside.lost
+        inside = search_folder(path, below=True)
+        result.files += inside.files
+        result.problems += inside.problems
+        result.folder_links += inside.folder_links
+        result.broken_links += inside.broken_links
         if not inside.files and not inside.problems:
-            found.problems.append(Problem(path, f"holds no images, expected files ending in {', '.join(SUFFIXES)}"))
-    return found
+            result.problems.append(Problem(path, f"holds no images, expected files ending in {', '.join(SUFFIXES)}"))
+    return result
 
 
-def search(folder: Path, *, below: bool) -> Found:
-    """The images of a folder, with those ``below`` it or without, sorted by their relative paths.
+def search_folder(folder: Path, *, below: bool) -> SearchResult:
+    """Returns the images in a folder, and in its sub-folders if ``below``, sorted by their relative paths.
 
-    Hidden files and folders, and folders that other systems add, are passed over. Links to files are followed.
+    Ignores hidden files and folders, and folders that operating systems add. Follows links to files.
     """
-    found = Found()
+    result = SearchResult()
     folders = [folder]
     while folders:
         current = folders.pop()
         try:
             entries = list(os.scandir(current))
         except OSError as error:
-            found.problems.append(Problem(current, f"cannot be searched: {error.strerror or error}"))
+            result.problems.append(Problem(current, f"cannot be searched: {error.strerror or error}"))
             continue
         for entry in entries:
             path = current / entry.name
-            if is_companion(entry.name):
+            if is_ignored(entry.name):
                 continue
-            if os.path.isdir(entry):  # unlike the entry's own method never an error, as for a link to itself
+            if os.path.isdir(entry):  # entry.is_dir() raises for a link to itself
                 if entry.is_symlink():
-                    found.links.append(path)
+                    result.folder_links.append(path)
                 else:
-                    (folders if below else found.unsearched).append(path)
+                    (folders if below else result.unsearched).append(path)
             elif path.suffix.lower() in SUFFIXES:
-                found.files.append(path)
+                result.files.append(path)
             elif entry.is_symlink() and not os.path.exists(entry):
-                found.lost.append(path)
-    for paths in (found.files, found.links, found.unsearched, found.lost):
+                result.broken_links.append(path)
+    for paths in (result.files, result.folder_links, result.unsearched, result.broken_links):
         paths.sort()
-    return found
+    return result
 
 
-def is_companion(name: str) -> bool:
-    """Whether a file or folder of that name is one that file managers hide, and that holds no picture of its own."""
-    return name.startswith(".") or name.lower() in _COMPANIONS
+def is_ignored(name: str) -> bool:
+    """Returns whether a file or folder of that name is hidden, or added by an operating system."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS

@@ -1,4 +1,4 @@
-"""Writing image files: single ones, grids, folders of one file each."""
+"""Writing of image files: single images, grids, and folders with one file per image."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from latentloop.io.files import check_free, new_directory, write_file
 
 Images = NDArray[np.uint8]
 
-LARGEST = 2**31  # values of an image that is written; a grid that asks for more is a mistake
+MOST_VALUES = 2**31  # of a written image; a request for a larger grid is a mistake
 
-# Each suffix that can be written: the longest side in pixels, and Pillow's options.
-_WRITTEN: dict[str, tuple[int, dict[str, Any]]] = {
+# By suffix: the longest side in pixels, and Pillow's options.
+_FORMATS: dict[str, tuple[int, dict[str, Any]]] = {
     ".png": (2**31 - 1, {}),
     ".jpg": (65500, {"quality": 95}),
     ".jpeg": (65500, {"quality": 95}),
@@ -28,40 +28,40 @@ _WRITTEN: dict[str, tuple[int, dict[str, Any]]] = {
 
 
 def grid(images: Images, columns: int, scale: int = 1, gap: int = 2) -> Images:
-    """One image of all, row by row: uint8 [N, H, W, C] -> [rows * (H * scale + gap) - gap, ..., C].
+    """Arranges images in one image, row by row: uint8 [N, H, W, C] -> [rows * (H * scale + gap) - gap, ..., C].
 
-    Every pixel becomes ``scale`` x ``scale`` pixels; ``gap`` pixels between images, and places left over, are white.
+    Every pixel becomes ``scale`` x ``scale`` pixels. The ``gap`` pixels between images and unused cells are white.
     """
     n, height, width, channels = images.shape
     shape = grid_shape(n, columns, scale, (height, width, channels), gap)
     result = np.full(shape, 255, np.uint8)
-    large = images.repeat(scale, 1).repeat(scale, 2)
-    for index, image in enumerate(large):
+    enlarged = images.repeat(scale, 1).repeat(scale, 2)
+    for index, image in enumerate(enlarged):
         top, left = (index // columns) * (height * scale + gap), (index % columns) * (width * scale + gap)
         result[top : top + height * scale, left : left + width * scale] = image
     return result
 
 
 def grid_shape(n: int, columns: int, scale: int, image: tuple[int, int, int], gap: int = 2) -> tuple[int, int, int]:
-    """The (height, width, channels) in pixels that ``grid`` gives ``n`` images of (H, W, C)."""
+    """Returns the (height, width, channels) of the grid that ``grid`` makes of ``n`` images of (H, W, C)."""
     rows, used = -(-n // columns), min(n, columns)
     return rows * (image[0] * scale + gap) - gap, used * (image[1] * scale + gap) - gap, image[2]
 
 
 def check_image_path(path: Path, shape: tuple[int, int, int] | None = None) -> None:
-    """Raises InputError where an image (of ``shape`` [H, W, C]) cannot be written under that name."""
+    """Raises InputError if an image (of ``shape`` [H, W, C]) cannot be written under that name."""
     suffix = path.suffix.lower()
-    if suffix not in _WRITTEN:
+    if suffix not in _FORMATS:
         raise InputError(
-            f"{path} ends in {path.suffix!r}, expected one of {', '.join(_WRITTEN)}, or a / at the end for a folder of "
+            f"{path} ends in {path.suffix!r}, expected one of {', '.join(_FORMATS)}, or a / at the end for a folder of "
             "images"
         )
     if suffix == ".webp" and not features.check("webp"):
         raise InputError(f"{path}: this Pillow was built without WebP, use .png")
-    limit = _WRITTEN[suffix][0]
+    limit = _FORMATS[suffix][0]
     if shape is not None and max(shape) > limit:
         raise InputError(f"{path} would have {shape[0]} x {shape[1]} pixels, {suffix} holds {limit} at most: use .png")
-    if shape is not None and math.prod(shape) > LARGEST:
+    if shape is not None and math.prod(shape) > MOST_VALUES:
         raise InputError(f"{path} would have {shape[0]} x {shape[1]} pixels, too many: ask for fewer or smaller images")
 
 
@@ -72,44 +72,43 @@ def write_image(path: Path, image: Images, *, force: bool = False) -> None:
 
 
 def write_images(folder: Path, images: Iterable[Images], names: Iterable[str], *, force: bool = False) -> None:
-    """Writes images, each uint8 [H, W, C], as ``folder``/``names[i]``, all or none, as they come.
-
-    Raises InputError or OutputError.
+    """Writes images, each uint8 [H, W, C], as ``folder``/``names[i]``, one at a time. The folder appears only when all
+    are written. Raises InputError or OutputError.
     """
     check_folder(folder, force=force)
     with new_directory(folder, force=force) as temporary:
         for image, name in zip(images, names, strict=True):
             check_image_path(Path(name), image.shape)
-            _save(temporary / name, image, **_own_mark(name))
+            _save(temporary / name, image, **_mark_options(name))
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
-    """Raises OutputError where ``folder`` exists; with ``force``, where it holds anything but an earlier run's images.
+    """Raises OutputError if ``folder`` exists, or, with ``force``, if it holds anything except an earlier run's images.
 
-    Replacing a folder removes what it holds, and a mistyped name must not cost a user's own pictures.
+    Replacing a folder removes its files, and a mistyped name must not delete a user's own images.
     """
     if force and (folder.is_symlink() or folder.is_file()):
         raise OutputError(f"{folder} is not a folder, choose another name for the folder of images")
     check_free(folder, force=force, directory=True)
     if folder.exists():
-        from latentloop.io.replaceable import check_images
+        from latentloop.io.replaceable import check_image_folder
 
-        check_images(folder)
+        check_image_folder(folder)
 
 
-def _own_mark(name: str) -> dict[str, Any]:
-    """Pillow's options for a file that says who wrote it: with ``--force`` it may be replaced."""
+def _mark_options(name: str) -> dict[str, Any]:
+    """Returns Pillow's options that mark a file as written by LatentLoop, so that ``--force`` may replace it."""
     if not name.endswith(".png"):
         return {}
     from PIL.PngImagePlugin import PngInfo
 
-    from latentloop.io.replaceable import OWN
+    from latentloop.io.replaceable import SOFTWARE_TEXT
 
     text = PngInfo()
-    text.add(b"tEXt", OWN)
+    text.add(b"tEXt", SOFTWARE_TEXT)
     return {"pnginfo": text}
 
 
-def _save(path: Path, image: Images, **more: Any) -> None:
+def _save(path: Path, image: Images, **options: Any) -> None:
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
-    Image.fromarray(pixels).save(path, **_WRITTEN[path.suffix.lower()][1], **more)
+    Image.fromarray(pixels).save(path, **_FORMATS[path.suffix.lower()][1], **options)

@@ -1,1 +1,1 @@
-"""Files: atomic writes, what may be replaced, and archives of codes."""
+"""Files: atomic writes, checks before a result is replaced, and files of codes."""

@@ -1,4 +1,4 @@
-"""Names in a bundle's directory that more than one room knows."""
+"""Names inside a bundle's directory that several packages use."""
 
 MANIFEST = "manifest.json"  # of a bundle, and of a set of engines
 ENGINES = "engines"  # the subdirectory for sets of engines built from the bundle

@@ -1,4 +1,4 @@
-"""Writing files and directories so that nothing half-written is ever seen: under a temporary name, then a rename."""
+"""Atomic writes of files and directories: under a temporary name first, then renamed to the final one."""
 
 from __future__ import annotations
 
@@ -12,121 +12,121 @@ from pathlib import Path
 
 from latentloop.errors import OutputError
 from latentloop.io.file_names import ENGINES
-from latentloop.io.temporaries import PAUSE, TRIES, Temporary, removed, sweep, temporary
+from latentloop.io.temporaries import PAUSE, TRIES, Temporary, remove_leftovers, remove_path, temporary
 
 
 def write_file(path: Path, write: Callable[[Path], object], *, force: bool = False) -> None:
     """Calls ``write`` with a temporary path in the target's folder, then renames it to ``path``.
 
-    Raises OutputError when ``path`` exists (unless ``force``) or cannot be written; nothing is left behind then.
+    Raises OutputError if ``path`` exists (unless ``force``) or cannot be written; then nothing is left behind.
     """
-    with _claimed(Path(path), force=force, directory=False) as claimed:
-        claimed.new.touch(exist_ok=False)
-        write(claimed.new)
-        with claimed.new.open("rb") as written:
+    with _temporary_for(Path(path), force=force, directory=False) as names:
+        names.new.touch(exist_ok=False)
+        write(names.new)
+        with names.new.open("rb") as written:
             os.fsync(written.fileno())
-        _refuse(claimed.target, force=force, directory=False)  # again: another process may have been faster
-        if force or not _linked(claimed.new, claimed.target):
-            claimed.new.replace(claimed.target)
+        _check_target(names.target, force=force, directory=False)  # another process may have created it meanwhile
+        if force or not _link(names.new, names.target):
+            names.new.replace(names.target)
 
 
 @contextmanager
 def new_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """Yields a temporary directory that takes the name ``path`` when the block ends without an error.
+    """Yields a temporary directory, which is renamed to ``path`` if the block ends without an error.
 
-    Raises OutputError when ``path`` exists (unless ``force``, which replaces it) or cannot be written.
+    Raises OutputError if ``path`` exists (unless ``force``, which replaces it) or cannot be written.
     """
-    with _claimed(Path(path), force=force, directory=True) as claimed:
-        claimed.new.mkdir()
-        yield claimed.new
-        for left in reversed(range(TRIES)):
+    with _temporary_for(Path(path), force=force, directory=True) as names:
+        names.new.mkdir()
+        yield names.new
+        for tries_left in reversed(range(TRIES)):
             try:
-                _refuse(claimed.target, force=force, directory=True)  # again: another process may have been faster
-                if force and claimed.target.is_dir():
-                    removed(claimed.old)
-                    claimed.target.rename(claimed.old)
-                claimed.new.rename(claimed.target)
+                _check_target(names.target, force=force, directory=True)  # another process may have created it
+                if force and names.target.is_dir():
+                    remove_path(names.old)
+                    names.target.rename(names.old)
+                names.new.rename(names.target)
                 break
-            except OSError as error:  # several processes replace it: the last one's stays
-                taken = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR)
-                if not left or error.errno not in taken or not claimed.new.is_dir():
+            except OSError as error:  # several processes replace it: the last result stays
+                conflicts = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR)
+                if not tries_left or error.errno not in conflicts or not names.new.is_dir():
                     raise
             time.sleep(PAUSE)
-        removed(claimed.old)
+        remove_path(names.old)
 
 
 @contextmanager
 def scratch_directory() -> Iterator[Path]:
-    """A directory for the block alone, among the system's temporary files. Raises OSError."""
+    """Yields a directory in the system's folder for temporary files, and removes it at the end. Raises OSError."""
     import tempfile
 
     target = Path(tempfile.gettempdir(), "scratch")
-    sweep(target.parent)
-    with temporary(target) as claimed:
-        claimed.new.mkdir(0o700)
-        yield claimed.new
+    remove_leftovers(target.parent)
+    with temporary(target) as names:
+        names.new.mkdir(0o700)
+        yield names.new
 
 
 def check_free(path: Path, *, force: bool, directory: bool = False) -> None:
-    """Raises OutputError when ``path`` exists and ``force`` is off, or cannot be written: ask before the work, not
-    after it. ``directory``: what is to be written there.
+    """Raises OutputError if ``path`` exists and ``force`` is off, or if it cannot be written. Call it before long work.
 
-    Whether it can be written is tried; nothing is left of it. A directory is replaced only where it holds nothing but
-    what an earlier result would: a home directory, or a note among a bundle's files, would be lost.
+    ``directory``: whether a directory is to be written there. The check creates a file in the target's folder and
+    removes it. A directory may only be replaced if it holds nothing but an earlier result, so that no home directory
+    and no notes inside a bundle are lost.
     """
-    with _claimed(Path(path), force=force, directory=directory):
+    with _temporary_for(Path(path), force=force, directory=directory):
         pass
 
 
 def write_each(writes: Mapping[str, Callable[[], object]]) -> None:
-    """Runs every one of the writes, by the name of what it writes, also after one that fails.
+    """Calls all functions, even after one fails. Their keys name the outputs.
 
-    Raises OutputError that says what was not written, and what was.
+    Raises one OutputError that says which outputs were not written, and which were.
     """
-    written, failed = [], []
+    written, failures = [], []
     for name, write in writes.items():
         try:
             write()
             written.append(name)
         except (OutputError, OSError) as error:
-            failed.append(str(error))
+            failures.append(str(error))
         except MemoryError:
-            failed.append(f"cannot write {name}: out of memory")
-    if failed:
-        kept = f"{' and '.join(written)} {'is' if len(written) == 1 else 'are'} written"
-        raise OutputError("; ".join([*failed, *([kept] if written else [])]))
+            failures.append(f"cannot write {name}: out of memory")
+    if failures:
+        others = f"{' and '.join(written)} {'is' if len(written) == 1 else 'are'} written"
+        raise OutputError("; ".join([*failures, *([others] if written else [])]))
 
 
 @contextmanager
-def _claimed(path: Path, *, force: bool, directory: bool) -> Iterator[Temporary]:
-    """Temporary names for what is to be written to ``path``; of a link to a directory, for what it points to.
+def _temporary_for(path: Path, *, force: bool, directory: bool) -> Iterator[Temporary]:
+    """Yields temporary names for a result at ``path``; if that is a link to a directory, for the link's target.
 
-    Raises OutputError where the path is taken or cannot be written, and in place of the block's OSErrors.
+    Raises OutputError if the path is taken or cannot be written, and converts OSErrors of the block to OutputErrors.
     """
     try:
         target = Path(os.path.realpath(path)) if directory else path
-        sweep(target.parent)  # first: an old directory may get its name back
-        _refuse(path, force=force, directory=directory)
-        with temporary(target) as claimed:
-            yield claimed
+        remove_leftovers(target.parent)  # before the check: it may rename an old directory back to ``path``
+        _check_target(path, force=force, directory=directory)
+        with temporary(target) as names:
+            yield names
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _refuse(path: Path, *, force: bool, directory: bool) -> None:
-    """Raises OutputError for a path that is taken, OSError for one that cannot be: its parent is a file, or so."""
+def _check_target(path: Path, *, force: bool, directory: bool) -> None:
+    """Raises OutputError if the path is taken, and OSError if it is impossible, such as one below a file."""
     kind = 0
     with suppress(FileNotFoundError):
-        kind = stat.S_IFMT(path.lstat().st_mode)  # of a link to nothing
+        kind = stat.S_IFMT(path.lstat().st_mode)  # remains if the path is a broken link
         kind = stat.S_IFMT(path.stat().st_mode)
     if kind not in (0, stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK):
         raise OutputError(f"{path} is a device, a pipe or a socket, expected a {'directory' if directory else 'file'}")
-    if not force and kind and not (kind == stat.S_IFLNK and directory):  # a directory goes where a link points
+    if not force and kind and not (kind == stat.S_IFLNK and directory):  # a directory is written to a link's target
         raise OutputError(f"{path} exists; pass --force to replace it")
     if kind == stat.S_IFDIR:
         from latentloop.io.replaceable import check_directory
 
-        sweep(path / ENGINES)
+        remove_leftovers(path / ENGINES)
         check_directory(path)
         if not directory:
             raise OutputError(f"{path} is a directory, expected a file")
@@ -134,8 +134,8 @@ def _refuse(path: Path, *, force: bool, directory: bool) -> None:
         raise OutputError(f"{path} is a file, expected a directory")
 
 
-def _linked(source: Path, target: Path) -> bool:
-    """Gives a file a second name; False where the file system cannot. Raises OutputError where the name is taken."""
+def _link(source: Path, target: Path) -> bool:
+    """Makes a hard link. Returns False if the file system has none. Raises OutputError if the target exists."""
     try:
         os.link(source, target)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""What a directory may hold that a new result replaces: what an earlier one left there, and nothing of the user's."""
+"""Checks that a directory which a new result would replace holds an earlier result and none of the user's files."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from latentloop.errors import OutputError
 from latentloop.io.file_names import ENGINES, MANIFEST
 
 TRIES = 10
-OWN = b"Software\0LatentLoop"  # a PNG's text, near its start
+SOFTWARE_TEXT = b"Software\0LatentLoop"  # a text chunk near the start of the PNG files that LatentLoop writes
 
 
 def check_directory(folder: Path) -> None:
-    """Raises OutputError for the working directory, one above it, or one that holds anything but a flat result's
-    files, a bundle's or a set of engines'. Raises OSError.
+    """Raises OutputError unless a new result may replace the directory: it may hold files but no directories, and if
+    it is a bundle or a set of engines, only what its manifest lists. The working directory and its parents may not be
+    replaced. Raises OSError.
     """
-    for left in reversed(range(TRIES)):
+    for tries_left in reversed(range(TRIES)):
         try:
             return _check(folder)
-        except FileNotFoundError:  # another process replaces it, just now
-            if not left:
+        except FileNotFoundError:  # another process is replacing it
+            if not tries_left:
                 raise
 
 
-def check_images(folder: Path) -> None:
-    """Raises OutputError where a folder holds anything but an earlier run's images. Raises OSError."""
+def check_image_folder(folder: Path) -> None:
+    """Raises OutputError if a folder holds anything except images of an earlier run. Raises OSError."""
     for file in sorted(folder.iterdir()):
-        if not _is_own_image(file):
+        if not _is_earlier_image(file):
             raise OutputError(
                 f"{folder} also holds {file.name}, which --force would remove with it: choose another name"
             )
@@ -37,13 +38,13 @@ def check_images(folder: Path) -> None:
 
 def _check(folder: Path) -> None:
     if Path.cwd().resolve().is_relative_to(folder.resolve()):
-        raise OutputError(f"{folder} is the working directory or holds it: it is never replaced, give another name")
+        raise OutputError(f"{folder} is or contains the working directory, which is never replaced: give another name")
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     has_manifest = MANIFEST in names
     inner = next((name for name in names if (folder / name).is_dir() and not (has_manifest and name == ENGINES)), None)
     if inner is not None:
-        raise OutputError(f"{folder} holds the directory {inner}, which no result does: remove it yourself")
-    unlisted = _unlisted(folder) if has_manifest else None
+        raise OutputError(f"{folder} holds the directory {inner}, so it is no earlier result: remove it yourself")
+    unlisted = _first_unlisted(folder) if has_manifest else None
     if unlisted is not None:
         raise OutputError(
             f"{folder} also holds {unlisted.relative_to(folder)}, which its {MANIFEST} does not list and --force "
@@ -51,30 +52,30 @@ def _check(folder: Path) -> None:
         )
 
 
-def _unlisted(folder: Path) -> Path | None:
-    """A file or folder of a bundle, or of a set of engines, that no manifest accounts for."""
+def _first_unlisted(folder: Path) -> Path | None:
+    """Returns a file or folder inside a bundle or a set of engines that no manifest lists, or None."""
     try:
         listed = {MANIFEST, *json.loads((folder / MANIFEST).read_bytes())["files"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # a damaged one is replaced where it is alone
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # a damaged manifest lists only itself
         listed = {MANIFEST}
     for entry in sorted(folder.iterdir()):
         if entry.name == ENGINES and entry.is_dir() and not entry.is_symlink():
             for inner in sorted(entry.iterdir()):
                 if inner.is_dir() and not inner.is_symlink():
-                    if (found := _unlisted(inner)) is not None:
-                        return found
+                    if (unlisted := _first_unlisted(inner)) is not None:
+                        return unlisted
                 elif inner.suffix != ".timings":
                     return inner
-        elif entry.is_dir() or (entry.name not in listed and entry.suffix != ".plan"):  # engines of a damaged set
+        elif entry.is_dir() or (entry.name not in listed and entry.suffix != ".plan"):  # plans can be built again
             return entry
     return None
 
 
-def _is_own_image(file: Path) -> bool:
-    """Whether a file has a name that the commands give, and says that they wrote it."""
+def _is_earlier_image(file: Path) -> bool:
+    """Returns whether a file is named like the images of `latentloop sample` and marked as written by LatentLoop."""
     number = file.name.partition("-")[0].removesuffix(".png")
     if not (number.isdecimal() and len(number) >= 5 and file.suffix == ".png" and file.is_file()):
         return False
-    with suppress(OSError), file.open("rb") as opened:
-        return OWN in opened.read(100)
+    with suppress(OSError), file.open("rb") as content:
+        return SOFTWARE_TEXT in content.read(100)
     return False

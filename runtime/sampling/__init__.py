@@ -1,1 +1,1 @@
-"""Sampling, and what is computed with a sampler: likelihoods, classification, rejection, verification."""
+"""Sampling, and what uses a sampler: likelihoods, classification, rejection sampling, verification."""

@@ -1,4 +1,4 @@
-"""Running a bundle's classifier: always on the CPU, for images are host arrays and the network is small."""
+"""Runs a bundle's classifier, always on the CPU: the images are host arrays and the network is small."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from latentloop.errors import BundleError, InputError
 from latentloop.sampling.results import Classification
 
 BATCH = 16  # images at once
-SUM_BOUND = 1e-3  # from 1, of an image's probabilities
+SUM_BOUND = 1e-3  # of |1 - sum| of an image's probabilities
 REMEDY = "export the bundle again"
 
 
 def classifier_file(bundle: Bundle) -> str:
-    """The classifier's file. Raises InputError where the bundle has none."""
+    """Returns the name of the classifier's file. Raises InputError if the bundle has no classifier."""
     file = bundle.manifest.classifier
     if file is None:
         raise InputError(f"{bundle.path} has no classifier: export it again with --classifier FILE")
@@ -24,24 +24,24 @@ def classifier_file(bundle: Bundle) -> str:
 
 
 def classify(bundle: Bundle, images: NDArray[np.uint8], threads: int) -> Classification:
-    """Images [N, H, W, C] at the bundle's size -> probabilities [N, classes] and features [N, F].
+    """Classifies images [N, H, W, C] at the bundle's size: probabilities [N, classes] and features [N, F].
 
-    Raises InputError where the bundle has no classifier, BundleError where its graph is not one.
+    Raises InputError if the bundle has no classifier, BundleError if the results are not those of a classifier.
     """
     from latentloop.backends.cpu.session import bundle_session  # late: sampling with engines needs no ONNX Runtime
 
     file, classes = classifier_file(bundle), len(bundle.manifest.classes)
     with bundle_errors(bundle.path, file):
         session = bundle_session(bundle, file, threads)
-        # Without an image a blank one tells how many features there are.
-        given = images if len(images) else np.zeros((1, *bundle.manifest.image), np.uint8)
-        parts = [session.run({"images": given[start : start + BATCH]}) for start in range(0, len(given), BATCH)]
+        # Without images, a blank one is run to get the number of features.
+        inputs = images if len(images) else np.zeros((1, *bundle.manifest.image), np.uint8)
+        parts = [session.run({"images": inputs[start : start + BATCH]}) for start in range(0, len(inputs), BATCH)]
         probabilities, features = (
             np.concatenate([part[name] for part in parts])[: len(images)] for name in ("probabilities", "features")
         )
         if probabilities.shape != (len(images), classes) or features.shape[:-1] != (len(images),):
-            found = f"{list(probabilities.shape)} and {list(features.shape)}"
-            raise BundleError(f"{bundle.path / file}: gives {found} for {len(images)} images of {classes} classes")
+            shapes = f"{list(probabilities.shape)} and {list(features.shape)}"
+            raise BundleError(f"{bundle.path / file}: gives {shapes} for {len(images)} images of {classes} classes")
         for name, values in (("probabilities", probabilities), ("features", features)):
             if values.dtype != np.float32:
                 raise BundleError(f"{bundle.path / file}: {name} are {values.dtype}, expected float32; {REMEDY}")
@@ -49,8 +49,8 @@ def classify(bundle: Bundle, images: NDArray[np.uint8], threads: int) -> Classif
         raise BundleError(f"{bundle.path / file}: results that are not finite: the weights are damaged")
     sums = probabilities.sum(1, dtype=np.float64)
     if (probabilities < 0).any() or (np.abs(sums - 1) > SUM_BOUND).any():
-        found = (
+        bounds = (
             f"from {probabilities.min():g} to {probabilities.max():g} whose sums are {sums.min():g} to {sums.max():g}"
         )
-        raise BundleError(f"{bundle.path / file}: probabilities {found}, expected 0 to 1 and sums of 1; {REMEDY}")
+        raise BundleError(f"{bundle.path / file}: probabilities {bounds}, expected 0 to 1 and sums of 1; {REMEDY}")
     return Classification(probabilities, features)

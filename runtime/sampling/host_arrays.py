@@ -1,4 +1,4 @@
-"""Lists, arrays and tensors in host memory, converted to NumPy arrays and Python values."""
+"""Conversion of lists, arrays and tensors in host memory to NumPy arrays and Python values."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ from numpy.typing import NDArray
 from latentloop.errors import InputError
 
 
-def plain(name: str, value: object, expected: str) -> Any:
-    """A sequence or an array as a list of Python's own values, an array without axes as one; others as they are."""
+def to_python(name: str, value: object, expected: str) -> Any:
+    """Converts a sequence or an array to a list of Python values, and a 0-d array to one value. Other values are
+    returned unchanged.
+
+    ``name`` and ``expected`` are for error messages. Raises InputError like ``as_array``.
+    """
     if _is_array(value):
         array = as_array(name, value)
-        if array.dtype.kind in "mMV":  # whose values look like integers, or like nothing of Python's
+        if array.dtype.kind in "mMV":  # times and structures, which would become integers or tuples
             raise InputError(f"{name} has dtype {array.dtype}, expected {expected}")
         return array.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [as_array(name, entry).tolist() if _is_array(entry) else entry for entry in value]
-    _check_kept(name, value)
+    _check_convertible(name, value)
     return value
 
 
 def as_array(name: str, value: object) -> NDArray[Any]:
-    """Lists, arrays, and tensors of PyTorch and other libraries in host memory, as NumPy's.
+    """Converts lists, arrays, and tensors of PyTorch and other libraries in host memory to NumPy arrays.
 
-    Raises InputError, with what to do about it, for those of which NumPy would drop something, or which it cannot read.
+    Raises InputError with a remedy if NumPy cannot read the value, or would lose a mask or a gradient.
     """
     try:
-        return np.asarray(_whole(name, value))
+        return np.asarray(_with_numpy_arrays(name, value))
     except (MemoryError, InputError):
         raise
-    except Exception as error:  # each library has its own
+    except Exception as error:  # each library raises its own errors
         raise InputError(f"{name} cannot be read as an array: {error}") from error
 
 
@@ -41,35 +45,35 @@ def _is_array(value: object) -> bool:
     return hasattr(value, "__array__") or hasattr(value, "__dlpack__")
 
 
-def _whole(name: str, value: Any) -> Any:
-    """The value with arrays of other libraries as NumPy's, looked for in sequences too; others as they are.
+def _with_numpy_arrays(name: str, value: Any) -> Any:
+    """Returns the value with arrays of other libraries, also inside sequences, converted to NumPy arrays.
 
-    Raises InputError for masks, gradients, bfloat16 and the memory of a GPU.
+    Raises InputError for masks, gradients, bfloat16 and GPU memory.
     """
     if hasattr(value, "__getitem__") and not isinstance(value, np.ndarray):
-        from latentloop.kernels.sequences import is_sequence  # late: most calls give numbers or arrays
+        from latentloop.kernels.sequences import is_sequence  # late, because most calls pass numbers or arrays
 
         if is_sequence(value):
-            return [_whole(name, entry) for entry in value]
-    _check_kept(name, value)
+            return [_with_numpy_arrays(name, entry) for entry in value]
+    _check_convertible(name, value)
     if not _is_array(value):
         return value
-    # What an object gives may be masked where the object is not; asarray would drop the mask.
+    # np.asarray would drop the mask of a masked array, which __array__ may return.
     array = np.asanyarray(value) if hasattr(value, "__array__") else np.from_dlpack(value)
     if np.any(getattr(array, "mask", False)):
-        raise InputError(f"{name}: some values are masked, and no mask is used here: fill them, as .filled(…) does")
+        raise InputError(f"{name}: some values are masked, and masks are not supported: fill them with .filled(…)")
     return array
 
 
-def _check_kept(name: str, value: Any) -> None:
-    """Raises InputError for gradients, bfloat16 and the memory of a GPU, which NumPy would not keep or not read."""
+def _check_convertible(name: str, value: Any) -> None:
+    """Raises InputError for gradients, bfloat16 and GPU memory, which NumPy would drop or cannot read."""
     if getattr(value, "requires_grad", False):
         raise InputError(
-            f"{name}: the tensor requires a gradient, and none is computed here: detach it, as .detach() does"
+            f"{name}: the tensor requires a gradient, which is not computed: detach it, for example with .detach()"
         )
     on_gpu = hasattr(value, "__cuda_array_interface__") and not hasattr(value, "__array__")
     if on_gpu or not getattr(value, "is_cpu", True):
-        place = getattr(value, "device", "a GPU")
-        raise InputError(f"{name}: the array is on {place}, expected host memory: move it to the CPU, as .cpu() does")
+        device = getattr(value, "device", "a GPU")
+        raise InputError(f"{name}: the array is on {device}, expected host memory: move it to the CPU with .cpu()")
     if str(getattr(value, "dtype", "")).endswith("bfloat16"):
-        raise InputError(f"{name}: NumPy has no bfloat16: convert it, as .float() or .long() does")
+        raise InputError(f"{name}: NumPy has no bfloat16: convert it, for example with .float() or .long()")

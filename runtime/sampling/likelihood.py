@@ -35,7 +35,7 @@ def log_likelihood(
     for level in levels:
         check_prior(level)
     classes = check_labels(labels, n, bundle.manifest)
-    # 2. Run every level over the given codes, in batches of one size; the last one is padded with the last sample.
+    # 2. Run each level over the codes, in batches of equal size; the last batch is padded with the last sample.
     batch = min(n, batch_size)
     for start in range(0, n, batch):
         indices = np.minimum(np.arange(start, start + batch), n - 1)
@@ -56,7 +56,7 @@ def log_likelihood(
 
 
 def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns logits [..., K] as log-probabilities in nats."""
+    """Returns the log-probabilities, in nats, of logits [..., K]."""
     shifted = logits - logits.max(-1, keepdims=True)
     result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     return result

@@ -1,4 +1,4 @@
-"""What a run of the sampler reports, and what it and the classifier return."""
+"""Results of the sampler and the classifier, and progress reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: rows done of one level, within a batch; images finished of all."""
+    """Progress of a run: the finished rows of one level in the current batch, and the finished images of the run."""
 
     level: str
     rows_done: int
@@ -21,7 +21,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Samples:
-    """Finished samples; N is smaller than asked where the run was cancelled.
+    """Finished samples; N is smaller than requested if the run was cancelled.
 
     ``images`` uint8 [N, H, W, C]; ``codes`` by level, int64 [N, h, w]; ``seeds`` uint64 [N]; ``labels`` int64 [N], or
     None for a bundle without classes.
@@ -36,9 +36,9 @@ class Samples:
 
 @dataclass(frozen=True)
 class Classification:
-    """What the bundle's classifier makes of N images.
+    """The classifier's results for N images.
 
-    ``probabilities`` float32 [N, classes], of every label; ``features`` float32 [N, F], what it tells them by.
+    ``probabilities`` float32 [N, classes]; ``features`` float32 [N, F], the inputs of the last layer.
     """
 
     probabilities: NDArray[np.float32]

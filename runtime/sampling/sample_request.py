@@ -27,9 +27,8 @@ MOST_SAMPLES = 2**20  # of one call: their images and codes are in memory at onc
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """Arguments of ``Sampler.sample`` in one form: n samples, ``labels`` [n] or None for a bundle without classes,
-    ``seeds`` uint64 [n], ``settings`` by name and level [n], and ``given`` codes by level [n, H, W], -1 for a code to
-    draw.
+    """The arguments of ``Sampler.sample``, normalised: ``labels`` [n] or None for a bundle without classes, ``seeds``
+    uint64 [n], ``settings`` by name and level [n], and ``given`` codes by level [n, H, W], -1 for a code to draw.
     """
 
     manifest: Manifest
@@ -63,14 +62,14 @@ class SampleRequest:
         return SampleRequest(manifest, n, classes, checked_seeds, settings, codes)
 
     def batches(self, size: int) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-        """Yields for each batch the slice of samples that it computes, and the indices [size] of the samples that it
-        consists of: the last batch is padded with the last sample, since results depend on the size of a batch.
+        """Yields, for each batch, its slice of the samples, and the indices [size] of the samples to compute. The last
+        batch is padded with the last sample, because results depend on the batch size.
         """
         for start in range(0, self.n, size):
             yield slice(start, min(start + size, self.n)), np.minimum(np.arange(start, start + size), self.n - 1)
 
     def draws(self, indices: NDArray[np.int64]) -> list[LevelDraw]:
-        """Returns what a backend is to draw for these samples [B], by level from the top down."""
+        """Returns a backend's inputs for these samples [B], one per level from the top down."""
         return [self._draw(number, indices) for number in range(len(self.manifest.levels))]
 
     def _draw(self, number: int, indices: NDArray[np.int64]) -> LevelDraw:

@@ -1,4 +1,4 @@
-"""The sampler: codes from the priors, top to bottom, and images from codes."""
+"""The sampler: draws codes from the priors, from the top level down, and decodes them to images."""
 
 from __future__ import annotations
 
@@ -28,32 +28,33 @@ if TYPE_CHECKING:
     from latentloop.backends.gpu.arrays import ArrayCodec
     from latentloop.kernels.driver import DeviceArray
 
-LARGEST_BATCH = 16  # of one that the caller does not name
-MOST_THREADS = 1024  # each graph starts as many
+LARGEST_BATCH = 16  # default, if the caller passes no batch size
+MOST_THREADS = 1024  # each graph starts this many
 
 
 class Sampler:
     """Samples from a bundle.
 
-    A Sampler owns the loop's memory, so two threads must not use one at once; give each thread its own. They may be
-    made from one Bundle, whose weights they share. Copies and pickles open the bundle anew, and so does a process that
-    is forked later; one on a GPU cannot follow a fork, and says so.
+    A Sampler owns the loop's memory, so only one thread may use it at a time: make one for each thread. Samplers made
+    from the same Bundle share its weights. Copies and pickles open the bundle again, and so does a process that is
+    forked later; a Sampler on a GPU cannot be used after a fork, and raises InputError.
 
-    What a seed promises: a sample depends on its seed and settings, not on the others in its batch. Sums in float32
-    round differently for another batch size, thread count or processor, so the same bits are promised only where
-    these are the same; elsewhere a draw that falls within rounding of a boundary may come out as the other code.
+    Reproducibility: a sample depends on its seed and settings, not on the other samples in its batch. Sums in float32
+    round differently for another batch size, thread count or processor, so results are bit-identical only if these
+    are the same; otherwise a draw within rounding error of a boundary between two codes may give the other code.
     """
 
     def __init__(
         self, bundle: Bundle, device: str = "auto", threads: int | None = None, precision: str = "float32"
     ) -> None:
         """``device``: "cpu"; "tensorrt" for the bundle's engines; "cuda" or "onnxruntime-tensorrt" for ONNX Runtime on
-        a GPU, each also with a GPU's number as in "cuda:1"; or "auto", the best of them that works here: ``device`` and
-        ``device_reason`` say which and why. ``threads`` of the CPU default to the processors available.
+        a GPU; or "auto", the best of them that works here. A GPU can be chosen by number, as in "cuda:1". The
+        properties ``device`` and ``device_reason`` report the choice. ``threads``: CPU threads, by default all
+        available processors.
 
-        ``precision`` of the priors' weights: "float32", or "int8" where the bundle has it, which is faster and draws
-        from slightly different probabilities; with engines also "float16" and "bfloat16". On a CPU the encoder and the
-        decoder are float32 always.
+        ``precision`` of the priors' weights: "float32", or "int8" if the bundle has it, which is faster and draws from
+        slightly different probabilities; with engines also "float16" and "bfloat16". On a CPU the encoder and the
+        decoder always use float32.
 
         Raises InputError for other values, MissingError for a device that this installation cannot use.
         """
@@ -69,7 +70,7 @@ class Sampler:
 
     @classmethod
     def with_backend(cls, bundle: Bundle, backend: Backend, threads: int = 1, precision: str = "float32") -> Sampler:
-        """Returns a sampler that runs on a backend made by the caller; ``precision`` says which graphs it runs."""
+        """Returns a sampler that runs on the caller's backend; ``precision`` is that of the graphs which it runs."""
         sampler = cls.__new__(cls)
         sampler.bundle, sampler.threads, sampler.precision = bundle, threads, precision
         sampler._requested_device = backend.device
@@ -81,28 +82,28 @@ class Sampler:
 
     @property
     def _backend(self) -> Backend:
-        """Another in a process that was forked since, where the threads of the first one are not."""
+        """The backend; a new one in a forked process, because threads do not survive a fork."""
         if self._process != os.getpid():
             self._start(self._opened.after_fork())
         return self._opened
 
     def __reduce__(self) -> tuple[type[Sampler], tuple[Bundle, str, int, str]]:
-        """Copies and pickles are made anew with the same arguments, and the threads of this one."""
+        """Makes copies and pickles construct a new sampler with the same arguments and number of threads."""
         return Sampler, (self.bundle, self._requested_device, self.threads, self.precision)
 
     @property
     def device(self) -> str:
-        """What runs the graphs: cpu, cuda:0, tensorrt:0, …"""
+        """The device that runs the graphs: cpu, cuda:0, tensorrt:0, …"""
         return self._backend.device
 
     @property
     def default_batch(self) -> int:
-        """Samples computed at once where a caller names no batch size; engines may be built for fewer than 16."""
+        """The batch size if the caller passes none: 16, or less if the engines were built for less."""
         return min(LARGEST_BATCH, self._backend.largest_batch)
 
     @property
     def device_reason(self) -> str:
-        """One line on what that is, and why it was chosen."""
+        """One line that describes the device and the reason for its choice."""
         return self._backend.reason
 
     def sample(
@@ -120,16 +121,16 @@ class Sampler:
     ) -> Samples:
         """Draws n images.
 
-        labels: class indices or names, one for all or one per sample; by default sample i takes class i modulo
-            their number.
+        labels: class indices or names, one for all or one per sample; by default sample i has class i modulo the
+            number of classes.
         seeds: integers, one per sample, or the first of n consecutive ones; by default fresh ones (returned).
-        temperature (over 0), top_k (from 1; 1 takes the most probable code), top_p (in (0, 1]): a number for all,
+        temperature (over 0), top_k (from 1; 1 draws the most probable code), top_p (in (0, 1]): a number for all,
             one per sample [n], or a mapping from level names to either. A code must pass both filters.
-        given: codes to keep by level, integers [n, h, w], -1 where a code is to be drawn; what is kept must be a
-            prefix in raster order.
-        All of these also as arrays or tensors in host memory.
-        batch_size: samples computed at once; short batches are padded to it, so that a seed's bits do not depend
-            on n. By default n, at most ``default_batch``.
+        given: codes to keep by level, integers [n, h, w], -1 for a code to draw; the kept codes must be a prefix in
+            raster order.
+        All of these may also be arrays or tensors in host memory.
+        batch_size: samples computed at once; short batches are padded to it, so that the result of a seed does not
+            depend on n. By default n, at most ``default_batch``.
         callback: called after every row; returning False cancels the run, and finished images are returned.
 
         Raises InputError for arguments that do not fit the bundle.
@@ -144,13 +145,13 @@ class Sampler:
             if batch_size is None
             else validation.check_count("batch_size", batch_size, self._backend.largest_batch)
         )
-        # 2. Draw batch after batch. Each is decoded while the next is being drawn, if the device can do both at once.
+        # 2. Draw the batches. Each is decoded while the next is drawn, if the device can do both at once.
         codes = _empty_codes(request.n, manifest)
         images = np.empty((request.n, *manifest.image), np.uint8)
         decodings: list[tuple[Decoding, slice]] = []
         finished = 0
         for part, indices in request.batches(batch):
-            after_row = None if callback is None else self._reporting(callback, finished, request.n)
+            after_row = None if callback is None else self._after_row(callback, finished, request.n)
             with self._run() as backend:
                 drawn = backend.draw(request.draws(indices), after_row)
             if drawn is None:
@@ -163,7 +164,7 @@ class Sampler:
             finished = part.stop
         for decoding in decodings:
             self._finish(*decoding, images)
-        # 3. Collect what is finished.
+        # 3. Return the finished samples.
         return Samples(
             images[:finished],
             {name: values[:finished] for name, values in codes.items()},
@@ -173,17 +174,20 @@ class Sampler:
         )
 
     def encode(self, images: ArrayLike) -> dict[str, Codes]:
-        """Images uint8 [N, H, W, C] at the bundle's size -> codes by level, int64 [N, h, w]. Raises InputError."""
+        """Encodes images uint8 [N, H, W, C] of the bundle's size to codes by level, int64 [N, h, w].
+
+        Raises InputError.
+        """
         array = validation.check_images(images, self.bundle.manifest)
         codes = _empty_codes(len(array), self.bundle.manifest)
         for part in _batches(len(array), self.default_batch):
-            found = self._backend.encode(array[part])
+            batch = self._backend.encode(array[part])
             for name, values in codes.items():
-                values[part] = found[name]
+                values[part] = batch[name]
         return codes
 
     def decode(self, codes: Mapping[str, ArrayLike]) -> NDArray[np.uint8]:
-        """Codes by level, integers [N, h, w] -> images uint8 [N, H, W, C]. Raises InputError."""
+        """Decodes codes by level, integers [N, h, w], to images uint8 [N, H, W, C]. Raises InputError."""
         checked = validation.check_codes(codes, self.bundle.manifest.levels, partial=False)
         n = len(next(iter(checked.values())))
         images = np.empty((n, *self.bundle.manifest.image), np.uint8)
@@ -192,35 +196,35 @@ class Sampler:
         return images
 
     def classify(self, images: ArrayLike) -> Classification:
-        """What the bundle's classifier makes of images uint8 [N, H, W, C] at the bundle's size. It runs on the CPU,
-        whatever the device. Raises InputError, also where the bundle has no classifier.
+        """Classifies images uint8 [N, H, W, C] at the bundle's size with the bundle's classifier, on the CPU for every
+        device. Raises InputError, also if the bundle has no classifier.
         """
         return classify(self.bundle, validation.check_images(images, self.bundle.manifest), self.threads)
 
     def encode_on_gpu(self, images: Any, stream: Any = None) -> dict[str, DeviceArray]:
-        """As ``encode``, for an array on the sampler's GPU: uint8 [N, H, W, C] of PyTorch, CuPy, pycuda or any library
-        with DLPack or the CUDA array interface -> arrays that they adopt without a copy.
+        """Like ``encode``, for an array uint8 [N, H, W, C] on the sampler's GPU, of PyTorch, CuPy, pycuda or any
+        library with DLPack or the CUDA array interface. Returns arrays that these libraries adopt without a copy.
 
-        Work is enqueued in the order of ``stream`` (of any of these libraries; default: the legacy default stream), and
-        nothing waits, unless N is another than before. The caller's CUDA context is used where it is the GPU's. Raises
-        InputError, also on a CPU.
+        Work is enqueued in the order of ``stream`` (of any of these libraries; default: the legacy default stream)
+        without waiting, unless N differs from the previous call. Uses the caller's CUDA context if it belongs to this
+        GPU. Raises InputError, also on a CPU.
         """
-        return self._arrays().encode(images, stream)
+        return self._array_codec().encode(images, stream)
 
     def decode_on_gpu(self, codes: Mapping[str, Any], stream: Any = None) -> DeviceArray:
-        """As ``decode``, for int64 arrays [N, h, w] on the sampler's GPU -> uint8 [N, H, W, C] there; see
-        ``encode_on_gpu``. Codes beyond a codebook are not noticed.
+        """Like ``decode``, for int64 arrays [N, h, w] on the sampler's GPU; returns uint8 [N, H, W, C] there. See
+        ``encode_on_gpu``. Codes beyond a codebook are not detected.
         """
-        return self._arrays().decode(codes, stream)
+        return self._array_codec().decode(codes, stream)
 
-    def _arrays(self) -> ArrayCodec:
+    def _array_codec(self) -> ArrayCodec:
         if self._backend.arrays is None:
             backends = ", ".join(registry.names(on_gpu=True))
             raise InputError(f"this sampler runs on {self.device}: arrays on a GPU need one of {backends}")
         return self._backend.arrays
 
     def decoded(self, codes: dict[str, Codes]) -> NDArray[np.float32]:
-        """What ``decode`` rounds: codes by level, int64 [N, h, w] -> float32 [N, H, W, C], nominally in [-1, 1]."""
+        """Decodes without rounding: codes by level, int64 [N, h, w] -> float32 [N, H, W, C], nominally in [-1, 1]."""
         n = len(next(iter(codes.values())))
         parts = [{name: values[part] for name, values in codes.items()} for part in _batches(n, self.default_batch)]
         return np.concatenate([self._backend.decode(part).wait()[1] for part in parts])
@@ -228,18 +232,18 @@ class Sampler:
     def log_likelihood(
         self, codes: Mapping[str, ArrayLike], labels: ArrayLike | None = None
     ) -> dict[str, NDArray[np.float64]]:
-        """The log-probability of every code given the ones before it, in nats, by level: float64 [N, h, w].
+        """Returns the log-probability of every code given the ones before it, in nats, by level: float64 [N, h, w].
 
-        codes by level, integers [N, h, w]; labels as in ``sample``, but required where the bundle has classes.
+        codes by level, integers [N, h, w]; labels as in ``sample``, but required if the bundle has classes.
         Raises InputError.
         """
         return log_likelihood(self.bundle, self.rows, self.default_batch, codes, labels)
 
     def rows(self, level: Level, level_inputs: LevelInputs, rows: int | None = None) -> Iterator[Row]:
-        """Runs one level's loop, yielding each finished row; ``rows`` limits it to the first ones.
+        """Runs one level's loop and yields each finished row; ``rows`` limits their number.
 
-        Raises InputError for a level without a prior and while this Sampler runs already, BundleError where graphs
-        and manifest do not fit each other.
+        Raises InputError if the level has no prior or this Sampler is already running, BundleError if the graphs and
+        the manifest do not match.
         """
         process = os.getpid()
         with self._run() as backend:
@@ -247,33 +251,33 @@ class Sampler:
             for row in backend.rows(level, level_inputs, rows or level.height):
                 yield row
                 if os.getpid() != process:
-                    raise InputError("this process was forked after the first of these rows: begin again")
+                    raise InputError("this process was forked while the rows were being computed: start again")
 
     @contextmanager
     def _run(self) -> Iterator[Backend]:
-        """The backend, for one run at a time."""
+        """Yields the backend. Raises InputError if another run is using it."""
         backend, running = self._backend, self._running
         if not running.acquire(blocking=False):
-            raise InputError("this Sampler is running already; make another from the same Bundle for each thread")
+            raise InputError("this Sampler is already running; make another one from the same Bundle for each thread")
         try:
             yield backend
         finally:
             running.release()
 
     def _finish(self, decoding: Decoding, part: slice, images: NDArray[np.uint8]) -> None:
-        """Puts the decoded images where they belong; a batch may have been padded."""
-        found, decoded = decoding.wait()
-        if not np.isfinite(decoded).all():
+        """Waits for a batch's images, and copies them to ``images[part]`` without the padding."""
+        decoded, unrounded = decoding.wait()
+        if not np.isfinite(unrounded).all():
             decoder = self.bundle.path / self.bundle.manifest.decoder
             raise BundleError(f"{decoder}: pixels that are not finite: the weights are damaged")
-        images[part] = found[: part.stop - part.start]
+        images[part] = decoded[: part.stop - part.start]
 
-    def _reporting(self, callback: Callable[[Progress], bool | None], images_done: int, images_total: int) -> AfterRow:
+    def _after_row(self, callback: Callable[[Progress], bool | None], images_done: int, images_total: int) -> AfterRow:
         heights = {level.name: level.height for level in self.bundle.manifest.levels}
 
         def after_row(level: str, rows_done: int) -> bool:
-            answer = callback(Progress(level, rows_done, heights[level], images_done, images_total))
-            return answer is None or bool(answer)
+            proceed = callback(Progress(level, rows_done, heights[level], images_done, images_total))
+            return proceed is None or bool(proceed)
 
         return after_row
 

@@ -1,4 +1,4 @@
-"""What a caller asks of a sampler, checked and brought to one form at the edge."""
+"""Validation of a sampler's arguments, and their conversion to arrays of one shape and type."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from latentloop.bundles.manifest import Level, Manifest
 from latentloop.errors import InputError, short_repr
-from latentloop.sampling.host_arrays import as_array, plain
+from latentloop.sampling.host_arrays import as_array, to_python
 
-COLDEST, HOTTEST = 1e-20, 1e20  # temperatures that float32 logits can be divided by; colder is no different
+COLDEST, HOTTEST = 1e-20, 1e20  # temperatures by which float32 logits can be divided; lower ones draw the same codes
 Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
 
 
 def check_count(name: str, n: object, most: int = 2**31 - 1) -> int:
-    """A positive integer, such as a number of samples; ``name`` is the argument's."""
+    """Checks a positive integer, such as a number of samples; ``name`` is the argument's name."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise InputError(f"{name} is {short_repr(n)}, expected a positive integer")
     if n > most:
@@ -27,10 +27,10 @@ def check_count(name: str, n: object, most: int = 2**31 - 1) -> int:
 
 
 def check_seeds(seeds: ArrayLike | None, n: int) -> NDArray[np.uint64]:
-    """[n] uint64: given ones, consecutive ones from an integer, or fresh ones from the operating system."""
+    """Returns [n] uint64: the seeds, consecutive ones from an integer on, or fresh ones from the operating system."""
     if seeds is None:
         return np.frombuffer(secrets.token_bytes(8 * n), np.uint64).copy()
-    values = plain("seeds", seeds, "an integer or one per sample")
+    values = to_python("seeds", seeds, "an integer or one per sample")
     if isinstance(values, int) and not isinstance(values, bool):
         values = [values + index for index in range(n)]
     if not isinstance(values, list):
@@ -44,9 +44,9 @@ def check_seeds(seeds: ArrayLike | None, n: int) -> NDArray[np.uint64]:
 
 
 def check_labels(labels: ArrayLike | None, n: int, manifest: Manifest) -> NDArray[np.int64] | None:
-    """[n] int64 class indices, from indices or names; None for a bundle without classes.
+    """Returns class indices [n] int64, from indices or names; None for a bundle without classes.
 
-    Without labels, sample number i of a class-conditional bundle takes class i modulo their number.
+    Without labels, sample number i of a class-conditional bundle has class i modulo the number of classes.
     """
     names = manifest.classes
     if not names:
@@ -55,7 +55,7 @@ def check_labels(labels: ArrayLike | None, n: int, manifest: Manifest) -> NDArra
         return None
     if labels is None:
         return np.arange(n) % len(names)
-    values = plain("labels", labels, "a class or one per sample")
+    values = to_python("labels", labels, "a class or one per sample")
     if isinstance(values, int | str):
         values = [values] * n
     if not isinstance(values, list):
@@ -72,19 +72,16 @@ def _label(value: object, names: tuple[str, ...]) -> int:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
         return value
+    shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
     raise InputError(
-        f"label {short_repr(value)} is none of the {len(names)} classes: {_some(names)}, or 0 to {len(names) - 1}"
+        f"label {short_repr(value)} is not one of the {len(names)} classes: {shown}, or 0 to {len(names) - 1}"
     )
 
 
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-
-
-def _check_levels(name: str, given: Mapping[str, object], levels: Sequence[Level]) -> None:
-    """Raises InputError for a key that is no level's name."""
+def _check_level_names(name: str, by_level: Mapping[str, object], levels: Sequence[Level]) -> None:
+    """Raises InputError for a key that is not a level's name."""
     names = [level.name for level in levels]
-    for key in given:
+    for key in by_level:
         if key not in names:
             raise InputError(f"{name}: there is no level {short_repr(key)}, the bundle has: {', '.join(names)}")
 
@@ -92,36 +89,36 @@ def _check_levels(name: str, given: Mapping[str, object], levels: Sequence[Level
 def check_setting(
     name: str, setting: Setting, n: int, levels: Sequence[Level], default: float, low: float, high: float
 ) -> dict[str, NDArray[np.float64]]:
-    """A value per level and sample [n], from a number, one per sample, or a mapping from level names to either.
+    """Returns the values [n] by level, from a number, one per sample, or a mapping from level names to either.
 
-    Values must lie in (low, high].
+    Values must be in (low, high].
     """
     names = [level.name for level in levels]
     if isinstance(setting, Mapping):
-        _check_levels(name, setting, levels)
-        per_level: dict[str, Any] = {level: setting.get(level) for level in names}
+        _check_level_names(name, setting, levels)
+        by_level: dict[str, Any] = {level: setting.get(level) for level in names}
     else:
-        per_level = dict.fromkeys(names, setting)
-    found = {}
-    for level, value in per_level.items():
+        by_level = dict.fromkeys(names, setting)
+    values = {}
+    for level, value in by_level.items():
         array = as_array(f"{name} for {level}", default if value is None else value)
         if array.dtype.kind not in "iuf":
             raise InputError(f"{name} for {level} is {short_repr(value)}, expected a number or {n} numbers")
         if array.shape not in ((), (n,)):
             raise InputError(f"{name} for {level} has shape {array.shape}, expected a number or {n} numbers")
-        with np.errstate(over="ignore"):  # longer floats may come to infinity
-            array = array.astype(np.float64)  # first: bounds may be more than float16 holds
+        with np.errstate(over="ignore"):  # a longdouble may become infinity
+            array = array.astype(np.float64)  # before the comparison: float16 cannot represent the bounds
         if not ((array > low) & (array <= high)).all():
             expected = f"over {low:g}" + (f", at most {high:g}" if np.isfinite(high) else "")
             raise InputError(f"{name} for {level} is {short_repr(value)}, expected {expected}")
-        found[level] = np.broadcast_to(array, (n,))
-    return found
+        values[level] = np.broadcast_to(array, (n,))
+    return values
 
 
 def check_settings(
     temperature: Setting, top_k: Setting, top_p: Setting, n: int, levels: Sequence[Level]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """The three by name, each as ``check_setting`` gives it; top_k holds integers, or infinity where it is off."""
+    """Returns the three settings by name, as from ``check_setting``; top_k is an integer, or infinity if it is off."""
     settings = {
         "temperature": check_setting("temperature", temperature, n, levels, 1.0, 0.0, HOTTEST),
         "top_k": check_setting("top_k", top_k, n, levels, np.inf, 0.0, np.inf),
@@ -136,11 +133,11 @@ def check_settings(
 def check_codes(
     codes: Mapping[str, ArrayLike], levels: Sequence[Level], *, partial: bool, n: int | None = None
 ) -> dict[str, NDArray[np.int64]]:
-    """Codes by level, int64 [N, H, W]. ``partial`` allows -1 (draw) and missing levels."""
+    """Returns codes by level, int64 [N, H, W]. ``partial`` allows -1 (draw) and missing levels."""
     if not isinstance(codes, Mapping):
         raise InputError(f"codes are {type(codes).__name__}, expected a mapping from level names to arrays")
-    _check_levels("codes", codes, levels)
-    found: dict[str, NDArray[np.int64]] = {}
+    _check_level_names("codes", codes, levels)
+    checked: dict[str, NDArray[np.int64]] = {}
     for level in levels:
         name = level.name
         if name not in codes:
@@ -159,24 +156,24 @@ def check_codes(
             raise InputError(f"codes of {name} range from {array.min()} to {array.max()}, expected {expected}")
         if n is None:
             n = len(array)
-        found[name] = array.astype(np.int64)
-    return found
+        checked[name] = array.astype(np.int64)
+    return checked
 
 
 def check_given(given: Mapping[str, ArrayLike] | None, n: int, levels: Sequence[Level]) -> dict[str, NDArray[np.int64]]:
-    """Codes to keep by level, [n, H, W], -1 where a code is to be drawn; all -1 for a level not given.
+    """Returns codes to keep by level, [n, H, W], -1 for a code to draw; all -1 for a missing level.
 
-    What is kept must come first in raster order: a prior draws each code from the ones before it.
+    The kept codes must come first in raster order, because a prior draws each code from the ones before it.
     """
-    found = check_codes({} if given is None else given, levels, partial=True, n=n)
-    for name, codes in found.items():
+    checked = check_codes({} if given is None else given, levels, partial=True, n=n)
+    for name, codes in checked.items():
         kept = codes.reshape(n, -1) >= 0
         if (kept[:, 1:] > kept[:, :-1]).any():
             sample = int(np.argmax((kept[:, 1:] > kept[:, :-1]).any(1)))
             raise InputError(f"given codes of {name}, sample {sample}: a kept code follows a -1 in raster order")
     for level in levels:
-        found.setdefault(level.name, np.full((n, level.height, level.width), -1, np.int64))
-    return found
+        checked.setdefault(level.name, np.full((n, level.height, level.width), -1, np.int64))
+    return checked
 
 
 def check_prior(level: Level) -> None:
@@ -186,7 +183,7 @@ def check_prior(level: Level) -> None:
 
 
 def check_images(images: ArrayLike, manifest: Manifest) -> NDArray[np.uint8]:
-    """[N, H, W, C] uint8 at the bundle's size."""
+    """Returns images as an array uint8 [N, H, W, C] at the bundle's size. Raises InputError."""
     array = as_array("images", images)
     if array.dtype != np.uint8:
         raise InputError(f"images have dtype {array.dtype}, expected uint8")

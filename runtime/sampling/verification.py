@@ -1,7 +1,7 @@
-"""Running a bundle's golden vectors: does this machine reproduce what the float64 specification says?
+"""Verification of a sampler against its bundle's golden vectors, which the float64 specification computed.
 
-Rounded weights do not: their probabilities must be close to the specification's, and every draw must be the one that
-its own logits say.
+A sampler with rounded weights cannot reproduce them: its probabilities must be close to the specification's, and every
+draw must agree with its own logits.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ from latentloop.sampling.sampler import Sampler
 Array = NDArray[Any]
 
 LOGITS_BOUND = 1e-4  # float32 against float64, of max(1, max |logit|)
-DRAW_BOUND = 1e-4  # of the total mass: where a draw may fall on either side of a CDF edge
-MARGIN_BOUND = 1e-5  # of |z|^2 + max |e|^2: where two codewords count as equally near
-DECODED_BOUND = 1e-3  # pixels span [-1, 1]
-# The same two where the encoder's and decoder's products are of 16 bits: each of some twelve layers between codes and
-# pixels rounds two factors and a result.
+DRAW_BOUND = 1e-4  # of the total mass: the distance from a CDF edge within which a draw may be on either side
+MARGIN_BOUND = 1e-5  # of |z|^2 + max |e|^2: distances that differ by less count as equal
+DECODED_BOUND = 1e-3  # pixels are in [-1, 1]
+# Replaces MARGIN_BOUND and DECODED_BOUND if the encoder's and decoder's products have 16 bits: each of about twelve
+# layers between codes and pixels rounds two factors and a result.
 NARROW_BOUND = {"float16": 36 * 2.0**-11, "bfloat16": 36 * 2.0**-8}
-# Nats a code, from the golden probabilities to those of rounded weights: half a per cent of what a code holds. int8
-# takes 0.0001 in the default bundle and 0.002 to 0.004 where wide random layers amplify it; a wrong kernel takes more.
+# Nats per code, from the golden probabilities to those of rounded weights: half a per cent of a code's information.
+# int8 gives 0.0001 in the default bundle, and 0.002 to 0.004 in wide random layers, which amplify it; a wrong kernel
+# gives more.
 KL_BOUND = 0.01
-# Of probabilities; of max(1, max |feature|). The classifier is float32 on a CPU everywhere. A sum of 9 x 128 products
-# rounds by some sqrt(9 x 128) = 34 units of 2^-24, whatever the order in which a processor or a release of ONNX Runtime
-# adds; ten layers of them, independent, make sqrt(10) x 34 = 107 units or 6.4e-6. Measured: at most 5e-7, also where
-# every sum is taken one term after another, and with three times the layers.
+# Of probabilities, and of max(1, max |feature|). The classifier always runs in float32 on a CPU. A sum of 9 x 128
+# products has a rounding error of about sqrt(9 x 128) = 34 units of 2^-24 in any order of summation; ten layers with
+# independent errors give sqrt(10) x 34 = 107 units or 6.4e-6. Measured: at most 5e-7, also with strictly sequential
+# sums, and with three times the layers.
 CLASSIFIER_BOUND = 1e-5
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: what was compared, the worst error found, and the largest allowed.
+    """The result of one comparison: its name, the largest error, and the largest error allowed.
 
-    ``skipped`` says why it means nothing at the sampler's precision; then it was not made.
+    ``skipped`` is the reason if the comparison does not apply to the sampler's precision and was not made.
     """
 
     name: str
@@ -54,12 +55,12 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the error is within the bound; a NaN is not."""
+        """Whether the error is within the bound. NaN is not."""
         return self.error <= self.bound
 
 
 def verify(sampler: Sampler) -> Iterator[Check]:
-    """Runs every golden vector of the sampler's bundle. Raises BundleError where they do not fit the bundle."""
+    """Runs every golden vector of the sampler's bundle. Raises BundleError if they do not fit the bundle."""
     golden = sampler.bundle.golden()
     try:
         yield from _verify_encoder(sampler, golden)
@@ -71,22 +72,22 @@ def verify(sampler: Sampler) -> Iterator[Check]:
                 yield from _verify_prior(sampler, level, index, golden)
     except LatentLoopError:
         raise
-    except Exception as error:  # whatever arrays of wrong names, types and shapes lead to
+    except Exception as error:  # arrays of wrong names, types or shapes can cause any error
         path = sampler.bundle.path / sampler.bundle.manifest.golden
         raise BundleError(f"{path}: golden vectors do not fit the bundle: {error}") from error
 
 
 def _verify_encoder(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Check]:
-    """The share of codes that differ, near-ties and what lies below them aside."""
-    found = sampler.encode(golden["codec.images"])
-    sound = np.ones(len(golden["codec.images"]), bool)  # images whose upper codes all agree so far
+    """Compares codes, without near-ties between codewords, and without images whose codes differ in an upper level."""
+    codes = sampler.encode(golden["codec.images"])
+    upper_agree = np.ones(len(golden["codec.images"]), bool)  # images whose upper codes all agree so far
     for level in sampler.bundle.manifest.levels:
         expected, margin = golden[f"codec.codes.{level.name}"], golden[f"codec.margin.{level.name}"]
-        differs = found[level.name] != expected
+        differs = codes[level.name] != expected
         bound = NARROW_BOUND.get(sampler.precision, MARGIN_BOUND)
-        counted = differs & (margin > bound) & sound[:, None, None]
+        counted = differs & (margin > bound) & upper_agree[:, None, None]
         yield Check(f"encode: {level.name} codes that differ", float(counted.mean()), 0.0)
-        sound &= ~differs.any((1, 2))
+        upper_agree &= ~differs.any((1, 2))
 
 
 def _verify_decoder(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Check]:
@@ -97,23 +98,23 @@ def _verify_decoder(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Chec
 
 
 def _verify_classifier(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Check]:
-    found = sampler.classify(golden["codec.images"])
+    result = sampler.classify(golden["codec.images"])
     features = golden["classifier.features"]
-    count, expected = len(found.features), features.shape[-1]
-    if features.shape == (count, expected) != found.features.shape:  # else what is golden has no sound shape
+    count, expected = len(result.features), features.shape[-1]
+    if features.shape == (count, expected) != result.features.shape:  # only if the golden shape itself is valid
         path = sampler.bundle.path / classifier_file(sampler.bundle)
         raise BundleError(
-            f"{path}: gives {found.features.shape[1]} features for an image, expected {expected} as the golden vectors"
-            " have; export the bundle again"
+            f"{path}: gives {result.features.shape[1]} features for an image, expected {expected} as in the golden"
+            " vectors; export the bundle again"
         )
-    error = float(np.abs(found.features - features).max() / max(1.0, float(np.abs(features).max())))
+    error = float(np.abs(result.features - features).max() / max(1.0, float(np.abs(features).max())))
     yield Check("classify: features, of max(1, max |feature|)", error, CLASSIFIER_BOUND)
-    error = float(np.abs(found.probabilities - golden["classifier.probabilities"]).max())
+    error = float(np.abs(result.probabilities - golden["classifier.probabilities"]).max())
     yield Check("classify: probabilities", error, CLASSIFIER_BOUND)
 
 
 def _verify_prior(sampler: Sampler, level: Level, index: int, golden: dict[str, Array]) -> Iterator[Check]:
-    """Teacher-forced logits; then free draws with the golden seeds, up to the first that may fall either way."""
+    """Compares teacher-forced logits, then free draws with the golden seeds up to the first ambiguous draw."""
     name = level.name
     codes, positions = golden[f"{name}.codes"], golden[f"{name}.positions"]
     expected = golden[f"{name}.logits"].astype(np.float64)  # [n, m, K]
@@ -121,30 +122,30 @@ def _verify_prior(sampler: Sampler, level: Level, index: int, golden: dict[str, 
     random = uniforms(golden[f"{name}.seeds"], index, level.height, level.width)
     u = random[:rows].transpose(2, 0, 1).astype(np.float64)
     logits, _ = _run(sampler, level, golden, random, codes, rows)
-    found = logits[:, positions[:, 0], positions[:, 1]]
+    logits_at_positions = logits[:, positions[:, 0], positions[:, 1]]
     if sampler.precision != "float32":
-        p, q = log_softmax(expected), log_softmax(found)
+        p, q = log_softmax(expected), log_softmax(logits_at_positions)
         divergence = float((np.exp(p) * (p - q)).sum(-1).mean())
         yield Check(f"{name}: mean KL divergence from the golden probabilities, nats", divergence, KL_BOUND)
         logits, free = _run(sampler, level, golden, random, np.full((n, rows, level.width), -1), rows)
         outside, _ = _outside(logits, free, u)
-        yield Check(f"{name}: draws outside their own logits' span", outside, DRAW_BOUND)
+        yield Check(f"{name}: draws outside their own logits' CDF interval", outside, DRAW_BOUND)
         reason = f"{sampler.precision} draws from rounded weights"
         yield Check(f"{name}: sampled codes that differ from the golden ones", 0.0, 0.0, skipped=reason)
         return
-    error = float(np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max())))
+    error = float(np.abs(logits_at_positions - expected).max() / max(1.0, float(np.abs(expected).max())))
     yield Check(f"{name}: logits, of max(1, max |logit|)", error, LOGITS_BOUND)
-    # What the golden seeds draw from these logits: the golden codes, or u lies at an edge of the golden code's span.
+    # With these logits the golden seeds draw the golden codes, unless u is at an edge of the golden code's interval.
     outside, edge = _outside(logits, codes, u)
-    yield Check(f"{name}: draws outside the golden codes' span", outside, DRAW_BOUND)
+    yield Check(f"{name}: draws outside the golden codes' CDF interval", outside, DRAW_BOUND)
     _, free = _run(sampler, level, golden, random, np.full((n, rows, level.width), -1), rows)
-    doubtful = np.logical_or.accumulate(edge.reshape(n, -1), axis=1).reshape(edge.shape)
-    wrong = (free != codes) & ~doubtful
+    ambiguous = np.logical_or.accumulate(edge.reshape(n, -1), axis=1).reshape(edge.shape)
+    wrong = (free != codes) & ~ambiguous
     yield Check(f"{name}: sampled codes that differ", float(wrong.mean()), 0.0)
 
 
 def _outside(logits: NDArray[np.float64], codes: Array, u: NDArray[np.float64]) -> tuple[float, NDArray[np.bool_]]:
-    """How far u [n, rows, W] lies outside the codes' spans of the cumulative mass at most; where it is at an edge."""
+    """Returns the largest distance of u [n, rows, W] from the codes' CDF intervals, and where u is at an edge."""
     mass = np.exp(logits - logits.max(-1, keepdims=True)).cumsum(-1)
     cdf = mass / mass[..., -1:]
     upper = np.take_along_axis(cdf, codes[..., None], -1)[..., 0]
@@ -158,7 +159,7 @@ def _outside(logits: NDArray[np.float64], codes: Array, u: NDArray[np.float64]) 
 def _run(
     sampler: Sampler, level: Level, golden: dict[str, Array], random: Array, codes: Array, rows: int
 ) -> tuple[NDArray[np.float64], Array]:
-    """Logits [n, rows, W, K] and codes [n, rows, W] of the first rows; ``codes`` are forced, -1 where one is drawn."""
+    """Returns logits [n, rows, W, K] and codes [n, rows, W] of the first rows. ``codes`` are forced, -1 for a draw."""
     upper, labels = golden.get(f"{level.name}.upper"), golden.get(f"{level.name}.labels")
     parts = []
     for start in range(0, len(codes), sampler.default_batch):
@@ -173,8 +174,10 @@ def _run(
             upper=None if upper is None else upper[part],
             labels=None if labels is None else labels[part],
         )
-        found = [(row.logits.astype(np.float64), row.codes.copy()) for row in sampler.rows(level, level_inputs, rows)]
-        logits, drawn = (np.stack(values) for values in zip(*found, strict=True))
+        finished = [
+            (row.logits.astype(np.float64), row.codes.copy()) for row in sampler.rows(level, level_inputs, rows)
+        ]
+        logits, drawn = (np.stack(values) for values in zip(*finished, strict=True))
         parts.append((logits.transpose(2, 0, 1, 3), drawn.transpose(2, 0, 1)))
     all_logits, all_drawn = (np.concatenate(values) for values in zip(*parts, strict=True))
     return all_logits, all_drawn

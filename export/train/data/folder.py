@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.errors import InputError
-from latentloop.images.problems import raise_for, shown, some
-from latentloop.images.search import SUFFIXES, Found, is_companion, search
+from latentloop.images.problems import join_first, printable, raise_for
+from latentloop.images.search import SUFFIXES, SearchResult, is_ignored, search_folder
 
 PARTS = ("train", "test")
 
@@ -78,7 +78,7 @@ def list_images(folder: Path) -> Listing:
             raise InputError(f"{path}: a class folder without images directly inside; add images or remove the folder")
         files += content.files
         labels += [label] * len(content.files)
-        sub_folders += content.unsearched + content.links
+        sub_folders += content.unsearched + content.folder_links
     _report_ignored(folder, sub_folders)
     return files, np.array(labels, np.int64), tuple(path.name for path in classes)
 
@@ -87,27 +87,27 @@ def _images_in(folder: Path) -> list[Path]:
     return _search(folder).files
 
 
-def _search(folder: Path) -> Found:
-    content = search(folder, below=False)
+def _search(folder: Path) -> SearchResult:
+    content = search_folder(folder, below=False)
     raise_for(content.problems, len(content.problems))
-    if content.lost:  # perhaps a class
-        print(f"{folder}: ignored broken links: {some(map(shown, content.lost))}", file=sys.stderr)
+    if content.broken_links:  # perhaps a class
+        print(f"{folder}: ignored broken links: {join_first(map(printable, content.broken_links))}", file=sys.stderr)
     return content
 
 
 def _report_ignored(folder: Path, sub_folders: Sequence[Path]) -> None:
     """Prints how many images the sub-folders of classes contain, and that these images are ignored."""
-    contents = [search(path, below=True) for path in sub_folders]
+    contents = [search_folder(path, below=True) for path in sub_folders]
     with_images = [path for path, c in zip(sub_folders, contents, strict=True) if c.files or c.problems]
     if with_images:
         count = sum(len(content.files) for content in contents)
         images = "1 image in a sub-folder of a class" if count == 1 else f"{count} images in sub-folders of classes"
         print(
             f"{folder}: ignored {images}; only images directly inside a class folder are read:"
-            f" {some(map(shown, with_images))}",
+            f" {join_first(map(printable, with_images))}",
             file=sys.stderr,
         )
 
 
 def _classes(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_companion(path.name))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_ignored(path.name))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from latentloop.cli.interrupt import Request, interruptible
+from latentloop.cli.interrupt import StopRequest, stop_request
 from latentloop.errors import InputError
 from latentloop.export.train import distributed
 from latentloop.export.train.optimisation.schedule import step_seed
@@ -79,7 +79,7 @@ def run_training(task: Task, options: LoopOptions) -> bool:
     progress = _Progress(options, first)
     started = saved_at = time.monotonic()
     alone = distributed.world_size() == 1
-    with interruptible() if alone else nullcontext(Request()) as stop, progress.bar:
+    with stop_request() if alone else nullcontext(StopRequest()) as stop, progress.bar:
         for step in range(first, options.steps):
             # 1. The step. Its random numbers depend on nothing but seed, step and rank.
             torch.manual_seed(step_seed(options.seed, step, rank=distributed.rank()))
@@ -103,7 +103,7 @@ def run_training(task: Task, options: LoopOptions) -> bool:
         losses.read(done)  # raises for a diverged training, whose state is not saved
         options.state_file.save(task, done, force=force)
         print(f"{options.out}: stopped after step {done}; run the same command to continue", file=sys.stderr)
-        raise stop.interrupt()
+        raise stop.exception()
     return force
 
 

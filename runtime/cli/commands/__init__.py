@@ -1,1 +1,1 @@
-"""The commands that need nothing but the runtime, one a module."""
+"""The commands that need only the runtime, one per module."""

@@ -1,21 +1,20 @@
-"""``latentloop encode``: codes of images."""
+"""``latentloop encode``: encodes images to codes."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentloop.cli import options
-from latentloop.cli.interrupt import Request, finishing, interruptible
+from latentloop.cli import messages, options
+from latentloop.cli.interrupt import StopRequest, defer_stop, stop_request
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from latentloop.cli.image_inputs import Inputs
+    from latentloop.cli.image_inputs import ImageInputs
     from latentloop.sampling.sampler import Sampler
 
 HELP = "encode images to codes (.npz)"
@@ -24,7 +23,7 @@ EPILOG = """examples:
   latentloop encode photos/ --resize --out codes.npz
   latentloop encode photos/ --resize --skip-bad --out codes.npz
 
-A folder stands for the images in and below it. All are checked before the first is encoded.
+A folder stands for the images in and below it. All images are checked before the first is encoded.
 The file holds one array of integers [N, h, w] per level, and `files`, the images' paths [N].
 """
 
@@ -41,60 +40,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Encodes and writes; returns the exit status. Raises LatentLoopError."""
+    # 1. Check the output, then the images.
     from latentloop.io.codes_file import check_codes_path, write_codes
 
     check_codes_path(arguments.out, force=arguments.force)
     sampler = options.open_sampler(arguments)
-    from latentloop.cli.image_inputs import Inputs
+    from latentloop.cli.image_inputs import ImageInputs
 
-    inputs = Inputs.of(arguments, sampler.bundle.manifest.image)
+    inputs = ImageInputs.check(arguments, sampler.bundle.manifest.image)
+    # 2. Encode.
     started = time.perf_counter()
-    files, codes, asked = _encode(sampler, inputs)
+    files, codes, stop = _encode(sampler, inputs)
     seconds = time.perf_counter() - started
+    # 3. Write the codes of the finished images.
     names = [str(file) for file in files]
-    levels = {name: list(values.shape[1:]) for name, values in codes.items()}
     if names:
-        with finishing(asked):
+        with defer_stop(stop):
             digest = sampler.bundle.manifest.digest()
             write_codes(arguments.out, codes, {"files": names}, digest=digest, force=arguments.force)
-    held = f"{arguments.out} holds the codes of {len(files)}" if names else "no image was encoded"
+    # 4. Report.
+    levels = {name: list(values.shape[1:]) for name, values in codes.items()}
     if arguments.json:
-        options.print_json(
+        messages.print_json(
             {
                 "file": str(arguments.out) if names else None,
                 "images": names,
-                "skipped": inputs.summary(),
+                "skipped": inputs.skipped_as_json(),
                 "levels": levels,
                 "seconds": seconds,
-                "cancelled": asked.is_set(),
+                "cancelled": stop.is_set(),
             }
         )
     elif names:
-        levels_shown = ", ".join(f"{name} {height} x {width}" for name, (height, width) in levels.items())
-        print(f"{arguments.out}: codes of {len(files)} {options.plural(len(files), 'image')} ({levels_shown})")
-    inputs.close(held)
-    if asked.is_set():
-        print(f"latentloop: interrupted, {held} of {len(inputs.files)} images", file=sys.stderr)
-        return asked.status
+        shapes = ", ".join(f"{name} {height} x {width}" for name, (height, width) in levels.items())
+        print(f"{arguments.out}: codes of {len(files)} {messages.plural(len(files), 'image')} ({shapes})")
+    result = f"{arguments.out} holds the codes of {len(files)}" if names else "no image was encoded"
+    inputs.report_changed(result)
+    if stop.is_set():
+        messages.note(f"interrupted, {result} of {len(inputs.files)} images")
+        return stop.exit_status
     return 0
 
 
-def _encode(sampler: Sampler, inputs: Inputs) -> tuple[list[Path], dict[str, NDArray[np.int64]], Request]:
-    """The files that were encoded, their codes by level, int64 [N, h, w], and whether it was asked to stop early."""
+def _encode(sampler: Sampler, inputs: ImageInputs) -> tuple[list[Path], dict[str, NDArray[np.int64]], StopRequest]:
+    """Returns the encoded files, their codes by level, int64 [N, h, w], and the request that may have stopped early."""
     import numpy as np
 
     files: list[Path] = []
     codes: dict[str, NDArray[np.int64]] = {}
-    with interruptible() as asked:
-        for part, images in inputs.parts("encode", asked.is_set):
+    with stop_request() as stop:
+        for part, images in inputs.parts("encode", stop.is_set):
             for start in range(0, len(part), sampler.default_batch):
-                if asked.is_set():
+                if stop.is_set():
                     break
                 batch = slice(start, start + sampler.default_batch)
-                for level, found in sampler.encode(images[batch]).items():
-                    if level not in codes:  # room for all at once: no moment holds two copies
-                        codes[level] = np.empty((len(inputs.files), *found.shape[1:]), np.int64)
-                    codes[level][len(files) : len(files) + len(found)] = found
+                for level, batch_codes in sampler.encode(images[batch]).items():
+                    if level not in codes:  # allocated once for all images: concatenating would need memory twice
+                        codes[level] = np.empty((len(inputs.files), *batch_codes.shape[1:]), np.int64)
+                    codes[level][len(files) : len(files) + len(batch_codes)] = batch_codes
                 files += part[batch]
-                asked.wait_for_results()
-    return files, {level: values[: len(files)] for level, values in codes.items()}, asked
+                stop.wait_for_results()
+    return files, {level: values[: len(files)] for level, values in codes.items()}, stop

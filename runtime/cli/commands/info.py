@@ -1,4 +1,4 @@
-"""``latentloop info``: what is installed, what it can use, and why not the rest."""
+"""``latentloop info``: versions, devices and the bundle, and the reason for everything that cannot be used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentloop._version import __version__
-from latentloop.cli import options
+from latentloop.cli import messages, options
 from latentloop.environment import machine
 from latentloop.environment.packages import refused, why_broken
 from latentloop.errors import LatentLoopError, MissingError
@@ -24,7 +24,7 @@ EPILOG = """examples:
   latentloop info
   latentloop info --bundle my-bundle --json
 """
-_PACKAGES = {  # with the module that LatentLoop imports of each
+_PACKAGES = {  # and the module that LatentLoop imports from each
     "numpy": "numpy.typing",
     "onnxruntime": "latentloop.backends.onnxruntime",
     "onnxruntime-gpu": "latentloop.backends.onnxruntime",
@@ -47,30 +47,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints; returns the exit status. Raises BundleError for a bundle that was named and cannot be opened."""
+    """Prints; returns the exit status. Raises BundleError if the bundle of ``--bundle`` cannot be opened."""
     versions = {name: machine.package_version(name) for name in _PACKAGES}
     modules = {name: module for name, module in _PACKAGES.items() if versions[name]}
     for name, module in _PACKAGES.items():
-        if module not in modules.values() and _is_there(_top(module)):  # by no package of these names
+        if module not in modules.values() and _is_installed(_import_name(module)):  # by a package of another name
             modules[name] = module
     reasons = why_broken(modules.values())
     broken = {name: reasons[module] for name, module in modules.items() if module in reasons}
-    with refused({_top(module): reason for module, reason in reasons.items()}):
-        found = _found(arguments, versions, broken)
+    with refused({_import_name(module): reason for module, reason in reasons.items()}):
+        report = _report(arguments, versions, broken)
     if arguments.json:
-        options.print_json(found)
+        messages.print_json(report)
     else:
-        _print(found)
+        _print(report)
     return 0
 
 
-def _top(module: str) -> str:
-    """The package whose import the import of the module tries."""
+def _import_name(module: str) -> str:
+    """Returns the name of the package that importing the module tests."""
     return module.split(".")[-1 if module.startswith("latentloop.") else 0]
 
 
-def _is_there(package: str) -> bool:
-    """Whether there is a package of that name, not just a folder."""
+def _is_installed(package: str) -> bool:
+    """Returns whether a package of that name exists; a mere folder does not count."""
     try:
         spec = find_spec(package)
     except (ImportError, ValueError):
@@ -78,11 +78,11 @@ def _is_there(package: str) -> bool:
     return spec is not None and spec.origin is not None
 
 
-def _found(arguments: argparse.Namespace, versions: dict[str, str | None], broken: dict[str, str]) -> dict[str, Any]:
-    """What is printed; ``broken`` packages are not imported: that may end the process."""
+def _report(arguments: argparse.Namespace, versions: dict[str, str | None], broken: dict[str, str]) -> dict[str, Any]:
+    """Returns everything that is printed. Does not import ``broken`` packages, which could end the process."""
     bundle, error = _open(arguments.bundle, broken.get("numpy"))
     described = {"error": error} if bundle is None else _describe(bundle)
-    found: dict[str, Any] = {
+    report: dict[str, Any] = {
         "latentloop": __version__,
         "python": f"{platform.python_version()} ({sys.executable})",
         "packages": versions,
@@ -90,37 +90,37 @@ def _found(arguments: argparse.Namespace, versions: dict[str, str | None], broke
         "platform": platform.platform(),
         "processor": machine.processor(),
         **_onnxruntime(bundle, broken.get("numpy") or broken.get("onnxruntime") or broken.get("onnxruntime-gpu")),
-        "operators": broken.get("numpy") or _told(_operators),
-        "gpu_kernels": broken.get("numpy") or _told(_gpu_kernels),
+        "operators": broken.get("numpy") or _text_or_error(_operators),
+        "gpu_kernels": broken.get("numpy") or _text_or_error(_gpu_kernels),
         "bundle": {"default": arguments.bundle is None, **described},
     }
-    if found["packages"]["onnxruntime"] and found["packages"]["onnxruntime-gpu"]:
-        found["warning"] = (
+    if report["packages"]["onnxruntime"] and report["packages"]["onnxruntime-gpu"]:
+        report["warning"] = (
             "onnxruntime and onnxruntime-gpu are both installed and share one import name, so either may be loaded: "
             "uninstall both, then install the one you want"
         )
-    return found
+    return report
 
 
 def _onnxruntime(bundle: Bundle | None, broken: str | None) -> dict[str, Any]:
-    """Threads, providers and devices that can run the bundle, or why ONNX Runtime cannot be loaded."""
-    found: dict[str, Any] = {"threads": machine.available_threads(), "providers": []}
+    """Returns threads, providers and devices that can run the bundle, or why ONNX Runtime cannot be loaded."""
+    report: dict[str, Any] = {"threads": machine.available_threads(), "providers": []}
     if broken is not None:
-        return {**found, "devices": {"cpu": f"no: {broken}"}}
+        return {**report, "devices": {"cpu": f"no: {broken}"}}
     try:
         from latentloop.backends.registry import usable
 
-        found["devices"] = usable(bundle)
+        report["devices"] = usable(bundle)
         import onnxruntime
 
-        found["providers"] = onnxruntime.get_available_providers()
-    except Exception as error:  # a broken installation is what this command is asked about
-        found.setdefault("devices", {"cpu": f"no: {error}"})
-    return found
+        report["providers"] = onnxruntime.get_available_providers()
+    except Exception as error:  # this command must also report on a broken installation
+        report.setdefault("devices", {"cpu": f"no: {error}"})
+    return report
 
 
-def _told(describe: Callable[[], str]) -> str:
-    """What it gives, or how it failed: the rest is worth telling then."""
+def _text_or_error(describe: Callable[[], str]) -> str:
+    """Returns the text of ``describe``, or its error, so that one failure does not hide the rest of the report."""
     try:
         return describe()
     except Exception as error:
@@ -128,8 +128,8 @@ def _told(describe: Callable[[], str]) -> str:
 
 
 def _operators() -> str:
-    """Whether the native operators were built, and which instruction set they use here."""
-    from latentloop.kernels.library import instruction_set, operators, problem  # with NumPy, which --help does without
+    """Returns whether the native operators were built, and which instruction set they use on this machine."""
+    from latentloop.kernels.library import instruction_set, operators, problem  # late, so that --help is fast
 
     library = operators()
     if library is None:
@@ -139,7 +139,7 @@ def _operators() -> str:
     if reason is None:
         try:
             name = instruction_set(library)
-        except AttributeError:  # a library of another release: graphs run with it all the same
+        except AttributeError:  # a library of another release, which graphs can use
             pass
         except OSError as error:
             reason = str(error)
@@ -150,7 +150,7 @@ def _operators() -> str:
 
 
 def _registration_problem(library: Path) -> str | None:
-    """What ONNX Runtime, where it works, has against an operator library."""
+    """Returns why ONNX Runtime cannot load an operator library; None if it can, or if it is not installed itself."""
     try:
         from latentloop.backends.onnxruntime import registration_problem
     except MissingError:
@@ -159,7 +159,7 @@ def _registration_problem(library: Path) -> str | None:
 
 
 def _gpu_kernels() -> str:
-    """Whether the nearest-codebook kernel was compiled for GPUs, and which package drives one here."""
+    """Returns whether the nearest-codebook kernel was compiled for GPUs, and which package accesses the GPU here."""
     from latentloop.kernels.driver import MissingGpuError, open_driver
     from latentloop.kernels.nearest_codebook.launcher import IMAGE
 
@@ -172,7 +172,7 @@ def _gpu_kernels() -> str:
 
 
 def _open(path: Path | None, broken: str | None) -> tuple[Bundle | None, str]:
-    """The bundle named, or the one that ships, or why that cannot be opened; ``broken`` is what NumPy is."""
+    """Opens the bundle, or returns why the default one cannot be opened. ``broken``: why NumPy cannot be imported."""
     if broken is not None:
         return None, broken
     try:
@@ -184,7 +184,7 @@ def _open(path: Path | None, broken: str | None) -> tuple[Bundle | None, str]:
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
-    from latentloop.io.file_names import MANIFEST  # late: --help is fast
+    from latentloop.io.file_names import MANIFEST  # late, so that --help is fast
 
     manifest = bundle.manifest
     return {
@@ -210,30 +210,30 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
 
 
 def _checkpoints(provenance: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the manifest says of each checkpoint, where it says it: its file, SHA-256, and form of residual blocks."""
+    """Returns each checkpoint's file, SHA-256 and form of residual blocks, as far as the manifest records them."""
     models = provenance.get("models")
-    found = {}
+    checkpoints = {}
     for name, model in models.items() if isinstance(models, dict) else ():
         if isinstance(model, dict):
             configuration = model.get("configuration")
             inplace = isinstance(configuration, dict) and configuration.get("inplace") is True
-            found[str(name)] = {"file": model.get("file"), "sha256": model.get("sha256"), "inplace": inplace}
-    return found
+            checkpoints[str(name)] = {"file": model.get("file"), "sha256": model.get("sha256"), "inplace": inplace}
+    return checkpoints
 
 
-def _print(found: dict[str, Any]) -> None:
-    packages, processor, bundle = found["packages"], found["processor"], found["bundle"]
+def _print(report: dict[str, Any]) -> None:
+    packages, processor, bundle = report["packages"], report["processor"], report["bundle"]
     rows = [
-        ("latentloop", found["latentloop"]),
-        ("python", found["python"]),
-        *((name, _package(version, found["broken"].get(name))) for name, version in packages.items()),
-        ("platform", found["platform"]),
+        ("latentloop", report["latentloop"]),
+        ("python", report["python"]),
+        *((name, _package(version, report["broken"].get(name))) for name, version in packages.items()),
+        ("platform", report["platform"]),
         ("processor", f"{processor['name']} ({', '.join(processor['instructions']) or 'no known extensions'})"),
-        ("threads", found["threads"]),
-        ("providers", ", ".join(found["providers"])),
-        *((f"device {name}", text) for name, text in found["devices"].items()),
-        ("operators", found["operators"]),
-        ("GPU kernels", found["gpu_kernels"]),
+        ("threads", report["threads"]),
+        ("providers", ", ".join(report["providers"])),
+        *((f"device {name}", text) for name, text in report["devices"].items()),
+        ("operators", report["operators"]),
+        ("GPU kernels", report["gpu_kernels"]),
     ]
     if "error" in bundle:
         rows.append(("default bundle", f"not usable: {bundle['error']}"))
@@ -250,16 +250,16 @@ def _print(found: dict[str, Any]) -> None:
             *((f"  {name}'s file", _checkpoint(each)) for name, each in bundle["checkpoints"].items()),
             ("  size", f"{bundle['bytes'] / 1e6:.1f} MB, exported by {bundle['exporter']}"),
         ]
-    if "warning" in found:
-        rows.append(("warning", found["warning"]))
+    if "warning" in report:
+        rows.append(("warning", report["warning"]))
     column = max(len(name) for name, _ in rows)
     for name, value in rows:
         print(f"{name:<{column}} {value}")
 
 
 def _package(version: str | None, broken: str | None) -> str:
-    there = "not installed" if version is None else version
-    return f"{there}, broken: {broken}" if broken else there
+    text = "not installed" if version is None else version
+    return f"{text}, broken: {broken}" if broken else text
 
 
 def _level(level: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""``latentloop reconstruct``: images through the codes and back, beside the originals."""
+"""``latentloop reconstruct``: encodes and decodes images, and compares the result with the originals."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentloop.cli import options
-from latentloop.cli.interrupt import Request, finishing, interruptible
+from latentloop.cli import messages, options
+from latentloop.cli.image_output import ImageOutput
+from latentloop.cli.interrupt import StopRequest, defer_stop, stop_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,17 +18,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from latentloop.cli.image_inputs import Inputs
+    from latentloop.cli.image_inputs import ImageInputs
     from latentloop.sampling.sampler import Sampler
+
+    Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # an original and its reconstruction, [H, W, C]
 
 HELP = "encode and decode images, and measure the error"
 EPILOG = """examples:
   latentloop reconstruct photos/ --resize
   latentloop reconstruct a.png b.png --out pairs.png
 
-A folder stands for the images in and below it. All are checked before the first is encoded.
-In a grid each row of originals stands above the row of their reconstructions; a folder gets the reconstructions only.
-The mean squared error is over all pixels and channels, on the scale 0 to 1. Ctrl-C keeps what is finished.
+A folder stands for the images in and below it. All images are checked before the first is encoded.
+In a grid, each row of originals is above the row of its reconstructions; a folder gets the reconstructions only.
+The mean squared error is over all pixels and channels, on the scale 0 to 1. Ctrl-C writes the finished images.
 """
 
 
@@ -43,97 +46,110 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Reconstructs, measures and writes; returns the exit status. Raises LatentLoopError."""
-    output = options.Output.wanted(arguments)
+    # 1. Check the output, then the images.
+    output = ImageOutput.optional(arguments)
     sampler = options.open_sampler(arguments)
     shape = sampler.bundle.manifest.image
-    from latentloop.cli.image_inputs import Inputs
+    from latentloop.cli.image_inputs import ImageInputs
 
-    inputs = Inputs.of(arguments, shape)
+    inputs = ImageInputs.check(arguments, shape)
     count = len(inputs.files)
     columns = arguments.columns or min(count, 8)
     if output and not output.folder:
         output.check_size(2 * -(-count // columns) * columns, shape, columns)
     if output:
         output.check_inputs(inputs.files)
-    files: list[Path] = []
-    errors: list[float] = []
-    kept: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
-    with interruptible() as asked:
-        pairs = _pairs(sampler, inputs, files, errors, asked)
-        if (first := next(pairs, None)) is not None:
-            every = itertools.chain([first], pairs)
-            if output and output.folder:
-                names = (f"{index:05}.png" for index, _ in enumerate(errors))  # a name for each error that was measured
-                output.write((found for _, found in every), names)
-            else:
-                kept = [pair for pair in every if output]
+    # 2. Reconstruct and measure. A folder is written meanwhile, a grid at the end.
+    files, errors, stop = _reconstruct(arguments, sampler, inputs, output)
+    # 3. Report.
     done = len(files)
-    if output and kept:
-        with finishing(asked):
-            columns = arguments.columns or min(done, 8)
-            output.write(_rows(kept, columns), (), columns)
     error = math.fsum(errors) / done if done else None
     psnr = _psnr(error) if error is not None else None
     if arguments.json:
-        options.print_json(
+        messages.print_json(
             {
                 "file": str(output) if output and done else None,
                 "images": [str(file) for file in files],
-                "skipped": inputs.summary(),
+                "skipped": inputs.skipped_as_json(),
                 "mean_squared_error": error,
                 "psnr_db": psnr,
                 "mean_squared_error_by_image": errors,
-                "cancelled": asked.is_set(),
+                "cancelled": stop.is_set(),
             }
         )
     elif done:
         print(
-            f"{done} {options.plural(done, 'image')}: mean squared error {error:.6f}, "
+            f"{done} {messages.plural(done, 'image')}: mean squared error {error:.6f}, "
             f"PSNR {'infinite' if psnr is None else f'{psnr:.2f} dB'}" + (f"; {output}" if output else "")
         )
-    inputs.close(f"the figures are those of the other {done}")
-    if asked.is_set():
-        options.note_interrupted(done, count, " and written" if output else "")
-        return asked.status
+    inputs.report_changed(f"the figures are those of the other {done}")
+    if stop.is_set():
+        messages.note_interrupted(done, count, " and written" if output else "")
+        return stop.exit_status
     return 0
 
 
-def _pairs(
-    sampler: Sampler, inputs: Inputs, files: list[Path], errors: list[float], asked: Request
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Originals and reconstructions [H, W, C], one after the other, until ``asked`` to stop; adds the files and their
-    errors as it goes.
+def _reconstruct(
+    arguments: argparse.Namespace, sampler: Sampler, inputs: ImageInputs, output: ImageOutput | None
+) -> tuple[list[Path], list[float], StopRequest]:
+    """Returns the files that were reconstructed, their errors, and the request that may have stopped early; writes the
+    output.
     """
-    for part, images in inputs.parts("reconstruct", asked.is_set):
+    files: list[Path] = []
+    errors: list[float] = []
+    grid_pairs: list[Pair] = []
+    with stop_request() as stop:
+        pairs = _pairs(sampler, inputs, files, errors, stop)
+        if (first := next(pairs, None)) is not None:  # without any image, no folder is written
+            pairs = itertools.chain([first], pairs)
+            if output and output.folder:
+                names = (
+                    f"{index:05}.png" for index, _ in enumerate(errors)
+                )  # one per measured image: the list grows meanwhile
+                output.write((reconstruction for _, reconstruction in pairs), names)
+            else:
+                grid_pairs = [pair for pair in pairs if output]
+    if output and grid_pairs:
+        with defer_stop(stop):
+            columns = arguments.columns or min(len(files), 8)
+            output.write(_rows(grid_pairs, columns), (), columns)
+    return files, errors, stop
+
+
+def _pairs(
+    sampler: Sampler, inputs: ImageInputs, files: list[Path], errors: list[float], stop: StopRequest
+) -> Iterator[Pair]:
+    """Yields pairs of original and reconstruction until ``stop`` is set; appends each pair's file and error."""
+    for part, images in inputs.parts("reconstruct", stop.is_set):
         for start in range(0, len(part), sampler.default_batch):
-            if asked.is_set():
+            if stop.is_set():
                 return
             batch = slice(start, start + sampler.default_batch)
             decoded = sampler.decode(sampler.encode(images[batch]))
-            asked.wait_for_results()
-            for file, image, found in zip(part[batch], images[batch], decoded, strict=True):
+            stop.wait_for_results()
+            for file, image, reconstruction in zip(part[batch], images[batch], decoded, strict=True):
                 files.append(file)
-                errors.append(_mean_squared_error(image, found))
-                yield image, found
+                errors.append(_mean_squared_error(image, reconstruction))
+                yield image, reconstruction
 
 
-def _rows(pairs: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]], columns: int) -> NDArray[np.uint8]:
-    """Rows of originals and reconstructions in turn, filled up with white: [2 * rows * columns, H, W, C]."""
+def _rows(pairs: list[Pair], columns: int) -> NDArray[np.uint8]:
+    """Returns alternating rows of originals and reconstructions, padded with white: [2 * rows * columns, H, W, C]."""
     import numpy as np
 
     rows = -(-len(pairs) // columns)
     shape = pairs[0][0].shape
-    shown = np.full((rows, 2, columns, *shape), 255, np.uint8)
+    images = np.full((rows, 2, columns, *shape), 255, np.uint8)
     for index, pair in enumerate(pairs):
-        shown[index // columns, :, index % columns] = pair
-    return shown.reshape(-1, *shape)
+        images[index // columns, :, index % columns] = pair
+    return images.reshape(-1, *shape)
 
 
 def _mean_squared_error(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """On the scale 0 to 1."""
+    """Returns the error on the scale 0 to 1."""
     return float(((a.astype("float64") - b) ** 2).mean() / 255**2)
 
 
 def _psnr(error: float) -> float | None:
-    """In dB, for a peak of 1; None where it is infinite."""
+    """Returns the PSNR in dB for a peak of 1; None if it is infinite."""
     return -10 * math.log10(error) if error else None

@@ -1,4 +1,4 @@
-"""``latentloop verify``: a bundle's golden vectors on a device."""
+"""``latentloop verify``: compares a bundle's results on a device with its golden vectors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from latentloop.cli import options
+from latentloop.cli import messages, options
 
 HELP = "check that a bundle gives the right results on this machine"
 EPILOG = """examples:
@@ -14,12 +14,12 @@ EPILOG = """examples:
   latentloop verify bundle --precision int8
   latentloop verify bundle --device cpu --json
 
-Exit status 1 means that some result is wrong; each line says by how much, and what is allowed.
+Exit status 1 means that a result is wrong; each line states an error and the largest one allowed.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options."""
+    """Adds the command's options."""
     parser.add_argument("bundle", nargs="?", type=Path, help="the bundle (default: the one that ships)")
     options.add_device(parser)
     parser.add_argument("--threads", type=options.positive, metavar="N", help="processor threads (default: all)")
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Verifies; returns 0 when every check passes, else 1. Raises LatentLoopError."""
+    """Verifies; returns 0 if every check passes, else 1. Raises LatentLoopError."""
     from latentloop.sampling.sampler import Sampler
     from latentloop.sampling.verification import verify
 
@@ -38,9 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     for check in verify(sampler):
         checks.append(check)
         if not arguments.json:
-            found = f"skipped, {check.skipped}" if check.skipped else f"{check.error:.2g} (at most {check.bound:.2g})"
+            result = f"skipped, {check.skipped}" if check.skipped else f"{check.error:.2g} (at most {check.bound:.2g})"
             verdict = "-    " if check.skipped else "ok   " if check.passed else "WRONG"
-            print(f"{verdict} {check.name}: {found}", flush=True)
+            print(f"{verdict} {check.name}: {result}", flush=True)
     passed = all(check.passed for check in checks)
     if arguments.json:
         rows = [
@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
             if not c.skipped
         ]
         skipped = {c.name: c.skipped for c in checks if c.skipped}
-        where = {"bundle": str(bundle.path), "device": sampler.device, "precision": sampler.precision}
-        options.print_json({**where, "passed": passed, "checks": rows, "skipped": skipped})
+        setup = {"bundle": str(bundle.path), "device": sampler.device, "precision": sampler.precision}
+        messages.print_json({**setup, "passed": passed, "checks": rows, "skipped": skipped})
     else:
         print(f"{bundle.path}: {'verified' if passed else 'WRONG'} on {sampler.device} in {sampler.precision}")
     return 0 if passed else 1

@@ -1,1 +1,1 @@
-"""What each image format needs beyond Pillow: depth, transparency, colour profile, orientation, frames."""
+"""Special cases of each image format: depth, transparency, colour profile, orientation, frames."""

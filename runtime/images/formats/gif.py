@@ -1,4 +1,4 @@
-"""GIF: what the picture does not cover of its screen is transparent."""
+"""GIF: the part of the screen that the image does not cover is transparent."""
 
 from __future__ import annotations
 
@@ -8,26 +8,34 @@ import numpy as np
 from PIL.ImageFile import ImageFile
 
 from latentloop.errors import InputError
-from latentloop.images.formats.pixel_values import Samples, keyed, palette_size, pillow_palette, through_palette
+from latentloop.images.formats.pixel_values import (
+    PixelValues,
+    apply_palette,
+    palette_colours,
+    palette_size,
+    with_transparent_colour,
+)
 
 
-def samples(image: ImageFile) -> Samples:
-    """The pixels with their transparency. Raises InputError for a palette too small, or none."""
+def read_pixels(image: ImageFile) -> PixelValues:
+    """Returns the pixels with their transparency. Raises InputError if the palette is missing or too small."""
     box: Any = image.tile[0][1]
     left, top, right, bottom = box
-    clear = image.info.get("transparency")
+    transparent = image.info.get("transparency")
     size = palette_size(image) if image.mode == "P" else 0
     if not size and "background" not in image.info and getattr(image, "_frame_palette", None) is None:
-        raise InputError("has no palette for its pixels: repair it")  # else the palette is grey, each index its own
+        raise InputError("has no palette for its pixels: repair it")  # otherwise a grey ramp, the identity
     covered = np.asarray(image)[top:bottom, left:right]
     if size:
-        found = through_palette(covered, pillow_palette(image, size), clear)
+        pixels = apply_palette(covered, palette_colours(image, size), transparent)
+    elif transparent is None:
+        pixels = PixelValues(covered)
     else:
-        found = Samples(covered) if clear is None else keyed(covered, np.array(clear))
+        pixels = with_transparent_colour(covered, np.array(transparent))
     if box == (0, 0, *image.size):
-        return found
-    colour = np.zeros((image.height, image.width, *found.colour.shape[2:]), np.uint8)
+        return pixels
+    colour = np.zeros((image.height, image.width, *pixels.colour.shape[2:]), np.uint8)
     alpha = np.zeros((image.height, image.width), np.uint8)
-    colour[top:bottom, left:right] = found.colour
-    alpha[top:bottom, left:right] = 255 if found.alpha is None else found.alpha
-    return Samples(colour, alpha)
+    colour[top:bottom, left:right] = pixels.colour
+    alpha[top:bottom, left:right] = 255 if pixels.alpha is None else pixels.alpha
+    return PixelValues(colour, alpha)

@@ -1,4 +1,4 @@
-"""Which side of a picture is up, by the metadata of its file."""
+"""The orientation of an image, from the metadata of its file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL.ImageFile import ImageFile
 
 _ORIENTATION = 0x0112
 _WIDTH, _HEIGHT = 0x0100, 0x0101  # tags of TIFF
-_TURNS = {
+_TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -20,10 +20,10 @@ _TURNS = {
 }
 
 
-def as_stored(image: ImageFile) -> int:
-    """The orientation of a TIFF that is not loaded yet; Pillow then leaves its pixels as they are stored.
+def take_tiff_orientation(image: ImageFile) -> int:
+    """Returns the orientation of a TIFF that is not loaded yet, and stops Pillow from applying it.
 
-    Pillow's own turn reads the rows of some files at the width of the turned picture.
+    When Pillow applies it, it reads the rows of some files at the width of the rotated image.
     """
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     exif = image.getexif()
@@ -33,17 +33,17 @@ def as_stored(image: ImageFile) -> int:
     return orientation
 
 
-def orientation_of(image: ImageFile) -> tuple[int, str | None]:
-    """The orientation of a loaded image that is no TIFF, and what to say where its metadata cannot be read."""
+def exif_orientation(image: ImageFile) -> tuple[int, str | None]:
+    """Returns the orientation of a loaded image that is not a TIFF, and a note if its metadata cannot be read."""
     try:
         if "exif" in image.info:
-            Image.Exif().load(image.info["exif"])  # a JPEG's own reader hides what is wrong
+            Image.Exif().load(image.info["exif"])  # raises, unlike a JPEG's own reader, which hides errors
         return image.getexif().get(_ORIENTATION, 1), None
-    except Exception:  # hostile metadata can fail in many ways, all of which mean the same
-        return 1, "has Exif data that cannot be read, the picture is taken to be upright"
+    except Exception:  # hostile metadata can fail in many ways, all with the same meaning
+        return 1, "has Exif data that cannot be read, the image is assumed to be upright"
 
 
-def upright(picture: Image.Image, orientation: int) -> Image.Image:
-    """The picture turned; orientations that do not exist mean upright."""
-    turn = _TURNS.get(orientation)
-    return picture if turn is None else picture.transpose(turn)
+def apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
+    """Returns the image upright; undefined orientations count as upright."""
+    transposition = _TRANSPOSITIONS.get(orientation)
+    return image if transposition is None else image.transpose(transposition)

@@ -1,6 +1,6 @@
-"""The values of an image file at their full depth, and how they become pictures of 8 bits.
+"""The pixel values of an image file at their full depth, and their conversion to 8 bits.
 
-Pillow decodes; where it drops the low byte of 16 bits, both bytes are taken by decoding twice.
+Pillow decodes. If it drops the low byte of 16-bit values, the file is decoded twice to get both bytes.
 """
 
 from __future__ import annotations
@@ -16,122 +16,124 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from latentloop.errors import InputError
-from latentloop.images.formats.orientation import as_stored
+from latentloop.images.formats.orientation import take_tiff_orientation
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # and no other decoder of Pillow's
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # the only decoders of Pillow that are used
 SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # x and y of white, red, green and blue
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Colour [H, W] or [H, W, 3 or 4 (CMYK)] and perhaps alpha [H, W], integers from 0 to ``top``."""
+class PixelValues:
+    """Colour [H, W] or [H, W, 3 or 4 (CMYK)] and optional alpha [H, W], integers from 0 to ``maximum``."""
 
     colour: NDArray[Any]
     alpha: NDArray[Any] | None = None
-    top: int = 255
+    maximum: int = 255
     premultiplied: bool = False  # colour was multiplied by alpha
 
-    def picture(self) -> tuple[Image.Image, Image.Image | None]:
-        """Colour "L", "RGB" or "CMYK" and alpha "L" or None, rounded to 8 bits."""
+    def to_8_bits(self) -> tuple[Image.Image, Image.Image | None]:
+        """Returns colour ("L", "RGB" or "CMYK") and alpha ("L" or None), rounded to 8 bits, not premultiplied."""
         colour, alpha = self.colour, self.alpha
         mode = {2: "L", 3: "RGB"}[colour.ndim] if colour.shape[2:] != (4,) else "CMYK"
         if alpha is None:
-            return _image(_eight(colour, self.top), mode), None
-        top: Any = self.top
+            return _to_pillow(_scale_to_255(colour, self.maximum), mode), None
+        maximum: Any = self.maximum
         if self.premultiplied:
-            top = np.maximum(alpha if colour.ndim == 2 else alpha[:, :, None], 1).astype(np.uint32)
-            colour = np.minimum(colour, top)
-        return _image(_eight(colour, top), mode), _image(_eight(alpha, self.top), "L")
+            maximum = np.maximum(alpha if colour.ndim == 2 else alpha[:, :, None], 1).astype(np.uint32)
+            colour = np.minimum(colour, maximum)
+        return _to_pillow(_scale_to_255(colour, maximum), mode), _to_pillow(_scale_to_255(alpha, self.maximum), "L")
 
 
 def raw_mode(image: ImageFile) -> str:
-    """How Pillow unpacks the file's bytes, as long as the image is not loaded; nothing for a WebP."""
+    """Returns Pillow's name for the layout of the file's pixels, before the image is loaded; "" for a WebP."""
     tiles: Any = image.tile
     arguments: Any = tiles[0][3] if tiles else ""
     return str(arguments if isinstance(arguments, str) else arguments[0])
 
 
-def unpacked_as(file: Path, raw: str) -> NDArray[Any]:
-    """The file decoded by Pillow, its bytes unpacked in another way of as many bits a pixel; a TIFF is not turned."""
+def decode_raw(file: Path, raw: str) -> NDArray[Any]:
+    """Decodes the file with another raw mode of as many bits per pixel. The orientation of a TIFF is not applied."""
     with Image.open(file, formats=FORMATS) as image:
         if image.format == "TIFF":
-            as_stored(image)
+            take_tiff_orientation(image)
         tiles: Any = []
         for tile in image.tile:
             name, box, offset, arguments = tile
-            whole: Any = arguments
-            changed: Any = (name, box, offset, raw if isinstance(whole, str) else (raw, *whole[1:]))
-            tiles.append(changed if type(tile) is tuple else type(tile)(*changed))  # by version of Pillow
+            old: Any = arguments
+            fields: Any = (name, box, offset, raw if isinstance(old, str) else (raw, *old[1:]))
+            tiles.append(fields if type(tile) is tuple else type(tile)(*fields))  # depends on the version of Pillow
         image.tile = tiles
         image.load()
         return np.asarray(image)
 
 
-def sixteen(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Values of 16 bits of their bytes."""
+def join_bytes(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Returns the 16-bit values of these high and low bytes."""
     return high.astype(np.uint16) * np.uint16(256) + low
 
 
 def palette_size(image: ImageFile) -> int:
-    """Colours in the palette of a "P" image that is not loaded yet. Raises InputError where there is none."""
+    """Returns the number of colours of a "P" image that is not loaded yet. Raises InputError if it has no palette."""
     palette = image.palette
     if palette is None:
         raise InputError("has no palette for its pixels: repair it")
     return len(palette.palette) // (4 if "X" in str(palette.rawmode or "") else 3)
 
 
-def through_palette(indices: NDArray[np.uint8], colours: NDArray[np.uint8], alphas: Any = None) -> Samples:
-    """Pixels [H, W] that index ``colours`` [n, 3]; ``alphas`` is one index that is clear, or bytes for the first ones.
+def palette_colours(image: ImageFile, size: int) -> NDArray[np.uint8]:
+    """Returns the first ``size`` colours of a loaded "P" image, [size, 3]."""
+    return np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)[:size]
+
+
+def apply_palette(indices: NDArray[np.uint8], colours: NDArray[np.uint8], alphas: Any = None) -> PixelValues:
+    """Looks up indices [H, W] in ``colours`` [n, 3]. ``alphas`` is the index of one transparent colour, or bytes with
+    the alphas of the first colours.
 
     Raises InputError for indices beyond the palette.
     """
     if indices.size and indices.max() >= len(colours):
         raise InputError(f"has pixels of colour {indices.max()}, its palette holds {len(colours)} colours: repair it")
     if alphas is None:
-        return Samples(colours[indices])
+        return PixelValues(colours[indices])
     table = np.full(256, 255, np.uint8)
     if isinstance(alphas, bytes):
         table[: len(alphas)] = np.frombuffer(alphas[:256], np.uint8)
     else:
         table[alphas] = 0
-    return Samples(colours[indices], table[indices])
+    return PixelValues(colours[indices], table[indices])
 
 
-def pillow_palette(image: ImageFile, size: int) -> NDArray[np.uint8]:
-    """The first ``size`` colours of a loaded "P" image's palette, [size, 3]."""
-    return np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)[:size]
-
-
-def plain(image: Image.Image) -> Samples:
-    """The pixels of a loaded image of 8 bits, "1", "L", "LA", "RGB", "RGBA" or "CMYK", as Pillow gives them."""
+def from_pillow(image: Image.Image) -> PixelValues:
+    """Returns the pixels of a loaded image of 8 bits: "1", "L", "LA", "RGB", "RGBA" or "CMYK"."""
     if image.mode == "1":
-        return Samples(np.asarray(image.convert("L")))
+        return PixelValues(np.asarray(image.convert("L")))
     values = np.asarray(image)
     if image.mode == "LA":
-        return Samples(values[:, :, 0], values[:, :, 1])
+        return PixelValues(values[:, :, 0], values[:, :, 1])
     if image.mode == "RGBA":
-        return Samples(values[:, :, :3], values[:, :, 3])
-    return Samples(values)
+        return PixelValues(values[:, :, :3], values[:, :, 3])
+    return PixelValues(values)
 
 
-def keyed(colour: NDArray[Any], clear: NDArray[Any], top: int = 255) -> Samples:
-    """Pixels of which those of the colour ``clear`` are transparent."""
-    equal = colour == clear
-    return Samples(colour, np.where(equal if colour.ndim == 2 else equal.all(2), 0, top), top)
+def with_transparent_colour(colour: NDArray[Any], transparent: NDArray[Any], maximum: int = 255) -> PixelValues:
+    """Returns pixels with alpha 0 where they equal the colour ``transparent``, opaque elsewhere."""
+    equal = colour == transparent
+    return PixelValues(colour, np.where(equal if colour.ndim == 2 else equal.all(2), 0, maximum), maximum)
 
 
 def has_srgb_primaries(primaries: Sequence[float]) -> bool:
-    """Whether x and y of white, red, green and blue are those of sRGB, in all that can be seen."""
+    """Returns whether x and y of white, red, green and blue are those of sRGB, up to invisible differences."""
     return len(primaries) == 8 and all(abs(a - b) < 0.01 for a, b in zip(primaries, SRGB, strict=True))
 
 
-def _eight(values: NDArray[Any], top: Any) -> NDArray[np.uint8]:
-    """0 to ``top`` as 0 to 255, rounded to the nearest."""
-    if isinstance(top, int) and top == 255:
+def _scale_to_255(values: NDArray[Any], maximum: Any) -> NDArray[np.uint8]:
+    """Scales 0 to ``maximum`` to 0 to 255, rounded to the nearest integer."""
+    if isinstance(maximum, int) and maximum == 255:
         return values.astype(np.uint8)
-    rounded: NDArray[np.uint8] = ((values.astype(np.uint32) * 510 + top) // (np.uint32(2) * top)).astype(np.uint8)
+    doubled = values.astype(np.uint32) * 510
+    rounded: NDArray[np.uint8] = ((doubled + maximum) // (np.uint32(2) * maximum)).astype(np.uint8)
     return rounded
 
 
-def _image(values: NDArray[np.uint8], mode: str) -> Image.Image:
+def _to_pillow(values: NDArray[np.uint8], mode: str) -> Image.Image:
     return Image.frombytes(mode, values.shape[1::-1], values.tobytes())

@@ -1,4 +1,4 @@
-"""PNG: what Pillow's reader leaves out or rounds wrongly."""
+"""PNG: details that Pillow's reader ignores or rounds wrongly."""
 
 from __future__ import annotations
 
@@ -10,59 +10,60 @@ from PIL.ImageFile import ImageFile
 
 from latentloop.errors import InputError
 from latentloop.images.formats.pixel_values import (
-    Samples,
+    PixelValues,
+    apply_palette,
+    decode_raw,
+    from_pillow,
     has_srgb_primaries,
-    keyed,
+    join_bytes,
+    palette_colours,
     palette_size,
-    pillow_palette,
-    plain,
     raw_mode,
-    sixteen,
-    through_palette,
-    unpacked_as,
+    with_transparent_colour,
 )
 
 
-def samples(file: Path, image: ImageFile) -> Samples:
-    """The pixels with their transparency. Raises InputError for a palette too small."""
-    raw, mode, clear = raw_mode(image), image.mode, image.info.get("transparency")
+def read_pixels(file: Path, image: ImageFile) -> PixelValues:
+    """Returns the pixels with their transparency. Raises InputError if the palette is missing or too small."""
+    raw, mode, transparent = raw_mode(image), image.mode, image.info.get("transparency")
     size = palette_size(image) if mode == "P" else 0
-    image.load()  # metadata may stand behind the pixels
+    image.load()  # metadata may follow the pixels
     if mode == "P":
-        return through_palette(np.asarray(image), pillow_palette(image, size), clear)
+        return apply_palette(np.asarray(image), palette_colours(image, size), transparent)
     if raw == "LA;16B":
-        values = unpacked_as(file, "RGBA")
-        return Samples(sixteen(values[:, :, 0], values[:, :, 1]), sixteen(values[:, :, 2], values[:, :, 3]), 65535)
-    top = 255
+        channels = decode_raw(file, "RGBA")  # the four bytes of a pixel
+        grey = join_bytes(channels[:, :, 0], channels[:, :, 1])
+        return PixelValues(grey, join_bytes(channels[:, :, 2], channels[:, :, 3]), 65535)
+    maximum = 255
     if raw in ("RGB;16B", "RGBA;16B"):
-        values, top = sixteen(np.asarray(image), unpacked_as(file, raw[:-1] + "L")), 65535
+        values, maximum = join_bytes(np.asarray(image), decode_raw(file, raw[:-1] + "L")), 65535
         if mode == "RGBA":
-            return Samples(values[:, :, :3], values[:, :, 3], top)
-        found = Samples(values, top=top)
+            return PixelValues(values[:, :, :3], values[:, :, 3], maximum)
+        pixels = PixelValues(values, maximum=maximum)
     elif raw == "I;16B":
-        top = 65535
-        found = Samples(np.asarray(image), top=top)
+        maximum = 65535
+        pixels = PixelValues(np.asarray(image), maximum=maximum)
     else:
-        found = plain(image)
-    if clear is None or found.alpha is not None:
-        return found
-    key: Any = np.array(clear)
-    if raw in ("L;2", "L;4"):  # the key is given in the file's own levels
+        pixels = from_pillow(image)
+    if transparent is None or pixels.alpha is not None:
+        return pixels
+    colour: Any = np.array(transparent)
+    if raw in ("L;2", "L;4"):  # the file states it as 2 or 4 bits; Pillow has scaled the pixels to 8
         levels = 3 if raw == "L;2" else 15
-        key = (key & levels) * (255 // levels)
-    elif top == 255:
-        key = key & 255
-    return keyed(found.colour, key, top)
+        colour = (colour & levels) * (255 // levels)
+    elif maximum == 255:
+        colour = colour & 255
+    return with_transparent_colour(pixels.colour, colour, maximum)
 
 
 def check_colour(file: Path, image: ImageFile) -> None:
-    """Raises InputError where chunks other than a profile say that the values are not sRGB's."""
+    """Raises InputError if a chunk other than a profile states a colour space that is not sRGB."""
     info = image.info
-    kinds = chunk_kinds(file)
-    if b"cICP" in kinds and kinds[b"cICP"][:4] != bytes((1, 13, 0, 1)):
+    chunks = chunk_contents(file)
+    if b"cICP" in chunks and chunks[b"cICP"][:4] != bytes((1, 13, 0, 1)):
         raise InputError("has colours of another space than sRGB (chunk cICP): convert it to sRGB")
-    if b"iCCP" in kinds or b"sRGB" in kinds:
-        return  # these come before gAMA and cHRM
+    if b"iCCP" in chunks or b"sRGB" in chunks:
+        return  # these take precedence over gAMA and cHRM
     gamma, primaries = info.get("gamma"), info.get("chromaticity")
     if gamma is not None and not 0.95 <= gamma * 2.2 <= 1.05:
         raise InputError(f"has the gamma {gamma:.5f} (chunk gAMA), expected sRGB's 0.45455: convert it to sRGB")
@@ -71,13 +72,13 @@ def check_colour(file: Path, image: ImageFile) -> None:
         raise InputError("has other primaries than sRGB (chunk cHRM): convert it to sRGB")
 
 
-def chunk_kinds(file: Path) -> dict[bytes, bytes]:
-    """The chunks before the pixels by their names: the beginning of each."""
-    found: dict[bytes, bytes] = {}
+def chunk_contents(file: Path) -> dict[bytes, bytes]:
+    """Returns the first 16 bytes of each chunk before the pixels, by the chunk's name."""
+    contents: dict[bytes, bytes] = {}
     with file.open("rb") as content:
         content.seek(8)
-        while len(head := content.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
-            length = int.from_bytes(head[:4], "big")
-            found[head[4:]] = content.read(min(length, 16))
+        while len(header := content.read(8)) == 8 and header[4:] not in (b"IDAT", b"IEND"):
+            length = int.from_bytes(header[:4], "big")
+            contents[header[4:]] = content.read(min(length, 16))
             content.seek(length - min(length, 16) + 4, 1)
-    return found
+    return contents

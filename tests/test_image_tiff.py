@@ -1,4 +1,4 @@
-"""TIFF files of every kind, written byte by byte: the right pixels, or a refusal that says why."""
+"""Reading of TIFF files of every kind, written byte by byte: the right pixels, or an error with the reason."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from icc_bytes import cmyk_profile, gamma_profile, srgb_of_gamma, srgb_of_lab
 from image_bytes import packed, shape_tags, tiff
-from jpeg_bytes import turned
-from picture_reading import eight, on_white, read, refusal, same
+from image_reading import assert_pixels, on_white, read, refusal, to_8_bits
+from jpeg_bytes import upright
 
 SIZE = (5, 7)
 RNG = np.random.default_rng(0)
@@ -23,77 +23,77 @@ PACKINGS = pytest.mark.parametrize("deflate", [False, True])
 def written(
     values: np.ndarray, bits: int, photometric: int, order: str = "<", deflate: bool = False, **tags: Any
 ) -> bytes:
-    """A TIFF of values [H, W] or [H, W, C]; ``tags`` are t338=… for the tag 338."""
+    """Returns a TIFF of values [H, W] or [H, W, C]; tag 338 is passed as t338=…"""
     samples = values.shape[2] if values.ndim == 3 else 1
     pixels = packed(values, bits, order)
-    every = shape_tags(values.shape[0], values.shape[1], bits, photometric, samples)
-    every |= {int(name[1:]): value for name, value in tags.items()}
+    all_tags = shape_tags(values.shape[0], values.shape[1], bits, photometric, samples)
+    all_tags |= {int(name[1:]): value for name, value in tags.items()}
     if deflate:
-        every[259], pixels = 8, zlib.compress(pixels)
-    return tiff(pixels, every, order=order)
+        all_tags[259], pixels = 8, zlib.compress(pixels)
+    return tiff(pixels, all_tags, order=order)
 
 
 @ORDERS
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
-def test_grey_from_black_and_from_white(tmp_path: Path, bits: int, order: str) -> None:
-    top = 2**bits - 1
-    values = RNG.integers(0, top + 1, SIZE)
-    same(read(tmp_path, "a.tif", written(values, bits, 1, order), SIZE, 1), eight(values, top))
+def test_grey_with_black_or_white_as_zero(tmp_path: Path, bits: int, order: str) -> None:
+    maximum = 2**bits - 1
+    values = RNG.integers(0, maximum + 1, SIZE)
+    assert_pixels(read(tmp_path, "a.tif", written(values, bits, 1, order), SIZE, 1), to_8_bits(values, maximum))
     if (bits, order) == (16, ">"):
         return  # refused, see below
-    same(read(tmp_path, "b.tif", written(values, bits, 0, order), SIZE), eight(top - values, top))
+    assert_pixels(read(tmp_path, "b.tif", written(values, bits, 0, order), SIZE), to_8_bits(maximum - values, maximum))
 
 
 @PACKINGS
-def test_grey_of_twelve_bits(tmp_path: Path, deflate: bool) -> None:
+def test_grey_of_12_bits(tmp_path: Path, deflate: bool) -> None:
     values = RNG.integers(0, 4096, (5, 8))
-    same(read(tmp_path, "a.tif", written(values, 12, 1, "<", deflate), (5, 8)), eight(values, 4095))
+    assert_pixels(read(tmp_path, "a.tif", written(values, 12, 1, "<", deflate), (5, 8)), to_8_bits(values, 4095))
 
 
 @ORDERS
 @PACKINGS
-def test_sixteen_bits_from_white(tmp_path: Path, order: str, deflate: bool) -> None:
+def test_16_bits_with_white_as_zero(tmp_path: Path, order: str, deflate: bool) -> None:
     values = RNG.integers(0, 65536, SIZE)
     content = written(values, 16, 0, order, deflate)
     if order == ">":
         assert "cannot be read as an image" in refusal(tmp_path, "a.tif", content, SIZE)
     else:
-        same(read(tmp_path, "a.tif", content, SIZE), eight(65535 - values, 65535))
+        assert_pixels(read(tmp_path, "a.tif", content, SIZE), to_8_bits(65535 - values, 65535))
 
 
 @ORDERS
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_palettes_hold_sixteen_bits_or_eight(tmp_path: Path, bits: int, order: str) -> None:
+def test_palettes_of_16_or_8_bits(tmp_path: Path, bits: int, order: str) -> None:
     values = RNG.integers(0, 2**bits, SIZE)
     colours = RNG.integers(0, 65536, (2**bits, 3))
     colours[0] = 65535
-    same(
+    assert_pixels(
         read(tmp_path, "a.tif", written(values, bits, 3, order, t320=colours.T.ravel().tolist()), SIZE),
-        eight(colours, 65535)[values],
+        to_8_bits(colours, 65535)[values],
     )
     small = colours % 256
     content = written(values, bits, 3, order, t320=small.T.ravel().tolist())
-    same(read(tmp_path, "b.tif", content, SIZE), small[values])
+    assert_pixels(read(tmp_path, "b.tif", content, SIZE), small[values])
 
 
 @ORDERS
 @PACKINGS
 @pytest.mark.parametrize("bits", [8, 16])
 def test_colour_and_every_kind_of_fourth_channel(tmp_path: Path, bits: int, order: str, deflate: bool) -> None:
-    top = 2**bits - 1
-    values = RNG.integers(0, top + 1, (*SIZE, 4))
+    maximum = 2**bits - 1
+    values = RNG.integers(0, maximum + 1, (*SIZE, 4))
     colour, alpha = values[..., :3], values[..., 3]
-    same(read(tmp_path, "a.tif", written(colour, bits, 2, order, deflate), SIZE), eight(colour, top))
+    assert_pixels(read(tmp_path, "a.tif", written(colour, bits, 2, order, deflate), SIZE), to_8_bits(colour, maximum))
     unspecified = written(values, bits, 2, order, deflate, t338=0)
-    same(read(tmp_path, "b.tif", unspecified, SIZE), eight(colour, top))
-    straight = on_white(eight(colour, top), eight(alpha, top))
-    same(read(tmp_path, "c.tif", written(values, bits, 2, order, deflate, t338=2), SIZE), straight)
-    same(read(tmp_path, "d.tif", written(values, bits, 2, order, deflate), SIZE), straight)
+    assert_pixels(read(tmp_path, "b.tif", unspecified, SIZE), to_8_bits(colour, maximum))
+    straight = on_white(to_8_bits(colour, maximum), to_8_bits(alpha, maximum))
+    assert_pixels(read(tmp_path, "c.tif", written(values, bits, 2, order, deflate, t338=2), SIZE), straight)
+    assert_pixels(read(tmp_path, "d.tif", written(values, bits, 2, order, deflate), SIZE), straight)
     colour = np.minimum(colour, alpha[..., None])
     values = np.concatenate([colour, alpha[..., None]], -1)
-    exact = eight(colour + (top - alpha[..., None]), top)
+    exact = to_8_bits(colour + (maximum - alpha[..., None]), maximum)
     associated = written(values, bits, 2, order, deflate, t338=1)
-    same(read(tmp_path, "e.tif", associated, SIZE), exact, within=1 if bits == 16 else 0)
+    assert_pixels(read(tmp_path, "e.tif", associated, SIZE), exact, within=1 if bits == 16 else 0)
 
 
 @pytest.mark.parametrize("kind", [0, 1, 2])
@@ -103,32 +103,32 @@ def test_grey_and_every_kind_of_second_channel(tmp_path: Path, kind: int) -> Non
         values[..., 0] = np.minimum(values[..., 0], values[..., 1])
     grey, alpha = values[..., :1], values[..., 1]
     expected = {0: grey, 1: grey + 255 - alpha[..., None], 2: on_white(grey, alpha)}[kind]
-    same(read(tmp_path, "a.tif", written(values, 8, 1, t338=kind), SIZE, 1), expected)
+    assert_pixels(read(tmp_path, "a.tif", written(values, 8, 1, t338=kind), SIZE, 1), expected)
 
 
 @PACKINGS
-def test_channels_may_stand_apart_in_eight_bits(tmp_path: Path, deflate: bool) -> None:
+def test_planar_channels_of_8_bits(tmp_path: Path, deflate: bool) -> None:
     values = RNG.integers(0, 256, (*SIZE, 4))
     for samples, extra in ((3, {}), (4, {338: 2})):
         planes = [packed(values[..., channel], 8) for channel in range(samples)]
         tags = {**shape_tags(*SIZE, 8, 2, samples), **extra, 284: 2, 278: SIZE[0], 259: 8 if deflate else 1}
         content = tiff([zlib.compress(plane) for plane in planes] if deflate else planes, tags)
         expected = values[..., :3] if samples == 3 else on_white(values[..., :3], values[..., 3])
-        same(read(tmp_path, "a.tif", content, SIZE), expected)
+        assert_pixels(read(tmp_path, "a.tif", content, SIZE), expected)
 
 
 @ORDERS
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation(tmp_path: Path, orientation: int, order: str) -> None:
-    expected = turned(RGB8, orientation)
+def test_every_orientation_is_applied(tmp_path: Path, orientation: int, order: str) -> None:
+    expected = upright(RGB8, orientation)
     for bits, deflate in ((8, False), (8, True), (16, False), (16, True)):
         content = written(RGB8 * ((2**bits - 1) // 255), bits, 2, order, deflate, t274=orientation)
-        same(read(tmp_path, "a.tif", content, expected.shape[:2]), expected)
+        assert_pixels(read(tmp_path, "a.tif", content, expected.shape[:2]), expected)
 
 
-def test_a_profile_makes_colours_certain(tmp_path: Path) -> None:
+def test_profiles_are_applied(tmp_path: Path) -> None:
     content = written(RGB8, 8, 2, t34675=gamma_profile(1.8))
-    same(read(tmp_path, "a.tif", content, SIZE), srgb_of_gamma(RGB8, 461 / 256), within=1)
+    assert_pixels(read(tmp_path, "a.tif", content, SIZE), srgb_of_gamma(RGB8, 461 / 256), within=1)
     corners = {
         (0, 0, 0, 0): (100.0, 0.0, 0.0),
         (1, 0, 0, 0): (60.0, -30.0, -30.0),
@@ -140,7 +140,7 @@ def test_a_profile_makes_colours_certain(tmp_path: Path) -> None:
     profile = cmyk_profile(corners)
     for bits, deflate in ((8, False), (8, True), (16, False), (16, True)):
         content = written(inks * ((2**bits - 1) // 255), bits, 5, "<", deflate, t34675=profile)
-        same(read(tmp_path, "b.tif", content, (1, 5)), colours, within=2)
+        assert_pixels(read(tmp_path, "b.tif", content, (1, 5)), colours, within=2)
 
 
 @pytest.mark.parametrize(
@@ -162,14 +162,14 @@ def test_a_profile_makes_colours_certain(tmp_path: Path) -> None:
         (16, 5, 4, {}, "CMYK pixels and no colour profile"),
         (8, 5, 4, {332: 2}, "other inks than CMYK"),
         (8, 5, 4, {34675: gamma_profile(1.8)}, "CMYK pixels and a colour profile for RGB"),
-        (16, 2, 3, {284: 2, 278: 5}, "keeps its channels apart"),
-        (8, 2, 4, {284: 2, 278: 5}, "keeps its channels apart"),
-        (8, 2, 4, {284: 2, 278: 5, 338: 1}, "keeps its channels apart"),
+        (16, 2, 3, {284: 2, 278: 5}, "stores its channels apart"),
+        (8, 2, 4, {284: 2, 278: 5}, "stores its channels apart"),
+        (8, 2, 4, {284: 2, 278: 5, 338: 1}, "stores its channels apart"),
         (8, 2, 3, {319: [(n, 100) for n in (64, 33, 21, 71, 15, 6)]}, "other primaries than sRGB"),
         (8, 3, 1, {320: [0] * 9}, "of colour"),
     ],
 )
-def test_kinds_without_a_certain_meaning_are_refused(
+def test_kinds_without_a_definite_meaning_are_refused(
     tmp_path: Path, bits: int, photometric: int, samples: int, tags: dict[int, object], expected: str
 ) -> None:
     pixels = bytes(range(256)) * 5
@@ -178,7 +178,7 @@ def test_kinds_without_a_certain_meaning_are_refused(
     assert expected in refusal(tmp_path, "a.tif", content, SIZE)
 
 
-UNREAD = ": it is damaged, or a kind of TIFF that Pillow does not read: save it as"
+UNSUPPORTED = ": it is damaged, or a kind of TIFF that Pillow does not read: save it as"
 
 
 @ORDERS
@@ -210,14 +210,14 @@ def test_kinds_that_pillow_does_not_read(
     tmp_path: Path, bits: int, photometric: int, samples: int, tags: dict[int, object], order: str
 ) -> None:
     content = tiff(bytes(1280), {**shape_tags(*SIZE, bits, photometric, samples), **tags}, order=order)
-    assert UNREAD in refusal(tmp_path, "a.tif", content, SIZE)
+    assert UNSUPPORTED in refusal(tmp_path, "a.tif", content, SIZE)
 
 
-def test_a_big_endian_bigtiff_and_what_only_begins_as_tiff(tmp_path: Path) -> None:
+def test_a_big_endian_bigtiff_and_files_that_only_begin_like_tiff(tmp_path: Path) -> None:
     big = b"MM\0+\0\x08\0\0" + bytes(7) + b"\x10" + bytes(64)
     for head in (big, b"II*\0", b"MM\0*", b"II+\0"):
-        assert UNREAD in refusal(tmp_path, "a.tif", head, SIZE)
-    assert "or not of a kind that is read, of PNG" in refusal(tmp_path, "b.tif", b"II*", SIZE)
+        assert UNSUPPORTED in refusal(tmp_path, "a.tif", head, SIZE)
+    assert "it is damaged, or not in a supported format (PNG" in refusal(tmp_path, "b.tif", b"II*", SIZE)
     cut = written(RGB8, 8, 2)[:100]
     assert "damaged, or a kind" in refusal(tmp_path, "c.tif", cut, SIZE)
     bomb = refusal(tmp_path, "d.tif", tiff(bytes(9), shape_tags(30000, 30000, 1, 1)), SIZE)
@@ -227,24 +227,24 @@ def test_a_big_endian_bigtiff_and_what_only_begins_as_tiff(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("bits", "samples", "photometric"), [(1, 1, 0), (8, 1, 1), (16, 1, 1), (8, 3, 2)])
 def test_fill_order_from_the_lowest_bit(tmp_path: Path, bits: int, samples: int, photometric: int) -> None:
-    top = 2**bits - 1
-    values = RNG.integers(0, top + 1, (*SIZE, samples))
+    maximum = 2**bits - 1
+    values = RNG.integers(0, maximum + 1, (*SIZE, samples))
     for deflate in (False, True):
         pixels = packed(values, bits, "<")
-        every = {**shape_tags(*SIZE, bits, photometric, samples), 266: 2, 259: 8 if deflate else 1}
+        all_tags = {**shape_tags(*SIZE, bits, photometric, samples), 266: 2, 259: 8 if deflate else 1}
         pixels = bytes(int(f"{byte:08b}"[::-1], 2) for byte in (zlib.compress(pixels) if deflate else pixels))
-        expected = eight(values if photometric else top - values, top)
-        same(read(tmp_path, "a.tif", tiff(pixels, every), SIZE), expected)
+        expected = to_8_bits(values if photometric else maximum - values, maximum)
+        assert_pixels(read(tmp_path, "a.tif", tiff(pixels, all_tags), SIZE), expected)
 
 
-def test_ycbcr_for_every_pixel_is_read(tmp_path: Path) -> None:
+def test_ycbcr_without_subsampling_is_read(tmp_path: Path) -> None:
     values = np.array([[(255, 128, 128), (0, 128, 128), (76, 85, 255), (150, 44, 21)]])
     content = written(values, 8, 6, t530=[1, 1])
     expected = np.array([[(255, 255, 255), (0, 0, 0), (254, 0, 0), (0, 255, 1)]])
-    same(read(tmp_path, "a.tif", content, (1, 4)), expected, within=1)
+    assert_pixels(read(tmp_path, "a.tif", content, (1, 4)), expected, within=1)
 
 
-def test_values_without_a_meaning_are_refused(tmp_path: Path) -> None:
+def test_a_missing_photometric_interpretation_is_refused(tmp_path: Path) -> None:
     tags = shape_tags(*SIZE, 8, 1)
     del tags[262]
     assert "tag PhotometricInterpretation" in refusal(tmp_path, "a.tif", tiff(bytes(35), tags), SIZE)
@@ -253,7 +253,7 @@ def test_values_without_a_meaning_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
-        ({}, {}, "holds several pages, expected one picture"),
+        ({}, {}, "holds several pages, expected one image"),
         ({}, {254: 1}, None),
         ({}, {255: 2}, None),
         ({254: 1}, {254: 0}, "begins with a smaller copy"),
@@ -267,4 +267,4 @@ def test_a_second_page_is_a_smaller_copy_or_refused(
     if expected:
         assert expected in refusal(tmp_path, "a.tif", content, SIZE)
     else:
-        same(read(tmp_path, "a.tif", content, SIZE), RGB8)
+        assert_pixels(read(tmp_path, "a.tif", content, SIZE), RGB8)

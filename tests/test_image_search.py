@@ -1,4 +1,4 @@
-"""Which files a folder stands for, and what is said of paths that are no files."""
+"""Search for images in folders, and messages about paths that are not regular files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from image_bytes import png
 
 from latentloop.errors import InputError
 from latentloop.images import read_images
-from latentloop.images.problems import SHOWN
-from latentloop.images.search import find
+from latentloop.images.problems import MOST_LISTED
+from latentloop.images.search import find_images
 
 ONE = (1, 1, 1)
 
@@ -25,11 +25,11 @@ def write(path: Path, value: int) -> Path:
     return path
 
 
-def values(*paths: Path) -> list[int]:
+def read_values(*paths: Path) -> list[int]:
     return [int(value) for value in read_images(paths, ONE).ravel()]
 
 
-def refused(*paths: Path) -> str:
+def error_of(*paths: Path) -> str:
     with pytest.raises(InputError) as caught:
         read_images(paths, ONE)
     assert len(str(caught.value).splitlines()) == 1
@@ -41,26 +41,26 @@ def test_a_folder_stands_for_the_images_in_and_below_it(tmp_path: Path) -> None:
         write(tmp_path / name, value)
     (tmp_path / "a" / "notes.txt").write_text("no image")
     names = ["B.png", "a/c.png", "a/z/1.PNG", "a-b/d.png", "b.png", "c/0.png"]
-    assert [str(file.relative_to(tmp_path)) for file in find([tmp_path]).files] == names
-    assert values(tmp_path) == [5, 2, 1, 4, 0, 3]
-    assert values(tmp_path / "c", tmp_path / "b.png", tmp_path / "b.png") == [3, 0, 0]
+    assert [str(file.relative_to(tmp_path)) for file in find_images([tmp_path]).files] == names
+    assert read_values(tmp_path) == [5, 2, 1, 4, 0, 3]
+    assert read_values(tmp_path / "c", tmp_path / "b.png", tmp_path / "b.png") == [3, 0, 0]
 
 
 @pytest.mark.parametrize(
     "name", ["._a.png", ".a.png", ".thumbs/a.png", "__MACOSX/a.png", "@eaDir/a.png/T.jpg", "$RECYCLE.BIN/a.png"]
 )
-def test_what_other_systems_add_is_passed_over_unless_it_is_named(tmp_path: Path, name: str) -> None:
+def test_files_of_operating_systems_are_ignored_unless_they_are_named(tmp_path: Path, name: str) -> None:
     write(tmp_path / "a.png", 7)
     added = write(tmp_path / name, 9)
-    for companion in ("Thumbs.db", ".DS_Store", "desktop.ini"):
-        (tmp_path / companion).write_bytes(b"no image")
-    assert values(tmp_path) == [7]
-    assert values(added) == [9]
+    for system_file in ("Thumbs.db", ".DS_Store", "desktop.ini"):
+        (tmp_path / system_file).write_bytes(b"no image")
+    assert read_values(tmp_path) == [7]
+    assert read_values(added) == [9]
     if added.parent != tmp_path:
-        assert values(added.parent) == [9]
+        assert read_values(added.parent) == [9]
 
 
-def test_links_to_files_are_followed_and_links_to_folders_told(tmp_path: Path) -> None:
+def test_links_to_files_are_followed_and_links_to_folders_are_a_warning(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere" / "a.png", 1)
     inside = tmp_path / "in"
     write(inside / "b.png", 2)
@@ -68,18 +68,18 @@ def test_links_to_files_are_followed_and_links_to_folders_told(tmp_path: Path) -
     (inside / "folder").symlink_to("../elsewhere")
     (inside / "again").symlink_to("../in")
     with pytest.warns(UserWarning, match=r"2 links to folders are not followed.*/in/again.*/in/folder"):
-        assert values(inside) == [1, 2]
-    assert values(inside / "folder") == [1]  # named, so it is meant
+        assert read_values(inside) == [1, 2]
+    assert read_values(inside / "folder") == [1]  # named explicitly
 
 
-def test_a_link_to_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+def test_a_broken_link_is_a_warning(tmp_path: Path) -> None:
     write(tmp_path / "a.png", 1)
     (tmp_path / "disk").symlink_to("not-mounted")
-    with pytest.warns(UserWarning, match=r"a link to nothing is passed over: .*/disk"):
-        assert values(tmp_path) == [1]
+    with pytest.warns(UserWarning, match=r"a broken link is ignored: .*/disk"):
+        assert read_values(tmp_path) == [1]
 
 
-def test_what_is_no_file_is_named_with_the_rest(tmp_path: Path) -> None:
+def test_paths_that_are_not_regular_files_are_named_with_other_problems(tmp_path: Path) -> None:
     write(tmp_path / "good.png", 1)
     (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "dangling.png").symlink_to("gone.png")
@@ -88,7 +88,7 @@ def test_what_is_no_file_is_named_with_the_rest(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(tmp_path / "socket.png"))
-        text = refused(tmp_path, tmp_path / "missing.png", tmp_path / "empty", Path(os.devnull))
+        text = error_of(tmp_path, tmp_path / "missing.png", tmp_path / "empty", Path(os.devnull))
     assert text.startswith("8 of 9 inputs cannot be used: ")
     for expected in (
         "broken.png cannot be read as an image",
@@ -114,31 +114,31 @@ def test_a_folder_that_cannot_be_searched_is_named(tmp_path: Path, monkeypatch: 
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", guarded)  # root may read everything
-    assert "/closed cannot be searched: Permission denied" in refused(tmp_path)
+    assert "/closed cannot be searched: Permission denied" in error_of(tmp_path)
 
 
 def test_a_long_list_is_cut_and_counted(tmp_path: Path) -> None:
-    for index in range(SHOWN + 13):
+    for index in range(MOST_LISTED + 13):
         (tmp_path / f"{index:03}.png").write_bytes(b"")
     write(tmp_path / "good.png", 1)
-    text = refused(tmp_path)
-    assert text.startswith(f"{SHOWN + 13} of {SHOWN + 14} inputs cannot be used: ")
+    text = error_of(tmp_path)
+    assert text.startswith(f"{MOST_LISTED + 13} of {MOST_LISTED + 14} inputs cannot be used: ")
     assert text.endswith("; and 13 more")
-    assert text.count(".png cannot be read") == SHOWN
+    assert text.count(".png cannot be read") == MOST_LISTED
 
 
-def test_names_of_odd_bytes(tmp_path: Path) -> None:
+def test_file_names_with_undecodable_bytes(tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"\xff\n\x1b.png")
     write(odd, 3)
-    assert values(tmp_path) == [3]
+    assert read_values(tmp_path) == [3]
     odd.write_bytes(b"")
-    assert r"/\udcff\n\x1b.png cannot be read" in refused(tmp_path)
+    assert r"/\udcff\n\x1b.png cannot be read" in error_of(tmp_path)
 
 
-def test_many_threads_keep_the_order(tmp_path: Path) -> None:
+def test_threads_keep_the_order_of_the_files(tmp_path: Path) -> None:
     for index in range(40):
         noise = np.random.default_rng(index).integers(0, 256, (300, 300))
         (tmp_path / f"{index:02}.png").write_bytes(png(noise, 8, 0))
-    found = read_images([tmp_path], (300, 300, 1))
+    pixels = read_images([tmp_path], (300, 300, 1))
     for index in range(40):
-        assert np.array_equal(found[index, :, :, 0], np.random.default_rng(index).integers(0, 256, (300, 300)))
+        assert np.array_equal(pixels[index, :, :, 0], np.random.default_rng(index).integers(0, 256, (300, 300)))

@@ -1,0 +1,85 @@
+"""The codes of ``latentloop sample --given``, which are kept while the rest is drawn, and their file's metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from latentloop.bundles.manifest import Manifest
+from latentloop.errors import InputError
+from latentloop.io.codes_file import CodesFile, open_codes
+from latentloop.sampling.validation import check_codes
+
+
+@dataclass(frozen=True)
+class GivenCodes:
+    """Codes to keep by level, int64 [N, h, w], -1 for a code to draw, and the names of the levels that are drawn."""
+
+    file: CodesFile
+    codes: dict[str, NDArray[Any]]
+    drawn_levels: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of images N."""
+        return len(next(iter(self.codes.values())))
+
+    def labels(self, manifest: Manifest, n: int) -> list[int | str] | None:
+        """Returns the file's labels for n images; None if the file has no labels or the bundle no classes.
+
+        Raises InputError for a class that the bundle does not have.
+        """
+        labels = self.file.labels(self.count, manifest.classes) if manifest.classes else None
+        for label in labels or ():
+            if label not in manifest.classes:
+                raise InputError(
+                    f"{self.file.path} holds images of the class {label!r}, which the bundle does not have "
+                    f"({', '.join(manifest.classes[:20])}): choose with --label"
+                )
+        return None if labels is None else [label for label in labels for _ in range(n // self.count)]
+
+    def origins(self, n: int) -> dict[str, list[dict[str, Any]]]:
+        """Returns the origins of the kept codes by level, for a file of the first n images. Raises InputError."""
+        seeds = self.file.seeds(self.count)
+        by_level: dict[str, list[dict[str, Any]]] = {}
+        for level, codes in self.codes.items():
+            origins = [dict(origin) for origin in self.file.origins_of(level)]
+            if not origins or (codes < 0).all():
+                continue
+            if seeds and "temperature" in origins[-1]:  # without settings the codes were encoded, not drawn
+                origins[-1].setdefault("seeds", seeds)
+            for origin in origins:
+                if isinstance(origin.get("seeds"), list):
+                    origin["seeds"] = origin["seeds"][:n]
+            by_level[level] = origins
+        return by_level
+
+
+def read_given_codes(path: Path, keep: str | None, manifest: Manifest) -> GivenCodes:
+    """Reads a file's codes, or only those of its levels ``keep`` "A,B". Raises InputError if they do not fit."""
+    file = open_codes(path)
+    kept_levels = [name.strip() for name in keep.split(",")] if keep is not None else list(file.levels)
+    for level in kept_levels:
+        if level not in file.levels or file.levels[level].ndim != 3:
+            raise InputError(f"{path} has no codes [N, h, w] of {level!r}, it holds: {', '.join(file.levels)}")
+    names = [level.name for level in manifest.levels]
+    for name in file.levels:
+        if name not in names:
+            raise InputError(
+                f"{path} holds {name!r}, and there is no level {name!r}: the bundle has {', '.join(names)}; the only "
+                "other arrays that a file may hold are files, seeds and labels"
+            )
+    try:
+        codes: dict[str, NDArray[Any]] = {
+            **check_codes({level: file.levels[level] for level in kept_levels}, manifest.levels, partial=True)
+        }
+    except InputError as error:
+        hint = " (made with another bundle)" if file.other_bundle(manifest.digest(), file.levels) else ""
+        raise InputError(f"{path}: {error}{hint}") from error
+    if not codes or not len(next(iter(codes.values()))):
+        raise InputError(f"{path} holds codes of no image, expected at least one")
+    drawn_levels = tuple(name for name in names if name not in codes or (codes[name] < 0).any())
+    return GivenCodes(file, codes, drawn_levels)
