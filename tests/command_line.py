@@ -1,4 +1,4 @@
-"""Running commands in tests: in this process or as the installed program, and reading what they wrote."""
+"""Runs commands, in this process or as the installed program, and reads the files that they write."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ RGB = (32, 48, 3)
 
 
 def run(*arguments: object) -> int:
+    """Runs a command in this process; returns the exit status."""
     return cli.main([str(argument) for argument in arguments])
 
 
 def program(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs the installed program in a process of its own."""
     command = [str(PROGRAM), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
 

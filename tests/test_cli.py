@@ -1,4 +1,4 @@
-"""The program: its commands, exit statuses and what it imports; and `info`."""
+"""The program: commands, exit statuses and imports; and `latentloop info`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from latentloop.environment import machine
 def test_help_lists_the_commands_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     out = capsys.readouterr().out
-    places = [out.index(f"\n  {name} ") for name in cli.ORDER]
-    assert places == sorted(places)
+    positions = [out.index(f"\n  {name} ") for name in cli.ORDER]
+    assert positions == sorted(positions)
     assert f"  sample       {sample.HELP}\n" in out
 
 
@@ -52,14 +52,14 @@ def test_unknown_commands_and_options(fails: Callable[..., str]) -> None:
 def test_a_command_that_cannot_be_imported_breaks_no_other(
     monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = {
+    installed = {
         **cli.commands(),
         "broken": EntryPoint("broken", "no_such_package.command", cli.GROUP),
-        "hollow": EntryPoint("hollow", "latentloop.errors", cli.GROUP),
+        "empty": EntryPoint("empty", "latentloop.errors", cli.GROUP),
     }
-    monkeypatch.setattr(cli, "commands", lambda: found)
+    monkeypatch.setattr(cli, "commands", lambda: installed)
     assert "'broken' (no_such_package.command) cannot be loaded: ModuleNotFoundError" in fails(1, "broken")
-    assert "'hollow' (latentloop.errors) has no HELP" in fails(1, "hollow")
+    assert "'empty' (latentloop.errors) has no HELP" in fails(1, "empty")
     assert run("--help") == 0
     out = capsys.readouterr().out
     assert "broken       (not usable: " in out
@@ -79,7 +79,7 @@ def test_unexpected_errors_are_one_line_unless_debug(
         assert "Traceback" in capsys.readouterr().err
 
 
-def test_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_prints_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(info, "run", lambda _: signal.raise_signal(signal.SIGINT))
     assert run("info") == 130
     assert capsys.readouterr().err == "latentloop: interrupted\n"
@@ -89,10 +89,10 @@ def test_installed_program(small_bundle: Path, tmp_path: Path) -> None:
     version = program("--version")
     assert (version.returncode, version.stderr) == (0, "")
     assert version.stdout.startswith("latentloop ")
-    wrong = program("sample", "--bundle", tmp_path / "nothing", "--out", tmp_path / "a.png")
-    assert wrong.returncode == 1
-    assert wrong.stderr.count("\n") == 1
-    assert "Traceback" not in wrong.stderr
+    failed = program("sample", "--bundle", tmp_path / "nothing", "--out", tmp_path / "a.png")
+    assert failed.returncode == 1
+    assert failed.stderr.count("\n") == 1
+    assert "Traceback" not in failed.stderr
     assert "Traceback" in program("info", "--bundle", tmp_path / "nothing", "--debug").stderr
 
 
@@ -107,7 +107,7 @@ def test_installed_program(small_bundle: Path, tmp_path: Path) -> None:
         ("['--version']", ("numpy", "onnxruntime", "torch", "latentloop.cli.commands")),
     ],
 )
-def test_only_what_is_needed_is_imported(
+def test_a_command_does_not_import_what_it_does_not_need(
     small_bundle: Path, tmp_path: Path, arguments: str, absent: tuple[str, ...]
 ) -> None:
     script = f"""
@@ -148,22 +148,22 @@ def test_info_describes_a_bundle(
     assert "coat, bag, boot" in text
     monkeypatch.setattr(machine, "package_version", lambda _: "1.0")
     assert run("info", "--bundle", small_bundle, "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["bundle"]["image"] == list(RGB)
-    assert found["bundle"]["bytes"] == sum(file.stat().st_size for file in small_bundle.iterdir())
-    assert "CPUExecutionProvider" in found["providers"]
-    assert "onnxruntime and onnxruntime-gpu are both installed" in found["warning"]
+    report = json.loads(capsys.readouterr().out)
+    assert report["bundle"]["image"] == list(RGB)
+    assert report["bundle"]["bytes"] == sum(file.stat().st_size for file in small_bundle.iterdir())
+    assert "CPUExecutionProvider" in report["providers"]
+    assert "onnxruntime and onnxruntime-gpu are both installed" in report["warning"]
 
 
-def test_the_bundle_that_ships_is_the_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_included_bundle_is_the_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("info", "--json") == 0
-    described = json.loads(capsys.readouterr().out)["bundle"]
-    assert described["default"]
-    assert len(described["classes"]) == 8
+    bundle = json.loads(capsys.readouterr().out)["bundle"]
+    assert bundle["default"]
+    assert len(bundle["classes"]) == 8
     assert run("sample", "-n", 2, "--seed", 1, "--out", f"{tmp_path}/samples/") == 0
     written = list((tmp_path / "samples").iterdir())
     assert len(written) == 2
-    assert pixels(written[0]).shape[:2] == tuple(described["image"][:2])
+    assert pixels(written[0]).shape[:2] == tuple(bundle["image"][:2])
 
 
 @pytest.mark.parametrize("command", [("encode", ""), ("verify", ""), ("sample", "--bundle="), ("decode", "")])

@@ -22,17 +22,17 @@ def test_encode_then_decode(
     out = tmp_path / "codes.npz"
     assert run("encode", photos, photos / "0.png", "--bundle", small_bundle, "--out", out) == 0
     assert "codes of 4 images (top 4 x 6, bottom 8 x 12)" in capsys.readouterr().out
-    found = codes(out)
-    assert found["files"].tolist() == [str(photos / name) for name in ("0.png", "1.png", "2.png", "0.png")]
-    assert found["top"].shape == (4, 4, 6)
-    assert found["bottom"].shape == (4, 8, 12)
-    assert np.array_equal(found["bottom"][0], found["bottom"][3])
+    arrays = codes(out)
+    assert arrays["files"].tolist() == [str(photos / name) for name in ("0.png", "1.png", "2.png", "0.png")]
+    assert arrays["top"].shape == (4, 4, 6)
+    assert arrays["bottom"].shape == (4, 8, 12)
+    assert np.array_equal(arrays["bottom"][0], arrays["bottom"][3])
     assert run("decode", out, "--bundle", small_bundle, "--out", f"{tmp_path}/decoded/", "--json") == 0
     assert json.loads(capsys.readouterr().out)["images"] == 4
     assert len(list((tmp_path / "decoded").iterdir())) == 4
-    assert run("reconstruct", photos, "--bundle", small_bundle, "--out", f"{tmp_path}/rebuilt/") == 0
+    assert run("reconstruct", photos, "--bundle", small_bundle, "--out", f"{tmp_path}/reconstructed/") == 0
     for name in ("00000.png", "00001.png", "00002.png"):
-        assert np.array_equal(pixels(tmp_path / "decoded" / name), pixels(tmp_path / "rebuilt" / name))
+        assert np.array_equal(pixels(tmp_path / "decoded" / name), pixels(tmp_path / "reconstructed" / name))
 
 
 def test_reconstruct_measures_and_shows_pairs(
@@ -42,14 +42,14 @@ def test_reconstruct_measures_and_shows_pairs(
     arguments = ("--columns", 2, "--scale", 1, "--out", out, "--json")
     assert run("reconstruct", photos, "--bundle", small_bundle, *arguments) == 0
     summary = json.loads(capsys.readouterr().out)
-    found = pixels(out)
-    assert found.shape == (4 * 34 - 2, 2 * 50 - 2, 3)
-    originals, rebuilt = read_images([photos], RGB), []
+    grid = pixels(out)
+    assert grid.shape == (4 * 34 - 2, 2 * 50 - 2, 3)
+    originals, reconstructed = read_images([photos], RGB), []
     for index in range(3):
         top, left = index // 2 * 2 * 34, index % 2 * 50
-        assert np.array_equal(found[top : top + 32, left : left + 48], originals[index])
-        rebuilt.append(found[top + 34 : top + 66, left : left + 48])
-    error = np.mean((originals / 255 - np.array(rebuilt) / 255) ** 2)
+        assert np.array_equal(grid[top : top + 32, left : left + 48], originals[index])
+        reconstructed.append(grid[top + 34 : top + 66, left : left + 48])
+    error = np.mean((originals / 255 - np.array(reconstructed) / 255) ** 2)
     assert summary["mean_squared_error"] == pytest.approx(error)
     assert summary["psnr_db"] == pytest.approx(-10 * np.log10(error))
     assert run("reconstruct", photos, "--bundle", small_bundle) == 0
@@ -109,17 +109,17 @@ def test_hostile_codes(
             np.save(file, arrays)
     elif arrays is not None:
         np.savez(path, **arrays)  # type: ignore[arg-type]
-    found = fails(2, "decode", path, "--bundle", small_bundle, "--out", "a.png")
-    assert message in found
-    assert "codes.npz" in found
+    error = fails(2, "decode", path, "--bundle", small_bundle, "--out", "a.png")
+    assert message in error
+    assert "codes.npz" in error
     assert {file.name for file in tmp_path.iterdir()} <= {"codes.npz"}
 
 
-def test_parts_change_nothing(grey_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_a_part_does_not_change_results(grey_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sampler = Sampler(Bundle.open(grey_bundle))
     images = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 1), dtype=np.uint8)
     monkeypatch.setattr(progress, "PART", 3)
-    found = progress.encode(sampler, images)
+    encoded = progress.encode(sampler, images)
     for level, expected in sampler.encode(images).items():
-        np.testing.assert_array_equal(found[level], expected)
-    np.testing.assert_array_equal(progress.decode(sampler, found), sampler.decode(found))
+        np.testing.assert_array_equal(encoded[level], expected)
+    np.testing.assert_array_equal(progress.decode(sampler, encoded), sampler.decode(encoded))

@@ -1,4 +1,4 @@
-"""`encode` and `reconstruct` over many files: checked first, read a part at a time, and nothing lost."""
+"""`encode` and `reconstruct` with many files: checked first, read part by part, problems reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from image_bytes import png
 
 from latentloop import Sampler
 from latentloop.cli import progress
-from latentloop.cli.image_inputs import Inputs
+from latentloop.cli.image_inputs import ImageInputs
 
 SIDES = (32, 48, 3)
 GOOD = ("0.png", "1.png", "below/2.png", "below/3.png")
@@ -25,7 +25,7 @@ GOOD = ("0.png", "1.png", "below/2.png", "below/3.png")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Four pictures that can be read."""
+    """A folder of four images that can be read."""
     inside = tmp_path / "many"
     for index, name in enumerate(GOOD):
         path = inside / name
@@ -34,8 +34,8 @@ def folder(tmp_path: Path) -> Path:
     return inside
 
 
-def spoil(folder: Path) -> list[str]:
-    """Adds three that cannot be used."""
+def add_bad_files(folder: Path) -> list[str]:
+    """Adds three files that cannot be used, and returns their names."""
     (folder / "cut.png").write_bytes((folder / "0.png").read_bytes()[:200])
     (folder / "below" / "none.jpg").write_bytes(b"")
     (folder / "small.png").write_bytes(png([[1]], 8, 0))
@@ -43,8 +43,8 @@ def spoil(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images each call of the encoder got."""
+def encoder_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of images in each call of the encoder."""
     calls: list[int] = []
     original = Sampler.encode
 
@@ -57,10 +57,10 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("command", ["encode", "reconstruct"])
-def test_all_that_cannot_be_used_is_named_before_the_work(
-    small_bundle: Path, folder: Path, tmp_path: Path, fails: Callable[..., str], encoded: list[int], command: str
+def test_all_files_that_cannot_be_used_are_named_before_the_work(
+    small_bundle: Path, folder: Path, tmp_path: Path, fails: Callable[..., str], encoder_calls: list[int], command: str
 ) -> None:
-    bad = spoil(folder)
+    bad = add_bad_files(folder)
     out = tmp_path / ("a.npz" if command == "encode" else "a.png")
     message = fails(2, command, folder, tmp_path / "gone.png", "--bundle", small_bundle, "--out", out)
     assert "4 of 8 inputs cannot be used" in message
@@ -68,15 +68,15 @@ def test_all_that_cannot_be_used_is_named_before_the_work(
         assert f"/{name} " in message
     assert "--resize" in message
     assert message.rstrip().endswith("--skip-bad leaves them out")
-    assert not encoded
+    assert not encoder_calls
     assert not out.exists()
 
 
-def test_skip_bad_goes_on_and_says_what_it_left_out(
+def test_skip_bad_leaves_out_files_and_lists_them(
     small_bundle: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("encode", folder, "--bundle", small_bundle, "--out", tmp_path / "all.npz") == 0
-    bad = spoil(folder)
+    bad = add_bad_files(folder)
     out = tmp_path / "a.npz"
     capsys.readouterr()
     assert run("encode", folder, "--bundle", small_bundle, "--skip-bad", "--out", out, "--json") == 0
@@ -97,7 +97,7 @@ def test_skip_bad_goes_on_and_says_what_it_left_out(
     assert len(summary["skipped"]) == 3
 
 
-def test_nothing_left_is_an_error(small_bundle: Path, tmp_path: Path, fails: Callable[..., str]) -> None:
+def test_only_bad_files_are_an_error(small_bundle: Path, tmp_path: Path, fails: Callable[..., str]) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"")
     out = tmp_path / "a.npz"
@@ -107,7 +107,7 @@ def test_nothing_left_is_an_error(small_bundle: Path, tmp_path: Path, fails: Cal
     assert not out.exists()
 
 
-def test_a_folder_of_links_is_told(
+def test_a_link_to_a_folder_is_noted(
     small_bundle: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "link").symlink_to(tmp_path)
@@ -115,7 +115,7 @@ def test_a_folder_of_links_is_told(
     assert "a link to a folder is not followed" in capsys.readouterr().err
 
 
-def test_a_name_of_odd_bytes_is_kept(small_bundle: Path, folder: Path, tmp_path: Path) -> None:
+def test_a_file_name_with_undecodable_bytes_is_stored(small_bundle: Path, folder: Path, tmp_path: Path) -> None:
     odd = folder / os.fsdecode(b"\xff\n.png")
     (folder / "0.png").rename(odd)
     assert run("encode", folder, "--bundle", small_bundle, "--out", tmp_path / "a.npz") == 0
@@ -123,68 +123,68 @@ def test_a_name_of_odd_bytes_is_kept(small_bundle: Path, folder: Path, tmp_path:
 
 
 @pytest.fixture
-def changing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that is damaged once all were checked."""
-    original, file = Inputs.of, folder / "1.png"
+def changed_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that is damaged after all files were checked."""
+    original, file = ImageInputs.check, folder / "1.png"
 
-    def of(*arguments: Any) -> Inputs:
-        found = original(*arguments)
+    def check(*arguments: Any) -> ImageInputs:
+        inputs = original(*arguments)
         file.write_bytes(b"")
-        return found
+        return inputs
 
-    monkeypatch.setattr(Inputs, "of", of)
+    monkeypatch.setattr(ImageInputs, "check", check)
     return file
 
 
-def test_a_file_that_changes_meanwhile_loses_no_other(
-    small_bundle: Path, changing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_file_that_changes_after_the_check_is_an_error_and_the_others_are_encoded(
+    small_bundle: Path, changed_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "a.npz"
-    assert run("encode", changing.parent, "--bundle", small_bundle, "--out", out) == 2
+    assert run("encode", changed_file.parent, "--bundle", small_bundle, "--out", out) == 2
     message = capsys.readouterr().err.rstrip()
     assert "1 of 4 inputs changed after they were checked: " in message
     assert "/1.png cannot be read" in message
     assert message.endswith(f"{out} holds the codes of 3")
-    expected = [str(changing.parent / name) for name in GOOD if name != "1.png"]
+    expected = [str(changed_file.parent / name) for name in GOOD if name != "1.png"]
     assert codes(out)["files"].tolist() == expected
     assert len(codes(out)["top"]) == 3
 
 
-def test_a_file_that_changes_is_skipped_where_that_was_asked(
-    small_bundle: Path, changing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_skip_bad_skips_a_file_that_changes_after_the_check(
+    small_bundle: Path, changed_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = f"{tmp_path}/rebuilt/"
-    assert run("reconstruct", changing.parent, "--bundle", small_bundle, "--skip-bad", "--out", out, "--json") == 0
+    out = f"{tmp_path}/reconstructed/"
+    assert run("reconstruct", changed_file.parent, "--bundle", small_bundle, "--skip-bad", "--out", out, "--json") == 0
     printed = capsys.readouterr()
     assert "left out: 1 of 4 inputs changed after they were checked: " in printed.err
     summary = json.loads(printed.out)
-    assert [item["file"] for item in summary["skipped"]] == [str(changing)]
+    assert [item["file"] for item in summary["skipped"]] == [str(changed_file)]
     assert len(summary["mean_squared_error_by_image"]) == 3
     assert sorted(path.name for path in Path(out).iterdir()) == ["00000.png", "00001.png", "00002.png"]
 
 
 @pytest.mark.parametrize("out", ["a.npz", "a.png", "a/"])
-def test_no_file_left_after_the_check_is_an_error(
-    small_bundle: Path, changing: Path, tmp_path: Path, fails: Callable[..., str], out: str
+def test_an_error_writes_nothing_if_the_only_file_changes_after_the_check(
+    small_bundle: Path, changed_file: Path, tmp_path: Path, fails: Callable[..., str], out: str
 ) -> None:
     command = "encode" if out.endswith(".npz") else "reconstruct"
-    message = fails(2, command, changing, "--bundle", small_bundle, "--skip-bad", "--out", f"{tmp_path}/{out}")
+    message = fails(2, command, changed_file, "--bundle", small_bundle, "--skip-bad", "--out", f"{tmp_path}/{out}")
     assert "1 of 1 inputs changed after they were checked" in message
     assert [path.name for path in tmp_path.iterdir()] == ["many"]
 
 
-def test_parts_change_nothing_and_each_image_is_encoded_once(
-    small_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoded: list[int]
+def test_the_size_of_a_part_does_not_change_results_and_each_image_is_encoded_once(
+    small_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder_calls: list[int]
 ) -> None:
     assert run("encode", folder, "--bundle", small_bundle, "--out", tmp_path / "a.npz") == 0
     assert run("reconstruct", folder, "--bundle", small_bundle, "--out", f"{tmp_path}/a/", "--scale", 2) == 0
     assert run("reconstruct", folder, "--bundle", small_bundle, "--out", tmp_path / "a.png") == 0
-    assert encoded == [4, 4, 4]
+    assert encoder_calls == [4, 4, 4]
     monkeypatch.setattr(progress, "PART", 3)
     assert run("encode", folder, "--bundle", small_bundle, "--out", tmp_path / "b.npz") == 0
     assert run("reconstruct", folder, "--bundle", small_bundle, "--out", f"{tmp_path}/b/", "--scale", 2) == 0
     assert run("reconstruct", folder, "--bundle", small_bundle, "--out", tmp_path / "b.png") == 0
-    assert encoded[3:] == [3, 1] * 3
+    assert encoder_calls[3:] == [3, 1] * 3
     for name in ("files", "top", "bottom"):
         assert np.array_equal(codes(tmp_path / "a.npz")[name], codes(tmp_path / "b.npz")[name])
     for index in range(4):
@@ -195,10 +195,10 @@ def test_parts_change_nothing_and_each_image_is_encoded_once(
 
 
 @pytest.mark.parametrize("command", ["encode", "reconstruct", "folder"])
-def test_memory_does_not_follow_the_number_of_images(
+def test_memory_does_not_grow_with_the_number_of_images(
     small_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    """Encoder and decoder are played: their own memory is not what is measured."""
+    """With a fake encoder and decoder: their own memory is not measured."""
     monkeypatch.setattr(progress, "PART", 8)
     sizes = {"top": (4, 6), "bottom": (8, 12)}
 
@@ -221,13 +221,13 @@ def test_memory_does_not_follow_the_number_of_images(
         finally:
             tracemalloc.stop()
 
-    peak(40)  # what is imported once
+    peak(40)  # includes the memory of imports
     few, many = peak(40), peak(440)
-    held = 400 * 8 * (4 * 6 + 8 * 12) if command == "encode" else 0
-    assert many - few < held + 400 * np.prod(SIDES) / 2
+    codes_memory = 400 * 8 * (4 * 6 + 8 * 12) if command == "encode" else 0
+    assert many - few < codes_memory + 400 * np.prod(SIDES) / 2
 
 
-def test_ctrl_c_keeps_what_is_encoded(
+def test_ctrl_c_writes_the_encoded_images(
     small_bundle: Path,
     folder: Path,
     tmp_path: Path,

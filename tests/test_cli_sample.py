@@ -1,4 +1,4 @@
-"""`latentloop sample`: what it writes and prints, how it fails, and Ctrl-C."""
+"""`latentloop sample`: outputs, messages, errors, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_seed_gives_the_same_grid(small_bundle: Path, tmp_path: Path, capsys: 
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_a_folder_names_labels_and_seeds_and_each_can_be_drawn_again(small_bundle: Path, tmp_path: Path) -> None:
+def test_file_names_state_labels_and_seeds_that_draw_each_image_again(small_bundle: Path, tmp_path: Path) -> None:
     common = ("sample", "--bundle", small_bundle, "--batch-size", 3)
     assert run(*common, "-n", 5, "--seed", 5, "--label", "boot, coat", "--label", "1", "--out", f"{tmp_path}/all/") == 0
     names = sorted(file.name for file in (tmp_path / "all").iterdir())
@@ -79,7 +79,9 @@ def test_given_codes_are_kept(small_bundle: Path, tmp_path: Path) -> None:
     assert np.array_equal(codes(second)["top"], before["top"][[0, 0]])
 
 
-def test_given_codes_that_do_not_fit(small_bundle: Path, tmp_path: Path, fails: Callable[..., str]) -> None:
+def test_given_codes_of_another_count_or_without_a_level(
+    small_bundle: Path, tmp_path: Path, fails: Callable[..., str]
+) -> None:
     given = tmp_path / "codes.npz"
     np.savez(given, top=np.zeros((3, 4, 6), np.int64))
     common = ("sample", "--bundle", small_bundle, "--out", tmp_path / "a.png", "--given", given)
@@ -102,8 +104,8 @@ def test_settings_reach_the_sampler(small_bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--label hat", "label 'hat' is none of the 3 classes: coat, bag, boot"),
-        ("--label coat,3", "label 3 is none"),
+        ("--label hat", "label 'hat' is not one of the 3 classes: coat, bag, boot"),
+        ("--label coat,3", "label 3 is not one"),
         ("--temperature 0", "temperature for top is 0.0, expected over 0"),
         ("--temperature nan", "temperature for top is nan"),
         ("--temperature hot", "neither a number nor level=number"),
@@ -119,7 +121,7 @@ def test_settings_reach_the_sampler(small_bundle: Path, tmp_path: Path) -> None:
         ("--codes codes.txt", "expected .npz"),
     ],
 )
-def test_wrong_requests(
+def test_invalid_options(
     small_bundle: Path, tmp_path: Path, fails: Callable[..., str], arguments: str, message: str
 ) -> None:
     common = ("sample", "--bundle", small_bundle, "--out", tmp_path / "a.png")
@@ -127,13 +129,13 @@ def test_wrong_requests(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_device_that_is_not_there_is_a_failure(
+def test_a_missing_device_is_a_failure(
     fails: Callable[..., str], small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> None:
         raise MissingGpuError("no GPU")
 
-    monkeypatch.setattr("latentloop.kernels.driver.open_driver", refuse)  # where there is a driver
+    monkeypatch.setattr("latentloop.kernels.driver.open_driver", refuse)  # in case this machine has a driver
     common = ("sample", "--bundle", small_bundle, "--out", tmp_path / "a.png")
     for device in ("cuda", "tensorrt:1", "onnxruntime-tensorrt"):
         message = fails(1, *common, "--device", device)
@@ -144,7 +146,7 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path, fails: Callable[...
     (tmp_path / "a.png").write_text("mine")
     (tmp_path / "a.npz").write_text("mine")
     (tmp_path / "a").mkdir()
-    common = ("sample", "--bundle", tmp_path / "nothing")  # would fail, had the work begun
+    common = ("sample", "--bundle", tmp_path / "nothing")  # the bundle's error would come first if the work had begun
     for out in ("a.png", "a/"):
         assert "exists; pass --force" in fails(1, *common, "--out", f"{tmp_path}/{out}")
     assert "exists" in fails(1, *common, "--out", tmp_path / "b.png", "--codes", tmp_path / "a.npz")
@@ -192,8 +194,8 @@ def test_a_bundle_without_priors_or_classes(
 
 
 @pytest.mark.parametrize("output", [["--out", "a.png"], ["--out", "a/"], ["--out", "a.png", "--codes", "a.npz"]])
-def test_a_write_that_fails_leaves_nothing(small_bundle: Path, tmp_path: Path, output: list[str]) -> None:
-    limited = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh"]  # files of at most 512 bytes: a real failure half-way
+def test_a_failed_write_leaves_nothing_behind(small_bundle: Path, tmp_path: Path, output: list[str]) -> None:
+    limited = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh"]  # files of at most 512 bytes: writing really fails half-way
     command = [*limited, str(PROGRAM), "sample", "--bundle", str(small_bundle), "-n", "9", "--seed", "1", *output]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert result.returncode == 1
@@ -206,8 +208,8 @@ def test_a_write_that_fails_leaves_nothing(small_bundle: Path, tmp_path: Path, o
 # Ctrl-C while sampling
 
 
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, images: int, times: int = 1) -> None:
-    """Ctrl-C, as often as said, in every row drawn once that many images are finished."""
+def ctrl_c_after(monkeypatch: pytest.MonkeyPatch, images: int, times: int = 1) -> None:
+    """Sends Ctrl-C ``times`` times after every row, as soon as ``images`` images are finished."""
     original = Sampler.sample
 
     def patched(self: Sampler, n: int, *, callback: Callable[[Progress], bool], **options: Any) -> Samples:
@@ -222,13 +224,13 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, images: int, times: int = 1
     monkeypatch.setattr(Sampler, "sample", patched)
 
 
-def test_interrupt_writes_finished_images(
+def test_ctrl_c_writes_finished_images(
     small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handler = signal.getsignal(signal.SIGINT)
     common = ("sample", "--bundle", small_bundle, "--batch-size", 2, "--seed", 4)
     assert run(*common, "-n", 8, "--out", f"{tmp_path}/all/") == 0
-    interrupt_after(monkeypatch, images=4)
+    ctrl_c_after(monkeypatch, images=4)
     assert run(*common, "-n", 8, "--out", f"{tmp_path}/some/", "--codes", tmp_path / "some.npz") == 130
     assert capsys.readouterr().err == "latentloop: interrupted, 4 of 8 images were finished and written\n"
     some = sorted((tmp_path / "some").iterdir())
@@ -239,11 +241,11 @@ def test_interrupt_writes_finished_images(
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_interrupt_before_the_first_image_writes_nothing(
+def test_ctrl_c_before_the_first_image_writes_nothing(
     small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], times: int
 ) -> None:
     handler = signal.getsignal(signal.SIGINT)
-    interrupt_after(monkeypatch, images=0, times=times)
+    ctrl_c_after(monkeypatch, images=0, times=times)
     assert run("sample", "--bundle", small_bundle, "-n", 2, "--out", tmp_path / "a.png") == 130
     out, err = capsys.readouterr()
     assert out == ""

@@ -1,4 +1,4 @@
-"""Files of codes say what they belong to: who reads them uses it, or says that it does not."""
+"""`latentloop sample --given`: the metadata in files of codes is used, or a note says that it is not."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ Sample = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def sample(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Sample:
-    """Runs `latentloop sample`; returns the status and what it says on stderr."""
+    """Runs `latentloop sample`; returns the status and the text on stderr."""
 
     def call(*arguments: object) -> tuple[int, str]:
-        words = ("--bundle", small_bundle, "--out", tmp_path / "out.png", "--force", *arguments)
-        status = run("sample", *words)
+        status = run("sample", "--bundle", small_bundle, "--out", tmp_path / "out.png", "--force", *arguments)
         return status, capsys.readouterr().err
 
     return call
@@ -34,7 +33,7 @@ def sample(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.fixture
 def drawn(sample: Sample, tmp_path: Path) -> Path:
-    """Codes of a boot and a coat, drawn at a temperature of 0.9 below."""
+    """Codes of a boot and a coat; the bottom level is drawn at a temperature of 0.9."""
     path = tmp_path / "drawn.npz"
     options = ("-n", 2, "--seed", 3, "--label", "boot,coat", "--temperature", "bottom=0.9", "--codes", path)
     assert sample(*options) == (0, "")
@@ -42,19 +41,24 @@ def drawn(sample: Sample, tmp_path: Path) -> Path:
 
 
 def edited(source: Path, target: Path, arrays: dict[str, Any]) -> Path:
-    """A copy made by NumPy with other arrays, None for one to leave out: it keeps nothing but arrays."""
-    kept: dict[str, Any] = {name: value for name, value in (codes(source) | arrays).items() if value is not None}
-    np.savez(target, **kept)
+    """Copies a file with NumPy, which drops the metadata, and replaces arrays; None removes an array."""
+    edited_arrays: dict[str, Any] = {name: a for name, a in (codes(source) | arrays).items() if a is not None}
+    np.savez(target, **edited_arrays)
     return target
 
 
-def test_files_carry_bundle_settings_and_class_names(drawn: Path, small_bundle: Path) -> None:
+def test_files_record_bundle_settings_and_class_names(drawn: Path, small_bundle: Path) -> None:
     file = open_codes(drawn)
-    made: dict[str, Any] = {"bundle": Bundle.open(small_bundle).manifest.digest(), "precision": "float32"}
-    made |= {"temperature": 1.0, "top_k": None, "top_p": 1.0}
+    origin: dict[str, Any] = {"bundle": Bundle.open(small_bundle).manifest.digest(), "precision": "float32"}
+    origin |= {"temperature": 1.0, "top_k": None, "top_p": 1.0}
     assert file.classes == {0: "coat", 2: "boot"}
-    assert file.origins == {"top": [made], "bottom": [made | {"temperature": 0.9}]}
-    assert sorted(codes(drawn)) == ["bottom", "labels", "seeds", "top"]  # as before, for programs that take the rest
+    assert file.origins == {"top": [origin], "bottom": [origin | {"temperature": 0.9}]}
+    assert sorted(codes(drawn)) == [
+        "bottom",
+        "labels",
+        "seeds",
+        "top",
+    ]  # no further arrays: some programs treat them as levels
 
 
 def test_labels_of_the_file_are_used(drawn: Path, sample: Sample, tmp_path: Path) -> None:
@@ -65,32 +69,34 @@ def test_labels_of_the_file_are_used(drawn: Path, sample: Sample, tmp_path: Path
     one = edited(drawn, tmp_path / "one.npz", {name: value[:1] for name, value in codes(drawn).items()})
     assert sample("--given", one, "--keep", "top", "-n", 3, "--seed", 3, "--codes", out) == (0, "")
     assert codes(out)["labels"].tolist() == [2, 2, 2]
-    status, said = sample(*again, "--label", "bag")
-    assert (status, said) == (0, f"latentloop: --label decides the classes, not the labels of {drawn}\n")
+    status, stderr = sample(*again, "--label", "bag")
+    assert (status, stderr) == (0, f"latentloop: --label overrides the labels of {drawn}\n")
     assert codes(out)["labels"].tolist() == [1, 1]
     assert sample(*again, "--label", "2,coat") == (0, "")  # the same
 
 
 def test_labels_are_matched_by_name(drawn: Path, sample: Sample, tmp_path: Path, small_bundle: Path) -> None:
     manifest = Bundle.open(small_bundle).manifest
-    held = codes(drawn)
-    levels = {name: held[name] for name in ("top", "bottom")}
+    arrays = codes(drawn)
+    levels = {name: arrays[name] for name in ("top", "bottom")}
     other = tmp_path / "other.npz"
 
     def write(*classes: str) -> None:
         named = replace(manifest, classes=classes)
-        write_codes(other, levels, {"labels": held["labels"]}, digest=named.digest(), classes=named.classes, force=True)
+        write_codes(
+            other, levels, {"labels": arrays["labels"]}, digest=named.digest(), classes=named.classes, force=True
+        )
 
     out = tmp_path / "new.npz"
     write("boot", "hat", "bag")
     assert sample("--given", other, "--keep", "top", "--codes", out) == (0, "")
     assert codes(out)["labels"].tolist() == [1, 2]
     write("hat", "bag", "boot")
-    status, said = sample("--given", other, "--keep", "top", "--codes", out, "--force")
+    status, stderr = sample("--given", other, "--keep", "top", "--codes", out, "--force")
     assert status == 2
-    assert "other.npz holds images of the class 'hat', which the bundle does not have (coat, bag, boot)" in said
-    status, said = sample("--given", other, "--keep", "top", "--label", "coat")
-    assert (status, "--label decides" in said) == (0, True)
+    assert "other.npz holds images of the class 'hat', which the bundle does not have (coat, bag, boot)" in stderr
+    status, stderr = sample("--given", other, "--keep", "top", "--label", "coat")
+    assert (status, "--label overrides" in stderr) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -109,57 +115,57 @@ def test_labels_of_files_that_numpy_wrote(
     drawn: Path, sample: Sample, tmp_path: Path, labels: Any, expected: Any
 ) -> None:
     file, out = edited(drawn, tmp_path / "plain.npz", {"labels": np.array(labels)}), tmp_path / "new.npz"
-    status, said = sample("--given", file, "--keep", "top", "--seed", 3, "--codes", out)
+    status, stderr = sample("--given", file, "--keep", "top", "--seed", 3, "--codes", out)
     if isinstance(expected, str):
         assert status == 2
-        assert expected in said
-        assert "plain.npz" in said
+        assert expected in stderr
+        assert "plain.npz" in stderr
     else:
-        assert (status, said, codes(out)["labels"].tolist()) == (0, "", expected)
+        assert (status, stderr, codes(out)["labels"].tolist()) == (0, "", expected)
 
 
-def test_other_settings_and_another_bundle_are_told(drawn: Path, sample: Sample, tmp_path: Path) -> None:
+def test_different_settings_and_another_bundle_are_noted(drawn: Path, sample: Sample, tmp_path: Path) -> None:
     given = ("--given", drawn, "--keep", "top")
-    told = f"latentloop: {drawn} was drawn with {{}}; this run draws with {{}}\n"
+    note = f"latentloop: {drawn} was drawn with {{}}; this run draws with {{}}\n"
     same = (*given, "--temperature", 0.9)
-    assert sample(*given, "--seed", 3) == (0, told.format("temperature bottom=0.9", "temperature bottom=1.0"))
+    assert sample(*given, "--seed", 3) == (0, note.format("temperature bottom=0.9", "temperature bottom=1.0"))
     assert sample(*given, "--temperature", "bottom=0.9,top=1")[0] == 2  # top is given
-    assert sample(*same, "--seed", 3, "--top-k", 5) == (0, told.format("top-k bottom=none", "top-k bottom=5.0"))
+    assert sample(*same, "--seed", 3, "--top-k", 5) == (0, note.format("top-k bottom=none", "top-k bottom=5.0"))
     assert sample(*same, "--seed", 3) == (0, "")
     assert sample(*same, "--seed", 3, "--precision", "int8") == (
         0,
-        told.format("precision bottom=float32", "precision bottom=int8"),
+        note.format("precision bottom=float32", "precision bottom=int8"),
     )
-    assert sample(*same) == (0, told.format("seeds 3 to 4", "fresh seeds"))
+    assert sample(*same) == (0, note.format("seeds 3 to 4", "fresh seeds"))
     assert sample(*given, "--seed", 4) == (
         0,
-        told.format("temperature bottom=0.9, seeds 3 to 4", "temperature bottom=1.0, seeds from 4"),
+        note.format("temperature bottom=0.9, seeds 3 to 4", "temperature bottom=1.0, seeds from 4"),
     )
     greedy = sample(*same, "--top-k", 1)[1]
     assert "top-k bottom=none; this run draws with top-k bottom=1.0" in greedy
-    assert "seeds" not in greedy  # nothing is left to chance
+    assert "seeds" not in greedy  # the seed has no effect
     assert "seeds" not in sample("--given", drawn, "-n", 2, "--keep", "top,bottom")[1]
-    another(drawn, "top", "bottom")
-    other = f"{drawn} was made with another bundle, whose codes may mean other things\n"
+    set_other_bundle(drawn, "top", "bottom")
+    other = f"{drawn} was made with another bundle, whose codes may have another meaning\n"
     assert sample(*same, "--seed", 3) == (0, f"latentloop: {other}")
 
 
-def another(path: Path, *levels: str) -> None:
-    """Makes a file say that another bundle made these levels."""
+def set_other_bundle(path: Path, *levels: str) -> None:
+    """Records another bundle as the origin of these levels."""
     with zipfile.ZipFile(path, "a") as archive:
-        about = json.loads(archive.comment)
+        metadata = json.loads(archive.comment)
         for level in levels:
-            about["origins"][level][-1]["bundle"] = "0123"
-        archive.comment = json.dumps(about).encode()
+            metadata["origins"][level][-1]["bundle"] = "0123"
+        archive.comment = json.dumps(metadata).encode()
 
 
-def test_kept_levels_keep_what_their_file_says(
+def test_origins_of_kept_levels_are_copied(
     sample: Sample, small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second, third, fourth = (tmp_path / f"{name}.npz" for name in "abcd")
     assert sample("-n", 3, "--seed", 1, "--temperature", 0.8, "--top-p", "top=0.9", "--codes", first)[0] == 0
-    another(first, "top")
-    other = " was made with another bundle, whose codes may mean other things\n"
+    set_other_bundle(first, "top")
+    other = " was made with another bundle, whose codes may have another meaning\n"
     keep = ("--keep", "top", "--temperature", 0.8)
     assert f"{first}{other}" in sample("--given", first, *keep, "--seed", 7, "--codes", second)[1]
     digest = Bundle.open(small_bundle).manifest.digest()
@@ -167,7 +173,7 @@ def test_kept_levels_keep_what_their_file_says(
     bottom = {"bundle": digest, "precision": "float32", "temperature": 0.8, "top_k": None, "top_p": 1.0}
     assert open_codes(second).origins == {"top": [top | {"seeds": [1, 2, 3]}], "bottom": [bottom]}
     assert codes(second)["seeds"].tolist() == [7, 8, 9]
-    for given in (second, fourth):  # a chain is as long as it likes, also of codes that are drawn in part
+    for given in (second, fourth):  # repeatedly, and with a level of which a part is drawn
         if given == fourth:
             part = codes(third)
             part["bottom"][:, 4:] = -1
@@ -176,15 +182,15 @@ def test_kept_levels_keep_what_their_file_says(
             np.savez(fourth, **part)  # type: ignore[arg-type]
             with zipfile.ZipFile(fourth, "a") as archive:
                 archive.comment = comment
-        words = () if given == fourth else keep
-        assert sample("--given", given, *words, "--seed", 11, "--codes", third, "--force")[0] == 0
+        options = () if given == fourth else keep
+        assert sample("--given", given, *options, "--seed", 11, "--codes", third, "--force")[0] == 0
         assert open_codes(third).origins["top"] == [top | {"seeds": [1, 2, 3]}]
     assert open_codes(third).origins["bottom"] == [bottom | {"seeds": [11, 12, 13]}, bottom | {"temperature": 1.0}]
     assert run("decode", second, "--bundle", small_bundle, "--out", tmp_path / "x.png") == 0
     assert capsys.readouterr().err == f"latentloop: top of {second}{other}"
 
 
-def test_codes_of_images_are_said_to_be_drawn_by_nothing(
+def test_encoded_levels_have_an_origin_without_settings(
     sample: Sample, photos: Path, small_bundle: Path, tmp_path: Path
 ) -> None:
     out, digest = tmp_path / "out.npz", Bundle.open(small_bundle).manifest.digest()
@@ -195,20 +201,26 @@ def test_codes_of_images_are_said_to_be_drawn_by_nothing(
         assert open_codes(out).origins["top"] == [{"bundle": digest}]
     np.savez(tmp_path / "plain.npz", top=codes(out)["top"])
     assert sample("--given", tmp_path / "plain.npz", "--codes", out) == (0, "")
-    assert sorted(open_codes(out).origins) == ["bottom"]  # nobody knows what made the rest
+    assert sorted(open_codes(out).origins) == ["bottom"]  # the origin of the other level is unknown
 
 
-def test_seeds_that_find_no_room_are_left_out(tmp_path: Path, small_bundle: Path) -> None:
+def test_too_many_seeds_are_left_out_of_the_comment(tmp_path: Path, small_bundle: Path) -> None:
     manifest = Bundle.open(small_bundle).manifest
-    earlier = {"top": [{"bundle": "0123", "temperature": 0.5, "seeds": list(range(20_000))}]}
+    earlier_origins = {"top": [{"bundle": "0123", "temperature": 0.5, "seeds": list(range(20_000))}]}
     write_codes(
-        tmp_path / "a.npz", {}, {}, digest=manifest.digest(), classes=manifest.classes, settings={}, earlier=earlier
+        tmp_path / "a.npz",
+        {},
+        {},
+        digest=manifest.digest(),
+        classes=manifest.classes,
+        settings={},
+        earlier_origins=earlier_origins,
     )
     assert open_codes(tmp_path / "a.npz").origins == {"top": [{"bundle": "0123", "temperature": 0.5}]}
-    assert len(earlier["top"][0]["seeds"]) == 20_000  # type: ignore[arg-type]
+    assert len(earlier_origins["top"][0]["seeds"]) == 20_000  # type: ignore[arg-type]
 
 
-def test_decoding_names_images_as_sampling_does(
+def test_decode_names_images_like_sample(
     drawn: Path, small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ("decode", drawn, "--bundle", small_bundle, "--json", "--out")
@@ -226,13 +238,13 @@ def test_decoding_names_images_as_sampling_does(
 
 
 @pytest.mark.parametrize("name", ["extra", "Labels", "middle"])
-def test_other_arrays_are_never_passed_over(
+def test_arrays_of_unknown_names_are_refused(
     drawn: Path, sample: Sample, tmp_path: Path, small_bundle: Path, fails: Callable[..., str], name: str
 ) -> None:
     file = edited(drawn, tmp_path / "odd.npz", {name: np.zeros((2, 4, 6), np.int64)})
-    status, said = sample("--given", file, "--keep", "top")
+    status, stderr = sample("--given", file, "--keep", "top")
     assert status == 2
-    assert f"there is no level {name!r}" in said
+    assert f"there is no level {name!r}" in stderr
     assert f"there is no level {name!r}" in fails(
         2, "decode", file, "--bundle", small_bundle, "--out", tmp_path / "b.png"
     )
@@ -249,7 +261,7 @@ def test_other_arrays_are_never_passed_over(
         (b'{"format": "latentloop-codes-1"', "comment is damaged"),
     ],
 )
-def test_comments_of_others_and_damaged_ones(drawn: Path, comment: bytes, message: str | None) -> None:
+def test_comments_of_other_programs_and_damaged_comments(drawn: Path, comment: bytes, message: str | None) -> None:
     with zipfile.ZipFile(drawn, "a") as archive:
         archive.comment = comment
     if message is None:
@@ -259,7 +271,7 @@ def test_comments_of_others_and_damaged_ones(drawn: Path, comment: bytes, messag
             open_codes(drawn)
 
 
-def test_names_that_find_no_room_are_left_out(tmp_path: Path, small_bundle: Path) -> None:
+def test_too_many_class_names_are_left_out_of_the_comment(tmp_path: Path, small_bundle: Path) -> None:
     manifest = replace(Bundle.open(small_bundle).manifest, classes=tuple(f"{n:050}" for n in range(3000)))
     write_codes(
         tmp_path / "a.npz",
