@@ -1,4 +1,4 @@
-"""The classifier: its graph against the model in float64, what a bundle takes, and what a sampler gives of it."""
+"""The classifier: its graph compared with the model in float64, in a bundle, in a sampler, and on export."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def test_the_graph_equals_the_model(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         logits, features = model.double()(torch.from_numpy(images).double().permute(0, 3, 1, 2) / 127.5 - 1)
     assert features.shape == (3, config.features)
-    assert logits.std(0).min() > 1e-3  # images differ, or nothing is compared
+    assert logits.std(0).min() > 1e-3  # otherwise the comparison would be trivial
     np.testing.assert_allclose(found["features"], features, atol=1e-5 * float(features.max()))
     np.testing.assert_allclose(found["probabilities"], torch.softmax(logits, 1), atol=1e-5)
 
 
-def test_the_default_has_some_300_000_parameters() -> None:
+def test_the_default_has_about_300_000_parameters() -> None:
     config = ClassifierConfig(height=64, width=64, classes=8)
     assert config.features == 128
     assert 200_000 < sum(value.numel() for value in random_classifier(config).parameters()) < 400_000
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"height": 7}, "height is 7, expected at least 8"),
         ({"classes": 1}, "classes is 1, expected at least 2"),
@@ -70,19 +70,19 @@ def test_the_default_has_some_300_000_parameters() -> None:
         ({"stages": 9}, "stages is 9, expected at most 8"),
     ],
 )
-def test_a_configuration_that_makes_no_model(change: dict[str, int], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_invalid_configurations(change: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         ClassifierConfig(**{"height": 8, "width": 8, "classes": 2, **change})
 
 
 def small_checkpoint(**changes: Any) -> Checkpoint:
-    """A classifier that fits the small bundle, before the changes."""
-    given: dict[str, Any] = {"height": 32, "width": 48, "classes": 3, "channels": 4, "stages": 2, "groups": 2}
-    config = ClassifierConfig(**(given | changes))
+    """Returns a classifier that fits the small bundle, except for ``changes`` of its configuration."""
+    fields: dict[str, Any] = {"height": 32, "width": 48, "classes": 3, "channels": 4, "stages": 2, "groups": 2}
+    config = ClassifierConfig(**(fields | changes))
     return Checkpoint(config, plain_weights(random_classifier(config)), {"note": "kept"})
 
 
-def test_a_checkpoint_is_read_back_as_it_was(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_is_read_back_unchanged(tmp_path: Path) -> None:
     checkpoint = small_checkpoint()
     save_checkpoint(tmp_path / "c.safetensors", checkpoint)
     found = read_classifier(tmp_path / "c.safetensors")
@@ -94,7 +94,7 @@ def test_a_checkpoint_is_read_back_as_it_was(tmp_path: Path) -> None:
         np.testing.assert_array_equal(again[name], value)
 
 
-def test_files_that_are_exchanged(tmp_path: Path) -> None:
+def test_checkpoints_of_another_kind_are_errors(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c.safetensors", small_checkpoint())
     with pytest.raises(CheckpointError, match="holds a classifier, expected a prior"):
         read_prior(tmp_path / "c.safetensors")
@@ -111,7 +111,7 @@ def test_files_that_are_exchanged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "classes", "told"),
+    ("change", "classes", "message"),
     [
         ({"height": 48}, 3, "takes images of 48 x 48 x 3, the bundle's are 32 x 48 x 3"),
         ({"image_channels": 1}, 3, "takes images of 32 x 48 x 1, the bundle's are 32 x 48 x 3"),
@@ -119,12 +119,12 @@ def test_files_that_are_exchanged(tmp_path: Path) -> None:
         ({}, 0, "no prior has classes"),
     ],
 )
-def test_a_classifier_that_does_not_fit_the_bundle(change: dict[str, int], classes: int, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_a_classifier_that_does_not_fit_the_bundle(change: dict[str, int], classes: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         check_classifier(small_checkpoint(**change), (32, 48), VqvaeConfig(), classes)
 
 
-def test_a_sampler_classifies_whatever_the_number_of_images(small_bundle: Path) -> None:
+def test_a_sampler_classifies_any_number_of_images(small_bundle: Path) -> None:
     sampler = Sampler(Bundle.open(small_bundle), threads=1)
     images = np.random.default_rng(0).integers(0, 256, (19, 32, 48, 3), dtype=np.uint8)  # more than one batch
     found = sampler.classify(images)
@@ -140,7 +140,7 @@ def test_a_sampler_classifies_whatever_the_number_of_images(small_bundle: Path) 
         sampler.classify(images / 255)
 
 
-def test_a_bundle_without_one_says_so(grey_bundle: Path) -> None:
+def test_a_bundle_without_a_classifier_is_an_error(grey_bundle: Path) -> None:
     assert "classifier" not in read_manifest(grey_bundle)
     with pytest.raises(InputError, match="grey has no classifier: export it again with --classifier FILE"):
         Sampler(Bundle.open(grey_bundle)).classify(np.zeros((1, 16, 16, 1), np.uint8))
@@ -155,7 +155,7 @@ def classify(folder: Path) -> None:
     Sampler(Bundle.open(folder), threads=1).classify(np.zeros((1, 32, 48, 3), np.uint8))
 
 
-def test_a_bundle_is_still_one_without_its_classifier(copy: Path) -> None:
+def test_a_bundle_works_without_its_classifier(copy: Path) -> None:
     manifest = read_manifest(copy)
     del manifest["classifier"]
     for key, value in (("classifier", None), ("files", {k: v for k, v in manifest["files"].items() if k[0] != "c"})):
@@ -166,7 +166,7 @@ def test_a_bundle_is_still_one_without_its_classifier(copy: Path) -> None:
         classify(copy)
 
 
-def test_a_graph_that_is_no_classifier_is_refused(copy: Path) -> None:
+def test_a_graph_that_is_not_a_classifier_is_an_error(copy: Path) -> None:
     whole = (copy / "classifier.onnx").read_bytes()
     replace_file(copy, "classifier.onnx", whole[: len(whole) // 2])
     with pytest.raises(BundleError, match=r"classifier\.onnx: ONNX Runtime cannot load it"):
@@ -180,24 +180,24 @@ def test_a_graph_that_is_no_classifier_is_refused(copy: Path) -> None:
         classify(copy)
 
 
-def test_results_of_another_shape_are_refused(copy: Path) -> None:
+def test_results_of_another_shape_are_an_error(copy: Path) -> None:
     model = onnx.load(copy / "classifier.onnx", load_external_data=False)
     softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
-    softmax.output[0] = "once"
-    model.graph.node.append(onnx.helper.make_node("Concat", ["once", "once"], ["probabilities"], axis=1))
+    softmax.output[0] = "original"
+    model.graph.node.append(onnx.helper.make_node("Concat", ["original", "original"], ["probabilities"], axis=1))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 6
     replace_file(copy, "classifier.onnx", model.SerializeToString())
     with pytest.raises(BundleError, match=r"gives \[1, 6\] and \[1, 8\] for 1 images of 3 classes"):
         classify(copy)
 
 
-def _spoil_output(folder: Path, output: int, *nodes: onnx.NodeProto, kind: int = onnx.TensorProto.FLOAT) -> None:
-    """Puts nodes between ``once``, what was an output, and the output."""
+def append_to_output(folder: Path, output: int, *nodes: onnx.NodeProto, kind: int = onnx.TensorProto.FLOAT) -> None:
+    """Renames an output to ``original``, and appends nodes that compute the output from it."""
     model = onnx.load(folder / "classifier.onnx", load_external_data=False)
     result = model.graph.output[output]
     for node in model.graph.node:
         for values in (node.input, node.output):
-            values[:] = ["once" if value == result.name else value for value in values]
+            values[:] = ["original" if value == result.name else value for value in values]
     model.graph.node.extend(nodes)
     result.type.tensor_type.elem_type = kind
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(255, np.float32), "many"))
@@ -205,7 +205,7 @@ def _spoil_output(folder: Path, output: int, *nodes: onnx.NodeProto, kind: int =
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         (onnx.TensorProto.STRING, "object"),
         (onnx.TensorProto.DOUBLE, "float64"),
@@ -214,16 +214,16 @@ def _spoil_output(folder: Path, output: int, *nodes: onnx.NodeProto, kind: int =
     ],
 )
 @pytest.mark.parametrize("output", [0, 1])
-def test_results_of_another_type_are_refused(copy: Path, output: int, kind: int, told: str) -> None:
+def test_results_of_another_type_are_an_error(copy: Path, output: int, kind: int, message: str) -> None:
     name = ("probabilities", "features")[output]
-    _spoil_output(copy, output, onnx.helper.make_node("Cast", ["once"], [name], to=kind), kind=kind)
-    with pytest.raises(BundleError, match=rf"classifier\.onnx: {name} are {told}, expected float32; export"):
+    append_to_output(copy, output, onnx.helper.make_node("Cast", ["original"], [name], to=kind), kind=kind)
+    with pytest.raises(BundleError, match=rf"classifier\.onnx: {name} are {message}, expected float32; export"):
         classify(copy)
 
 
 @pytest.mark.parametrize("operator", ["Mul", "Div", "Sub"])
-def test_probabilities_that_are_none_are_refused(copy: Path, operator: str) -> None:
-    _spoil_output(copy, 0, onnx.helper.make_node(operator, ["once", "many"], ["probabilities"]))
+def test_invalid_probabilities_are_an_error(copy: Path, operator: str) -> None:
+    append_to_output(copy, 0, onnx.helper.make_node(operator, ["original", "many"], ["probabilities"]))
     with pytest.raises(
         BundleError, match=r"probabilities from .* to .* whose sums are .*, expected 0 to 1 and sums of"
     ):
@@ -231,24 +231,24 @@ def test_probabilities_that_are_none_are_refused(copy: Path, operator: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [("missing.onnx", r"does not list missing\.onnx"), (3, r"classifier is 3, expected a string")]
+    ("value", "message"), [("missing.onnx", r"does not list missing\.onnx"), (3, r"classifier is 3, expected a string")]
 )
-def test_a_manifest_with_a_wrong_classifier(copy: Path, value: object, told: str) -> None:
+def test_a_manifest_with_an_invalid_classifier(copy: Path, value: object, message: str) -> None:
     edit_manifest(copy, "classifier", value=value)
-    with pytest.raises(BundleError, match=told):
+    with pytest.raises(BundleError, match=message):
         Bundle.open(copy)
 
 
-def test_info_tells_whether_there_is_one(
+def test_info_states_whether_the_bundle_has_a_classifier(
     small_bundle: Path, grey_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for bundle, told in ((small_bundle, "yes"), (grey_bundle, "none")):
+    for bundle, shown in ((small_bundle, "yes"), (grey_bundle, "none")):
         assert run("info", "--bundle", bundle) == 0
         lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-        assert ["classifier", told] in lines
+        assert ["classifier", shown] in lines
 
 
-def test_the_export_command_takes_one(tmp_path: Path, fails: Callable[..., str]) -> None:
+def test_export_with_a_classifier(tmp_path: Path, fails: Callable[..., str]) -> None:
     priors = {
         "top": PriorConfig(2, 2, kernel=3, **CLASSES, **SMALL),
         "bottom": PriorConfig(4, 4, kernel=3, attention=False, **CLASSES, **SMALL),

@@ -1,4 +1,4 @@
-"""Rejection sampling: against choosing by hand, the seeds of what is kept, cancelled runs, and the command."""
+"""Rejection sampling: comparison with a simple selection, seeds of kept samples, cancelled runs, and the command."""
 
 from __future__ import annotations
 
@@ -24,76 +24,76 @@ def sampler(small_bundle: Path) -> Sampler:
     return Sampler(Bundle.open(small_bundle), threads=1)
 
 
-def by_hand(labels: list[int], candidates: list[int], confidence: list[float]) -> list[int]:
-    """The candidates that are kept, chosen one label after the other by sorting."""
-    kept: list[tuple[int, int]] = []  # place in the request, candidate
+def reference_choice(labels: list[int], candidates: list[int], confidence: list[float]) -> list[int]:
+    """Returns the candidates to keep, chosen label by label with a sort."""
+    kept: list[tuple[int, int]] = []  # position in the request, candidate
     for label in set(labels):
-        places = [place for place, asked in enumerate(labels) if asked == label]
+        positions = [position for position, requested in enumerate(labels) if requested == label]
         ranked = sorted((-confidence[i], i) for i, other in enumerate(candidates) if other == label)
-        kept += zip(places, sorted(i for _, i in ranked[: len(places)]), strict=False)
+        kept += zip(positions, sorted(i for _, i in ranked[: len(positions)]), strict=False)
     return [candidate for _, candidate in sorted(kept)]
 
 
-def test_choosing_equals_sorting_by_hand() -> None:
+def test_choose_equals_the_reference() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
-        asked = rng.integers(0, 4, rng.integers(1, 9))
+        requested = rng.integers(0, 4, rng.integers(1, 9))
         candidates = rng.integers(0, 5, rng.integers(0, 30))
-        confidence = (rng.integers(0, 6, len(candidates)) / 5).astype(np.float32)  # many of them are equal
-        expected = by_hand(asked.tolist(), candidates.tolist(), confidence.tolist())
-        assert choose(asked, candidates, confidence).tolist() == expected
+        confidence = (rng.integers(0, 6, len(candidates)) / 5).astype(np.float32)  # with many ties
+        expected = reference_choice(requested.tolist(), candidates.tolist(), confidence.tolist())
+        assert choose(requested, candidates, confidence).tolist() == expected
 
 
 @pytest.mark.parametrize("keep", ["1", "0.5", "0.3", "0.1", "0.07"])
 def test_every_label_has_its_share_of_candidates(keep: str) -> None:
-    asked = np.array([2, 0, 2, 2, 1, 0])
-    found = candidate_labels(asked, Fraction(keep))
+    requested = np.array([2, 0, 2, 2, 1, 0])
+    labels = candidate_labels(requested, Fraction(keep))
     for label, count in enumerate((2, 1, 3)):
-        assert (found == label).sum() == math.ceil(Fraction(count) / Fraction(keep))
-    assert found[: len(asked)].tolist() == asked.tolist()  # a cancelled run has something of each
+        assert (labels == label).sum() == math.ceil(Fraction(count) / Fraction(keep))
+    assert labels[: len(requested)].tolist() == requested.tolist()  # so that a cancelled run has samples of each label
 
 
-def test_a_fraction_is_taken_as_it_is_written(sampler: Sampler) -> None:
+def test_a_fraction_is_exact_in_decimal(sampler: Sampler) -> None:
     assert sample_best(sampler, 3, keep=0.3, labels="bag", seed=1, batch_size=BATCH).candidates == 10
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": {"top": 0.7}, "top_p": 0.9}], ids=["plain", "settings"])
-def test_keeps_what_the_classifier_is_surest_of(sampler: Sampler, settings: dict[str, Any]) -> None:
+def test_samples_with_the_highest_probability_are_kept(sampler: Sampler, settings: dict[str, Any]) -> None:
     labels = ["bag", "coat", "bag", "bag"]
-    found = sample_best(sampler, 4, keep=0.4, labels=labels, seed=50, batch_size=BATCH, **settings)
-    asked = [1, 0, 1, 1]
+    selection = sample_best(sampler, 4, keep=0.4, labels=labels, seed=50, batch_size=BATCH, **settings)
+    requested = [1, 0, 1, 1]
     candidates = [1, 0, 1, 1] * 2 + [1, 0, 1]  # ceil(3 / 0.4) = 8 bags, ceil(1 / 0.4) = 3 coats
-    assert found.candidates == len(candidates) == 11
+    assert selection.candidates == len(candidates) == 11
     drawn = sampler.sample(11, labels=candidates, seeds=50, batch_size=BATCH, **settings)
     confidence = sampler.classify(drawn.images).probabilities[range(11), candidates]
-    expected = by_hand(asked, candidates, confidence.tolist())
+    expected = reference_choice(requested, candidates, confidence.tolist())
     assert expected != [0, 1, 2, 3]  # the first ones are not the best
-    kept = found.samples
+    kept = selection.samples
     assert kept.labels is not None
-    assert kept.labels.tolist() == asked
+    assert kept.labels.tolist() == requested
     assert kept.seeds.tolist() == [50 + index for index in expected]
     np.testing.assert_array_equal(kept.images, drawn.images[expected])
     for name, values in drawn.codes.items():
         np.testing.assert_array_equal(kept.codes[name], values[expected])
-    np.testing.assert_array_equal(found.confidence, confidence[expected])
+    np.testing.assert_array_equal(selection.confidence, confidence[expected])
     assert not kept.cancelled
     again = sampler.sample(4, seeds=kept.seeds, labels=kept.labels, batch_size=BATCH, **settings)
     np.testing.assert_array_equal(again.images, kept.images)
 
 
-def test_keeping_all_is_sampling(sampler: Sampler) -> None:
-    found, plain = sample_best(sampler, 5, keep=1, seed=3), sampler.sample(5, seeds=3)
-    assert found.samples.seeds.tolist() == plain.seeds.tolist()
-    np.testing.assert_array_equal(found.samples.images, plain.images)
-    assert found.candidates == 5
+def test_keeping_all_candidates_equals_sampling(sampler: Sampler) -> None:
+    selection, plain = sample_best(sampler, 5, keep=1, seed=3), sampler.sample(5, seeds=3)
+    assert selection.samples.seeds.tolist() == plain.seeds.tolist()
+    np.testing.assert_array_equal(selection.samples.images, plain.images)
+    assert selection.candidates == 5
 
 
-def test_without_a_seed_every_run_draws_others(sampler: Sampler) -> None:
+def test_without_a_seed_every_run_has_fresh_seeds(sampler: Sampler) -> None:
     first, second = (sample_best(sampler, keep=0.5).samples for _ in range(2))
     assert first.seeds.tolist() != second.seeds.tolist()
 
 
-def test_a_cancelled_run_chooses_among_what_is_finished(sampler: Sampler) -> None:
+def test_a_cancelled_run_chooses_among_the_finished_candidates(sampler: Sampler) -> None:
     def cancelled(after: int) -> Selection:
         return sample_best(
             sampler,
@@ -105,20 +105,20 @@ def test_a_cancelled_run_chooses_among_what_is_finished(sampler: Sampler) -> Non
             callback=lambda progress: progress.images_done < after,
         )
 
-    found = cancelled(4)  # of labels 0, 0, 1, 0
+    selection = cancelled(4)  # candidates of labels 0, 0, 1, 0
     whole = sampler.sample(4, labels=[0, 0, 1, 0], seeds=9, batch_size=2)
     confidence = sampler.classify(whole.images).probabilities[range(4), [0, 0, 1, 0]]
-    expected = by_hand([0, 0, 1], [0, 0, 1, 0], confidence.tolist())
-    assert found.samples.cancelled
-    assert found.candidates == 4
-    assert found.samples.seeds.tolist() == [9 + index for index in expected]
+    expected = reference_choice([0, 0, 1], [0, 0, 1, 0], confidence.tolist())
+    assert selection.samples.cancelled
+    assert selection.candidates == 4
+    assert selection.samples.seeds.tolist() == [9 + index for index in expected]
     none = cancelled(0)
     assert (len(none.samples.images), none.candidates, len(none.confidence)) == (0, 0, 0)
     assert none.samples.cancelled
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"keep": 0}, "keep is 0, expected a fraction over 0, at most 1"),
         ({"keep": 10**5000}, "keep is an integer of 16610 bits, expected"),
@@ -127,8 +127,8 @@ def test_a_cancelled_run_chooses_among_what_is_finished(sampler: Sampler) -> Non
         ({"keep": float("nan")}, "keep is nan, expected"),
         ({"keep": True}, "keep is True, expected"),
         ({"keep": "0.5"}, "keep is '0.5', expected"),
-        ({"keep": 1e-9}, "the fraction to keep is 1e-09, which takes more than 1048576 candidates: ask for a larger"),
-        ({"labels": 3}, "label 3 is none of the 3 classes"),
+        ({"keep": 1e-9}, "the fraction to keep is 1e-09, which needs more than 1048576 candidates: use a larger"),
+        ({"labels": 3}, "label 3 is not one of the 3 classes"),
         ({"labels": [0]}, "1 labels for 2 samples"),
         ({"temperature": [1.0, 2.0]}, r"temperature is \[1.0, 2.0\], expected one number for all samples"),
         ({"top_k": {"top": [1, 2]}}, r"top_k is \[1, 2\], expected one number"),
@@ -137,16 +137,16 @@ def test_a_cancelled_run_chooses_among_what_is_finished(sampler: Sampler) -> Non
         ({"n": 0}, "n is 0, expected a positive integer"),
     ],
 )
-def test_wrong_requests(sampler: Sampler, change: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_invalid_arguments(sampler: Sampler, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         sample_best(sampler, **{"n": 2, "keep": 0.5, **change})
 
 
-def test_the_command_keeps_the_best(
+def test_the_best_option_of_the_command(
     sampler: Sampler, small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ("--per-class", 2, "--seed", 5, "--best", 0.5, "--batch-size", BATCH)
-    common = ("sample", "--bundle", small_bundle, "--threads", 1, *asked)
+    request = ("--per-class", 2, "--seed", 5, "--best", 0.5, "--batch-size", BATCH)
+    common = ("sample", "--bundle", small_bundle, "--threads", 1, *request)
     assert run(*common, "--out", f"{tmp_path}/best/", "--codes", tmp_path / "c.npz", "--json") == 0
     summary = json.loads(capsys.readouterr().out)
     expected = sample_best(sampler, 6, keep=0.5, labels=[0, 0, 1, 1, 2, 2], seed=5, batch_size=BATCH)
@@ -157,19 +157,19 @@ def test_the_command_keeps_the_best(
     files = [f"{index:05}-{label}-seed{seed}.png" for index, label, seed in names]
     assert sorted(file.name for file in (tmp_path / "best").iterdir()) == files
     assert run(*common, "--out", tmp_path / "best.png") == 0
-    assert capsys.readouterr().out.endswith(" on cpu, the surest of 12 with seeds 5 to 16\n")
+    assert capsys.readouterr().out.endswith(" on cpu, the best of 12 with seeds 5 to 16\n")
     assert run("sample", "--bundle", small_bundle, "-n", 1, "--out", tmp_path / "plain.png", "--json") == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["candidates"], summary["confidence"]) == (None, None)
 
 
-def test_the_command_needs_a_classifier_and_no_given_codes(
+def test_the_best_option_needs_a_classifier_and_no_given_codes(
     small_bundle: Path, grey_bundle: Path, tmp_path: Path, fails: Callable[..., str]
 ) -> None:
     common = ("sample", "--out", tmp_path / "a.png", "--best")
     assert "'2' is not a fraction over 0, at most 1" in fails(2, *common, 2)
     assert "'x' is not a fraction" in fails(2, *common, "x")
-    assert "has no classes, so no label" in fails(2, *common, 0.5, "--bundle", grey_bundle)
+    assert "has no classes, so a classifier cannot compare" in fails(2, *common, 0.5, "--bundle", grey_bundle)
     np.savez(tmp_path / "given.npz", top=np.zeros((1, 4, 6), np.int64))
     given = ("--given", tmp_path / "given.npz", "--bundle", small_bundle)
     assert "--given holds codes of the images: use one" in fails(2, *common, 0.5, *given)

@@ -1,4 +1,4 @@
-"""The sampler's promises: seeds, settings per sample and per level, given codes, cancelling, threads."""
+"""The sampler: seeds, settings per sample and per level, given codes, cancelling, threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from latentloop.sampling.results import Progress, Samples
 from latentloop.sampling.sampler import Sampler
 
 HEIGHTS = {"top": 4, "bottom": 8}
-COUNT = 4  # samples in most tests here, and their batch size
+COUNT = 4  # samples in most of these tests, and their batch size
 SEEDS = (70, 71, 72, 2**64 - 1)
 
 
@@ -31,7 +31,7 @@ def sampler(small_bundle: Path) -> Sampler:
 
 @pytest.fixture(scope="module")
 def plain(sampler: Sampler) -> Samples:
-    """Four samples of class 1 without any setting."""
+    """Four samples of class 1 with default settings."""
     return draw(sampler)
 
 
@@ -39,24 +39,24 @@ def draw(sampler: Sampler, **changes: Any) -> Samples:
     return sampler.sample(**{"n": COUNT, "seeds": SEEDS, "labels": 1, "batch_size": COUNT, **changes})
 
 
-def same(found: Samples, expected: Samples, here: Any = ..., there: Any = ...) -> bool:
-    """Whether the samples at one index are, bit for bit, those at the other."""
-    codes = all(np.array_equal(found.codes[name][here], expected.codes[name][there]) for name in HEIGHTS)
-    return codes and np.array_equal(found.images[here], expected.images[there])
+def same(a: Samples, b: Samples, index_a: Any = ..., index_b: Any = ...) -> bool:
+    """Returns whether samples ``index_a`` of ``a`` and ``index_b`` of ``b`` are bit-identical."""
+    codes = all(np.array_equal(a.codes[name][index_a], b.codes[name][index_b]) for name in HEIGHTS)
+    return codes and np.array_equal(a.images[index_a], b.images[index_b])
 
 
-def test_a_seed_draws_the_same_again(small_bundle: Path, sampler: Sampler, plain: Samples) -> None:
+def test_a_seed_draws_the_same_sample_again(small_bundle: Path, sampler: Sampler, plain: Samples) -> None:
     assert same(draw(sampler), plain)
     assert same(draw(Sampler(Bundle.open(small_bundle), threads=1)), plain)
     distinct = {plain.codes["bottom"][index].tobytes() for index in range(COUNT)}
     assert len(distinct) == COUNT
 
 
-def test_a_sample_does_not_depend_on_its_batch_mates_or_place(sampler: Sampler, plain: Samples) -> None:
+def test_a_sample_does_not_depend_on_the_rest_of_its_batch_or_its_position(sampler: Sampler, plain: Samples) -> None:
     for seeds in ([71], [5, 71], [5, 6, 7, 71], [5, 6, 7, 8, 9, 71], [71, 71]):
-        found = draw(sampler, n=len(seeds), seeds=seeds)
-        assert same(found, plain, seeds.index(71), 1), seeds
-    assert same(found, found, 0, 1)
+        samples = draw(sampler, n=len(seeds), seeds=seeds)
+        assert same(samples, plain, seeds.index(71), 1), seeds
+    assert same(samples, samples, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -64,18 +64,18 @@ def test_a_sample_does_not_depend_on_its_batch_mates_or_place(sampler: Sampler, 
     [{"labels": 2}, {"temperature": 0.1}, {"top_k": 1}, {"top_p": 0.05}],
     ids=lambda change: next(iter(change)),
 )
-def test_a_setting_per_sample_acts_on_its_own_sample_only(
+def test_a_setting_per_sample_affects_only_that_sample(
     sampler: Sampler, plain: Samples, change: dict[str, Any]
 ) -> None:
     ((name, value),) = change.items()
     neutral = {"labels": 1, "temperature": 1.0, "top_k": 11, "top_p": 1.0}[name]
-    found = draw(sampler, **{name: [neutral, neutral, value, neutral]})
-    assert same(found, plain, [0, 1, 3], [0, 1, 3])
-    assert not same(found, plain, 2, 2)
-    assert same(found, draw(sampler, **change), 2, 2)
+    samples = draw(sampler, **{name: [neutral, neutral, value, neutral]})
+    assert same(samples, plain, [0, 1, 3], [0, 1, 3])
+    assert not same(samples, plain, 2, 2)
+    assert same(samples, draw(sampler, **change), 2, 2)
 
 
-def test_a_setting_per_level_acts_on_its_own_level_only(sampler: Sampler, plain: Samples) -> None:
+def test_a_setting_per_level_affects_only_that_level(sampler: Sampler, plain: Samples) -> None:
     greedy = draw(sampler, top_k=1)
     bottom = draw(sampler, top_k={"bottom": 1})
     np.testing.assert_array_equal(bottom.codes["top"], plain.codes["top"])
@@ -85,62 +85,66 @@ def test_a_setting_per_level_acts_on_its_own_level_only(sampler: Sampler, plain:
     assert same(top, plain, [2, 3], [2, 3])
 
 
-@pytest.mark.parametrize("kept", [1, 7, 23, 24])
-def test_a_prefix_of_its_own_codes_changes_nothing(sampler: Sampler, plain: Samples, kept: int) -> None:
+@pytest.mark.parametrize("length", [1, 7, 23, 24])
+def test_giving_a_prefix_of_the_same_codes_changes_nothing(sampler: Sampler, plain: Samples, length: int) -> None:
     given = {name: codes.reshape(COUNT, -1).copy() for name, codes in plain.codes.items()}
-    given["top"][:, kept:] = -1
-    given["bottom"][1:, kept:] = -1  # all of the first sample's
+    given["top"][:, length:] = -1
+    given["bottom"][1:, length:] = -1  # the first sample's are given completely
     shaped = {name: codes.reshape(plain.codes[name].shape) for name, codes in given.items()}
     assert same(draw(sampler, given=shaped), plain)
 
 
-def test_given_codes_are_kept_and_what_follows_heeds_them(sampler: Sampler, plain: Samples) -> None:
+def test_given_codes_are_kept_and_affect_the_codes_after_them(sampler: Sampler, plain: Samples) -> None:
     given = np.full((COUNT, 4, 6), -1)
     given[0] = (plain.codes["top"][0] + 1) % 11
     given[2, 0] = given[2, 1, :2] = 3
-    found = draw(sampler, given={"top": given})
-    np.testing.assert_array_equal(found.codes["top"][given >= 0], given[given >= 0])
-    assert same(found, plain, [1, 3], [1, 3])
-    assert not np.array_equal(found.codes["bottom"][2], plain.codes["bottom"][2])
-    assert not np.array_equal(found.codes["bottom"][0], plain.codes["bottom"][0])
+    samples = draw(sampler, given={"top": given})
+    np.testing.assert_array_equal(samples.codes["top"][given >= 0], given[given >= 0])
+    assert same(samples, plain, [1, 3], [1, 3])
+    assert not np.array_equal(samples.codes["bottom"][2], plain.codes["bottom"][2])
+    assert not np.array_equal(samples.codes["bottom"][0], plain.codes["bottom"][0])
 
 
-def test_labels_left_out_cycle(sampler: Sampler) -> None:
-    found = draw(sampler, labels=None)
-    assert found.labels is not None
-    assert found.labels.tolist() == [0, 1, 2, 0]
-    assert same(found, draw(sampler, labels=["coat", "bag", "boot", "coat"]))
+def test_default_labels_cycle_through_the_classes(sampler: Sampler) -> None:
+    samples = draw(sampler, labels=None)
+    assert samples.labels is not None
+    assert samples.labels.tolist() == [0, 1, 2, 0]
+    assert same(samples, draw(sampler, labels=["coat", "bag", "boot", "coat"]))
 
 
-def test_the_callback_sees_every_row_of_every_level_and_batch(sampler: Sampler) -> None:
-    seen: list[Progress] = []
-    found = draw(sampler, n=5, seeds=1, batch_size=2, callback=seen.append)
+def test_the_callback_is_called_for_every_row_of_every_level_and_batch(sampler: Sampler) -> None:
+    calls: list[Progress] = []
+    samples = draw(sampler, n=5, seeds=1, batch_size=2, callback=calls.append)
     rows = [(level, row, height) for level, height in HEIGHTS.items() for row in range(1, height + 1)]
     expected = [Progress(*row, done, 5) for done in (0, 2, 4) for row in rows]
-    assert seen == expected
-    assert not found.cancelled
+    assert calls == expected
+    assert not samples.cancelled
 
 
 def test_cancelling_returns_the_finished_batches(sampler: Sampler) -> None:
     whole = draw(sampler, n=5, seeds=1, batch_size=2)
-    asked: list[Progress] = []
+    calls: list[Progress] = []
 
     def stop_in_the_second_batch(progress: Progress) -> bool:
-        asked.append(progress)
+        calls.append(progress)
         return not (progress.images_done == 2 and progress.level == "bottom" and progress.rows_done == 3)
 
-    found = draw(sampler, n=5, seeds=1, batch_size=2, callback=stop_in_the_second_batch)
-    assert len(asked) == 12 + 4 + 3
-    assert found.cancelled
-    assert (len(found.images), found.seeds.tolist(), found.labels is not None and len(found.labels)) == (2, [1, 2], 2)
-    assert same(found, whole, slice(None), slice(2))
+    samples = draw(sampler, n=5, seeds=1, batch_size=2, callback=stop_in_the_second_batch)
+    assert len(calls) == 12 + 4 + 3
+    assert samples.cancelled
+    assert (len(samples.images), samples.seeds.tolist(), samples.labels is not None and len(samples.labels)) == (
+        2,
+        [1, 2],
+        2,
+    )
+    assert same(samples, whole, slice(None), slice(2))
     nothing = draw(sampler, callback=lambda _: False)
     assert nothing.cancelled
     assert nothing.images.shape == (0, 32, 48, 3)
     assert {name: codes.shape for name, codes in nothing.codes.items()} == {"top": (0, 4, 6), "bottom": (0, 8, 12)}
 
 
-def test_an_error_in_the_callback_is_the_callers_and_does_no_harm(sampler: Sampler, plain: Samples) -> None:
+def test_an_error_in_the_callback_propagates_and_the_sampler_stays_usable(sampler: Sampler, plain: Samples) -> None:
     def fail(progress: Progress) -> None:
         if progress.level == "bottom" and progress.rows_done == 5:
             raise ZeroDivisionError("the caller's")
@@ -150,7 +154,9 @@ def test_an_error_in_the_callback_is_the_callers_and_does_no_harm(sampler: Sampl
     assert same(draw(sampler), plain)
 
 
-def test_threads_share_graphs_and_draw_what_one_draws(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_share_graphs_and_draw_the_same_as_one_thread(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded: list[str] = []
 
     def counted(path: Path, *arguments: Any) -> OrtSession:
@@ -166,8 +172,8 @@ def test_threads_share_graphs_and_draw_what_one_draws(small_bundle: Path, monkey
 
     with ThreadPoolExecutor(len(settings)) as pool:
         together = list(pool.map(run, settings))
-    assert len(loaded) == len(set(loaded)) == 9  # encoder left out
-    assert all(same(found, run(change)) for found, change in zip(together, settings, strict=True))
+    assert len(loaded) == len(set(loaded)) == 9  # all except the encoder
+    assert all(same(samples, run(change)) for samples, change in zip(together, settings, strict=True))
     assert len(loaded) == 9
 
 
@@ -181,45 +187,45 @@ def test_a_bundle_without_priors_encodes_and_decodes_only(grey_bundle: Path) -> 
     for action in actions:
         with pytest.raises(InputError, match="no prior for the level 'top'"):
             action()
-    found = codec.sample(2, given=codes)  # nothing is left to draw
-    assert found.labels is None
-    np.testing.assert_array_equal(found.images, codec.decode(codes))
+    samples = codec.sample(2, given=codes)  # nothing is left to draw
+    assert samples.labels is None
+    np.testing.assert_array_equal(samples.images, codec.decode(codes))
 
 
-def test_a_missing_lower_prior_is_told_before_the_work(small_bundle: Path, tmp_path: Path) -> None:
+def test_a_missing_lower_prior_is_an_error_before_the_first_row(small_bundle: Path, tmp_path: Path) -> None:
     bundle = shutil.copytree(small_bundle, tmp_path / "copy")
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["levels"][1]["prior"] = None
     (bundle / "manifest.json").write_text(json.dumps(manifest))
-    half, rows = Sampler(Bundle.open(bundle), threads=1), list[Progress]()
+    sampler, rows = Sampler(Bundle.open(bundle), threads=1), list[Progress]()
     with pytest.raises(InputError, match="no prior for the level 'bottom'"):
-        half.sample(1, callback=rows.append)
+        sampler.sample(1, callback=rows.append)
     assert rows == []
 
 
-def test_a_sampler_that_runs_already_says_so(sampler: Sampler) -> None:
-    with pytest.raises(InputError, match="running already"):
+def test_a_running_sampler_refuses_a_second_run(sampler: Sampler) -> None:
+    with pytest.raises(InputError, match="already running"):
         sampler.sample(2, seeds=1, callback=lambda _: bool(sampler.sample(1, seeds=2)))
-    begun, go_on = threading.Event(), threading.Event()
+    started, proceed = threading.Event(), threading.Event()
 
     def wait(_: Progress) -> None:
-        begun.set()
-        go_on.wait(10)
+        started.set()
+        proceed.wait(10)
 
     first = threading.Thread(target=lambda: sampler.sample(1, seeds=1, callback=wait))
     first.start()
-    assert begun.wait(10)
-    with pytest.raises(InputError, match="running already"):
+    assert started.wait(10)
+    with pytest.raises(InputError, match="already running"):
         sampler.sample(1, seeds=1)
-    go_on.set()
+    proceed.set()
     first.join()
     assert len(sampler.sample(1, seeds=1).images) == 1
 
 
-@pytest.mark.parametrize("asked", [{"n": 2**21}, {"n": 1, "batch_size": 5000}, {"n": 1, "batch_size": 2**31}])
-def test_what_no_memory_holds_is_refused_at_once(sampler: Sampler, asked: dict[str, Any]) -> None:
+@pytest.mark.parametrize("arguments", [{"n": 2**21}, {"n": 1, "batch_size": 5000}, {"n": 1, "batch_size": 2**31}])
+def test_requests_too_large_for_any_memory_are_refused_at_once(sampler: Sampler, arguments: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="expected at most"):
-        sampler.sample(**asked)
+        sampler.sample(**arguments)
 
 
 def test_a_batch_that_needs_too_much_memory_is_refused(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The sampler against the PyTorch models in float64: likelihoods, draws, codes and images."""
+"""Comparison of the sampler with the PyTorch models in float64: likelihoods, draws, codes and images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from latentloop.sampling.sampler import Sampler
 Floats = NDArray[np.float64]
 LEVELS = ("top", "bottom")
 TOLERANCE = 1e-4  # float32 against float64, of max(1, max |logit|)
-EDGE = 1e-4  # of the total mass: where a draw may fall on either side
+EDGE = 1e-4  # of the total mass: the distance from a CDF edge within which a draw may be on either side
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def sampler(small_bundle: Path) -> Sampler:
 
 @pytest.fixture(scope="module")
 def priors(sampler: Sampler) -> dict[str, PixelSnail]:
-    """The bundle's priors, with its float32 weights, in float64."""
+    """The bundle's priors in float64, with weights rounded to float32."""
     models = {name: random_prior(_configuration(sampler, PriorConfig, name)) for name in LEVELS}
     for model in models.values():
         for parameter in model.parameters():
@@ -56,7 +56,7 @@ def _configuration(sampler: Sampler, kind: Any, name: str) -> Any:
 
 
 def logits_of(priors: dict[str, PixelSnail], codes: dict[str, Any], labels: Any) -> dict[str, Floats]:
-    """By level, [N, H, W, K]."""
+    """Returns the logits by level, [N, H, W, K]."""
     top, _ = full_forward(priors["top"], codes["top"], None, labels)
     bottom, _ = full_forward(priors["bottom"], codes["bottom"], codes["top"], labels)
     return {"top": top, "bottom": bottom}
@@ -68,7 +68,7 @@ def random_codes(n: int) -> dict[str, NDArray[np.int64]]:
 
 
 @pytest.mark.parametrize("n", [1, 17])
-def test_the_log_likelihood_is_the_models(sampler: Sampler, priors: dict[str, PixelSnail], n: int) -> None:
+def test_the_log_likelihood_equals_the_models(sampler: Sampler, priors: dict[str, PixelSnail], n: int) -> None:
     codes, labels = random_codes(n), np.arange(n) % 3
     found = sampler.log_likelihood(codes, labels)
     for name, logits in logits_of(priors, codes, labels).items():
@@ -81,10 +81,10 @@ def test_the_log_likelihood_is_the_models(sampler: Sampler, priors: dict[str, Pi
 
 def test_the_likelihoods_of_all_codes_sum_to_one(sampler: Sampler) -> None:
     one = random_codes(1)
-    for name, place in (("top", (0, 0)), ("top", (2, 5)), ("bottom", (0, 1)), ("bottom", (7, 11))):
+    for name, position in (("top", (0, 0)), ("top", (2, 5)), ("bottom", (0, 1)), ("bottom", (7, 11))):
         codes = {level: values.repeat(11, 0) for level, values in one.items()}
-        codes[name][:, *place] = np.arange(11)
-        found = sampler.log_likelihood(codes, labels="bag")[name][:, *place]
+        codes[name][:, *position] = np.arange(11)
+        found = sampler.log_likelihood(codes, labels="bag")[name][:, *position]
         assert abs(np.exp(found).sum() - 1) < 1e-5
         assert np.ptp(found) > 0.1
 
@@ -97,10 +97,10 @@ MIXED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(("batch_size", "settings"), [(1, {}), (5, {}), (2, MIXED), (8, MIXED)])
-def test_every_code_is_what_its_number_draws_in_float64(
+def test_every_code_agrees_with_its_uniform_number_in_float64(
     sampler: Sampler, priors: dict[str, PixelSnail], batch_size: int, settings: dict[str, Any]
 ) -> None:
-    """So two batch sizes may part only where u lies within rounding of an edge."""
+    """So results of two batch sizes can differ only if u is within rounding error of an edge."""
     n = 5
     drawn = sampler.sample(n, seeds=40, batch_size=batch_size, **settings)
     temperature = np.asarray(settings.get("temperature", np.ones(n)))
@@ -126,7 +126,7 @@ def test_likelihoods_do_not_depend_on_the_batch(sampler: Sampler) -> None:
             np.testing.assert_allclose(alone[name][0], together[name][index], rtol=0, atol=1e-4)
 
 
-def test_reconstruction_is_the_models(sampler: Sampler, vqvae: Vqvae) -> None:
+def test_reconstruction_equals_the_models(sampler: Sampler, vqvae: Vqvae) -> None:
     images = np.random.default_rng(8).integers(0, 256, (18, 4, 6, 3), np.uint8).repeat(8, 1).repeat(8, 2)
     with torch.no_grad():
         levels = vqvae.quantise(torch.from_numpy(images.astype(np.float64)).permute(0, 3, 1, 2) / 127.5 - 1)
@@ -141,7 +141,7 @@ def test_reconstruction_is_the_models(sampler: Sampler, vqvae: Vqvae) -> None:
     assert np.abs(found - ((decoded + 1) * 127.5).clip(0, 255)).max() <= 1
 
 
-def test_decoding_random_codes_is_the_models(sampler: Sampler, vqvae: Vqvae) -> None:
+def test_decoding_random_codes_equals_the_models(sampler: Sampler, vqvae: Vqvae) -> None:
     codes = random_codes(18)
     with torch.no_grad():
         decoded = vqvae.decode([torch.from_numpy(codes[name]) for name in LEVELS]).permute(0, 2, 3, 1).numpy()
@@ -152,7 +152,7 @@ def test_decoding_random_codes_is_the_models(sampler: Sampler, vqvae: Vqvae) -> 
     np.testing.assert_array_equal(sampler.decode(narrow), found)
 
 
-def test_nothing_in_is_nothing_out(sampler: Sampler) -> None:
+def test_empty_inputs_give_empty_results(sampler: Sampler) -> None:
     codes = sampler.encode(np.empty((0, 32, 48, 3), np.uint8))
     assert {name: value.shape for name, value in codes.items()} == {"top": (0, 4, 6), "bottom": (0, 8, 12)}
     assert sampler.decode(codes).shape == (0, 32, 48, 3)

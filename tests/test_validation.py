@@ -1,4 +1,4 @@
-"""What a caller may ask of a sampler; everything else is an InputError that says what was found and expected."""
+"""Validation of a sampler's arguments: an InputError states the value and what was expected."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ def sampler(small_bundle: Path) -> Sampler:
     return Sampler(Bundle.open(small_bundle), threads=1)
 
 
-def free(n: int = 2, **levels: Any) -> dict[str, Any]:
-    """Nothing given, except what is named."""
+def no_codes(n: int = 2, **levels: Any) -> dict[str, Any]:
+    """Returns given codes that are all to be drawn, except those of the named levels."""
     return {"top": np.full((n, *TOP), -1), "bottom": np.full((n, *BOTTOM), -1), **levels}
 
 
 def given_top(flat: dict[int, int], n: int = 2) -> dict[str, Any]:
-    """Top codes at positions in raster order of the last sample, -1 elsewhere."""
+    """Returns top codes for the last sample by position in raster order, -1 elsewhere."""
     codes = np.full((n, TOP[0] * TOP[1]), -1)
     for position, code in flat.items():
         codes[-1, position] = code
     return {"top": codes.reshape(n, *TOP)}
 
 
-def whole(n: int = 1, **levels: Any) -> dict[str, Any]:
+def all_codes(n: int = 1, **levels: Any) -> dict[str, Any]:
+    """Returns codes that are all 0, except those of the named levels."""
     return {"top": np.zeros((n, *TOP), int), "bottom": np.zeros((n, *BOTTOM), int), **levels}
 
 
-WRONG: list[tuple[dict[str, Any], list[str]]] = [
+INVALID: list[tuple[dict[str, Any], list[str]]] = [
     ({"n": 0}, ["n is 0", "positive integer"]),
     ({"n": -1}, ["n is -1"]),
     ({"n": True}, ["n is True"]),
@@ -149,19 +150,22 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "shown"), WRONG, ids=[f"{next(iter(a))}-{i}" for i, (a, _) in enumerate(WRONG)])
-def test_a_wrong_argument_of_sample_is_told(sampler: Sampler, arguments: dict[str, Any], shown: list[str]) -> None:
-    told(lambda: sampler.sample(**{"n": 2, "seeds": 1, **arguments}), shown)
+@pytest.mark.parametrize(
+    ("arguments", "shown"), INVALID, ids=[f"{next(iter(a))}-{i}" for i, (a, _) in enumerate(INVALID)]
+)
+def test_invalid_arguments_of_sample(sampler: Sampler, arguments: dict[str, Any], shown: list[str]) -> None:
+    assert_input_error(lambda: sampler.sample(**{"n": 2, "seeds": 1, **arguments}), shown)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.longdouble, np.uint8, np.int64])
-def test_a_setting_may_be_a_number_of_any_type(sampler: Sampler, dtype: Any) -> None:
+def test_a_setting_can_be_a_number_of_any_type(sampler: Sampler, dtype: Any) -> None:
     expected = sampler.sample(2, seeds=1, temperature=2.0, top_k=3, top_p=1.0)
-    found = sampler.sample(2, seeds=1, temperature=dtype(2), top_k=np.array([3, 3], dtype), top_p=dtype(1))
-    np.testing.assert_array_equal(found.images, expected.images)
+    samples = sampler.sample(2, seeds=1, temperature=dtype(2), top_k=np.array([3, 3], dtype), top_p=dtype(1))
+    np.testing.assert_array_equal(samples.images, expected.images)
 
 
-def told(action: Callable[[], object], shown: list[str]) -> None:
+def assert_input_error(action: Callable[[], object], shown: list[str]) -> None:
+    """Asserts that the action raises an InputError of one short line that contains all texts in ``shown``."""
     with pytest.raises(InputError) as caught:
         action()
     text = str(caught.value)
@@ -176,24 +180,24 @@ def told(action: Callable[[], object], shown: list[str]) -> None:
         (5, ["int", "mapping"]),
         ({}, ["level 'top'", "missing"]),
         ({"top": np.zeros((1, *TOP), int)}, ["level 'bottom'", "missing"]),
-        (whole(middle=np.zeros((1, 1, 1), int)), ["'middle'", "top, bottom"]),
-        (whole(bottom=np.zeros((1, *TOP), int)), ["bottom", "[1, 4, 6]", "[1, 8, 12]"]),
-        (whole(bottom=np.zeros((2, *BOTTOM), int)), ["bottom", "[2, 8, 12]", "[1, 8, 12]"]),
-        (whole(top=np.full((1, *TOP), -1)), ["top", "-1", "0 to 10"]),
-        (whole(top=np.full((1, *TOP), 11, np.uint64)), ["top", "11", "0 to 10"]),
-        (whole(top=np.full((1, *TOP), 2**63, np.uint64)), ["top", str(2**63), "0 to 10"]),
-        (whole(top=np.zeros((1, *TOP), np.float32)), ["top", "float32", "integers"]),
-        (whole(top="codes"), ["top", "integers"]),
+        (all_codes(middle=np.zeros((1, 1, 1), int)), ["'middle'", "top, bottom"]),
+        (all_codes(bottom=np.zeros((1, *TOP), int)), ["bottom", "[1, 4, 6]", "[1, 8, 12]"]),
+        (all_codes(bottom=np.zeros((2, *BOTTOM), int)), ["bottom", "[2, 8, 12]", "[1, 8, 12]"]),
+        (all_codes(top=np.full((1, *TOP), -1)), ["top", "-1", "0 to 10"]),
+        (all_codes(top=np.full((1, *TOP), 11, np.uint64)), ["top", "11", "0 to 10"]),
+        (all_codes(top=np.full((1, *TOP), 2**63, np.uint64)), ["top", str(2**63), "0 to 10"]),
+        (all_codes(top=np.zeros((1, *TOP), np.float32)), ["top", "float32", "integers"]),
+        (all_codes(top="codes"), ["top", "integers"]),
     ],
 )
-def test_wrong_codes_are_told(sampler: Sampler, codes: Any, shown: list[str]) -> None:
-    told(lambda: sampler.decode(codes), shown)
-    told(lambda: sampler.log_likelihood(codes), shown)
+def test_invalid_codes(sampler: Sampler, codes: Any, shown: list[str]) -> None:
+    assert_input_error(lambda: sampler.decode(codes), shown)
+    assert_input_error(lambda: sampler.log_likelihood(codes), shown)
 
 
 @pytest.mark.parametrize("labels", [3, "shoe", True, 1.5, [0, 1], [None]])
-def test_wrong_labels_of_a_log_likelihood_are_told(sampler: Sampler, labels: Any) -> None:
-    told(lambda: sampler.log_likelihood(whole(), labels), ["label"])
+def test_invalid_labels_of_a_log_likelihood(sampler: Sampler, labels: Any) -> None:
+    assert_input_error(lambda: sampler.log_likelihood(all_codes(), labels), ["label"])
 
 
 @pytest.mark.parametrize(
@@ -211,22 +215,24 @@ def test_wrong_labels_of_a_log_likelihood_are_told(sampler: Sampler, labels: Any
         ("a.png", ["uint8"]),
     ],
 )
-def test_wrong_images_are_told(sampler: Sampler, images: Any, shown: list[str]) -> None:
-    told(lambda: sampler.encode(images), shown)
+def test_invalid_images(sampler: Sampler, images: Any, shown: list[str]) -> None:
+    assert_input_error(lambda: sampler.encode(images), shown)
 
 
 @pytest.mark.parametrize("threads", [0, -1, True, 1.5, "2", 100_000, 2**40])
-def test_a_wrong_number_of_threads_is_told(small_bundle: Path, threads: Any) -> None:
-    told(lambda: Sampler(Bundle.open(small_bundle), threads=threads), [f"threads is {threads!r}", "expected"])
+def test_invalid_numbers_of_threads(small_bundle: Path, threads: Any) -> None:
+    assert_input_error(
+        lambda: Sampler(Bundle.open(small_bundle), threads=threads), [f"threads is {threads!r}", "expected"]
+    )
 
 
-def test_a_path_in_place_of_a_bundle_is_told(small_bundle: Path) -> None:
+def test_a_path_instead_of_a_bundle(small_bundle: Path) -> None:
     path: Any = small_bundle
-    told(lambda: Sampler(path), ["PosixPath(", "Bundle.open"])  # a long path is cut
+    assert_input_error(lambda: Sampler(path), ["PosixPath(", "Bundle.open"])  # a long path is cut
 
 
-def test_labels_of_a_bundle_without_classes_are_told(grey_bundle: Path) -> None:
-    told(lambda: Sampler(Bundle.open(grey_bundle)).sample(1, labels=0), ["no classes"])
+def test_labels_for_a_bundle_without_classes(grey_bundle: Path) -> None:
+    assert_input_error(lambda: Sampler(Bundle.open(grey_bundle)).sample(1, labels=0), ["no classes"])
 
 
 @pytest.mark.parametrize(
@@ -234,17 +240,17 @@ def test_labels_of_a_bundle_without_classes_are_told(grey_bundle: Path) -> None:
     [[2, 0], ["boot", "coat"], ["2", "0"], ("boot", 0), np.array([2, 0], np.uint8), np.array(["boot", "coat"])],
 )
 def test_labels_are_indices_or_names(sampler: Sampler, labels: Any) -> None:
-    found = sampler.sample(2, labels=labels, seeds=1)
-    assert found.labels is not None
-    assert found.labels.tolist() == [2, 0]
+    samples = sampler.sample(2, labels=labels, seeds=1)
+    assert samples.labels is not None
+    assert samples.labels.tolist() == [2, 0]
 
 
-def test_one_label_is_for_all(sampler: Sampler) -> None:
+def test_one_label_applies_to_all_samples(sampler: Sampler) -> None:
     labels: list[Any] = ["bag", 1, np.int32(1), "1", np.str_("bag"), np.array(1), np.array("bag")]
     for label in labels:
-        found = sampler.sample(2, labels=label, seeds=1)
-        assert found.labels is not None
-        assert found.labels.tolist() == [1, 1]
+        samples = sampler.sample(2, labels=label, seeds=1)
+        assert samples.labels is not None
+        assert samples.labels.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -259,27 +265,27 @@ def test_one_label_is_for_all(sampler: Sampler) -> None:
         (0, [0, 1]),
     ],
 )
-def test_seeds_are_64_bits(sampler: Sampler, seeds: Any, expected: list[int]) -> None:
+def test_seeds_have_64_bits(sampler: Sampler, seeds: Any, expected: list[int]) -> None:
     assert sampler.sample(2, seeds=seeds).seeds.tolist() == expected
 
 
-def test_seeds_left_out_are_fresh_and_returned(sampler: Sampler) -> None:
+def test_default_seeds_are_fresh_and_returned(sampler: Sampler) -> None:
     first, second = sampler.sample(2), sampler.sample(2)
     assert len({*first.seeds.tolist(), *second.seeds.tolist()}) == 4
     again = sampler.sample(2, seeds=first.seeds)
     np.testing.assert_array_equal(again.images, first.images)
 
 
-def test_settings_beyond_their_use_are_off(sampler: Sampler) -> None:
+def test_settings_without_effect_change_nothing(sampler: Sampler) -> None:
     expected = sampler.sample(2, seeds=3)
     off: list[dict[str, Any]] = [{"top_k": 11}, {"top_k": 2**63}, {"top_k": np.inf}, {"top_p": 1}]
-    for settings in [*off, {"given": {}}, {"given": free()}, {"temperature": {}}, {"top_p": {"top": None}}]:
+    for settings in [*off, {"given": {}}, {"given": no_codes()}, {"temperature": {}}, {"top_p": {"top": None}}]:
         np.testing.assert_array_equal(sampler.sample(2, seeds=3, **settings).images, expected.images)
 
 
-def test_the_coldest_temperature_takes_the_most_probable_code(sampler: Sampler) -> None:
+def test_the_lowest_temperature_draws_the_most_probable_code(sampler: Sampler) -> None:
     greedy = sampler.sample(3, seeds=3, top_k=1)
-    for temperature in (1e-6, 1e-30, 1e-300):  # the last two are less than float32 can divide by
+    for temperature in (1e-6, 1e-30, 1e-300):  # float32 cannot divide by the last two
         cold = sampler.sample(3, seeds=3, temperature=temperature)
         for name, codes in greedy.codes.items():
             np.testing.assert_array_equal(cold.codes[name], codes)

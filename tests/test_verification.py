@@ -1,4 +1,4 @@
-"""Golden vectors: a sound bundle passes on this machine, and a wrong result is named."""
+"""Verification: a valid bundle passes on this machine, and the check that fails names the wrong part."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def failures(folder: Path) -> list[str]:
     return [check.name for check in verify(Sampler(Bundle.open(folder))) if not check.passed]
 
 
-def test_a_sound_bundle_passes(small_bundle: Path) -> None:
+def test_a_valid_bundle_passes(small_bundle: Path) -> None:
     checks = list(verify(Sampler(Bundle.open(small_bundle), threads=1)))
     assert len(checks) == 2 + 1 + 2 + 2 * 3
     assert all(check.passed for check in checks)
@@ -39,7 +39,7 @@ def test_a_bundle_without_priors_passes(grey_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("graph", "weight", "wrong"),
+    ("graph", "weight", "failed_check"),
     [
         ("top.step.onnx", "top.conv2_left", "top: logits"),
         ("bottom.row.onnx", "bottom.conv1_above.1", "bottom: logits"),
@@ -50,14 +50,14 @@ def test_a_bundle_without_priors_passes(grey_bundle: Path) -> None:
         ("classifier.onnx", "classifier.logits.weight", "classify: probabilities"),
     ],
 )
-def test_a_wrong_weight_is_named(copy: Path, graph: str, weight: str, wrong: str) -> None:
+def test_a_wrong_weight_is_named(copy: Path, graph: str, weight: str, failed_check: str) -> None:
     scaled_weight(copy, graph, weight, 1.5)
-    found = failures(copy)
-    assert found
-    assert found[0].startswith(wrong)
+    failed = failures(copy)
+    assert failed
+    assert failed[0].startswith(failed_check)
 
 
-def test_one_changed_weight_of_the_classifier_is_seen(copy: Path) -> None:
+def test_one_changed_weight_of_the_classifier_is_detected(copy: Path) -> None:
     model = onnx.load(copy / "classifier.onnx", load_external_data=False)
     tensor = next(t for t in model.graph.initializer if t.name == "classifier.stages.1.0.skip.weight")
     entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -67,17 +67,17 @@ def test_one_changed_weight_of_the_classifier_is_seen(copy: Path) -> None:
     assert "classify: features, of max(1, max |feature|)" in failures(copy)
 
 
-def test_a_classifier_with_other_features_is_named(copy: Path) -> None:
+def test_a_classifier_with_another_number_of_features_is_an_error(copy: Path) -> None:
     model = onnx.load(copy / "classifier.onnx", load_external_data=False)
     name = model.graph.output[1].name
     for node in model.graph.node:
         for values in (node.input, node.output):
-            values[:] = ["once" if value == name else value for value in values]
-    model.graph.node.append(onnx.helper.make_node("Concat", ["once", "once"], [name], axis=1))
+            values[:] = ["original" if value == name else value for value in values]
+    model.graph.node.append(onnx.helper.make_node("Concat", ["original", "original"], [name], axis=1))
     model.graph.output[1].type.tensor_type.shape.dim[1].dim_value = 16
     replace_file(copy, "classifier.onnx", model.SerializeToString())
     with pytest.raises(
-        BundleError, match=r"classifier\.onnx: gives 16 features for an image, expected 8 as the golden"
+        BundleError, match=r"classifier\.onnx: gives 16 features for an image, expected 8 as in the golden"
     ):
         failures(copy)
 
@@ -93,17 +93,17 @@ def test_a_wrong_draw_is_named(copy: Path) -> None:
     assert failures(copy) == ["top: sampled codes that differ"]
 
 
-def change_golden(folder: Path, change: dict[str, Any]) -> None:
+def replace_golden_arrays(folder: Path, changes: dict[str, Any]) -> None:
     with np.load(folder / "golden.npz") as archive:
         arrays: dict[str, Any] = dict(archive)
-    np.savez(folder / "other.npz", **(arrays | change))
+    np.savez(folder / "other.npz", **(arrays | changes))
     data = (folder / "other.npz").read_bytes()
     (folder / "other.npz").unlink()
     replace_file(folder, "golden.npz", data)
 
 
-def test_golden_vectors_that_do_not_fit_are_an_error(copy: Path) -> None:
-    change_golden(copy, {"top.positions": np.array([[99, 99]])})
+def test_golden_vectors_that_do_not_fit_the_bundle_are_an_error(copy: Path) -> None:
+    replace_golden_arrays(copy, {"top.positions": np.array([[99, 99]])})
     with pytest.raises(BundleError, match="do not fit the bundle"):
         failures(copy)
 
@@ -122,12 +122,14 @@ def test_the_command(small_bundle: Path, copy: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("graph", "weight", "told"),
+    ("graph", "weight", "results"),
     [("top.step.onnx", "top.logits_bias", "logits"), ("decoder.onnx", "vqvae.decoder.conv.bias", "pixels")],
 )
-def test_weights_that_are_not_finite_never_make_an_image(copy: Path, graph: str, weight: str, told: str) -> None:
+def test_sampling_with_weights_that_are_not_finite_is_an_error(
+    copy: Path, graph: str, weight: str, results: str
+) -> None:
     scaled_weight(copy, graph, weight, np.nan)
-    with pytest.raises(BundleError, match=f"{graph}: {told} that are not finite"):
+    with pytest.raises(BundleError, match=f"{graph}: {results} that are not finite"):
         Sampler(Bundle.open(copy)).sample(1, seeds=1)
 
 
