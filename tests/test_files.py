@@ -1,4 +1,4 @@
-"""Files and directories appear whole or not at all."""
+"""Atomic writes: files and directories appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from latentloop.io.files import check_free, new_directory, write_file
 
 
 class Failure(Exception):
-    """What goes wrong inside a writer."""
+    """An error inside a writer."""
 
 
 @contextmanager
@@ -31,16 +31,16 @@ def umask(mask: int) -> Iterator[None]:
         os.umask(before)
 
 
-def put(path: Path, text: str = "new", *, force: bool = False) -> None:
+def write_text(path: Path, text: str = "new", *, force: bool = False) -> None:
     write_file(path, lambda temporary: temporary.write_text(text), force=force)
 
 
-def put_directory(path: Path, text: str = "new", *, force: bool = False) -> None:
+def write_directory(path: Path, text: str = "new", *, force: bool = False) -> None:
     with new_directory(path, force=force) as folder:
         (folder / "file").write_text(text)
 
 
-def names(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
@@ -48,57 +48,57 @@ def full_disk(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_new_file_holds_what_was_written_and_nothing_else_is_left(tmp_path: Path) -> None:
-    put(tmp_path / "a.txt")
+def test_a_new_file_has_its_content_and_no_temporary_is_left(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_text() == "new"
-    assert names(tmp_path) == ["a.txt"]
+    assert list_names(tmp_path) == ["a.txt"]
 
 
-def test_the_writer_sees_the_suffix_and_the_folder_of_the_target(tmp_path: Path) -> None:
-    seen: list[Path] = []
+def test_the_temporary_path_has_the_suffix_and_folder_of_the_target(tmp_path: Path) -> None:
+    paths: list[Path] = []
     target = tmp_path / "picture.tar.png"
-    write_file(target, seen.append)
-    assert (seen[0].suffix, seen[0].parent) == (".png", tmp_path)
-    assert seen[0] != target
+    write_file(target, paths.append)
+    assert (paths[0].suffix, paths[0].parent) == (".png", tmp_path)
+    assert paths[0] != target
 
 
-@pytest.mark.parametrize("save", [put, put_directory])
-def test_what_exists_is_replaced_with_force_only(tmp_path: Path, save: Any) -> None:
+@pytest.mark.parametrize("save", [write_text, write_directory])
+def test_existing_results_are_replaced_only_with_force(tmp_path: Path, save: Any) -> None:
     target = tmp_path / "result"
     save(target, "old")
-    before = names(tmp_path)
+    before = list_names(tmp_path)
     with pytest.raises(OutputError, match=r"result exists; pass --force"):
         save(target)
     file = target / "file" if target.is_dir() else target
     assert file.read_text() == "old"
     save(target, force=True)
     assert file.read_text() == "new"
-    assert names(tmp_path) == before == ["result"]
+    assert list_names(tmp_path) == before == ["result"]
 
 
-def test_an_existing_target_is_told_before_the_writer_runs(tmp_path: Path) -> None:
-    put(tmp_path / "a")
-    ran: list[Path] = []
+def test_an_existing_target_is_an_error_before_the_writer_runs(tmp_path: Path) -> None:
+    write_text(tmp_path / "a")
+    calls: list[Path] = []
     with pytest.raises(OutputError, match="exists"):
-        write_file(tmp_path / "a", ran.append)
-    assert ran == []
+        write_file(tmp_path / "a", calls.append)
+    assert calls == []
 
 
 def test_replacing_a_directory_leaves_none_of_its_old_files(tmp_path: Path) -> None:
     target = tmp_path / "result"
-    put_directory(target)
+    write_directory(target)
     (target / "stale").touch()
-    put_directory(target, force=True)
-    assert names(target) == ["file"]
+    write_directory(target, force=True)
+    assert list_names(target) == ["file"]
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_an_error_inside_leaves_nothing_new_and_the_old_whole(tmp_path: Path, force: bool) -> None:
+def test_an_error_in_the_writer_leaves_only_the_old_result(tmp_path: Path, force: bool) -> None:
     file, folder = tmp_path / "file", tmp_path / "folder"
     if force:
-        put(file, "old")
-        put_directory(folder, "old")
-    before = names(tmp_path)
+        write_text(file, "old")
+        write_directory(folder, "old")
+    before = list_names(tmp_path)
 
     def half(temporary: Path) -> None:
         temporary.write_text("ha")
@@ -108,12 +108,12 @@ def test_an_error_inside_leaves_nothing_new_and_the_old_whole(tmp_path: Path, fo
         write_file(file, half, force=force)
     with pytest.raises(Failure), new_directory(folder, force=force) as temporary:
         half(temporary / "file")
-    assert names(tmp_path) == before
+    assert list_names(tmp_path) == before
     if force:
         assert file.read_text() == (folder / "file").read_text() == "old"
 
 
-def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_output_error_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def onto_a_full_disk(_: Path) -> None:
         with open("/dev/full", "w") as device:
             device.write("x" * 100_000)
@@ -122,18 +122,18 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path, monke
         write_file(tmp_path / "a", onto_a_full_disk)
     with pytest.raises(OutputError, match="No space left"), new_directory(tmp_path / "b") as folder:
         onto_a_full_disk(folder)
-    put(tmp_path / "c", "old")
-    monkeypatch.setattr(os, "fsync", full_disk)  # when the writer's data are found to have no place
+    write_text(tmp_path / "c", "old")
+    monkeypatch.setattr(os, "fsync", full_disk)  # fsync reports that the data could not be stored
     with pytest.raises(OutputError, match="No space left"):
-        put(tmp_path / "c", force=True)
+        write_text(tmp_path / "c", force=True)
     assert (tmp_path / "c").read_text() == "old"
-    assert names(tmp_path) == ["c"]
+    assert list_names(tmp_path) == ["c"]
 
 
 @pytest.mark.parametrize("save", ["write_file(path, pause, force=True)", "block()"])
 def test_a_killed_process_leaves_the_old_result(tmp_path: Path, save: str) -> None:
     target = tmp_path / "result"
-    (put_directory if save == "block()" else put)(target, "old")
+    (write_directory if save == "block()" else write_text)(target, "old")
     program = f"""
 import sys, time
 from pathlib import Path
@@ -154,123 +154,123 @@ def block():
         process.kill()
         assert process.wait() == -signal.SIGKILL
     assert (target / "file" if target.is_dir() else target).read_text() == "old"
-    assert [name for name in names(tmp_path) if not name.startswith(".")] == ["result"]
+    assert [name for name in list_names(tmp_path) if not name.startswith(".")] == ["result"]
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_permissions_follow_the_umask(tmp_path: Path, mask: int) -> None:
     with umask(mask):
-        put(tmp_path / "file")
-        put_directory(tmp_path / "folder")
+        write_text(tmp_path / "file")
+        write_directory(tmp_path / "folder")
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~mask
     assert (tmp_path / "folder" / "file").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
-def test_missing_parents_are_made(tmp_path: Path) -> None:
-    put(tmp_path / "a" / "b" / "file")
-    put_directory(tmp_path / "c" / "d" / "folder")
+def test_missing_parents_are_created(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "file")
+    write_directory(tmp_path / "c" / "d" / "folder")
     assert (tmp_path / "a" / "b" / "file").read_text() == "new"
-    assert names(tmp_path / "c" / "d") == ["folder"]
+    assert list_names(tmp_path / "c" / "d") == ["folder"]
 
 
-def test_a_parent_that_is_a_file_is_told(tmp_path: Path) -> None:
-    put(tmp_path / "a")
-    for save in (put, put_directory):
+def test_a_parent_that_is_a_file_is_an_error(tmp_path: Path) -> None:
+    write_text(tmp_path / "a")
+    for save in (write_text, write_directory):
         with pytest.raises(OutputError, match=r"cannot write .*a/b"):
             save(tmp_path / "a" / "b")
-    assert names(tmp_path) == ["a"]
+    assert list_names(tmp_path) == ["a"]
 
 
 @pytest.mark.parametrize("force", [False, True])
 def test_a_file_never_replaces_a_directory_nor_a_directory_a_file(tmp_path: Path, force: bool) -> None:
-    put(tmp_path / "file", "old")
-    put_directory(tmp_path / "folder", "old")
+    write_text(tmp_path / "file", "old")
+    write_directory(tmp_path / "folder", "old")
     with pytest.raises(OutputError, match="is a directory" if force else "exists"):
-        put(tmp_path / "folder", force=force)
+        write_text(tmp_path / "folder", force=force)
     with pytest.raises(OutputError, match="is a file" if force else "exists"):
-        put_directory(tmp_path / "file", force=force)
+        write_directory(tmp_path / "file", force=force)
     assert (tmp_path / "file").read_text() == (tmp_path / "folder" / "file").read_text() == "old"
-    assert names(tmp_path) == ["file", "folder"]
+    assert list_names(tmp_path) == ["file", "folder"]
 
 
 def test_a_directory_that_holds_directories_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "home" / "photos").mkdir(parents=True)
     with pytest.raises(OutputError, match="home holds the directory photos"):
-        put_directory(tmp_path / "home", force=True)
+        write_directory(tmp_path / "home", force=True)
     with pytest.raises(OutputError, match="holds the directory"):
         check_free(tmp_path, force=True)
-    assert names(tmp_path / "home") == ["photos"]
+    assert list_names(tmp_path / "home") == ["photos"]
 
 
-def test_a_bundle_is_replaced_with_its_engines_and_nothing_else_is(tmp_path: Path) -> None:
+def test_a_directory_inside_the_target_is_allowed_only_for_the_engines_of_a_bundle(tmp_path: Path) -> None:
     engines = tmp_path / "bundle" / "engines" / "sm90_tensorrt-11.0_float32"
     engines.mkdir(parents=True)
     with pytest.raises(OutputError, match="holds the directory engines"):
-        put_directory(tmp_path / "bundle", force=True)  # no bundle
+        write_directory(tmp_path / "bundle", force=True)  # not a bundle
     (tmp_path / "bundle" / "manifest.json").touch()
     (tmp_path / "bundle" / "photos").mkdir()
     with pytest.raises(OutputError, match="holds the directory photos"):
-        put_directory(tmp_path / "bundle", force=True)
+        write_directory(tmp_path / "bundle", force=True)
     assert engines.is_dir()
     (tmp_path / "bundle" / "photos").rmdir()
-    put_directory(tmp_path / "bundle", force=True)
-    assert names(tmp_path / "bundle") == ["file"]
-    assert names(tmp_path) == ["bundle"]
+    write_directory(tmp_path / "bundle", force=True)
+    assert list_names(tmp_path / "bundle") == ["file"]
+    assert list_names(tmp_path) == ["bundle"]
 
 
-def test_a_bundle_with_files_that_no_manifest_lists_is_never_replaced(tmp_path: Path) -> None:
+def test_a_bundle_with_unlisted_files_is_never_replaced(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     engines = bundle / "engines" / "sm90_tensorrt-11.0_float32"
     engines.mkdir(parents=True)
     (bundle / "manifest.json").write_text('{"files": {"decoder.onnx": {}}}')
     (engines / "manifest.json").write_text('{"files": {"decoder.plan": {}}}')
-    ours = (bundle / "decoder.onnx", engines / "decoder.plan", bundle / "engines" / "sm90_tensorrt-11.0.timings")
-    for file in ours:
+    results = (bundle / "decoder.onnx", engines / "decoder.plan", bundle / "engines" / "sm90_tensorrt-11.0.timings")
+    for file in results:
         file.touch()
     for file in (bundle / "NOTES.md", bundle / "codes.npz", engines / "mine.txt", bundle / "engines" / "readme.txt"):
         file.touch()
-        told = f"also holds {file.relative_to(bundle)}, which its manifest"
-        with pytest.raises(OutputError, match=told):
+        message = f"also holds {file.relative_to(bundle)}, which its manifest"
+        with pytest.raises(OutputError, match=message):
             check_free(bundle, force=True, directory=True)
-        with pytest.raises(OutputError, match=told):
-            put_directory(bundle, force=True)
+        with pytest.raises(OutputError, match=message):
+            write_directory(bundle, force=True)
         assert file.exists()
         file.unlink()
-    (engines / "manifest.json").write_text('{"files": ')  # damaged: its plans may go, and be built again
+    (engines / "manifest.json").write_text('{"files": ')  # damaged: plans are replaced, because they can be built again
     check_free(engines, force=True, directory=True)
-    put_directory(bundle, force=True)
-    assert names(bundle) == ["file"]
+    write_directory(bundle, force=True)
+    assert list_names(bundle) == ["file"]
 
 
-def test_relative_paths_are_below_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_are_relative_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    put(Path("file"))
-    put_directory(Path("sub/folder"))
+    write_text(Path("file"))
+    write_directory(Path("sub/folder"))
     assert (tmp_path / "file").read_text() == (tmp_path / "sub" / "folder" / "file").read_text() == "new"
-    assert names(tmp_path) == ["file", "sub"]
+    assert list_names(tmp_path) == ["file", "sub"]
 
 
 def test_a_link_to_a_directory_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
-    put_directory(tmp_path / "real", "old")
+    write_directory(tmp_path / "real", "old")
     (tmp_path / "link").symlink_to("real")
-    put_directory(tmp_path / "link", force=True)
+    write_directory(tmp_path / "link", force=True)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real" / "file").read_text() == "new"
-    assert names(tmp_path) == ["link", "real"]
+    assert list_names(tmp_path) == ["link", "real"]
 
 
 def test_a_name_as_long_as_the_file_system_allows_can_be_written(tmp_path: Path) -> None:
-    put(tmp_path / ("x" * 251 + ".npz"))
-    put_directory(tmp_path / ("y" * 255))
+    write_text(tmp_path / ("x" * 251 + ".npz"))
+    write_directory(tmp_path / ("y" * 255))
     with pytest.raises(OutputError, match="name too long"):
-        put(tmp_path / ("z" * 256))
-    assert len(names(tmp_path)) == 2
+        write_text(tmp_path / ("z" * 256))
+    assert len(list_names(tmp_path)) == 2
 
 
-def test_check_free_is_silent_where_nothing_is_or_force_is_on(tmp_path: Path) -> None:
+def test_check_free_accepts_missing_files_and_force(tmp_path: Path) -> None:
     check_free(tmp_path / "a", force=False)
-    put(tmp_path / "a")
+    write_text(tmp_path / "a")
     check_free(tmp_path / "a", force=True)
     with pytest.raises(OutputError, match="a exists"):
         check_free(tmp_path / "a", force=False)
@@ -293,7 +293,7 @@ def test_the_working_directory_is_never_replaced(tmp_path: Path, monkeypatch: py
         check_free(Path("../here"), force=True)
 
 
-def test_a_failing_exchange_brings_the_old_directory_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_rename_restores_the_old_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").touch()
     rename = Path.rename
@@ -304,7 +304,7 @@ def test_a_failing_exchange_brings_the_old_directory_back(tmp_path: Path, monkey
         return rename(source, target)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(OutputError, match="Input/output"), new_directory(tmp_path / "out", force=True) as made:
-        (made / "new").touch()
+    with pytest.raises(OutputError, match="Input/output"), new_directory(tmp_path / "out", force=True) as folder:
+        (folder / "new").touch()
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["old"]

@@ -1,4 +1,4 @@
-"""Image files: what is read, what is refused, and what is written."""
+"""Reading and writing of image files, and errors for files that cannot be read."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def test_colour_becomes_grey_by_luma_and_grey_becomes_rgb(tmp_path: Path) -> Non
 
 
 def test_transparent_pixels_are_laid_on_white(tmp_path: Path) -> None:
-    clear = np.zeros((4, 6, 4), np.uint8)
-    clear[0, 0] = (10, 20, 30, 255)
-    clear[0, 1] = (0, 0, 0, 51)
-    found = images.read_images([saved(tmp_path / "a.png", clear)], RGB)[0]
+    transparent = np.zeros((4, 6, 4), np.uint8)
+    transparent[0, 0] = (10, 20, 30, 255)
+    transparent[0, 1] = (0, 0, 0, 51)
+    found = images.read_images([saved(tmp_path / "a.png", transparent)], RGB)[0]
     assert found[0, 0].tolist() == [10, 20, 30]
     assert found[0, 1].tolist() == [204] * 3
     assert np.all(found[1:] == 255)
@@ -54,7 +54,7 @@ def test_transparent_pixels_are_laid_on_white(tmp_path: Path) -> None:
     assert np.all(found == 255)
 
 
-def test_sixteen_bits_are_rounded_to_eight(tmp_path: Path) -> None:
+def test_16_bits_are_rounded_to_8(tmp_path: Path) -> None:
     values = np.tile(np.array([0, 128, 129, 257, 30000, 65535], np.uint16), (4, 1))
     found = images.read_images([saved(tmp_path / "a.png", values)], GREY)
     assert found[0, 0, :, 0].tolist() == [0, 0, 1, 1, 117, 255]
@@ -62,19 +62,19 @@ def test_sixteen_bits_are_rounded_to_eight(tmp_path: Path) -> None:
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored on its side
+    exif[0x0112] = 6  # rotated by 90 degrees
     path = saved(tmp_path / "a.png", np.rot90(NOISE), exif=exif)
     assert np.array_equal(images.read_images([path], RGB)[0], NOISE)
 
 
 def test_resize_crops_the_centre(tmp_path: Path) -> None:
     wide = np.zeros((8, 40, 3), np.uint8)
-    wide[:, 8:32] = 200  # the ratio 4:6 keeps columns 14 to 25; the filter sees six more on either side
+    wide[:, 8:32] = 200  # the crop to 4:6 keeps columns 14 to 25; the filter reads six more on each side
     path = saved(tmp_path / "a.png", wide)
     assert np.all(images.read_images([path], RGB, resize=True) == 200)
 
 
-def test_a_directory_means_its_images_sorted(tmp_path: Path) -> None:
+def test_a_directory_stands_for_its_images_in_sorted_order(tmp_path: Path) -> None:
     for value, name in enumerate(["b.png", "a.PNG", "c.png"]):
         saved(tmp_path / name, np.full(RGB, value, np.uint8))
     (tmp_path / "notes.txt").write_text("not an image")
@@ -82,7 +82,7 @@ def test_a_directory_means_its_images_sorted(tmp_path: Path) -> None:
     assert found[:, 0, 0, 0].tolist() == [1, 0, 2, 2]
 
 
-def test_wrong_size_names_file_sizes_and_remedy(tmp_path: Path) -> None:
+def test_the_error_for_another_size_states_both_sizes_and_a_remedy(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", np.zeros((5, 7, 3), np.uint8))
     with pytest.raises(InputError, match=r"a\.png has 5 x 7 pixels .* expected 4 x 6; --resize crops"):
         images.read_images([path], RGB)
@@ -120,7 +120,7 @@ def floating(path: Path) -> None:
 def test_hostile_files_are_input_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object], message: str
 ) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow warns over this, and refuses over twice this
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow warns above this, and raises above twice this
     path = tmp_path / "a.png"
     make(path)
     with pytest.raises(InputError, match=rf"a\.png.*{message}"):
@@ -128,9 +128,9 @@ def test_hostile_files_are_input_errors(
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_grid_places_every_pixel(channels: int) -> None:
-    shown = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, channels), np.uint8)
-    found = images.grid(shown, columns=3, scale=2, gap=1)
+def test_grid_arranges_every_pixel(channels: int) -> None:
+    numbered = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, channels), np.uint8)
+    found = images.grid(numbered, columns=3, scale=2, gap=1)
     assert found.shape == (9, 20, channels) == grid_shape(5, 3, 2, (2, 3, channels), 1)
     expected = np.full((9, 20), 255)
     for index in range(5):
@@ -139,12 +139,12 @@ def test_grid_places_every_pixel(channels: int) -> None:
     assert np.array_equal(found, np.repeat(expected[:, :, None], channels, 2))
 
 
-def test_grid_is_no_wider_than_its_images() -> None:
+def test_grid_is_not_wider_than_its_images() -> None:
     assert images.grid(NOISE[None], columns=5).shape == RGB
 
 
 @pytest.mark.parametrize(("name", "shape"), [("a.png", RGB), ("a.png", GREY), ("a.webp", RGB)])
-def test_written_images_read_back(tmp_path: Path, name: str, shape: tuple[int, int, int]) -> None:
+def test_written_images_are_read_back(tmp_path: Path, name: str, shape: tuple[int, int, int]) -> None:
     pixels = NOISE[:, :, : shape[2]]
     images.write_image(tmp_path / name, pixels)
     assert np.array_equal(images.read_images([tmp_path / name], shape)[0], pixels)
@@ -164,7 +164,7 @@ def test_images_too_large_for_the_format() -> None:
     check_image_path(Path("a.png"), (1, 70000, 3))
 
 
-def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_written_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = Image.Image.save
 
     def full(self: Image.Image, path: Path, **options: Any) -> None:
@@ -183,7 +183,7 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     assert np.array_equal(images.read_images([tmp_path / "folder"], RGB), two)
 
 
-def test_force_replaces_a_folder_of_earlier_results_only(tmp_path: Path) -> None:
+def test_force_replaces_only_folders_of_earlier_results(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     images.write_images(folder, NOISE[None], ["00000-coat-seed1.png"])
     with pytest.raises(OutputError, match="exists"):
@@ -196,7 +196,7 @@ def test_force_replaces_a_folder_of_earlier_results_only(tmp_path: Path) -> None
             images.write_images(folder, NOISE[None], ["00002.png"], force=True)
         assert (folder / name).read_text() == "precious"
         (folder / name).unlink()
-    for name in ("00002.png", "000001.jpg", "00002-coat-seed1.webp"):  # named as ours are, or as data sets' are
+    for name in ("00002.png", "000001.jpg", "00002-coat-seed1.webp"):  # named like LatentLoop's images or a data set's
         saved(folder / name, NOISE)
         with pytest.raises(OutputError, match=f"also holds {name}"):
             images.write_images(folder, NOISE[None], ["00002.png"], force=True)
@@ -209,6 +209,6 @@ def test_force_replaces_a_folder_of_earlier_results_only(tmp_path: Path) -> None
         images.write_images(tmp_path / "file", NOISE[None], ["newer.png"], force=True)
 
 
-def test_a_grid_too_large_for_any_memory_is_told_before_the_work() -> None:
+def test_a_grid_too_large_for_any_memory_is_an_error() -> None:
     with pytest.raises(InputError, match=r"6400000 x 12800002 pixels, too many"):
         check_image_path(Path("a.png"), grid_shape(2, 2, 200_000, (32, 32, 3)))

@@ -1,4 +1,4 @@
-"""Several processes that write the same results: without force one wins and the others are told, with it the last."""
+"""Processes that write the same results at once: without force the first succeeds, with force the last one stays."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ import pytest
 from latentloop.errors import OutputError
 from latentloop.io.files import check_free, new_directory, write_file
 
-# Begins when its standard input closes, so that several begin at once; prints how each of its rounds ended.
+# Starts when its standard input is closed, so that several start at once; prints the outcome of each round.
 PROGRAM = """
 import sys
 from pathlib import Path
 from latentloop.errors import OutputError
 from latentloop.io.files import check_free, new_directory, write_file
-folder, kind, me = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+folder, kind, process = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 sys.stdin.read()
 for number in range(40):
     try:
         if kind == "file":
-            write_file(folder / str(number), lambda new: new.write_text(me))
+            write_file(folder / str(number), lambda new: new.write_text(process))
         elif kind == "directory":
             with new_directory(folder / str(number)) as new:
-                (new / "by").write_text(me)
+                (new / "by").write_text(process)
         elif kind == "replace":
             with new_directory(folder, force=True) as new:
-                (new / "by").write_text(me)
+                (new / "by").write_text(process)
         else:
-            check_free(folder / "a" / "b" / f"{me}.png", force=False)
-        print("won")
+            check_free(folder / "a" / "b" / f"{process}.png", force=False)
+        print("written")
     except OutputError as error:
         print(error)
 """
 
 
-def rivals(folder: Path, kind: str) -> list[list[str]]:
-    """The rounds of four processes that run at once."""
+def run_writers(folder: Path, kind: str) -> list[list[str]]:
+    """Returns the outcomes of each of four processes that run at once."""
     command = [sys.executable, "-c", PROGRAM, str(folder), kind]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen([*command, str(number)], **pipes) for number in range(4)]
@@ -53,19 +53,21 @@ def rivals(folder: Path, kind: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("kind", ["file", "directory"])
-def test_one_wins_and_the_others_are_told(tmp_path: Path, kind: str) -> None:
-    outcomes = rivals(tmp_path, kind)
+def test_one_succeeds_and_the_others_get_an_error(tmp_path: Path, kind: str) -> None:
+    outcomes = run_writers(tmp_path, kind)
     assert len(os.listdir(tmp_path)) == 40
     for number in range(40):
         result = tmp_path / str(number)
         winner = int((result if kind == "file" else result / "by").read_text())
         for process, rounds in enumerate(outcomes):
-            assert rounds[number] == ("won" if process == winner else f"{result} exists; pass --force to replace it")
+            assert rounds[number] == (
+                "written" if process == winner else f"{result} exists; pass --force to replace it"
+            )
 
 
 @pytest.mark.parametrize("kind", ["replace", "parents"])
-def test_nobody_fails_by_chance(tmp_path: Path, kind: str) -> None:
-    assert rivals(tmp_path / "result", kind) == [["won"] * 40] * 4
+def test_replacing_and_checking_never_fail(tmp_path: Path, kind: str) -> None:
+    assert run_writers(tmp_path / "result", kind) == [["written"] * 40] * 4
     files = [path.name for path in tmp_path.rglob("*") if path.is_file()]
     assert files == (["by"] if kind == "replace" else [])
 
@@ -99,7 +101,7 @@ def test_a_directory_that_appears_at_the_last_moment_is_kept(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
-def test_file_systems_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_file_systems_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def unsupported(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -108,7 +110,7 @@ def test_file_systems_without_second_names(tmp_path: Path, monkeypatch: pytest.M
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a", "mine")]
 
 
-def test_a_link_to_nothing_is_a_name_that_is_taken(tmp_path: Path) -> None:
+def test_a_broken_link_counts_as_an_existing_file(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("nothing")
     with pytest.raises(OutputError, match="a exists"):
         check_free(tmp_path / "a", force=False)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end the program as Ctrl-C does, soon and without temporaries; the library installs no handlers."""
+"""SIGTERM and SIGHUP stop the program like Ctrl-C, soon and without leftovers; the library installs no handlers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from command_line import PROGRAM, codes, pixels, run
 from PIL import Image
 
 from latentloop.cli.commands import info
-from latentloop.cli.interrupt import EndedError, endable, interruptible
+from latentloop.cli.interrupt import TerminatedError, raise_on_termination, stop_request
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
-ENDING = (signal.SIGTERM, signal.SIGHUP)
+TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
-# A command with a temporary file and a temporary folder, in the middle of WORK.
+# A command that runs WORK while it writes a file and a folder.
 WRITING = """
 import ctypes, sys, time
 from pathlib import Path
@@ -44,7 +44,7 @@ sys.argv[1:] = ["info"]
 sys.exit(cli.main())
 """
 PYTHON = "time.sleep(60)"
-# Locking a lock twice waits for ever, also after a signal: no handler of Python's can run meanwhile.
+# Locking a mutex twice blocks forever in native code, so Python's signal handlers cannot run.
 NATIVE = "c, lock = ctypes.CDLL(None), ctypes.create_string_buffer(64); [c.pthread_mutex_lock(lock) for _ in range(2)]"
 SLOW_CLEANUP = """
             try:
@@ -57,13 +57,13 @@ SLOW_CLEANUP = """
 
 @contextmanager
 def started(work: str, folder: Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """The command in the middle of its work; it is killed at the end of the block."""
+    """Starts the command and waits until WORK runs; kills it at the end of the block."""
     command = [sys.executable, "-c", WRITING.replace("WORK", work)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=folder, text=True, **pipes, **options) as process:  # type: ignore[call-overload]
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        time.sleep(0.2)  # until the work has begun
+        time.sleep(0.2)  # until WORK has started
         try:
             yield process
         finally:
@@ -71,19 +71,19 @@ def started(work: str, folder: Path, **options: Any) -> Iterator[subprocess.Pope
 
 
 @pytest.mark.parametrize("work", [PYTHON, NATIVE])
-@pytest.mark.parametrize("sent", ENDING)
-def test_a_command_ends_soon_whatever_it_does(tmp_path: Path, work: str, sent: signal.Signals) -> None:
+@pytest.mark.parametrize("sent", TERMINATION_SIGNALS)
+def test_a_command_ends_soon_even_during_a_native_call(tmp_path: Path, work: str, sent: signal.Signals) -> None:
     with started(work, tmp_path) as process:
         begin = time.monotonic()
         process.send_signal(sent)
-        _, said = process.communicate(timeout=30)
+        _, output = process.communicate(timeout=30)
         assert time.monotonic() - begin < 2
         assert process.returncode == STATUS[sent]
-        assert said == "latentloop: interrupted\n"
+        assert output == "latentloop: interrupted\n"
         assert not os.listdir(tmp_path)
 
 
-def test_a_second_signal_waits_for_no_cleanup(tmp_path: Path) -> None:
+def test_a_second_signal_does_not_wait_for_cleanup(tmp_path: Path) -> None:
     with started(SLOW_CLEANUP, tmp_path) as process:
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
@@ -97,23 +97,23 @@ def test_a_second_signal_waits_for_no_cleanup(tmp_path: Path) -> None:
         assert not os.listdir(tmp_path)
 
 
-def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
-    """As `timeout` sends it, to the process and to its group."""
-    cleanup = SLOW_CLEANUP.replace('"cleaning", flush=True)\n                time.sleep(60)', '"whole")').replace(
+def test_a_repetition_of_a_signal_within_a_short_time_is_ignored(tmp_path: Path) -> None:
+    """`timeout` sends signals to the process and to its group."""
+    cleanup = SLOW_CLEANUP.replace('"cleaning", flush=True)\n                time.sleep(60)', '"finished")').replace(
         "finally:", "finally:\n                time.sleep(0.2)"
     )
     with started(cleanup, tmp_path) as process:
         process.send_signal(signal.SIGTERM)
         time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=30)
-        assert (process.returncode, said) == (143, "whole\n")
+        output, _ = process.communicate(timeout=30)
+        assert (process.returncode, output) == (143, "finished\n")
         assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("sent", STATUS)
-def test_what_a_process_ignores_stays_ignored(tmp_path: Path, sent: signal.Signals) -> None:
-    """As `nohup` and shells start processes in the background."""
+def test_ignored_signals_stay_ignored(tmp_path: Path, sent: signal.Signals) -> None:
+    """`nohup` and shells start background processes with ignored signals."""
     ignore = lambda: signal.signal(sent, signal.SIG_IGN)  # noqa: E731
     with started("time.sleep(0.5)", tmp_path, preexec_fn=ignore) as process:
         process.send_signal(sent)
@@ -122,23 +122,23 @@ def test_what_a_process_ignores_stays_ignored(tmp_path: Path, sent: signal.Signa
         assert sorted(os.listdir(tmp_path)) == ["file", "new"]
 
 
-@pytest.mark.parametrize("sent", ENDING)
-def test_sampling_writes_what_is_finished(tmp_path: Path, sent: signal.Signals) -> None:
+@pytest.mark.parametrize("sent", TERMINATION_SIGNALS)
+def test_sampling_writes_finished_images(tmp_path: Path, sent: signal.Signals) -> None:
     command = [str(PROGRAM), "sample", "-n", "100000", "--scale", "1", "--seed", "1", "--batch-size", "2"]
     command += ["--out", "grid.png", "--codes", "codes.npz"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     time.sleep(3)
     process.send_signal(sent)
-    _, said = process.communicate(timeout=30)
+    _, output = process.communicate(timeout=30)
     assert process.returncode == STATUS[sent]
-    if "no image was finished" not in said and said != "latentloop: interrupted\n":  # on a very slow machine
-        assert "of 100000 images were finished and written" in said
+    if "no image was finished" not in output and output != "latentloop: interrupted\n":  # on a very slow machine
+        assert "of 100000 images were finished and written" in output
         assert sorted(os.listdir(tmp_path)) == ["codes.npz", "grid.png"]
         assert pixels(tmp_path / "grid.png").size
 
 
 @pytest.mark.parametrize("sent", STATUS)
-def test_a_signal_while_results_are_written_costs_none(
+def test_a_signal_while_results_are_written_does_not_lose_them(
     small_bundle: Path,
     photos: Path,
     tmp_path: Path,
@@ -166,7 +166,7 @@ def test_a_signal_while_results_are_written_costs_none(
     assert len(codes(tmp_path / "a.npz")["files"]) == 3
 
 
-def test_training_saves_its_state_and_goes_on_from_there(
+def test_training_saves_its_state_and_can_be_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch = pytest.importorskip("torch")
@@ -197,7 +197,7 @@ def test_training_saves_its_state_and_goes_on_from_there(
     assert steps == [0, 1, 2, 3, 4]
 
 
-# A training whose steps take longer than the program waits for: the first is over when the second begins.
+# A training with steps longer than the grace period; "ready" means that the first step is finished.
 TRAINING = """
 import sys, time
 from pathlib import Path
@@ -220,7 +220,7 @@ sys.exit(cli.main())
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-def test_a_step_is_waited_for_but_not_at_a_second_signal(tmp_path: Path, signals: int) -> None:
+def test_the_first_signal_waits_for_the_training_step_and_the_second_does_not(tmp_path: Path, signals: int) -> None:
     pytest.importorskip("torch")
     command = [sys.executable, "-c", TRAINING]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -231,41 +231,41 @@ def test_a_step_is_waited_for_but_not_at_a_second_signal(tmp_path: Path, signals
         if signals == 2:
             time.sleep(0.6)
             process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
+        _, output = process.communicate(timeout=30)
         assert process.returncode == 143
-        assert ("stopped after step 2; run the same command" in said) == (signals == 1)
+        assert ("stopped after step 2; run the same command" in output) == (signals == 1)
         assert os.listdir(tmp_path) == ["x.safetensors.state"][: 2 - signals]
 
 
-def test_handlers_are_those_of_before_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handlers_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     during: list[Any] = []
 
-    def ask(_: object) -> int:
-        during.extend(signal.getsignal(number) for number in ENDING)
+    def command(_: object) -> int:
+        during.extend(signal.getsignal(number) for number in TERMINATION_SIGNALS)
         return 0
 
-    monkeypatch.setattr(info, "run", ask)
+    monkeypatch.setattr(info, "run", command)
     before = [signal.getsignal(number) for number in STATUS], threading.active_count()
     assert run("info") == 0
     assert signal.SIG_DFL not in during
     assert ([signal.getsignal(number) for number in STATUS], threading.active_count()) == before
 
 
-def test_a_programs_own_handler_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
+def test_a_programs_own_handler_stays_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[int] = []
 
     def raise_and_return() -> int:
         signal.raise_signal(signal.SIGTERM)
         return 7
 
-    before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
         monkeypatch.setattr(info, "run", lambda _: raise_and_return())
         assert run("info") == 7
-        with endable(), interruptible() as asked:
+        with raise_on_termination(), stop_request() as stop:
             signal.raise_signal(signal.SIGTERM)
-            assert not asked.is_set()
-        assert seen == [signal.SIGTERM] * 2
+            assert not stop.is_set()
+        assert received == [signal.SIGTERM] * 2
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -275,19 +275,19 @@ def test_the_library_installs_nothing() -> None:
     code = f"import signal, latentloop.sampling.sampler; {handlers}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
-    with interruptible():
+    with stop_request():
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-@pytest.mark.parametrize("sent", ENDING)
-def test_a_caller_gets_the_status(monkeypatch: pytest.MonkeyPatch, sent: signal.Signals) -> None:
+@pytest.mark.parametrize("sent", TERMINATION_SIGNALS)
+def test_main_returns_the_exit_status(monkeypatch: pytest.MonkeyPatch, sent: signal.Signals) -> None:
     monkeypatch.setattr(info, "run", lambda _: signal.raise_signal(sent))
     assert run("info") == STATUS[sent]
-    with pytest.raises(EndedError, match=sent.name), endable():
+    with pytest.raises(TerminatedError, match=sent.name), raise_on_termination():
         signal.raise_signal(sent)
 
 
-def test_outside_the_main_thread_nothing_is_touched() -> None:
+def test_no_handlers_are_installed_outside_the_main_thread() -> None:
     statuses: list[int] = []
     thread = threading.Thread(target=lambda: statuses.append(run("--version")))
     thread.start()

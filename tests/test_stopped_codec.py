@@ -1,4 +1,4 @@
-"""`decode` and `reconstruct` that are asked to stop write what is finished, and nothing where nothing is."""
+"""`decode` and `reconstruct` write the finished images when a signal stops them, and never replace their inputs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Stop = Callable[[signal.Signals, int], None]
 
 @pytest.fixture
 def stop(monkeypatch: pytest.MonkeyPatch) -> Stop:
-    """Sends a signal while that batch, of two images, is decoded."""
+    """Sends a signal while the given batch, of two images, is decoded."""
     decode, batches = Sampler.decode, 0
 
     def patch(sent: signal.Signals, at: int) -> None:
-        def stopped(self: Sampler, given: Any) -> Any:
+        def stopped(self: Sampler, codes: Any) -> Any:
             nonlocal batches
             batches += 1
             if batches == at:
                 signal.raise_signal(sent)
-            return decode(self, given)
+            return decode(self, codes)
 
         monkeypatch.setattr(Sampler, "decode", stopped)
         monkeypatch.setattr(Sampler, "default_batch", 2)
@@ -39,7 +39,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Stop:
 
 
 @pytest.fixture
-def held(small_bundle: Path, photos: Path, tmp_path: Path) -> Path:
+def six_codes(small_bundle: Path, photos: Path, tmp_path: Path) -> Path:
     """The codes of six images."""
     path = tmp_path / "six.npz"
     assert run("encode", photos, photos, "--bundle", small_bundle, "--out", path) == 0
@@ -49,10 +49,10 @@ def held(small_bundle: Path, photos: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("sent", STATUS)
 @pytest.mark.parametrize("out", ["a/", "a.png"])
 @pytest.mark.parametrize("command", ["decode", "reconstruct"])
-def test_what_is_finished_is_written(
+def test_finished_images_are_written(
     small_bundle: Path,
     photos: Path,
-    held: Path,
+    six_codes: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     stop: Stop,
@@ -60,15 +60,15 @@ def test_what_is_finished_is_written(
     out: str,
     sent: signal.Signals,
 ) -> None:
-    inputs = [held] if command == "decode" else [photos, photos]
+    inputs = [six_codes] if command == "decode" else [photos, photos]
     common = (command, *inputs, "--bundle", small_bundle, "--json")
     assert run(*common, "--out", f"{tmp_path}/all/") == 0
     whole = json.loads(capsys.readouterr().out)
     stop(sent, 2)
     assert run(*common, "--out", f"{tmp_path}/{out}") == STATUS[sent]
-    said, told = capsys.readouterr()
-    summary = json.loads(said)
-    assert told == "latentloop: interrupted, 4 of 6 images were finished and written\n"
+    stdout, stderr = capsys.readouterr()
+    summary = json.loads(stdout)
+    assert stderr == "latentloop: interrupted, 4 of 6 images were finished and written\n"
     assert summary["cancelled"]
     assert not whole["cancelled"]
     if command == "decode":
@@ -87,10 +87,10 @@ def test_what_is_finished_is_written(
 
 
 @pytest.mark.parametrize("command", ["decode", "reconstruct"])
-def test_nothing_is_written_where_nothing_is_finished(
+def test_nothing_is_written_if_no_image_is_finished(
     small_bundle: Path,
     photos: Path,
-    held: Path,
+    six_codes: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -107,39 +107,39 @@ def test_nothing_is_written_where_nothing_is_finished(
             yield part
 
     monkeypatch.setattr(progress, "parts", stopped)
-    inputs = held if command == "decode" else photos
+    inputs = six_codes if command == "decode" else photos
     before = sorted(os.listdir(tmp_path))
     for out in ("a/", "a.png"):
         assert run(command, inputs, "--bundle", small_bundle, "--json", "--out", f"{tmp_path}/{out}") == 143
-        said, told = capsys.readouterr()
-        assert json.loads(said)["file"] is None
-        assert told == "latentloop: interrupted, no image was finished\n"
+        stdout, stderr = capsys.readouterr()
+        assert json.loads(stdout)["file"] is None
+        assert stderr == "latentloop: interrupted, no image was finished\n"
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_figures_of_what_is_finished_without_images(
+def test_figures_of_finished_images_without_an_output(
     small_bundle: Path, photos: Path, capsys: pytest.CaptureFixture[str], stop: Stop
 ) -> None:
     stop(signal.SIGTERM, 1)
     assert run("reconstruct", photos, "--bundle", small_bundle) == 143
-    said, told = capsys.readouterr()
-    assert said.startswith("2 images: mean squared error 0.")
-    assert told == "latentloop: interrupted, 2 of 3 images were finished\n"
+    stdout, stderr = capsys.readouterr()
+    assert stdout.startswith("2 images: mean squared error 0.")
+    assert stderr == "latentloop: interrupted, 2 of 3 images were finished\n"
 
 
-def test_images_never_replace_what_they_are_made_from(
+def test_images_never_replace_their_inputs(
     small_bundle: Path,
-    held: Path,
+    six_codes: Path,
     tmp_path: Path,
     fails: Callable[..., str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run("decode", held, "--bundle", small_bundle, "--out", f"{tmp_path}/o/") == 0
+    assert run("decode", six_codes, "--bundle", small_bundle, "--out", f"{tmp_path}/o/") == 0
     capsys.readouterr()
     (tmp_path / "link").symlink_to("o")
     before = {file.name: file.read_bytes() for file in (tmp_path / "o").iterdir()}
     common = ("reconstruct", "--bundle", small_bundle, "--force", "--out")
-    for out, given in (
+    for out, source in (
         ("o/", "o/00001.png"),
         ("o/", "o"),
         ("x/../o/", "o"),
@@ -147,11 +147,11 @@ def test_images_never_replace_what_they_are_made_from(
         ("o/00001.png", "o"),
         ("link/00001.png", "o/00001.png"),
     ):
-        message = fails(2, *common, f"{tmp_path}/{out}", tmp_path / given)
+        message = fails(2, *common, f"{tmp_path}/{out}", tmp_path / source)
         assert "would replace" in message
         assert "which is to be read" in message
     assert {file.name: file.read_bytes() for file in (tmp_path / "o").iterdir()} == before
-    held.rename(tmp_path / "six.png")
+    six_codes.rename(tmp_path / "six.png")
     assert "would replace" in fails(
         2, "decode", tmp_path / "six.png", "--bundle", small_bundle, "--force", "--out", tmp_path / "six.png"
     )
@@ -159,19 +159,19 @@ def test_images_never_replace_what_they_are_made_from(
 
 
 @pytest.mark.parametrize(
-    ("out", "file", "told"),
+    ("out", "file", "message"),
     [
-        ("same.npz/", "same.npz", "lies in the folder of --out"),
-        ("new/../a/", "a/x.npz", "lies in the folder of --out"),
-        ("a/", "new/../a/below/x.npz", "lies in the folder of --out"),
-        ("link/", "real/x.npz", "lies in the folder of --out"),
-        ("x.npz/a.png", "x.npz", "lies below --codes"),
+        ("same.npz/", "same.npz", "is in the folder of --out"),
+        ("new/../a/", "a/x.npz", "is in the folder of --out"),
+        ("a/", "new/../a/below/x.npz", "is in the folder of --out"),
+        ("link/", "real/x.npz", "is in the folder of --out"),
+        ("x.npz/a.png", "x.npz", "is below --codes"),
     ],
 )
-def test_images_and_codes_go_to_different_places(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str], out: str, file: str, told: str
+def test_images_and_codes_must_have_separate_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str], out: str, file: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to("real")
-    assert told in fails(2, "sample", "--bundle", "absent", "--out", out, "--codes", file)
+    assert message in fails(2, "sample", "--bundle", "absent", "--out", out, "--codes", file)
     assert os.listdir(tmp_path) == ["link"]

@@ -1,4 +1,4 @@
-"""Where an output cannot be written, its command says so before any work, and leaves nothing behind."""
+"""If an output cannot be written, the command fails before any work, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from tiny_training import VQVAE
 from latentloop.errors import OutputError
 from latentloop.io.files import check_free, write_each
 
-# A command, its output's name with PLACE for the folder that it goes to, and inputs that are not there: all of them
-# would fail, had the work begun.
+# Commands with FOLDER for the folder of the output, and missing inputs, which would be an error if the work began.
 COMMANDS = {
-    "sample": "sample --bundle absent --out PLACE/x.png",
-    "sample to a folder": "sample --bundle absent --out PLACE/x/",
-    "codes": "sample --bundle absent --out x.png --codes PLACE/x.npz",
-    "encode": "encode absent --out PLACE/x.npz",
-    "decode": "decode absent --out PLACE/x.png",
-    "reconstruct": "reconstruct absent --out PLACE/x.png",
-    "export": "export --vqvae absent.safetensors --out PLACE/x",
-    "checkpoints": "export --vqvae absent.safetensors --out x --save-checkpoints PLACE/x",
-    "planets": "data planets --out PLACE/x --train 1 --test 1 --processes 1",
-    "train": f"train {VQVAE} --steps 1 --data absent --out PLACE/x.safetensors",
-    "bench": "bench cold-start --out PLACE/x.json",
-    "plots": "bench cold-start --plots PLACE/x",
-    "picture": "bench samples --bundle absent --data absent --picture PLACE/x.png",
+    "sample": "sample --bundle absent --out FOLDER/x.png",
+    "sample to a folder": "sample --bundle absent --out FOLDER/x/",
+    "codes": "sample --bundle absent --out x.png --codes FOLDER/x.npz",
+    "encode": "encode absent --out FOLDER/x.npz",
+    "decode": "decode absent --out FOLDER/x.png",
+    "reconstruct": "reconstruct absent --out FOLDER/x.png",
+    "export": "export --vqvae absent.safetensors --out FOLDER/x",
+    "checkpoints": "export --vqvae absent.safetensors --out x --save-checkpoints FOLDER/x",
+    "planets": "data planets --out FOLDER/x --train 1 --test 1 --processes 1",
+    "train": f"train {VQVAE} --steps 1 --data absent --out FOLDER/x.safetensors",
+    "bench": "bench cold-start --out FOLDER/x.json",
+    "plots": "bench cold-start --plots FOLDER/x",
+    "picture": "bench samples --bundle absent --data absent --picture FOLDER/x.png",
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
-    ("place", "reason"),
+    ("folder", "reason"),
     [
         ("file", "Not a directory"),
         ("file/below", "Not a directory"),
@@ -42,49 +41,51 @@ COMMANDS = {
         ("new/" + "y" * 300, "File name too long"),
     ],
 )
-def test_told_before_the_work(
+def test_an_output_that_cannot_be_written_is_an_error_before_the_work(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     fails: Callable[..., str],
     command: str,
-    place: str,
+    folder: str,
     reason: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("no folder")
     if command == "plots":
         pytest.importorskip("matplotlib")
-    message = fails(1, *COMMANDS[command].replace("PLACE", place).split())
+    message = fails(1, *COMMANDS[command].replace("FOLDER", folder).split())
     assert "cannot write " in message
-    assert place in message
+    assert folder in message
     assert reason in message
     assert os.listdir(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("plots", "planets")])
-def test_a_directory_where_a_file_goes_and_a_file_where_a_directory_goes(
+def test_a_directory_in_place_of_a_file_and_a_file_in_place_of_a_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str], command: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = COMMANDS[command].replace("PLACE", ".").split()
+    arguments = COMMANDS[command].replace("FOLDER", ".").split()
     if command == "checkpoints":
         (tmp_path / "x").write_text("a file")
-    target = tmp_path / ("x/vqvae.safetensors" if command == "checkpoints" else words[-1])
+    target = tmp_path / ("x/vqvae.safetensors" if command == "checkpoints" else arguments[-1])
     if command in ("export", "sample to a folder"):
         target.write_text("a file")
     elif command != "checkpoints":
         target.mkdir()
-    message = fails(1, *words, *(["--force"] if command != "checkpoints" else []))
+    message = fails(1, *arguments, *(["--force"] if command != "checkpoints" else []))
     assert "expected a" in message or "not a folder" in message or "exists" in message
     assert len(os.listdir(tmp_path)) == 1
 
 
-def test_a_state_that_cannot_be_written_is_told_before_the_training(tmp_path: Path, fails: Callable[..., str]) -> None:
-    out = tmp_path / ("x" * 240 + ".safetensors")  # its state's name is too long
+def test_a_training_state_that_cannot_be_written_is_an_error_before_the_training(
+    tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    out = tmp_path / ("x" * 240 + ".safetensors")  # the name of its state file is too long
     assert "File name too long" in fails(1, "train", *VQVAE.split(), "--steps", 1, "--data", "absent", "--out", out)
 
 
-def test_parents_are_made_for_the_trial_and_removed_again(tmp_path: Path) -> None:
+def test_check_free_removes_the_parents_that_it_creates(tmp_path: Path) -> None:
     check_free(tmp_path / "a" / "b" / "c.png", force=False)
     assert not os.listdir(tmp_path)
     (tmp_path / "a").mkdir()
@@ -100,7 +101,7 @@ def test_a_device_is_never_replaced(tmp_path: Path) -> None:
                 check_free(tmp_path / "pipe.png", force=force, directory=directory)
 
 
-def test_a_failing_output_costs_no_other(tmp_path: Path) -> None:
+def test_one_failed_output_does_not_prevent_the_others(tmp_path: Path) -> None:
     def fail() -> None:
         raise OSError(28, "No space left on device")
 
@@ -113,7 +114,7 @@ def test_a_failing_output_costs_no_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failing", ["images", "codes"])
-def test_images_and_codes_do_not_cost_each_other(
+def test_images_are_written_if_codes_fail_and_the_reverse(
     small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str], failing: str
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -123,14 +124,16 @@ def test_images_and_codes_do_not_cost_each_other(
     names = {"images": "a.png", "codes": "a.npz"}
     arguments = ("--out", tmp_path / "a.png", "--codes", tmp_path / "a.npz")
     message = fails(1, "sample", "--bundle", small_bundle, "-n", 1, *arguments)
-    lost = names.pop(failing)
-    (kept,) = names.values()
-    assert f"cannot write {tmp_path / lost}: No space left" in message
-    assert f"{tmp_path / kept} is written; --seed " in message
-    assert os.listdir(tmp_path) == [kept]
+    failed = names.pop(failing)
+    (written,) = names.values()
+    assert f"cannot write {tmp_path / failed}: No space left" in message
+    assert f"{tmp_path / written} is written; --seed " in message
+    assert os.listdir(tmp_path) == [written]
 
 
-def test_figures_are_printed_where_their_file_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_are_printed_even_if_their_file_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("torch")
     monkeypatch.setattr("latentloop.bench.sampling.cold_start.measure", lambda *_: {"kind": "cold-start"})
     monkeypatch.setattr("latentloop.bench.sampling.cold_start.table", lambda _: "the figures")
