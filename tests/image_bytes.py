@@ -15,7 +15,7 @@ Values = NDArray[np.integer] | Sequence[Sequence[int]]
 
 def packed(rows: Values, bits: int, order: str = ">", pad: int = 1) -> bytes:
     """Packs rows of values of ``bits`` each, the first in the highest bits; rows are padded to ``pad`` bytes."""
-    found = b""
+    content = b""
     for row in np.asarray(rows).reshape(len(rows), -1):
         if bits == 16:
             line = row.astype(f"{order}u2").tobytes()
@@ -23,8 +23,8 @@ def packed(rows: Values, bits: int, order: str = ">", pad: int = 1) -> bytes:
             text = "".join(f"{value:0{bits}b}" for value in row)
             text += "0" * (-len(text) % 8)
             line = int(text, 2).to_bytes(len(text) // 8, "big")
-        found += line + bytes(-len(line) % pad)
-    return found
+        content += line + bytes(-len(line) % pad)
+    return content
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
@@ -36,8 +36,8 @@ def png(rows: Values, bits: int, kind: int, *, before: bytes = b"", after: bytes
     values = np.asarray(rows)
     header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, kind, 0, 0, 0)
     lines = b"".join(b"\0" + packed(row[None], bits) for row in values.reshape(len(values), -1))
-    whole = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + chunk(b"IDAT", zlib.compress(lines)) + after
-    return whole + (chunk(b"IEND", b"") if ends else b"")
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + chunk(b"IDAT", zlib.compress(lines)) + after
+    return content + (chunk(b"IEND", b"") if ends else b"")
 
 
 def iccp(profile: bytes) -> bytes:
@@ -149,15 +149,15 @@ def gif(
     height, width = values.shape
     wide, high = screen or (width, height)
     colours = b"".join(map(bytes, palette)).ljust(3 * 4, b"\0")
-    whole = b"GIF89a" + struct.pack("<HHBBB", wide, high, 0x81, 0, 0) + colours
+    content = b"GIF89a" + struct.pack("<HHBBB", wide, high, 0x81, 0, 0) + colours
     for _ in range(frames):
         if transparent is not None or frames > 1:
-            whole += b"!\xf9\x04" + struct.pack("<BHB", transparent is not None, 10, transparent or 0) + b"\0"
-        whole += b"," + struct.pack("<HHHHB", *offset, width, height, 0) + b"\x08"
+            content += b"!\xf9\x04" + struct.pack("<BHB", transparent is not None, 10, transparent or 0) + b"\0"
+        content += b"," + struct.pack("<HHHHB", *offset, width, height, 0) + b"\x08"
         bits = "".join(f"{code:09b}"[::-1] for value in values.ravel() for code in (256, int(value)))
         bits += f"{257:09b}"[::-1]
         bits += "0" * (-len(bits) % 8)
         data = bytes(int(bits[at : at + 8][::-1], 2) for at in range(0, len(bits), 8))
-        whole += b"".join(bytes([len(data[at : at + 255])]) + data[at : at + 255] for at in range(0, len(data), 255))
-        whole += b"\0"
-    return whole + b";"
+        content += b"".join(bytes([len(data[at : at + 255])]) + data[at : at + 255] for at in range(0, len(data), 255))
+        content += b"\0"
+    return content + b";"

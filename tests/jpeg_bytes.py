@@ -56,9 +56,9 @@ def mpo(first: bytes, second: bytes, kind: int = 0) -> bytes:
     head += struct.pack(">HHI", 0xB000, 7, 4) + b"0100" + struct.pack(">HHII", 0xB001, 4, 1, 2)
     head += struct.pack(">HHII", 0xB002, 7, entries, 8 + 2 + 36 + 4) + struct.pack(">I", 0)
     start = 2 + 4 + 4  # origin of the offsets: after SOI, marker, length and name
-    whole = len(first) + 4 + 4 + len(head) + entries
-    table = struct.pack(">IIIHH", 0x030000, whole, 0, 0, 0)
-    table += struct.pack(">IIIHH", kind, len(second), whole - start, 0, 0)
+    size = len(first) + 4 + 4 + len(head) + entries
+    table = struct.pack(">IIIHH", 0x030000, size, 0, 0, 0)
+    table += struct.pack(">IIIHH", kind, len(second), size - start, 0, 0)
     return with_segments(first, segment(0xE2, b"MPF\0" + head + table)) + second
 
 

@@ -45,13 +45,13 @@ def test_the_graph_equals_the_model(name: str, tmp_path: Path) -> None:
     write_graphs(tmp_path, {"c.onnx": classifier_graph(config, plain_weights(model), store)}, store)
     shape = (3, config.height, config.width, config.image_channels)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    found = OrtSession(tmp_path / "c.onnx", threads=1).run({"images": images})
+    outputs = OrtSession(tmp_path / "c.onnx", threads=1).run({"images": images})
     with torch.no_grad():
         logits, features = model.double()(torch.from_numpy(images).double().permute(0, 3, 1, 2) / 127.5 - 1)
     assert features.shape == (3, config.features)
     assert logits.std(0).min() > 1e-3  # otherwise the comparison would be trivial
-    np.testing.assert_allclose(found["features"], features, atol=1e-5 * float(features.max()))
-    np.testing.assert_allclose(found["probabilities"], torch.softmax(logits, 1), atol=1e-5)
+    np.testing.assert_allclose(outputs["features"], features, atol=1e-5 * float(features.max()))
+    np.testing.assert_allclose(outputs["probabilities"], torch.softmax(logits, 1), atol=1e-5)
 
 
 def test_the_default_has_about_300_000_parameters() -> None:
@@ -85,11 +85,11 @@ def small_checkpoint(**changes: Any) -> Checkpoint:
 def test_a_saved_checkpoint_is_read_back_unchanged(tmp_path: Path) -> None:
     checkpoint = small_checkpoint()
     save_checkpoint(tmp_path / "c.safetensors", checkpoint)
-    found = read_classifier(tmp_path / "c.safetensors")
+    read = read_classifier(tmp_path / "c.safetensors")
     digest = hashlib.sha256((tmp_path / "c.safetensors").read_bytes()).hexdigest()
-    assert (found.kind, found.config) == ("classifier", checkpoint.config)
-    assert found.provenance == {"note": "kept", "file": "c.safetensors", "sha256": digest}
-    again = plain_weights(build_classifier(found, "c"))
+    assert (read.kind, read.config) == ("classifier", checkpoint.config)
+    assert read.provenance == {"note": "kept", "file": "c.safetensors", "sha256": digest}
+    again = plain_weights(build_classifier(read, "c"))
     for name, value in checkpoint.weights.items():
         np.testing.assert_array_equal(again[name], value)
 
@@ -127,13 +127,13 @@ def test_a_classifier_that_does_not_fit_the_bundle(change: dict[str, int], class
 def test_a_sampler_classifies_any_number_of_images(small_bundle: Path) -> None:
     sampler = Sampler(Bundle.open(small_bundle), threads=1)
     images = np.random.default_rng(0).integers(0, 256, (19, 32, 48, 3), dtype=np.uint8)  # more than one batch
-    found = sampler.classify(images)
+    result = sampler.classify(images)
     model = build_classifier(small_checkpoint(), "small").double()
     with torch.no_grad():
         logits, features = model(torch.from_numpy(images).double().permute(0, 3, 1, 2) / 127.5 - 1)
-    np.testing.assert_allclose(found.probabilities, torch.softmax(logits, 1), atol=1e-5)
-    np.testing.assert_allclose(found.features, features, atol=1e-5 * float(features.max()))
-    assert found.probabilities.dtype == found.features.dtype == np.float32
+    np.testing.assert_allclose(result.probabilities, torch.softmax(logits, 1), atol=1e-5)
+    np.testing.assert_allclose(result.features, features, atol=1e-5 * float(features.max()))
+    assert result.probabilities.dtype == result.features.dtype == np.float32
     none = sampler.classify(images[:0])
     assert (none.probabilities.shape, none.features.shape) == ((0, 3), (0, 8))
     with pytest.raises(InputError, match="images have dtype float64"):
@@ -167,14 +167,14 @@ def test_a_bundle_works_without_its_classifier(copy: Path) -> None:
 
 
 def test_a_graph_that_is_not_a_classifier_is_an_error(copy: Path) -> None:
-    whole = (copy / "classifier.onnx").read_bytes()
-    replace_file(copy, "classifier.onnx", whole[: len(whole) // 2])
+    original = (copy / "classifier.onnx").read_bytes()
+    replace_file(copy, "classifier.onnx", original[: len(original) // 2])
     with pytest.raises(BundleError, match=r"classifier\.onnx: ONNX Runtime cannot load it"):
         classify(copy)
     replace_file(copy, "classifier.onnx", (copy / "encoder.onnx").read_bytes())
     with pytest.raises(BundleError, match=r"classifier\.onnx does not fit the manifest"):
         classify(copy)
-    replace_file(copy, "classifier.onnx", whole)
+    replace_file(copy, "classifier.onnx", original)
     scaled_weight(copy, "classifier.onnx", "classifier.logits.weight", np.nan)
     with pytest.raises(BundleError, match=r"classifier\.onnx: results that are not finite"):
         classify(copy)

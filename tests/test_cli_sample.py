@@ -174,8 +174,8 @@ def test_a_grid_too_large_for_its_format_is_refused_before_the_work(
 def test_a_corrupt_bundle_names_the_file(small_bundle: Path, tmp_path: Path, fails: Callable[..., str]) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(small_bundle, bundle)
-    whole = (bundle / "decoder.onnx").read_bytes()
-    (bundle / "decoder.onnx").write_bytes(whole[:-1])
+    content = (bundle / "decoder.onnx").read_bytes()
+    (bundle / "decoder.onnx").write_bytes(content[:-1])
     assert "decoder.onnx has " in fails(1, "sample", "--bundle", bundle, "--out", tmp_path / "a.png")
     assert "decoder.onnx has " in fails(1, "info", "--bundle", bundle)
     assert not (tmp_path / "a.png").exists()

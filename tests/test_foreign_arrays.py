@@ -1,4 +1,4 @@
-"""Arrays of other libraries as arguments: taken where nothing is lost, else refused with what to do about it."""
+"""Arrays of other libraries as arguments: accepted if nothing is lost, otherwise an error with a remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MASKED = np.ma.array([1, 2], mask=[False, True])
 
 
 class OnlyDlpack:
-    """An array of a library that offers nothing else."""
+    """An array that supports DLPack and no other protocol."""
 
     def __init__(self, array: Any) -> None:
         self._array = array
@@ -29,15 +29,15 @@ class OnlyDlpack:
         return self._array.__dlpack_device__()
 
 
-class GivesMasked:
-    """Such as a variable of a file: an object that is not masked, and gives an array that is."""
+class MaskedByProtocol:
+    """An object whose __array__ returns a masked array, such as a variable of a netCDF file."""
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return MASKED
 
 
-class OwnSequence:
-    """What NumPy looks into as it does into a list."""
+class CustomSequence:
+    """A class that NumPy treats as a sequence."""
 
     def __init__(self, *entries: Any) -> None:
         self._entries = entries
@@ -50,7 +50,7 @@ class OwnSequence:
 
 
 class OnGpu:
-    """What CuPy's arrays and pycuda's look like."""
+    """An array like those of CuPy and pycuda."""
 
     __cuda_array_interface__: dict[str, Any] = {}  # noqa: RUF012
     device = "<CUDA Device 0>"
@@ -77,41 +77,41 @@ INTEGERS: list[Any] = [
 
 
 @pytest.mark.parametrize("values", INTEGERS, ids=range(len(INTEGERS)))
-def test_seeds_and_labels_are_taken(sampler: Sampler, values: Any) -> None:
-    found = sampler.sample(2, seeds=values, labels=values)
-    assert found.labels is not None
-    assert (found.seeds.tolist(), found.labels.tolist()) == ([1, 2], [1, 2])
+def test_arrays_as_seeds_and_labels(sampler: Sampler, values: Any) -> None:
+    samples = sampler.sample(2, seeds=values, labels=values)
+    assert samples.labels is not None
+    assert (samples.seeds.tolist(), samples.labels.tolist()) == ([1, 2], [1, 2])
 
 
-def test_one_value_is_taken(sampler: Sampler) -> None:
-    found = sampler.sample(2, seeds=torch.tensor(2**62), labels=torch.tensor(1, dtype=torch.int32))
-    assert found.labels is not None
-    assert (found.seeds.tolist(), found.labels.tolist()) == ([2**62, 2**62 + 1], [1, 1])
+def test_0d_arrays_as_seed_and_label(sampler: Sampler) -> None:
+    samples = sampler.sample(2, seeds=torch.tensor(2**62), labels=torch.tensor(1, dtype=torch.int32))
+    assert samples.labels is not None
+    assert (samples.seeds.tolist(), samples.labels.tolist()) == ([2**62, 2**62 + 1], [1, 1])
     best = sample_best(sampler, 1, keep=0.5, seed=torch.tensor(5), labels=np.array("bag"))
     assert best.samples.seeds.tolist()[0] in (5, 6)
 
 
-def test_names_are_taken_as_arrays(sampler: Sampler) -> None:
+def test_arrays_of_class_names(sampler: Sampler) -> None:
     for names in (np.array(["boot", "coat"]), np.array(["boot", "coat"], object)):
         assert sampler.sample(2, labels=names).labels.tolist() == [2, 0]  # type: ignore[union-attr]
 
 
-def test_images_codes_and_settings_are_taken(sampler: Sampler, drawn: Samples) -> None:
+def test_tensors_as_images_codes_and_settings(sampler: Sampler, drawn: Samples) -> None:
     tensors = {name: torch.from_numpy(codes) for name, codes in drawn.codes.items()}
     np.testing.assert_array_equal(sampler.decode(tensors), drawn.images)
     for images in (torch.from_numpy(drawn.images), [torch.from_numpy(image) for image in drawn.images]):
         np.testing.assert_array_equal(sampler.encode(images)["top"], sampler.encode(drawn.images)["top"])
-    found = sampler.sample(2, seeds=3, temperature=torch.tensor([0.5, 0.9]), given={"top": tensors["top"]})
+    samples = sampler.sample(2, seeds=3, temperature=torch.tensor([0.5, 0.9]), given={"top": tensors["top"]})
     expected = sampler.sample(2, seeds=3, temperature=[np.float32(0.5), np.float32(0.9)], given=drawn.codes | {})
-    np.testing.assert_array_equal(found.codes["top"], expected.codes["top"])
+    np.testing.assert_array_equal(samples.codes["top"], expected.codes["top"])
 
 
-LOST: list[tuple[Any, str]] = [
+REFUSED: list[tuple[Any, str]] = [
     (MASKED, r"masked.*\.filled\("),
     ([np.ma.masked, 1], r"masked.*\.filled\("),
     ([[1], MASKED], r"masked.*\.filled\("),
-    (GivesMasked(), r"masked.*\.filled\("),
-    ([GivesMasked(), GivesMasked()], r"masked.*\.filled\("),
+    (MaskedByProtocol(), r"masked.*\.filled\("),
+    ([MaskedByProtocol(), MaskedByProtocol()], r"masked.*\.filled\("),
     (deque([MASKED[0], MASKED[1]]), r"masked.*\.filled\("),
     (UserList([MASKED, MASKED]), r"masked.*\.filled\("),
     (torch.tensor([1.0, 2.0], requires_grad=True), r"gradient.*\.detach\("),
@@ -123,10 +123,12 @@ LOST: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "told"), LOST, ids=range(len(LOST)))
-def test_what_would_be_lost_or_not_read_is_told(sampler: Sampler, drawn: Samples, value: Any, told: str) -> None:
+@pytest.mark.parametrize(("value", "message"), REFUSED, ids=range(len(REFUSED)))
+def test_values_that_numpy_would_lose_or_cannot_read_are_errors(
+    sampler: Sampler, drawn: Samples, value: Any, message: str
+) -> None:
     other = drawn.codes["bottom"]
-    uses: dict[str, Callable[[], object]] = {
+    calls: dict[str, Callable[[], object]] = {
         "seeds": lambda: sampler.sample(2, seeds=value),
         "labels": lambda: sampler.sample(2, labels=value),
         "temperature for top": lambda: sampler.sample(2, temperature=value),
@@ -137,31 +139,31 @@ def test_what_would_be_lost_or_not_read_is_told(sampler: Sampler, drawn: Samples
         "top_k": lambda: sample_best(sampler, 2, keep=1, top_k=value),
     }
     for of_codes in (sampler.decode, sampler.log_likelihood):
-        with pytest.raises(InputError, match=f"^codes of top.*{told}"):
+        with pytest.raises(InputError, match=f"^codes of top.*{message}"):
             of_codes({"top": value, "bottom": other})
-    for name, use in uses.items():
-        with pytest.raises(InputError, match=f"^{name}.*{told}"):
-            use()
+    for name, call in calls.items():
+        with pytest.raises(InputError, match=f"^{name}.*{message}"):
+            call()
 
 
-def test_masks_within_any_sequence_are_told(sampler: Sampler, drawn: Samples) -> None:
+def test_masked_arrays_inside_any_sequence_are_errors(sampler: Sampler, drawn: Samples) -> None:
     codes: dict[str, Any] = {name: np.ma.array(values) for name, values in drawn.codes.items()}
-    given: dict[str, Any] = {name: OwnSequence(*values) for name, values in codes.items()}
-    np.testing.assert_array_equal(sampler.decode(given), drawn.images)
+    sequences: dict[str, Any] = {name: CustomSequence(*values) for name, values in codes.items()}
+    np.testing.assert_array_equal(sampler.decode(sequences), drawn.images)
     codes["top"][1, 0, 0] = np.ma.masked
-    for sequence in (list, tuple, deque, OwnSequence):
-        top: Any = sequence(codes["top"]) if sequence is not OwnSequence else OwnSequence(*codes["top"])
+    for sequence in (list, tuple, deque, CustomSequence):
+        top: Any = sequence(codes["top"]) if sequence is not CustomSequence else CustomSequence(*codes["top"])
         with pytest.raises(InputError, match=r"^codes of top: some values are masked"):
             sampler.decode({**codes, "top": top})
 
 
-def test_a_buffer_keeps_its_type(sampler: Sampler, drawn: Samples) -> None:
+def test_a_ctypes_array_keeps_its_type(sampler: Sampler, drawn: Samples) -> None:
     images = np.ctypeslib.as_ctypes(drawn.images.copy())
     np.testing.assert_array_equal(sampler.encode(images)["top"], sampler.encode(drawn.images)["top"])
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         (torch.tensor([1.0, 2.0]), "1.0"),
         (torch.tensor(1.0), r"tensor\(1.\)"),
@@ -175,7 +177,7 @@ def test_a_buffer_keeps_its_type(sampler: Sampler, drawn: Samples) -> None:
         (torch.tensor([], dtype=torch.int64), "0 .* for 2 samples"),
     ],
 )
-def test_what_is_no_integer_is_no_seed_and_no_label(sampler: Sampler, value: Any, told: str) -> None:
+def test_seeds_and_labels_must_be_integers(sampler: Sampler, value: Any, message: str) -> None:
     for name in ("seeds", "labels"):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             sampler.sample(2, **{"seeds": 1, name: value})

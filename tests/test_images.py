@@ -45,19 +45,19 @@ def test_transparent_pixels_are_laid_on_white(tmp_path: Path) -> None:
     transparent = np.zeros((4, 6, 4), np.uint8)
     transparent[0, 0] = (10, 20, 30, 255)
     transparent[0, 1] = (0, 0, 0, 51)
-    found = images.read_images([saved(tmp_path / "a.png", transparent)], RGB)[0]
-    assert found[0, 0].tolist() == [10, 20, 30]
-    assert found[0, 1].tolist() == [204] * 3
-    assert np.all(found[1:] == 255)
+    pixels = images.read_images([saved(tmp_path / "a.png", transparent)], RGB)[0]
+    assert pixels[0, 0].tolist() == [10, 20, 30]
+    assert pixels[0, 1].tolist() == [204] * 3
+    assert np.all(pixels[1:] == 255)
     palette = Image.fromarray(np.zeros((4, 6), np.uint8)).convert("P")
-    found = images.read_images([saved(tmp_path / "b.png", palette, transparency=0)], GREY)
-    assert np.all(found == 255)
+    pixels = images.read_images([saved(tmp_path / "b.png", palette, transparency=0)], GREY)
+    assert np.all(pixels == 255)
 
 
 def test_16_bits_are_rounded_to_8(tmp_path: Path) -> None:
     values = np.tile(np.array([0, 128, 129, 257, 30000, 65535], np.uint16), (4, 1))
-    found = images.read_images([saved(tmp_path / "a.png", values)], GREY)
-    assert found[0, 0, :, 0].tolist() == [0, 0, 1, 1, 117, 255]
+    pixels = images.read_images([saved(tmp_path / "a.png", values)], GREY)
+    assert pixels[0, 0, :, 0].tolist() == [0, 0, 1, 1, 117, 255]
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_a_directory_stands_for_its_images_in_sorted_order(tmp_path: Path) -> No
     for value, name in enumerate(["b.png", "a.PNG", "c.png"]):
         saved(tmp_path / name, np.full(RGB, value, np.uint8))
     (tmp_path / "notes.txt").write_text("not an image")
-    found = images.read_images([tmp_path, tmp_path / "c.png"], RGB)
-    assert found[:, 0, 0, 0].tolist() == [1, 0, 2, 2]
+    pixels = images.read_images([tmp_path, tmp_path / "c.png"], RGB)
+    assert pixels[:, 0, 0, 0].tolist() == [1, 0, 2, 2]
 
 
 def test_the_error_for_another_size_states_both_sizes_and_a_remedy(tmp_path: Path) -> None:
@@ -130,13 +130,13 @@ def test_hostile_files_are_input_errors(
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grid_arranges_every_pixel(channels: int) -> None:
     numbered = np.arange(1, 6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, channels), np.uint8)
-    found = images.grid(numbered, columns=3, scale=2, gap=1)
-    assert found.shape == (9, 20, channels) == grid_shape(5, 3, 2, (2, 3, channels), 1)
+    grid = images.grid(numbered, columns=3, scale=2, gap=1)
+    assert grid.shape == (9, 20, channels) == grid_shape(5, 3, 2, (2, 3, channels), 1)
     expected = np.full((9, 20), 255)
     for index in range(5):
         top, left = index // 3 * 5, index % 3 * 7
         expected[top : top + 4, left : left + 6] = index + 1
-    assert np.array_equal(found, np.repeat(expected[:, :, None], channels, 2))
+    assert np.array_equal(grid, np.repeat(expected[:, :, None], channels, 2))
 
 
 def test_grid_is_not_wider_than_its_images() -> None:

@@ -68,17 +68,17 @@ def test_samples_with_the_highest_probability_are_kept(sampler: Sampler, setting
     confidence = sampler.classify(drawn.images).probabilities[range(11), candidates]
     expected = reference_choice(requested, candidates, confidence.tolist())
     assert expected != [0, 1, 2, 3]  # the first ones are not the best
-    kept = selection.samples
-    assert kept.labels is not None
-    assert kept.labels.tolist() == requested
-    assert kept.seeds.tolist() == [50 + index for index in expected]
-    np.testing.assert_array_equal(kept.images, drawn.images[expected])
+    samples = selection.samples
+    assert samples.labels is not None
+    assert samples.labels.tolist() == requested
+    assert samples.seeds.tolist() == [50 + index for index in expected]
+    np.testing.assert_array_equal(samples.images, drawn.images[expected])
     for name, values in drawn.codes.items():
-        np.testing.assert_array_equal(kept.codes[name], values[expected])
+        np.testing.assert_array_equal(samples.codes[name], values[expected])
     np.testing.assert_array_equal(selection.confidence, confidence[expected])
-    assert not kept.cancelled
-    again = sampler.sample(4, seeds=kept.seeds, labels=kept.labels, batch_size=BATCH, **settings)
-    np.testing.assert_array_equal(again.images, kept.images)
+    assert not samples.cancelled
+    again = sampler.sample(4, seeds=samples.seeds, labels=samples.labels, batch_size=BATCH, **settings)
+    np.testing.assert_array_equal(again.images, samples.images)
 
 
 def test_keeping_all_candidates_equals_sampling(sampler: Sampler) -> None:
@@ -106,8 +106,8 @@ def test_a_cancelled_run_chooses_among_the_finished_candidates(sampler: Sampler)
         )
 
     selection = cancelled(4)  # candidates of labels 0, 0, 1, 0
-    whole = sampler.sample(4, labels=[0, 0, 1, 0], seeds=9, batch_size=2)
-    confidence = sampler.classify(whole.images).probabilities[range(4), [0, 0, 1, 0]]
+    candidates = sampler.sample(4, labels=[0, 0, 1, 0], seeds=9, batch_size=2)
+    confidence = sampler.classify(candidates.images).probabilities[range(4), [0, 0, 1, 0]]
     expected = reference_choice([0, 0, 1], [0, 0, 1, 0], confidence.tolist())
     assert selection.samples.cancelled
     assert selection.candidates == 4

@@ -122,7 +122,7 @@ def test_the_callback_is_called_for_every_row_of_every_level_and_batch(sampler: 
 
 
 def test_cancelling_returns_the_finished_batches(sampler: Sampler) -> None:
-    whole = draw(sampler, n=5, seeds=1, batch_size=2)
+    complete = draw(sampler, n=5, seeds=1, batch_size=2)
     calls: list[Progress] = []
 
     def stop_in_the_second_batch(progress: Progress) -> bool:
@@ -137,7 +137,7 @@ def test_cancelling_returns_the_finished_batches(sampler: Sampler) -> None:
         [1, 2],
         2,
     )
-    assert same(samples, whole, slice(None), slice(2))
+    assert same(samples, complete, slice(None), slice(2))
     nothing = draw(sampler, callback=lambda _: False)
     assert nothing.cancelled
     assert nothing.images.shape == (0, 32, 48, 3)

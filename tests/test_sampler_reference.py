@@ -70,13 +70,13 @@ def random_codes(n: int) -> dict[str, NDArray[np.int64]]:
 @pytest.mark.parametrize("n", [1, 17])
 def test_the_log_likelihood_equals_the_models(sampler: Sampler, priors: dict[str, PixelSnail], n: int) -> None:
     codes, labels = random_codes(n), np.arange(n) % 3
-    found = sampler.log_likelihood(codes, labels)
+    log_probabilities = sampler.log_likelihood(codes, labels)
     for name, logits in logits_of(priors, codes, labels).items():
         logp = torch.log_softmax(torch.from_numpy(logits), 3).numpy()
         expected = np.take_along_axis(logp, codes[name][..., None], 3)[..., 0]
-        assert found[name].shape == codes[name].shape
-        assert found[name].dtype == np.float64
-        assert np.abs(found[name] - expected).max() <= TOLERANCE * max(1.0, float(np.abs(logits).max()))
+        assert log_probabilities[name].shape == codes[name].shape
+        assert log_probabilities[name].dtype == np.float64
+        assert np.abs(log_probabilities[name] - expected).max() <= TOLERANCE * max(1.0, float(np.abs(logits).max()))
 
 
 def test_the_likelihoods_of_all_codes_sum_to_one(sampler: Sampler) -> None:
@@ -84,9 +84,9 @@ def test_the_likelihoods_of_all_codes_sum_to_one(sampler: Sampler) -> None:
     for name, position in (("top", (0, 0)), ("top", (2, 5)), ("bottom", (0, 1)), ("bottom", (7, 11))):
         codes = {level: values.repeat(11, 0) for level, values in one.items()}
         codes[name][:, *position] = np.arange(11)
-        found = sampler.log_likelihood(codes, labels="bag")[name][:, *position]
-        assert abs(np.exp(found).sum() - 1) < 1e-5
-        assert np.ptp(found) > 0.1
+        log_probabilities = sampler.log_likelihood(codes, labels="bag")[name][:, *position]
+        assert abs(np.exp(log_probabilities).sum() - 1) < 1e-5
+        assert np.ptp(log_probabilities) > 0.1
 
 
 MIXED: dict[str, Any] = {
@@ -135,21 +135,21 @@ def test_reconstruction_equals_the_models(sampler: Sampler, vqvae: Vqvae) -> Non
     for name, level in zip(LEVELS, levels, strict=True):
         np.testing.assert_array_equal(codes[name], level.codes.numpy())
         assert len(np.unique(codes[name])) > 1
-    found = sampler.decode(codes)
-    assert found.dtype == np.uint8
-    assert found.shape == images.shape
-    assert np.abs(found - ((decoded + 1) * 127.5).clip(0, 255)).max() <= 1
+    reconstructed = sampler.decode(codes)
+    assert reconstructed.dtype == np.uint8
+    assert reconstructed.shape == images.shape
+    assert np.abs(reconstructed - ((decoded + 1) * 127.5).clip(0, 255)).max() <= 1
 
 
 def test_decoding_random_codes_equals_the_models(sampler: Sampler, vqvae: Vqvae) -> None:
     codes = random_codes(18)
     with torch.no_grad():
         decoded = vqvae.decode([torch.from_numpy(codes[name]) for name in LEVELS]).permute(0, 2, 3, 1).numpy()
-    found = sampler.decode(codes)
-    assert np.abs(found - ((decoded + 1) * 127.5).clip(0, 255)).max() <= 1
-    assert np.ptp(found) > 10
+    images = sampler.decode(codes)
+    assert np.abs(images - ((decoded + 1) * 127.5).clip(0, 255)).max() <= 1
+    assert np.ptp(images) > 10
     narrow = {name: values.astype(np.uint8) for name, values in codes.items()}
-    np.testing.assert_array_equal(sampler.decode(narrow), found)
+    np.testing.assert_array_equal(sampler.decode(narrow), images)
 
 
 def test_empty_inputs_give_empty_results(sampler: Sampler) -> None:

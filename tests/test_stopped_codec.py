@@ -63,19 +63,19 @@ def test_finished_images_are_written(
     inputs = [six_codes] if command == "decode" else [photos, photos]
     common = (command, *inputs, "--bundle", small_bundle, "--json")
     assert run(*common, "--out", f"{tmp_path}/all/") == 0
-    whole = json.loads(capsys.readouterr().out)
+    complete = json.loads(capsys.readouterr().out)
     stop(sent, 2)
     assert run(*common, "--out", f"{tmp_path}/{out}") == STATUS[sent]
     stdout, stderr = capsys.readouterr()
     summary = json.loads(stdout)
     assert stderr == "latentloop: interrupted, 4 of 6 images were finished and written\n"
     assert summary["cancelled"]
-    assert not whole["cancelled"]
+    assert not complete["cancelled"]
     if command == "decode":
         assert summary["images"] == 4
     else:
-        assert summary["images"] == whole["images"][:4]
-        errors = whole["mean_squared_error_by_image"][:4]
+        assert summary["images"] == complete["images"][:4]
+        errors = complete["mean_squared_error_by_image"][:4]
         assert summary["mean_squared_error_by_image"] == errors
         assert summary["mean_squared_error"] == pytest.approx(np.mean(errors))
     if out == "a/":

@@ -13,8 +13,8 @@ __all__ = ["Images", "grid", "read_images", "write_image", "write_images"]
 def read_images(paths: Sequence[Path], image: tuple[int, int, int], *, resize: bool = False) -> Images:
     """Reads the images of files and folders, uint8 [N, H, W, C], at the size ``image`` = (H, W, C).
 
-    A folder stands for the images in and below it, sorted by their relative paths. Colours are converted to sRGB and,
-    if C is 1, to grey by ITU-R 601 luma; transparent pixels are laid on white; 16 bits are rounded to 8; the
+    A folder means all images in it and in its sub-folders, sorted by their relative paths. Colours are converted to
+    sRGB and, if C is 1, to grey by ITU-R 601 luma; transparent pixels are laid on white; 16 bits are rounded to 8; the
     orientation is applied. ``docs/pictures.md`` has the details for each format. ``resize`` crops the centre to the
     aspect ratio and resizes (Lanczos).
 

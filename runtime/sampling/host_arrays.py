@@ -19,7 +19,7 @@ def to_python(name: str, value: object, expected: str) -> Any:
     """
     if _is_array(value):
         array = as_array(name, value)
-        if array.dtype.kind in "mMV":  # times and structures, which would become integers or tuples
+        if array.dtype.kind in "mMV":  # times and structures: tolist() returns integers or tuples
             raise InputError(f"{name} has dtype {array.dtype}, expected {expected}")
         return array.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):

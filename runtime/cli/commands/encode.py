@@ -23,7 +23,7 @@ EPILOG = """examples:
   latentloop encode photos/ --resize --out codes.npz
   latentloop encode photos/ --resize --skip-bad --out codes.npz
 
-A folder stands for the images in and below it. All images are checked before the first is encoded.
+A folder means all images in it and in its sub-folders. All images are checked before the first is encoded.
 The file holds one array of integers [N, h, w] per level, and `files`, the images' paths [N].
 """
 

@@ -28,7 +28,7 @@ EPILOG = """examples:
   latentloop reconstruct photos/ --resize
   latentloop reconstruct a.png b.png --out pairs.png
 
-A folder stands for the images in and below it. All images are checked before the first is encoded.
+A folder means all images in it and in its sub-folders. All images are checked before the first is encoded.
 In a grid, each row of originals is above the row of its reconstructions; a folder gets the reconstructions only.
 The mean squared error is over all pixels and channels, on the scale 0 to 1. Ctrl-C writes the finished images.
 """
