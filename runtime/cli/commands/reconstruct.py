@@ -92,8 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _reconstruct(
     arguments: argparse.Namespace, sampler: Sampler, inputs: ImageInputs, output: ImageOutput | None
 ) -> tuple[list[Path], list[float], StopRequest]:
-    """Returns the files that were reconstructed, their errors, and the request that may have stopped early; writes the
-    output.
+    """Reconstructs all images and writes the output. Returns the finished files, their errors, and the request that may
+    have stopped early.
     """
     files: list[Path] = []
     errors: list[float] = []
@@ -103,9 +103,8 @@ def _reconstruct(
         if (first := next(pairs, None)) is not None:  # without any image, no folder is written
             pairs = itertools.chain([first], pairs)
             if output and output.folder:
-                names = (
-                    f"{index:05}.png" for index, _ in enumerate(errors)
-                )  # one per measured image: the list grows meanwhile
+                # One name for each measured image: ``errors`` grows while the folder is written.
+                names = (f"{index:05}.png" for index, _ in enumerate(errors))
                 output.write((reconstruction for _, reconstruction in pairs), names)
             else:
                 grid_pairs = [pair for pair in pairs if output]
