@@ -53,12 +53,8 @@ def test_files_record_bundle_settings_and_class_names(drawn: Path, small_bundle:
     origin |= {"temperature": 1.0, "top_k": None, "top_p": 1.0}
     assert file.classes == {0: "coat", 2: "boot"}
     assert file.origins == {"top": [origin], "bottom": [origin | {"temperature": 0.9}]}
-    assert sorted(codes(drawn)) == [
-        "bottom",
-        "labels",
-        "seeds",
-        "top",
-    ]  # no further arrays: some programs treat them as levels
+    # No further arrays: some programs treat them as levels.
+    assert sorted(codes(drawn)) == ["bottom", "labels", "seeds", "top"]
 
 
 def test_labels_of_the_file_are_used(drawn: Path, sample: Sample, tmp_path: Path) -> None:
