@@ -1,4 +1,4 @@
-"""Hyper-parameters of the three kinds of network, checked where they enter.
+"""Hyper-parameters of the three kinds of network, checked on construction.
 
 Sizes are counts of channels, codes or positions; grids are (height, width) in codes.
 """
@@ -12,13 +12,13 @@ from latentloop.errors import ConfigurationError
 
 LARGEST_SIZE = 2**20  # of channels, codes, classes and grids
 MOST_LAYERS = 4096
-HEADS, CONDITION_BLOCKS = 8, 3  # of priors, as the common implementation has them by default
+HEADS, CONDITION_BLOCKS = 8, 3  # of priors, the defaults of the common PyTorch implementation
 
 Configuration = TypeVar("Configuration", bound="AnyConfig")
 
 
 def level_names(levels: int) -> tuple[str, ...]:
-    """The names of a hierarchy's levels, coarsest first: ("top", "middle", "bottom") for three."""
+    """Returns the names of the levels, coarsest first: ("top", "middle", "bottom") for three."""
     if levels == 1:
         return ("top",)
     middles = ["middle"] if levels == 3 else [f"middle{n}" for n in range(1, levels - 1)]
@@ -29,8 +29,8 @@ def level_names(levels: int) -> tuple[str, ...]:
 class VqvaeConfig:
     """The hierarchical VQ-VAE (VQ-VAE-2, section 3.1 and table 1). Defaults are the paper's for 256 x 256.
 
-    ``inplace``: the first ReLU of every residual block overwrites the block's input, so that the skip connection
-    carries relu(x): the forward of the common PyTorch implementation until January 2021.
+    ``inplace``: the first ReLU of every residual block overwrites the block's input, so the skip connection carries
+    relu(x), as in the common PyTorch implementation until January 2021.
     """
 
     levels: int = 2
@@ -63,7 +63,7 @@ class VqvaeConfig:
         return level_names(self.levels)
 
     def stride(self, level: int) -> int:
-        """Pixels per code along one axis, for a level counted from the top."""
+        """Returns the pixels per code along one axis, for a level counted from the top."""
         return self.bottom_stride << (self.levels - 1 - level)
 
 
@@ -71,10 +71,9 @@ class VqvaeConfig:
 class PriorConfig:
     """One level's PixelSNAIL prior (VQ-VAE-2, section 3.2 and appendix; PixelSNAIL, arXiv 1712.09763).
 
-    ``condition_codes`` is the codebook size of the level above, 0 for a prior that has none;
-    ``classes`` is 0 for a prior without labels. ``inplace``: the first ELU of every gated block overwrites the block's
-    input, so that the skip connection, and the attention's key, see ELU(x): the forward of the common PyTorch
-    implementation until July 2020.
+    ``condition_codes``: the codebook size of the level above, 0 for a prior without a condition. ``classes``: 0 for a
+    prior without labels. ``inplace``: the first ELU of every gated block overwrites the block's input, so the skip
+    connection and the attention's key see ELU(x), as in the common PyTorch implementation until July 2020.
     """
 
     height: int
@@ -113,9 +112,9 @@ class PriorConfig:
             fits = self.channels % (2 * self.heads) == 0
             _require(self, "channels", fits, f"a multiple of {2 * self.heads} (two per attention head)")
         both = (self.condition_codes > 0) == (self.condition_channels > 0)
-        _require(self, "condition_channels", both, "positive exactly where condition_codes is")
+        _require(self, "condition_channels", both, "positive exactly if condition_codes is")
         both = (self.classes > 0) == (self.class_channels > 0)
-        _require(self, "class_channels", both, "positive exactly where classes is")
+        _require(self, "class_channels", both, "positive exactly if classes is")
 
     @property
     def reach(self) -> int:
@@ -124,12 +123,12 @@ class PriorConfig:
 
     @property
     def layers(self) -> int:
-        """Causal gated residual blocks in all."""
+        """The total number of causal gated residual blocks."""
         return self.blocks * self.residual_blocks
 
     @property
     def attention_channels(self) -> int:
-        """Width of queries, keys and values, all heads together."""
+        """Width of queries, keys and values of all heads together."""
         return self.channels // 2
 
     @property
@@ -140,8 +139,10 @@ class PriorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
-    """The classifier that rejection sampling trusts (VQ-VAE-2, section 3.3): a residual network of ``stages``, each at
-    half the size and with twice the channels of the one before; the first has ``channels`` at half the image's size.
+    """The classifier for rejection sampling (VQ-VAE-2, section 3.3): a residual network of ``stages``.
+
+    The first stage has ``channels`` at half the image's size; each further stage has half the size and twice the
+    channels of the previous one.
     """
 
     height: int
@@ -170,7 +171,7 @@ class ClassifierConfig:
 
     @property
     def features(self) -> int:
-        """Channels of the last stage, whose means over the image are its features."""
+        """Channels of the last stage, whose means over the image are the features."""
         return self.widths[-1]
 
 
@@ -178,7 +179,7 @@ AnyConfig = VqvaeConfig | PriorConfig | ClassifierConfig
 
 
 def to_json(config: AnyConfig) -> dict[str, Any]:
-    """The configuration as plain JSON types; ``inplace`` only where it is true: earlier releases refuse the field."""
+    """Returns the configuration as JSON types; ``inplace`` only if it is true, because earlier releases refuse it."""
     values = asdict(config)
     if not values.get("inplace"):
         values.pop("inplace", None)
@@ -186,7 +187,7 @@ def to_json(config: AnyConfig) -> dict[str, Any]:
 
 
 def from_json(kind: type[Configuration], values: dict[str, Any], source: str) -> Configuration:
-    """Builds ``kind`` from JSON values; ``source`` names the file in errors.
+    """Builds a configuration from JSON values; ``source`` names the file in errors.
 
     Raises ConfigurationError for unknown, missing or ill-typed fields.
     """
@@ -205,7 +206,7 @@ def from_json(kind: type[Configuration], values: dict[str, Any], source: str) ->
 
 
 def _check_sizes(config: AnyConfig) -> None:
-    """Limits far above any real model: what exceeds them is a mistake or an attack."""
+    """Raises ConfigurationError for sizes far above those of any real model, which are a mistake or an attack."""
     for size in fields(config):
         value = getattr(config, size.name)
         if not isinstance(value, float | bool):
@@ -215,5 +216,5 @@ def _check_sizes(config: AnyConfig) -> None:
 
 def _require(config: object, name: str, holds: bool, expected: str) -> None:
     if not holds:
-        found = getattr(config, name)
-        raise ConfigurationError(f"{type(config).__name__}.{name} is {found!r}, expected {expected}")
+        value = getattr(config, name)
+        raise ConfigurationError(f"{type(config).__name__}.{name} is {value!r}, expected {expected}")

@@ -1,4 +1,4 @@
-"""Weights in half the bytes: rounded to float16 once, and stored so wherever that loses nothing."""
+"""Rounding of weights to float16, so that they can be stored in half the bytes without another rounding."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from latentloop.export.checkpoints.checkpoint import Checkpoint
 
 
 def round_weights(checkpoint: Checkpoint, weights: str) -> Checkpoint:
-    """The checkpoint with its weights rounded to ``weights``, float32 or float16, to nearest; float32 arrays still.
+    """Returns the checkpoint with its weights rounded to the nearest values of ``weights``, float32 or float16.
 
-    Raises InputError that names a weight beyond the range.
+    The arrays are float32 in both cases. Raises InputError that names a weight beyond float16's range.
     """
     if weights == "float32":
         return checkpoint
@@ -25,11 +25,11 @@ def round_weights(checkpoint: Checkpoint, weights: str) -> Checkpoint:
 
 
 def exact_float16(values: NDArray[np.float32]) -> NDArray[np.float16] | None:
-    """The same values as float16, or None where one of them has none."""
+    """Returns the same values as float16, or None if float16 cannot represent one of them."""
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float16)
-    same = np.array_equal(narrow.astype(np.float32).view(np.uint32), values.view(np.uint32))  # bits: -0 stays -0
-    return narrow if same else None
+    is_exact = np.array_equal(narrow.astype(np.float32).view(np.uint32), values.view(np.uint32))  # bits: -0 stays -0
+    return narrow if is_exact else None
 
 
 def _rounded(name: str, value: NDArray[Any]) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
-"""The common PyTorch layout, computed independently of the package: plain loops over taps and positions.
+"""A reference forward of the common PyTorch layout, independent of the package: loops over taps and positions.
 
 Activations are [H, W, C] float64, one sample at a time; ``state`` is a file's state dict as NumPy float64. ``inplace``
-is the implementation's older form: a block's first activation overwrites the array that the block was given.
+is the older variant: a block's first activation overwrites the block's input.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HEADS = 8
 def prior_logits(
     state: State, codes: NDArray[np.integer], upper: NDArray[np.integer] | None = None, *, inplace: bool = False
 ) -> Array:
-    """Logits [H, W, K] of codes [H, W] given the ones before them and the level above [H', W']."""
+    """Logits [H, W, K] of codes [H, W], given the previous codes and the level above [H', W']."""
     height, width = codes.shape
     background = state["background"][0].transpose(1, 2, 0)
     one_hot = np.eye(state["horizontal.conv.conv.weight_v"].shape[1])[codes]
@@ -83,7 +83,7 @@ def gated(state: State, key: str, x: Array, auxiliary: Array | None = None, *, i
 
 
 def attention(state: State, name: str, query: Array, key: Array) -> Array:
-    """Every position attends to the ones before it; the first gets zeros."""
+    """Attention of every position to the positions before it; zeros at the first."""
     height, width, _ = query.shape
     q, k, v = (
         (x.reshape(height * width, -1) @ weight(state, f"{name}.{part}").T + state[f"{name}.{part}.bias"])
@@ -92,15 +92,15 @@ def attention(state: State, name: str, query: Array, key: Array) -> Array:
     size = q.shape[1] // HEADS
     out = np.zeros_like(q)
     for position, head in product(range(1, height * width), range(HEADS)):
-        mine = slice(head * size, (head + 1) * size)
-        scores = k[:position, mine] @ q[position, mine] / np.sqrt(size)
+        channels = slice(head * size, (head + 1) * size)
+        scores = k[:position, channels] @ q[position, channels] / np.sqrt(size)
         odds = np.exp(scores - scores.max())
-        out[position, mine] = odds @ v[:position, mine] / odds.sum()
+        out[position, channels] = odds @ v[:position, channels] / odds.sum()
     return out.reshape(height, width, -1)
 
 
 def causal(state: State, key: str, x: Array) -> Array:
-    """k - 1 full rows above, and in this row the k // 2 taps left of the centre."""
+    """A convolution over k - 1 full rows above, and the k // 2 taps left of the centre in this row."""
     w = weight(state, key, masked=True)
     kernel = w.shape[2]
     out = np.tile(state[f"{key}.bias"], (*x.shape[:2], 1))
@@ -111,7 +111,7 @@ def causal(state: State, key: str, x: Array) -> Array:
 
 
 def centred(state: State, key: str, x: Array) -> Array:
-    """A plain convolution, weight norm or not, zero-padded to keep the grid."""
+    """A convolution with or without weight norm, zero-padded to the same size."""
     w = weight(state, key)
     reach = w.shape[2] // 2
     out = np.tile(state[f"{key}.bias"], (*x.shape[:2], 1))
@@ -121,7 +121,7 @@ def centred(state: State, key: str, x: Array) -> Array:
 
 
 def weight(state: State, key: str, *, masked: bool = False) -> Array:
-    """The weight that the file's model computes with: g * v / |v|, v masked first."""
+    """The weight that the file's model uses: g * v / |v|, with v masked first."""
     if f"{key}.weight" in state:
         return state[f"{key}.weight"]
     v = state[f"{key}.weight_v"].copy()
@@ -132,7 +132,7 @@ def weight(state: State, key: str, *, masked: bool = False) -> Array:
 
 
 def rounded(state: State) -> State:
-    """The same model with weight norm computed and rounded to float32, as an importer stores it."""
+    """The same model with weight norm computed and rounded to float32, as a checkpoint stores it."""
     out = {key: value for key, value in state.items() if not key.endswith(("_g", "_v"))}
     for key in (name.removesuffix(".weight_g") for name in state if name.endswith("_g")):
         folded = weight(state, key, masked="resblocks" in key and ".condition." not in key)
@@ -157,8 +157,8 @@ def vqvae_decode(
     state: State, top: NDArray[np.integer], bottom: NDArray[np.integer], *, inplace: bool = False
 ) -> Array:
     """The image [H, W, C] of top and bottom codes."""
-    grown = transposed(state, "upsample_t", state["quantize_t.embed"].T[top])
-    joined = np.concatenate([grown, state["quantize_b.embed"].T[bottom]], 2)
+    upsampled = transposed(state, "upsample_t", state["quantize_t.embed"].T[top])
+    joined = np.concatenate([upsampled, state["quantize_b.embed"].T[bottom]], 2)
     return decoder(state, "dec.blocks", 2, joined, inplace=inplace)
 
 
@@ -208,7 +208,7 @@ def nearest(codebook: Array, z: Array) -> NDArray[np.intp]:
 
 
 def shifted(x: Array, down: int, right: int) -> Array:
-    """At (i, j) what x holds at (i + down, j + right), zeros outside."""
+    """Returns x[i + down, j + right] at (i, j), and zeros outside of x."""
     out = np.zeros_like(x)
     for i, j in np.ndindex(x.shape[:2]):
         if 0 <= i + down < x.shape[0] and 0 <= j + right < x.shape[1]:
@@ -227,6 +227,6 @@ def glu(x: Array) -> Array:
 
 
 def indices(state: State, pattern: str, first: int | None = None) -> Iterator[int]:
-    """The numbers for which a key starts with ``pattern``, upwards."""
-    found = (n for n in range(100) if any(key.startswith(pattern.format(n)) for key in state))
-    return (n for n in found if first is None or n >= first)
+    """Yields the numbers for which a key starts with ``pattern``, in ascending order."""
+    numbers = (n for n in range(100) if any(key.startswith(pattern.format(n)) for key in state))
+    return (n for n in numbers if first is None or n >= first)

@@ -1,4 +1,4 @@
-"""Random state dicts in the common PyTorch layout, spelled out key by key, and the ways they are saved."""
+"""Random state dicts in the common PyTorch layout, built key by key, and variants of how they are saved."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A prior to make up; ``upper_codes`` 0 makes a top."""
+class PriorSizes:
+    """The sizes of a random prior; ``upper_codes`` is 0 for the top level."""
 
     height: int
     width: int
@@ -35,18 +35,18 @@ class Layout:
     upper_kernel: int = 3
 
 
-LAYOUTS = {
-    "top-k3": Layout(4, 5, 3, output_blocks=2),
-    "top-k5": Layout(5, 4, 5, channels=16, blocks=3, residual_blocks=1),
-    "top-k7": Layout(7, 5, 7, codes=9, output_blocks=1),
-    "bottom-k3": Layout(5, 7, 3, attention=False, upper_codes=7),
-    "bottom-k5": Layout(6, 8, 5, attention=False, upper_codes=11, upper_blocks=1, upper_kernel=5),
-    "bottom-k7": Layout(7, 7, 7, attention=False, channels=10, upper_codes=5, output_blocks=1),
-    "middle-attention-k5": Layout(5, 5, 5, upper_codes=13, upper_blocks=0, output_blocks=1),
+PRIORS = {
+    "top-k3": PriorSizes(4, 5, 3, output_blocks=2),
+    "top-k5": PriorSizes(5, 4, 5, channels=16, blocks=3, residual_blocks=1),
+    "top-k7": PriorSizes(7, 5, 7, codes=9, output_blocks=1),
+    "bottom-k3": PriorSizes(5, 7, 3, attention=False, upper_codes=7),
+    "bottom-k5": PriorSizes(6, 8, 5, attention=False, upper_codes=11, upper_blocks=1, upper_kernel=5),
+    "bottom-k7": PriorSizes(7, 7, 7, attention=False, channels=10, upper_codes=5, output_blocks=1),
+    "middle-attention-k5": PriorSizes(5, 5, 5, upper_codes=13, upper_blocks=0, output_blocks=1),
 }
 
 
-class _Maker:
+class _StateBuilder:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.state: State = {}
@@ -70,50 +70,50 @@ class _Maker:
         self.normed(f"{key}.conv2.conv", 2 * channels, inner, kernel, kernel)
 
 
-def random_prior(layout: Layout, seed: int = 0) -> State:
-    """A prior's state dict; the masked taps of its causal convolutions hold large garbage."""
-    make, c, k = _Maker(seed), layout.channels, layout.kernel
-    rows = (torch.arange(layout.height).float() - layout.height / 2) / layout.height
-    columns = (torch.arange(layout.width).float() - layout.width / 2) / layout.width
-    make.state["background"] = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
-    make.normed("horizontal.conv.conv", c, layout.codes, k // 2, k)
-    make.normed("vertical.conv.conv", c, layout.codes, (k + 1) // 2, k // 2)
-    for b in range(layout.blocks):
-        for r in range(layout.residual_blocks):
+def random_prior(sizes: PriorSizes, seed: int = 0) -> State:
+    """A prior's state dict; the masked taps of its causal convolutions hold large random values."""
+    builder, c, k = _StateBuilder(seed), sizes.channels, sizes.kernel
+    rows = (torch.arange(sizes.height).float() - sizes.height / 2) / sizes.height
+    columns = (torch.arange(sizes.width).float() - sizes.width / 2) / sizes.width
+    builder.state["background"] = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
+    builder.normed("horizontal.conv.conv", c, sizes.codes, k // 2, k)
+    builder.normed("vertical.conv.conv", c, sizes.codes, (k + 1) // 2, k // 2)
+    for b in range(sizes.blocks):
+        for r in range(sizes.residual_blocks):
             key = f"blocks.{b}.resblocks.{r}"
-            make.normed(f"{key}.conv1.conv.conv", layout.inner, c, k, k)
-            make.normed(f"{key}.conv2.conv.conv", 2 * c, layout.inner, k, k)
+            builder.normed(f"{key}.conv1.conv.conv", sizes.inner, c, k, k)
+            builder.normed(f"{key}.conv2.conv.conv", 2 * c, sizes.inner, k, k)
             for part in ("conv1", "conv2"):
-                make.state[f"{key}.{part}.conv.conv.weight_v"][:, :, -1, k // 2 :] *= 1000
-            if layout.upper_codes:
-                make.normed(f"{key}.condition.conv", 2 * c, layout.upper_channels, 1, 1, bias=False)
-        if layout.attention:
-            make.gated(f"blocks.{b}.key_resblock", 2 * c + 2, c)
-            make.gated(f"blocks.{b}.query_resblock", c + 2, c)
-            make.normed(f"blocks.{b}.causal_attention.query", c // 2, c + 2)
-            make.normed(f"blocks.{b}.causal_attention.key", c // 2, 2 * c + 2)
-            make.normed(f"blocks.{b}.causal_attention.value", c // 2, 2 * c + 2)
-            make.gated(f"blocks.{b}.out_resblock", c, c)
-            make.normed(f"blocks.{b}.out_resblock.aux_conv.conv", c, c // 2, 1, 1)
+                builder.state[f"{key}.{part}.conv.conv.weight_v"][:, :, -1, k // 2 :] *= 1000
+            if sizes.upper_codes:
+                builder.normed(f"{key}.condition.conv", 2 * c, sizes.upper_channels, 1, 1, bias=False)
+        if sizes.attention:
+            builder.gated(f"blocks.{b}.key_resblock", 2 * c + 2, c)
+            builder.gated(f"blocks.{b}.query_resblock", c + 2, c)
+            builder.normed(f"blocks.{b}.causal_attention.query", c // 2, c + 2)
+            builder.normed(f"blocks.{b}.causal_attention.key", c // 2, 2 * c + 2)
+            builder.normed(f"blocks.{b}.causal_attention.value", c // 2, 2 * c + 2)
+            builder.gated(f"blocks.{b}.out_resblock", c, c)
+            builder.normed(f"blocks.{b}.out_resblock.aux_conv.conv", c, c // 2, 1, 1)
         else:
-            make.normed(f"blocks.{b}.out.conv", c, c + 2, 1, 1)
-    if layout.upper_codes:
-        wide, size = layout.upper_channels, layout.upper_kernel
-        make.normed("cond_resnet.blocks.0.conv", wide, layout.upper_codes, size, size)
-        for n in range(1, layout.upper_blocks + 1):
-            make.gated(f"cond_resnet.blocks.{n}", wide, wide, size)
-    for n in range(layout.output_blocks):
-        make.gated(f"out.{n}", c, layout.inner)
-    make.normed(f"out.{layout.output_blocks + 1}.conv", layout.codes, c, 1, 1)
-    return make.state
+            builder.normed(f"blocks.{b}.out.conv", c, c + 2, 1, 1)
+    if sizes.upper_codes:
+        wide, size = sizes.upper_channels, sizes.upper_kernel
+        builder.normed("cond_resnet.blocks.0.conv", wide, sizes.upper_codes, size, size)
+        for n in range(1, sizes.upper_blocks + 1):
+            builder.gated(f"cond_resnet.blocks.{n}", wide, wide, size)
+    for n in range(sizes.output_blocks):
+        builder.gated(f"out.{n}", c, sizes.inner)
+    builder.normed(f"out.{sizes.output_blocks + 1}.conv", sizes.codes, c, 1, 1)
+    return builder.state
 
 
-def random_codes(layout: Layout, batch: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Codes [N, H, W] and the codes above [N, H', W'], or None for a top."""
+def random_codes(sizes: PriorSizes, batch: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Codes [N, H, W] and the codes above [N, H', W'], or None for a top prior."""
     rng = np.random.default_rng(1)
-    codes = rng.integers(0, layout.codes, (batch, layout.height, layout.width))
-    grid = ((layout.height + 1) // 2, (layout.width + 1) // 2)
-    return codes, rng.integers(0, layout.upper_codes, (batch, *grid)) if layout.upper_codes else None
+    codes = rng.integers(0, sizes.codes, (batch, sizes.height, sizes.width))
+    grid = ((sizes.height + 1) // 2, (sizes.width + 1) // 2)
+    return codes, rng.integers(0, sizes.upper_codes, (batch, *grid)) if sizes.upper_codes else None
 
 
 def random_vqvae(
@@ -125,12 +125,12 @@ def random_vqvae(
     images: int = 3,
     seed: int = 0,
 ) -> State:
-    """A VQ-VAE's state dict with the moving averages that its codebooks train by."""
-    make, half = _Maker(seed), channels // 2
+    """A VQ-VAE's state dict, with the moving averages of its codebooks."""
+    builder, half = _StateBuilder(seed), channels // 2
 
     def conv(key: str, outputs: int, inputs: int, kernel: int) -> None:
         scale = 2.5 / (inputs * kernel * kernel) ** 0.5
-        make.plain(key, outputs, inputs, kernel, kernel, outputs=outputs, scale=scale)
+        builder.plain(key, outputs, inputs, kernel, kernel, outputs=outputs, scale=scale)
 
     def residual(key: str, first: int) -> None:
         for n in range(first, first + layers):
@@ -138,7 +138,7 @@ def random_vqvae(
             conv(f"{key}.{n}.conv.3", channels, inner, 1)
 
     def transposed(key: str, outputs: int, inputs: int) -> None:
-        make.plain(key, inputs, outputs, 4, 4, outputs=outputs, scale=0.7 / inputs**0.5)
+        builder.plain(key, inputs, outputs, 4, 4, outputs=outputs, scale=0.7 / inputs**0.5)
 
     conv("enc_b.blocks.0", half, images, 4)
     conv("enc_b.blocks.2", channels, half, 4)
@@ -158,10 +158,10 @@ def random_vqvae(
     transposed(f"dec.blocks.{layers + 2}", half, channels)
     transposed(f"dec.blocks.{layers + 4}", images, half)
     for level in ("quantize_t", "quantize_b"):
-        make.add(f"{level}.embed", width, size, scale=0.5)
-        make.add(f"{level}.cluster_size", size)
-        make.add(f"{level}.embed_avg", width, size)
-    return make.state
+        builder.add(f"{level}.embed", width, size, scale=0.5)
+        builder.add(f"{level}.cluster_size", size)
+        builder.add(f"{level}.embed_avg", width, size)
+    return builder.state
 
 
 def as_float64(state: State) -> common_layout.State:
@@ -186,6 +186,6 @@ def with_prefix(state: State) -> State:
 
 
 def save(file: Path, state: object, **args: Any) -> Path:
-    """Saves as the training scripts do: a prior with its options, a VQ-VAE bare."""
+    """Saves like the training scripts: a prior with its options, a VQ-VAE without."""
     torch.save({"model": state, "args": argparse.Namespace(**args)} if args else state, file)
     return file

@@ -13,30 +13,31 @@ from random_models import plain_weights, random_prior
 from latentloop.bundles.manifest import Prior
 from latentloop.bundles.views import buffer_shape, view_index
 from latentloop.engines.engine_set import NARROW, EnginePrior, Tensor
-from latentloop.export.bundle import describe_prior, write_graphs
+from latentloop.export.bundle.files import write_graphs
+from latentloop.export.bundle.prior import export_prior
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig
-from latentloop.export.graphs.builder import WEIGHTS_FILE, GraphBuilder, WeightStore
-from latentloop.export.tensorrt.inlined_graph import ELEMENTS, Graph
-from latentloop.export.tensorrt.prior_graphs import prior_graphs
+from latentloop.export.graphs.builder import WEIGHTS_FILE, WeightStore
+from latentloop.export.tensorrt.inlined_graph import ELEMENTS, InlinedGraph
+from latentloop.export.tensorrt.rewriting import rewrite_prior
 
 
 def exported(config: PriorConfig, folder: Path) -> Prior:
     """Exports a random prior's graphs as in a bundle."""
-    store, graphs = WeightStore(), dict[str, GraphBuilder]()
-    prior = describe_prior("level", Checkpoint(config, plain_weights(random_prior(config))), store, graphs, "top")
+    store = WeightStore()
+    prior, graphs = export_prior("level", Checkpoint(config, plain_weights(random_prior(config))), store, "top")
     write_graphs(folder, graphs, store)
     return prior
 
 
-def rewritten(config: PriorConfig, folder: Path, precision: str) -> tuple[EnginePrior, dict[str, Graph]]:
+def rewritten(config: PriorConfig, folder: Path, precision: str) -> tuple[EnginePrior, dict[str, InlinedGraph]]:
     """Exports a random prior's graphs and rewrites them for engines."""
     prior = exported(config, folder)
     weights = np.memmap(folder / WEIGHTS_FILE, np.uint8, "r")
-    return prior_graphs(folder, "level", prior, weights, precision)
+    return rewrite_prior(folder, "level", prior, weights, precision)
 
 
-def session(graph: Graph, folder: Path) -> onnxruntime.InferenceSession:
+def session(graph: InlinedGraph, folder: Path) -> onnxruntime.InferenceSession:
     """Returns a session without graph optimisation, which would round the other factor of int8 weights."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -47,7 +48,7 @@ def session(graph: Graph, folder: Path) -> onnxruntime.InferenceSession:
 
 
 def logits(
-    config: PriorConfig, prior: EnginePrior, graphs: dict[str, Graph], asked: dict[str, Any], folder: Path
+    config: PriorConfig, prior: EnginePrior, graphs: dict[str, InlinedGraph], asked: dict[str, Any], folder: Path
 ) -> np.ndarray:
     """Returns teacher-forced logits [N, H, W, K] of codes [N, H, W], upper [N, H', W'] or None, labels [N] or None."""
     codes = asked["codes"]
@@ -89,7 +90,7 @@ def logits(
     return np.stack(rows).transpose(2, 0, 1, 3)
 
 
-def _widen(graph: Graph) -> None:
+def _widen(graph: InlinedGraph) -> None:
     """Changes 16-bit inputs and outputs to float32 with a cast, because NumPy has no bfloat16."""
     for name, tensor in list(graph.inputs.items()):
         if tensor.dtype in NARROW:
@@ -100,7 +101,7 @@ def _widen(graph: Graph) -> None:
     for name, tensor in list(graph.outputs.items()):
         if tensor.dtype in NARROW:
             graph.replace({name: f"{name}.narrow"})
-            maker = graph.makers()[name]
-            maker.output[list(maker.output).index(name)] = f"{name}.narrow"
+            producer = graph.producers()[name]
+            producer.output[list(producer.output).index(name)] = f"{name}.narrow"
             graph.nodes.append(helper.make_node("Cast", [f"{name}.narrow"], [name], to=TensorProto.FLOAT))
             graph.outputs[name] = Tensor(name, "float32", tensor.shape)

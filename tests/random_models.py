@@ -1,4 +1,4 @@
-"""Random models of every kind the project serves, and the layer-by-layer comparison that names the first mismatch."""
+"""Random models of every kind, and a layer-by-layer comparison that names the first difference."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ PRIORS: dict[str, PriorConfig] = {
 
 
 def random_prior(config: PriorConfig, seed: int = 0) -> PixelSnail:
-    """A prior in float64 whose logits vary by a few units: no term is too small to be seen."""
+    """A prior in float64 whose logits vary by a few units, so that an error in any term is visible."""
     torch.manual_seed(seed)
     model = PixelSnail(config).double().eval()
     with torch.no_grad():
@@ -92,12 +92,12 @@ def random_classifier(config: ClassifierConfig, seed: int = 0) -> Classifier:
 
 
 def plain_weights(model: torch.nn.Module) -> Weights:
-    """The state dict as NumPy arrays, dtype kept."""
+    """The state dict as NumPy arrays of the same types."""
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
 def random_inputs(config: PriorConfig, batch: int, seed: int = 1) -> dict[str, Any]:
-    """Codes [N, H, W], upper [N, H', W'] or None, labels [N] or None."""
+    """Random codes [N, H, W], upper [N, H', W'] or None, labels [N] or None."""
     rng = np.random.default_rng(seed)
     upper_grid = config.condition_grid
     return {
@@ -108,8 +108,8 @@ def random_inputs(config: PriorConfig, batch: int, seed: int = 1) -> dict[str, A
 
 
 def full_forward(model: PixelSnail, codes: Any, upper: Any, labels: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Logits [N, H, W, K], and the ELU of every causal layer's two inputs by name, [N, H, W, channels]."""
-    seen: dict[str, np.ndarray] = {}
+    """Returns the logits [N, H, W, K], and ELU of every causal layer's two inputs [N, H, W, channels] by name."""
+    activations: dict[str, np.ndarray] = {}
     hooks = []
     for b, block in enumerate(model.blocks):
         assert isinstance(block, PixelBlock)
@@ -117,7 +117,7 @@ def full_forward(model: PixelSnail, codes: Any, upper: Any, labels: Any) -> tupl
             for part in ("conv1", "conv2"):
 
                 def record(_: Any, inputs: Any, name: str = f"blocks.{b}.residual.{r}.{part}") -> None:
-                    seen[name] = inputs[0].permute(0, 2, 3, 1).numpy()
+                    activations[name] = inputs[0].permute(0, 2, 3, 1).numpy()
 
                 hooks.append(getattr(gated, part).register_forward_pre_hook(record))
     tensors = [None if x is None else torch.as_tensor(x) for x in (codes, upper, labels)]
@@ -125,7 +125,7 @@ def full_forward(model: PixelSnail, codes: Any, upper: Any, labels: Any) -> tupl
         logits = model(*tensors).permute(0, 2, 3, 1).numpy()
     for hook in hooks:
         hook.remove()
-    return logits, seen
+    return logits, activations
 
 
 def first_difference(
@@ -137,23 +137,23 @@ def first_difference(
     expected: dict[str, np.ndarray],
     tolerance: float,
 ) -> str | None:
-    """The first layer, in the order of computation, that is off by more than tolerance * max(1, max |expected|).
+    """Returns a message about the first layer whose error exceeds tolerance * max(1, max |expected|), or None.
 
-    residual, hidden [H, W, L, B, channels]; logits [N, H, W, K]. None where everything agrees.
+    residual, hidden [H, W, L, B, channels]; logits [N, H, W, K].
     """
     for layer in range(config.layers):
         b, r = divmod(layer, config.residual_blocks)
-        for part, found in (("conv1", residual), ("conv2", hidden)):
+        for part, values in (("conv1", residual), ("conv2", hidden)):
             name = f"blocks.{b}.residual.{r}.{part}"
-            if message := _difference(name, found[:, :, layer].transpose(2, 0, 1, 3), expected[name], tolerance):
+            if message := _difference(name, values[:, :, layer].transpose(2, 0, 1, 3), expected[name], tolerance):
                 return message
     return _difference("logits", logits, expected_logits, tolerance)
 
 
-def _difference(name: str, found: np.ndarray, expected: np.ndarray, tolerance: float) -> str | None:
-    error = np.abs(found - expected)
+def _difference(name: str, values: np.ndarray, expected: np.ndarray, tolerance: float) -> str | None:
+    error = np.abs(values - expected)
     bound = tolerance * max(1.0, float(np.abs(expected).max()))
-    if error.max() <= bound:  # NaN compares false, and is reported
+    if error.max() <= bound:  # false for NaN
         return None
     n, i, j, _ = np.unravel_index(np.nanargmax(np.where(np.isnan(error), np.inf, error)), error.shape)
     return f"{name}: off by {error.max():.3g} (bound {bound:.3g}) at sample {n}, row {i}, column {j}"

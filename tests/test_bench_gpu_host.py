@@ -146,7 +146,7 @@ def test_engines_are_built_for_the_machines_gpu(
     driver = FakeDriver(capability=(9, 0))
     flavour = TensorRtBuilder(tensorrt_module(driver))
     monkeypatch.setattr(backends, "open_gpu", lambda: FakeDriver(capability=capability))
-    monkeypatch.setattr("latentloop.export.tensorrt.builder.open_flavour", lambda _: flavour)
+    monkeypatch.setattr("latentloop.export.tensorrt.builder.open_builder", lambda _: flavour)
     monkeypatch.setattr("latentloop.export.tensorrt.builder.open_driver", lambda: driver)
     backends._build_engines(findings, path)
     if capability == (9, 0):

@@ -1,4 +1,4 @@
-"""State dicts that are not the model of the layout: what is different is said, and what helps."""
+"""State dicts that are not a model of the layout: the error says what differs, and what to do."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from common_layout_files import LAYOUTS, Layout, State, random_prior, random_vqvae, save
+from common_layout_files import PRIORS, PriorSizes, State, random_prior, random_vqvae, save
 from conftest import vqvae_checkpoint
 from safetensors.torch import save_file
 
 from latentloop.cli.program import main
 from latentloop.errors import CheckpointError
 from latentloop.export.checkpoints.checkpoint import Checkpoint
-from latentloop.export.checkpoints.reading import read_prior, read_vqvae
+from latentloop.export.layouts.reading import read_prior, read_vqvae
 
 VQVAE = random_vqvae()
-PRIOR = random_prior(LAYOUTS["top-k3"])
+PRIOR = random_prior(PRIORS["top-k3"])
 ONES = torch.ones(2, 3)
 
 
@@ -58,7 +58,7 @@ def strided(level: str) -> State:
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "message"),
     [
         (codebook(13, 6), "codebooks of different sizes, 9 codes of width 6 on top and 13 of width 6 at the bottom"),
         (codebook(9, 4), "codebooks of different sizes, 9 codes of width 6 on top and 9 of width 4 at the bottom"),
@@ -69,8 +69,9 @@ def strided(level: str) -> State:
         ({"enc_b.blocks.0.weight": VQVAE["enc_b.blocks.0.weight"]}, "no tensor enc_b.blocks.2.weight"),
         (
             {"encoder.0.weight": ONES, "vq.embedding": ONES, "decoder.0.weight": ONES},
-            "another architecture: its names are encoder.0.weight, vq.embedding, decoder.0.weight, those of the VQ-VAE "
-            "enc_b.blocks.0.weight, quantize_t.embed",
+            "another architecture: its names are encoder.0.weight, vq.embedding, decoder.0.weight; expected a "
+            ".safetensors file that `latentloop train vqvae` wrote, or the names of rosinality/vq-vae-2-pytorch: "
+            "enc_b.blocks.0.weight, quantize_t.embed,",
         ),
         (under("discriminator", {"main.0.weight": ONES, "main.2.weight": ONES}), "it holds a discriminator"),
         ({"netD": {"main.0.weight": ONES}}, "it holds a discriminator"),
@@ -79,11 +80,11 @@ def strided(level: str) -> State:
         ({"epoch": 3, "loss": 0.1}, "it holds no tensors, but epoch (an int), loss (a float)"),
         (ONES, "it is float32 [2, 3] alone"),
         ("text", "it is a str alone"),
-        ({"deep": under("module", PRIOR)}, "holds a prior, expected the VQ-VAE; are the files exchanged?"),
+        ({"deep": under("module", PRIOR)}, "holds a prior, expected a VQ-VAE; are the files exchanged?"),
     ],
 )  # fmt: skip
-def test_what_is_no_vqvae_of_the_layout(state: object, told: str, tmp_path: Path) -> None:
-    assert told in refused(state, tmp_path)
+def test_state_dicts_that_are_no_vqvae_of_the_layout(state: object, message: str, tmp_path: Path) -> None:
+    assert message in refused(state, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -91,24 +92,24 @@ def test_what_is_no_vqvae_of_the_layout(state: object, told: str, tmp_path: Path
     ["class_emb.weight", "label_embedding.weight", "blocks.0.resblocks.0.label.conv.weight", "cond_embed.weight",
      "y_embed.weight", "blocks.1.resblocks.0.class_condition.weight_v", "cls_token"],
 )  # fmt: skip
-def test_class_conditioning_of_a_fork_is_named(name: str, tmp_path: Path) -> None:
+def test_the_error_names_class_conditioning_of_a_fork(name: str, tmp_path: Path) -> None:
     message = refused({"model": PRIOR | {name: ONES}}, tmp_path, read_prior)
     assert f"class conditioning of another fork ({name})" in message
 
 
-def test_a_vqvae_given_for_a_prior(tmp_path: Path) -> None:
+def test_a_vqvae_instead_of_a_prior(tmp_path: Path) -> None:
     wrapped = {"state_dict": under("net", VQVAE)}
     assert "holds a VQ-VAE, expected a prior; are the files exchanged?" in refused(wrapped, tmp_path, read_prior)
 
 
-def test_our_names_without_our_metadata(tmp_path: Path) -> None:
+def test_the_names_of_own_checkpoints_without_their_metadata(tmp_path: Path) -> None:
     weights = {name: torch.from_numpy(value) for name, value in vqvae_checkpoint(3).weights.items()}
     save_file(weights, tmp_path / "v.safetensors")
     with pytest.raises(CheckpointError, match="LatentLoop's own checkpoints, which are read by their metadata"):
         read_vqvae(tmp_path / "v.safetensors")
 
 
-def test_entries_that_mean_nothing_do_not_matter(tmp_path: Path) -> None:
+def test_entries_that_no_model_needs_are_ignored(tmp_path: Path) -> None:
     more = {
         "enc_b.bn.num_batches_tracked": torch.tensor(3),
         "quantize_t.initialised": torch.tensor([True]),
@@ -117,14 +118,14 @@ def test_entries_that_mean_nothing_do_not_matter(tmp_path: Path) -> None:
         "note": "text",
         "none": None,
     }
-    found = read_vqvae(save(tmp_path / "v.pt", VQVAE | more))
-    assert found.config == read_vqvae(save(tmp_path / "plain.pt", VQVAE)).config
+    result = read_vqvae(save(tmp_path / "v.pt", VQVAE | more))
+    assert result.config == read_vqvae(save(tmp_path / "plain.pt", VQVAE)).config
 
 
 def test_top_and_bottom_exchanged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(tmp_path / "v.pt", random_vqvae(size=11))
-    save(tmp_path / "t.pt", random_prior(Layout(8, 8, 3)))
-    save(tmp_path / "b.pt", random_prior(Layout(4, 4, 3, attention=False, upper_codes=11)))
+    save(tmp_path / "t.pt", random_prior(PriorSizes(8, 8, 3)))
+    save(tmp_path / "b.pt", random_prior(PriorSizes(4, 4, 3, attention=False, upper_codes=11)))
     files = {"vqvae": "v.pt", "top": "b.pt", "bottom": "t.pt"}
     options = [f"--{name}={tmp_path / file}" for name, file in files.items()]
     assert main(["export", *options, f"--out={tmp_path / 'bundle'}"]) == 2

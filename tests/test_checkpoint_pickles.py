@@ -1,4 +1,4 @@
-"""What people save beside the weights never stands in their way, and nothing in a file is ever run."""
+"""Objects that are saved beside the weights do not prevent reading them, and nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from common_layout_files import LAYOUTS, random_prior, random_vqvae, save
+from common_layout_files import PRIORS, random_prior, random_vqvae, save
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoints.reading import read_prior, read_vqvae
 from latentloop.export.configuration import PriorConfig
-from latentloop.export.state_dicts import contents, pickled
-from latentloop.export.state_dicts.pickled import GlobalName, InertObject, PickleError, read_pickle
+from latentloop.export.layouts.reading import read_prior, read_vqvae
+from latentloop.export.state_dicts.files import contents, pickled
+from latentloop.export.state_dicts.files.pickled import GlobalName, InertObject, PickleError, read_pickle
 
-PRIOR = random_prior(LAYOUTS["top-k3"])
+PRIOR = random_prior(PRIORS["top-k3"])
 VQVAE = random_vqvae()
 
 
-class Gone:
-    """An object of a class that the reader's machine does not have: nothing imports it by name."""
+class Alien:
+    """Stands for a class that the reading machine does not have; nothing imports it by its name."""
 
     def __init__(self, **values: object) -> None:
         self.__dict__.update(values)
 
-    def say(self) -> None:
-        """A method, which pickles by its object and its name."""
+    def method(self) -> None:
+        """A bound method is pickled as its object and its name."""
 
 
-class GoneDict(dict[str, object]):
+class AlienDict(dict[str, object]):
     pass
 
 
-class GoneList(list[object]):
+class AlienList(list[object]):
     pass
 
 
@@ -77,21 +77,21 @@ HARMLESS: dict[str, Any] = {
     "objects": np.array([1, "a"], object), "records": np.zeros(2, [("a", "f4")]), "date": datetime.datetime(2024, 1, 2),
     "zone": datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC), "time": datetime.timedelta(1),
     "defaultdict": collections.defaultdict(list, a=[1]), "deque": collections.deque([1]),
-    "counter": collections.Counter("aa"), "enum": Colour.RED, "object": Gone(a=Gone()), "dictionary": GoneDict(a=1),
-    "list": GoneList([1, 2]), "function": save, "builtin": len, "class": Gone, "frozen": Frozen(), "pair": Pair(1, 2),
+    "counter": collections.Counter("aa"), "enum": Colour.RED, "object": Alien(a=Alien()), "dictionary": AlienDict(a=1),
+    "list": AlienList([1, 2]), "function": save, "builtin": len, "class": Alien, "frozen": Frozen(), "pair": Pair(1, 2),
     "partial": functools.partial(len, []), "caller": operator.methodcaller("x"), "getter": operator.itemgetter(1),
     "dtype": torch.float16, "device": torch.device("cuda:1"), "size": torch.Size([1, 2]), "uuid": uuid.UUID(int=1),
     "decimal": decimal.Decimal("1.1"), "complex": 1j, "range": range(3), "slice": slice(1), "dots": ...,
     "random": random.Random(1), "generator": np.random.default_rng(0), "pattern": re.compile("a"), "set": {1, (2, 3)},
     "bytes": bytearray(b"x"), "namespace": types.SimpleNamespace(a=1), "large": 10**400, "nan": float("nan"),
-    "optimiser": torch.optim.Adam, "error": ValueError("x"), "bound": Gone(a=1).say, "version": torch.__version__,
-    "activation": torch.nn.functional.relu, "nested": argparse.Namespace(x=argparse.Namespace(y=Gone())),
+    "optimiser": torch.optim.Adam, "error": ValueError("x"), "bound": Alien(a=1).method, "version": torch.__version__,
+    "activation": torch.nn.functional.relu, "nested": argparse.Namespace(x=argparse.Namespace(y=Alien())),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("name", HARMLESS)
-def test_settings_of_every_kind_do_not_matter(name: str, protocol: int, tmp_path: Path) -> None:
+def test_objects_of_every_kind_beside_the_weights(name: str, protocol: int, tmp_path: Path) -> None:
     args = argparse.Namespace(dropout=0.25, lr=1e-3, **{name: HARMLESS[name]})
     for zipped in (True, False):
         torch.save({"model": PRIOR, "args": args, "more": HARMLESS[name]}, tmp_path / "p.pt", pickle_protocol=protocol,
@@ -107,22 +107,22 @@ def test_settings_of_every_kind_do_not_matter(name: str, protocol: int, tmp_path
     [
         (argparse.Namespace(dropout=np.float64(0.5)), 0.5),
         ({"dropout": np.float32(0.5)}, 0.5),
-        (GoneDict(dropout=0.5), 0.5),
-        (Gone(dropout=0.5), 0.5),
-        (types.SimpleNamespace(dropout=Gone()), 0.1),
-        *((argparse.Namespace(dropout=odd), 0.1) for odd in ("0.1", False, 1, 1.5, -0.2, float("nan"), None, [0.3])),
+        (AlienDict(dropout=0.5), 0.5),
+        (Alien(dropout=0.5), 0.5),
+        (types.SimpleNamespace(dropout=Alien()), 0.1),
+        *((argparse.Namespace(dropout=bad), 0.1) for bad in ("0.1", False, 1, 1.5, -0.2, float("nan"), None, [0.3])),
         (argparse.Namespace(dropout=torch.tensor(0.3)), 0.1),
         ("no settings", 0.1),
     ],
 )
-def test_the_dropout_is_found_in_settings_of_any_class(args: object, dropout: float, tmp_path: Path) -> None:
+def test_the_dropout_is_read_from_options_of_any_class(args: object, dropout: float, tmp_path: Path) -> None:
     config = read_prior(save(tmp_path / "p.pt", {"model": {"state_dict": PRIOR}, "args": args})).config
     assert isinstance(config, PriorConfig)
     assert config.dropout == dropout
 
 
 class Call:
-    """Unpickled with no guard, it calls a function."""
+    """Calls a function when it is unpickled without protection."""
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
         self.call = function, arguments
@@ -131,7 +131,7 @@ class Call:
         return self.call
 
 
-MARK = "a-mark-that-nothing-leaves"
+MARK = "file-that-an-attack-would-write"
 HARMFUL = {
     "os.system": Call(os.system, f"touch {MARK}"),
     "eval": Call(eval, f"open({MARK!r}, 'w')"),
@@ -146,7 +146,7 @@ HARMFUL = {
 
 
 @pytest.mark.parametrize("name", HARMFUL)
-def test_calls_that_only_an_attack_makes_are_refused(
+def test_calls_that_only_an_attack_needs_are_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -159,7 +159,7 @@ def test_calls_that_only_an_attack_makes_are_refused(
 
 
 def test_objects_of_modules_that_attacks_use_are_data(tmp_path: Path) -> None:
-    """A training script in a folder called code, or what a command of its own gave back."""
+    """For example a training script in a folder ``code``, or the result of one of its commands."""
     saved = [os.stat("."), os.terminal_size((80, 24)), subprocess.CompletedProcess(["git"], 0), socket.AF_INET]
     names = {name: types.ModuleType(name) for name in ("code", "code.options", "commands", "commands.options")}
     for name, module in names.items():
@@ -169,7 +169,7 @@ def test_objects_of_modules_that_attacks_use_are_data(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for name, module in names.items():
             patch.setitem(sys.modules, name, module)
-        path = save(tmp_path / "v.pt", {"model": VQVAE, "args": {"kept": saved}})
+        path = save(tmp_path / "v.pt", {"model": VQVAE, "args": {"saved": saved}})
     assert read_vqvae(path).provenance["file"] == "v.pt"
 
 
@@ -178,9 +178,9 @@ ran: list[object] = []
 
 @pytest.mark.parametrize(
     "value",
-    [Call(ran.append, 1), Call(functools.partial, ran.append), Call(operator.methodcaller("append", 1), ran), Gone()],
+    [Call(ran.append, 1), Call(functools.partial, ran.append), Call(operator.methodcaller("append", 1), ran), Alien()],
 )
-def test_any_other_call_is_never_made(value: object, tmp_path: Path) -> None:
+def test_other_calls_are_not_made(value: object, tmp_path: Path) -> None:
     read_vqvae(save(tmp_path / "v.pt", {"model": VQVAE, "epoch": value}))
     with pytest.raises(CheckpointError, match=r"dec\.blocks\.0\.weight is an object of .*, expected a tensor"):
         read_vqvae(save(tmp_path / "v.pt", VQVAE | {"dec.blocks.0.weight": value}))
@@ -188,7 +188,7 @@ def test_any_other_call_is_never_made(value: object, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_plain_data_are_read_as_pickle_reads_them(protocol: int) -> None:
+def test_plain_data_are_read_as_by_pickle(protocol: int) -> None:
     data = {
         "numbers": [0, -1, 255, 70000, -(2**31), 2**63, 10**30, 1.5, float("inf"), True, None],
         "texts": ["", "ü", "a" * 300, "\ud800"], "tuples": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)),
@@ -200,14 +200,14 @@ def test_plain_data_are_read_as_pickle_reads_them(protocol: int) -> None:
     assert file.read() == b"more"
 
 
-def test_objects_become_their_parts() -> None:
-    found = read_pickle(io.BytesIO(pickle.dumps([Gone(a=1), GoneDict(b=2), GoneList([3]), Gone])))
-    name = f"{__name__}.Gone"
-    assert [(one.name, one.state, one.items, one.elements) for one in found[:3]] == [
+def test_objects_are_read_as_their_parts() -> None:
+    objects = read_pickle(io.BytesIO(pickle.dumps([Alien(a=1), AlienDict(b=2), AlienList([3]), Alien])))
+    name = f"{__name__}.Alien"
+    assert [(one.name, one.state, one.items, one.elements) for one in objects[:3]] == [
         (name, {"a": 1}, {}, []), (f"{name}Dict", None, {"b": 2}, []), (f"{name}List", None, {}, [3]),
     ]  # fmt: skip
-    assert all(isinstance(one, InertObject) for one in found[:3])
-    assert found[3] == GlobalName(name)
+    assert all(isinstance(one, InertObject) for one in objects[:3])
+    assert objects[3] == GlobalName(name)
 
 
 BOMBS = {
@@ -226,15 +226,15 @@ BOMBS = {
     "an endless name": b"\x80\x02}X" + struct.pack("<I", 200_000) + b"a." * 100_000 + b"K\x01s.",
     "nothing on the stack": b"\x80\x02R.",
     "no mark": b"\x80\x02}u.",
-    "a stranger's opcode": b"\x80\x02\x82\x01.",
+    "an opcode of the extension registry": b"\x80\x02\x82\x01.",
     "an attribute of a class": b"\x80\x02ccollections\nOrderedDict\nN}X\x01\x00\x00\x00aK\x01s\x86b.",
     "no end": b"\x80\x02}",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_small_file_takes_little_memory(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "MOST_ENTRIES", 20_000)  # of millions: counting memory makes them slow
+def test_a_small_file_needs_little_memory(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "MOST_ENTRIES", 20_000)  # instead of millions, because tracemalloc is slow
     monkeypatch.setattr(pickled, "MOST_COPIED", 50_000)
     with zipfile.ZipFile(tmp_path / "v.pt", "w") as archive:
         archive.writestr("v/data.pkl", BOMBS[name])
@@ -249,7 +249,7 @@ def test_a_small_file_takes_little_memory(name: str, tmp_path: Path, monkeypatch
     assert peak < 50e6
 
 
-def test_an_archive_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
+def test_an_archive_that_unpacks_to_a_huge_size_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "v.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("v/data.pkl", bytes(70_000_000))
     with pytest.raises(CheckpointError, match=r"its entry v/data\.pkl: it would unpack to 70000000 bytes"):
@@ -257,7 +257,7 @@ def test_an_archive_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [torch.ones(1).expand(4, 3, 4, 4), torch.ones(1).expand(1 << 19, 1 << 12, 4, 4)])
-def test_views_claim_no_more_than_a_file_could_hold(value: torch.Tensor, tmp_path: Path) -> None:
+def test_views_that_claim_more_than_a_file_can_hold_are_refused(value: torch.Tensor, tmp_path: Path) -> None:
     path = save(tmp_path / "v.pt", VQVAE | {"dec.blocks.0.weight": value, "enc_b.blocks.0.weight": value})
     with pytest.raises(CheckpointError, match=r"do(es)? not fit"):
         read_vqvae(path)
@@ -273,7 +273,7 @@ def test_views_that_change_signs_are_refused(view: Callable[[torch.Tensor], torc
         read_vqvae(save(tmp_path / "v.pt", VQVAE | {"dec.blocks.0.weight": negated}))
 
 
-def test_pickles_that_are_none_are_told() -> None:
+def test_bytes_that_are_no_pickle_are_refused() -> None:
     for content in (b"", b"x", b"\x80\x02", b"\x80\x02."):
         with pytest.raises(PickleError):
             read_pickle(io.BytesIO(content))

@@ -20,12 +20,13 @@ from spoilt_bundles import edit_manifest, read_manifest, replace_file, scaled_we
 
 from latentloop import Bundle, BundleError, CheckpointError, InputError, Sampler
 from latentloop.backends.cpu.session import OrtSession
-from latentloop.export.bundle import check_classifier, write_graphs
+from latentloop.export.bundle.checks import check_classifier
+from latentloop.export.bundle.files import write_graphs
 from latentloop.export.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from latentloop.export.checkpoints.reading import read_classifier, read_prior
 from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
 from latentloop.export.graphs.builder import WeightStore
 from latentloop.export.graphs.classifier import classifier_graph
+from latentloop.export.layouts.reading import read_classifier, read_prior
 from latentloop.export.models.build import build_classifier
 from latentloop.sampling.verification import verify
 
@@ -99,9 +100,9 @@ def test_checkpoints_of_another_kind_are_errors(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds a classifier, expected a prior"):
         read_prior(tmp_path / "c.safetensors")
     vqvae = VqvaeConfig(channels=2)
-    with pytest.raises(CheckpointError, match="v holds a vqvae, expected a classifier"):
+    with pytest.raises(CheckpointError, match="v holds a VQ-VAE, expected a classifier"):
         build_classifier(Checkpoint(vqvae, {}), "v")
-    with pytest.raises(CheckpointError, match=r"c\.pt: a classifier is a \.safetensors file"):
+    with pytest.raises(CheckpointError, match=r"cannot read .*c\.pt: No such file"):
         read_classifier(tmp_path / "c.pt")
     broken = dataclasses.replace(small_checkpoint(), weights={})
     save_checkpoint(tmp_path / "broken.safetensors", broken)
@@ -113,10 +114,10 @@ def test_checkpoints_of_another_kind_are_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "classes", "message"),
     [
-        ({"height": 48}, 3, "takes images of 48 x 48 x 3, the bundle's are 32 x 48 x 3"),
-        ({"image_channels": 1}, 3, "takes images of 32 x 48 x 1, the bundle's are 32 x 48 x 3"),
+        ({"height": 48}, 3, "accepts images of 48 x 48 x 3, the bundle's are 32 x 48 x 3"),
+        ({"image_channels": 1}, 3, "accepts images of 32 x 48 x 1, the bundle's are 32 x 48 x 3"),
         ({"classes": 4}, 3, "has 4 classes, the priors 3"),
-        ({}, 0, "no prior has classes"),
+        ({}, 0, "needs priors with classes"),
     ],
 )
 def test_a_classifier_that_does_not_fit_the_bundle(change: dict[str, int], classes: int, message: str) -> None:

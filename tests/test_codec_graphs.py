@@ -1,4 +1,4 @@
-"""The encoder and decoder graphs against the PyTorch model in float64."""
+"""The encoder and decoder graphs, compared with the PyTorch model in float64."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from random_models import plain_weights, random_vqvae
 
 from latentloop.backends.cpu.session import OrtSession
-from latentloop.export.bundle import write_graphs
+from latentloop.export.bundle.files import write_graphs
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.graphs.builder import GraphBuilder, WeightStore
 from latentloop.export.graphs.codec import decoder_graph, encoder_graph
@@ -46,14 +46,14 @@ def test_equals_the_model(name: str, tmp_path: Path) -> None:
     for level, quantised in zip(config.level_names, expected, strict=True):
         assert len(np.unique(codes[level])) > 1
         np.testing.assert_array_equal(codes[level], quantised.codes.numpy(), err_msg=level)
-    found = OrtSession(tmp_path / "decoder.onnx", threads=2).run(codes)
+    outputs = OrtSession(tmp_path / "decoder.onnx", threads=2).run(codes)
     pixels = decoded.permute(0, 2, 3, 1).numpy()
-    np.testing.assert_allclose(found["decoded"], pixels, atol=1e-5 * np.abs(pixels).max())
-    rounded = np.clip(np.rint((found["decoded"] + np.float32(1)) * np.float32(127.5)), 0, 255)
-    np.testing.assert_array_equal(found["images"], rounded.astype(np.uint8))
+    np.testing.assert_allclose(outputs["decoded"], pixels, atol=1e-5 * np.abs(pixels).max())
+    rounded = np.clip(np.rint((outputs["decoded"] + np.float32(1)) * np.float32(127.5)), 0, 255)
+    np.testing.assert_array_equal(outputs["images"], rounded.astype(np.uint8))
 
 
-def test_equal_distances_take_the_lowest_index(tmp_path: Path) -> None:
+def test_ties_have_the_lowest_index(tmp_path: Path) -> None:
     config = CONFIGS["two-levels"]
     weights = plain_weights(random_vqvae(config, seed=1))
     for level in range(2):
@@ -62,4 +62,4 @@ def test_equal_distances_take_the_lowest_index(tmp_path: Path) -> None:
     write_graphs(tmp_path, {"encoder.onnx": encoder_graph(config, weights, store, (32, 32))}, store)
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 1), dtype=np.uint8)
     codes = OrtSession(tmp_path / "encoder.onnx", threads=2).run({"images": images})
-    assert max(found.max() for found in codes.values()) < 8
+    assert max(values.max() for values in codes.values()) < 8

@@ -1,4 +1,4 @@
-"""Presets hold the published sizes, and configurations that make no model are refused by name."""
+"""Presets have the published sizes, and errors name invalid fields of configurations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def count(shapes: dict[str, tuple[int, ...]], pattern: str) -> int:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_are_whole_hierarchies(name: str) -> None:
+def test_presets_are_complete(name: str) -> None:
     vqvae, priors = preset(name).vqvae, preset(name).priors
     with torch.device("meta"):
         assert Vqvae(vqvae).codebook(0).embedding.shape == (512, 64)
@@ -78,19 +78,19 @@ def test_paper_256_has_the_sizes_of_the_papers_table() -> None:
     assert (vqvae.ema_decay, vqvae.commitment) == (0.99, 0.25)
 
 
-def test_an_unknown_preset_names_the_ones_there_are() -> None:
+def test_the_error_for_an_unknown_preset_lists_the_presets() -> None:
     with pytest.raises(InputError, match=r"no preset 'paper-512'.*rosinality-256, paper-256, paper-1024"):
         preset("paper-512")
 
 
 @pytest.mark.parametrize("config", [preset("paper-1024").vqvae, *preset("paper-1024").priors])
-def test_configurations_survive_json(config: VqvaeConfig | PriorConfig) -> None:
-    found: object
+def test_configurations_are_unchanged_after_json(config: VqvaeConfig | PriorConfig) -> None:
+    result: object
     if isinstance(config, VqvaeConfig):
-        found = from_json(VqvaeConfig, to_json(config), "file")
+        result = from_json(VqvaeConfig, to_json(config), "file")
     else:
-        found = from_json(PriorConfig, to_json(config), "file")
-    assert found == config
+        result = from_json(PriorConfig, to_json(config), "file")
+    assert result == config
 
 
 @pytest.mark.parametrize(
@@ -109,23 +109,23 @@ def test_configurations_survive_json(config: VqvaeConfig | PriorConfig) -> None:
         ({"output_blocks": -1}, "output_blocks is -1, expected at least 0"),
         (
             {"condition_codes": 512},
-            "condition_channels is 0, expected positive exactly where condition_codes is",
+            "condition_channels is 0, expected positive exactly if condition_codes is",
         ),
-        ({"class_channels": 3}, "class_channels is 3, expected positive exactly where classes is"),
+        ({"class_channels": 3}, "class_channels is 3, expected positive exactly if classes is"),
     ],
 )
-def test_wrong_configurations_are_named(change: dict[str, Any], expected: str) -> None:
+def test_the_error_names_the_wrong_field(change: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^prior.json: .*{expected}"):
         from_json(PriorConfig, to_json(PriorConfig(4, 4)) | change, "prior.json")
 
 
-def test_a_missing_field_is_named() -> None:
+def test_the_error_names_a_missing_field() -> None:
     with pytest.raises(ConfigurationError, match=r"^prior.json: .*width"):
         from_json(PriorConfig, {"height": 4}, "prior.json")
 
 
 @pytest.mark.parametrize(("name", "value"), [("levels", 0), ("channels", 7), ("ema_decay", 1.0), ("commitment", -1)])
-def test_wrong_vqvae_configurations_are_named(name: str, value: Any) -> None:
+def test_the_error_names_the_wrong_field_of_a_vqvae(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"VqvaeConfig.{name} is {value}, expected"):
         VqvaeConfig(**{name: value})
 

@@ -1,4 +1,4 @@
-"""The draw in the graph against its NumPy reference, and both against the distribution that they claim to follow."""
+"""The draw in the graph, compared with its NumPy reference and with the expected distribution."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from random_models import LIBRARY, NATIVE
 
 from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder, WeightStore
-from latentloop.export.graphs.draw import DrawInputs, draw_code
+from latentloop.export.graphs.prior.draw import DrawInputs, draw_code
 from latentloop.export.specification.draw import distribution, draw
 
 CODES = 12
 
 
 def draw_session(*, filtered: bool, codes: int = CODES, native: Path | None = LIBRARY) -> onnxruntime.InferenceSession:
-    """A step's draw from the logits given: shifted so that ELU and an identity matrix let them through."""
+    """A step's draw from given logits, which are shifted to be positive so that ELU does not change them."""
     g = GraphBuilder("draw", WeightStore())
     logits = g.input("logits", FLOAT, ["batch", codes])
     x = g.op("Sub", logits, g.op("ReduceMin", logits, g.constant([1]), keepdims=1))
@@ -33,12 +33,12 @@ def draw_session(*, filtered: bool, codes: int = CODES, native: Path | None = LI
 
 def run(session: onnxruntime.InferenceSession, **inputs: Any) -> np.ndarray:
     n = len(inputs["logits"])
-    fed = {"forced": np.full(n, -1), "temperature": np.ones(n), "top_k": np.full(n, CODES), "top_p": np.ones(n)}
-    fed |= inputs
+    values = {"forced": np.full(n, -1), "temperature": np.ones(n), "top_k": np.full(n, CODES), "top_p": np.ones(n)}
+    values |= inputs
     types = {i.name: np.int64 if "int64" in i.type else np.float32 for i in session.get_inputs()}
     per_column = ("uniform", "forced")
-    given = {name: fed[name].astype(kind)[None if name in per_column else ...] for name, kind in types.items()}
-    (codes,) = session.run(["code"], given)
+    feeds = {name: values[name].astype(kind)[None if name in per_column else ...] for name, kind in types.items()}
+    (codes,) = session.run(["code"], feeds)
     assert isinstance(codes, np.ndarray)
     return codes
 
@@ -52,7 +52,7 @@ def uniforms(n: int, seed: int = 0) -> np.ndarray:
     [(1.0, CODES, 1.0), (0.5, CODES, 1.0), (2.0, 5, 1.0), (1.0, CODES, 0.7), (0.8, 6, 0.9), (1.0, 1, 1.0)],
 )
 def test_draws_follow_the_softmax(temperature: float, top_k: int, top_p: float) -> None:
-    """A chi-squared test over 100 000 draws; its statistic exceeds the bound once in 10^5 runs of a right draw."""
+    """A chi-squared test over 100 000 draws. A correct draw exceeds the bound once in 10^5 runs."""
     n = 100_000
     logits = np.random.default_rng(5).normal(size=(1, CODES)) * 1.5
     settings = [np.full(1, value) for value in (temperature, top_k, top_p)]
@@ -65,7 +65,9 @@ def test_draws_follow_the_softmax(temperature: float, top_k: int, top_p: float) 
     live = expected > 0
     statistic = float((np.square(counts[live] - n * expected[live]) / (n * expected[live])).sum())
     degrees = int(live.sum()) - 1
-    assert statistic <= degrees + 4.27 * np.sqrt(2 * degrees) + 12  # the normal bound with room for the skew
+    assert (
+        statistic <= degrees + 4.27 * np.sqrt(2 * degrees) + 12
+    )  # the bound of a normal distribution, and a margin for the skew
 
 
 @pytest.mark.parametrize("native", [NATIVE, pytest.param(None, id="standard")])
@@ -78,10 +80,10 @@ def test_equals_the_reference(filtered: bool, native: Path | None) -> None:
     top_k = rng.integers(1, CODES + 1, n) if filtered else np.full(n, CODES)
     top_p = rng.uniform(0.05, 1, n).astype(np.float32) if filtered else np.ones(n, np.float32)
     session = draw_session(filtered=filtered, native=native)
-    found = run(session, logits=logits, top_k=top_k, top_p=top_p, **inputs)
+    codes = run(session, logits=logits, top_k=top_k, top_p=top_p, **inputs)
     expected = draw(logits, top_k=top_k, top_p=top_p.astype(np.float64), **inputs)
-    differs = found != expected
-    assert differs.mean() < 2e-3  # float32 rounding moves an edge across u, or a filter's boundary, now and then
+    differs = codes != expected
+    assert differs.mean() < 2e-3  # float32 rounding sometimes moves an edge across u, or a filter's boundary
 
 
 def test_ties_are_ranked_by_index() -> None:
@@ -97,7 +99,7 @@ def test_ties_are_ranked_by_index() -> None:
         assert set(codes) == allowed
 
 
-def test_the_largest_uniform_still_finds_a_code() -> None:
+def test_the_largest_uniform_number_draws_a_code() -> None:
     n = 2000
     logits = np.random.default_rng(3).normal(size=(n, CODES)) * 4
     largest = np.full(n, 1 - 2.0**-24)
@@ -106,16 +108,16 @@ def test_the_largest_uniform_still_finds_a_code() -> None:
         assert codes.max() < CODES
 
 
-def test_zero_takes_the_first_code_that_is_kept() -> None:
+def test_zero_draws_the_first_allowed_code() -> None:
     logits = np.linspace(0, 5, CODES)[None]
-    found = run(draw_session(filtered=True), logits=logits, uniform=np.zeros(1), top_k=np.full(1, 3))
-    assert found[0] == CODES - 3
+    codes = run(draw_session(filtered=True), logits=logits, uniform=np.zeros(1), top_k=np.full(1, 3))
+    assert codes[0] == CODES - 3
 
 
-def test_forced_codes_are_taken() -> None:
+def test_forced_codes_replace_the_drawn_ones() -> None:
     logits = np.zeros((3, CODES))
-    found = run(draw_session(filtered=False), logits=logits, uniform=np.full(3, 0.99), forced=np.array([0, -1, 7]))
-    assert found.tolist() == [0, 11, 7]
+    codes = run(draw_session(filtered=False), logits=logits, uniform=np.full(3, 0.99), forced=np.array([0, -1, 7]))
+    assert codes.tolist() == [0, 11, 7]
 
 
 def test_filters_that_are_off_change_nothing() -> None:
@@ -127,8 +129,8 @@ def test_filters_that_are_off_change_nothing() -> None:
     )
 
 
-def test_top_p_of_1_loses_no_tail_to_rounding() -> None:
-    """Float32 sums in two orders differ: a bound of 1 would cut codes that can be drawn without a filter."""
+def test_top_p_of_1_does_not_remove_the_tail() -> None:
+    """Float32 sums in two orders differ, so a bound of 1 would remove codes that can be drawn without a filter."""
     n, codes = 2000, 512
     logits = np.random.default_rng(8).normal(size=(n, codes)) * 3
     inputs = {"logits": logits, "uniform": np.full(n, 1 - 2.0**-24), "top_k": np.full(n, codes)}

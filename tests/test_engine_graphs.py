@@ -1,4 +1,4 @@
-"""The graphs that engines are built from: what they compute at each precision, and what of it is 16 or 8 bits wide."""
+"""The graphs that engines are built from: their results at each precision, and which values have 16 or 8 bits."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from latentloop.backends.cpu.session import bundle_session
 from latentloop.bundles.manifest import BATCH
 from latentloop.engines.engine_set import PRECISIONS, EngineBinding, Tensor
 from latentloop.export.graphs.builder import WEIGHTS_FILE
-from latentloop.export.tensorrt.folding import fold
-from latentloop.export.tensorrt.inlined_graph import Constant, Graph, read_graph
+from latentloop.export.tensorrt.buffer_precision import MOVES, PRODUCTS, reduced_buffers
+from latentloop.export.tensorrt.constant_folding import fold_constants
+from latentloop.export.tensorrt.inlined_graph import Constant, InlinedGraph, read_graph
 from latentloop.export.tensorrt.int8 import quantize
-from latentloop.export.tensorrt.narrow_memories import MOVES, PRODUCTS, narrow_memories
-from latentloop.export.tensorrt.prior_graphs import codec_graph, prior_graphs
+from latentloop.export.tensorrt.rewriting import rewrite_codec, rewrite_prior
 
 FLOAT32 = 1e-4  # against float64, of max(1, max |expected|), as for the bundle's own graphs
-# A product of 16 bits rounds its factors and its result: up to three halves of an epsilon. The longest chains to a
-# logit pass some 25 of them, whose roundings add up to 37 epsilons if none is enlarged on the way, and none cancels.
-NARROW = {"float16": 37 * 2.0**-11, "bfloat16": 37 * 2.0**-8}
+# A 16-bit product rounds its factors and its result: an error of up to 1.5 epsilon. The longest paths to a logit have
+# about 25 products, whose errors sum to 37 epsilons if none is amplified and none cancels.
+REDUCED = {"float16": 37 * 2.0**-11, "bfloat16": 37 * 2.0**-8}
 ELEMENT = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 
 
@@ -39,79 +39,84 @@ def mapped(bundle: Path) -> np.ndarray:
 @pytest.mark.parametrize("name", PRIORS)
 def test_equals_the_full_forward(name: str, precision: str, tmp_path: Path) -> None:
     config = PRIORS[name]
-    asked = random_inputs(config, 2)
-    expected, _ = full_forward(random_prior(config), **asked)
-    found = logits(config, *rewritten(config, tmp_path, precision), asked, tmp_path)
-    error = float(np.abs(found - expected).max()) / max(1.0, float(np.abs(expected).max()))
-    assert error <= NARROW.get(precision, FLOAT32)
-    if precision in NARROW:
-        assert error > NARROW[precision] / 200  # it does round
+    inputs = random_inputs(config, 2)
+    expected, _ = full_forward(random_prior(config), **inputs)
+    results = logits(config, *rewritten(config, tmp_path, precision), inputs, tmp_path)
+    error = float(np.abs(results - expected).max()) / max(1.0, float(np.abs(expected).max()))
+    assert error <= REDUCED.get(precision, FLOAT32)
+    if precision in REDUCED:
+        assert error > REDUCED[precision] / 200  # it is rounded
 
 
 @pytest.mark.parametrize("name", PRIORS)
-def test_int8_equals_the_bundle_s_own_int8(name: str, tmp_path: Path) -> None:
+def test_int8_equals_the_int8_of_the_bundle(name: str, tmp_path: Path) -> None:
     config = PRIORS[name]
-    asked = random_inputs(config, 2)
+    inputs = random_inputs(config, 2)
     (tmp_path / "own").mkdir()
-    expected = int8_logits(config, plain_weights(random_prior(config)), asked, tmp_path / "own", None)[0]
-    found = logits(config, *rewritten(config, tmp_path, "int8"), asked, tmp_path)
-    assert np.abs(found - expected).max() <= FLOAT32 / 10 * max(1.0, float(np.abs(expected).max()))
+    expected = int8_logits(config, plain_weights(random_prior(config)), inputs, tmp_path / "own", None)[0]
+    results = logits(config, *rewritten(config, tmp_path, "int8"), inputs, tmp_path)
+    assert np.abs(results - expected).max() <= FLOAT32 / 10 * max(1.0, float(np.abs(expected).max()))
 
 
-def test_memories_that_only_move_into_products_hold_16_bits(tmp_path: Path) -> None:
+def test_buffers_that_only_16_bit_products_read_hold_16_bits(tmp_path: Path) -> None:
     described, graphs = rewritten(PRIORS["middle-attention-k5"], tmp_path, "float16")
-    narrow = {memory.name for memory in described.memories if memory.dtype == "float16"}
+    reduced = {memory.name for memory in described.memories if memory.dtype == "float16"}
     blocks = {f"{name}.{b}" for name in ("keys", "values", "row_keys", "row_values") for b in range(2)}
-    assert narrow == {"residual", "hidden", "condition"} | blocks
+    assert reduced == {"residual", "hidden", "condition"} | blocks
     for role, engine in described.graphs.items():
         for side, tensors in ((engine.inputs, graphs[role].inputs), (engine.outputs, graphs[role].outputs)):
             assert [binding.name for binding in side] == list(tensors)
             for binding in side:
                 assert tensors[binding.name].dtype == binding.dtype
-                assert (binding.dtype == "float16") == (binding.memory in narrow)
+                assert (binding.dtype == "float16") == (binding.memory in reduced)
 
 
-def test_memories_of_the_host_keep_their_type() -> None:
+def test_buffers_that_the_host_writes_keep_their_type() -> None:
     nodes = [
-        helper.make_node("MatMul", ["given", "kept"], ["y"]),
-        helper.make_node("MatMul", ["y", "y"], ["kept_next"]),
+        helper.make_node("MatMul", ["host", "state"], ["y"]),
+        helper.make_node("MatMul", ["y", "y"], ["state_next"]),
     ]
-    names = {"given": "given", "kept": "kept", "kept_next": "kept"}
+    names = {"host": "host", "state": "state", "state_next": "state"}
     tensors = {name: Tensor(name, "float32", (2, 2)) for name in names}
-    ends = [EngineBinding(name, memory, "all", dtype="float32", shape=(2, 2)) for name, memory in names.items()]
-    inputs = {name: tensors[name] for name in ("given", "kept")}
-    graph = Graph("g", nodes, inputs, {"kept_next": tensors["kept_next"]}, {})
-    assert narrow_memories([(graph, ends[:2], ends[2:])]) == {"kept"}
+    bindings = [EngineBinding(name, memory, "all", dtype="float32", shape=(2, 2)) for name, memory in names.items()]
+    inputs = {name: tensors[name] for name in ("host", "state")}
+    graph = InlinedGraph("g", nodes, inputs, {"state_next": tensors["state_next"]}, {})
+    assert reduced_buffers([(graph, bindings[:2], bindings[2:])]) == {"state"}
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", ["top-k5", "middle-attention-k5", "bottom-k3-classes"])
-def test_nothing_is_computed_in_16_bits_but_products(name: str, precision: str, tmp_path: Path) -> None:
+def test_only_products_are_computed_in_16_bits(name: str, precision: str, tmp_path: Path) -> None:
     _, graphs = rewritten(PRIORS[name], tmp_path, precision)
-    narrow = ELEMENT[precision]
+    element = ELEMENT[precision]
     for graph in graphs.values():
-        elements, readers, makers = graph.elements(), graph.readers(), graph.makers()
+        elements, readers, producers = graph.elements(), graph.readers(), graph.producers()
         for node in graph.nodes:
             for value in (*node.input, *node.output):
-                assert elements[value] != narrow or node.op_type in (*MOVES, "Cast")
-        # Of products only the logits' are not rounded: that of the draw, one for each of the step's columns.
-        exact = [node for node in graph.nodes if node.op_type in PRODUCTS and not _is_rounded(node, elements, makers)]
+                assert elements[value] != element or node.op_type in (*MOVES, "Cast")
+        # The only product that is not rounded is that of the logits, one for each of the step's columns.
+        exact = [
+            node for node in graph.nodes if node.op_type in PRODUCTS and not _is_rounded(node, elements, producers)
+        ]
         columns = graph.inputs["uniform"].shape[0] if "uniform" in graph.inputs else 0
         assert len(exact) == columns
         for node in exact:
             result = readers[node.output[0]]
-            assert [(reader.op_type) for reader, _ in result] == ["Add"]
-            (added,) = result[0][0].output
-            assert {reader.op_type for reader, _ in readers[added]} >= {"Div", "Unsqueeze"}  # by temperature; stacked
+            assert [reader.op_type for reader, _ in result] == ["Add"]
+            (with_bias,) = result[0][0].output
+            assert {reader.op_type for reader, _ in readers[with_bias]} >= {
+                "Div",
+                "Unsqueeze",
+            }  # by temperature; stacked
 
 
-def _is_rounded(node: onnx.NodeProto, elements: dict[str, int], makers: dict[str, onnx.NodeProto]) -> bool:
-    casts = [makers.get(value) for value in node.input[:2]]
+def _is_rounded(node: onnx.NodeProto, elements: dict[str, int], producers: dict[str, onnx.NodeProto]) -> bool:
+    casts = [producers.get(value) for value in node.input[:2]]
     return all(cast is not None and cast.op_type == "Cast" and elements[cast.input[0]] != 1 for cast in casts)
 
 
 @pytest.mark.parametrize(("precision", "share"), [("float16", 0.5), ("bfloat16", 0.5), ("int8", 0.25)])
-def test_weights_are_stored_once_and_narrow(precision: str, share: float, tmp_path: Path) -> None:
+def test_weights_are_stored_once_and_in_few_bits(precision: str, share: float, tmp_path: Path) -> None:
     sizes = {}
     for kind in ("float32", precision):
         (tmp_path / kind).mkdir()
@@ -124,41 +129,43 @@ def test_weights_are_stored_once_and_narrow(precision: str, share: float, tmp_pa
             integers = [c.values for c in graphs["step"].constants.values() if c.element == TensorProto.INT8]
             assert integers
             assert all(np.abs(values).max() == 127 for values in integers)
-    for wide, narrow in zip(sizes["float32"], sizes[precision], strict=True):
-        assert narrow < (share + 0.25) * wide
+    for float32, reduced in zip(sizes["float32"], sizes[precision], strict=True):
+        assert reduced < (share + 0.25) * float32
 
 
 @pytest.mark.parametrize("name", ["encoder", "decoder"])
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_encoder_and_decoder_equal_the_bundle_s(name: str, precision: str, small_bundle: Path, tmp_path: Path) -> None:
+def test_encoder_and_decoder_equal_those_of_the_bundle(
+    name: str, precision: str, small_bundle: Path, tmp_path: Path
+) -> None:
     bundle = Bundle.open(small_bundle)
     own = bundle_session(bundle, f"{name}.onnx", 1)
     rng = np.random.default_rng(0)
     if name == "encoder":
-        given = {"images": rng.integers(0, 256, (3, *bundle.manifest.image), np.uint8)}
+        feeds = {"images": rng.integers(0, 256, (3, *bundle.manifest.image), np.uint8)}
     else:
-        given = {v.name: rng.integers(0, v.codebook_size, (3, v.height, v.width)) for v in bundle.manifest.levels}
-    expected = own.run(given)
-    graph = codec_graph(small_bundle / f"{name}.onnx", mapped(small_bundle), precision)
-    assert TensorProto.DOUBLE not in graph.elements().values()  # which TensorRT does not have
-    found = dict(zip(graph.outputs, session(graph, tmp_path).run(None, given), strict=True))
-    assert found.keys() == expected.keys()
+        feeds = {v.name: rng.integers(0, v.codebook_size, (3, v.height, v.width)) for v in bundle.manifest.levels}
+    expected = own.run(feeds)
+    graph = rewrite_codec(small_bundle / f"{name}.onnx", mapped(small_bundle), precision)
+    assert TensorProto.DOUBLE not in graph.elements().values()  # TensorRT has no float64
+    outputs = dict(zip(graph.outputs, session(graph, tmp_path).run(None, feeds), strict=True))
+    assert outputs.keys() == expected.keys()
     for key, values in expected.items():
-        if values.dtype == np.int64:  # near ties fall otherwise
-            assert (found[key] == values).mean() > {"float16": 0.97, "bfloat16": 0.8}.get(precision, 0.9999)
+        if values.dtype == np.int64:  # near ties can differ
+            assert (outputs[key] == values).mean() > {"float16": 0.97, "bfloat16": 0.8}.get(precision, 0.9999)
         else:
-            bound = NARROW.get(precision, FLOAT32) * max(1.0, float(np.abs(values.astype(np.float64)).max()))
-            assert np.abs(found[key].astype(np.float64) - values).max() <= (
+            bound = REDUCED.get(precision, FLOAT32) * max(1.0, float(np.abs(values.astype(np.float64)).max()))
+            assert np.abs(outputs[key].astype(np.float64) - values).max() <= (
                 max(1.0, bound) if key == "images" else bound
             )
 
 
-def test_what_is_only_passed_on_is_left_out(tmp_path: Path) -> None:
+def test_outputs_that_return_an_input_are_left_out(tmp_path: Path) -> None:
     prior = exported(PRIORS["bottom-k5"], tmp_path)
-    bound_before = {b.name for b in (*prior.graphs["row"].inputs, *prior.graphs["row"].outputs)}
-    described, graphs = prior_graphs(tmp_path, "level", prior, mapped(tmp_path), "float32")
+    before = {b.name for b in (*prior.graphs["row"].inputs, *prior.graphs["row"].outputs)}
+    described, graphs = rewrite_prior(tmp_path, "level", prior, mapped(tmp_path), "float32")
     engine = described.graphs["row"]
-    dropped = bound_before - {b.name for b in (*engine.inputs, *engine.outputs)}
+    dropped = before - {b.name for b in (*engine.inputs, *engine.outputs)}
     assert dropped == {f"conv{n}_partial{end}" for n in (1, 2) for end in ("", "_next")}
     memories = {memory.name for memory in described.memories}
     assert {memory.name for memory in prior.memories} - memories == {"conv1_partial", "conv2_partial"}
@@ -167,7 +174,7 @@ def test_what_is_only_passed_on_is_left_out(tmp_path: Path) -> None:
         assert set(graph.inputs) <= read, role
 
 
-def test_the_history_is_seen_whole_and_only_the_batch_is_dynamic(tmp_path: Path) -> None:
+def test_the_whole_history_is_bound_and_only_the_batch_is_dynamic(tmp_path: Path) -> None:
     config = PRIORS["top-k5"]
     described, graphs = rewritten(config, tmp_path, "float32")
     views = {b.name: b for b in described.graphs["step"].inputs}
@@ -180,7 +187,7 @@ def test_the_history_is_seen_whole_and_only_the_batch_is_dynamic(tmp_path: Path)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_written_graphs_are_valid_and_nodes_have_names_of_their_own(precision: str, tmp_path: Path) -> None:
+def test_written_graphs_are_valid_and_have_unique_node_names(precision: str, tmp_path: Path) -> None:
     _, graphs = rewritten(PRIORS["middle-attention-k5"], tmp_path, precision)
     for role, graph in graphs.items():
         (tmp_path / role).mkdir()
@@ -206,20 +213,20 @@ def test_bfloat16_is_rounded_to_nearest_even() -> None:
     half = np.float32(2.0**-8)  # half of bfloat16's epsilon: a tie
     values = np.concatenate([exact, [1 + half, 1 + 3 * half, 1 + half * np.float32(1.001)]]).astype(np.float32)
     stored = Constant(values, TensorProto.BFLOAT16).stored("w").astype(np.uint32) << 16
-    found = stored.view(np.float32)
-    assert found[5:].tolist() == [1, 1 + 4 * half, 1 + 2 * half]
-    np.testing.assert_allclose(found[:4], exact[:4], rtol=2.0**-9)
-    assert abs(float(found[4])) < 2e-40
+    rounded = stored.view(np.float32)
+    assert rounded[5:].tolist() == [1, 1 + 4 * half, 1 + 2 * half]
+    np.testing.assert_allclose(rounded[:4], exact[:4], rtol=2.0**-9)
+    assert abs(float(rounded[4])) < 2e-40
 
 
-def test_a_weight_beyond_float16_is_told() -> None:
-    wide = Constant(np.array([1, -7e4], np.float32), TensorProto.FLOAT16)
+def test_a_weight_beyond_float16_is_refused() -> None:
+    constant = Constant(np.array([1, -7e4], np.float32), TensorProto.FLOAT16)
     with pytest.raises(InputError, match=r"the weight mix holds 70000, beyond float16's range: use bfloat16"):
-        wide.stored("mix")
+        constant.stored("mix")
 
 
-def rounding(weight: str, unit: str, product: str) -> Graph:
-    """x @ (round(weight / unit) * unit), for a weight that may be an input."""
+def rounding(weight: str, unit: str, product: str) -> InlinedGraph:
+    """x @ (round(weight / unit) * unit), for a constant weight ``w`` or the input ``v``."""
     nodes = [
         helper.make_node("Div", [weight, unit], ["divided"]),
         helper.make_node("Round", ["divided"], ["rounded"]),
@@ -232,30 +239,30 @@ def rounding(weight: str, unit: str, product: str) -> Graph:
         "w": Constant.of(values),
         "of_output": Constant.of(np.abs(values).max(1, keepdims=True) / 127),
     }
-    return Graph("product", nodes, inputs, {"y": Tensor("y", "float32", (2, 3, 4))}, constants)
+    return InlinedGraph("product", nodes, inputs, {"y": Tensor("y", "float32", (2, 3, 4))}, constants)
 
 
 def test_only_constant_right_hand_sides_of_products_are_stored_as_integers() -> None:
-    kept = rounding("v", "of_output", "MatMul")
-    quantize(kept)
-    assert [node.op_type for node in kept.nodes] == ["Div", "Round", "Mul", "MatMul"]
-    made = rounding("w", "of_output", "MatMul")
-    quantize(made)
-    assert [node.op_type for node in made.nodes] == ["DequantizeLinear", "MatMul", "Mul"]
-    with pytest.raises(BundleError, match="the rounded weight of 'y' is no right-hand side of a product"):
+    unchanged = rounding("v", "of_output", "MatMul")
+    quantize(unchanged)
+    assert [node.op_type for node in unchanged.nodes] == ["Div", "Round", "Mul", "MatMul"]
+    quantized = rounding("w", "of_output", "MatMul")
+    quantize(quantized)
+    assert [node.op_type for node in quantized.nodes] == ["DequantizeLinear", "MatMul", "Mul"]
+    with pytest.raises(BundleError, match="the rounded weight of 'y' is not the right-hand side of a product"):
         quantize(rounding("w", "of_output", "Add"))
-    with pytest.raises(BundleError, match="'x' must be known when the engine is built, but it is an input"):
+    with pytest.raises(BundleError, match="'x' must be constant when the engine is built, but it is an input"):
         quantize(rounding("w", "x", "MatMul"))
 
 
-def test_a_graph_that_is_not_the_manifest_s_is_told(tmp_path: Path) -> None:
+def test_a_graph_that_does_not_fit_the_manifest_is_refused(tmp_path: Path) -> None:
     prior = exported(PRIORS["bottom-k5"], tmp_path)
     memories = tuple(replace(m, shape=(*m.shape[:-1], 99)) if m.name == "conv2_above" else m for m in prior.memories)
     with pytest.raises(BundleError, match=r"row.onnx: 'conv2_above' is float32 \[.*99\]: export the bundle again"):
-        prior_graphs(tmp_path, "level", replace(prior, memories=memories), mapped(tmp_path), "float32")
+        rewrite_prior(tmp_path, "level", replace(prior, memories=memories), mapped(tmp_path), "float32")
 
 
-def test_weights_that_are_not_there_are_told(small_bundle: Path, tmp_path: Path) -> None:
+def test_weights_that_are_missing_are_refused(small_bundle: Path, tmp_path: Path) -> None:
     weights = mapped(small_bundle)
     with pytest.raises(BundleError, match=r"decoder.onnx: the weight 'vqvae.* of a file of 100 bytes: export"):
         read_graph(small_bundle / "decoder.onnx", weights[:100])
@@ -264,9 +271,9 @@ def test_weights_that_are_not_there_are_told(small_bundle: Path, tmp_path: Path)
         read_graph(tmp_path / "no.onnx", weights)
 
 
-def test_folding_leaves_no_node_of_constants_alone(small_bundle: Path) -> None:
+def test_folding_leaves_no_node_with_constant_inputs_only(small_bundle: Path) -> None:
     graph = read_graph(small_bundle / "encoder.onnx", mapped(small_bundle))
     before = len(graph.nodes)
-    fold(graph)
+    fold_constants(graph)
     assert len(graph.nodes) < before
     assert all(any(value not in graph.constants for value in node.input) for node in graph.nodes)

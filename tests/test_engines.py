@@ -30,11 +30,11 @@ class FakeBuilder(TensorRtBuilder):
     """A builder whose plans are descriptions of their inputs."""
 
     def __init__(self, name: str = "tensorrt", version: str = "11.0") -> None:
-        self.name, self.version, self.times = name, version, name == "tensorrt"
+        self.name, self.version, self.times_kernels = name, version, name == "tensorrt"
         self.timing_caches: list[bytes | None] = []
 
     def architectures(self) -> tuple[str, ...]:
-        return ("sm90",) if self.times else ("sm80", "sm120")
+        return ("sm90",) if self.times_kernels else ("sm80", "sm120")
 
     def build(
         self,
@@ -47,7 +47,7 @@ class FakeBuilder(TensorRtBuilder):
     ) -> Plan:
         self.timing_caches.append(timings)
         text = f"{graph.name} for {architecture} by {self.version}: {len(inputs)} inputs, {profiles}"
-        return Plan(text.encode(), (timings or b"") + b"." if self.times else None)
+        return Plan(text.encode(), (timings or b"") + b"." if self.times_kernels else None)
 
 
 def build(bundle: Path, flavour: TensorRtBuilder | None = None, **options: Any) -> list[Outcome]:
@@ -199,7 +199,7 @@ def test_larger_batches_and_force_cause_a_rebuild(bundle: Path) -> None:
     (outcome,) = build(bundle, max_batch=8)
     assert outcome.why == f"{folder(bundle)} is for batches up to 4, not up to 8"
     (outcome,) = build(bundle, max_batch=1, force=True)
-    assert (outcome.state, outcome.why) == ("rebuilt", "asked for")
+    assert (outcome.state, outcome.why) == ("rebuilt", "requested")
     found = find(bundle)
     assert isinstance(found, EngineSet)
     assert found.profiles == (Profile(1, 1, 1),)
@@ -288,7 +288,7 @@ def test_a_bundle_without_priors_or_int8(grey_bundle: Path, tmp_path: Path) -> N
 def installed(monkeypatch: pytest.MonkeyPatch) -> FakeBuilder:
     """A fake TensorRT installation."""
     made = FakeBuilder()
-    monkeypatch.setattr(flavours, "open_flavour", lambda name: made)
+    monkeypatch.setattr(flavours, "open_builder", lambda name: made)
     return made
 
 

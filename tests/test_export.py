@@ -1,4 +1,4 @@
-"""From checkpoint files to a bundle that reproduces the model: both formats, the options, and what does not fit."""
+"""Export of checkpoints to a bundle that reproduces the model: layouts, options, and checkpoints that do not fit."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from safetensors.numpy import save_file
 
 from latentloop import Bundle, CheckpointError, InputError, Sampler
 from latentloop.cli.program import main
-from latentloop.export.bundle import BundleSource, check_class_names, write_bundle
+from latentloop.export.bundle import BundleSource, write_bundle
+from latentloop.export.bundle.checks import check_class_names
 from latentloop.export.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from latentloop.export.checkpoints.reading import read_prior
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.layouts.reading import read_prior
 from latentloop.export.models.build import build_prior
 from latentloop.sampling.verification import verify
 
-REAL = Path(__file__).parents[2] / "shared" / "checkpoints"  # trained files, where the checkout has them beside it
-THREE: dict[str, Any] = {"condition_codes": 16, "condition_channels": 4, "condition_blocks": 1}
+REAL = Path(__file__).parents[2] / "shared" / "checkpoints"  # trained files; not every checkout has them
+CONDITION: dict[str, Any] = {"condition_codes": 16, "condition_channels": 4, "condition_blocks": 1}
 
 
 def prior_checkpoint(config: PriorConfig) -> Checkpoint:
@@ -39,8 +40,8 @@ def three_levels() -> tuple[Checkpoint, list[Checkpoint]]:
     small = SMALL | {"codebook_size": 16, "kernel": 3}
     priors = [
         PriorConfig(2, 3, **small),
-        PriorConfig(4, 6, **small, **THREE),
-        PriorConfig(8, 12, attention=False, **small, **THREE),
+        PriorConfig(4, 6, **small, **CONDITION),
+        PriorConfig(8, 12, attention=False, **small, **CONDITION),
     ]
     return Checkpoint(config, plain_weights(random_vqvae(config))), [prior_checkpoint(config) for config in priors]
 
@@ -65,10 +66,10 @@ def test_three_levels(tmp_path: Path) -> None:
 
 
 def test_every_weight_is_stored_once(small_bundle: Path) -> None:
-    """The bundle is hardly larger than its models' live weights, however many graphs read them."""
+    """The weights file is hardly larger than the weights that the models use, although several graphs read each."""
     size = (small_bundle / "weights.safetensors").stat().st_size
     models = [onnx.load(file, load_external_data=False) for file in small_bundle.glob("*.onnx")]
-    inside = sum(len(tensor.raw_data) for model in models for tensor in model.graph.initializer)
+    in_graphs = sum(len(tensor.raw_data) for model in models for tensor in model.graph.initializer)
     live = 0
     for name in ("top", "bottom"):
         config = Bundle.open(small_bundle).manifest.provenance["models"][name]["configuration"]
@@ -78,7 +79,7 @@ def test_every_weight_is_stored_once(small_bundle: Path) -> None:
             live += value[:, :, 0, 0].size * taps if causal else value.size
     live += sum(value.size for value in vqvae_checkpoint(3).weights.values())
     assert size < 1.1 * 4 * live
-    assert inside < 0.05 * size
+    assert in_graphs < 0.05 * size
 
 
 def test_the_command_on_own_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +112,7 @@ def test_a_codec_alone_needs_the_image_size(tmp_path: Path, capsys: pytest.Captu
     assert Sampler(Bundle.open(tmp_path / "codec")).encode(images)["bottom"].shape == (1, 6, 4)
 
 
-def misfit(change: dict[str, Any], level: int = 1) -> BundleSource:
+def changed_source(change: dict[str, Any], level: int = 1) -> BundleSource:
     vqvae, priors = three_levels()
     config = priors[level].config
     assert isinstance(config, PriorConfig)
@@ -120,27 +121,27 @@ def misfit(change: dict[str, Any], level: int = 1) -> BundleSource:
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
-        (misfit({"height": 6}), "middle prior has the grid 6 x 6"),
-        (misfit({"codebook_size": 9}), "middle prior has 9 codes"),
-        (misfit({"condition_codes": 9}), "conditioned on 9 codes"),
-        (misfit({"condition_codes": 16, "condition_channels": 4}, level=0), "swapped"),
-        (misfit(CLASSES), None),
-        (dataclasses.replace(misfit({}), classes=("a", "b")), "2 class names"),
+        (changed_source({"height": 6}), "middle prior has the grid 6 x 6"),
+        (changed_source({"codebook_size": 9}), "middle prior has 9 codes"),
+        (changed_source({"condition_codes": 9}), "conditioned on 9 codes"),
+        (changed_source({"condition_codes": 16, "condition_channels": 4}, level=0), "swapped"),
+        (changed_source(CLASSES), None),
+        (dataclasses.replace(changed_source({}), classes=("a", "b")), "2 class names"),
     ],
 )
-def test_what_does_not_fit_is_told(source: BundleSource, told: str | None, tmp_path: Path) -> None:
-    if told is None:  # classes in one prior only are no misfit
+def test_checkpoints_that_do_not_fit_are_refused(source: BundleSource, message: str | None, tmp_path: Path) -> None:
+    if message is None:  # classes in one prior only are allowed
         write_bundle(tmp_path / "bundle", source)
         assert Bundle.open(tmp_path / "bundle").manifest.classes == ("0", "1", "2")
         return
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         write_bundle(tmp_path / "bundle", source)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_prior_of_another_vqvae_is_told(tmp_path: Path) -> None:
+def test_a_prior_of_another_vqvae_is_refused(tmp_path: Path) -> None:
     vqvae, priors = three_levels()
     signed = [dataclasses.replace(each, provenance={"codes_sha256": "a" * 64}) for each in (vqvae, *priors)]
     signed[2] = dataclasses.replace(priors[1], provenance={"codes_sha256": "b" * 64})
@@ -148,10 +149,10 @@ def test_a_prior_of_another_vqvae_is_told(tmp_path: Path) -> None:
         write_bundle(tmp_path / "bundle", BundleSource(signed[0], signed[1:]))
     write_bundle(
         tmp_path / "bundle", BundleSource(signed[0], [signed[1], priors[1], signed[3]])
-    )  # one that says nothing
+    )  # a prior without a digest is accepted
 
 
-def test_a_classifier_of_other_classes_is_told() -> None:
+def test_a_classifier_of_other_classes_is_refused() -> None:
     config = PriorConfig(2, 2)
     one, two = (Checkpoint(config, {}, {"classes": names}) for names in (["a", "b"], ["b", "a"]))
     check_class_names([one, None, one, Checkpoint(config, {})])
@@ -175,13 +176,13 @@ def test_own_checkpoints_are_checked(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100, b"\xff" * 8 + b"{}"])
-def test_unreadable_checkpoints_are_told(content: bytes, tmp_path: Path) -> None:
+def test_unreadable_checkpoints_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "v.safetensors").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"v\.safetensors"):
         load_checkpoint(tmp_path / "v.safetensors")
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the trained files lie beside the checkout, which has none")
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"the trained files are not at {REAL}")
 def test_trained_files_of_the_common_layout(tmp_path: Path) -> None:
     options = [f"--{name}={REAL / name}.pt" for name in ("vqvae", "top", "bottom")]
     assert main(["export", *options, f"--out={tmp_path / 'bundle'}"]) == 0
@@ -196,12 +197,12 @@ def test_trained_files_of_the_common_layout(tmp_path: Path) -> None:
     for name in ("top", "bottom"):
         with np.load(REAL / f"golden_{name}.npz") as golden:
             arrays = dict(golden)
-        given = {name: arrays["codes"]} | ({"top": arrays["condition"]} if name == "bottom" else {})
-        given.setdefault("bottom", np.zeros((4, 8, 8), np.int64))
-        found = sampler.log_likelihood(given)[name]
+        levels = {name: arrays["codes"]} | ({"top": arrays["condition"]} if name == "bottom" else {})
+        levels.setdefault("bottom", np.zeros((4, 8, 8), np.int64))
+        likelihood = sampler.log_likelihood(levels)[name]
         log = torch.log_softmax(torch.from_numpy(arrays["logits"].astype(np.float64)), 3).numpy()
         expected = np.take_along_axis(log, arrays["codes"][..., None].astype(np.int64), 3)[..., 0]
-        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(arrays["logits"]).max())
+        np.testing.assert_allclose(likelihood, expected, atol=1e-4 * np.abs(arrays["logits"]).max())
 
 
 def test_export_is_reproducible(tmp_path: Path) -> None:
@@ -214,8 +215,8 @@ def test_export_is_reproducible(tmp_path: Path) -> None:
     assert digests[0] == digests[1]
 
 
-def test_a_full_disk_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The writer of safetensors reports a full disk in its own way; a limit on file sizes stands in for one."""
+def test_a_full_disk_leaves_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """safetensors reports a full disk by an exception of its own. A limit of the file size simulates the full disk."""
     save_checkpoint(tmp_path / "v.safetensors", vqvae_checkpoint(1))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
@@ -232,7 +233,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixtur
     "config",
     ['{"blocks": 100000}', '{"channels": 1125899906842624}', "[" * 5000, '{"height": ' + "9" * 5000 + "}", "[]", '"x"'],
 )
-def test_hostile_configurations_are_told(config: str, tmp_path: Path) -> None:
+def test_malicious_configurations_are_refused(config: str, tmp_path: Path) -> None:
     metadata = {"format": "latentloop-checkpoint-1", "kind": "prior", "config": config}
     if config.startswith("{"):
         metadata["config"] = config.replace("{", '{"width": 4, ' + ("" if "height" in config else '"height": 4, '))

@@ -1,4 +1,4 @@
-"""The graphs, through ONNX Runtime and the real loop, against the full forward: every position, every layer."""
+"""The graphs, run by ONNX Runtime and the loop, compared with the full forward at every position and layer."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from latentloop.backends.cpu.session import OrtSession
 from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.errors import BundleError
-from latentloop.export.bundle import describe_prior, write_graphs
+from latentloop.export.bundle.files import write_graphs
+from latentloop.export.bundle.prior import export_prior
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig
-from latentloop.export.graphs.builder import GraphBuilder, WeightStore
+from latentloop.export.graphs.builder import WeightStore
 
 TOLERANCE = 1e-4  # float32 against float64, of max(1, max |expected|)
 
@@ -35,8 +36,8 @@ TOLERANCE = 1e-4  # float32 against float64, of max(1, max |expected|)
 def make_loop(
     config: PriorConfig, weights: dict[str, Any], batch: int, folder: Path, native: Path | None = LIBRARY
 ) -> PriorLoop:
-    store, graphs = WeightStore(), dict[str, GraphBuilder]()
-    prior = describe_prior("level", Checkpoint(config, weights), store, graphs, "top")
+    store = WeightStore()
+    prior, graphs = export_prior("level", Checkpoint(config, weights), store, "top")
     write_graphs(folder, graphs, store)
     level = Level("level", config.height, config.width, config.codebook_size, prior)
     return PriorLoop(level, prior, lambda file: OrtSession(folder / file, 2, native), batch)
@@ -54,14 +55,14 @@ def level_inputs(config: PriorConfig, inputs: dict[str, Any], **overrides: Any) 
     return LevelInputs(**(settings | overrides))
 
 
-def teacher_forced(loop: PriorLoop, asked: LevelInputs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits [N, H, W, K], and the state's residual and hidden inputs [H, W, L, B, channels].
+def teacher_forced(loop: PriorLoop, inputs: LevelInputs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the logits [N, H, W, K], and the state's residual and hidden inputs [H, W, L, B, channels].
 
-    A row's last hidden column is finished when the next row begins; the grid's last is never read, and void here.
+    The next row's graph computes a row's last hidden column; that of the last row is never computed.
     """
     logits, residual = [], []
     hidden: list[np.ndarray] = []
-    for row in loop.rows(asked):
+    for row in loop.rows(inputs):
         logits.append(row.logits.copy())
         residual.append(ring_row(loop, "residual", row.index))
         if row.index > 0:
@@ -83,14 +84,14 @@ def test_equals_the_full_forward(name: str, batch: int, native: Path | None, tmp
     config = PRIORS[name]
     model = random_prior(config)
     inputs = random_inputs(config, batch)
-    expected, seen = full_forward(model, **inputs)
+    expected, activations = full_forward(model, **inputs)
     loop = make_loop(config, plain_weights(model), batch, tmp_path, native)
-    for _ in range(2):  # the second run starts from the memory that the first one left
+    for _ in range(2):  # the second run starts with the buffers of the first
         logits, residual, hidden = teacher_forced(loop, level_inputs(config, inputs))
         for layer in range(config.layers):
             b, r = divmod(layer, config.residual_blocks)
-            hidden[-1, -1, layer] = seen[f"blocks.{b}.residual.{r}.conv2"][:, -1, -1]
-        assert first_difference(config, residual, hidden, logits, expected, seen, TOLERANCE) is None
+            hidden[-1, -1, layer] = activations[f"blocks.{b}.residual.{r}.conv2"][:, -1, -1]
+        assert first_difference(config, residual, hidden, logits, expected, activations, TOLERANCE) is None
 
 
 @pytest.mark.parametrize("name", ["top-k5", "bottom-k3-classes"])
@@ -106,21 +107,21 @@ def test_a_sample_does_not_depend_on_its_batch(name: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("native", [NATIVE, pytest.param(None, id="standard")])
 @pytest.mark.parametrize("name", ["top-k3", "middle-attention-k5"])
-def test_entries_that_are_not_yet_written_are_not_seen(name: str, native: Path | None, tmp_path: Path) -> None:
-    """A host may bind the whole history in every row: its later entries hold what an image before has left."""
+def test_entries_that_are_not_yet_written_are_masked(name: str, native: Path | None, tmp_path: Path) -> None:
+    """A loop can bind the whole history in every row; its later entries hold values of an earlier image."""
     config = PRIORS[name]
     weights = plain_weights(random_prior(config))
-    asked = level_inputs(config, random_inputs(config, 2))
-    expected, _, _ = teacher_forced(make_loop(config, weights, 2, tmp_path, native), asked)
+    inputs = level_inputs(config, random_inputs(config, 2))
+    expected, _, _ = teacher_forced(make_loop(config, weights, 2, tmp_path, native), inputs)
     loop = make_loop(config, weights, 2, tmp_path, native)
     for role, graph in loop.prior.graphs.items():
-        whole = tuple(replace(b, view="all") if b.view == "entries" else b for b in graph.inputs)
-        loop.prior.graphs[role] = replace(graph, inputs=whole)
+        inputs_with_history = tuple(replace(b, view="all") if b.view == "entries" else b for b in graph.inputs)
+        loop.prior.graphs[role] = replace(graph, inputs=inputs_with_history)
     for memory in loop.prior.memories:
         if memory.name.startswith(("keys", "values")):
             loop.buffer(memory.name)[:] = 1e3
-    found, _, _ = teacher_forced(loop, asked)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    logits, _, _ = teacher_forced(loop, inputs)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("native", [NATIVE, pytest.param(None, id="standard")])
@@ -136,13 +137,13 @@ def test_no_code_is_drawn_from_logits_that_are_not_finite(
     weights[bias][3] = value
     filters = {"top_k": np.full(2, 2), "top_p": np.ones(2, np.float32)} if filtered else {}
     free = np.full((config.height, config.width, 2), -1)
-    asked = level_inputs(config, random_inputs(config, 2), forced=free, **filters)
+    inputs = level_inputs(config, random_inputs(config, 2), forced=free, **filters)
     with pytest.raises(BundleError, match="logits that are not finite numbers"):
-        list(make_loop(config, weights, 2, tmp_path, native).rows(asked))
+        list(make_loop(config, weights, 2, tmp_path, native).rows(inputs))
 
 
 @pytest.mark.parametrize("name", ["top-k3", "middle-attention-k5", "bottom-k7"])
-def test_top_k_1_takes_the_most_probable_code(name: str, tmp_path: Path) -> None:
+def test_top_k_1_draws_the_most_probable_code(name: str, tmp_path: Path) -> None:
     config = PRIORS[name]
     model = random_prior(config)
     inputs = random_inputs(config, 2)
@@ -158,8 +159,8 @@ def test_top_k_1_takes_the_most_probable_code(name: str, tmp_path: Path) -> None
     assert (codes == expected.argmax(3)).mean() > 0.99
 
 
-def test_poisoned_memory_is_never_read(tmp_path: Path) -> None:
-    """Whatever the memory held before, a run's result is the same: NaN, or noise where a mask hides what is read."""
+def test_initial_values_of_the_buffers_do_not_matter(tmp_path: Path) -> None:
+    """The result is the same with buffers full of NaN, or of 1000 if a mask hides them."""
     for name in ("top-k7-classes", "bottom-k5"):
         config = PRIORS[name]
         inputs = random_inputs(config, 2)
@@ -167,7 +168,7 @@ def test_poisoned_memory_is_never_read(tmp_path: Path) -> None:
         expected, _, _ = teacher_forced(loop, level_inputs(config, inputs))
         for memory in loop.prior.memories:
             if memory.dtype == "float32":
-                masked = memory.name.startswith(("keys", "values", "row_keys", "row_values"))
-                loop.buffer(memory.name)[:] = 1e3 if masked else np.nan
+                is_masked = memory.name.startswith(("keys", "values", "row_keys", "row_values"))
+                loop.buffer(memory.name)[:] = 1e3 if is_masked else np.nan
         again, _, _ = teacher_forced(loop, level_inputs(config, inputs))
         np.testing.assert_array_equal(again, expected)

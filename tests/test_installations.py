@@ -18,7 +18,7 @@ import pytest
 from latentloop import Bundle, MissingError, Sampler
 from latentloop.backends.gpu.tensorrt_module import tensorrt_module
 from latentloop.environment.packages import broken_import, import_package, refused, require, unusable, why_broken
-from latentloop.export.tensorrt.builder import open_flavour
+from latentloop.export.tensorrt.builder import open_builder
 
 ONNXRUNTIME = {
     "no __init__": ("", "no attribute 'InferenceSession'"),
@@ -215,7 +215,7 @@ def test_a_broken_tensorrt_is_not_called_missing(
         tensorrt_module("tensorrt")
     assert tensorrt_module("tensorrt_rtx") is None
     with pytest.raises(MissingError, match="libnvinfer"):
-        open_flavour()
+        open_builder()
     assert "libnvinfer" in fails(1, "build-engines")
 
 

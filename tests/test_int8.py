@@ -1,4 +1,4 @@
-"""The prior at int8: the float64 forward with rounded weights, the promises of a seed, and what commands say of it."""
+"""The prior at int8: comparison with the float64 forward with rounded weights, seeds, and the commands."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from latentloop.backends.cpu.loop import PriorLoop
 from latentloop.backends.cpu.session import OrtSession
 from latentloop.bundles.manifest import GRAPHS, Level
 from latentloop.draws.level_inputs import LevelInputs
-from latentloop.export.bundle import describe_prior, write_graphs
+from latentloop.export.bundle.files import write_graphs
+from latentloop.export.bundle.prior import export_prior
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig
-from latentloop.export.graphs.builder import GraphBuilder, WeightStore
+from latentloop.export.graphs.builder import WeightStore
 from latentloop.sampling.verification import verify
 
 TOLERANCE = 1e-4  # float32 against float64, of max(1, max |expected|)
 
 
 def rounded(weight: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
-    """8 signed bits, with one scale for all that ``axes`` run over."""
+    """Rounds to 8 signed bits, with one scale for the values along ``axes``."""
     unit = torch.clamp(weight.float().abs().amax(axes, keepdim=True) / 127, min=1e-30)
     return (torch.round(weight.float() / unit) * unit).to(weight.dtype)
 
 
 def round_weights(model: torch.nn.Module) -> None:
-    """Rounds in place what the operators round: each of their matrices by its outputs, and nothing outside them."""
+    """Rounds in place the weights that the operators round: each matrix with a scale per output."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
             part = name.removesuffix(".weight").rpartition(".")[2]
@@ -51,7 +52,7 @@ def round_weights(model: torch.nn.Module) -> None:
                 weight[:] = rounded(weight, (1, 2, 3))
             elif part == "mix":
                 channels = weight.shape[0]
-                weight[:, :channels] = rounded(weight[:, :channels], (1, 2, 3))  # beyond are the coordinates
+                weight[:, :channels] = rounded(weight[:, :channels], (1, 2, 3))  # the others read the coordinates
             elif (
                 name.startswith(("blocks", "output"))
                 and name.endswith("weight")
@@ -62,14 +63,14 @@ def round_weights(model: torch.nn.Module) -> None:
 
 
 def int8_logits(config: PriorConfig, weights: Any, inputs: dict[str, Any], folder: Path, native: Path | None) -> Any:
-    """Teacher-forced logits [N, H, W, K] of both step graphs, through the real loop."""
-    store, graphs = WeightStore(), dict[str, GraphBuilder]()
-    prior = describe_prior("level", Checkpoint(config, weights), store, graphs, "top")
+    """Teacher-forced logits [N, H, W, K] of both step graphs, in the loop."""
+    store = WeightStore()
+    prior, graphs = export_prior("level", Checkpoint(config, weights), store, "top")
     write_graphs(folder, graphs, store)
     level = Level("level", config.height, config.width, config.codebook_size, prior)
     batch = len(inputs["codes"])
     loop = PriorLoop(level, prior.at("int8"), lambda file: OrtSession(folder / file, 2, native), batch)
-    found = []
+    results = []
     for filters in ({}, {"top_k": np.full(batch, 2), "top_p": np.ones(batch, np.float32)}):
         level_inputs = LevelInputs(
             uniform=np.zeros((config.height, config.width, batch), np.float32),
@@ -79,8 +80,8 @@ def int8_logits(config: PriorConfig, weights: Any, inputs: dict[str, Any], folde
             labels=inputs["labels"],
             **filters,
         )
-        found.append(np.stack([row.logits.copy() for row in loop.rows(level_inputs)]).transpose(2, 0, 1, 3))
-    return found
+        results.append(np.stack([row.logits.copy() for row in loop.rows(level_inputs)]).transpose(2, 0, 1, 3))
+    return results
 
 
 @pytest.mark.parametrize("native", [NATIVE, pytest.param(None, id="standard")])
@@ -95,7 +96,7 @@ def test_equals_the_full_forward_with_rounded_weights(name: str, native: Path | 
     bound = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     effect = float(np.abs(exact - expected).max())  # of rounding to 8 bits
     assert effect > 10 * bound
-    if native:  # rows hold transformed weights in two bytes: far below the rounding to 8 bits, though above float32's
+    if native:  # transformed weights have two bytes: a much smaller error than 8 bits, but larger than float32
         bound = max(bound, 0.02 * effect)
     assert np.abs(plain - expected).max() <= bound
     np.testing.assert_array_equal(filtered, plain)
@@ -110,24 +111,24 @@ def draw(sampler: Sampler, seeds: list[int], **settings: Any) -> Any:
     return sampler.sample(len(seeds), seeds=seeds, labels=1, batch_size=4, **settings)
 
 
-def test_a_sample_does_not_depend_on_its_batch_mates(sampler: Sampler) -> None:
+def test_a_sample_does_not_depend_on_the_other_samples_of_its_batch(sampler: Sampler) -> None:
     together = draw(sampler, [70, 71, 72, 73])
     others = [draw(sampler, [71]), draw(sampler, [5, 71]), draw(sampler, [1, 2, 3, 4, 71, 6])]
-    others.append(draw(sampler, [8, 71], top_k=[2, 11]))  # which takes the filtered graphs
-    for found in others:
-        here = found.seeds.tolist().index(71)
+    others.append(draw(sampler, [8, 71], top_k=[2, 11]))  # with the filtered graphs
+    for samples in others:
+        index = samples.seeds.tolist().index(71)
         for name, codes in together.codes.items():
-            np.testing.assert_array_equal(found.codes[name][here], codes[1])
-        np.testing.assert_array_equal(found.images[here], together.images[1])
+            np.testing.assert_array_equal(samples.codes[name][index], codes[1])
+        np.testing.assert_array_equal(samples.images[index], together.images[1])
 
 
 def test_likelihoods_differ_a_little_between_precisions(sampler: Sampler) -> None:
     codes = draw(sampler, [1, 2]).codes
-    found = sampler.log_likelihood(codes, labels=1)
+    rounded = sampler.log_likelihood(codes, labels=1)
     exact = Sampler(sampler.bundle, threads=1).log_likelihood(codes, labels=1)
     for name, values in exact.items():
-        assert np.abs(found[name] - values).max() > 1e-4
-        assert abs(found[name].mean() - values.mean()) < 0.05
+        assert np.abs(rounded[name] - values).max() > 1e-4
+        assert abs(rounded[name].mean() - values.mean()) < 0.05
 
 
 def test_a_precision_that_the_bundle_lacks_is_refused(small_bundle: Path, tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_a_precision_that_the_bundle_lacks_is_refused(small_bundle: Path, tmp_pa
 
 
 def without_int8(bundle: Path, copy: Path) -> Path:
-    """The bundle in float32 alone."""
+    """A copy of the bundle with float32 only."""
     shutil.copytree(bundle, copy)
     manifest = read_manifest(copy)
     for level in manifest["levels"]:
@@ -156,13 +157,13 @@ def without_int8(bundle: Path, copy: Path) -> Path:
     return copy
 
 
-def test_a_precision_has_all_its_graphs_in_every_prior(small_bundle: Path, tmp_path: Path) -> None:
+def test_a_precision_needs_all_its_graphs_in_every_prior(small_bundle: Path, tmp_path: Path) -> None:
     plain = without_int8(small_bundle, tmp_path / "plain")
     edit_manifest(plain, "precisions", value=["float32", "int8"])
     assert "levels[0].prior.graphs.row_int8 is missing" in refusal(lambda: Bundle.open(plain))
 
 
-def test_int8_graphs_read_the_weights_of_the_float32_ones(small_bundle: Path) -> None:
+def test_int8_graphs_read_the_same_weights_as_float32_graphs(small_bundle: Path) -> None:
     for level in ("top", "bottom"):
         for role in GRAPHS:
             used = []
@@ -188,7 +189,7 @@ def test_sampling_from_the_command_line(
     assert re.search(r"^  precisions +float32, int8$", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_verifying_says_what_it_skips(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_lists_skipped_checks(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("verify", small_bundle, "--precision", "int8") == 0
     text = capsys.readouterr().out
     assert "ok    bottom: mean KL divergence from the golden probabilities" in text
@@ -208,14 +209,16 @@ def test_verifying_says_what_it_skips(small_bundle: Path, tmp_path: Path, capsys
         ("bottom.condition.onnx", "bottom.condition.input.weight", "bottom: mean KL"),
     ],
 )
-def test_a_wrong_weight_is_named(small_bundle: Path, tmp_path: Path, graph: str, weight: str, wrong: str) -> None:
+def test_a_wrong_weight_fails_its_check(
+    small_bundle: Path, tmp_path: Path, graph: str, weight: str, wrong: str
+) -> None:
     copy = Path(shutil.copytree(small_bundle, tmp_path / "copy"))
     scaled_weight(copy, graph, weight, 2.0)
     checks = verify(Sampler(Bundle.open(copy), precision="int8"))
     assert next(check.name for check in checks if not check.passed).startswith(wrong)
 
 
-def test_a_wrong_draw_is_named(small_bundle: Path, tmp_path: Path) -> None:
+def test_a_wrong_draw_fails_its_check(small_bundle: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(small_bundle, tmp_path / "copy"))
     model = onnx.load(copy / "top.step_int8.onnx", load_external_data=False)
     for node in model.graph.node:

@@ -16,7 +16,7 @@ from linked_bundles import LAYOUTS, Layout, blobs, objects
 from spoilt_bundles import edit_manifest, read_manifest, refusal, replace_file
 
 from latentloop import Bundle, Sampler
-from latentloop.export.tensorrt.engine_sets import prepared
+from latentloop.export.tensorrt.engine_sets import rewritten_bundle
 
 
 @pytest.fixture
@@ -141,7 +141,10 @@ def test_an_engine_s_link_that_leads_nowhere_is_named(
 
 
 def test_engines_are_built_of_a_bundle_of_links(bundle: Path, small_bundle: Path) -> None:
-    with prepared(Bundle.open(bundle), "float16") as linked, prepared(Bundle.open(small_bundle), "float16") as plain:
+    with (
+        rewritten_bundle(Bundle.open(bundle), "float16") as linked,
+        rewritten_bundle(Bundle.open(small_bundle), "float16") as plain,
+    ):
         assert linked.levels == plain.levels
         for ours, theirs in zip(linked.sources, plain.sources, strict=True):
             weights = [source.graph.with_name("weights.bin").read_bytes() for source in (ours, theirs)]

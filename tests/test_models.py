@@ -1,4 +1,4 @@
-"""The models' own properties: causality, what a condition reaches, the shapes of a hierarchy, ties."""
+"""Properties of the models: causality, the effect of a condition, the shapes of all levels, ties."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from latentloop.export.models.pixelsnail import (
 )
 from latentloop.export.models.vqvae import Codebook, ResidualBlock, Vqvae
 
-# Later codes meet weights that are exactly zero; what remains is the order of float64 sums.
-UNCHANGED = 1e-12
+UNCHANGED = 1e-12  # later codes are multiplied by exact zeros; only the order of float64 sums can change
 
 
 def logits_of(model: PixelSnail, inputs: dict[str, Any]) -> Tensor:
     """Logits [N, H * W, K]."""
-    given = [None if inputs[name] is None else torch.from_numpy(inputs[name]) for name in ("codes", "upper", "labels")]
+    tensors = [
+        None if inputs[name] is None else torch.from_numpy(inputs[name]) for name in ("codes", "upper", "labels")
+    ]
     with torch.no_grad():
-        out: Tensor = model(*given).flatten(2).transpose(1, 2)
+        out: Tensor = model(*tensors).flatten(2).transpose(1, 2)
     return out
 
 
@@ -37,7 +38,7 @@ def repeated(inputs: dict[str, Any], times: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", PRIORS)
-def test_no_logit_sees_its_own_or_a_later_code(name: str) -> None:
+def test_logits_do_not_depend_on_their_own_or_later_codes(name: str) -> None:
     config = PRIORS[name]
     model, positions = random_prior(config), config.height * config.width
     inputs = repeated(random_inputs(config, batch=1), positions)
@@ -49,22 +50,22 @@ def test_no_logit_sees_its_own_or_a_later_code(name: str) -> None:
     grid = change.view(config.height, config.width, config.height, config.width)
     for i, j in np.ndindex(config.height, config.width - 1):
         assert grid[i, j, i, j + 1].item() > 1e-6
-        if config.attention:  # the next position has seen the code, and all that follow attend to it
+        if config.attention:  # the next position reads the code, and all later positions attend to it
             assert change[i * config.width + j, i * config.width + j + 1 :].min() > 0
     for i, j in np.ndindex(config.height - 1, config.width):
         assert grid[i, j, i + 1, j].item() > 1e-6
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
-def test_a_causal_convolution_sees_rows_above_and_the_taps_left_of_its_centre(kernel: int) -> None:
+def test_a_causal_convolution_reads_rows_above_and_the_taps_left_of_its_centre(kernel: int) -> None:
     torch.manual_seed(0)
     convolution, reach = CausalConv2d(2, 3, kernel), kernel // 2
     x = torch.randn(1, 2, 10, 11, requires_grad=True)
     (gradient,) = torch.autograd.grad(convolution(x)[0, :, 7, 5].square().sum(), x)
-    seen = torch.zeros(10, 11, dtype=torch.bool)
-    seen[7 - (kernel - 1) : 7, 5 - reach : 5 + reach + 1] = True
-    seen[7, 5 - reach : 5] = True
-    assert torch.equal(gradient[0].abs().amax(0) > 0, seen)
+    expected = torch.zeros(10, 11, dtype=torch.bool)
+    expected[7 - (kernel - 1) : 7, 5 - reach : 5 + reach + 1] = True
+    expected[7, 5 - reach : 5] = True
+    assert torch.equal(gradient[0].abs().amax(0) > 0, expected)
 
 
 @pytest.mark.parametrize("name", PRIORS)
@@ -78,7 +79,7 @@ def test_labels_and_the_level_above_reach_every_position(name: str) -> None:
             assert (logits_of(model, other) - before).abs().amax(2).min() > 1e-6
 
 
-def test_the_input_stage_has_no_bias_where_it_sees_nothing() -> None:
+def test_the_input_stage_has_no_bias_without_codes_to_read() -> None:
     model = random_prior(PRIORS["top-k5"])
     with torch.no_grad():
         model.rows_above.weight.zero_()
@@ -92,7 +93,7 @@ def test_the_input_stage_has_no_bias_where_it_sees_nothing() -> None:
     assert torch.equal(x[:, 3, 3], above + left)
 
 
-def test_attention_gives_zeros_at_first_and_the_first_value_next() -> None:
+def test_attention_gives_zeros_at_the_first_position_and_its_value_at_the_second() -> None:
     torch.manual_seed(0)
     attention = CausalAttention(5, 6, 8, heads=2, dropout=0.0).double().eval()
     query, key = torch.randn(2, 5, 3, 4).double(), torch.randn(2, 6, 3, 4).double()
@@ -113,10 +114,10 @@ def test_the_condition_of_an_odd_grid_is_cropped(height: int, width: int) -> Non
     assert config.condition_grid == ((height + 1) // 2, (width + 1) // 2)
     upper = torch.randint(0, 5, (2, *config.condition_grid))
     with torch.no_grad():
-        out, whole = stack(upper), even(upper)
+        out, uncropped = stack(upper), even(upper)
     assert out.shape == (2, 3, height, width)
-    assert torch.equal(out, whole[:, :, :height, :width])
-    assert torch.equal(whole[:, :, ::2, ::2], whole[:, :, 1::2, 1::2])  # nearest: each code fills 2 x 2
+    assert torch.equal(out, uncropped[:, :, :height, :width])
+    assert torch.equal(uncropped[:, :, ::2, ::2], uncropped[:, :, 1::2, 1::2])  # nearest: each code fills 2 x 2
 
 
 def test_coordinates() -> None:
@@ -126,7 +127,7 @@ def test_coordinates() -> None:
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
-def test_a_hierarchy_of_levels_keeps_its_shapes(levels: int) -> None:
+def test_the_shapes_of_all_levels(levels: int) -> None:
     config = VqvaeConfig(
         levels=levels, image_channels=2, channels=8, residual_channels=4, code_channels=6, codebook_size=10
     )
@@ -134,11 +135,11 @@ def test_a_hierarchy_of_levels_keeps_its_shapes(levels: int) -> None:
     stride = 4 * 2 ** (levels - 1)
     images = torch.rand(2, 2, 2 * stride, 3 * stride) * 2 - 1
     with torch.no_grad():
-        found = model.quantise(images)
-        decoded = model.decode([level.codes for level in found])
-        again = model.decode_codewords([level.codewords for level in found])
+        quantised_levels = model.quantise(images)
+        decoded = model.decode([level.codes for level in quantised_levels])
+        again = model.decode_codewords([level.codewords for level in quantised_levels])
     assert config.stride(0) == stride
-    for level, quantised in enumerate(found):
+    for level, quantised in enumerate(quantised_levels):
         grid = (2 * 2**level, 3 * 2**level)
         assert grid == (images.shape[2] // config.stride(level), images.shape[3] // config.stride(level))
         assert quantised.codes.shape == (2, *grid)
@@ -148,7 +149,7 @@ def test_a_hierarchy_of_levels_keeps_its_shapes(levels: int) -> None:
     assert torch.equal(decoded, again)
 
 
-def test_every_level_shapes_the_image() -> None:
+def test_the_image_depends_on_every_level() -> None:
     torch.manual_seed(0)
     config = VqvaeConfig(levels=3, channels=8, residual_channels=4, code_channels=6, codebook_size=10)
     model = Vqvae(config).double().eval()
@@ -156,7 +157,7 @@ def test_every_level_shapes_the_image() -> None:
     with torch.no_grad():
         before = model.decode(codes)
         for level in range(3):
-            other = [given + (n == level) for n, given in enumerate(codes)]
+            other = [values + (n == level) for n, values in enumerate(codes)]
             assert (model.decode(other) - before).abs().max() > 1e-6
 
 
@@ -175,15 +176,15 @@ def test_the_residual_skip_adds_the_input_before_its_relu() -> None:
     assert torch.equal(block(x), x)
 
 
-def test_nearest_takes_the_lowest_index_on_ties() -> None:
+def test_nearest_is_the_lowest_index_on_ties() -> None:
     codebook = Codebook(5, 2)
     codebook.embedding.copy_(torch.tensor([[9.0, 9.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [-1.0, 0.0]]))
     z = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 2.0], [-1.0, 1.0], [0.5, 0.5]])
-    found = codebook.nearest(z.T[None, :, :, None])
-    assert found.flatten().tolist() == [1, 1, 2, 2, 1]
+    codes = codebook.nearest(z.T[None, :, :, None])
+    assert codes.flatten().tolist() == [1, 1, 2, 2, 1]
 
 
-def test_nearest_is_the_nearest() -> None:
+def test_nearest_has_the_smallest_distance() -> None:
     torch.manual_seed(0)
     codebook = Codebook(37, 6).double()
     z = torch.randn(2, 6, 3, 5).double()

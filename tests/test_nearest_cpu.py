@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from random_models import LIBRARY, NATIVE
 
 from latentloop.backends.cpu.session import OrtSession
-from latentloop.export.bundle import write_graphs
+from latentloop.export.bundle.files import write_graphs
 from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder, WeightStore
 from latentloop.export.graphs.nearest import nearest_codebook as nearest_node
 from latentloop.kernels import Codebook, nearest_codebook

@@ -1,4 +1,4 @@
-"""The output stack: its operator and its function's body against the same blocks in float64."""
+"""The output stack: its operator and its function's body, compared with the same blocks in float64."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from random_models import NATIVE
 
 from latentloop.backends.cpu.session import OrtSession
-from latentloop.export.bundle import write_graphs
+from latentloop.export.bundle.files import write_graphs
 from latentloop.export.graphs.builder import FLOAT, GraphBuilder, WeightStore
-from latentloop.export.graphs.pointwise import output_stack
+from latentloop.export.graphs.prior.pointwise import output_stack
 from latentloop.export.specification.rowstep_weights import Pointwise
 from latentloop.kernels.library import operators
 
 Array = NDArray[np.float64]
 RNG = np.random.default_rng(11)
-STAGES, CHANNELS, INNER = 3, 70, 150  # several panels of outputs, and a part of one
+STAGES, CHANNELS, INNER = 3, 70, 150  # several panels of outputs, the last one not full
 
 
 def random_stages() -> list[Pointwise]:
@@ -43,11 +43,13 @@ def rounded(weight: Array) -> Array:
     return np.asarray(np.round(weight / unit) * unit, np.float64)
 
 
-def plain(stages: Sequence[Pointwise], x: Array, labels: Sequence[Array] | None, bits: int, *, inplace: bool) -> Array:
-    form: Callable[[Array], Array] = rounded if bits == 8 else np.asarray
+def reference(
+    stages: Sequence[Pointwise], x: Array, labels: Sequence[Array] | None, bits: int, *, inplace: bool
+) -> Array:
+    round_weight: Callable[[Array], Array] = rounded if bits == 8 else np.asarray
     for index, stage in enumerate(stages):
-        inner = elu(x) @ form(stage.conv1) + stage.conv1_bias
-        both = elu(inner) @ form(stage.conv2) + stage.conv2_bias
+        inner = elu(x) @ round_weight(stage.conv1) + stage.conv1_bias
+        both = elu(inner) @ round_weight(stage.conv2) + stage.conv2_bias
         a, b = np.split(both if labels is None else both + labels[index], 2, axis=1)
         x = (elu(x) if inplace else x) + a / (1 + np.exp(-b))
     return x
@@ -57,8 +59,8 @@ def write_stack(folder: Path, stages: Sequence[Pointwise], *, labels: bool, bits
     store = WeightStore()
     g = GraphBuilder("stack", store, bits)
     x = g.input("x", FLOAT, ["batch", CHANNELS])
-    given = [g.input(f"label.{s}", FLOAT, ["batch", 2 * CHANNELS]) if labels else None for s in range(len(stages))]
-    out = output_stack(g, "level", x, stages, given, inplace=inplace)
+    terms = [g.input(f"label.{s}", FLOAT, ["batch", 2 * CHANNELS]) if labels else None for s in range(len(stages))]
+    out = output_stack(g, "level", x, stages, terms, inplace=inplace)
     g.output("out", out, FLOAT, ["batch", CHANNELS])
     write_graphs(folder, {"stack.onnx": g}, store)
     return folder / "stack.onnx"
@@ -68,7 +70,7 @@ def write_stack(folder: Path, stages: Sequence[Pointwise], *, labels: bool, bits
 @pytest.mark.parametrize("bits", [32, 8])
 @pytest.mark.parametrize("has_labels", [False, True])
 @pytest.mark.parametrize("inplace", [False, True])
-def test_stack_equals_its_blocks_one_by_one(
+def test_the_stack_equals_the_reference(
     tmp_path: Path, native: Path | None, bits: int, has_labels: bool, inplace: bool
 ) -> None:
     stages = random_stages()
@@ -78,11 +80,11 @@ def test_stack_equals_its_blocks_one_by_one(
         for batch in (1, 3, 40):
             x = RNG.standard_normal((batch, CHANNELS)).astype(np.float32)
             labels = [RNG.standard_normal((batch, 2 * CHANNELS)).astype(np.float32) for _ in stages]
-            given = {"x": x, **{f"label.{s}": label for s, label in enumerate(labels) if has_labels}}
+            feeds = {"x": x, **{f"label.{s}": label for s, label in enumerate(labels) if has_labels}}
             terms: list[Array] | None = [label.astype(np.float64) for label in labels] if has_labels else None
-            expected = plain(stages, x.astype(np.float64), terms, bits, inplace=inplace)
-            for _ in range(5):  # threads take the work in another order
-                np.testing.assert_allclose(graph.run(given)["out"], expected, atol=5e-6, rtol=5e-6)
+            expected = reference(stages, x.astype(np.float64), terms, bits, inplace=inplace)
+            for _ in range(5):  # threads compute parts in another order each time
+                np.testing.assert_allclose(graph.run(feeds)["out"], expected, atol=5e-6, rtol=5e-6)
 
 
 @pytest.mark.skipif(operators() is None, reason="no library built")

@@ -1,4 +1,4 @@
-"""Files in the common PyTorch layout that are damaged, hostile, or not what they should be."""
+"""Files in the common PyTorch layout that are damaged, malicious, or not the expected model."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from common_layout_files import LAYOUTS, Layout, State, random_prior, random_vqvae, save, with_prefix
+from common_layout_files import PRIORS, PriorSizes, State, random_prior, random_vqvae, save, with_prefix
 from torch import Tensor
 
 from latentloop.errors import CheckpointError
 from latentloop.export.checkpoints.checkpoint import Checkpoint, save_checkpoint
-from latentloop.export.rosinality import read_prior, read_vqvae
+from latentloop.export.layouts.reading import read_prior, read_vqvae
+from latentloop.export.layouts.rosinality.layout import RosinalityLayout
+from latentloop.export.state_dicts.checkpoint_file import CheckpointFile
 
 
 def changed(**changes: Any) -> State:
-    """A top's state dict with tensors replaced, dropped (None) or added; ``__`` stands for a dot."""
-    state = random_prior(LAYOUTS["top-k3"])
+    """A top prior's state dict with tensors replaced, removed (None) or added; ``__`` stands for a dot."""
+    state = random_prior(PRIORS["top-k3"])
     for key, value in changes.items():
         name = key.replace("__", ".")
         if value is None:
@@ -51,7 +53,7 @@ def test_one_error_lists_every_tensor_that_does_not_fit(tmp_path: Path) -> None:
     assert "module.label_embed.weight [10, 4] is unknown" in message
 
 
-def test_a_long_list_is_cut(tmp_path: Path) -> None:
+def test_a_long_list_is_shortened(tmp_path: Path) -> None:
     extra = {f"extra__{n}__weight": torch.ones(1) for n in range(27)}
     message = refused(save(tmp_path / "prior.pt", changed(**extra)))
     assert message.count("is unknown") == 20
@@ -64,7 +66,7 @@ def test_a_long_list_is_cut(tmp_path: Path) -> None:
         ({"horizontal__conv__conv__weight_v": None}, "no tensor horizontal.conv.conv.weight_v, whose"),
         ({"horizontal__conv__conv__weight_v": torch.ones(32, 11)}, "[32, 11], expected 4 axes"),
         ({"horizontal__conv__conv__weight_v": torch.ones(32, 11, 2, 4)}, "has 2x4 taps, expected (k // 2)"),
-        ({"blocks__0__resblocks__0__conv1__conv__conv__weight_v": None}, "tells the residual channels"),
+        ({"blocks__0__resblocks__0__conv1__conv__conv__weight_v": None}, "determines the residual channels"),
         ({"background": torch.ones(1, 2, 0, 5)}, "[1, 2, 0, 5], expected 4 axes, none empty"),
         ({"background": lambda x: x * 2}, "background differs by 0.5 from"),
         ({"background": lambda x: x * torch.nan}, "background differs by nan from"),
@@ -82,8 +84,8 @@ def test_broken_tensors_are_named(changes: dict[str, Any], expected: str, tmp_pa
     assert expected in refused(save(tmp_path / "prior.pt", changed(**changes)))
 
 
-def test_the_centre_and_later_taps_of_a_causal_convolution_do_not_matter(tmp_path: Path) -> None:
-    """Live taps of zero leave no norm, whatever the masked ones hold; NaN there is garbage like any other."""
+def test_the_masked_taps_of_a_causal_convolution_are_ignored(tmp_path: Path) -> None:
+    """If the other taps are zero, the norm is zero even if the masked taps hold values. NaN there is ignored too."""
     key = "blocks__0__resblocks__0__conv1__conv__conv__weight_v"
 
     def only(masked: float, live: float) -> Callable[[Tensor], Tensor]:
@@ -114,7 +116,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
 def test_exchanged_files_are_recognised(tmp_path: Path) -> None:
     prior = save(tmp_path / "prior.pt", with_prefix(changed()), dropout=0.1)
     vqvae = save(tmp_path / "vqvae.pt", random_vqvae())
-    assert "holds a prior, expected the VQ-VAE" in refused(prior, read_vqvae)
+    assert "holds a prior, expected a VQ-VAE" in refused(prior, read_vqvae)
     assert "holds a VQ-VAE, expected a prior" in refused(vqvae, read_prior)
 
 
@@ -135,7 +137,7 @@ def test_broken_vqvae(tmp_path: Path) -> None:
 
 
 class Payload:
-    """Unpickled with no guard, it runs a command."""
+    """Runs a command when it is unpickled without protection."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -150,20 +152,20 @@ def test_a_malicious_file_executes_nothing(
     read: Callable[[Path], Checkpoint], zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    mark, path = tmp_path / "executed", tmp_path / "evil.pt"
-    hidden = {"model": changed(), "args": argparse.Namespace(dropout=Payload(f"touch {mark}"))}
+    trace, path = tmp_path / "executed", tmp_path / "evil.pt"
+    hidden = {"model": changed(), "args": argparse.Namespace(dropout=Payload(f"touch {trace}"))}
     torch.save(hidden, path, _use_new_zipfile_serialization=zipped)
     message = refused(path, read)
     assert "system" in message
     assert "refused" in message
-    assert not mark.exists()
+    assert not trace.exists()
     torch.load(path, weights_only=False)
-    assert mark.exists()  # the payload does work where nothing guards
+    assert trace.exists()  # the payload works without protection
 
 
-@pytest.mark.parametrize("kept", [0, 1, 3, 100, 0.5, 0.99])
+@pytest.mark.parametrize("size", [0, 1, 3, 100, 0.5, 0.99])
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
-def test_truncated_files(kept: float, zipped: bool, tmp_path: Path) -> None:
+def test_truncated_files(size: float, zipped: bool, tmp_path: Path) -> None:
     path = tmp_path / "prior.pt"
     torch.save(
         {"model": changed(), "args": argparse.Namespace(dropout=0.1)},
@@ -171,27 +173,27 @@ def test_truncated_files(kept: float, zipped: bool, tmp_path: Path) -> None:
         _use_new_zipfile_serialization=zipped,
     )
     content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content)) if kept < 1 else int(kept)])
+    path.write_bytes(content[: int(size * len(content)) if size < 1 else int(size)])
     assert "not a PyTorch checkpoint, or a damaged one" in refused(path)
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     assert "No such file" in refused(tmp_path / "missing.pt")
     assert "Is a directory" in refused(tmp_path)
     (tmp_path / "text.pt").write_text("not a checkpoint at all\n")
     assert "not a PyTorch checkpoint" in refused(tmp_path / "text.pt")
-    save_checkpoint(tmp_path / "ours.safetensors", read_prior(save(tmp_path / "prior.pt", changed())))
-    assert "LatentLoop's own checkpoints" in refused(tmp_path / "ours.safetensors")
-    for content, told in (
+    save_checkpoint(tmp_path / "own.safetensors", read_prior(save(tmp_path / "prior.pt", changed())))
+    assert not RosinalityLayout().can_read(CheckpointFile(tmp_path / "own.safetensors"))
+    for content, expected in (
         ([1, 2], "it is a list alone"),
         ({}, "it is a dict alone"),
         ({"model": 3}, "it holds no tensors, but model (an int)"),
-        ({1: torch.ones(1)}, "it is another architecture: its names are 1,"),
+        ({1: torch.ones(1)}, "it is another architecture: its names are 1; expected"),
     ):
-        assert told in refused(save(tmp_path / "other.pt", content))
+        assert expected in refused(save(tmp_path / "other.pt", content))
 
 
-def test_the_allow_list_is_left_as_it_was(tmp_path: Path) -> None:
+def test_the_allow_list_of_torch_is_not_changed(tmp_path: Path) -> None:
     path = save(tmp_path / "prior.pt", changed(), dropout=0.1)
     before = set(torch.serialization.get_safe_globals())
     read_prior(path)
@@ -202,7 +204,7 @@ def test_the_allow_list_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_grid_that_disagrees_is_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "prior.pt", random_prior(Layout(4, 6, 3)))
+    path = save(tmp_path / "prior.pt", random_prior(PriorSizes(4, 6, 3)))
     assert read_prior(path, grid=(4, 6)).config == read_prior(path).config
     with pytest.raises(CheckpointError, match="background is for a grid of 4x6"):
         read_prior(path, grid=(6, 4))

@@ -1,4 +1,4 @@
-"""No step copies state: what a step allocates does not grow with the grid, attention scores aside."""
+"""A step does not copy state: its allocations, except attention scores, do not grow with the grid."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import onnxruntime
 import pytest
 from random_models import PRIORS, plain_weights, random_prior
 
-from latentloop.export.bundle import write_graphs
+from latentloop.export.bundle.files import write_graphs
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.graphs.builder import GraphBuilder, WeightStore
-from latentloop.export.graphs.step import step_graph
+from latentloop.export.graphs.prior.step import step_graph
 from latentloop.export.specification.rowstep_weights import arrange
 
 
 def step_allocations(config: PriorConfig, folder: Path, finished: int) -> dict[str, int]:
-    """Bytes that each node of one step puts out, by node, in the graph that ONNX Runtime really runs."""
+    """Output bytes of each node of one step, in the graph that ONNX Runtime runs after its optimisations."""
     folder.mkdir()
     store = WeightStore()
     graphs: dict[str, GraphBuilder] = {
@@ -41,13 +41,15 @@ def step_allocations(config: PriorConfig, folder: Path, finished: int) -> dict[s
     events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     nodes = [event for event in events if event.get("cat") == "Node" and "output_size" in event.get("args", {})]
     assert nodes
-    views = ("Reshape", "Squeeze", "Unsqueeze")  # these hand their input's memory on
+    views = ("Reshape", "Squeeze", "Unsqueeze")  # their outputs share the memory of their inputs
     return {e["name"]: int(e["args"]["output_size"]) for e in nodes if e["args"]["op_name"] not in views}
 
 
 @pytest.mark.parametrize("name", ["top-k5", "bottom-k3-classes"])
 def test_allocations_do_not_grow_with_the_grid(name: str, tmp_path: Path) -> None:
-    config = replace(PRIORS[name], channels=64)  # four channels a head: copied keys would be four times the scores
+    config = replace(
+        PRIORS[name], channels=64
+    )  # four channels per head: copied keys would be four times as large as the scores
     # Eight rows more and three times the columns: from about 30 positions to about 200.
     larger = replace(config, height=config.height + 8, width=3 * config.width)
     small = step_allocations(config, tmp_path / "small", config.height)

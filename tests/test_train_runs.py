@@ -224,7 +224,7 @@ def test_invalid_inputs_of_a_prior(folder: Path, trained: Path, tmp_path: Path) 
     with pytest.raises(InputError, match="level is 'middle', expected one of top, bottom"):
         _train(f"{PRIOR} --steps 2 --level middle", data=folder, vqvae=trained, out=out)
     _train(f"{PRIOR} --steps 2 --level top --no-classes", data=folder, vqvae=trained, out=out)
-    with pytest.raises(CheckpointError, match="holds a prior, expected the VQ-VAE"):
+    with pytest.raises(CheckpointError, match="holds a prior, expected a VQ-VAE"):
         _train(f"{PRIOR} --steps 2 --level top", data=folder, vqvae=out, out=tmp_path / "other.safetensors")
 
 

@@ -27,7 +27,7 @@ from latentloop.bench.workload.bounds import bound
 from latentloop.bench.workload.codec import codec_flops, image_size
 from latentloop.bench.workload.part import Part, TimedLevel
 from latentloop.export.configuration import PriorConfig, to_json
-from latentloop.export.graphs.bindings import columns_per_step
+from latentloop.export.graphs.prior.bindings import columns_per_step
 from latentloop.kernels.library import operators
 
 

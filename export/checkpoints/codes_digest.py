@@ -1,4 +1,4 @@
-"""What of a VQ-VAE decides the codes of an image, as one digest: two checkpoints that share it share their priors."""
+"""The digest of the VQ-VAE's weights that determine an image's codes; VQ-VAEs with equal digests can share priors."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 from latentloop.export.configuration import VqvaeConfig
 
-# The encoders, what leads from a level's codewords to the codes below, and the codebooks; not what makes pixels.
-DECIDES = ("encoders.", "to_code.", "level_decoders.", "codebooks.")
+# The encoders, the layers between a level's codewords and the codes of the level below, and the codebooks.
+_PREFIXES = ("encoders.", "to_code.", "level_decoders.", "codebooks.")
 
 
 def codes_digest(config: VqvaeConfig, weights: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 in hexadecimal over the names, shapes and float32 values of the weights that decide codes.
+    """Returns the SHA-256, in hexadecimal, of the names, shapes and float32 values of the weights that determine codes.
 
-    ``weights`` as a checkpoint of a VQ-VAE holds them, in any order. Training the pixel decoder further leaves the
-    digest as it is; the form of the residual blocks changes it.
+    ``weights``: those of a VQ-VAE's checkpoint, in any order. Training the pixel decoder further does not change the
+    digest; the variant of the residual blocks (``inplace``) does.
     """
-    found = hashlib.sha256(b"inplace\n" if config.inplace else b"")
+    digest = hashlib.sha256(b"inplace\n" if config.inplace else b"")
     for name in sorted(weights):
-        if name.startswith(DECIDES):
+        if name.startswith(_PREFIXES):
             value = np.ascontiguousarray(weights[name], "<f4")
-            found.update(f"{name} {value.shape}\n".encode())
-            found.update(value.tobytes())
-    return found.hexdigest()
+            digest.update(f"{name} {value.shape}\n".encode())
+            digest.update(value.tobytes())
+    return digest.hexdigest()

@@ -1,1 +1,1 @@
-"""The commands that need the ``export`` extra, one a module."""
+"""The commands that need the ``export`` extra, one module each."""

@@ -1,4 +1,4 @@
-"""``latentloop build-engines``: TensorRT engines of a bundle."""
+"""``latentloop build-engines``: builds TensorRT engines of a bundle."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ EPILOG = """examples:
   latentloop build-engines bundle --arch sm89,sm120 --precision float16
   latentloop build-engines bundle --flavour tensorrt --max-batch 64
 
-Engines are kept in the bundle, in engines/. TensorRT for RTX builds for every architecture it knows, on any machine;
-TensorRT for data centres builds for the GPU that is here. Engines that are there and fit are left as they are.
+Engines are stored in the bundle, in engines/. TensorRT for RTX builds for all architectures that it supports, on any
+machine; TensorRT for data centres builds for this machine's GPU. Engines that are up to date are not built again.
 """
 
 
@@ -25,9 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.add_argument("bundle", nargs="?", type=Path, help="the bundle (default: the one that ships)")
     parser.add_argument(
-        "--flavour", choices=("tensorrt", "tensorrt_rtx"), help="which TensorRT (default: the one that is installed)"
+        "--flavour",
+        choices=("tensorrt", "tensorrt_rtx"),
+        help="the TensorRT library (default: whichever is installed)",
     )
-    parser.add_argument("--arch", metavar="SM,…", help="GPU architectures, such as sm89,sm120 (default: all it can)")
+    parser.add_argument("--arch", metavar="SM,…", help="GPU architectures, such as sm89,sm120 (default: all supported)")
     parser.add_argument(
         "--precision",
         metavar="NAME,…",
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-batch", type=options.positive, default=16, metavar="N", help="largest batch size (default: 16)"
     )
-    parser.add_argument("--force", action="store_true", help="build engines that are there and fit, too")
+    parser.add_argument("--force", action="store_true", help="build engines that are up to date, too")
     parser.add_argument("--json", action="store_true", help="print a summary as JSON on stdout")
 
 
@@ -46,39 +48,39 @@ def run(arguments: argparse.Namespace) -> int:
     require("building engines", "onnx")
     from latentloop.backends.interface import MOST_BATCH
     from latentloop.engines.engine_set import PRECISIONS, graph_precision
-    from latentloop.export.tensorrt.builder import open_flavour
+    from latentloop.export.tensorrt.builder import open_builder
     from latentloop.export.tensorrt.engine_sets import build_sets
 
     if arguments.max_batch > MOST_BATCH:
         raise InputError(f"--max-batch is {arguments.max_batch}, expected at most {MOST_BATCH}")
     bundle = options.open_bundle(arguments.bundle)
-    has = bundle.manifest.precisions
-    possible = tuple(precision for precision in PRECISIONS if graph_precision(precision) in has)
-    precisions = _chosen("precision", arguments.precision, possible)
-    flavour = open_flavour(arguments.flavour)
-    architectures = _chosen("arch", arguments.arch, flavour.architectures())
+    graph_precisions = bundle.manifest.precisions
+    possible = tuple(precision for precision in PRECISIONS if graph_precision(precision) in graph_precisions)
+    precisions = _names("precision", arguments.precision, possible)
+    builder = open_builder(arguments.flavour)
+    architectures = _names("arch", arguments.arch, builder.architectures())
     outcomes = []
     for outcome in build_sets(
-        bundle, flavour, architectures, precisions, max_batch=arguments.max_batch, force=arguments.force
+        bundle, builder, architectures, precisions, max_batch=arguments.max_batch, force=arguments.force
     ):
         outcomes.append(outcome)
         if not arguments.json:
             state = f"{outcome.state}: {outcome.why}" if outcome.why else outcome.state
-            took = f", {outcome.seconds:.1f} s" if outcome.seconds else ""
-            print(f"{outcome.folder.name} ({outcome.size / 1e6:.1f} MB{took}): {state}", flush=True)
+            duration = f", {outcome.seconds:.1f} s" if outcome.seconds else ""
+            print(f"{outcome.folder.name} ({outcome.size / 1e6:.1f} MB{duration}): {state}", flush=True)
     if arguments.json:
         sets = [{**asdict(outcome), "folder": str(outcome.folder)} for outcome in outcomes]
         messages.print_json(
-            {"bundle": str(bundle.path), "flavour": flavour.name, "library": flavour.version, "sets": sets}
+            {"bundle": str(bundle.path), "flavour": builder.name, "library": builder.version, "sets": sets}
         )
     return 0
 
 
-def _chosen(option: str, given: str | None, possible: tuple[str, ...]) -> tuple[str, ...]:
-    """The names given, or all that are possible. Raises InputError for one that is not."""
-    if given is None:
+def _names(option: str, text: str | None, possible: tuple[str, ...]) -> tuple[str, ...]:
+    """Parses a comma-separated list; None stands for all possible names. Raises InputError for another name."""
+    if text is None:
         return possible
-    names = tuple(dict.fromkeys(name.strip() for name in given.split(",")))
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in possible:
             raise InputError(f"--{option} is {name!r}, expected some of {', '.join(possible)}")

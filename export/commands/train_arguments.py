@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from latentloop.export.commands.vqvae_form import add_vqvae_form
+from latentloop.export.commands.vqvae_inplace import add_vqvae_inplace
 from latentloop.export.configuration import CONDITION_BLOCKS, HEADS
 
 _Target = argparse.ArgumentParser | argparse._ArgumentGroup
@@ -189,7 +189,7 @@ def _add_counts(target: _Target, options: Iterable[tuple[str, int, str]]) -> Non
 
 def _add_trained_vqvae(target: _Target) -> None:
     target.add_argument("--vqvae", type=Path, required=True, metavar="FILE", help="the trained VQ-VAE")
-    add_vqvae_form(target)
+    add_vqvae_inplace(target)
 
 
 def _add_image_channels(target: _Target) -> None:

@@ -1,1 +1,1 @@
-"""The networks as ONNX graphs, built node by node: no tracer decides what a step costs."""
+"""The networks as ONNX graphs, built node by node, so that the nodes of a step are known exactly."""

@@ -1,8 +1,8 @@
-"""A small ONNX graph builder: one call per node, weights by name into one shared file.
+"""A builder of ONNX graphs: one call per node; the weights of all graphs are in one file.
 
-Weights become external data at an offset of ``weights.safetensors``, so that every graph of a bundle reads the one
-copy, and ordinary tools can list it. Small constants stay inside the graph. A weight that is stored in float16 is cast
-where the graph begins: all that read it see float32, and a runtime folds the cast when it loads the graph.
+Weights are external data at an offset in ``weights.safetensors``, so all graphs of a bundle share one copy, which
+standard tools can list. Small constants are inside the graph. A weight that is stored as float16 is cast to float32 at
+the beginning of the graph; a runtime folds the cast when it loads the graph.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from latentloop.export.graphs.nodes import Array, Constant, Nodes, as_constant
+from latentloop.export.graphs.nodes import Array, Constant, NodeBuilder, as_constant
 from latentloop.export.rounding import exact_float16
 
-OPSET = 18  # what ONNX Runtime 1.20 and TensorRT 10 both read whole
+OPSET = 18  # the newest that ONNX Runtime 1.20 and TensorRT 10 both support completely
 IR_VERSION = 9
 WEIGHTS_FILE = "weights.safetensors"
-OPERATORS = "latentloop"  # the domain of this project's operators
-SMALLEST = 1024  # values of a weight that is stored in float16: of smaller ones a cast takes longer than it saves
+OPERATORS = "latentloop"  # the ONNX domain of this project's operators
+SMALLEST = 1024  # values of a weight that is stored as float16; for a smaller one a cast costs more than it saves
 
 FLOAT = TensorProto.FLOAT
 FLOAT16 = TensorProto.FLOAT16
@@ -33,15 +33,15 @@ Dim = int | str
 
 
 class WeightStore:
-    """Named float32 weights of a whole bundle, each stored once however many graphs read it."""
+    """The weights of a bundle by name, each stored once for all graphs."""
 
     def __init__(self, weights: str = "float32") -> None:
-        """``weights``: float32, or float16 for large ones whose values all have one; the others stay float32."""
+        """``weights``: float32, or float16 to store large weights that float16 represents exactly in that type."""
         self.weights = weights
         self.tensors: dict[str, NDArray[np.float32] | NDArray[np.float16]] = {}
 
     def add(self, name: str, value: Array) -> None:
-        """Registers ``value`` as float32; the same name must always carry the same values."""
+        """Adds a weight. A name that is added again must have the same values."""
         values = np.ascontiguousarray(value, np.float32)
         assert name not in self.tensors or np.array_equal(self.tensors[name], values, equal_nan=True), name
         if name not in self.tensors:
@@ -49,11 +49,11 @@ class WeightStore:
             self.tensors[name] = values if narrow is None else narrow
 
 
-class GraphBuilder(Nodes):
-    """Collects nodes, inputs and outputs; values are referred to by name."""
+class GraphBuilder(NodeBuilder):
+    """Builds a graph: nodes, inputs, outputs and constants; values are strings, their names."""
 
     def __init__(self, name: str, store: WeightStore, bits: int = 32) -> None:
-        """``bits``: to how many the operators round their weights; 32 leaves them as they are."""
+        """``bits``: the width that the operators round their weights to; 32: no rounding."""
         super().__init__()
         self.name = name
         self.store = store
@@ -65,9 +65,9 @@ class GraphBuilder(Nodes):
         self.functions: dict[str, onnx.FunctionProto] = {}
 
     def define(self, function: onnx.FunctionProto) -> None:
-        """Adds a model-local function; a graph has one definition of each name."""
-        known = self.functions.setdefault(function.name, function)
-        assert known == function, function.name
+        """Adds a model-local function. A name that is added again must have the same definition."""
+        existing = self.functions.setdefault(function.name, function)
+        assert existing == function, function.name
 
     def input(self, name: str, dtype: int, shape: Sequence[Dim]) -> str:
         """Declares a graph input; string dimensions are dynamic."""
@@ -75,32 +75,32 @@ class GraphBuilder(Nodes):
         return name
 
     def output(self, name: str, value: str, dtype: int, shape: Sequence[Dim]) -> None:
-        """Declares ``value`` as the graph output ``name``, by renaming it where its node makes it."""
+        """Declares ``value`` as the graph output ``name``, and renames it in all nodes."""
         self.outputs.append(helper.make_tensor_value_info(name, dtype, shape))
         for node in self.nodes:
             node.output[:] = [name if output == value else output for output in node.output]
             node.input[:] = [name if read == value else read for read in node.input]
 
     def weight(self, name: str, value: Array) -> str:
-        """A float32 weight, stored once per bundle under this name."""
+        """Adds a weight, which the bundle stores once under this name. The graph reads it as float32."""
         self.store.add(name, value)
         if name not in self.weights:
             self.weights.append(name)
         return name
 
     def constant(self, value: Constant) -> str:
-        """A small constant, inside the graph. Equal constants are shared."""
+        """Adds a small constant inside the graph. Equal constants are shared."""
         array = as_constant(value)
         name = f"constant_{len(self.constants)}"
-        for known, tensor in self.constants.items():
+        for existing, tensor in self.constants.items():
             other = numpy_helper.to_array(tensor)
             if other.dtype == array.dtype and other.shape == array.shape and np.array_equal(other, array):
-                return known
+                return existing
         self.constants[name] = numpy_helper.from_array(array, name)
         return name
 
     def model(self, offsets: dict[str, tuple[int, int]]) -> onnx.ModelProto:
-        """The finished model; ``offsets`` gives each weight's (offset, length) in the shared file, in bytes."""
+        """Returns the model. ``offsets``: each weight's (offset, length) in the weights file, in bytes."""
         initializers = list(self.constants.values())
         casts = []
         for name in self.weights:

@@ -1,4 +1,4 @@
-"""The classifier as an ONNX graph; it equals ``latentloop.export.models.classifier`` layer by layer."""
+"""The classifier as an ONNX graph, layer by layer like ``latentloop.export.models.classifier``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from latentloop.export.models.classifier import EPSILON
 
 
 def classifier_graph(config: ClassifierConfig, weights: Weights, store: WeightStore) -> GraphBuilder:
-    """Input ``images`` [B, H, W, channels] uint8; outputs ``probabilities`` [B, classes] and ``features`` [B, F]
+    """Builds the graph.
+
+    Input: ``images`` [B, H, W, channels] uint8. Outputs: ``probabilities`` [B, classes] and ``features`` [B, F],
     float32.
     """
     g = GraphBuilder("classifier", store)
@@ -31,7 +33,7 @@ def classifier_graph(config: ClassifierConfig, weights: Weights, store: WeightSt
 
 
 class _Layers:
-    """The layers by the names of the model's modules."""
+    """The layers, by the names of the model's modules."""
 
     def __init__(self, g: GraphBuilder, config: ClassifierConfig, weights: Weights) -> None:
         self.g, self.config, self.weights = g, config, weights
@@ -47,7 +49,11 @@ class _Layers:
         return self.g.op("Conv", x, *self.parameters(name), strides=[stride] * 2, pads=pads)
 
     def norm_relu(self, name: str, x: str) -> str:
-        """Opset 18's GroupNormalization scales whole groups, so: instances of a group, then a scale per channel."""
+        """Group normalisation and ReLU.
+
+        Opset 18's GroupNormalization has one scale per group. This is InstanceNormalization over groups, and a scale
+        per channel.
+        """
         g, ones = self.g, np.ones(self.config.groups, np.float32)
         grouped = g.reshape(x, [0, self.config.groups, -1])
         plain = g.op("InstanceNormalization", grouped, g.constant(ones), g.constant(0 * ones), epsilon=EPSILON)

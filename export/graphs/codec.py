@@ -1,4 +1,4 @@
-"""The VQ-VAE's encoder and decoder as ONNX graphs; they equal ``latentloop.export.models.vqvae`` layer by layer."""
+"""The VQ-VAE's encoder and decoder as ONNX graphs, layer by layer like ``latentloop.export.models.vqvae``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from latentloop.export.graphs.nearest import nearest_codebook
 
 
 def encoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, image: tuple[int, int]) -> GraphBuilder:
-    """Input ``images`` [B, H, W, channels] uint8; one output per level, named for it: codes [B, h, w] int64."""
+    """Builds the encoder.
+
+    Input: ``images`` [B, H, W, channels] uint8. Outputs: codes [B, h, w] int64 of every level, under the level's name.
+    """
     g = GraphBuilder("encoder", store)
     codec = _Codec(g, config, weights)
     height, width = image
@@ -28,7 +31,7 @@ def encoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
             feature = g.op("Concat", decoded, feature, axis=1)
         z = codec.conv(f"to_code.{level}", feature)
         codes = codec.nearest(level, z)
-        if level < config.levels - 1:  # before the output is renamed: the level below reads it
+        if level < config.levels - 1:  # before ``output`` renames the codes
             codewords = codec.lookup(level, codes)
         stride = config.stride(level)
         name = config.level_names[level]
@@ -37,21 +40,23 @@ def encoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
 
 
 def decoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, image: tuple[int, int]) -> GraphBuilder:
-    """Inputs: one per level, named for it, codes [B, h, w] int64. Outputs: ``images`` [B, H, W, channels] uint8,
-    and before rounding ``decoded`` [B, H, W, channels] float32, nominally in [-1, 1].
+    """Builds the decoder.
+
+    Inputs: codes [B, h, w] int64 of every level, under the level's name. Outputs: ``images`` [B, H, W, channels] uint8,
+    and ``decoded`` [B, H, W, channels] float32, the values before rounding, nominally in [-1, 1].
     """
     g = GraphBuilder("decoder", store)
     codec = _Codec(g, config, weights)
     height, width = image
-    grown = []
+    upsampled = []
     for level, name in enumerate(config.level_names):
         stride = config.stride(level)
         codes = g.input(name, INT64, ["batch", height // stride, width // stride])
         x = codec.lookup(level, codes)
         for n in range(config.levels - 1 - level):
             x = codec.conv_transpose(f"upsamplers.{level}.{n}", x)
-        grown.append(x)
-    x = grown[0] if len(grown) == 1 else g.op("Concat", *grown, axis=1)
+        upsampled.append(x)
+    x = upsampled[0] if len(upsampled) == 1 else g.op("Concat", *upsampled, axis=1)
     x = codec.decoder("decoder", x, ups=config.bottom_stride.bit_length() - 1)
     decoded = g.op("Transpose", x, perm=[0, 2, 3, 1], name="decoded")
     pixels = g.op("Mul", g.op("Add", decoded, g.constant(1.0)), g.constant(127.5))
@@ -63,7 +68,7 @@ def decoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
 
 
 class _Codec:
-    """The layers of both graphs; weights by the names of the model's modules."""
+    """The layers of both graphs, by the names of the model's modules."""
 
     def __init__(self, g: GraphBuilder, config: VqvaeConfig, weights: Weights) -> None:
         self.g = g
@@ -98,11 +103,11 @@ class _Codec:
         return self.g.op("ConvTranspose", x, *self._parameters(name), strides=[2, 2], pads=[1] * 4)
 
     def nearest(self, level: int, z: str) -> str:
-        """The nearest codeword's index [B, h, w]; z [B, D, h, w]."""
+        """Returns the indices [B, h, w] of the codewords nearest to z [B, D, h, w]."""
         return nearest_codebook(self.g, z, self._codebook(level), rank=4, channels_first=True)
 
     def lookup(self, level: int, codes: str) -> str:
-        """Codewords [B, D, h, w]."""
+        """Returns the codewords [B, D, h, w] of codes [B, h, w]."""
         return self.g.op("Transpose", self.g.op("Gather", self._codebook(level), codes, axis=0), perm=[0, 3, 1, 2])
 
     def _codebook(self, level: int) -> str:

@@ -1,1 +1,1 @@
-"""The models in PyTorch: the one place where they are defined."""
+"""The models in PyTorch; the only definition of them."""

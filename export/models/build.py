@@ -1,4 +1,4 @@
-"""From a checkpoint to a PyTorch model, once its weights are known to fit its configuration."""
+"""Building PyTorch models from checkpoints, with checked weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoints.checkpoint import Checkpoint, listed
+from latentloop.export.checkpoints.checkpoint import Checkpoint, exchanged
+from latentloop.export.checkpoints.listing import listed
 from latentloop.export.configuration import AnyConfig, ClassifierConfig, PriorConfig, VqvaeConfig
 from latentloop.export.models.classifier import Classifier
 from latentloop.export.models.pixelsnail import PixelSnail
@@ -20,29 +21,32 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def build_vqvae(checkpoint: Checkpoint, source: Path | str) -> Vqvae:
-    """The VQ-VAE in evaluation mode. Raises CheckpointError that names the file, ``source``."""
+    """Returns the VQ-VAE in evaluation mode. Raises CheckpointError that names the file, ``source``."""
     if not isinstance(checkpoint.config, VqvaeConfig):
-        raise CheckpointError(f"{source} holds a {checkpoint.kind}, expected the VQ-VAE; are the files exchanged?")
+        raise exchanged(source, checkpoint.kind, "vqvae")
     return _filled(Vqvae(checkpoint.config), checkpoint, source)
 
 
 def build_prior(checkpoint: Checkpoint, source: Path | str) -> PixelSnail:
-    """One level's prior in evaluation mode. Raises CheckpointError that names the file, ``source``."""
+    """Returns one level's prior in evaluation mode. Raises CheckpointError that names the file, ``source``."""
     if not isinstance(checkpoint.config, PriorConfig):
-        raise CheckpointError(f"{source} holds a {checkpoint.kind}, expected a prior; are the files exchanged?")
+        raise exchanged(source, checkpoint.kind, "prior")
     return _filled(PixelSnail(checkpoint.config), checkpoint, source)
 
 
 def build_classifier(checkpoint: Checkpoint, source: Path | str) -> Classifier:
-    """The classifier in evaluation mode. Raises CheckpointError that names the file, ``source``."""
+    """Returns the classifier in evaluation mode. Raises CheckpointError that names the file, ``source``."""
     if not isinstance(checkpoint.config, ClassifierConfig):
-        raise CheckpointError(f"{source} holds a {checkpoint.kind}, expected a classifier; are the files exchanged?")
+        raise exchanged(source, checkpoint.kind, "classifier")
     return _filled(Classifier(checkpoint.config), checkpoint, source)
 
 
 def check_weights(checkpoint: Checkpoint, source: Path | str) -> None:
-    """Raises one CheckpointError that lists every missing, unknown, mis-shaped or not finite tensor."""
-    with torch.device("meta"):  # shapes only: no memory, however large the model
+    """Raises one CheckpointError that lists missing and unknown tensors, wrong shapes and non-finite values.
+
+    ``source`` names the file.
+    """
+    with torch.device("meta"):  # shapes only, without memory for the weights
         model = _model(checkpoint.config)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     problems = [f"{name} is missing, expected {list(shape)}" for name, shape in expected.items()

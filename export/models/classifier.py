@@ -1,7 +1,7 @@
 """The classifier of images: a small residual network with group normalisation.
 
-Rejection sampling (VQ-VAE-2, section 3.3) keeps the samples whose label it is surest of; its features measure how close
-samples are to real images. Tensors are [N, C, H, W]; images are x / 127.5 - 1.
+Rejection sampling (VQ-VAE-2, section 3.3) selects the samples with the highest probability of their label; its features
+measure how close samples are to real images. Tensors are [N, C, H, W]; images are x / 127.5 - 1.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ResidualBlock(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Stages of residual blocks, each at half the size of the one before, the mean over the image, and logits."""
+    """Stages of residual blocks, each at half the size of the previous one, the mean over the image, and logits."""
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Classifier(nn.Module):
         self.logits = nn.Linear(config.features, config.classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images [N, C, H, W] in [-1, 1] -> what the logits are made from [N, features]."""
+        """Images [N, C, H, W] in [-1, 1] -> the inputs of the last layer [N, features]."""
         x = self.stem(images)
         for stage in self.stages:
             x = stage(x)

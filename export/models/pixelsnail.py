@@ -19,8 +19,8 @@ from latentloop.export.configuration import PriorConfig
 class CausalConv2d(nn.Conv2d):
     """A k x k convolution over k - 1 full rows above and the k // 2 taps left of the centre in this row.
 
-    The input stage already hides the current code, so causality alone would allow the centre tap. Masking it lets
-    every layer of a column be computed at once, from the columns before it.
+    The input stage hides the current code, so causality alone would allow the centre tap. Because it is masked, all
+    layers of a column can be computed at once from the columns before it.
     """
 
     live: Tensor
@@ -39,10 +39,10 @@ class CausalConv2d(nn.Conv2d):
 
 
 class GatedBlock(nn.Module):
-    """x + GLU(conv2(ELU(conv1(ELU(x)) + auxiliary(ELU(a)))) + condition + label), all parts but conv1, conv2 optional.
+    """x + GLU(conv2(ELU(conv1(ELU(x)) + auxiliary(ELU(a)))) + condition + label); auxiliary, condition, label optional.
 
-    ``kernel`` 1 makes a pointwise block; ``causal`` masks the centre and all that follows it; ``inplace``: the skip
-    connection carries ELU(x), not x.
+    ``kernel`` 1: a pointwise block. ``causal``: the centre tap and the taps after it are masked. ``inplace``: the skip
+    connection carries ELU(x) instead of x.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class GatedBlock(nn.Module):
 
 
 class CausalAttention(nn.Module):
-    """Multi-head attention over strictly earlier positions in raster order; the first position gets zeros."""
+    """Multi-head attention to the earlier positions in raster order; zeros at the first position."""
 
     def __init__(self, query_channels: int, key_channels: int, channels: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class CausalAttention(nn.Module):
 
 
 class PixelBlock(nn.Module):
-    """Causal gated blocks, then attention over earlier positions or a 1x1 convolution that mixes in coordinates."""
+    """Causal gated blocks, then attention to earlier positions, or a 1 x 1 convolution that also reads coordinates."""
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
@@ -158,17 +158,17 @@ class PixelBlock(nn.Module):
         for block in self.residual:
             out = block(out, condition=condition, label=label)
         if not self.attends:
-            mixed: Tensor = self.mix(torch.cat([out, background], 1))
-            return mixed
-        entered = functional.elu(x) if self.inplace else x  # the first residual block overwrites what it is given
-        key = self.key(torch.cat([entered, out, background], 1), label=label)
+            convolved: Tensor = self.mix(torch.cat([out, background], 1))
+            return convolved
+        block_input = functional.elu(x) if self.inplace else x  # in place, the first residual block overwrites it
+        key = self.key(torch.cat([block_input, out, background], 1), label=label)
         query = self.query(torch.cat([out, background], 1), label=label)
         attended: Tensor = self.out(out, auxiliary=self.attention(query, key), label=label)
         return attended
 
 
 class ConditionStack(nn.Module):
-    """The level above as a condition: one-hot codes -> convolution -> gated blocks -> nearest upsampling by 2."""
+    """The condition from the level above: one-hot codes -> convolution -> gated blocks -> nearest upsampling by 2."""
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
@@ -186,12 +186,12 @@ class ConditionStack(nn.Module):
         x = self.input(one_hot(upper, self.codes, self.input.weight.dtype))
         for block in self.residual:
             x = block(x)
-        grown = functional.interpolate(x, scale_factor=2, mode="nearest")
-        return grown[:, :, : self.grid[0], : self.grid[1]]
+        upsampled = functional.interpolate(x, scale_factor=2, mode="nearest")
+        return upsampled[:, :, : self.grid[0], : self.grid[1]]
 
 
 class PixelSnail(nn.Module):
-    """The prior of one level: logits of every position given the ones before it."""
+    """The prior of one level: the logits of every position given the positions before it."""
 
     background: Tensor
 
@@ -214,13 +214,13 @@ class PixelSnail(nn.Module):
     def forward(self, codes: Tensor, upper: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         """Logits [N, K, H, W] of codes [N, H, W], given the level above [N, H', W'] and labels [N], all int64.
 
-        ``codes`` may be the grid's first rows only: rows below change nothing.
+        ``codes`` can be the first rows of the grid only, because logits do not depend on rows below.
         """
         condition = self.condition(upper) if self.condition is not None else None
         return self.given(codes, condition, labels)
 
     def given(self, codes: Tensor, condition: Tensor | None, labels: Tensor | None) -> Tensor:
-        """``forward``, for a condition [N, condition_channels, H, W] that is already computed."""
+        """Like ``forward``, with the condition [N, condition_channels, H, W] instead of the level above."""
         rows = codes.shape[1]
         x = self.input_stage(codes)
         background = self.background[:, :, :rows].expand(len(codes), -1, -1, -1)

@@ -1,8 +1,8 @@
-"""Named hyper-parameters of whole hierarchies.
+"""Named hyper-parameters of a VQ-VAE with its priors.
 
 ``rosinality-256`` holds the defaults of the common PyTorch implementation; ``paper-256`` the paper's table for
 ImageNet 256 x 256. ``paper-1024`` follows the text for FFHQ 1024 x 1024 (three levels of 32, 64 and 128);
-the sizes of its middle and bottom priors are assumed, not read from the paper.
+the sizes of its middle and bottom priors are assumed, because the paper does not state them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def preset(name: str) -> Preset:
-    """The preset of that name; raises InputError that lists the names there are."""
+    """Returns the preset of a name. Raises InputError that lists the existing names."""
     if name not in PRESETS:
-        raise InputError(f"no preset {name!r}; there are: {', '.join(PRESETS)}")
+        raise InputError(f"no preset {name!r}, expected one of {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -16,7 +16,7 @@ from latentloop.export.configuration import VqvaeConfig
 
 
 class ResidualBlock(nn.Module):
-    """x + conv1x1(relu(conv3x3(relu(x)))); ``inplace``: relu(x) + the same."""
+    """x + conv1x1(relu(conv3x3(relu(x)))); with ``inplace`` relu(x) + conv1x1(…)."""
 
     def __init__(self, channels: int, residual_channels: int, *, inplace: bool = False) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
 
 
 def residual_blocks(config: VqvaeConfig) -> nn.Sequential:
-    """The residual blocks of one encoder or decoder."""
+    """Returns the residual blocks of one encoder or decoder."""
     return nn.Sequential(
         *(
             ResidualBlock(config.channels, config.residual_channels, inplace=config.inplace)
@@ -42,7 +42,7 @@ def residual_blocks(config: VqvaeConfig) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """Strided 4x4 convolutions, a 3x3 convolution, residual blocks; stride 2, or the bottom's larger power of two."""
+    """Strided 4 x 4 convolutions, a 3 x 3 convolution, residual blocks. ``stride``: a power of two."""
 
     def __init__(self, in_channels: int, config: VqvaeConfig, stride: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A 3x3 convolution, residual blocks, transposed 4x4 convolutions; strides as in ``Encoder``."""
+    """A 3 x 3 convolution, residual blocks, transposed 4 x 4 convolutions. ``stride``: a power of two."""
 
     def __init__(self, in_channels: int, out_channels: int, config: VqvaeConfig, stride: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Decoder(nn.Module):
 
 
 class Codebook(nn.Module):
-    """Nearest-codeword quantisation. The codewords are a buffer: they learn by EMA, not by gradient."""
+    """Nearest-codeword quantisation. The codewords are a buffer: they are trained by averages, not by gradients."""
 
     embedding: Tensor
 
@@ -89,7 +89,7 @@ class Codebook(nn.Module):
         self.register_buffer("embedding", torch.randn(codebook_size, code_channels))
 
     def nearest(self, z: Tensor) -> Tensor:
-        """The index of the nearest codeword, squared Euclidean, lowest index on ties.
+        """Returns the index of the nearest codeword by squared Euclidean distance, the lowest index on ties.
 
         z [N, D, H, W] float -> [N, H, W] int64.
         """
@@ -114,7 +114,7 @@ class Quantised:
 
 
 class Vqvae(nn.Module):
-    """The whole hierarchy. ``encoders``, ``codebooks`` and the rest are indexed by level, top first."""
+    """The VQ-VAE of all levels. ``encoders``, ``codebooks`` and the other lists are indexed by level, top first."""
 
     def __init__(self, config: VqvaeConfig) -> None:
         super().__init__()
@@ -135,14 +135,14 @@ class Vqvae(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Encoder features of each level, top first. images [N, C, H, W] in [-1, 1]."""
-        x, found = images, []
+        x, features = images, []
         for encoder in reversed(self.encoders):
             x = encoder(x)
-            found.append(x)
-        return found[::-1]
+            features.append(x)
+        return features[::-1]
 
     def project(self, level: int, feature: Tensor, upper: Tensor | None) -> Tensor:
-        """z of one level [N, D, H, W]: from its features and the codewords of the level above."""
+        """z [N, D, H, W] of one level, from its features and the codewords of the level above."""
         if upper is not None:
             feature = torch.cat([self.level_decoders[level - 1](upper), feature], 1)
         z: Tensor = self.to_code[level](feature)
@@ -159,12 +159,12 @@ class Vqvae(nn.Module):
 
     def decode_codewords(self, codewords: list[Tensor]) -> Tensor:
         """Codewords per level [N, D, H, W], top first -> images [N, C, H, W], nominally in [-1, 1]."""
-        grown = []
+        upsampled = []
         for level, x in enumerate(codewords[:-1]):
             for upsample in self.upsampler(level):
                 x = upsample(x)
-            grown.append(x)
-        decoded: Tensor = self.decoder(torch.cat([*grown, codewords[-1]], 1))
+            upsampled.append(x)
+        decoded: Tensor = self.decoder(torch.cat([*upsampled, codewords[-1]], 1))
         return decoded
 
     def decode(self, codes: list[Tensor]) -> Tensor:
@@ -172,13 +172,13 @@ class Vqvae(nn.Module):
         return self.decode_codewords([self.codebook(level).lookup(c) for level, c in enumerate(codes)])
 
     def codebook(self, level: int) -> Codebook:
-        """One level's codebook, counted from the top."""
-        found = self.codebooks[level]
-        assert isinstance(found, Codebook)
-        return found
+        """Returns the codebook of a level, counted from the top."""
+        codebook = self.codebooks[level]
+        assert isinstance(codebook, Codebook)
+        return codebook
 
     def upsampler(self, level: int) -> nn.ModuleList:
-        """The transposed convolutions that bring one level's codewords to the bottom grid."""
-        found = self.upsamplers[level]
-        assert isinstance(found, nn.ModuleList)
-        return found
+        """Returns the transposed convolutions that upsample one level's codewords to the bottom grid."""
+        convolutions = self.upsamplers[level]
+        assert isinstance(convolutions, nn.ModuleList)
+        return convolutions

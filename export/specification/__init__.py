@@ -1,1 +1,1 @@
-"""The executable specification: the algorithm in NumPy float64, which everything else is compared with."""
+"""The algorithm in NumPy float64: the reference of every other implementation."""

@@ -1,8 +1,8 @@
-"""The prior as condition, row and step in plain NumPy float64: the executable specification of the loop.
+"""The prior as condition, row and step in NumPy float64: the executable specification of the loop.
 
-``row`` runs once per row and does, for all layers and all columns, what depends on finished rows alone. ``step``
-runs once per column: the causal convolutions of all layers at once from the columns before it, then the chain from
-the last codes to the logits. Nothing here is fast; everything is what the graphs must equal.
+``row`` runs once per row and computes, for all layers and all columns, the terms that depend on finished rows alone.
+``step`` runs once per column: first the causal convolutions of all layers at once from the columns before it, then the
+chain from the previous codes to the logits. The code is a reference for the graphs and is not optimised.
 
 Axes as in the graphs: W columns, L layers, B batch, channels last. State rows are padded with p = kernel // 2
 columns on both sides and kernel - 1 rows above.
@@ -23,17 +23,17 @@ Codes = NDArray[np.int64]
 
 
 @dataclass
-class Fixed:
-    """What is fixed for an image: the condition [H, W, B, Cc], and label terms per causal and 1 x 1 block."""
+class ImageTerms:
+    """The terms that are constant for an image: the condition, and the labels' terms."""
 
-    condition: Float64 | None
+    condition: Float64 | None  # [H, W, B, Cc]
     class_causal: Float64 | None  # [L, B, 2 C]
-    class_pointwise: list[Float64]  # one [B, 2 width] per 1 x 1 gated block, or none
+    class_pointwise: list[Float64]  # one [B, 2 width] per 1 x 1 gated block; empty without labels
 
 
 @dataclass
 class RowTerms:
-    """What one row's steps read: contributions of the rows above, with every bias and condition joined in."""
+    """The terms of one row: contributions of the rows above, with the biases, the condition and the labels added."""
 
     input: Float64  # [W, B, C]
     conv1: Float64  # [W, L, B, R]
@@ -42,7 +42,7 @@ class RowTerms:
 
 @dataclass
 class State:
-    """The loop's memory. ``residual`` and ``hidden`` hold ELU of the inputs of conv1 and conv2."""
+    """The loop's state buffers. ``residual`` and ``hidden`` hold ELU of the inputs of conv1 and conv2."""
 
     codes: Codes  # [p + H, W + 2 p, B]; K means no code
     residual: Float64  # [k - 1 + H, W + 2 p, L, B, C]
@@ -59,7 +59,7 @@ class RowStep:
         self.config = weights.config
 
     def start(self, batch: int, rows: int | None = None) -> State:
-        """The memory before the first row; ``rows`` limits it to the first rows of the grid."""
+        """Returns the state before the first row; ``rows`` limits it to the first rows of the grid."""
         c = self.config
         height, p, above = rows or c.height, c.reach, c.kernel - 1
         width = c.width + 2 * p
@@ -73,8 +73,8 @@ class RowStep:
             values=np.zeros(cached),
         )
 
-    def condition(self, upper: Codes | None, labels: Codes | None) -> Fixed:
-        """Once per image. upper [B, H', W'] codes of the level above, labels [B]."""
+    def condition(self, upper: Codes | None, labels: Codes | None) -> ImageTerms:
+        """Computes the terms of an image: upper [B, H', W'] codes of the level above, labels [B]."""
         w, c = self.weights, self.config
         condition = None
         if w.condition_stack is not None:
@@ -84,25 +84,25 @@ class RowStep:
             for weight1, bias1, weight2, bias2 in w.condition_stack.residual:
                 gated = _glu(_conv(_elu(_conv(_elu(x), weight1, bias1)), weight2, bias2), axis=1)
                 x = self._skip(x) + gated
-            grown = x.repeat(2, axis=2).repeat(2, axis=3)[:, :, : c.height, : c.width]
-            condition = grown.transpose(2, 3, 0, 1)
+            upsampled = x.repeat(2, axis=2).repeat(2, axis=3)[:, :, : c.height, : c.width]
+            condition = upsampled.transpose(2, 3, 0, 1)
         if w.label_embedding is None or w.class_causal is None:
-            return Fixed(condition, None, [])
+            return ImageTerms(condition, None, [])
         embedded = w.label_embedding[labels]  # [B, E]
         terms = [embedded @ block.label for block in w.pointwise if block.label is not None]
-        return Fixed(condition, embedded @ w.class_causal, terms)
+        return ImageTerms(condition, embedded @ w.class_causal, terms)
 
-    def row(self, state: State, fixed: Fixed, i: int) -> RowTerms:
-        """Once per row i: every layer's sum over the rows above, for all columns."""
+    def row(self, state: State, image: ImageTerms, i: int) -> RowTerms:
+        """Computes every layer's sum over the rows above row i, for all columns."""
         w, c = self.weights, self.config
         p, k = c.reach, c.kernel
         conv1 = self._rows_above(state.residual[i : i + k - 1], w.conv1_above) + w.conv1_bias[:, None, :]
         conv2 = self._rows_above(state.hidden[i : i + k - 1], w.conv2_above) + w.conv2_bias[:, None, :]
-        if fixed.condition is not None and w.condition is not None:
-            term = (fixed.condition[i] @ w.condition).reshape(c.width, -1, c.layers, 2 * c.channels)
+        if image.condition is not None and w.condition is not None:
+            term = (image.condition[i] @ w.condition).reshape(c.width, -1, c.layers, 2 * c.channels)
             conv2 += term.transpose(0, 2, 1, 3)
-        if fixed.class_causal is not None:
-            conv2 += fixed.class_causal
+        if image.class_causal is not None:
+            conv2 += image.class_causal
         x = np.zeros((c.width, state.codes.shape[-1], c.channels))
         for a in range(p):
             for b in range(k):
@@ -111,27 +111,27 @@ class RowStep:
         x[1:] += w.left_bias
         return RowTerms(x, conv1, conv2)
 
-    def step(self, state: State, fixed: Fixed, terms: RowTerms, i: int, j: int) -> Float64:
-        """Logits [B, K] of position (i, j); writes the column into the state (its code is the caller's to write)."""
+    def step(self, state: State, image: ImageTerms, terms: RowTerms, i: int, j: int) -> Float64:
+        """Returns the logits [B, K] of position (i, j); writes the column to the state, except its code."""
         w, c = self.weights, self.config
         p, k, n = c.reach, c.kernel, c.residual_blocks
         taps = slice(j, j + p)
-        here = (i + k - 1, j + p)
+        position = (i + k - 1, j + p)
         h = terms.conv1[j] + (state.residual[i + k - 1, taps] @ w.conv1_left).sum(0)
         gated = _glu(terms.conv2[j] + (state.hidden[i + k - 1, taps] @ w.conv2_left).sum(0))
-        state.hidden[here] = _elu(h)
+        state.hidden[position] = _elu(h)
 
         x = terms.input[j] + sum(w.left_table[t][state.codes[i + p, j + t]] for t in range(p))
-        label_terms = iter(fixed.class_pointwise)
+        label_terms = iter(image.class_pointwise)
         for b, block in enumerate(w.blocks):
-            entered = x
+            block_input = x
             for layer in range(b * n, (b + 1) * n):
-                state.residual[here][layer] = _elu(x)
+                state.residual[position][layer] = _elu(x)
                 x = self._skip(x) + gated[layer]
             if isinstance(block, PointwiseConv):
                 x = x @ block.weight + w.background[i, j] @ block.background + block.bias
             else:
-                x = self._attend(state, b, block, self._skip(entered), x, i, j, label_terms)
+                x = self._attend(state, b, block, self._skip(block_input), x, i, j, label_terms)
         for stage in w.output:
             x = self._gated(stage, x, next(label_terms, None))
         logits: Float64 = _elu(x) @ w.logits + w.logits_bias
@@ -152,16 +152,17 @@ class RowStep:
         state: State,
         b: int,
         block: Attention,
-        entered: Float64,
+        block_input: Float64,
         x: Float64,
         i: int,
         j: int,
         labels: Iterator[Float64],
     ) -> Float64:
+        """The attention of block b at (i, j); writes the position's key and value to the state."""
         c = self.config
         position = i * c.width + j
         background = np.broadcast_to(self.weights.background[i, j], (len(x), 2))
-        key = self._gated(block.key, np.concatenate([entered, x, background], 1), next(labels, None))
+        key = self._gated(block.key, np.concatenate([block_input, x, background], 1), next(labels, None))
         query = self._gated(block.query, np.concatenate([x, background], 1), next(labels, None))
 
         def heads(flat: Float64) -> Float64:
@@ -187,7 +188,7 @@ class RowStep:
         return self._skip(x) + _glu(out if label is None else out + label)
 
     def _skip(self, x: Float64) -> Float64:
-        """What of a gated block's input its first activation, in place or not, leaves for all else that reads it."""
+        """Returns a gated block's input after its first activation: ELU(x) if that works in place, else x."""
         return _elu(x) if self.config.inplace else x
 
 
@@ -203,7 +204,7 @@ def _glu(x: Float64, axis: int = -1) -> Float64:
 
 
 def _conv(x: Float64, weight: Float64, bias: Float64) -> Float64:
-    """A plain same-size convolution: [N, I, H, W] with [O, I, k, k]."""
+    """A convolution with zero padding to the same size: [N, I, H, W] with [O, I, k, k]."""
     k = weight.shape[-1]
     padded = np.pad(x, ((0, 0), (0, 0), (k // 2, k // 2), (k // 2, k // 2)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(2, 3))

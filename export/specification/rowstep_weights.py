@@ -1,7 +1,7 @@
-"""A prior's weights, arranged for the row and the step: which taps a row reads once, and which every step reads.
+"""A prior's weights, arranged for the row and the step.
 
 Axes: L causal layers, p = kernel // 2 (the reach), C channels, R residual channels, K codes. A causal k x k
-convolution splits into its k - 1 full rows above (read by the row) and its p taps to the left (read by the step).
+convolution is split into its k - 1 full rows above (read by the row) and its p taps to the left (read by the step).
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from numpy.typing import NDArray
 
 from latentloop.export.configuration import PriorConfig
 
-Array = NDArray[Any]  # float32 or float64, as arranged
+Array = NDArray[Any]  # float32 or float64
 
 
 @dataclass(frozen=True)
 class Pointwise:
-    """A 1 x 1 gated block: conv1 [in, inner], conv2 [inner, 2 in], their biases, and the optional parts."""
+    """A 1 x 1 gated block: conv1 [in, inner], conv2 [inner, 2 in], their biases, and optional parts."""
 
     conv1: Array
     conv1_bias: Array
     conv2: Array
     conv2_bias: Array
-    auxiliary: Array | None = None  # [attention channels, inner]; its bias is folded into conv1_bias
+    auxiliary: Array | None = None  # [attention channels, inner]; its bias is added to conv1_bias
     label: Array | None = None  # [E, 2 in]
 
 
 @dataclass(frozen=True)
 class Attention:
-    """One block's attention: the gated blocks around it and the three linear maps [in, heads * d]."""
+    """One block's attention: its three gated blocks, and three linear layers [in, heads * d]."""
 
     key: Pointwise
     query: Pointwise
@@ -46,7 +46,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class PointwiseConv:
-    """A block without attention: a 1 x 1 convolution [C, C] whose coordinate part [2, C] and bias stand apart."""
+    """The 1 x 1 convolution of a block without attention: [C, C], and apart from it the coordinates' part [2, C]."""
 
     weight: Array
     background: Array
@@ -55,7 +55,7 @@ class PointwiseConv:
 
 @dataclass(frozen=True)
 class ConditionWeights:
-    """The condition stack, as convolutions [O, I, k, k] with biases: the first, then pairs (conv1, conv2)."""
+    """The condition stack: the first convolution [O, I, k, k] with its bias, then conv1 and conv2 of every block."""
 
     input: tuple[Array, Array]
     residual: tuple[tuple[Array, Array, Array, Array], ...]
@@ -63,10 +63,10 @@ class ConditionWeights:
 
 @dataclass(frozen=True)
 class RowStepWeights:
-    """Everything that condition, row and step need, in one dtype."""
+    """The weights of condition, row and step, in one dtype."""
 
     config: PriorConfig
-    above_table: Array  # [p, k, K + 1, C]: what a code above adds to the input; the last code adds nothing
+    above_table: Array  # [p, k, K + 1, C]: the terms of the codes above in the input stage; zero for code K
     above_bias: Array  # [C], for rows after the first
     left_table: Array  # [p, K + 1, C]
     left_bias: Array  # [C], for columns after the first
@@ -88,16 +88,13 @@ class RowStepWeights:
 
     @property
     def pointwise(self) -> list[Pointwise]:
-        """Every 1 x 1 gated block, in the order in which a step runs them."""
-        found: list[Pointwise] = []
-        for block in self.blocks:
-            if isinstance(block, Attention):
-                found += [block.key, block.query, block.out]
-        return [*found, *self.output]
+        """Every 1 x 1 gated block, in the order of the step."""
+        attention = [block for block in self.blocks if isinstance(block, Attention)]
+        return [*(part for block in attention for part in (block.key, block.query, block.out)), *self.output]
 
 
 def arrange(config: PriorConfig, weights: dict[str, NDArray[np.float32]], dtype: type = np.float64) -> RowStepWeights:
-    """Arranges plain weights, named as in ``latentloop.export.models.pixelsnail.PixelSnail``."""
+    """Arranges a checkpoint's weights, named as in ``latentloop.export.models.pixelsnail.PixelSnail``."""
     w: dict[str, Array] = {name: value.astype(dtype) for name, value in weights.items()}
     names = [f"blocks.{b}.residual.{r}" for b in range(config.blocks) for r in range(config.residual_blocks)]
 
@@ -131,27 +128,28 @@ def arrange(config: PriorConfig, weights: dict[str, NDArray[np.float32]], dtype:
 
 
 def _input_tables(config: PriorConfig, rows_above: Array, left: Array) -> tuple[Array, Array]:
-    """The two input convolutions on one-hot codes, as tables to look codes up in.
+    """Returns the two input convolutions on one-hot codes as look-up tables, for the rows above and for this row.
 
-    rows_above [C, K, p, k] sees rows i-p .. i-1 and columns j-p .. j+p once its output is shifted down; left
-    [C, K, p+1, p] sees rows i-p .. i and columns j-p .. j-1 once shifted right. Both meet in the rows above.
+    rows_above [C, K, p, k], with its output shifted down, sees rows i-p .. i-1 and columns j-p .. j+p; left
+    [C, K, p+1, p], with its output shifted right, sees rows i-p .. i and columns j-p .. j-1. In the rows above, their
+    taps are added.
     """
     p, k = config.reach, config.kernel
     above = rows_above.transpose(2, 3, 1, 0).copy()  # [p, k, K, C]
     left = left.transpose(2, 3, 1, 0)  # [p + 1, p, K, C]
     above[:, :p] += left[:p]
-    silent = np.zeros((p, k, 1, config.channels), above.dtype)
-    return np.concatenate([above, silent], axis=2), np.concatenate([left[p], silent[:, 0]], axis=1)
+    zeros = np.zeros((p, k, 1, config.channels), above.dtype)  # for code K
+    return np.concatenate([above, zeros], axis=2), np.concatenate([left[p], zeros[:, 0]], axis=1)
 
 
 def _rows_above(weight: Array) -> Array:
-    """[O, I, k, k] -> [k * (k - 1) * I, O]: the k - 1 full rows, in the order (column tap, row, channel)."""
+    """The k - 1 full rows: [O, I, k, k] -> [k * (k - 1) * I, O], in the order (column tap, row, channel)."""
     out = weight.shape[0]
     return weight[:, :, :-1, :].transpose(3, 2, 1, 0).reshape(-1, out)
 
 
 def _left_taps(weight: Array) -> Array:
-    """[O, I, k, k] -> [p, I, O]: the taps at columns j-p .. j-1 of the current row."""
+    """The taps at columns j-p .. j-1 of the current row: [O, I, k, k] -> [p, I, O]."""
     reach = weight.shape[-1] // 2
     return weight[:, :, -1, :reach].transpose(2, 1, 0)
 

@@ -1,1 +1,1 @@
-"""State dicts in files that others saved: read as plain data, with no code of theirs run."""
+"""State dicts of other implementations, read as plain data: no code in their files is executed."""

@@ -1,4 +1,4 @@
-"""The states in a file that may make one kind of model, and which of them is taken where there are several."""
+"""The states in a file that can be the state dict of one kind of model, in order of preference."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from latentloop.export.state_dicts.contents import Contents, Item, Parts
+from latentloop.export.state_dicts.files.contents import Contents, Item, Parts
 
-# Where several states make the model: weights before averages of them, then in this order, then as the file has them.
+# Order of preference: weights before averages of them, then these names, then the order in the file.
 PREFERRED = ("model", "state_dict", "model_state_dict", "net", "network")
 _AVERAGES = frozenset(("ema", "average", "averaged", "avg", "swa", "shadow", "teacher", "target", "polyak"))
 _OPTIMISERS = frozenset(
@@ -18,66 +18,68 @@ _OPTIMISERS = frozenset(
 
 @dataclass
 class Candidate:
-    """A state: its tensors' plain names under ``prefix``, each with its entry in the file.
+    """A state: the entries of the file under ``prefix``, by their plain names without it.
 
-    ``place`` is the prefix as the file spells it; ``twice`` has the entries that mean a name a second time.
+    ``path``: the prefix as the file spells it. ``duplicates``: further entries with a plain name that is in
+    ``entries`` already.
     """
 
     prefix: Parts
-    place: Parts
+    path: Parts
     entries: dict[str, Item] = field(default_factory=dict)
-    twice: dict[str, Item] = field(default_factory=dict)
+    duplicates: dict[str, Item] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """What names it on the command line: ``.`` for names without a prefix."""
-        return ".".join(self.place) or "."
+        """The name for the command line: ``.`` for names without a prefix."""
+        return ".".join(self.path) or "."
 
-    def answers(self, name: str) -> int:
-        """How well ``name`` names it: 3 exactly, 2 as its beginning, 1 as parts within, 0 not at all."""
+    def match_rank(self, name: str) -> int:
+        """Returns how well ``name`` matches: 3 for the whole path, 2 for its beginning, 1 for parts within, else 0."""
         if name == ".":
             return 3 if not self.prefix else 0
-        wanted = tuple(name.split("."))
+        parts = tuple(name.split("."))
         best = 0
-        for own in (self.place, self.prefix):
-            inside = any(own[n : n + len(wanted)] == wanted for n in range(len(own)))
-            best = max(best, 3 if own == wanted else 2 if own[: len(wanted)] == wanted else int(inside))
+        for path in (self.path, self.prefix):
+            is_inside = any(path[n : n + len(parts)] == parts for n in range(len(path)))
+            best = max(best, 3 if path == parts else 2 if path[: len(parts)] == parts else int(is_inside))
         return best
 
 
 def candidates(contents: Contents, landmarks: Iterable[str], level: str | None = None) -> list[Candidate]:
-    """Every state that has one of the ``landmarks``, names that only this kind of model has; the preferred one first.
+    """Returns every state that has one of the ``landmarks``, in order of preference.
 
-    ``level`` is the prior's that is looked for, in a file that may hold those of several.
+    ``landmarks``: names of tensors that only this kind of model has. ``level``: the level of a prior, because a file
+    can hold the priors of several.
     """
     tails = [tuple(name.split(".")) for name in landmarks]
-    plain = [(item, *item.plain()) for item in contents.items]
-    found: dict[Parts, Candidate] = {}
-    for item, parts, places in plain:
+    states: dict[Parts, Candidate] = {}
+    for item, parts, indices in contents.plain:
         for tail in tails:
             if parts[-len(tail) :] == tail:
                 prefix = parts[: -len(tail)]
-                found.setdefault(prefix, Candidate(prefix, item.parts[: places[len(prefix)]]))
-    for item, parts, _ in plain:
-        # What lies under several prefixes is the longest one's.
+                states.setdefault(prefix, Candidate(prefix, item.parts[: indices[len(prefix)]]))
+    for item, parts, _ in contents.plain:
+        # An entry under several of the prefixes belongs to the longest.
         prefixes = (parts[:length] for length in range(len(parts) - 1, -1, -1))
-        owner = next((found[prefix] for prefix in prefixes if prefix in found), None)
+        owner = next((states[prefix] for prefix in prefixes if prefix in states), None)
         if owner is not None:
             name = ".".join(parts[len(owner.prefix) :])
-            (owner.twice if name in owner.entries else owner.entries)[name] = item
-    order = list(found.values())
+            (owner.duplicates if name in owner.entries else owner.entries)[name] = item
+    order = list(states.values())
     return sorted(order, key=lambda candidate: (*_rank(candidate, level), order.index(candidate)))
 
 
-def _apart(word: str) -> tuple[str, ...]:
-    """``ema`` of ``modelema`` and ``emaweights``: written together with one of the usual names."""
-    usual = (*PREFERRED, "gen", "generator", "params", "weights")
-    return tuple(each for each in _AVERAGES for name in usual if word in (each + name, name + each))
+def has_landmark(contents: Contents, landmarks: Iterable[str]) -> bool:
+    """Returns whether a name in the file ends with one of the ``landmarks``."""
+    tails = [tuple(name.split(".")) for name in landmarks]
+    return any(parts[-len(tail) :] == tail for _, parts, _ in contents.plain for tail in tails)
 
 
 def _rank(candidate: Candidate, level: str | None) -> tuple[bool, bool, bool, int]:
-    words = [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+|[0-9]+", ".".join(candidate.place))]
-    words += [rest for word in words for rest in _apart(word)]
+    """Returns a key for sorting: the preferred state has the smallest."""
+    words = [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+|[0-9]+", ".".join(candidate.path))]
+    words += [average for word in words for average in _joined_averages(word)]
     named = [PREFERRED.index(part) for part in candidate.prefix if part in PREFERRED]
     return (
         level is not None and not {level, level[0]}.intersection(words),
@@ -85,3 +87,9 @@ def _rank(candidate: Candidate, level: str | None) -> tuple[bool, bool, bool, in
         not _AVERAGES.isdisjoint(words),
         min(named, default=len(PREFERRED)) if candidate.prefix else -1,
     )
+
+
+def _joined_averages(word: str) -> tuple[str, ...]:
+    """Returns the average's name in a joined word: ``ema`` of ``modelema`` and ``emaweights``."""
+    usual = (*PREFERRED, "gen", "generator", "params", "weights")
+    return tuple(average for average in _AVERAGES for name in usual if word in (average + name, name + average))

@@ -1,8 +1,8 @@
-"""One tensor of ours against the tensors of the file: names, shapes, and the weight norm folded away."""
+"""Conversion of a file's tensors to the weights of a model: names, shapes, and weight norm."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,21 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.errors import CheckpointError, ConfigurationError
-from latentloop.export.checkpoints.checkpoint import Weights, listed
+from latentloop.export.checkpoints.checkpoint import Weights
+from latentloop.export.checkpoints.listing import listed
 from latentloop.export.configuration import Configuration
-from latentloop.export.rosinality import misfits
-from latentloop.export.state_dicts.contents import describe
-from latentloop.export.state_dicts.state_dict import REMEDY, StateDict
-from latentloop.export.state_dicts.tensors import Shape
+from latentloop.export.state_dicts.files.contents import describe
+from latentloop.export.state_dicts.files.tensors import Shape
+from latentloop.export.state_dicts.state_dict import StateDict
+from latentloop.export.state_dicts.unused import is_unused
+
+Explain = Callable[[list[str], list[str]], str]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Our tensor ``name`` of ``shape``, kept in the file under ``key``.
+class TensorMapping:
+    """The model's tensor ``name`` of ``shape``, and how the file stores it under ``key``.
 
-    ``plain`` as it is; ``normalised`` as g and v with w = g * v / |v|, the norm over all but the output axis;
-    ``causal`` the same with the centre tap and those after it masked in v; ``transposed`` with its two axes
-    exchanged. A file whose weight norm was removed has the weight itself.
+    ``plain``: unchanged. ``normalised``: as g and v with w = g * v / |v|, the norm over all axes but the first.
+    ``causal``: normalised, with the centre tap and the taps after it masked in v. ``transposed``: with its two axes
+    exchanged. If the weight norm was removed, the file has the weight itself.
     """
 
     name: str
@@ -32,8 +35,8 @@ class Entry:
     shape: Shape
     stored: Literal["plain", "normalised", "causal", "transposed"] = "plain"
 
-    def parts(self, state: StateDict) -> dict[str, Shape]:
-        """The file's tensors that make this one, with their shapes; one where the weight norm was removed."""
+    def stored_shapes(self, state: StateDict) -> dict[str, Shape]:
+        """Returns the names and shapes of the file's tensors: g and v, or a single tensor."""
         if self.stored in ("normalised", "causal") and state.direction(self.key) != self.key:
             return {
                 f"{self.key}_g": (self.shape[0], *(1 for _ in self.shape[1:])),
@@ -42,31 +45,38 @@ class Entry:
         return {self.key: self.shape[::-1] if self.stored == "transposed" else self.shape}
 
 
-def convolution(
+def layer_mappings(
     name: str, key: str, shape: Shape, stored: Literal["plain", "normalised", "causal"], outputs: int
-) -> list[Entry]:
-    """The weight and the bias [outputs] of a convolution or a linear layer."""
+) -> list[TensorMapping]:
+    """Returns the mappings of the weight and the bias [outputs] of a convolution or a linear layer."""
     return [
-        Entry(f"{name}.weight", f"{key}.weight", shape, stored),
-        Entry(f"{name}.bias", f"{key}.bias", (outputs,)),
+        TensorMapping(f"{name}.weight", f"{key}.weight", shape, stored),
+        TensorMapping(f"{name}.bias", f"{key}.bias", (outputs,)),
     ]
 
 
-def checked(state: StateDict, make: Callable[[], Configuration], remedy: str = REMEDY) -> Configuration:
-    """What ``make`` builds; raises CheckpointError that names the file where that is no model."""
+def checked_configuration(
+    state: StateDict, make: Callable[[], Configuration], remedy: str | None = None
+) -> Configuration:
+    """Returns the configuration that ``make`` builds. Converts ConfigurationError to CheckpointError with the file."""
     try:
         return make()
     except ConfigurationError as error:
-        raise CheckpointError(f"{state.path}: {error}; {remedy}") from error
+        raise CheckpointError(f"{state.path}: {error}; {remedy or state.remedy}") from error
 
 
-def check_shapes(state: StateDict, entries: Iterable[Entry], optional: dict[str, Shape]) -> None:
-    """Raises one CheckpointError that lists every tensor that is missing, unknown, mis-shaped or unreadable.
+def check_shapes(
+    state: StateDict, mappings: Iterable[TensorMapping], optional: Mapping[str, Shape], explain: Explain
+) -> None:
+    """Raises one CheckpointError that lists every tensor that is missing, unknown, unreadable or of another shape.
 
-    ``optional`` are tensors that the file may hold and that we have no use for.
+    ``optional``: tensors that the file can hold and the model does not use. ``explain(unknown, missing)`` returns what
+    the names of unknown and missing tensors indicate, or an empty string.
     """
-    expected = {key: shape for entry in entries for key, shape in entry.parts(state).items()}
+    expected = {key: shape for mapping in mappings for key, shape in mapping.stored_shapes(state).items()}
     known = expected | {key: shape for key, shape in optional.items() if key in state.tensors}
+
+    # 1. Tensors that the layout has.
     missing, problems, total = [], [], 0
     for key, shape in known.items():
         tensor = state.tensors.get(key)
@@ -74,31 +84,50 @@ def check_shapes(state: StateDict, entries: Iterable[Entry], optional: dict[str,
             missing.append(key)
             problems.append(f"{key} is missing, expected {list(shape)}")
             continue
-        if key in state.twice:
-            twice = f"{state.spelled(key)} and {state.twice[key].spelled}"
-            raise CheckpointError(f"{state.path}: {twice} both name {key}; keep one of them")
+        if key in state.duplicates:
+            both = f"{state.spelled(key)} and {state.duplicates[key].spelled}"
+            raise CheckpointError(f"{state.path}: {both} both name {key}; keep one of them")
         total += tensor.nbytes if tensor is not None and not tensor.problem else 0
-        found = _fault(state, key, shape, fits=total <= state.most_bytes)
-        if found:
-            problems.append(f"{state.spelled(key)} {found}")
+        problem = _problem(state, key, shape, fits=total <= state.most_bytes)
+        if problem:
+            problems.append(f"{state.spelled(key)} {problem}")
+
+    # 2. Other entries in the same dictionaries.
     holders = {state.entries[key].holder for key in known if key in state.entries}
     unknown = [
         key for key, item in state.entries.items()
-        if key not in known and item.holder in holders and not misfits.harmless(key, item)
+        if key not in known and item.holder in holders and not is_unused(key, item)
     ]  # fmt: skip
     for key in unknown:
-        found = str(list(state.tensors[key].shape)) if key in state.tensors else describe(state.entries[key].value)
-        problems.append(f"{state.spelled(key)} {found} is unknown")
+        value = str(list(state.tensors[key].shape)) if key in state.tensors else describe(state.entries[key].value)
+        problems.append(f"{state.spelled(key)} {value} is unknown")
+
     if problems:
-        cause = misfits.foreign_names(unknown, missing) or REMEDY
         raise CheckpointError(
             f"{state.path}: {len(problems)} {'tensors do' if len(problems) > 1 else 'tensor does'} not fit the model "
-            f"that the others make; {cause}:\n  " + listed(problems, "\n  ")
+            f"that the others make; {explain(unknown, missing) or state.remedy}:\n  " + listed(problems, "\n  ")
         )
 
 
-def _fault(state: StateDict, key: str, shape: Shape, *, fits: bool) -> str:
-    """What is wrong with an entry that should be a tensor of this shape; an empty string if nothing is."""
+def convert(state: StateDict, mappings: Iterable[TensorMapping]) -> Weights:
+    """Returns the model's weights, float32, from a state with checked shapes.
+
+    Raises CheckpointError for values that are not finite.
+    """
+    weights: Weights = {}
+    not_finite: list[str] = []
+    for mapping in mappings:
+        weights[mapping.name] = _convert(state, mapping, not_finite)
+    if not_finite:
+        raise CheckpointError(
+            f"{state.path}: not finite as float32: {listed(not_finite, ', ')}; the training has diverged, "
+            "take an earlier checkpoint"
+        )
+    return weights
+
+
+def _problem(state: StateDict, key: str, shape: Shape, *, fits: bool) -> str:
+    """Returns why an entry is not a readable tensor of this shape, or an empty string if it is."""
     tensor = state.tensors.get(key)
     if tensor is None:
         return f"is {describe(state.entries[key].value)}, expected a tensor"
@@ -111,41 +140,28 @@ def _fault(state: StateDict, key: str, shape: Shape, *, fits: bool) -> str:
     return "" if tensor.is_float else f"is {tensor.dtype}, expected float32, float16, bfloat16 or float64"
 
 
-def convert(state: StateDict, entries: Iterable[Entry]) -> Weights:
-    """Our weights, float32, of a state whose shapes were checked. Raises CheckpointError for values that are none."""
-    weights: Weights = {}
-    broken: list[str] = []
-    for entry in entries:
-        weights[entry.name] = _fold(state, entry, broken)
-    if broken:
-        raise CheckpointError(
-            f"{state.path}: not finite as float32: {listed(broken, ', ')}; the training has diverged, "
-            "take an earlier checkpoint"
-        )
-    return weights
-
-
-def _fold(state: StateDict, entry: Entry, broken: list[str]) -> NDArray[np.float32]:
-    parts = {key: state.tensors[key].values() for key in entry.parts(state)}
-    *gain, value = parts.values()
-    if entry.stored == "causal":
-        value[:, :, -1, entry.shape[-1] // 2 :] = 0  # before the norm: files hold garbage there
-    bad = [state.spelled(key) for key, part in parts.items() if not np.isfinite(part).all()]
-    if bad:
-        broken += bad
-        return np.zeros(entry.shape, np.float32)
+def _convert(state: StateDict, mapping: TensorMapping, not_finite: list[str]) -> NDArray[np.float32]:
+    """Converts one tensor; appends to ``not_finite`` the file's tensors with values that are not finite."""
+    stored = {key: state.tensors[key].values() for key in mapping.stored_shapes(state)}
+    *gain, value = stored.values()
+    if mapping.stored == "causal":
+        value[:, :, -1, mapping.shape[-1] // 2 :] = 0  # before the norm: these values are arbitrary
+    damaged = [state.spelled(key) for key, values in stored.items() if not np.isfinite(values).all()]
+    if damaged:
+        not_finite += damaged
+        return np.zeros(mapping.shape, np.float32)
     if gain:
         norm = np.sqrt(np.square(value).sum(axis=tuple(range(1, value.ndim)), keepdims=True))
-        dead = np.flatnonzero(norm == 0).tolist()
-        if dead:
-            key = state.spelled(f"{entry.key}_v")
+        zero = np.flatnonzero(norm == 0).tolist()
+        if zero:
+            key = state.spelled(f"{mapping.key}_v")
             raise CheckpointError(
-                f"{state.path}: {key} is all zero for output {listed(dead, ', ')}, so that its weight norm "
+                f"{state.path}: {key} is all zero for output {listed(zero, ', ')}, so that its weight norm "
                 "is undefined; take another checkpoint"
             )
         value = gain[0] * value / norm
-    with np.errstate(over="ignore"):  # reported as not finite
-        folded = np.ascontiguousarray(value.T if entry.stored == "transposed" else value, np.float32)
-    if not np.isfinite(folded).all():
-        broken += [state.spelled(key) for key in parts]
-    return folded
+    with np.errstate(over="ignore"):  # overflow is reported as not finite
+        converted = np.ascontiguousarray(value.T if mapping.stored == "transposed" else value, np.float32)
+    if not np.isfinite(converted).all():
+        not_finite += [state.spelled(key) for key in stored]
+    return converted

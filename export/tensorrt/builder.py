@@ -1,7 +1,8 @@
-"""TensorRT under its two names, ``tensorrt`` for data centres and ``tensorrt_rtx``: nearly one Python module.
+"""Building engines with TensorRT, whose two Python modules, ``tensorrt`` and ``tensorrt_rtx``, have nearly one API.
 
-Both build strongly typed networks: a graph's own types are the precision. TensorRT for RTX builds for architectures
-that need not be there, and compiles the rest where an engine is loaded; TensorRT times kernels on the GPU here.
+Networks are strongly typed: the types in the graph are the precision. TensorRT for RTX (``tensorrt_rtx``) builds for
+any GPU architecture without a GPU, and finishes compilation when an engine is loaded. TensorRT for data centres
+(``tensorrt``) times kernels on the machine's GPU, and builds for this GPU only.
 """
 
 from __future__ import annotations
@@ -18,31 +19,34 @@ from latentloop.engines.engine_set import FLAVOURS, Profile, Tensor, architectur
 from latentloop.errors import BundleError, MissingError
 from latentloop.kernels.driver import MissingGpuError, open_driver
 
-EXTRAS = {"tensorrt": "trt", "tensorrt_rtx": "rtx"}
-OLDEST = 80  # sm75 has neither bfloat16 nor, in TensorRT for RTX, products of float32
+EXTRAS = {"tensorrt": "trt", "tensorrt_rtx": "rtx"}  # of this package, by module
+OLDEST = 80  # sm75 has no bfloat16, and in TensorRT for RTX no float32 products
 ELEMENTS = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64", "uint8": "UINT8"}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A built engine: its bytes, as a buffer, and what the builder's timings are now, where it keeps any."""
+    """A built engine: its bytes as a buffer, and the updated timing cache of a builder that has one."""
 
     data: Any
     timings: bytes | None
 
 
 class TensorRtBuilder:
-    """One of the two modules; ``name`` and ``version`` are the module's."""
+    """Builds engines with one of the two modules; ``name`` and ``version`` are the module's."""
 
     def __init__(self, module: Any) -> None:
         self._module = module
         self.name: str = module.__name__
         self.version: str = module.__version__
-        self.times = self.name == "tensorrt"  # on a GPU; TensorRT for RTX would ask for one to keep timings
+        self.times_kernels = self.name == "tensorrt"  # on the GPU, with a timing cache
 
     def architectures(self) -> tuple[str, ...]:
-        """What it can build for here, as "sm90". Raises MissingError where that takes a GPU and there is none."""
-        if not self.times:
+        """Returns the architectures that it can build for, such as "sm90".
+
+        Raises MissingError if it needs a GPU and there is none.
+        """
+        if not self.times_kernels:
             names = [
                 match[1]
                 for match in map(re.compile(r"SM(\d+)").fullmatch, dir(self._module.ComputeCapability))
@@ -54,7 +58,7 @@ class TensorRtBuilder:
             with driver.use(0):
                 capability = driver.capability()
         except MissingGpuError as error:
-            raise MissingError(f"TensorRT builds engines on the GPU that they are for: {error}") from error
+            raise MissingError(f"TensorRT builds engines on the GPU that will run them: {error}") from error
         return (architecture_of(capability),)
 
     def build(
@@ -66,9 +70,10 @@ class TensorRtBuilder:
         architecture: str,
         timings: bytes | None = None,
     ) -> Plan:
-        """Builds an ONNX file, whose inputs and outputs must arrive in the network as they are.
+        """Builds the engine of an ONNX file.
 
-        Raises BundleError with what parser or builder said.
+        ``inputs`` and ``outputs``: those of the graph, which the network must have unchanged. ``timings``: the timing
+        cache of earlier builds. Raises BundleError with the parser's or builder's errors.
         """
         module, logger = self._module, error_log(self._module)
         builder = module.Builder(logger)
@@ -76,15 +81,14 @@ class TensorRtBuilder:
         parser = module.OnnxParser(network, logger)
         if not parser.parse_from_file(str(graph)):
             raise self._error("cannot read", graph, _parser_errors(parser) or logger.errors)
-        there = [network.get_input(index) for index in range(network.num_inputs)]
-        self._check(graph, "input", inputs, there)
+        self._check(graph, "input", inputs, [network.get_input(index) for index in range(network.num_inputs)])
         self._check(graph, "output", outputs, [network.get_output(index) for index in range(network.num_outputs)])
         config = builder.create_builder_config()
         config.clear_flag(module.BuilderFlag.TF32)
-        config.set_flag(module.BuilderFlag.STRICT_NANS)  # a draw tells logits that are not finite by comparisons
+        config.set_flag(module.BuilderFlag.STRICT_NANS)  # the draw detects logits that are not finite by comparisons
         for profile in profiles:
-            config.add_optimization_profile(_optimisation(builder.create_optimization_profile(), inputs, profile))
-        if self.times:
+            config.add_optimization_profile(_with_shapes(builder.create_optimization_profile(), inputs, profile))
+        if self.times_kernels:
             config.set_timing_cache(config.create_timing_cache(timings or b""), ignore_mismatch=False)
         else:
             config.num_compute_capabilities = 1
@@ -92,52 +96,54 @@ class TensorRtBuilder:
         data = builder.build_serialized_network(network, config)
         if data is None:
             raise self._error(f"cannot build for {architecture}", graph, logger.errors)
-        return Plan(data, bytes(config.get_timing_cache().serialize()) if self.times else None)
+        return Plan(data, bytes(config.get_timing_cache().serialize()) if self.times_kernels else None)
 
-    def _check(self, graph: Path, kind: str, expected: Collection[Tensor], found: Sequence[Any]) -> None:
-        """No input or output is dropped, or has another type or shape than the graph says."""
-        by_name = {tensor.name: tensor for tensor in found}
+    def _check(self, graph: Path, kind: str, expected: Collection[Tensor], tensors: Sequence[Any]) -> None:
+        """Raises BundleError if the network's inputs or outputs differ in name, type or shape from those expected."""
+        by_name = {tensor.name: tensor for tensor in tensors}
         for tensor in expected:
             if tensor.name not in by_name:
                 raise self._error(f"drops the {kind} {tensor.name!r} of", graph, [])
-            there = by_name.pop(tensor.name)
+            parsed = by_name.pop(tensor.name)
             shape = [-1 if size == BATCH else size for size in tensor.shape]
-            if list(there.shape) != shape or there.dtype != getattr(self._module.DataType, ELEMENTS[tensor.dtype]):
-                said = f"as {there.dtype} {list(there.shape)}, expected {tensor.dtype} {shape}"
-                raise self._error(f"reads the {kind} {tensor.name!r} {said}, of", graph, [])
+            if list(parsed.shape) != shape or parsed.dtype != getattr(self._module.DataType, ELEMENTS[tensor.dtype]):
+                difference = f"as {parsed.dtype} {list(parsed.shape)}, expected {tensor.dtype} {shape}"
+                raise self._error(f"reads the {kind} {tensor.name!r} {difference}, of", graph, [])
         if by_name:
             raise self._error(f"adds the {kind} {', '.join(by_name)} to", graph, [])
 
-    def _error(self, what: str, graph: Path, said: list[str]) -> BundleError:
-        text = "; ".join(said[:3])
-        return BundleError(f"{self.name} {self.version} {what} {graph.name}" + (f": {text[:1000]}" if text else ""))
+    def _error(self, problem: str, graph: Path, messages: list[str]) -> BundleError:
+        text = "; ".join(messages[:3])
+        return BundleError(f"{self.name} {self.version} {problem} {graph.name}" + (f": {text[:1000]}" if text else ""))
 
 
-def open_flavour(name: str | None = None) -> TensorRtBuilder:
-    """The flavour of that name, or the one that is installed. Raises MissingError, with the pip line, without it."""
-    broken = None
+def open_builder(name: str | None = None) -> TensorRtBuilder:
+    """Returns the builder of the module ``name``, or of the first that is installed.
+
+    Raises MissingError, with the pip command, if it is not installed.
+    """
+    failure = None
     for candidate in [name] if name else FLAVOURS:
         try:
             if (module := tensorrt_module(candidate)) is not None:
                 return TensorRtBuilder(module)
         except MissingError as error:
-            broken = error
-    if broken is not None:
-        raise broken
+            failure = error
+    if failure is not None:
+        raise failure
     names = " or ".join([name] if name else FLAVOURS)
-    lines = " or ".join(f'pip install "latentloop[{EXTRAS[flavour]}]"' for flavour in ([name] if name else FLAVOURS))
+    lines = " or ".join(f'pip install "latentloop[{EXTRAS[module]}]"' for module in ([name] if name else FLAVOURS))
     raise MissingError(f"building engines needs {names}: {lines}")
 
 
-def _optimisation(made: Any, inputs: Collection[Tensor], profile: Profile) -> Any:
-    """``made`` with the shapes of every input that depends on the batch."""
+def _with_shapes(optimisation: Any, inputs: Collection[Tensor], profile: Profile) -> Any:
+    """Sets the shapes of every input that depends on the batch size; returns the optimisation profile."""
     sizes = (profile.minimum, profile.optimum, profile.maximum)
     for tensor in inputs:
         if BATCH in tensor.shape:
-            made.set_shape(
-                tensor.name, *([batch if size == BATCH else size for size in tensor.shape] for batch in sizes)
-            )
-    return made
+            shapes = ([batch if size == BATCH else size for size in tensor.shape] for batch in sizes)
+            optimisation.set_shape(tensor.name, *shapes)
+    return optimisation
 
 
 def _parser_errors(parser: Any) -> list[str]:

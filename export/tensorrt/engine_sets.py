@@ -1,4 +1,4 @@
-"""Sets of engines of a bundle: built where they are missing or stale, written whole or not at all."""
+"""The engine sets of a bundle: built if they are missing or out of date, and written completely or not at all."""
 
 from __future__ import annotations
 
@@ -30,15 +30,18 @@ from latentloop.engines.engine_set import (
 from latentloop.engines.finding import find_engines
 from latentloop.errors import OutputError
 from latentloop.export.tensorrt.builder import TensorRtBuilder
-from latentloop.export.tensorrt.inlined_graph import Graph
-from latentloop.export.tensorrt.prior_graphs import codec_graph, prior_graphs
+from latentloop.export.tensorrt.inlined_graph import InlinedGraph
+from latentloop.export.tensorrt.rewriting import rewrite_codec, rewrite_prior
 from latentloop.io.file_names import ENGINES, MANIFEST
 from latentloop.io.files import check_free, new_directory, scratch_directory, write_file
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one set. ``why`` is empty unless it was rebuilt; ``size`` is that of its plans, in bytes."""
+    """The result for one set.
+
+    ``why``: the reason for a rebuild, else empty. ``size``: of its plans, in bytes. ``seconds``: the time of the build.
+    """
 
     folder: Path
     architecture: str
@@ -50,8 +53,8 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A rewritten graph on disk, and the engine that it is to become."""
+class EngineSource:
+    """A rewritten graph on disk, and the name of the plan to build from it."""
 
     plan: str
     graph: Path
@@ -60,96 +63,99 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A bundle's graphs at one precision."""
+class RewrittenBundle:
+    """A bundle's graphs on disk, rewritten for one precision, and their part of an engine set's manifest."""
 
     levels: tuple[EngineLevel, ...]
     encoder: CodecEngine
     decoder: CodecEngine
-    sources: tuple[Source, ...]
+    sources: tuple[EngineSource, ...]
 
 
 def build_sets(
     bundle: Bundle,
-    flavour: TensorRtBuilder,
+    builder: TensorRtBuilder,
     architectures: Sequence[str],
     precisions: Sequence[str],
     *,
     max_batch: int,
     force: bool = False,
 ) -> Iterator[Outcome]:
-    """Every set in turn, built unless it is there and fits; with ``force`` in any case.
+    """Builds the sets one after the other, and yields each one's outcome.
 
-    Raises BundleError for a graph that cannot be built, OutputError where a set cannot be written; nothing half-built
-    is left then.
+    A set that exists and is up to date is not built again unless ``force`` is set. Raises BundleError for a graph that
+    cannot be built, OutputError if a set cannot be written. No incomplete set is left behind after an error.
     """
     for precision in precisions:
         missing = []
         for architecture in architectures:
-            folder, state, why = _state(bundle, flavour, architecture, precision, max_batch)
+            folder, state, why = _state(bundle, builder, architecture, precision, max_batch)
             if state == "up to date" and not force:
                 yield Outcome(folder, architecture, precision, state, "", _size(folder), 0.0)
             else:
-                missing.append((folder, architecture, "rebuilt" if folder.is_dir() else "built", why or "asked for"))
+                missing.append((folder, architecture, "rebuilt" if folder.is_dir() else "built", why or "requested"))
         if not missing:
             continue
         for folder, *_ in missing:
             check_free(folder, force=True, directory=True)
-        with prepared(bundle, precision) as graphs:
+        with rewritten_bundle(bundle, precision) as rewritten:
             for folder, architecture, state, why in missing:
                 started = time.perf_counter()
-                _build_set(bundle, flavour, graphs, folder, architecture, precision, max_batch)
+                _build_set(bundle, builder, rewritten, folder, architecture, precision, max_batch)
                 seconds = time.perf_counter() - started
                 reason = why if state == "rebuilt" else ""
                 yield Outcome(folder, architecture, precision, state, reason, _size(folder), seconds)
 
 
 @contextmanager
-def prepared(bundle: Bundle, precision: str) -> Iterator[Prepared]:
-    """Rewrites the bundle's graphs for a precision into a temporary folder."""
+def rewritten_bundle(bundle: Bundle, precision: str) -> Iterator[RewrittenBundle]:
+    """Rewrites the bundle's graphs for a precision to a temporary folder, which exists inside the context.
+
+    Raises BundleError, OutputError.
+    """
     manifest = bundle.manifest
     weights = np.memmap(bundle.path / manifest.weights, np.uint8, "r")
-    levels, written = [], []
+    levels, engine_sources = [], []
     with _scratch() as folder:
 
-        def write(plan: str, graph: Graph) -> Source:
-            inside = folder / plan
-            inside.mkdir()
-            made = Source(plan, graph.write(inside), tuple(graph.inputs.values()), tuple(graph.outputs.values()))
-            written.append(made)
-            return made
+        def write(plan: str, graph: InlinedGraph) -> EngineSource:
+            plan_folder = folder / plan
+            plan_folder.mkdir()
+            inputs, outputs = tuple(graph.inputs.values()), tuple(graph.outputs.values())
+            engine_sources.append(EngineSource(plan, graph.write(plan_folder), inputs, outputs))
+            return engine_sources[-1]
 
         codec = [
-            write(f"{Path(file).stem}.plan", codec_graph(bundle.path / file, weights, precision))
+            write(f"{Path(file).stem}.plan", rewrite_codec(bundle.path / file, weights, precision))
             for file in (manifest.encoder, manifest.decoder)
         ]
         for level in manifest.levels:
             prior = None
             if level.prior is not None:
-                prior, graphs = prior_graphs(bundle.path, level.name, level.prior, weights, precision)
+                prior, graphs = rewrite_prior(bundle.path, level.name, level.prior, weights, precision)
                 for role, graph in graphs.items():
                     write(prior.graphs[role].file, graph)
             levels.append(EngineLevel(level.name, level.height, level.width, level.codebook_size, prior))
         encoder, decoder = (CodecEngine(source.plan, source.inputs, source.outputs) for source in codec)
-        yield Prepared(tuple(levels), encoder, decoder, tuple(written))
+        yield RewrittenBundle(tuple(levels), encoder, decoder, tuple(engine_sources))
 
 
 def batch_profiles(max_batch: int) -> tuple[Profile, ...]:
-    """One image at a time, and up to ``max_batch``, with the best kernels at the most."""
+    """Returns a profile for one image at a time, and one for up to ``max_batch``, optimised for ``max_batch``."""
     one = Profile(1, 1, 1)
     return (one,) if max_batch == 1 else (one, Profile(1, max_batch, max_batch))
 
 
 def _state(
-    bundle: Bundle, flavour: TensorRtBuilder, architecture: str, precision: str, max_batch: int
+    bundle: Bundle, builder: TensorRtBuilder, architecture: str, precision: str, max_batch: int
 ) -> tuple[Path, str, str]:
-    """A set's folder, "up to date" or "missing", and why."""
-    key = {"flavour": flavour.name, "library": flavour.version, "architecture": architecture, "precision": precision}
+    """Returns a set's folder, "up to date" or "missing", and the reason."""
+    key = {"flavour": builder.name, "library": builder.version, "architecture": architecture, "precision": precision}
     folder = bundle.path / ENGINES / folder_name(**key)
-    found = find_engines(bundle, **key)
-    if isinstance(found, str):
-        return folder, "missing", found
-    largest = max(profile.maximum for profile in found.profiles)
+    engines = find_engines(bundle, **key)
+    if isinstance(engines, str):
+        return folder, "missing", engines
+    largest = max(profile.maximum for profile in engines.profiles)
     if largest < max_batch:
         return folder, "missing", f"{folder} is for batches up to {largest}, not up to {max_batch}"
     return folder, "up to date", ""
@@ -157,36 +163,36 @@ def _state(
 
 def _build_set(
     bundle: Bundle,
-    flavour: TensorRtBuilder,
-    graphs: Prepared,
+    builder: TensorRtBuilder,
+    rewritten: RewrittenBundle,
     target: Path,
     architecture: str,
     precision: str,
     max_batch: int,
 ) -> None:
     profiles = batch_profiles(max_batch)
-    timings = bundle.path / ENGINES / f"{architecture}_{flavour.name}-{flavour.version}.timings"
+    timings = bundle.path / ENGINES / f"{architecture}_{builder.name}-{builder.version}.timings"
     files = {}
     with new_directory(target, force=True) as folder:
         label = f"{architecture} {precision}"
-        for source in tqdm(graphs.sources, desc=label, unit="engine", delay=1, leave=False, disable=None):
-            known = timings.read_bytes() if flavour.times and timings.is_file() else None
-            plan = flavour.build(source.graph, source.inputs, source.outputs, profiles, architecture, known)
-            if plan.timings is not None and plan.timings != known:
+        for source in tqdm(rewritten.sources, desc=label, unit="engine", delay=1, leave=False, disable=None):
+            cached = timings.read_bytes() if builder.times_kernels and timings.is_file() else None
+            plan = builder.build(source.graph, source.inputs, source.outputs, profiles, architecture, cached)
+            if plan.timings is not None and plan.timings != cached:
                 write_file(timings, partial(Path.write_bytes, data=plan.timings), force=True)
             files[source.plan] = _write_plan(folder / source.plan, plan.data)
         engines = EngineSet(
             folder=target,
-            flavour=flavour.name,
-            library=flavour.version,
+            flavour=builder.name,
+            library=builder.version,
             architecture=architecture,
             precision=precision,
             profiles=profiles,
             sources=sources(bundle.manifest, precision),
             image=bundle.manifest.image,
-            levels=graphs.levels,
-            encoder=graphs.encoder,
-            decoder=graphs.decoder,
+            levels=rewritten.levels,
+            encoder=rewritten.encoder,
+            decoder=rewritten.decoder,
             files=files,
         )
         (folder / MANIFEST).write_text(json.dumps(to_json(engines), indent=1) + "\n", encoding="utf-8")
@@ -204,10 +210,10 @@ def _scratch() -> Iterator[Path]:
         with scratch_directory() as folder:
             yield folder
     except OSError as error:
-        where = tempfile.gettempdir()
+        directory = tempfile.gettempdir()
         reason = error.strerror or error
         raise OutputError(
-            f"cannot write rewritten graphs to {where}: {reason}; set TMPDIR to a folder with room"
+            f"cannot write rewritten graphs to {directory}: {reason}; set TMPDIR to a folder with room"
         ) from error
 
 

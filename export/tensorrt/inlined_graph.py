@@ -1,7 +1,7 @@
-"""A graph of a bundle without its functions: nodes, and constants apart from them, for passes to rewrite.
+"""A bundle's graph with its functions inlined: nodes and constants that passes can rewrite.
 
-Constants may be views of the bundle's weights file; they are read, and rounded to 16 bits, when the graph is written.
-Weights that the file holds in float16 are float32 constants here: how they are stored says nothing of the precision.
+Constants can be views of the bundle's weights file; they are read, and rounded to 16 bits, when the graph is written.
+Weights that the file stores as float16 are float32 constants here: the storage type does not determine the precision.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from latentloop.errors import BundleError, InputError
 from latentloop.export.graphs.builder import IR_VERSION, OPSET
 from latentloop.export.graphs.nodes import Array
 
-# Functions whose products decide codes: they stay float32 at every precision.
+# Functions whose products determine codes: they are float32 at every precision.
 EXACT_FUNCTIONS = ("DrawCode", "NearestCodebook")
 WEIGHTS_FILE = "weights.bin"
-SMALL = 1024  # bytes; constants up to here lie inside the graph's file
+SMALL = 1024  # bytes; constants up to this size are inside the graph's file
 ELEMENTS = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,
@@ -38,18 +38,18 @@ DTYPES: dict[int, str] = {element: dtype for dtype, element in ELEMENTS.items()}
 
 @dataclass(frozen=True)
 class Constant:
-    """A value known when the graph is built. Float32 values may be meant as float16 or bfloat16 ``element``s."""
+    """A constant. ``element``: its type in the graph; float32 ``values`` can stand for float16 or bfloat16 elements."""
 
     values: Array
     element: int
 
     @staticmethod
     def of(values: Array) -> Constant:
-        """In the values' own type."""
+        """Returns a constant with the type of ``values``."""
         return Constant(values, helper.np_dtype_to_tensor_dtype(values.dtype))
 
     def stored(self, name: str) -> Array:
-        """The values as they are written, bfloat16 as uint16. Raises InputError for weights beyond float16's range."""
+        """Returns the values for the file, bfloat16 as uint16. Raises InputError for values beyond float16's range."""
         if self.element == TensorProto.BFLOAT16:
             return _bfloat16(self.values)
         if self.element == TensorProto.FLOAT16:
@@ -62,8 +62,8 @@ class Constant:
         return self.values
 
 
-class Graph:
-    """Nodes in order, inputs and outputs by name, constants by name. Every value has one maker."""
+class InlinedGraph:
+    """Nodes in topological order; inputs, outputs and constants by name. Every value has one producer."""
 
     def __init__(
         self,
@@ -75,38 +75,38 @@ class Graph:
     ) -> None:
         self.name, self.nodes, self.inputs, self.outputs, self.constants = name, nodes, inputs, outputs, constants
 
-    def makers(self) -> dict[str, NodeProto]:
-        """The node that makes each value."""
+    def producers(self) -> dict[str, NodeProto]:
+        """Returns the node that computes each value."""
         return {output: node for node in self.nodes for output in node.output}
 
     def readers(self) -> dict[str, list[tuple[NodeProto, int]]]:
-        """The nodes that read each value, with the place among their inputs."""
-        found: dict[str, list[tuple[NodeProto, int]]] = {}
+        """Returns the nodes that read each value, with the index of the input."""
+        readers: dict[str, list[tuple[NodeProto, int]]] = {}
         for node in self.nodes:
-            for place, value in enumerate(node.input):
-                found.setdefault(value, []).append((node, place))
-        return found
+            for index, value in enumerate(node.input):
+                readers.setdefault(value, []).append((node, index))
+        return readers
 
     def replace(self, renamed: dict[str, str]) -> None:
-        """Makes every reader of a value read another one."""
+        """Replaces values at all nodes that read them; ``renamed``: new names by old ones."""
         for node in self.nodes:
-            for place, value in enumerate(node.input):
+            for index, value in enumerate(node.input):
                 if value in renamed:
-                    node.input[place] = renamed[value]
+                    node.input[index] = renamed[value]
 
     def prune(self) -> None:
-        """Drops nodes and constants that no output depends on."""
+        """Removes nodes and constants that no output depends on."""
         needed = set(self.outputs)
-        kept = []
+        nodes = []
         for node in reversed(self.nodes):
             if needed.intersection(node.output):
                 needed.update(node.input)
-                kept.append(node)
-        self.nodes = kept[::-1]
+                nodes.append(node)
+        self.nodes = nodes[::-1]
         self.constants = {name: value for name, value in self.constants.items() if name in needed}
 
     def elements(self) -> dict[str, int]:
-        """Every value's element type."""
+        """Returns every value's element type."""
         declared = {name: constant.element for name, constant in self.constants.items()}
         skeleton = self._model(
             [helper.make_tensor_value_info(name, element, None) for name, element in declared.items()], []
@@ -116,9 +116,9 @@ class Graph:
         return {info.name: info.type.tensor_type.elem_type for info in infos}
 
     def write(self, folder: Path) -> Path:
-        """Writes the graph as ONNX into an empty ``folder``, large constants beside it; returns the graph's file."""
+        """Writes the graph as ONNX, and its large constants, to an empty ``folder``; returns the path of the graph."""
         for node in self.nodes:
-            node.name = node.output[0]  # unique, unlike the names that functions gave
+            node.name = node.output[0]  # unique, unlike the names inside functions
         initializers = []
         with (folder / WEIGHTS_FILE).open("wb") as weights:
             for name, constant in self.constants.items():
@@ -129,8 +129,8 @@ class Graph:
                 else:
                     weights.write(bytes(-weights.tell() % 64))
                     tensor.data_location = TensorProto.EXTERNAL
-                    place = {"location": WEIGHTS_FILE, "offset": weights.tell(), "length": values.nbytes}
-                    for key, value in place.items():
+                    location = {"location": WEIGHTS_FILE, "offset": weights.tell(), "length": values.nbytes}
+                    for key, value in location.items():
                         tensor.external_data.add(key=key, value=str(value))
                     values.tofile(weights)
                 initializers.append(tensor)
@@ -145,18 +145,18 @@ class Graph:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def read_graph(path: Path, weights: NDArray[np.uint8]) -> Graph:
-    """The graph of a bundle's file, functions inlined. ``weights``: the bundle's weights file, mapped.
+def read_graph(path: Path, weights: NDArray[np.uint8]) -> InlinedGraph:
+    """Reads a graph of a bundle and inlines its functions. ``weights``: the bundle's weights file, memory-mapped.
 
-    Raises BundleError for a graph that is none, or reads beyond the weights.
+    Raises BundleError for a file that is not a valid graph, or that refers to bytes beyond the end of the weights.
     """
     try:
         model = onnx.load(path, load_external_data=False)
         for function in model.functions:
             for node in function.node:
-                node.doc_string = function.name  # survives the inlining
+                node.doc_string = function.name  # inlining keeps it
         graph = onnx.inliner.inline_local_functions(model).graph
-    except Exception as error:  # protobuf's and the inliner's own kinds
+    except Exception as error:  # protobuf and the inliner raise exceptions of their own types
         raise BundleError(f"{path}: not readable as ONNX: {error}") from error
     constants = {
         tensor.name: Constant(_values(tensor, weights, path), tensor.data_type) for tensor in graph.initializer
@@ -168,33 +168,33 @@ def read_graph(path: Path, weights: NDArray[np.uint8]) -> Graph:
         else:
             nodes.append(node)
     inputs, outputs = ({info.name: _tensor(info, path) for info in infos} for infos in (graph.input, graph.output))
-    found = Graph(path.stem, nodes, inputs, outputs, constants)
-    _widen_stored(found)
-    _skip_identities(found)
-    found.prune()
-    return found
+    inlined = InlinedGraph(path.stem, nodes, inputs, outputs, constants)
+    _widen_stored(inlined)
+    _skip_identities(inlined)
+    inlined.prune()
+    return inlined
 
 
 def is_exact(node: NodeProto) -> bool:
-    """Whether a node stays float32 at every precision."""
+    """Returns whether a node is float32 at every precision."""
     return node.doc_string in EXACT_FUNCTIONS
 
 
-def _widen_stored(graph: Graph) -> None:
-    """Weights that are stored in float16 and cast to float32 become float32 constants."""
-    kept = []
+def _widen_stored(graph: InlinedGraph) -> None:
+    """Replaces weights that are stored as float16 and cast to float32 by float32 constants."""
+    nodes = []
     for node in graph.nodes:
-        is_wide = node.op_type == "Cast" and helper.get_node_attr_value(node, "to") == TensorProto.FLOAT
-        stored = graph.constants.get(node.input[0]) if is_wide else None
+        is_cast = node.op_type == "Cast" and helper.get_node_attr_value(node, "to") == TensorProto.FLOAT
+        stored = graph.constants.get(node.input[0]) if is_cast else None
         if stored is not None and stored.element == TensorProto.FLOAT16:
             graph.constants[node.output[0]] = Constant.of(stored.values.astype(np.float32))
         else:
-            kept.append(node)
-    graph.nodes = kept
+            nodes.append(node)
+    graph.nodes = nodes
 
 
-def _skip_identities(graph: Graph) -> None:
-    """Readers of an Identity's output read its input; those that are outputs stay."""
+def _skip_identities(graph: InlinedGraph) -> None:
+    """Replaces the outputs of Identity nodes by their inputs; Identity nodes for outputs of the graph remain."""
     renamed: dict[str, str] = {}
     for node in graph.nodes:
         if node.op_type == "Identity":
@@ -217,8 +217,8 @@ def _constant_value(node: NodeProto, path: Path) -> Array:
 def _values(tensor: TensorProto, weights: NDArray[np.uint8], path: Path) -> Array:
     if tensor.data_location != TensorProto.EXTERNAL:
         return numpy_helper.to_array(tensor)
-    place = {entry.key: entry.value for entry in tensor.external_data}
-    offset, length = int(place.get("offset", 0)), int(place.get("length", 0))
+    location = {entry.key: entry.value for entry in tensor.external_data}
+    offset, length = int(location.get("offset", 0)), int(location.get("length", 0))
     dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     if length != math.prod(tensor.dims) * dtype.itemsize or not 0 <= offset <= len(weights) - length:
         raise BundleError(
@@ -242,6 +242,6 @@ def _info(tensor: Tensor) -> onnx.ValueInfoProto:
 
 
 def _bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """The upper halves of finite float32 values, rounded to nearest, ties to even."""
+    """Returns the upper halves of finite float32 values, rounded to nearest, ties to even."""
     bits = np.asarray(values, np.float32, order="C").view(np.uint32)
     return ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)

@@ -54,10 +54,10 @@ def _check_backend(
 def _build_engines(findings: Findings, path: Path) -> None:
     """Builds engines for this machine's GPU if TensorRT is installed."""
     try:
-        from latentloop.export.tensorrt.builder import open_flavour
+        from latentloop.export.tensorrt.builder import open_builder
         from latentloop.export.tensorrt.engine_sets import build_sets
 
-        driver, flavour = open_gpu(), open_flavour(None)
+        driver, flavour = open_gpu(), open_builder(None)
         with driver.use(0):
             architecture = architecture_of(driver.capability())
         if architecture not in flavour.architectures():

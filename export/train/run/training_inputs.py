@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.checkpoints.codes_digest import codes_digest
-from latentloop.export.checkpoints.reading import read_vqvae
-from latentloop.export.forms.check import check_reconstruction
-from latentloop.export.forms.form import read_form
+from latentloop.export.inplace.check import check_reconstruction
+from latentloop.export.inplace.variant import with_inplace_option
+from latentloop.export.layouts.reading import read_vqvae
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train import distributed
@@ -81,7 +81,7 @@ def load_encoded_data(arguments: argparse.Namespace, device: str) -> EncodedData
     """Reads the VQ-VAE of ``--vqvae`` and the data set. Raises InputError or CheckpointError, InputError also if the
     VQ-VAE reconstructs the data better in the other form of its residual blocks (``export/forms``).
     """
-    checkpoint = read_form(arguments.vqvae, read_vqvae(arguments.vqvae), arguments.vqvae_inplace)
+    checkpoint = with_inplace_option(arguments.vqvae, read_vqvae(arguments.vqvae), arguments.vqvae_inplace)
     vqvae = build_vqvae(checkpoint, arguments.vqvae).to(device)
     size = arguments.size or checkpoint.provenance.get("size")
     if not isinstance(size, int):

@@ -1,0 +1,57 @@
+"""One level's prior in a bundle: its graphs, and their description for the manifest."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from latentloop.bundles.manifest import PRECISIONS, GraphFile, Prior, graph_name
+from latentloop.export.bundle.source import prior_config
+from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.graphs.builder import GraphBuilder, WeightStore
+from latentloop.export.graphs.prior.bindings import bindings, columns_per_step, state_buffers
+from latentloop.export.graphs.prior.condition import condition_graph
+from latentloop.export.graphs.prior.row import row_graph
+from latentloop.export.graphs.prior.step import step_graph
+from latentloop.export.specification.rowstep_weights import arrange
+
+BITS = {"float32": 32, "int8": 8}  # of a weight, by precision
+
+
+def export_prior(
+    level: str, checkpoint: Checkpoint, store: WeightStore, upper: str | None
+) -> tuple[Prior, dict[str, GraphBuilder]]:
+    """Builds the graphs of one level's prior over weights in ``store``; ``upper`` is the name of the level above.
+
+    Returns the prior's part of the manifest, and the graphs by file name. Raises InputError for a checkpoint of another
+    kind.
+    """
+    config = prior_config(checkpoint)
+    weights = arrange(config, checkpoint.weights, np.float32)
+    columns = columns_per_step(config)
+    graphs: dict[str, GraphBuilder] = {}
+    described: dict[str, GraphFile] = {}
+
+    def add(role: str, graph: GraphBuilder, precision: str = "float32") -> None:
+        name = graph_name(role, precision)
+        file = f"{level}.{name}.onnx"
+        graphs[file] = graph
+        described[name] = GraphFile(file, *bindings(graph, role.removesuffix("_filtered"), config))
+
+    condition = condition_graph(weights, store, level)
+    if condition is not None:
+        add("condition", condition)
+    for precision in PRECISIONS:  # all read the same float32 weights: int8 graphs round them when they are loaded
+        bits = BITS[precision]
+        add("row", row_graph(weights, store, level, bits=bits), precision)
+        for role in ("step", "step_filtered"):
+            filtered = role == "step_filtered"
+            add(role, step_graph(weights, store, level, columns=columns, filtered=filtered, bits=bits), precision)
+    pointwise = sum(block.label.shape[1] for block in weights.pointwise if block.label is not None)
+    prior = Prior(
+        condition_level=upper if config.condition_codes else None,
+        classes=config.classes > 0,
+        columns_per_step=columns,
+        memories=state_buffers(config, pointwise),
+        graphs=described,
+    )
+    return prior, graphs

@@ -1,0 +1,84 @@
+"""The source of a bundle: its checkpoints and options, before and after the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop.errors import InputError
+from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
+from latentloop.export.rounding import round_weights
+
+
+@dataclass(frozen=True)
+class BundleSource:
+    """The checkpoints and options that a bundle is made from.
+
+    ``priors``: top first, None for a level without a prior. ``image``: (height, width) in pixels; needed only
+    without a prior, because a prior's grid determines it. ``weights``: float32, or float16 to round the weights and store them in half
+    the bytes.
+    """
+
+    vqvae: Checkpoint
+    priors: Sequence[Checkpoint | None] = ()
+    image: tuple[int, int] | None = None
+    classes: tuple[str, ...] = ()
+    licence: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    golden_images: NDArray[np.uint8] | None = None  # [n, H, W, C], at the bundle's image size
+    classifier: Checkpoint | None = None
+    weights: str = "float32"
+
+    def checkpoints(self) -> dict[str, Checkpoint]:
+        """Returns the checkpoints by name: vqvae, the names of the levels that have a prior, classifier."""
+        config = self.vqvae.config
+        levels = config.level_names if isinstance(config, VqvaeConfig) else ()
+        named = {"vqvae": self.vqvae, **dict(zip(levels, self.priors, strict=False)), "classifier": self.classifier}
+        return {name: checkpoint for name, checkpoint in named.items() if checkpoint is not None}
+
+
+@dataclass(frozen=True)
+class CheckedSource:
+    """A source whose checkpoints fit each other; ``check_source`` makes it."""
+
+    source: BundleSource
+    config: VqvaeConfig
+    priors: tuple[Checkpoint | None, ...]  # one per level, top first
+    image: tuple[int, int]  # (height, width) in pixels
+    classes: tuple[str, ...]  # names by label
+    weights: str = "float32"  # the type whose values the weights are rounded to
+
+    @property
+    def classifier_config(self) -> ClassifierConfig | None:
+        """The classifier's configuration, None without a classifier."""
+        config = self.source.classifier.config if self.source.classifier else None
+        assert config is None or isinstance(config, ClassifierConfig)
+        return config
+
+    def rounded(self) -> CheckedSource:
+        """Returns the source with its weights rounded to ``source.weights``.
+
+        Raises InputError if a weight is out of that type's range.
+        """
+        weights = self.source.weights
+        vqvae = round_weights(self.source.vqvae, weights)
+        priors = tuple(prior and round_weights(prior, weights) for prior in self.priors)
+        classifier = self.source.classifier and round_weights(self.source.classifier, weights)
+        source = replace(self.source, vqvae=vqvae, priors=priors, classifier=classifier)
+        return replace(self, source=source, priors=priors, weights=weights)
+
+    def with_golden_images(self, images: NDArray[np.uint8]) -> CheckedSource:
+        """Returns the source with ``images`` [n, H, W, C] for the golden vectors of the codec."""
+        return replace(self, source=replace(self.source, golden_images=images))
+
+
+def prior_config(checkpoint: Checkpoint) -> PriorConfig:
+    """Returns the configuration of a prior's checkpoint. Raises InputError for any other checkpoint."""
+    if not isinstance(checkpoint.config, PriorConfig):
+        raise InputError(f"expected a prior's checkpoint, but it holds a {checkpoint.kind}")
+    return checkpoint.config

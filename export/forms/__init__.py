@@ -1,1 +1,0 @@
-"""The two forms of a residual block, and telling which one a checkpoint was trained in."""

@@ -1,0 +1,1 @@
+"""The graphs of a prior: condition, row and step."""

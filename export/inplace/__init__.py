@@ -1,0 +1,1 @@
+"""The two variants of a residual block, with and without an in-place activation, and how to detect them."""

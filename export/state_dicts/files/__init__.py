@@ -1,0 +1,1 @@
+"""File formats of checkpoints, read as plain data: nothing in a file is executed."""

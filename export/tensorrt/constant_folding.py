@@ -1,0 +1,38 @@
+"""Constant folding, with ONNX's reference evaluator in NumPy."""
+
+from __future__ import annotations
+
+from onnx import NodeProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from latentloop.export.graphs.builder import OPSET
+from latentloop.export.graphs.nodes import Array
+from latentloop.export.tensorrt.inlined_graph import Constant, InlinedGraph
+
+NOT_FOLDED = "DequantizeLinear"  # so that an engine holds the integers
+
+
+def fold_constants(graph: InlinedGraph) -> None:
+    """Replaces every node whose inputs are constants by its outputs, and removes unused constants."""
+    nodes = []
+    for node in graph.nodes:
+        if node.op_type == NOT_FOLDED or not all(value in graph.constants for value in node.input):
+            nodes.append(node)
+            continue
+        results = run_node(node, [graph.constants[value].values for value in node.input])
+        graph.constants.update(zip(node.output, map(Constant.of, results), strict=True))
+    graph.nodes = nodes
+    graph.prune()
+
+
+def run_node(node: NodeProto, inputs: list[Array]) -> list[Array]:
+    """Returns one node's outputs."""
+    infos = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(values.dtype), values.shape)
+        for name, values in zip(node.input, inputs, strict=True)
+    ]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in node.output]
+    unique = {info.name: info for info in infos}
+    graph = helper.make_graph([node], "node", list(unique.values()), outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    return list(ReferenceEvaluator(model).run(None, dict(zip(node.input, inputs, strict=True))))
