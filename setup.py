@@ -1,5 +1,7 @@
-"""Builds the native libraries: the operators where there is a C++ compiler, those for NVIDIA GPUs where there are nvcc
-and CMake (unless the variable LATENTLOOP_CUDA is 0). Everything declarative is in pyproject.toml.
+"""Builds the native libraries. The declarative settings are in pyproject.toml.
+
+The CPU operators need a C++ compiler. The libraries for NVIDIA GPUs need nvcc and CMake; LATENTLOOP_CUDA=0 skips them.
+Without these tools the installation succeeds, without the libraries.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("kernels")
 LIBRARY = "latentloop.kernels.liblatentloop_operators"
-# Built by the targets of kernels/CMakeLists.txt of those names, without "lib".
+# Built by the targets of kernels/CMakeLists.txt with these names, without "lib".
 CUDA = ["latentloop.kernels.liblatentloop_cuda", "latentloop.kernels.nearest_codebook.nearest_codebook"]
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
-# The C++ library lies inside ours, for another environment's may be older than the compiler's; of its parts that nobody
-# uses, and of a static libgcc, some would need a newer glibc than our code does.
+# Links the C++ library statically, because the user's may be older than the compiler's. Drops its unused parts, and
+# links libgcc dynamically: both could require a newer glibc than our code does.
 SELF_CONTAINED = ["-static-libstdc++", "-Wl,--exclude-libs,ALL", "-Wl,--gc-sections"]
+# Libraries that every Linux system has.
 EVERYWHERE = re.compile(r"(libc|libm|libpthread|libdl|librt|ld-linux[\w-]*|libgcc_s)\.so\.\d")
-# The same kernels per instruction set: (name, bytes of a vector, compiler flags). The library picks one at run time.
+# The kernels are compiled per instruction set: (name, bytes of a SIMD vector, flags). The library selects one at run
+# time.
 PORTABLE = [("portable", 16, [])]
 X86 = [
     ("avx2", 32, ["-mavx2", "-mfma"]),
@@ -36,39 +40,39 @@ X86 = [
 
 
 def find_compiler() -> list[str]:
-    """The C++ compiler as a command: what CXX says, or the first of the usual ones that is there."""
-    asked = shlex.split(os.environ.get("CXX", ""))
-    built_with = shlex.split(sysconfig.get_config_var("CXX") or "")[:1]
-    usual = [*built_with, "c++", "g++", "clang++"]
-    return asked or [next((name for name in usual if shutil.which(name)), "c++")]
+    """Returns the C++ compiler as a command: CXX, or the first common compiler that is installed."""
+    requested = shlex.split(os.environ.get("CXX", ""))
+    python_compiler = shlex.split(sysconfig.get_config_var("CXX") or "")[:1]
+    candidates = [*python_compiler, "c++", "g++", "clang++"]
+    return requested or [next((name for name in candidates if shutil.which(name)), "c++")]
 
 
 def find_nvcc() -> str | None:
-    """CUDA's compiler, where CMake is there too: what CUDACXX says, or one in the usual places."""
+    """Returns the path of nvcc: CUDACXX, or one in a common place. None without nvcc or CMake, or if disabled."""
     if os.environ.get("LATENTLOOP_CUDA") == "0" or shutil.which("cmake") is None:
         return None
-    usual = [os.environ.get("CUDA_HOME", ""), os.environ.get("CUDA_PATH", ""), "/usr/local/cuda"]
-    names = [os.environ.get("CUDACXX", ""), "nvcc", *(f"{folder}/bin/nvcc" for folder in usual)]
-    return next((found for name in names if (found := shutil.which(name))), None)
+    folders = [os.environ.get("CUDA_HOME", ""), os.environ.get("CUDA_PATH", ""), "/usr/local/cuda"]
+    names = [os.environ.get("CUDACXX", ""), "nvcc", *(f"{folder}/bin/nvcc" for folder in folders)]
+    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 class BuildLibraries(build_ext):
-    """Builds plain libraries, which need neither Python's nor ONNX Runtime's headers."""
+    """Builds plain shared libraries, without the headers of Python or ONNX Runtime."""
 
     def get_ext_filename(self, fullname: str) -> str:
-        """Plain: the files depend on no version of Python."""
+        """Returns a file name without Python's version tag, because the files do not depend on it."""
         suffix = ".so" if fullname.rpartition(".")[2].startswith("lib") else ".fatbin"
         return fullname.replace(".", "/") + suffix
 
     def get_output_mapping(self) -> dict[str, str]:
-        """What was built: an editable install must not look for the rest."""
-        return {built: kept for built, kept in super().get_output_mapping().items() if Path(built).is_file()}
+        """Returns only the files that were built, because an editable install requires all of them."""
+        return {built: source for built, source in super().get_output_mapping().items() if Path(built).is_file()}
 
     def build_extension(self, ext: Extension) -> None:
-        """Builds one file; warns where that fails."""
+        """Builds one file. Prints a warning if that fails."""
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)  # an older build must not pass for this one
+        target.unlink(missing_ok=True)  # so that a failed build does not leave an older file
         try:
             if ext.name == LIBRARY:
                 self.build_operators(target)
@@ -76,11 +80,11 @@ class BuildLibraries(build_ext):
                 self.build_cuda(target, nvcc)
         except (OSError, subprocess.CalledProcessError) as error:
             target.unlink(missing_ok=True)
-            # Sampling works without it, more slowly; `latentloop info` says which.
+            # Sampling works without it, but slower; `latentloop info` lists the missing libraries.
             print(f"warning: {target.name} was not built: {error}", file=sys.stderr)
 
     def build_cuda(self, target: Path, nvcc: str) -> None:
-        """Builds one file by CMake."""
+        """Builds one file with CMake."""
         folder, name = str(Path(self.build_temp) / "cuda"), target.stem.removeprefix("lib")
         configure = ["cmake", "-S", str(SOURCES), "-B", folder, f"-DCMAKE_CUDA_COMPILER={nvcc}"]
         subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
@@ -88,7 +92,7 @@ class BuildLibraries(build_ext):
         shutil.copy(Path(folder) / target.name, target)
 
     def build_operators(self, target: Path) -> None:
-        """Compiles every instruction set's kernels, and links them."""
+        """Compiles the operators, and the kernels for every instruction set, and links them."""
         objects = Path(self.build_temp)
         compiler = find_compiler()
         x86 = platform.machine() in ("x86_64", "AMD64")
@@ -103,23 +107,24 @@ class BuildLibraries(build_ext):
         for source, name, flags in jobs:
             command = [*compiler, *FLAGS, *flags, "-c", str(SOURCES / source), "-o", str(objects / f"{name}.o")]
             subprocess.run(command, check=True)
-        linked = [str(objects / f"{name}.o") for _, name, _ in jobs]
-        link = [*compiler, "-shared", *linked, "-o", str(target), "-pthread"]
+        object_files = [str(objects / f"{name}.o") for _, name, _ in jobs]
+        link = [*compiler, "-shared", *object_files, "-o", str(target), "-pthread"]
         if subprocess.run([*link, *SELF_CONTAINED], stderr=subprocess.DEVNULL).returncode:
-            subprocess.run(link, check=True)  # another linker, or no static libraries here
+            subprocess.run(link, check=True)  # the linker lacks these options, or there are no static libraries
 
 
 def oldest_glibc(libraries: list[str]) -> str | None:
-    """The version of glibc that the libraries need, such as "2_34"; None where they need more than glibc and libgcc, or
-    there are no binutils to tell.
+    """Returns the minimum glibc version of the libraries, such as "2_34".
+
+    None if they need libraries beyond glibc and libgcc, or if objdump (binutils) is not installed.
     """
     try:
         command = ["objdump", "--private-headers", *libraries]
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        headers = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    needed = re.findall(r"NEEDED\s+(\S+)", told)
-    versions = re.findall(r"\s((?:GLIBC|GCC)_\S+)", told)
+    needed = re.findall(r"NEEDED\s+(\S+)", headers)
+    versions = re.findall(r"\s((?:GLIBC|GCC)_\S+)", headers)
     minors = [re.fullmatch(r"GLIBC_2\.(\d+)\S*|GCC_[34]\.\S+", version) for version in versions]
     if not needed or not all(map(EVERYWHERE.fullmatch, needed)) or None in minors:
         return None
@@ -127,10 +132,10 @@ def oldest_glibc(libraries: list[str]) -> str | None:
 
 
 class PlatformWheel(bdist_wheel):
-    """The libraries depend on the platform, but not on the version of Python."""
+    """A wheel whose libraries depend on the platform, but not on the version of Python."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        """Any Python 3 on this platform; where the libraries need no more, on every Linux with such a glibc."""
+        """Returns py3-none-PLATFORM, where PLATFORM is manylinux if the libraries need only glibc and libgcc."""
         name, build = super().get_tag()[2], self.get_finalized_command("build_ext")
         libraries = [file for file in build.get_outputs() if file.endswith(".so") and Path(file).is_file()]
         if name.startswith("linux_") and not build.editable_mode and (glibc := oldest_glibc(libraries)):
@@ -141,6 +146,6 @@ class PlatformWheel(bdist_wheel):
 setup(
     ext_modules=[Extension(name, [], optional=True) for name in [LIBRARY, *CUDA]],
     cmdclass={"build_ext": BuildLibraries, "bdist_wheel": PlatformWheel},
-    # A strict editable install is a link tree, which type checkers and editors can follow.
+    # A strict editable install is a tree of links, which type checkers and editors can follow.
     options={"editable_wheel": {"mode": "strict"}},
 )

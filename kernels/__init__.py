@@ -1,4 +1,4 @@
-"""Kernels that stand apart from any framework: each operation in its folder, beside its plain reference."""
+"""Native kernels and their Python interfaces, independent of deep-learning frameworks."""
 
 from latentloop.kernels.nearest_codebook.api import nearest_codebook
 from latentloop.kernels.nearest_codebook.codebook import Codebook, Nearest

@@ -1,4 +1,4 @@
-// Which instruction set's kernels run on this processor.
+// The choice of the instruction set whose kernels run on this processor.
 #pragma once
 
 #include <cstdlib>
@@ -8,16 +8,16 @@
 
 namespace latentloop {
 
-// The best that the processor has; the environment variable LATENTLOOP_INSTRUCTION_SET names another that it has;
-// a name that it has not changes nothing.
-// Chosen once: packed weights are shared within the process, and each set has panels of its own size.
+// Returns the kernels of the best instruction set that the processor supports, or of the one that the environment
+// variable LATENTLOOP_INSTRUCTION_SET names. A name that this processor or build does not support is ignored.
+// Decided once per process: operators share packed weights, and the panel size depends on the instruction set.
 inline const Kernels& best_kernels() {
-  static const Kernels& chosen = []() -> const Kernels& {
-    const char* asked = std::getenv("LATENTLOOP_INSTRUCTION_SET");
-    const Kernels *best = nullptr, *found = nullptr;
+  static const Kernels& selected = []() -> const Kernels& {
+    const char* requested = std::getenv("LATENTLOOP_INSTRUCTION_SET");
+    const Kernels *best = nullptr, *match = nullptr;
     const auto offer = [&](const Kernels& kernels) {
       best = &kernels;
-      if (asked != nullptr && std::strcmp(asked, kernels.name) == 0) found = &kernels;
+      if (requested != nullptr && std::strcmp(requested, kernels.name) == 0) match = &kernels;
     };
     offer(kernels_portable());
 #ifdef LATENTLOOP_X86
@@ -27,9 +27,9 @@ inline const Kernels& best_kernels() {
         __builtin_cpu_supports("avx512dq"))
       offer(kernels_avx512());
 #endif
-    return found != nullptr ? *found : *best;
+    return match != nullptr ? *match : *best;
   }();
-  return chosen;
+  return selected;
 }
 
 }  // namespace latentloop

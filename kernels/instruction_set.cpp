@@ -1,8 +1,8 @@
-// Compiled once per instruction set, with LATENTLOOP_VECTOR_BYTES, LATENTLOOP_KERNELS (the function's name) and
-// LATENTLOOP_NAME set. Nothing of the C++ library may be used here: see panels/vector.h.
+// The kernels of one instruction set. Compiled once per set, with LATENTLOOP_VECTOR_BYTES, LATENTLOOP_KERNELS (the name
+// of the function below) and LATENTLOOP_NAME defined. Must not use the C++ library: gemm/simd.h says why.
 #include "blocks/attention.h"
 #include "blocks/draw.h"
-#include "blocks/mix.h"
+#include "blocks/residual_blocks.h"
 #include "causal_conv/above.h"
 #include "causal_conv/left.h"
 #include "kernels.h"
@@ -11,10 +11,14 @@
 namespace latentloop {
 
 const Kernels& LATENTLOOP_KERNELS() {
-  static constexpr Kernels kernels{LATENTLOOP_NAME,    kPanel,
-                                   {left_items, left}, {above_items, above},
-                                   {mix_items, mix},   {attention_items, attention},
-                                   {draw_items, draw}, {nearest_items, nearest}};
+  static constexpr Kernels kernels{LATENTLOOP_NAME,
+                                   kPanel,
+                                   {left_items, left},
+                                   {above_items, above},
+                                   {residual_blocks_items, residual_blocks},
+                                   {attention_items, attention},
+                                   {draw_items, draw},
+                                   {nearest_items, nearest}};
   return kernels;
 }
 

@@ -1,8 +1,9 @@
-// What one instruction set provides, and the tasks that its kernels run. Free of host and framework headers.
+// The tasks that the CPU kernels compute, and the table of kernels that each instruction set provides. Includes no
+// header of the C++ library or of a framework.
 //
-// Axes: W columns, n columns of a step, L causal layers, B batch, I inputs, O outputs, C channels, p reach, k = 2p + 1;
-// N vectors of D dimensions, K codewords.
-// A task is cut into independent items; any thread may run any of them.
+// Axes: W columns of the image row, n columns of a step, L causal layers, B batch, I inputs, O outputs, C channels,
+// p reach of a convolution, k = 2p + 1 its kernel size; N vectors of D dimensions, K codewords.
+// A task consists of independent work items, which threads may run in any order.
 #pragma once
 
 #include <stddef.h>
@@ -10,53 +11,59 @@
 
 namespace latentloop {
 
-constexpr int kPackedSlack{16};  // bytes after packed weights that a load of 3-byte ones may read
+constexpr int kPackedSlack{16};  // bytes after packed weights that a load of 3-byte weights may read
 
-// Packed weights: panels of outputs, `bytes` a weight (4: float32; 1 to 3: fixed point, and the scale of every output).
+// Packed weights: panels of neighbouring outputs. A weight has `bytes` bytes: 4 is float32; 1 to 3 are fixed point with
+// one scale per output.
 struct Weights {
   const uint8_t* packed;
   const float* scale;
   int bytes;
 };
 
-// The p taps to the left, for n neighbouring columns: out = activation(above + sum over taps of x * weight).
-// Bytes: p L I O weights, once. FLOPs: 2 n B p L I O. Floor: the bytes, for n B up to about 8.
+// The p taps to the left of a position, for n neighbouring columns: out = activation(above + sum over taps of
+// x * weight).
+// Bytes: p L I O weights, read once. FLOPs: 2 n B p L I O. Bound: memory bandwidth for n B up to about 8.
 struct LeftTask {
-  const float* x;      // [p + n - 1, L, B, I], column 0 is p columns before the first of the n
+  const float* x;      // [p + n - 1, L, B, I]; column 0 is p columns before the first of the n
   const float* above;  // [n, L, B, O]
-  Weights weights;  // [L, panels, p, I, panel], scale [L, panels, panel]; gated: panels of the halves a and b alternate
-  float* out;       // [n, L, B, O], gated: [n, L, B, O / 2]
+  Weights weights;     // [L, panels, p, I, panel], scale [L, panels, panel]; if gated, panels of the halves a and b
+                       // alternate
+  float* out;          // [n, L, B, O]; if gated [n, L, B, O / 2]
   int taps, columns, layers, batch, inputs, outputs;
-  bool gated;  // out = a * sigmoid(b) for the halves a, b of O; otherwise out = ELU
+  bool gated;  // out = a * sigmoid(b) for the halves a and b of O; otherwise out = ELU(sum)
 };
 
-// One product of the rows above: of a combination of rows with the matching combination of the weights' rows.
+// One product of the convolution over the rows above: a linear combination of input rows times the matching linear
+// combination of the weights' rows.
 struct AboveGroup {
-  int index;    // among the packed groups
-  int row;      // of the k - 1 rows
-  int other;    // another row, added with
-  float sign;   // this sign; 0: none
-  float here;   // the product's sign in this row of outputs, 0: it has no part in it
-  float below;  // and in the next; 1 where `here` is 0
+  int index;         // of the combined weights among the packed groups
+  int row;           // of the k - 1 rows
+  int other;         // a second row, which is multiplied by
+  float other_sign;  // this and added; 0: the group has one row
+  float this_row;    // coefficient of the product in this row of outputs; 0: not used there
+  float next_row;    // coefficient in the next row of outputs; must be 1 if `this_row` is 0
 };
 
 // The k - 1 full rows above, for all columns, by the Cook-Toom algorithm along the columns (Winograd's F(m, k)):
-// m + k - 1 products serve m columns, where the direct form takes m k.
-// With k = 5 also across pairs of rows, F(2, 3): of the four rows above two rows of outputs three taps are shared, so 6
-// groups of products do for 8. The first row of a pair takes five of them and leaves `below` what it has of the second.
-// Bytes: (m + k - 1) groups L I O weights. FLOPs: 2 ceil(W / m) B times that. Floor: FLOPs for W B / m above about 20.
+// m + k - 1 products give m columns, for which the direct form needs m k.
+// With k = 5 also across pairs of rows, by F(2, 3): two neighbouring rows of outputs share three of their four rows
+// above, so that 6 groups of products replace 8. The first row of a pair computes five of the groups, and stores in
+// `next_partial` their part in the second row.
+// Bytes: (m + k - 1) groups L I O weights. FLOPs: 2 ceil(W / m) B times that. Bound: compute for W B / m above
+// about 20.
 struct AboveTask {
-  const float* const* rows;  // k - 1 times [W + 2p, L, B, I], the farthest first
+  const float* const* rows;  // k - 1 pointers to [W + 2p, L, B, I], the farthest row first
   Weights weights;           // [L, panels, m + k - 1, packed groups, I, panel], scale [L, panels, m + k - 1, panel]
   const float* bias;         // [L, O]
-  const float* partial;      // [W, L, B, O], what the row before left; or null
+  const float* partial;      // [W, L, B, O], `next_partial` of the row before; or null
   float* out;                // [W, L, B, O]
-  float* below;              // [W, L, B, O], or null
+  float* next_partial;       // [W, L, B, O], or null
   const AboveGroup* groups;
   int group_count, packed_groups;
-  int kernel, tile, width, layers, batch, inputs, outputs;
-  const float* inputs_transform;   // [m + k - 1, m + k - 1]
-  const float* outputs_transform;  // [m, m + k - 1]
+  int kernel, tile, width, layers, batch, inputs, outputs;  // tile: m
+  const float* inputs_transform;                            // B^T [m + k - 1, m + k - 1]
+  const float* outputs_transform;                           // A^T [m, m + k - 1]
 };
 
 // out = x * weight + bias.
@@ -66,84 +73,89 @@ struct Dense {
   int inputs, outputs;
 };
 
-// A gated 1 x 1 block: x + a * sigmoid(b), where (a, b) = conv2(ELU(conv1(ELU(x)) + auxiliary(ELU(y)))) + label.
-// `inplace`: ELU(x) + a * sigmoid(b).
-struct Pointwise {
+// A gated residual block of 1 x 1 convolutions: x + a * sigmoid(b), where
+// (a, b) = conv2(ELU(conv1(ELU(x)) + auxiliary(ELU(y)))) + label.
+// `inplace`: the block's ELU overwrites x, so the result is ELU(x) + a * sigmoid(b).
+struct GatedBlock {
   Dense conv1, conv2;
-  Dense auxiliary;     // its packed weights are null where the block has none
+  Dense auxiliary;     // its packed weights are null if the block has no auxiliary input
   const float* label;  // [B, 2 width], or null
   bool inplace;
 };
 
-// One column through all blocks of a prior without attention: per block x += its layers' gated outputs, then
-// x = x * mix + mix_above. `inplace`: every layer's output is added to the ELU of its input. Bytes: blocks C^2 weights.
-// FLOPs: 2 B times that. Floor: the bytes, one block after the other.
-struct MixTask {
+// One column through all blocks of a prior without attention. Each block adds the gated outputs of its layers to x, and
+// ends with a 1 x 1 convolution: x = x * conv + mix_above. `inplace`: each layer's output is added to the ELU of its
+// input.
+// Bytes: blocks C^2 weights. FLOPs: 2 B times that. Bound: memory bandwidth; the blocks depend on each other.
+struct ResidualBlocksTask {
   const float* x;          // [B, C]
   const float* gated;      // [L, B, C]
-  const float* mix_above;  // [blocks, C]
-  const Dense* mixes;      // per block
+  const float* mix_above;  // [blocks, C], the bias and the part of the coordinates
+  const Dense* convs;      // one per block
   float* out;              // [B, C]
-  float* entered;          // [L, B, C], ELU of every layer's input
+  float* activated;        // [L, B, C], ELU of every layer's input
   int blocks, layers, batch, channels;
   bool inplace;
 };
 
-// One column through one block with attention over S - 1 finished rows (entry 0 is void), the columns of this row
-// before `column`, and the own_columns of this step already computed. `inplace` as in MixTask; the key then reads
-// ELU(x). Bytes: about 15 C^2 weights, and the keys and values. Floor: the bytes. Two independent halves: key, and the
-// rest.
+// One column through one block with attention. It attends to S - 1 finished rows (entry 0 is padding), to the columns
+// of this row before `column`, and to the own_columns of this step that are already computed. `inplace` as in
+// ResidualBlocksTask; the key block then reads ELU(x).
+// Bytes: about 15 C^2 weights, and the keys and values. FLOPs: 2 B per weight, and 2 per element of keys and values.
+// Bound: memory bandwidth. The key is independent of the rest.
 struct AttentionTask {
   const float* x;           // [B, C]
-  const float* gated;       // [layers, B, C]: the block's layers
+  const float* gated;       // [layers, B, C], of the block's layers
   const float* background;  // [B, 2]
-  const float* mask;        // [S], negative: an entry that is not seen
+  const float* mask;        // [S]; negative: the entry is masked
   const float* keys;        // [S, B, heads, d, W]
   const float* values;      // [S, B, heads, W, d]
   const float* row_keys;    // [W, B, heads d]
   const float* row_values;  // [W, B, heads d]
-  const float* own_keys;    // [own, B, heads d]
-  const float* own_values;  // [own, B, heads d]
-  Pointwise key, query, result;
+  const float* own_keys;    // [own_columns, B, heads d]
+  const float* own_values;  // [own_columns, B, heads d]
+  GatedBlock key, query, result;
   Dense query_map, key_map, value_map;
   float* out;        // [B, C]
-  float* entered;    // [layers, B, C], ELU of every layer's input
+  float* activated;  // [layers, B, C], ELU of every layer's input
   float* key_out;    // [B, heads d]
   float* value_out;  // [B, heads d]
-  int layers, batch, channels, heads, head_width, width, entries, column, own;
-  bool inplace;  // also of key, query and result
+  int layers, batch, channels, heads, head_width, width, entries, column, own_columns;
+  bool inplace;  // also set in key, query and result
 };
 
-// logits = ELU(x) * weight + bias; the first code whose cumulative mass at the temperature exceeds uniform * total.
+// logits = ELU(x) * weight + bias, and the draw of one code per sample: the first code whose cumulative probability at
+// the temperature exceeds `uniform`.
+// Bytes: C K weights. FLOPs: 2 B C K. Bound: memory bandwidth.
 struct DrawTask {
   const float* x;  // [B, C]
   Dense logits;
-  const float* uniform;      // [B]
+  const float* uniform;      // [B], in [0, 1)
   const float* temperature;  // [B]
-  const int64_t* forced;     // [B], -1: draw
+  const int64_t* forced;     // [B]; -1: draw the code
   int64_t* code;             // [B]
   float* out;                // [B, K], the logits
   int batch;
 };
 
-// The codeword nearest to each vector: see nearest_codebook/arguments.h for what that means.
-// Bytes: 4 D (N + K), 8 N. FLOPs: 2 N K D. Floor: the FLOPs, for N above about 10.
+// The codeword nearest to each vector, as nearest_codebook/arguments.h defines it.
+// Bytes: 4 D (N + K) read, 8 N written. FLOPs: 2 N K D. Bound: compute for N above about 10.
 struct NearestTask {
-  const float* z;           // [N, D]; with `positions` > 0 [N / positions, D, positions]
+  const float* z;           // [N, D]; if positions > 0, [N / positions, D, positions]
   const float* packed;      // [panels, D, panel], 0 beyond the last codeword
-  const float* half_norms;  // [panels, panel], -|e_k|^2 / 2, or -infinity: never the nearest
+  const float* half_norms;  // [panels, panel], -|e_k|^2 / 2, or -infinity for a codeword that is never the nearest
   const uint32_t* coarse;   // [panels, D, panel / 2], bfloat16: codewords k and, in the upper half, k + panel / 2
-  float largest;            // |e_k| of codewords that may be the nearest, at most
-  int64_t* index;           // [N], -1: none
+  float largest;            // upper bound of |e_k| over the codewords with a finite half norm
+  int64_t* index;           // [N]; -1: the vector has no nearest codeword
   float* distance;          // [N], or null
-  float* codeword;          // as z, or null
+  float* codeword;          // shaped as z, or null
   int64_t vectors, positions;
   int dimensions, codewords;
 };
 
 template <typename Task>
 struct Kernel {
-  size_t (*items)(const Task&);
+  size_t (*items)(const Task&);           // number of work items
   bool (*run)(const Task&, size_t item);  // false: out of memory
 };
 
@@ -152,13 +164,13 @@ struct Kernels {
   int panel;  // outputs of one panel
   Kernel<LeftTask> left;
   Kernel<AboveTask> above;
-  Kernel<MixTask> mix;
+  Kernel<ResidualBlocksTask> residual_blocks;
   Kernel<AttentionTask> attention;
   Kernel<DrawTask> draw;
   Kernel<NearestTask> nearest;
 };
 
-// Defined once per instruction set that the build has.
+// One definition per instruction set of the build.
 const Kernels& kernels_portable();
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();

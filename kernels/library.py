@@ -1,4 +1,4 @@
-"""The native operator library: where it is, if it was built, and whether it can be used here."""
+"""The native operator library for the CPU: its path, checks before loading, and its functions."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from pathlib import Path
 
 FILE_NAME = "liblatentloop_operators.so"
 
-_unusable: set[Path] = set()  # libraries that a warning has been given for
+_unusable: set[Path] = set()  # libraries for which warn_unusable was called
 _lock = threading.Lock()
 
 
 class OperatorsWarning(UserWarning):
-    """A native library is there, and cannot be used: the same is computed without it, more slowly."""
+    """A native library exists but cannot be used. The results are the same without it, but slower."""
 
 
 def operators() -> Path | None:
-    """The ONNX Runtime operator library, or None where none was built: then graphs run their functions' bodies.
+    """Returns the path of the ONNX Runtime operator library, or None if it was not built.
 
-    Whatever has its name: ``problem`` says of a folder or a link that leads nowhere that it is none.
+    Without it, graphs run the bodies of their functions. The path may be unusable, such as a folder or a dangling link:
+    see ``problem``.
     """
     path = Path(__file__).resolve().parent / FILE_NAME
     return path if os.path.lexists(path) else None
 
 
 def problem(library: Path) -> str | None:
-    """What is wrong with the file, or None: the system's loader crashes on one that was cut short."""
+    """Returns why the file cannot be a library, or None. The dynamic loader would crash on a truncated file."""
     try:
         if library.is_symlink() and not library.exists():
-            return f"a link to {os.readlink(library)}, which is not there"
-        if not library.is_file():  # a pipe would wait
+            return f"a link to {os.readlink(library)}, which does not exist"
+        if not library.is_file():  # opening a pipe would block
             return "not a file"
         with library.open("rb") as file:
             header = file.read(64)
@@ -46,16 +47,16 @@ def problem(library: Path) -> str | None:
     (sections,) = struct.unpack_from("<Q", header, 0x28)
     entry_size, entries = struct.unpack_from("<HH", header, 0x3A)
     end = sections + entry_size * entries
-    return f"cut short, {size} of {end} bytes" if size < end else None
+    return f"truncated, {size} of {end} bytes" if size < end else None
 
 
 def is_unusable(library: Path) -> bool:
-    """Whether ``warn_unusable`` was called for it."""
+    """Returns whether ``warn_unusable`` was called for the library."""
     return library in _unusable
 
 
 def warn_unusable(library: Path, reason: str) -> None:
-    """Says, once in a process, that a library cannot be used: nothing loads it again."""
+    """Warns, once per process and library, that it cannot be used. It is not loaded again."""
     with _lock:
         if library in _unusable:
             return
@@ -67,7 +68,7 @@ def warn_unusable(library: Path, reason: str) -> None:
 
 @cache
 def load() -> ctypes.CDLL | None:
-    """The library's functions, or None where it was not built or, with a warning, where it cannot be loaded."""
+    """Returns the library's functions. None if it was not built, or with a warning if it cannot be loaded."""
     path = operators()
     if path is None or is_unusable(path):
         return None
@@ -82,8 +83,11 @@ def load() -> ctypes.CDLL | None:
 
 
 def instruction_set(library: Path) -> str:
-    """The instruction set whose kernels the library runs here. Raises OSError or AttributeError for another file."""
-    name = ctypes.CDLL(str(library)).latentloop_instruction_set
-    name.restype = ctypes.c_char_p
-    found: bytes = name()
-    return found.decode()
+    """Returns the name of the instruction set whose kernels the library uses on this processor.
+
+    Raises OSError or AttributeError if the file is not this library.
+    """
+    function = ctypes.CDLL(str(library)).latentloop_instruction_set
+    function.restype = ctypes.c_char_p
+    name: bytes = function()
+    return name.decode()

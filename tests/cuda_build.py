@@ -1,4 +1,4 @@
-"""What nvcc and CMake make of kernels/, built once per run of the tests: warnings are errors."""
+"""The CUDA build of kernels/ with CMake, once per test run; warnings are errors."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from nearest_grid import KERNELS
 
 
 def nvcc() -> str | None:
-    """CUDA's compiler, where it is."""
+    """Returns the path of nvcc, or None."""
     names = ("nvcc", "/usr/local/cuda/bin/nvcc")
-    return next((found for name in names if (found := shutil.which(name))), None)
+    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 def tensorrt_headers() -> Path | None:
-    """The folder of NvInfer.h: the variable NVINFER_INCLUDE, or a package that carries it."""
+    """Returns the folder of NvInfer.h: NVINFER_INCLUDE, or that of an installed package; None if there is none."""
     if folder := os.environ.get("NVINFER_INCLUDE"):
         return Path(folder)
     package = importlib.util.find_spec("kernel_lens")
@@ -29,7 +29,7 @@ def tensorrt_headers() -> Path | None:
 
 
 def build(folders: pytest.TempPathFactory) -> Path:
-    """The folder of the libraries; skips the test where something that they need is missing."""
+    """Builds the libraries and returns their folder. Skips the test if nvcc or CMake is missing."""
     compiler = nvcc()
     if compiler is None or shutil.which("cmake") is None:
         pytest.skip("no nvcc or no CMake")
@@ -42,7 +42,7 @@ def build(folders: pytest.TempPathFactory) -> Path:
         run("cmake", "-S", KERNELS, "-B", folder, *options)
         run("cmake", "--build", folder, "--parallel", "2")
         built.touch()
-    assert built.exists(), "another test says why the build failed"
+    assert built.exists(), "the build failed in an earlier test"
     return folder
 
 
@@ -53,6 +53,6 @@ def run(*command: str | Path) -> str:
 
 
 def exported(library: Path) -> set[str]:
-    """The functions that a library offers."""
+    """Returns the names of the functions that a library exports."""
     lines = run("nm", "-D", "--defined-only", library).splitlines()
     return {name for _, kind, name in (line.split() for line in lines) if kind == "T"}

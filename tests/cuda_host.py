@@ -1,4 +1,4 @@
-"""The CUDA launcher and the adapters over it, compiled for the host: CUDA's runtime over the grid of tests/native."""
+"""The CUDA launcher and its adapters, compiled for the CPU with a fake CUDA runtime (tests/native)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 from nearest_grid import KERNELS, NATIVE, Values, compile_native
 from numpy.typing import NDArray
 
-HOST_INCLUDES = [f"-I{NATIVE / 'cuda_runtime'}", f"-I{NATIVE}"]
+HOST_INCLUDES = [f"-I{NATIVE / 'fake_cuda_runtime'}", f"-I{NATIVE}"]
 TYPES = {"f32": 0, "f16": 1, "bf16": 2}
 
 
 def compile_host(sources: Sequence[Path], out: Path, flags: Sequence[str] = (), kernels: Path = KERNELS) -> Path:
-    """Compiles ``sources`` with the launcher, as CUDA's runtime of the host has it."""
+    """Compiles ``sources`` and the launcher with the fake CUDA runtime."""
     included = [*HOST_INCLUDES, "-Wall", "-Wextra", "-Werror"]
     return compile_native(
         [*sources, kernels / "nearest_codebook" / "cuda" / "launch.cu"],
@@ -58,8 +58,8 @@ class Memory(ctypes.Structure):
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search wrote; None for what was not asked for."""
+class SearchResult:
+    """The outputs of a search."""
 
     index: NDArray[np.int64]
     distance: NDArray[np.float32]
@@ -68,7 +68,7 @@ class Found:
 
 
 class Launcher:
-    """liblatentloop_cuda.so's C interface, or the same compiled for the host."""
+    """The C interface of liblatentloop_cuda.so, or of the launcher compiled for the CPU."""
 
     def __init__(self, library: Path) -> None:
         self.library = ctypes.CDLL(str(library))
@@ -79,7 +79,7 @@ class Launcher:
         return text.decode()
 
     def sizes(self, problem: Problem) -> tuple[int, int]:
-        """The bytes of `prepared` and of `workspace`. Raises ValueError."""
+        """Returns the sizes of `prepared` and `workspace` in bytes. Raises ValueError."""
         prepared, workspace = ctypes.c_int64(), ctypes.c_int64()
         self._check(
             self.library.latentloop_cuda_nearest_sizes(
@@ -89,7 +89,7 @@ class Launcher:
         return prepared.value, workspace.value
 
     def prepare(self, problem: Problem, codebook: Values, prepared: NDArray[Any]) -> None:
-        """Raises ValueError, or RuntimeError for an error of CUDA."""
+        """Raises ValueError, or RuntimeError for a CUDA error."""
         self._check(
             self.library.latentloop_cuda_nearest_prepare(
                 ctypes.byref(problem),
@@ -100,11 +100,11 @@ class Launcher:
         )
 
     def search(self, problem: Problem, memory: Memory) -> None:
-        """Raises ValueError, or RuntimeError for an error of CUDA."""
+        """Raises ValueError, or RuntimeError for a CUDA error."""
         self._check(self.library.latentloop_cuda_nearest_codebook(ctypes.byref(problem), ctypes.byref(memory), None))
 
-    def nearest(self, problem: Problem, z: Values, codebook: Values) -> Found:
-        """Prepares and searches, with noise in all memory that the launcher must write itself."""
+    def nearest(self, problem: Problem, z: Values, codebook: Values) -> SearchResult:
+        """Prepares the codebook and searches. Memory that the launcher must write is filled with noise first."""
         prepared_bytes, workspace_bytes = self.sizes(problem)
         prepared = np.full(prepared_bytes // 4, 1e30, np.float32)  # more than any norm
         workspace = np.full((workspace_bytes + 15) // 16 * 2, np.nan, np.complex64)  # aligned to 16 bytes by NumPy
@@ -119,7 +119,7 @@ class Launcher:
                 *(array.ctypes.data for array in (index, distance, codeword, invalid)),
             ),
         )
-        return Found(index, distance, codeword, int(invalid[0]))
+        return SearchResult(index, distance, codeword, int(invalid[0]))
 
     def _check(self, status: int) -> None:
         if status:

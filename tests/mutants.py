@@ -1,4 +1,4 @@
-"""Faults that are put into a source, so that tests can show that they find them."""
+"""Mutation testing: faults that are inserted into a source, to prove that a test detects them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Mutant:
 
 
 def replace_once(source: Path, text: str, replacement: str) -> None:
-    """Rewrites the file. Where the text does not occur once, the source has changed and the fault with it."""
-    whole = source.read_text(encoding="utf-8")
-    assert whole.count(text) == 1, f"{source.name}: {text!r} occurs {whole.count(text)} times"
-    source.write_text(whole.replace(text, replacement), encoding="utf-8")
+    """Replaces the text in the file. If it does not occur exactly once, the mutant must be adapted to the source."""
+    content = source.read_text(encoding="utf-8")
+    assert content.count(text) == 1, f"{source.name}: {text!r} occurs {content.count(text)} times"
+    source.write_text(content.replace(text, replacement), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The CUDA kernels of the nearest codeword, executed on the host: their build, and a process that runs searches."""
+"""The CUDA kernels of the nearest codeword in the CPU simulation: their build, and a process that runs searches."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).parents[1]
 NATIVE = ROOT / "tests" / "native"
 KERNELS = ROOT / "kernels"
-# Variables that nobody set hold noise.
 SANITIZERS = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-NOISE = ["-ftrivial-auto-var-init=pattern"]
+NOISE = ["-ftrivial-auto-var-init=pattern"]  # fills uninitialised variables
 
 Values = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -29,12 +28,12 @@ TYPES = {"f32": 4, "f16": 2, "bf16": 2}  # bytes
 
 
 def compiler() -> str | None:
-    """The C++ compiler that Python was built with, where there is one."""
+    """Returns the path of the C++ compiler that Python was built with, or None."""
     return shutil.which((sysconfig.get_config_var("CXX") or "g++").split()[0])
 
 
 def compile_native(sources: Sequence[Path], out: Path, flags: Sequence[str] = (), kernels: Path = KERNELS) -> Path:
-    """Compiles and links ``sources`` with the grid and the kernels of that folder to find."""
+    """Compiles and links ``sources``; tests/native/grid and ``kernels`` are in the include path."""
     includes = [f"-I{NATIVE / 'grid'}", f"-I{kernels}"]
     command = [str(compiler()), "-std=c++17", *flags, *includes, *map(str, sources), "-o", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -47,11 +46,11 @@ def build_server(folder: Path, flags: Sequence[str], kernels: Path = KERNELS) ->
     return compile_native(sources, folder / "nearest_server", flags, kernels)
 
 
-# ---- Numbers of 16 bits, as NumPy arrays of their bits where it has no such type.
+# ---- 16-bit numbers; bfloat16, which NumPy lacks, as its bits in uint16.
 
 
 def narrow(values: Values, kind: str) -> Values:
-    """float32 values rounded to that type: float32, float16, or bfloat16 as uint16."""
+    """Rounds float32 values to float32, float16 or bfloat16 (as uint16)."""
     wide = np.asarray(values, np.float32)
     if kind == "f32":
         return wide
@@ -64,7 +63,7 @@ def narrow(values: Values, kind: str) -> Values:
 
 
 def widen(values: Values) -> Floats:
-    """What ``narrow`` gave, as float32: exact."""
+    """Converts the result of ``narrow`` to float32, exactly."""
     if values.dtype == np.uint16:
         return (values.astype(np.uint32) << 16).view(np.float32)
     return values.astype(np.float32)
@@ -75,15 +74,15 @@ def widen(values: Values) -> Floats:
 
 @dataclass(frozen=True)
 class Search:
-    """z [N, D] and codebook [K, D] as ``narrow`` gives them, and how to search."""
+    """A search: z [N, D] and codebook [K, D] in the representation of ``narrow``, and its options."""
 
     z: Values
     codebook: Values
     kind: str = "f32"
     tensor_cores: bool = False
-    positions: int = 0  # of an image, N a multiple of it; 0: rows
+    positions: int = 0  # per image, a divisor of N; 0: rows
     multiprocessors: int = 1
-    offset: int = 0  # bytes that every array lies beyond an aligned address
+    offset: int = 0  # of every array from an aligned address, in bytes
     seed: int = 0
     distance: bool = True
     codeword: bool = True
@@ -96,38 +95,38 @@ class Search:
             *(n, self.positions, self.seed, d, len(self.codebook), list(TYPES).index(self.kind)),
             *(self.tensor_cores, self.multiprocessors, self.offset, self.distance, self.codeword, self.invalid, 0),
         )
-        return head + self.laid_out(self.z).tobytes() + self.codebook.tobytes()
+        return head + self.to_images(self.z).tobytes() + self.codebook.tobytes()
 
-    def laid_out(self, rows: Values) -> Values:
-        """[N, D] as images [N / positions, D, positions]."""
+    def to_images(self, rows: Values) -> Values:
+        """Converts [N, D] to images [N / positions, D, positions]."""
         if not self.positions:
             return rows
         return np.ascontiguousarray(rows.reshape(-1, self.positions, rows.shape[1]).transpose(0, 2, 1))
 
-    def taken_back(self, values: Values) -> Values:
-        """What lies as ``laid_out`` says, as [N, D]."""
+    def to_rows(self, values: Values) -> Values:
+        """The inverse of ``to_images``."""
         n, d = self.z.shape
         return values.reshape(-1, d, self.positions).transpose(0, 2, 1).reshape(n, d) if self.positions else values
 
 
 @dataclass(frozen=True)
-class Found:
-    """half_norms [K], largest [1]; index and distance [N], codeword [N, D] and invalid [1], noise where not asked."""
+class SearchResult:
+    """The prepared codebook and the outputs; outputs that were not requested are noise."""
 
-    half_norms: Floats
-    largest: Floats
-    index: NDArray[np.int64]
-    distance: Floats
-    codeword: Values
-    invalid: NDArray[np.int32]
+    half_norms: Floats  # [K]
+    largest: Floats  # [1]
+    index: NDArray[np.int64]  # [N]
+    distance: Floats  # [N]
+    codeword: Values  # [N, D]
+    invalid: NDArray[np.int32]  # [1]
 
 
 class GridError(Exception):
-    """A kernel did what CUDA leaves undefined; the message names kernel, block and thread."""
+    """A kernel's behaviour is undefined in CUDA. The message names kernel, block and thread."""
 
 
 class Server:
-    """A process of nearest_server; one that a sanitizer stopped is started again."""
+    """A process of nearest_server. It is restarted after a sanitizer has stopped it."""
 
     def __init__(self, program: Path) -> None:
         self.program = program
@@ -151,8 +150,8 @@ class Server:
             self.process.wait()
             self.process = None
 
-    def search(self, search: Search) -> Found:
-        """Raises GridError, with the sanitizer's report where there is one."""
+    def search(self, search: Search) -> SearchResult:
+        """Runs a search. Raises GridError, with the sanitizer's report if there is one."""
         if self.process is None:
             self.report.seek(0)
             self.report.truncate()
@@ -165,31 +164,35 @@ class Server:
         try:
             self.process.stdin.write(search.request())
             self.process.stdin.flush()
-            (error_bytes,) = struct.unpack("<i", take(out, 4))
-            error = take(out, error_bytes).decode()
+            (error_bytes,) = struct.unpack("<i", read_exactly(out, 4))
+            error = read_exactly(out, error_bytes).decode()
             if error:
                 raise GridError(error)
             (n, d), k = search.z.shape, len(search.codebook)
-            half_norms, largest = np.frombuffer(take(out, 4 * k), "<f4"), np.frombuffer(take(out, 4), "<f4")
-            index, distance = np.frombuffer(take(out, 8 * n), "<i8"), np.frombuffer(take(out, 4 * n), "<f4")
-            codeword = np.frombuffer(take(out, n * d * search.z.itemsize), search.z.dtype).reshape(n, d)
-            invalid = np.frombuffer(take(out, 4), "<i4")
+            half_norms, largest = read_array(out, k, "<f4"), read_array(out, 1, "<f4")
+            index, distance = read_array(out, n, "<i8"), read_array(out, n, "<f4")
+            codeword = read_array(out, n * d, search.z.dtype).reshape(n, d)
+            invalid = read_array(out, 1, "<i4")
         except (BrokenPipeError, EOFError):
             status = self.process.wait()
             self.report.seek(0)
             report = self.report.read().decode(errors="replace")
             self.stop()
             raise GridError(f"the server ended with status {status}:\n{report}") from None
-        return Found(half_norms, largest, index, distance, search.taken_back(codeword), invalid)
+        return SearchResult(half_norms, largest, index, distance, search.to_rows(codeword), invalid)
 
 
-def take(stream: IO[bytes], count: int) -> bytes:
-    taken = stream.read(count)
-    if len(taken) < count:
+def read_exactly(stream: IO[bytes], count: int) -> bytes:
+    content = stream.read(count)
+    if len(content) < count:
         raise EOFError
-    return taken
+    return content
+
+
+def read_array(stream: IO[bytes], count: int, dtype: Any) -> NDArray[Any]:
+    return np.frombuffer(read_exactly(stream, count * np.dtype(dtype).itemsize), dtype)
 
 
 def rows_of(search: Search, rows: slice) -> Search:
-    """The same search of some of its vectors, in rows."""
+    """Returns the same search for some of its vectors, in the row layout."""
     return replace(search, z=search.z[rows], positions=0)

@@ -204,7 +204,7 @@ def test_a_machine_without_a_gpu_fails_the_check(tmp_path: Path, monkeypatch: py
     assert [finding["kind"] for finding in driver["findings"]] == ["missing", "missing"]
     assert rates["error"] is None
     assert rates["findings"][0]["name"] == "rates"
-    assert "no package here can drive a GPU" in host["error"]
+    assert "no installed package can drive a GPU" in host["error"]
     assert value["failures"][-1] == "no GPU backend of LatentLoop ran here; see the findings that are missing"
 
 

@@ -1,4 +1,4 @@
-"""The CUDA build: what the compiler says of every kernel, and what the library does where there is no GPU."""
+"""The CUDA build: the resources of every kernel, the exported symbols, and the library on a machine without a GPU."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cuda_build.build(tmp_path_factory)
 
 
-# ---- What ptxas says.
+# ---- The report of ptxas.
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """One kernel's resources on one architecture, in bytes but for the registers of a thread."""
+    """The resources of a kernel on one architecture: bytes, and registers per thread."""
 
     stack: int
     spills: int
@@ -63,12 +63,12 @@ def test_no_kernel_spills(built: Path) -> None:
     assert report.keys() == {(kernel, of) for kernel in KERNEL_NAMES for of in ARCHITECTURES}
     for kernel, compiled in report.items():
         assert (compiled.stack, compiled.spills) == (0, 0), kernel
-        assert compiled.registers <= 255, kernel  # of 64 k for blocks of 256 threads
-        assert compiled.shared <= 48 * 1024, kernel  # what needs no asking for
+        assert compiled.registers <= 255, kernel  # the limit for blocks of 256 threads is 64 Ki / 256 = 256
+        assert compiled.shared <= 48 * 1024, kernel  # the limit of static shared memory
     assert any(compiled.shared for compiled in report.values())
 
 
-def test_a_report_with_spills_is_read() -> None:
+def test_reports_with_spills_are_parsed() -> None:
     report = (
         "ptxas info    : Compiling entry function 'a' for 'sm_90'\n"
         "ptxas info    : Function properties for a\n"
@@ -85,7 +85,7 @@ def test_module_holds_every_kernel(built: Path) -> None:
         assert image.count(f".text.{kernel}\0".encode()) >= len(ARCHITECTURES), kernel
 
 
-def test_library_exports_its_interface_alone(built: Path) -> None:
+def test_library_exports_only_its_interface(built: Path) -> None:
     header = (KERNELS / "nearest_codebook" / "cuda" / "launch.h").read_text(encoding="utf-8")
     declared = re.findall(r"^LATENTLOOP_CUDA_API [\w *]+?(latentloop_\w+)\(", header, re.MULTILINE)
     assert len(declared) == 5
@@ -96,7 +96,7 @@ def test_library_exports_its_interface_alone(built: Path) -> None:
     }
 
 
-# ---- The library where there is no GPU.
+# ---- The library without a GPU.
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_library_loads_without_a_driver(launcher: Launcher) -> None:
     assert launcher.sizes(Problem(4096, 0, 64, 512, 0, 0, 108)) == (513 * 4, 4096 * 4 * 16)
 
 
-def test_search_on_a_gpu_or_why_there_is_none(launcher: Launcher) -> None:
+def test_the_error_names_the_missing_gpu(launcher: Launcher) -> None:
     device, multiprocessors = ctypes.c_int32(), ctypes.c_int32()
     if launcher.library.latentloop_cuda_device(ctypes.byref(device), ctypes.byref(multiprocessors)) == 0:
         pytest.skip("there is a GPU")
@@ -118,11 +118,11 @@ def test_search_on_a_gpu_or_why_there_is_none(launcher: Launcher) -> None:
         launcher.nearest(Problem(3, 0, 5, 3, 0, 0, 1), zeros, zeros)
 
 
-# ---- The operator libraries in ONNX Runtime, here without the CUDA provider.
+# ---- The operator libraries in ONNX Runtime, without its CUDA execution provider.
 
 
 def model(kind: str, domain: str, **attributes: Any) -> bytes:
-    """z [N, 2] through one node, the nearest of two codewords or the copy of one."""
+    """A model of one node: NearestCodebook with two codewords, or Identity."""
     inputs = ["z", "codebook"][: 2 if kind == "NearestCodebook" else 1]
     node = helper.make_node(kind, inputs, ["out"], domain=domain, **attributes)
     graph = helper.make_graph(
@@ -149,13 +149,13 @@ def session(graph: bytes, *libraries: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def test_operators_are_for_sessions_with_the_cuda_provider(built: Path) -> None:
+def test_operators_need_the_cuda_provider(built: Path) -> None:
     with pytest.raises(NotImplemented_, match="Could not find an implementation for NearestCodebook"):
         session(NEAREST, built / "liblatentloop_cuda.so")
 
 
 @pytest.mark.skipif(LIBRARY is None, reason="no operator library for the processor built")
-def test_both_operator_libraries_serve_one_process(built: Path) -> None:
+def test_both_operator_libraries_work_in_one_process(built: Path) -> None:
     assert LIBRARY is not None
     other = session(IDENTITY, built / "liblatentloop_cuda.so")
     assert session(NEAREST, LIBRARY).run(None, Z)[0].tolist() == [0]
@@ -163,8 +163,8 @@ def test_both_operator_libraries_serve_one_process(built: Path) -> None:
 
 
 @pytest.mark.skipif(LIBRARY is None, reason="no operator library for the processor built")
-def test_a_session_takes_one_operator_library(built: Path) -> None:
-    """As register.cpp says; should that change, sessions for GPUs may want both."""
+def test_a_session_accepts_only_one_operator_library(built: Path) -> None:
+    """operators/cuda/register.cpp depends on this. If ONNX Runtime changes, GPU sessions could register both."""
     assert LIBRARY is not None
     with pytest.raises(Fail, match="Domain already set in registry"):
         session(IDENTITY, LIBRARY, built / "liblatentloop_cuda.so")

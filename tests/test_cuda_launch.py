@@ -1,4 +1,4 @@
-"""The CUDA launcher's C interface, compiled for the host: what it computes, and what it refuses."""
+"""The C interface of the CUDA launcher, compiled for the CPU: its results, and the errors for invalid arguments."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def problem(**changed: int) -> Problem:
 
 @dataclass(frozen=True)
 class Integers:
-    """Vectors and codewords of small integers, which every type holds and sums exactly: many are equally near."""
+    """Vectors and codewords of small integers, which all types represent and sum exactly. There are many ties."""
 
     z: NDArray[np.float32]
     codebook: NDArray[np.float32]
@@ -50,7 +50,7 @@ class Integers:
 
 
 def images(rows: Values, positions: int) -> Values:
-    """Rows [N, D] as [N / positions, D, positions]."""
+    """Converts rows [N, D] to [N / positions, D, positions]."""
     return np.ascontiguousarray(rows.reshape(-1, positions, rows.shape[1]).swapaxes(1, 2))
 
 
@@ -73,34 +73,34 @@ def test_search_finds_the_nearest_codewords(
     data = Integers.random(vectors, codewords, dimensions)
     data.z[vectors // 2, 0] = np.nan
     z = narrow(data.z, kind)
-    found = launcher.nearest(
+    result = launcher.nearest(
         Problem(vectors, positions, dimensions, codewords, TYPES[kind], exact, multiprocessors),
         images(z, positions) if positions else z,
         narrow(data.codebook, kind),
     )
     expected = nearest_reference(data.z, data.codebook)
-    np.testing.assert_array_equal(found.index, expected.index)
-    np.testing.assert_array_equal(found.distance, expected.distance)
-    codewords_found = widen(found.codeword)
+    np.testing.assert_array_equal(result.index, expected.index)
+    np.testing.assert_array_equal(result.distance, expected.distance)
+    codeword = widen(result.codeword)
     if positions:
-        codewords_found = codewords_found.swapaxes(1, 2).reshape(vectors, dimensions)
+        codeword = codeword.swapaxes(1, 2).reshape(vectors, dimensions)
     nearest = np.where(expected.index[:, None] < 0, np.nan, data.codebook[expected.index])
-    np.testing.assert_array_equal(codewords_found, nearest)
-    assert found.invalid == 1
+    np.testing.assert_array_equal(codeword, nearest)
+    assert result.invalid == 1
 
 
-def test_a_prepared_codebook_serves_several_searches(launcher: Launcher) -> None:
+def test_a_prepared_codebook_is_reusable(launcher: Launcher) -> None:
     data = Integers.random(20, 40, 6)
     prepared = np.full(41, 1e30, np.float32)  # more than any norm
     launcher.prepare(problem(dimensions=6, codewords=40), data.codebook, prepared)
     np.testing.assert_array_equal(prepared[:40], -(data.codebook**2).sum(1) / 2)
     assert prepared[40] == pytest.approx(np.sqrt((data.codebook**2).sum(1).max()), rel=1e-5)
     for rows in (data.z[:7], data.z[7:]):
-        asked = problem(vectors=len(rows), dimensions=6, codewords=40)
-        workspace, index = np.zeros(launcher.sizes(asked)[1], np.uint8), np.full(len(rows), -7)
+        request = problem(vectors=len(rows), dimensions=6, codewords=40)
+        workspace, index = np.zeros(launcher.sizes(request)[1], np.uint8), np.full(len(rows), -7)
         memory = Memory(*(array.ctypes.data for array in (rows, data.codebook, prepared, workspace)), len(workspace))
-        memory.index = index.ctypes.data  # neither distances nor codewords are asked for
-        launcher.search(asked, memory)
+        memory.index = index.ctypes.data  # distance and codeword are not requested
+        launcher.search(request, memory)
         np.testing.assert_array_equal(index, nearest_reference(rows, data.codebook).index)
 
 
@@ -108,8 +108,8 @@ def test_no_vectors_need_no_memory(launcher: Launcher) -> None:
     launcher.search(problem(vectors=0), Memory())
 
 
-def test_workspace_of_most_vectors_serves_fewer(launcher: Launcher, tmp_path: Path) -> None:
-    """What the search checks, the plan's own bytes, is never more."""
+def test_workspace_suffices_for_fewer_vectors(launcher: Launcher, tmp_path: Path) -> None:
+    """The plan's partials_bytes, which the search checks, never exceeds it."""
     source = tmp_path / "plan.cpp"
     source.write_text(
         '#include "nearest_codebook/cuda/plan.h"\n'
@@ -125,14 +125,14 @@ def test_workspace_of_most_vectors_serves_fewer(launcher: Launcher, tmp_path: Pa
         for multiprocessors in (1, 5, 132):
             most = largest = 0
             for vectors in [*range(0, 1400, 3), *range(1400, 90000, 1009)]:
-                asked = problem(vectors=vectors, codewords=codewords, multiprocessors=multiprocessors)
-                workspace = launcher.sizes(asked)[1]
-                assert workspace >= most, "not less for more vectors"
+                request = problem(vectors=vectors, codewords=codewords, multiprocessors=multiprocessors)
+                workspace = launcher.sizes(request)[1]
+                assert workspace >= most, "must not decrease with more vectors"
                 most = workspace
                 largest = max(largest, plan_bytes(vectors, codewords, multiprocessors))
                 assert largest <= most
             slack = (2 * multiprocessors + 1) * TILE_VECTORS * PARTIAL_BYTES
-            assert most <= largest + slack, "not much more than is needed"
+            assert most <= largest + slack, "must not be much larger than necessary"
 
 
 @pytest.mark.parametrize(
@@ -152,15 +152,15 @@ def test_workspace_of_most_vectors_serves_fewer(launcher: Launcher, tmp_path: Pa
         ({"multiprocessors": 0}, "multiprocessors is 0, expected 1 to 2147483647"),
     ],
 )
-def test_problems_out_of_range_are_refused(launcher: Launcher, changed: dict[str, int], reason: str) -> None:
-    asked = problem(**changed)
-    for refuse in (
-        lambda: launcher.sizes(asked),
-        lambda: launcher.prepare(asked, np.zeros(1), np.zeros(1)),
-        lambda: launcher.search(asked, Memory()),
+def test_problems_out_of_range_are_rejected(launcher: Launcher, changed: dict[str, int], reason: str) -> None:
+    request = problem(**changed)
+    for call in (
+        lambda: launcher.sizes(request),
+        lambda: launcher.prepare(request, np.zeros(1), np.zeros(1)),
+        lambda: launcher.search(request, Memory()),
     ):
         with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
-            refuse()
+            call()
 
 
 POINTERS = {
@@ -176,12 +176,13 @@ POINTERS = {
 
 
 @pytest.mark.parametrize("name", POINTERS)
-def test_memory_must_be_there_and_aligned(launcher: Launcher, name: str) -> None:
+def test_memory_must_not_be_null_or_unaligned(launcher: Launcher, name: str) -> None:
     noise = np.zeros(1 << 14, np.complex64)
     fields = {field: noise.ctypes.data for field in POINTERS}
     optional = name in ("distance", "codeword", "invalid")
     for address in ([] if optional else [0]) + [noise.ctypes.data + POINTERS[name] // 2]:
-        with pytest.raises(ValueError, match=rf"^{name} is .*, expected memory .* aligned to {POINTERS[name]} bytes$"):
+        message = rf"^{name} is .*, expected device memory that is aligned to {POINTERS[name]} bytes$"
+        with pytest.raises(ValueError, match=message):
             launcher.search(problem(), Memory(**{**fields, name: address, "workspace_bytes": 1 << 20}))
     for codebook, prepared in ((0, 4), (2, 4), (4, 0), (4, 2)):
         status = launcher.library.latentloop_cuda_nearest_prepare(
@@ -193,12 +194,12 @@ def test_memory_must_be_there_and_aligned(launcher: Launcher, name: str) -> None
 def test_workspace_must_be_large_enough(launcher: Launcher) -> None:
     noise = np.zeros(64, np.complex64)
     fields = dict.fromkeys(POINTERS, noise.ctypes.data)
-    with pytest.raises(ValueError, match=r"^workspace_bytes is 95, expected at least 96, as .*_sizes says$"):
+    with pytest.raises(ValueError, match=r"^workspace_bytes is 95, expected at least 96, from .*_sizes$"):
         launcher.search(problem(), Memory(**fields, workspace_bytes=95))
 
 
-def test_errors_of_cuda_are_told(tmp_path: Path) -> None:
-    """A launcher that starts too few threads, which the grid finds."""
+def test_cuda_errors_are_reported(tmp_path: Path) -> None:
+    """A launcher with an invalid number of threads, which the simulation rejects."""
     kernels = tmp_path / "kernels"
     shutil.copytree(KERNELS / "nearest_codebook", kernels / "nearest_codebook")
     source = kernels / "nearest_codebook" / "cuda" / "launch.cu"

@@ -1,5 +1,6 @@
-"""The operator for ONNX Runtime's CUDA provider, run in ONNX Runtime: as one for the processor, over the launcher for
-the host. Everything but the provider and the name of its memory is as it is for a GPU.
+"""The operator for ONNX Runtime's CUDA execution provider, run on the CPU.
+
+It is compiled with the launcher for the CPU simulation. Only the names of the provider and of its memory are changed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from latentloop.kernels.nearest_codebook.reference import nearest_reference
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
 Array = np.ndarray[Any, np.dtype[Any]]
-REPLACED = {"register.cpp": ('"CUDAExecutionProvider"', '"CPUExecutionProvider"'), "scratch.h": ('"Cuda"', '"Cpu"')}
+REPLACED = {
+    "register.cpp": ('"CUDAExecutionProvider"', '"CPUExecutionProvider"'),
+    "device_scratch.h": ('"Cuda"', '"Cpu"'),
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def session(library: Path, element_type: int, rank: int, channels_first: int | None) -> onnxruntime.InferenceSession:
-    """A graph of one node, z and codebook both inputs of any size."""
+    """Creates a session of one node, with inputs z and codebook of dynamic sizes."""
     attributes: dict[str, Any] = {} if channels_first is None else {"channels_first": channels_first}
     node = helper.make_node("NearestCodebook", ["z", "codebook"], ["index"], domain="latentloop", **attributes)
     inputs = [
@@ -64,7 +68,7 @@ def integers(*shape: int) -> Array:
     ("shape", "channels_first"),
     [((7,), 0), ((130, 7), 0), ((3, 4, 5, 7), 0), ((2, 7), 1), ((2, 7, 5), 1), ((3, 7, 4, 5), 1), ((3, 7, 0, 5), 1)],
 )
-def test_operator_finds_the_nearest_codewords(
+def test_operator_equals_the_reference(
     library: Path, element_type: type, shape: tuple[int, ...], channels_first: int
 ) -> None:
     z, codebook = integers(*shape), integers(150, 7)
@@ -77,8 +81,8 @@ def test_operator_finds_the_nearest_codewords(
     np.testing.assert_array_equal(index, expected)
 
 
-def test_runs_of_one_session_do_not_share_memory(library: Path) -> None:
-    """Sizes change from run to run, and so does the codebook."""
+def test_runs_of_one_session_are_independent(library: Path) -> None:
+    """Sizes and codebooks change from run to run."""
     run = session(library, TensorProto.FLOAT, 2, 0).run
     for vectors, codewords in ((300, 7), (2, 260), (0, 3), (129, 1)):
         z, codebook = integers(vectors, 4), integers(codewords, 4)
@@ -96,7 +100,7 @@ def test_runs_of_one_session_do_not_share_memory(library: Path) -> None:
         ((4, 513), (2, 513), 0, "dimensions is 513, expected 1 to 512"),
     ],
 )
-def test_tensors_that_do_not_fit_are_refused(
+def test_invalid_shapes_are_rejected(
     library: Path, z: tuple[int, ...], codebook: tuple[int, ...], channels_first: int, reason: str
 ) -> None:
     run = session(library, TensorProto.FLOAT, len(z), channels_first).run
@@ -108,6 +112,6 @@ def test_tensors_that_do_not_fit_are_refused(
     ("channels_first", "reason"),
     [(2, "channels_first must be 0 or 1"), (None, "expected the attribute channels_first, 0 or more")],
 )
-def test_attribute_must_be_there(library: Path, channels_first: int | None, reason: str) -> None:
+def test_invalid_attributes_are_rejected(library: Path, channels_first: int | None, reason: str) -> None:
     with pytest.raises((InvalidArgument, Fail, RuntimeException), match=f"NearestCodebook: {reason}"):
         session(library, TensorProto.FLOAT, 3, channels_first)

@@ -1,4 +1,4 @@
-"""Drivers do what Driver says, the tests' own too; and the checks notice one that does not."""
+"""Conformance of all drivers, including the fake GPU, with the Driver protocol; faults that the checks detect."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_fake_gpu_without_captures() -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda-python", "pycuda"])
-def test_gpu(name: str) -> None:
+def test_drivers_on_a_gpu(name: str) -> None:
     try:
         driver = open_driver(name)
     except MissingGpuError as error:
@@ -44,20 +44,20 @@ def test_gpu(name: str) -> None:
         check(driver, 1 << 24)
 
 
-# ---- Faults that the checks must notice.
+# ---- Faults that the checks must detect.
 
 
-class DeafStreams(FakeDriver):
-    def wait(self, stream: Stream, mark: Any) -> None:
+class StreamsDoNotWait(FakeDriver):
+    def wait(self, stream: Stream, event: Any) -> None:
         pass
 
 
-class HastyHost(FakeDriver):
-    def synchronize(self, mark: Any) -> None:
+class HostDoesNotWait(FakeDriver):
+    def synchronize(self, event: Any) -> None:
         pass
 
 
-class OneStream(FakeDriver):
+class SingleStream(FakeDriver):
     def stream(self) -> Stream:
         return LEGACY
 
@@ -67,12 +67,12 @@ class ShortCopies(FakeDriver):
         super().copy(target, source, size - 1, stream)
 
 
-class ShortFills(FakeDriver):
+class ShortCopiesIn(FakeDriver):
     def copy_in(self, pointer: int, values: NDArray[Any], stream: Stream) -> None:
         super().copy_in(pointer, bytes_of(values)[:-1], stream)
 
 
-class ShortReads(FakeDriver):
+class ShortCopiesOut(FakeDriver):
     def copy_out(self, values: NDArray[Any], pointer: int, stream: Stream) -> None:
         super().copy_out(bytes_of(values)[:-1], pointer, stream)
 
@@ -82,17 +82,17 @@ class NoZeros(FakeDriver):
         pass
 
 
-class OneHostArray(FakeDriver):
+class SharedHostMemory(FakeDriver):
     def host_memory(self, size: int) -> NDArray[np.uint8]:
-        kept = self.__dict__.setdefault("kept", {})
-        if size not in kept:
-            kept[size] = super().host_memory(size)
-        found: NDArray[np.uint8] = kept[size]
-        return found
+        arrays = self.__dict__.setdefault("arrays", {})
+        if size not in arrays:
+            arrays[size] = super().host_memory(size)
+        array: NDArray[np.uint8] = arrays[size]
+        return array
 
 
-class EagerCaptures(FakeDriver):
-    """Does the work while it captures, and again in a replay."""
+class CapturesRunWork(FakeDriver):
+    """Runs the work after the capture, and again in a replay."""
 
     @contextmanager
     def capture(self, stream: Stream) -> Iterator[Any]:
@@ -101,20 +101,20 @@ class EagerCaptures(FakeDriver):
         super().replay(captured, stream)
 
 
-class SingleReplays(FakeDriver):
+class ReplaysOnce(FakeDriver):
     def replay(self, captured: Any, stream: Stream) -> None:
         if not captured.__dict__.setdefault("replayed", False):
             captured.replayed = True
             super().replay(captured, stream)
 
 
-class DoubleReplays(FakeDriver):
+class ReplaysTwice(FakeDriver):
     def replay(self, captured: Any, stream: Stream) -> None:
         super().replay(captured, stream)
         super().replay(captured, stream)
 
 
-class ReplaysWhereCaptured(FakeDriver):
+class ReplaysOnTheCapturedStream(FakeDriver):
     captured_on: Stream
 
     @contextmanager
@@ -127,7 +127,7 @@ class ReplaysWhereCaptured(FakeDriver):
         super().replay(captured, self.captured_on)
 
 
-class ForgivingCaptures(FakeDriver):
+class CapturesIgnoreErrors(FakeDriver):
     @contextmanager
     def capture(self, stream: Stream) -> Iterator[Any]:
         failed = False
@@ -141,54 +141,54 @@ class ForgivingCaptures(FakeDriver):
 
 
 FAULTS: list[Callable[..., FakeDriver]] = [
-    DeafStreams,
-    HastyHost,
-    OneStream,
+    StreamsDoNotWait,
+    HostDoesNotWait,
+    SingleStream,
     ShortCopies,
-    ShortFills,
-    ShortReads,
+    ShortCopiesIn,
+    ShortCopiesOut,
     NoZeros,
-    OneHostArray,
-    EagerCaptures,
-    SingleReplays,
-    DoubleReplays,
-    ReplaysWhereCaptured,
-    ForgivingCaptures,
+    SharedHostMemory,
+    CapturesRunWork,
+    ReplaysOnce,
+    ReplaysTwice,
+    ReplaysOnTheCapturedStream,
+    CapturesIgnoreErrors,
 ]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # memory that goes at a wrong time
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # memory that is freed too early
 @pytest.mark.parametrize("faulty", FAULTS)
-def test_faults_are_noticed(faulty: Callable[..., FakeDriver]) -> None:
-    noticed = []
+def test_faults_are_detected(faulty: Callable[..., FakeDriver]) -> None:
+    detected_by = []
     for check in (*CHECKS, *CAPTURE_CHECKS):
         try:
             check(faulty(pageable=True), SIZE)
         except AssertionError:
-            noticed.append(check.__name__)
-    assert noticed
+            detected_by.append(check.__name__)
+    assert detected_by
 
 
-# ---- Arrays of the host.
+# ---- Host arrays.
 
 
 @pytest.mark.parametrize(
     "values", [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((), np.int64), np.ones((0, 2))]
 )
 def test_bytes_are_a_view(values: NDArray[Any]) -> None:
-    for given in (values, values.T):
-        found = bytes_of(given, filled=True)
-        assert found.dtype == np.uint8
-        assert found.shape == (values.nbytes,)
-        assert found.tobytes() == values.tobytes()
-        assert np.shares_memory(found, values) == bool(values.size)
+    for array in (values, values.T):
+        view = bytes_of(array, writable=True)
+        assert view.dtype == np.uint8
+        assert view.shape == (values.nbytes,)
+        assert view.tobytes() == values.tobytes()
+        assert np.shares_memory(view, values) == bool(values.size)
 
 
-def test_bytes_that_no_copy_can_use() -> None:
+def test_arrays_that_copies_cannot_use() -> None:
     with pytest.raises(ValueError, match=r"shape \[2\] have strides \[16\] in bytes, expected contiguous"):
         bytes_of(np.zeros(4)[::2])
     values = np.zeros(4)
     values.flags.writeable = False
     assert bytes_of(values).size == 32
     with pytest.raises(ValueError, match="read-only"):
-        bytes_of(values, filled=True)
+        bytes_of(values, writable=True)

@@ -18,8 +18,8 @@ from fake_gpu.driver import FakeDriver, FakeGpuError
 from gpu_arrays import InterfaceArray, adopt, put, put_interface
 from nearest_grid import compile_native, compiler, narrow
 
-from latentloop.kernels.driver import Memory, MissingGpuError, Stream, as_stream, dlpack, open_driver
-from latentloop.kernels.driver.fatbin import read_image
+from latentloop.kernels.driver import DeviceMemory, MissingGpuError, Stream, as_stream, dlpack, open_driver
+from latentloop.kernels.driver.fatbin import read_fatbin
 from latentloop.kernels.nearest_codebook import launcher
 from latentloop.kernels.nearest_codebook.codebook import MOST_CODEWORDS, MOST_DIMENSIONS
 from latentloop.kernels.nearest_codebook.on_gpu import GpuCodebook, nearest_on_gpu
@@ -55,7 +55,7 @@ def test_arrays_that_do_not_fit(fake: FakeDriver) -> None:
         (ValueError, r"D from 1 to 512", lambda: search(z, array(2, 513))),
         (ValueError, r"K from 1 to 65536", lambda: search(z, array(65537, 1))),
         (TypeError, r"z is float16, the codebook float32", lambda: search(array(6, 4, typestr="<f2"), words)),
-        (TypeError, r"z is of type '<f8' \(of bfloat16 only DLPack", lambda: search(array(6, 4, typestr="<f8"), words)),
+        (TypeError, r"z is of type '<f8' \(bfloat16 needs DLPack", lambda: search(array(6, 4, typestr="<f8"), words)),
         (
             ValueError,
             r"z of shape \[6, 4\] has strides \[4, 24\] in bytes, expected row-major order: call .contiguous",
@@ -70,7 +70,7 @@ def test_arrays_that_do_not_fit(fake: FakeDriver) -> None:
         ),
         (ValueError, r"is not memory of a GPU", lambda: search(InterfaceArray((6, 4), "<f4", 0x40), words)),
         (TypeError, r"z is builtins.list, expected a GPU array", lambda: search([[0.0] * 4] * 6, words)),
-        (ValueError, r"z is in the host's memory, expected CUDA's", lambda: search(torch.zeros(6, 4), words)),
+        (ValueError, r"z is in host memory, expected CUDA device memory", lambda: search(torch.zeros(6, 4), words)),
         (ValueError, r"layout is 'columns', expected", lambda: search(z, words, layout="columns")),
         (TypeError, r"stream is str, expected None, a handle", lambda: search(z, words, stream="0")),
         (
@@ -96,7 +96,7 @@ def test_arrays_that_do_not_fit(fake: FakeDriver) -> None:
 def test_a_capsule_can_be_used_once() -> None:
     capsule = torch.zeros(3).__dlpack__()
     assert dlpack.read(capsule).shape == (3,)
-    with pytest.raises(TypeError, match="expected a DLPack capsule not yet used"):
+    with pytest.raises(TypeError, match="expected an unused DLPack capsule"):
         dlpack.read(capsule)
 
 
@@ -125,10 +125,11 @@ def test_errors_name_missing_packages_and_files(
     open_driver.cache_clear()
     with pytest.raises(MissingGpuError) as caught:
         open_driver()
-    assert str(caught.value).startswith("no package here can drive a GPU. cuda-python: import of cuda.bindings.driver")
-    assert "(pip install cuda-python); pycuda: import of pycuda.driver" in str(caught.value)
-    with pytest.raises(MissingGpuError, match="compiled where nvcc and CMake are there at installation"):
-        read_image(tmp_path / "none.fatbin")
+    message = str(caught.value)
+    assert message.startswith("no installed package can drive a GPU. cuda-python: import of cuda.bindings.driver")
+    assert "(pip install cuda-python); pycuda: import of pycuda.driver" in message
+    with pytest.raises(MissingGpuError, match="only if it finds nvcc and CMake"):
+        read_fatbin(tmp_path / "none.fatbin")
     monkeypatch.setattr(launcher, "load", lambda: None)
     with pytest.raises(MissingGpuError, match="the operator library was not built"):
         nearest_on_gpu(*[put_interface(fake, np.zeros((2, 2), np.float32)) for _ in "zk"], driver=fake)
@@ -165,7 +166,7 @@ def test_other_libraries_can_adopt_the_results(fake: FakeDriver) -> None:
     assert not hasattr(result.codeword, "__cuda_array_interface__")  # the interface has no bfloat16
     with pytest.raises(BufferError, match="copy"):
         result.index.__dlpack__(copy=True)
-    with pytest.raises(BufferError, match=r"\(1, 0\) was asked for, the array is on cuda:0"):
+    with pytest.raises(BufferError, match=r"\(1, 0\) was requested, the array is on cuda:0"):
         result.index.__dlpack__(dl_device=(1, 0))
     with pytest.raises(ValueError, match="stream 0"):
         result.index.__dlpack__(stream=0)
@@ -178,7 +179,7 @@ def test_norms_outlive_searches_on_other_streams(
     raised: list[Any] = []  # errors in finalisers are not propagated
     monkeypatch.setattr(sys, "unraisablehook", lambda error: raised.append(error.exc_value))
     if not is_recorded:
-        monkeypatch.setattr(Memory, "used_on", lambda *_: None)
+        monkeypatch.setattr(DeviceMemory, "record_stream", lambda *_: None)
     z = put_interface(fake, np.ones((5, 2), np.float32), OTHER)
     prepared = GpuCodebook(put_interface(fake, np.ones((3, 2), np.float32)), stream=SIDE, driver=fake)
     nearest_on_gpu(z, prepared)

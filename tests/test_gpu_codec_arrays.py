@@ -161,8 +161,8 @@ def test_arrays_that_do_not_fit(engines: Path, machines: Machines, device: str) 
 
     on_gpu = {"top": dlpack(driver, top), "bottom": dlpack(driver, bottom)}
     cases = [
-        (encode(images), "images is in the host's memory, expected CUDA's"),
-        (encode(torch.from_numpy(images)), "images is in the host's memory, expected CUDA's: move it to the GPU"),
+        (encode(images), "images is in host memory, expected CUDA device memory"),
+        (encode(torch.from_numpy(images)), "images is in host memory, expected CUDA device memory: move it to the GPU"),
         (encode(images.tolist()), "images is builtins.list, expected a GPU array"),
         (encode(interface(driver, images.astype(np.float32))), "images is of type '<f4'.* expected uint8"),
         (encode(dlpack(driver, images[0])), r"images has shape \[32, 48, 3\], expected \['N', 32, 48, 3\]"),

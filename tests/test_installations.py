@@ -152,7 +152,7 @@ def test_an_onnxruntime_that_was_cut_short_is_named(tmp_path: Path) -> None:
     for arguments in (("info",), ("sample", "-n", "1", "--out", tmp_path / "x.png")):
         done = latentloop(tmp_path, *arguments)
         assert done.returncode == (0 if arguments == ("info",) else 1)
-        assert f"{library.name}: cut short, {2**20} of {library.stat().st_size} bytes" in done.stdout + done.stderr
+        assert f"{library.name}: truncated, {2**20} of {library.stat().st_size} bytes" in done.stdout + done.stderr
 
 
 def test_a_package_is_refused_only_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

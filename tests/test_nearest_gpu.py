@@ -1,4 +1,4 @@
-"""The nearest codeword through the GPU's launcher: on GPUs that are there, and always on one that the host plays."""
+"""The nearest codeword on GPUs: on a fake GPU, and on real ones if available."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from latentloop.kernels.driver import Driver, MissingGpuError, Stream, open_driver
 from latentloop.kernels.nearest_codebook import launcher
 from latentloop.kernels.nearest_codebook.codebook import Layout
-from latentloop.kernels.nearest_codebook.launcher import IMAGE
+from latentloop.kernels.nearest_codebook.launcher import FATBIN
 from latentloop.kernels.nearest_codebook.on_gpu import GpuCodebook, Nearest, nearest_on_gpu
 
 KINDS = ("f32", "f16", "bf16")
@@ -51,7 +51,7 @@ def oracle(built: Path) -> Oracle:
 
 @pytest.fixture
 def fake(kernels: ctypes.CDLL) -> Iterator[FakeDriver]:
-    """Ends with everything done and all that was allocated given back."""
+    """A simulated driver. Checks at the end that all work has completed and all memory is freed."""
     driver = FakeDriver(kernels)
     yield driver
     driver.finish()
@@ -60,11 +60,11 @@ def fake(kernels: ctypes.CDLL) -> Iterator[FakeDriver]:
     driver.finish()
 
 
-# ---- What holds for every driver.
+# ---- Tests of all drivers.
 
 
 class Gpu(Protocol):
-    """A driver, and how its tests get arrays there."""
+    """A driver, and a way to create arrays on its GPU."""
 
     @property
     def driver(self) -> Driver: ...
@@ -94,8 +94,8 @@ def gpu(request: pytest.FixtureRequest) -> Gpu:
         return FakeGpu(request.getfixturevalue("fake"))
     if not torch.cuda.is_available():
         pytest.skip("PyTorch sees no GPU")
-    if not IMAGE.is_file():
-        pytest.skip("the GPU's kernels were not compiled")
+    if not FATBIN.is_file():
+        pytest.skip("the GPU kernels were not compiled")
     try:
         return TorchGpu(open_driver(request.param))
     except MissingGpuError as error:
@@ -103,7 +103,7 @@ def gpu(request: pytest.FixtureRequest) -> Gpu:
 
 
 def case(n: int, k: int, d: int, kind: str, seed: int = 0) -> tuple[Values, Values]:
-    """z [N, D] and codebook [K, D], with vectors that are codewords, and codewords that are there twice."""
+    """Returns z [N, D] and codebook [K, D], with duplicate codewords and vectors that equal codewords."""
     rng = np.random.default_rng(seed)
     codebook = rng.normal(size=(k, d))
     codebook[k // 2 :] = codebook[: k - k // 2]
@@ -112,23 +112,23 @@ def case(n: int, k: int, d: int, kind: str, seed: int = 0) -> tuple[Values, Valu
     return narrow(z, kind), narrow(codebook, kind)
 
 
-def check(found: Nearest, z: Values, codebook: Values, oracle: Oracle, positions: int = 0) -> None:
-    """``z`` is [N, D]; results are what the oracle says of each vector, whatever was asked for."""
+def check(result: Nearest, z: Values, codebook: Values, oracle: Oracle, positions: int = 0) -> None:
+    """Checks the requested outputs against the oracle. ``z`` is [N, D]."""
     n, d = z.shape
-    index = found.index.numpy().reshape(n)
+    index = result.index.numpy().reshape(n)
     np.testing.assert_array_equal(index, oracle.search(z, codebook)[1])
-    assert found.invalid == np.count_nonzero(index < 0)
-    chosen = np.where(index[:, None] < 0, np.float32(np.nan), widen(codebook)[index])
-    if found.codeword is not None:
-        codeword = found.codeword.numpy()
+    assert result.invalid == np.count_nonzero(index < 0)
+    expected = np.where(index[:, None] < 0, np.float32(np.nan), widen(codebook)[index])
+    if result.codeword is not None:
+        codeword = result.codeword.numpy()
         rows = codeword.reshape(-1, d, positions).transpose(0, 2, 1) if positions else codeword
-        np.testing.assert_array_equal(rows.reshape(n, d), chosen)
-    if found.distance is not None:
-        distance = found.distance.numpy().reshape(n)
-        there = index >= 0
-        assert np.isnan(distance[~there]).all()
-        exact = np.square(widen(z)[there].astype(np.float64) - chosen[there]).sum(1)
-        check_distance(distance[there], exact, d)
+        np.testing.assert_array_equal(rows.reshape(n, d), expected)
+    if result.distance is not None:
+        distance = result.distance.numpy().reshape(n)
+        valid = index >= 0
+        assert np.isnan(distance[~valid]).all()
+        exact = np.square(widen(z)[valid].astype(np.float64) - expected[valid]).sum(1)
+        check_distance(distance[valid], exact, d)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,12 +136,12 @@ def check(found: Nearest, z: Values, codebook: Values, oracle: Oracle, positions
 def test_rows(n: int, k: int, d: int, kind: str, gpu: Gpu, oracle: Oracle) -> None:
     z, codebook = case(n, k, d, kind)
     for distance, codeword in ((True, True), (False, True), (True, False), (False, False)):
-        found = nearest_on_gpu(
+        result = nearest_on_gpu(
             gpu.put(z, kind), gpu.put(codebook, kind), distance=distance, codeword=codeword, driver=gpu.driver
         )
-        assert (found.distance is None, found.codeword is None) == (not distance, not codeword)
-        assert (found.index.shape, found.index.dtype) == ((n,), "int64")
-        check(found, z, codebook, oracle)
+        assert (result.distance is None, result.codeword is None) == (not distance, not codeword)
+        assert (result.index.shape, result.index.dtype) == ((n,), "int64")
+        check(result, z, codebook, oracle)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -149,16 +149,16 @@ def test_rows(n: int, k: int, d: int, kind: str, gpu: Gpu, oracle: Oracle) -> No
 def test_channels_first(images: int, size: tuple[int, ...], kind: str, gpu: Gpu, oracle: Oracle) -> None:
     positions = int(np.prod(size))
     z, codebook = case(images * positions, 40, 18, kind)
-    laid_out = np.ascontiguousarray(z.reshape(images, positions, 18).transpose(0, 2, 1)).reshape(images, 18, *size)
-    found = nearest_on_gpu(
-        gpu.put(laid_out, kind), gpu.put(codebook, kind), layout="channels_first", distance=True, codeword=True,
+    z_images = np.ascontiguousarray(z.reshape(images, positions, 18).transpose(0, 2, 1)).reshape(images, 18, *size)
+    result = nearest_on_gpu(
+        gpu.put(z_images, kind), gpu.put(codebook, kind), layout="channels_first", distance=True, codeword=True,
         driver=gpu.driver,
     )  # fmt: skip
-    assert found.distance is not None
-    assert found.codeword is not None
-    assert found.index.shape == found.distance.shape == (images, *size)
-    assert found.codeword.shape == laid_out.shape
-    check(found, z, codebook, oracle, positions)
+    assert result.distance is not None
+    assert result.codeword is not None
+    assert result.index.shape == result.distance.shape == (images, *size)
+    assert result.codeword.shape == z_images.shape
+    check(result, z, codebook, oracle, positions)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -168,11 +168,11 @@ def test_vectors_and_codewords_that_are_not_finite(kind: str, gpu: Gpu, oracle: 
     wide[[3, 17, 39], [0, 4, 8]] = np.nan, np.inf, -np.inf
     words[0, 0], words[29, 8] = np.inf, np.nan
     z, codebook = narrow(wide, kind), narrow(words, kind)
-    found = nearest_on_gpu(gpu.put(z, kind), gpu.put(codebook, kind), distance=True, codeword=True, driver=gpu.driver)
-    assert found.invalid == 3
-    check(found, z, codebook, oracle)
-    nowhere = nearest_on_gpu(gpu.put(z, kind), gpu.put(narrow(words * np.nan, kind), kind), driver=gpu.driver)
-    assert nowhere.invalid == 40
+    result = nearest_on_gpu(gpu.put(z, kind), gpu.put(codebook, kind), distance=True, codeword=True, driver=gpu.driver)
+    assert result.invalid == 3
+    check(result, z, codebook, oracle)
+    no_codeword = nearest_on_gpu(gpu.put(z, kind), gpu.put(narrow(words * np.nan, kind), kind), driver=gpu.driver)
+    assert no_codeword.invalid == 40
 
 
 def test_no_vectors(gpu: Gpu) -> None:
@@ -184,7 +184,7 @@ def test_no_vectors(gpu: Gpu) -> None:
     ]
     for layout, shape, index in cases:
         z = gpu.put(np.empty(shape, np.float32), "f32")
-        found = nearest_on_gpu(
+        result = nearest_on_gpu(
             z,
             codebook,
             layout=layout,
@@ -192,13 +192,13 @@ def test_no_vectors(gpu: Gpu) -> None:
             codeword=True,
             driver=gpu.driver,
         )
-        assert found.codeword is not None
-        assert found.index.numpy().shape == index
-        assert found.codeword.numpy().shape == shape
-        assert found.invalid == 0
+        assert result.codeword is not None
+        assert result.index.numpy().shape == index
+        assert result.codeword.numpy().shape == shape
+        assert result.invalid == 0
 
 
-def test_a_codebook_prepared_once(gpu: Gpu, oracle: Oracle) -> None:
+def test_a_prepared_codebook_is_reusable(gpu: Gpu, oracle: Oracle) -> None:
     z, codebook = case(50, 21, 6, "f32")
     prepared = GpuCodebook(gpu.put(codebook, "f32"), driver=gpu.driver)
     assert (prepared.shape, prepared.dtype) == ((21, 6), "float32")
@@ -208,7 +208,7 @@ def test_a_codebook_prepared_once(gpu: Gpu, oracle: Oracle) -> None:
         assert gpu.driver.launched.count("nearest_prepare_f32") == 1
 
 
-# ---- What only a GPU that the host plays can show.
+# ---- Tests that need the fake GPU.
 
 
 @pytest.mark.parametrize("multiprocessors", [1, 4, 132])
@@ -219,38 +219,38 @@ def test_any_number_of_splits(multiprocessors: int, kind: str, kernels: ctypes.C
     check(nearest_on_gpu(put(driver, z, kind), put(driver, codebook, kind), driver=driver), z, codebook, oracle)
 
 
-def test_temporaries_go_and_results_stay(fake: FakeDriver, oracle: Oracle) -> None:
+def test_temporary_memory_is_freed_and_results_stay(fake: FakeDriver, oracle: Oracle) -> None:
     z, codebook = case(30, 20, 4, "f32")
-    found = nearest_on_gpu(put(fake, z, "f32"), put(fake, codebook, "f32"), distance=True, driver=fake)
+    result = nearest_on_gpu(put(fake, z, "f32"), put(fake, codebook, "f32"), distance=True, driver=fake)
     gc.collect()
-    assert fake.live() == 4  # index, distance, invalid; and the norms, which `found` keeps with the codebook
-    index, adopted = found.index, adopt(found.distance)
-    del found
+    assert fake.live() == 4  # index, distance, invalid, and the codebook's norms, which the result keeps
+    index, imported = result.index, adopt(result.distance)
+    del result
     gc.collect()
     assert fake.live() == 2
     np.testing.assert_array_equal(index.numpy(), oracle.search(z, codebook)[1])
     fake.finish()
-    assert np.isfinite(adopted).all()
-    del adopted
+    assert np.isfinite(imported).all()
+    del imported
     gc.collect()
     assert fake.live() == 1
 
 
-# ---- What goes wrong is noticed.
+# ---- Faults are detected.
 
 
 def across_streams(driver: FakeDriver, oracle: Oracle) -> None:
-    """Inputs made on two streams, norms on a third, the search on the first, its result read on a fourth."""
+    """Inputs produced on two streams, norms on a third, the search on the first, its result read on a fourth."""
     z, codebook = case(40, 30, 8, "f16", 5)
     prepared = GpuCodebook(put(driver, codebook, "f16", Stream(0x3000)), stream=SIDE, driver=driver)
-    found = nearest_on_gpu(put_interface(driver, z, OTHER), prepared, distance=True)
-    del prepared  # its norms are still to be used, on another stream
-    adopter = Stream(0x4000)
-    found.index.__dlpack__(stream=adopter.handle)
+    result = nearest_on_gpu(put_interface(driver, z, OTHER), prepared, distance=True)
+    del prepared  # the search on the other stream has not used its norms yet
+    consumer = Stream(0x4000)
+    result.index.__dlpack__(stream=consumer.handle)
     with driver.use(0):
-        read = driver.to_host(found.index.pointer, found.index.shape[0] * 8, adopter)
+        read = driver.to_host(result.index.pointer, result.index.shape[0] * 8, consumer)
     np.testing.assert_array_equal(np.frombuffer(read, np.int64), oracle.search(z, codebook)[1])
-    check(found, z, codebook, oracle)
+    check(result, z, codebook, oracle)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -271,16 +271,16 @@ _PLAN = launcher.plan
 
 
 MUTANTS: dict[str, tuple[Any, str, object]] = {
-    "norms that nobody waits for": (GpuCodebook, "await_norms", lambda *_: None),
-    "producers that nobody waits for": (FakeDriver, "wait", lambda *_: None),
-    "memory not zeroed": (FakeDriver, "zero", lambda *_: None),
+    "no wait for the norms": (GpuCodebook, "await_norms", lambda *_: None),
+    "no wait for producers": (FakeDriver, "wait", lambda *_: None),
+    "memory not set to 0": (FakeDriver, "zero", lambda *_: None),
     "partials too small": (launcher, "plan", half_the_partials),
-    "the wrong device": (FakeDriver, "device_of", lambda *_: 1),
+    "wrong device": (FakeDriver, "device_of", lambda *_: 1),
 }
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_wrong_launcher_is_noticed(
+def test_faulty_launchers_are_detected(
     mutant: str, monkeypatch: pytest.MonkeyPatch, kernels: ctypes.CDLL, oracle: Oracle
 ) -> None:
     driver = FakeDriver(kernels, devices=2)
@@ -295,16 +295,18 @@ def test_arrays_of_two_devices(kernels: ctypes.CDLL, oracle: Oracle) -> None:
     words = put(driver, codebook, "f32", device=1)
     with pytest.raises(ValueError, match="z is on cuda:0, the codebook on cuda:1, expected one device"):
         nearest_on_gpu(put(driver, z, "f32"), words, driver=driver)
-    found = nearest_on_gpu(put(driver, z, "f32", device=1), words, driver=driver)
-    assert found.index.__dlpack_device__() == (2, 1)
-    check(found, z, codebook, oracle)
+    result = nearest_on_gpu(put(driver, z, "f32", device=1), words, driver=driver)
+    assert result.index.__dlpack_device__() == (2, 1)
+    check(result, z, codebook, oracle)
 
 
-def test_memory_at_any_element(fake: FakeDriver, oracle: Oracle) -> None:
+def test_memory_at_any_alignment_of_an_element(fake: FakeDriver, oracle: Oracle) -> None:
     for kind, size in (("f32", 4), ("f16", 2), ("bf16", 2)):
         z, codebook = case(7, 9, 16, kind)
-        found = nearest_on_gpu(put(fake, z, kind, offset=size), put(fake, codebook, kind, offset=3 * size), driver=fake)
-        check(found, z, codebook, oracle)
+        result = nearest_on_gpu(
+            put(fake, z, kind, offset=size), put(fake, codebook, kind, offset=3 * size), driver=fake
+        )
+        check(result, z, codebook, oracle)
     with pytest.raises(ValueError, match="expected a multiple of its values' 4 bytes"):
         nearest_on_gpu(
             InterfaceArray((2, 2), "<f4", fake.put(np.zeros((2, 2), np.float32), offset=2)),
@@ -314,16 +316,16 @@ def test_memory_at_any_element(fake: FakeDriver, oracle: Oracle) -> None:
 
 
 @pytest.mark.parametrize("versions", [False, True])
-def test_dlpack_of_every_age_is_let_go(versions: bool, fake: FakeDriver, oracle: Oracle) -> None:
+def test_all_dlpack_versions_are_released(versions: bool, fake: FakeDriver, oracle: Oracle) -> None:
     z, codebook = case(8, 6, 5, "f32")
     vectors = put(fake, z, "f32")
     vectors.versions = versions
     memory = vectors.memory
-    found = nearest_on_gpu(vectors, put(fake, codebook, "f32"), driver=fake)
-    check(found, z, codebook, oracle)
+    result = nearest_on_gpu(vectors, put(fake, codebook, "f32"), driver=fake)
+    check(result, z, codebook, oracle)
     del vectors
     gc.collect()
     assert memory() is not None
-    del found
+    del result
     gc.collect()
     assert memory() is None

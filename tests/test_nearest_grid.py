@@ -1,5 +1,6 @@
-"""The CUDA kernels of the nearest codeword on the host, under sanitizers: every search against float32 FMA chains bit
-for bit, against float64, and against itself laid out, cut up and scheduled otherwise.
+"""The CUDA kernels of the nearest codeword in the CPU simulation, with sanitizers.
+
+Results are bit-identical to float32 FMA chains, correct in float64, and independent of layout, batch and schedule.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nearest_checks import ODDITIES, Oracle, check, check_float64, cut_away, odd_values
+from nearest_checks import INPUT_KINDS, Oracle, check, check_float64, difficult_inputs, truncated_products
 from nearest_grid import (
     NOISE,
     SANITIZERS,
@@ -31,7 +32,7 @@ PATHS = [("f32", False), ("f16", False), ("bf16", False), ("f16", True), ("bf16"
 
 
 def examples(count: int) -> settings:
-    """The same examples on every run; a search takes its time under sanitizers."""
+    """The same examples on every run, without time limits, because sanitizers are slow."""
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
     return settings(max_examples=count, derandomize=True, database=None, deadline=None, suppress_health_check=checks)
 
@@ -48,7 +49,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
     return Oracle.build(tmp_path_factory.mktemp("oracle"))
 
 
-# ---- Any search: Hypothesis chooses sizes, layout and what is odd about the values; a seed gives the values.
+# ---- Random searches: Hypothesis draws sizes, layout, kinds of inputs and a seed for the values.
 
 
 @st.composite
@@ -58,9 +59,9 @@ def searches(draw: st.DrawFn) -> Search:
     k, d = draw(small | st.integers(1, 400)), draw(small | st.integers(1, 80))
     positions = draw(st.just(0) | small)
     n = draw(st.integers(0, 4)) * positions if positions else draw(st.integers(0, 20) | st.integers(0, 300))
-    oddities = draw(st.sets(st.sampled_from(ODDITIES), max_size=3))
+    input_kinds = draw(st.sets(st.sampled_from(INPUT_KINDS), max_size=3))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    z, codebook = (narrow(values, kind) for values in odd_values(random, kind, n, k, d, oddities))
+    z, codebook = (narrow(values, kind) for values in difficult_inputs(random, kind, n, k, d, input_kinds))
     return Search(
         z,
         codebook,
@@ -79,18 +80,18 @@ def searches(draw: st.DrawFn) -> Search:
 @examples(250)
 @given(search=searches())
 def test_every_search_equals_fma_chains(search: Search, server: Server, oracle: Oracle) -> None:
-    found = server.search(search)
-    check(search, found, oracle)
-    check_float64(search, found)
+    result = server.search(search)
+    check(search, result, oracle)
+    check_float64(search, result)
 
 
 @examples(40)
 @given(search=searches(), seed=st.integers(0, 2**32 - 1), data=st.data())
-def test_schedule_layout_splits_and_batch_change_nothing(
+def test_results_do_not_depend_on_schedule_layout_splits_and_batch(
     search: Search, seed: int, data: st.DataObject, server: Server
 ) -> None:
     search = replace(search, distance=True, codeword=True)
-    found = server.search(search)
+    result = server.search(search)
     first = data.draw(st.integers(0, len(search.z)))
     rows = slice(first, data.draw(st.integers(first, len(search.z))))
     for other, part in (
@@ -100,22 +101,22 @@ def test_schedule_layout_splits_and_batch_change_nothing(
         (rows_of(search, rows), rows),
     ):
         again = server.search(other)
-        np.testing.assert_array_equal(again.index, found.index[part])
-        np.testing.assert_array_equal(again.distance, found.distance[part])
-        np.testing.assert_array_equal(widen(again.codeword), widen(found.codeword[part]))
+        np.testing.assert_array_equal(again.index, result.index[part])
+        np.testing.assert_array_equal(again.distance, result.distance[part])
+        np.testing.assert_array_equal(widen(again.codeword), widen(result.codeword[part]))
 
 
 @pytest.mark.parametrize("dimensions", [20, 70, 512])
 @pytest.mark.parametrize("kind", ["f16", "bf16"])
-def test_margin_covers_products_that_are_all_cut(kind: str, dimensions: int, server: Server, oracle: Oracle) -> None:
-    z, codebook = cut_away(kind, dimensions)
+def test_margin_covers_truncated_products(kind: str, dimensions: int, server: Server, oracle: Oracle) -> None:
+    z, codebook = truncated_products(kind, dimensions)
     for seed in range(5):
-        found = server.search(Search(z, codebook, kind, True, seed=seed))
-        assert found.index.tolist() == [1]
-        check(Search(z, codebook, kind, True), found, oracle)
+        result = server.search(Search(z, codebook, kind, True, seed=seed))
+        assert result.index.tolist() == [1]
+        check(Search(z, codebook, kind, True), result, oracle)
 
 
-# ---- Sizes at the edges of what the kernels take.
+# ---- Sizes at the limits of the kernels and their tiles.
 
 SIZES = [(1, 1, 1), (0, 3, 2), (129, 129, 17), (128, 128, 32), (3, 130, 512), (5, 129, 511), (2, 4097, 3)]
 
@@ -130,6 +131,6 @@ def test_sizes(
     random = np.random.default_rng(n + k + d)
     z, codebook = (narrow(random.standard_normal(shape), kind) for shape in ((n, d), (k, d)))
     search = Search(z, codebook, kind, tensor_cores, multiprocessors=multiprocessors)
-    found = server.search(search)
-    check(search, found, oracle)
-    check_float64(search, found)
+    result = server.search(search)
+    check(search, result, oracle)
+    check_float64(search, result)

@@ -1,4 +1,4 @@
-"""The execution of the CUDA kernels on the host finds every fault that is put into them."""
+"""The CPU simulation detects every fault that is inserted into the CUDA kernels."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mutants import Mutant, replace_once
-from nearest_checks import Oracle, check, cut_away, odd_values
+from nearest_checks import Oracle, check, difficult_inputs, truncated_products
 from nearest_grid import KERNELS, NATIVE, GridError, Search, Server, build_server, compile_native, compiler, narrow
 from nearest_mutants import MUTANTS
 
 pytestmark = [pytest.mark.skipif(compiler() is None, reason="no C++ compiler"), pytest.mark.slow]
 
-JOBS = 2  # compilers at once
+JOBS = 2  # parallel compilers
 FLAGS = ["-O0", "-fsanitize=address"]
 
 
-def search(n: int, k: int, d: int, *oddities: str, kind: str = "f32") -> Search:
+def search(n: int, k: int, d: int, *input_kinds: str, kind: str = "f32") -> Search:
     random = np.random.default_rng(n + k + d)
-    z, codebook = (narrow(values, kind) for values in odd_values(random, kind, n, k, d, set(oddities)))
+    z, codebook = (narrow(values, kind) for values in difficult_inputs(random, kind, n, k, d, set(input_kinds)))
     return Search(z, codebook, kind, kind != "f32")
 
 
 def searches(mutant: Mutant | None = None) -> Iterator[Search]:
-    """Small ones that together show every fault; tensor cores take all of 16 bits."""
+    """Small searches that together detect every fault. 16-bit searches use tensor cores."""
     for kind in ("f32", "bf16"):
-        if mutant is not None and mutant.file == {"f32": "tensor", "bf16": "exact"}[kind]:
+        if mutant is not None and mutant.file == {"f32": "search_tensor_cores", "bf16": "search_fma"}[kind]:
             continue
         yield search(3, 7, 24, kind=kind)
         yield replace(search(20, 9, 16, kind=kind), offset=4)
-        yield replace(search(24, 64, 40, "two at one distance", kind=kind), positions=6)
+        yield replace(search(24, 64, 40, "equal distances", kind=kind), positions=6)
         yield search(40, 70, 40, "special vectors", "special codewords", kind=kind)
         yield replace(search(40, 70, 5, "special vectors", kind=kind), invalid=False)
         yield replace(search(40, 300, 5, "few values", kind=kind), multiprocessors=132)
         yield search(20, 127, 20, kind=kind)
         yield replace(search(130, 130, 20, kind=kind), multiprocessors=2)
-        yield search(128, 128, 80, "two at one distance", kind=kind)
+        yield search(128, 128, 80, "equal distances", kind=kind)
         yield replace(search(120, 4300, 2, "vectors are codewords", kind=kind), multiprocessors=132)
         if kind == "bf16":
-            yield Search(*cut_away(kind, 512), kind, True)
+            yield Search(*truncated_products(kind, 512), kind, True)
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,10 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
     return Oracle.build(tmp_path_factory.mktemp("oracle"))
 
 
-def fault_of(program: Path, tried: Iterable[Search], oracle: Oracle) -> str:
-    """How the first search that goes wrong does, or nothing."""
+def first_failure(program: Path, searches: Iterable[Search], oracle: Oracle) -> str:
+    """Returns the error of the first search that fails, or ""."""
     with Server(program) as server:
-        for number, each in enumerate(tried):
+        for number, each in enumerate(searches):
             try:
                 check(each, server.search(each), oracle)
             except (GridError, AssertionError) as error:
@@ -62,15 +62,15 @@ def fault_of(program: Path, tried: Iterable[Search], oracle: Oracle) -> str:
     return ""
 
 
-def test_no_fault_is_found_in_the_kernels_themselves(oracle: Oracle, tmp_path: Path) -> None:
-    assert fault_of(build_server(tmp_path, FLAGS), searches(), oracle) == ""
+def test_unmodified_kernels_have_no_fault(oracle: Oracle, tmp_path: Path) -> None:
+    assert first_failure(build_server(tmp_path, FLAGS), searches(), oracle) == ""
 
 
-def test_every_fault_is_found(oracle: Oracle, tmp_path: Path) -> None:
+def test_every_fault_is_detected(oracle: Oracle, tmp_path: Path) -> None:
     flags = [*FLAGS, "-c"]
     server = compile_native([NATIVE / "nearest_server.cpp"], tmp_path / "server.o", flags)
 
-    def found(mutant: Mutant, folder: Path) -> str:
+    def failure(mutant: Mutant, folder: Path) -> str:
         name = Path("nearest_codebook", "cuda") / f"{mutant.file}.cuh"
         shutil.copytree(
             KERNELS / name.parts[0], folder / name.parts[0], ignore=shutil.ignore_patterns("*.py", "__pycache__")
@@ -78,10 +78,10 @@ def test_every_fault_is_found(oracle: Oracle, tmp_path: Path) -> None:
         replace_once(folder / name, mutant.text, mutant.replacement)
         kernels = compile_native([NATIVE / "grid" / "nearest.cpp"], folder / "kernels.o", flags, folder)
         program = compile_native([server, kernels], folder / "nearest_server", FLAGS)
-        return fault_of(program, searches(mutant), oracle)
+        return first_failure(program, searches(mutant), oracle)
 
     with ThreadPoolExecutor(JOBS) as pool:
-        results = list(pool.map(found, MUTANTS, [tmp_path / str(number) for number in range(len(MUTANTS))]))
+        results = list(pool.map(failure, MUTANTS, [tmp_path / str(number) for number in range(len(MUTANTS))]))
     survivors = [
         f"{mutant.file}: {mutant.fault}" for mutant, result in zip(MUTANTS, results, strict=True) if not result
     ]

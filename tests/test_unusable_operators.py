@@ -1,4 +1,4 @@
-"""Operator libraries that cannot be loaded: a warning once, and the standard operators in their place."""
+"""Operator libraries that cannot be loaded: one warning, and execution with standard operators."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from latentloop.kernels.library import OperatorsWarning
 
 if LIBRARY is None:
     pytest.skip("no library built", allow_module_level=True)
-WHOLE = LIBRARY.read_bytes()
+CONTENT = LIBRARY.read_bytes()
 
 
 def renamed(old: bytes, new: bytes) -> bytes:
-    assert old in WHOLE
-    return WHOLE.replace(old, new)
+    assert old in CONTENT
+    return CONTENT.replace(old, new)
 
 
 BROKEN: dict[str, tuple[bytes, str]] = {
-    "cut short": (WHOLE[:20000], "cut short, 20000 of"),
+    "truncated": (CONTENT[:20000], "truncated, 20000 of"),
     "empty": (b"", "not a shared library"),
     "text": (b"hello " * 100, "not a shared library"),
-    "zeros": (bytes(len(WHOLE)), "not a shared library"),
-    "without a library that it needs": (renamed(b"libm.so.6\0", b"libx.so.6\0"), r"libx\.so\.6"),
-    "of a newer system": (re.sub(rb"\0GLIBC_2\.\d\d\0", b"\0GLIBC_9.99\0", WHOLE), "GLIBC_9.99"),
-    "of another processor": (WHOLE[:18] + b"\xb7\0" + WHOLE[20:], "cannot be loaded: "),
-    "without its entry point": (renamed(b"\0RegisterCustomOps\0", b"\0RegisterCustomXps\0"), "RegisterCustomOps"),
+    "zeros": (bytes(len(CONTENT)), "not a shared library"),
+    "missing dependency": (renamed(b"libm.so.6\0", b"libx.so.6\0"), r"libx\.so\.6"),
+    "newer glibc": (re.sub(rb"\0GLIBC_2\.\d\d\0", b"\0GLIBC_9.99\0", CONTENT), "GLIBC_9.99"),
+    "other processor architecture": (CONTENT[:18] + b"\xb7\0" + CONTENT[20:], "cannot be loaded: "),
+    "no entry point": (renamed(b"\0RegisterCustomOps\0", b"\0RegisterCustomXps\0"), "RegisterCustomOps"),
 }
 
 
@@ -53,38 +53,38 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
 
 @pytest.fixture
 def missing(tmp_path: Path) -> Path:
-    """A library that needs one that is not there."""
+    """An operator library that depends on a missing library."""
     path = tmp_path / "operators.so"
     path.write_bytes(renamed(b"libm.so.6\0", b"libx.so.6\0"))
     return path
 
 
-def test_a_graph_runs_without_a_library_that_cannot_be_loaded(small_bundle: Path, broken: tuple[Path, str]) -> None:
+def test_graphs_run_without_an_unusable_library(small_bundle: Path, broken: tuple[Path, str]) -> None:
     path, reason = broken
     images = np.zeros((1, 32, 48, 3), np.uint8)
     expected = OrtSession(small_bundle / "encoder.onnx", 1).run({"images": images})
-    with pytest.warns(OperatorsWarning, match=reason) as told:
+    with pytest.warns(OperatorsWarning, match=reason) as warned:
         graph = OrtSession(small_bundle / "encoder.onnx", 1, path)
-    (warning,) = told
+    (warning,) = warned
     text = str(warning.message)
     assert "\n" not in text
     assert all(part in text for part in (str(path), "standard operators, more slowly", "reinstall latentloop"))
-    again = OrtSession(small_bundle / "encoder.onnx", 1, path)  # says nothing
-    for used in (graph, again):
-        for name, codes in used.run({"images": images}).items():
+    again = OrtSession(small_bundle / "encoder.onnx", 1, path)  # does not warn again
+    for session in (graph, again):
+        for name, codes in session.run({"images": images}).items():
             np.testing.assert_array_equal(codes, expected[name])
 
 
-def test_info_says_why_and_does_not_warn(broken: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_info_reports_the_reason_without_a_warning(broken: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
     path, _ = broken
     monkeypatch.setattr(library, "operators", lambda: path)
-    said = info._operators()
-    assert said.startswith(f"{path} cannot be loaded: ")
-    assert "standard operators" in said
+    text = info._operators()
+    assert text.startswith(f"{path} cannot be loaded: ")
+    assert "standard operators" in text
 
 
 @pytest.mark.parametrize("kind", ["dangling link", "link to itself", "directory", "pipe"])
-def test_what_is_no_file_is_not_called_unbuilt(
+def test_paths_that_are_not_files_are_reported(
     small_bundle: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
@@ -96,24 +96,24 @@ def test_what_is_no_file_is_not_called_unbuilt(
         os.mkfifo(path)
     else:
         path.symlink_to("moved.so" if kind == "dangling link" else path.name)
-    reason = f"a link to {os.readlink(path)}, which is not there" if "link" in kind else "not a file"
+    reason = f"a link to {os.readlink(path)}, which does not exist" if "link" in kind else "not a file"
     assert info._operators().startswith(f"{path} cannot be loaded: {reason}; ")
-    with pytest.warns(OperatorsWarning, match=f"cannot be loaded: {reason}") as told:
+    with pytest.warns(OperatorsWarning, match=f"cannot be loaded: {reason}") as warned:
         assert len(Sampler(Bundle.open(small_bundle), "cpu", 1).sample(2).images) == 2
-    assert len(told) == 1
+    assert len(warned) == 1
 
 
-def test_info_says_what_sample_does_with_a_library_of_another_release(
+def test_a_library_without_instruction_set_is_used(
     small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "operators.so"
     path.write_bytes(renamed(b"\0latentloop_instruction_set\0", b"\0latentloop_instruction_xxx\0"))
     monkeypatch.setattr(library, "operators", lambda: path)
     assert info._operators() == f"instruction set not known ({path})"
-    OrtSession(small_bundle / "encoder.onnx", 1, path)  # without a warning
+    OrtSession(small_bundle / "encoder.onnx", 1, path)  # does not warn
 
 
-def test_a_warning_made_an_error_does_not_blame_the_bundle(
+def test_warnings_as_errors_are_not_bundle_errors(
     small_bundle: Path, missing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("latentloop.backends.cpu.session.operators", lambda: missing)
@@ -125,7 +125,7 @@ def test_a_warning_made_an_error_does_not_blame_the_bundle(
     assert len(sampler.sample(1).images) == 1
 
 
-def test_commands_say_it_in_one_line(small_bundle: Path, missing: Path, tmp_path: Path) -> None:
+def test_commands_print_the_warning_in_one_line(small_bundle: Path, missing: Path, tmp_path: Path) -> None:
     script = f"""
 import sys
 from pathlib import Path
@@ -140,27 +140,27 @@ sys.exit(main(sys.argv[1:]))
         ["encode", tmp_path / "x.png", "--resize", "--bundle", small_bundle, "--out", tmp_path / "x.npz"],
     ]
     for command in commands:
-        started = [sys.executable, "-c", script, *map(str, command)]
-        done = subprocess.run(started, capture_output=True, text=True, timeout=60)
+        program = [sys.executable, "-c", script, *map(str, command)]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0
         assert done.stderr.startswith("latentloop: warning: the native operators cannot be loaded: libx.so.6: ")
         assert done.stderr.count("\n") == 1
 
 
-def test_the_nearest_codeword_is_found_without_it(missing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearest_codebook_works_without_the_library(missing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "operators", lambda: missing)
     load: Callable[[], object] = library.load.__wrapped__
     with pytest.warns(OperatorsWarning, match="libx"):
         assert load() is None
-    assert load() is None  # says nothing
+    assert load() is None  # does not warn again
 
 
-def test_a_gpu_s_library_is_left_out_in_the_same_way(
+def test_unusable_gpu_libraries_are_handled_alike(
     small_bundle: Path, missing: Path, machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machines()
     monkeypatch.setattr("latentloop.backends.gpu.onnxruntime_sessions.OPERATORS", missing)
     sampler = Sampler(Bundle.open(small_bundle), "cuda", 1)
-    with pytest.warns(OperatorsWarning, match="libx") as told:
+    with pytest.warns(OperatorsWarning, match="libx") as warned:
         sampler.sample(1)
-    assert len(told) == 1
+    assert len(warned) == 1

@@ -1,4 +1,4 @@
-"""The wheel: its tag promises what the libraries in it need, and they ask for no executable stack."""
+"""The wheel: its tag matches the requirements of its libraries, and they do not request an executable stack."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ GNU_STACK, EXECUTABLE = 0x6474E551, 1
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built of a copy of the sources, without what earlier builds left."""
+    """Builds the wheel from a copy of the sources, without files of earlier builds."""
     pytest.importorskip("setuptools", "77")
     source, target = tmp_path_factory.mktemp("source") / "latentloop", tmp_path_factory.mktemp("wheel")
-    left_out = shutil.ignore_patterns(".*", "build", "*.egg-info", "*.so", "*.fatbin", "__pycache__", "tests", "docs")
-    shutil.copytree(ROOT, source, ignore=left_out)
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "*.so", "*.fatbin", "__pycache__", "tests", "docs")
+    shutil.copytree(ROOT, source, ignore=ignored)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
     subprocess.run([*command, target, source], check=True, timeout=600)
     (path,) = target.glob("*.whl")
@@ -32,32 +32,32 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def libraries(wheel: Path) -> dict[str, bytes]:
-    """The shared libraries in it by name."""
+    """Returns the content of the wheel's shared libraries, by name."""
     with zipfile.ZipFile(wheel) as archive:
-        found = {name: archive.read(name) for name in archive.namelist() if ".so" in name}
-    if not found:
+        content = {name: archive.read(name) for name in archive.namelist() if ".so" in name}
+    if not content:
         pytest.skip("no library was built")
-    return found
+    return content
 
 
 @pytest.mark.slow
-def test_the_tag_is_that_of_the_glibc_that_the_libraries_need(wheel: Path, libraries: dict[str, bytes]) -> None:
+def test_the_tag_names_the_required_glibc(wheel: Path, libraries: dict[str, bytes]) -> None:
     content = b"".join(libraries.values())
-    needed = {int(minor) for minor in re.findall(rb"\0GLIBC_2\.(\d+)", content)}
-    self_contained = needed and b"libstdc++.so" not in content
-    system = f"manylinux_2_{max(17, *needed)}" if self_contained else "linux"
+    versions = {int(minor) for minor in re.findall(rb"\0GLIBC_2\.(\d+)", content)}
+    self_contained = versions and b"libstdc++.so" not in content
+    system = f"manylinux_2_{max(17, *versions)}" if self_contained else "linux"
     assert wheel.name.rpartition("-")[2] == f"{system}_{platform.machine()}.whl"
     assert wheel.name.split("-")[2:4] == ["py3", "none"]
 
 
 @pytest.mark.slow
-def test_no_library_asks_for_an_executable_stack(libraries: dict[str, bytes]) -> None:
+def test_libraries_do_not_request_an_executable_stack(libraries: dict[str, bytes]) -> None:
     for name, content in libraries.items():
         (offset,) = struct.unpack_from("<Q", content, 0x20)
         size, count = struct.unpack_from("<HH", content, 0x36)
         headers = [struct.unpack_from("<II", content, offset + size * index) for index in range(count)]
         flags = [flags for kind, flags in headers if kind == GNU_STACK]
-        assert len(flags) == 1, name  # without the header the system's default would be one
+        assert len(flags) == 1, name  # without this header, the default is an executable stack
         assert not flags[0] & EXECUTABLE, name
 
 

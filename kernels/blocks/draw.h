@@ -1,15 +1,18 @@
-// Logits and the draw: see DrawTask.
+// Logits and the draw of a code per sample: kernel of DrawTask, which states its bytes, FLOPs and bound.
+//
+// One work item is one group of samples.
 #pragma once
 
-#include "../gemm/scratch.h"
+#include "../gemm/thread_scratch.h"
 #include "dense.h"
 
 namespace {
 
 using latentloop::DrawTask;
 
-// The first code whose cumulative mass exceeds uniform * total, or K where the logits are not finite numbers; `mass`
-// [K] holds the logits, and is used up.
+// Returns the first code whose cumulative probability exceeds `uniform`, or K if the logits are not finite numbers.
+// `mass` [K] holds the logits; they are overwritten. The probabilities are not normalised: their cumulative sums are
+// compared with uniform * total.
 inline int64_t draw_code(float* mass, int codes, float uniform, float temperature) {
   for (int k = 0; k < codes; ++k) mass[k] /= temperature;
   float largest = mass[0];
@@ -22,17 +25,18 @@ inline int64_t draw_code(float* mass, int codes, float uniform, float temperatur
     for (int v = 0; v < live; ++v) mass[k + v] = part[v];
   }
   for (int k = 1; k < codes; ++k) mass[k] += mass[k - 1];
-  const float threshold = uniform * mass[codes - 1];  // u < 1 has 24 bits: rounds to less than the total
+  const float threshold =
+      uniform * mass[codes - 1];  // `uniform` has 24 bits and is below 1, so the product is below the total
   int64_t below = 0;
   for (int k = 0; k < codes; ++k) below += !(mass[k] > threshold);
   return below;
 }
 
-size_t draw_items(const DrawTask& t) { return chain_groups(t.batch); }
+size_t draw_items(const DrawTask& t) { return sample_groups(t.batch); }
 
 bool draw(const DrawTask& t, size_t item) {
-  static thread_local Scratch scratch;
-  const int first = static_cast<int>(item) * kChainRows, rows = chain_rows(t.batch, item);
+  static thread_local ThreadScratch scratch;
+  const int first = static_cast<int>(item) * kMostSamples, rows = group_samples(t.batch, item);
   const int c = t.logits.inputs, codes = t.logits.outputs, stride = padded(codes);
   float* x = scratch.at_least(static_cast<size_t>(rows) * (c + stride));
   if (x == nullptr) return false;
@@ -40,10 +44,10 @@ bool draw(const DrawTask& t, size_t item) {
   elu_all(t.x + static_cast<size_t>(first) * c, x, rows * c);
   dense(t.logits, x, c, rows, logits, stride);
   for (int r = 0; r < rows; ++r) {
-    float* of = logits + static_cast<size_t>(r) * stride;
+    float* mass = logits + static_cast<size_t>(r) * stride;
     float* to = t.out + static_cast<size_t>(first + r) * codes;
-    for (int k = 0; k < codes; ++k) to[k] = of[k];
-    const int64_t drawn = draw_code(of, codes, t.uniform[first + r], t.temperature[first + r]);
+    for (int k = 0; k < codes; ++k) to[k] = mass[k];
+    const int64_t drawn = draw_code(mass, codes, t.uniform[first + r], t.temperature[first + r]);
     t.code[first + r] = t.forced[first + r] >= 0 ? t.forced[first + r] : drawn;
   }
   return true;

@@ -1,7 +1,12 @@
-// The rows above, for every column and layer: see AboveTask.
+// The causal convolution over the rows above, for every column and layer: kernel of AboveTask, which states
+// its bytes, FLOPs and bound.
+//
+// One work item is up to kGroup panels of outputs of one layer. For up to kAboveRows rows (tile of columns, sample) at
+// a time it (1) transforms the inputs with B^T, (2) multiplies them with each panel's transformed weights, point by
+// point, and (3) transforms the sums back with A^T and writes them.
 #pragma once
 
-#include "../gemm/scratch.h"
+#include "../gemm/thread_scratch.h"
 #include "../kernels.h"
 #include "left.h"
 
@@ -11,16 +16,17 @@ using latentloop::AboveGroup;
 using latentloop::AboveTask;
 
 constexpr int kMostTile{4};
-constexpr int kLine{64 / LATENTLOOP_VECTOR_BYTES};  // vectors of a cache line
-constexpr int kAboveRows{32};                       // rows (tile of columns, batch) handled at once
-constexpr int kGroup{16};                           // panels of one item: they share the transformed inputs
+constexpr int kLine{64 / LATENTLOOP_VECTOR_BYTES};  // vectors per cache line
+constexpr int kAboveRows{32};                       // rows (tile of columns, sample) that are processed at once
+constexpr int kGroup{16};                           // panels of one item; they share the transformed inputs
 
 inline int groups(const AboveTask& t) { return (panels(t.outputs) + kGroup - 1) / kGroup; }
 
 size_t above_items(const AboveTask& t) { return static_cast<size_t>(t.layers) * groups(t); }
 
-// One vector of channels: `in` at the points' columns -> out, by B^T [Points, Points]. Its rows are those of the points
-// 0, pairs a and -a, and infinity, so the first and last have only even or odd columns, and a pair shares its halves.
+// out = B^T in, for one vector of channels at the tile's Points columns. The rows of B^T belong to the points 0, pairs
+// (a, -a) and infinity. Therefore the first row has only even columns, the last only odd ones, and the rows of a pair
+// are the sum and the difference of the same two halves.
 template <int Points>
 inline void transform(const Floats* in, const float* matrix, Floats* out) {
   Floats first{}, last{};
@@ -41,7 +47,7 @@ inline void transform(const Floats* in, const float* matrix, Floats* out) {
   }
 }
 
-// transformed [points, groups, count, I]: rows first .. first + count of one layer, each the transform of its tile.
+// Writes transformed [points, groups, count, I]: the transformed tiles of rows first .. first + count of one layer.
 template <int Points>
 void transform_rows(const AboveTask& t, int layer, int first, int count, float* transformed) {
   const int columns = t.width + t.kernel - 1;
@@ -51,11 +57,11 @@ void transform_rows(const AboveTask& t, int layer, int first, int count, float* 
     for (int r = 0; r < count; ++r) {
       const AboveGroup& group = t.groups[g];
       const int column = (first + r) / t.batch * t.tile, b = (first + r) % t.batch;
-      const int live = columns - column < Points ? columns - column : Points;  // beyond the row is nothing
+      const int live = columns - column < Points ? columns - column : Points;  // columns beyond the row are 0
       const size_t start = ((static_cast<size_t>(column) * t.layers + layer) * t.batch + b) * t.inputs;
       const float *from = t.rows[group.row] + start, *other = t.rows[group.other] + start;
       float* to = transformed + (static_cast<size_t>(g) * count + r) * t.inputs;
-      // A cache line at a time: columns lie at strides that share few lines of the first cache.
+      // One cache line of channels at a time: the columns' stride maps them to few cache sets of L1.
       for (int i = 0; i < t.inputs; i += kLine * kLanes) {
         Floats in[kLine][Points] = {}, out[kLine][Points];
         int channels[kLine];
@@ -64,7 +70,7 @@ void transform_rows(const AboveTask& t, int layer, int first, int count, float* 
           for (int v = 0; v < kLine; ++v) {
             const size_t at = c * column_stride + i + v * kLanes;
             in[v][c] = load_part(from + at, channels[v]);
-            if (group.sign != 0) in[v][c] += load_part(other + at, channels[v]) * group.sign;
+            if (group.other_sign != 0) in[v][c] += load_part(other + at, channels[v]) * group.other_sign;
           }
         for (int v = 0; v < kLine; ++v) transform<Points>(in[v], t.inputs_transform, out[v]);
         for (int q = 0; q < Points; ++q)
@@ -73,7 +79,7 @@ void transform_rows(const AboveTask& t, int layer, int first, int count, float* 
     }
 }
 
-// The direct form: the taps' windows themselves, for groups of one row.
+// The direct form, which has no transform: copies the window of every tap, for groups of one row.
 void copy_rows(const AboveTask& t, int layer, int first, int count, float* windows) {
   float* to = windows;
   for (int tap = 0; tap < t.kernel; ++tap)
@@ -100,12 +106,12 @@ inline void clear(float* values, int count) {
   for (int s = 0; s < count; s += kLanes) store(values + s, Floats{});
 }
 
-// to += from * sign, for whole panels.
-inline void add_sums(float* to, const float* from, float sign, int count) {
-  for (int s = 0; s < count; s += kLanes) store(to + s, load(to + s) + load(from + s) * sign);
+// to += from * factor, for whole panels.
+inline void add_sums(float* to, const float* from, float factor, int count) {
+  for (int s = 0; s < count; s += kLanes) store(to + s, load(to + s) + load(from + s) * factor);
 }
 
-// out [m, count, panel] += sums [count, panel] times one point's column of A^T.
+// out [m, count, panel] += sums [count, panel] times the column of A^T that belongs to the point.
 inline void transform_outputs(const AboveTask& t, int point, int count, const float* sums, float* out) {
   const int points = t.tile + t.kernel - 1;
   for (int m = 0; m < t.tile; ++m) {
@@ -114,7 +120,7 @@ inline void transform_outputs(const AboveTask& t, int point, int count, const fl
   }
 }
 
-// to [W, L, B, O] = from [m, count, panel] + bias + partial, each of which may be null.
+// Writes panel q: to [W, L, B, O] = from [m, count, panel] + bias + partial. `bias` and `partial` may be null.
 inline void write_panel(const AboveTask& t, int layer, int q, int first, int count, const float* from,
                         const float* bias, const float* partial, float* to) {
   const int width = t.outputs - q * kPanel < kPanel ? t.outputs - q * kPanel : kPanel;
@@ -132,47 +138,47 @@ inline void write_panel(const AboveTask& t, int layer, int q, int first, int cou
     }
 }
 
-// One panel of outputs for rows first .. first + count.
+// Computes panel q of the outputs for rows first .. first + count.
 void above_panel(const AboveTask& t, int layer, int q, int first, int count, const float* transformed) {
   const int points = t.tile + t.kernel - 1, row = t.inputs * kPanel * t.weights.bytes;
   const size_t panel = static_cast<size_t>(layer) * panels(t.outputs) + q;
   const uint8_t* weights = t.weights.packed + panel * points * t.packed_groups * row;
-  float here[kMostTile * kAboveRows * kPanel], below[kMostTile * kAboveRows * kPanel];                    // outputs
-  float here_sums[kAboveRows * kPanel], below_sums[kAboveRows * kPanel], both_sums[kAboveRows * kPanel];  // of a point
+  float out[kMostTile * kAboveRows * kPanel], next_out[kMostTile * kAboveRows * kPanel];
+  float sums[kAboveRows * kPanel], next_sums[kAboveRows * kPanel], both_sums[kAboveRows * kPanel];  // of one point
   const int live = count * kPanel;
-  clear(here, t.tile * live);
-  if (t.below) clear(below, t.tile * live);
+  clear(out, t.tile * live);
+  if (t.next_partial) clear(next_out, t.tile * live);
   const float* x[kAboveRows];
   for (int point = 0; point < points; ++point, weights += static_cast<size_t>(t.packed_groups) * row) {
-    clear(here_sums, live);
-    if (t.below) clear(below_sums, live);
+    clear(sums, live);
+    if (t.next_partial) clear(next_sums, live);
     for (int g = 0; g < t.group_count; ++g) {
       const AboveGroup& group = t.groups[g];
-      const bool is_both = t.below && group.here != 0 && group.below != 0;
-      float* sums = is_both ? both_sums : group.here != 0 ? here_sums : below_sums;
+      const bool is_both = t.next_partial && group.this_row != 0 && group.next_row != 0;
+      float* to = is_both ? both_sums : group.this_row != 0 ? sums : next_sums;
       if (is_both) clear(both_sums, live);
       for (int r = 0; r < count; ++r)
         x[r] = transformed + ((static_cast<size_t>(point) * t.group_count + g) * count + r) * t.inputs;
-      const int after = g + 1 < t.group_count ? t.groups[g + 1].index : t.packed_groups + t.groups[0].index;
-      multiply_rows(t.weights.bytes, x, count, weights + static_cast<size_t>(group.index) * row, t.inputs, sums,
-                    weights + static_cast<size_t>(after) * row);
+      const int following = g + 1 < t.group_count ? t.groups[g + 1].index : t.packed_groups + t.groups[0].index;
+      multiply_rows(t.weights.bytes, x, count, weights + static_cast<size_t>(group.index) * row, t.inputs, to,
+                    weights + static_cast<size_t>(following) * row);
       if (!is_both) continue;
-      add_sums(here_sums, both_sums, group.here, live);
-      add_sums(below_sums, both_sums, group.below, live);
+      add_sums(sums, both_sums, group.this_row, live);
+      add_sums(next_sums, both_sums, group.next_row, live);
     }
     const float* scale = t.weights.scale + (panel * points + point) * kPanel;
-    if (t.weights.bytes != 4) scale_sums(here_sums, count, scale);
-    transform_outputs(t, point, count, here_sums, here);
-    if (!t.below) continue;
-    if (t.weights.bytes != 4) scale_sums(below_sums, count, scale);
-    transform_outputs(t, point, count, below_sums, below);
+    if (t.weights.bytes != 4) scale_sums(sums, count, scale);
+    transform_outputs(t, point, count, sums, out);
+    if (!t.next_partial) continue;
+    if (t.weights.bytes != 4) scale_sums(next_sums, count, scale);
+    transform_outputs(t, point, count, next_sums, next_out);
   }
-  write_panel(t, layer, q, first, count, here, t.bias, t.partial, t.out);
-  if (t.below) write_panel(t, layer, q, first, count, below, nullptr, nullptr, t.below);
+  write_panel(t, layer, q, first, count, out, t.bias, t.partial, t.out);
+  if (t.next_partial) write_panel(t, layer, q, first, count, next_out, nullptr, nullptr, t.next_partial);
 }
 
 bool above(const AboveTask& t, size_t item) {
-  static thread_local Scratch scratch;
+  static thread_local ThreadScratch scratch;
   const int layer = static_cast<int>(item / groups(t)), group = static_cast<int>(item % groups(t));
   const int rows = (t.width + t.tile - 1) / t.tile * t.batch, points = t.tile + t.kernel - 1;
   const int most = rows < kAboveRows ? rows : kAboveRows;

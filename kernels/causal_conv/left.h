@@ -1,20 +1,25 @@
-// The taps to the left of a column, for every layer: see LeftTask.
+// The causal convolution's taps to the left of a column, for every layer: kernel of LeftTask, which states its
+// bytes, FLOPs and bound.
+//
+// One work item is one panel of outputs of one layer (if gated, the panels of both halves). It reads its weights once
+// for all rows (column, sample).
 #pragma once
 
-#include "../gemm/tile.h"
+#include "../gemm/microkernel.h"
 #include "../kernels.h"
 
 namespace {
 
 using latentloop::LeftTask;
 
-constexpr int kLeftRows{32};  // rows (column, batch) handled at once; their sums stay in the first cache
+constexpr int kLeftRows{32};  // rows (column, sample) that are processed at once; their sums stay in L1
 
 size_t left_items(const LeftTask& task) {
   return static_cast<size_t>(task.layers) * panels(task.gated ? task.outputs / 2 : task.outputs);
 }
 
-// sums[row][panel] for rows first .. first + count of one layer, over all taps; panels count on through the layers.
+// Writes sums [count, panel] for rows first .. first + count of one layer, over all taps. `panel` counts through all
+// layers.
 inline void left_sums(const LeftTask& t, int layer, int first, int count, size_t panel, float* sums) {
   const size_t tap_bytes = static_cast<size_t>(t.inputs) * kPanel * t.weights.bytes;
   const uint8_t* weights = t.weights.packed + panel * t.taps * tap_bytes;
@@ -30,7 +35,7 @@ inline void left_sums(const LeftTask& t, int layer, int first, int count, size_t
   if (t.weights.bytes != 4) scale_sums(sums, count, t.weights.scale + panel * kPanel);
 }
 
-// out[o] for one row and panel of `width` live outputs; a and b are sums, above_a and above_b what is added to them.
+// Writes out [width] of one row and panel: ELU(a + above_a), or if gated (a + above_a) * sigmoid(b + above_b).
 inline void left_activate(bool gated, const float* a, const float* above_a, const float* b, const float* above_b,
                           int width, float* out) {
   int o = 0;
@@ -55,7 +60,7 @@ bool left(const LeftTask& t, size_t item) {
   const int width = half - q * kPanel < kPanel ? half - q * kPanel : kPanel;
   float a[kLeftRows * kPanel], b[kLeftRows * kPanel];
   for (int first = 0; first < t.columns * t.batch; first += kLeftRows) {
-    const int left_over = t.columns * t.batch - first, count = left_over < kLeftRows ? left_over : kLeftRows;
+    const int remaining = t.columns * t.batch - first, count = remaining < kLeftRows ? remaining : kLeftRows;
     left_sums(t, layer, first, count, panel, a);
     if (t.gated) left_sums(t, layer, first, count, panel + 1, b);
     for (int r = 0; r < count; ++r) {

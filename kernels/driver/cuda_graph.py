@@ -1,4 +1,4 @@
-"""Work of a stream, recorded once and enqueued again as one piece: CUDA graphs through cuda-python."""
+"""CUDA graphs through cuda-python: captured work of a stream that is enqueued again as one unit."""
 
 from __future__ import annotations
 
@@ -10,41 +10,42 @@ from typing import Any
 from latentloop.kernels.driver.driver import DriverError
 from latentloop.kernels.driver.stream import Stream
 
-Call = Callable[..., Any]  # a function of the driver by name; raises DriverError
+Call = Callable[..., Any]  # calls a driver function by name; raises DriverError
 
 
-class Captured:
-    """What a capture recorded, once it is over."""
+class CapturedGraph:
+    """A captured CUDA graph. ``executable`` is None until the capture has ended without an error."""
 
     executable: Any = None
 
 
 @contextmanager
-def recorded(cuda: Any, call: Call, stream: Stream) -> Iterator[Captured]:
-    """Captures what the stream gets; see Driver.capture. ``cuda`` is cuda.bindings.driver.
+def capture_graph(cuda: Any, call: Call, stream: Stream) -> Iterator[CapturedGraph]:
+    """Captures the work enqueued on the stream, as Driver.capture. ``cuda`` is cuda.bindings.driver.
 
-    Calls that no stream orders, such as an allocation, fail in this thread and end the capture, where a relaxed one
-    would do them once and forget them. Other threads are free to make them.
+    The capture is thread-local: calls of this thread without a stream, such as an allocation, fail and invalidate the
+    capture. In the relaxed mode they would run once, during the capture, and never in a replay. Other threads may make
+    such calls.
     """
-    captured = Captured()
+    graph = CapturedGraph()
     call("cuStreamBeginCapture", stream.handle, cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
     try:
-        yield captured
+        yield graph
     except BaseException:
-        with suppress(DriverError):  # the body's own error says more than that its capture is no longer valid
+        with suppress(DriverError):  # the original error is more useful than that of an invalidated capture
             call("cuGraphDestroy", call("cuStreamEndCapture", stream.handle))
         raise
-    graph = call("cuStreamEndCapture", stream.handle)
+    template = call("cuStreamEndCapture", stream.handle)
     try:
-        executable = call("cuGraphInstantiate", graph, 0)
+        executable = call("cuGraphInstantiate", template, 0)
     finally:
-        call("cuGraphDestroy", graph)
-    captured.executable = executable
-    weakref.finalize(captured, released, cuda, call, "cuGraphExecDestroy", executable).atexit = False
+        call("cuGraphDestroy", template)
+    graph.executable = executable
+    weakref.finalize(graph, destroy, cuda, call, "cuGraphExecDestroy", executable).atexit = False
 
 
-def released(cuda: Any, call: Call, function: str, handle: Any) -> None:
-    """Gives something back by that function, even where this happens to be in the middle of a capture."""
+def destroy(cuda: Any, call: Call, function: str, handle: Any) -> None:
+    """Destroys or frees a handle with the driver function, without invalidating a capture that may be running."""
     mode = call("cuThreadExchangeStreamCaptureMode", cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED)
     try:
         call(function, handle)

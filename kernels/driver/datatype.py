@@ -1,4 +1,4 @@
-"""The types of values that device arrays hold here."""
+"""Data types of device arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class DataType:
-    """A type's name, bytes, DLPack type code, and NumPy type: of bfloat16, which NumPy lacks, its bits, unsigned."""
+    """A data type: its name, its size in bytes, its DLPack type code, and its NumPy type.
+
+    NumPy has no bfloat16; its bits are stored as uint16.
+    """
 
     name: str
     size: int
@@ -18,7 +21,7 @@ class DataType:
 
     @property
     def typestr(self) -> str | None:
-        """As the CUDA array interface spells it, which has no word for bfloat16."""
+        """The type in the CUDA array interface; None for bfloat16, which the interface does not support."""
         return None if self is BFLOAT16 else self.numpy.str
 
 

@@ -1,4 +1,4 @@
-"""DLPack capsules: reading those of other libraries, and making them for device memory."""
+"""DLPack capsules: reading capsules of other libraries, and creating capsules for device memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from latentloop.kernels.driver.datatype import DataType
 
 CUDA, CUDA_MANAGED = 2, 13  # device types
-NEWEST = (1, 1)  # of the protocol's versions that are known here
+NEWEST = (1, 1)  # latest supported version of the protocol
 _USED = {b"dltensor": b"used_dltensor", b"dltensor_versioned": b"used_dltensor_versioned"}
 
 _Deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -55,34 +55,35 @@ class _ManagedVersioned(ctypes.Structure):
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """What a capsule described. The producer's memory is let go of when this object is."""
+    """The array of a capsule. The producer's memory is released with this object."""
 
     pointer: int
-    device: tuple[int, int]  # type, number
+    device: tuple[int, int]  # device type, device number
     dtype: tuple[int, int, int]  # code, bits, lanes
     shape: tuple[int, ...]
     strides: tuple[int, ...] | None  # in values; None: row-major
 
 
 def read(capsule: object) -> Imported:
-    """Takes over a capsule, versioned or not. Raises TypeError for another object, for one that was used, and for one
-    of a version that is not known.
+    """Consumes a capsule, versioned or not.
+
+    Raises TypeError for other objects, for a capsule that was already consumed, and for an unsupported version.
     """
     api = ctypes.pythonapi
     is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_IsValid", api))
     rename = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_SetName", api))
     name = next((name for name in _USED if is_valid(capsule, name)), None)
     if name is None:
-        raise TypeError(f"__dlpack__ gave {type(capsule).__name__} {capsule!r}, expected a DLPack capsule not yet used")
+        raise TypeError(f"__dlpack__ returned {type(capsule).__name__} {capsule!r}, expected an unused DLPack capsule")
     address = _pointer_of(capsule, name)
     kind = _Managed if name == b"dltensor" else _ManagedVersioned
     managed = kind.from_address(address)
     if isinstance(managed, _ManagedVersioned) and managed.major > NEWEST[0]:
-        raise TypeError(f"__dlpack__ gave version {managed.major}.{managed.minor}, expected at most 1")
+        raise TypeError(f"__dlpack__ returned version {managed.major}.{managed.minor}, expected at most 1")
     rename(capsule, _USED[name])
     tensor, deleter = managed.tensor, managed.deleter
     axes = range(tensor.ndim)
-    found = Imported(
+    imported = Imported(
         pointer=(tensor.data or 0) + tensor.byte_offset,
         device=(tensor.device.type, tensor.device.id),
         dtype=(tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes),
@@ -90,15 +91,15 @@ def read(capsule: object) -> Imported:
         strides=tuple(tensor.strides[axis] for axis in axes) if tensor.strides else None,
     )
     if entry := ctypes.cast(deleter, ctypes.c_void_p).value:
-        weakref.finalize(found, _Deleter(entry), address).atexit = False
-    return found
+        weakref.finalize(imported, _Deleter(entry), address).atexit = False
+    return imported
 
 
 def export(owner: object, pointer: int, shape: tuple[int, ...], dtype: DataType, device: int) -> Any:
-    """A capsule for row-major CUDA memory at ``pointer``, which keeps ``owner`` until its taker is done.
+    """Returns a capsule for row-major CUDA memory at ``pointer``. It keeps ``owner`` alive until it is released.
 
-    NumPy makes it, of an array that nobody reads, since its capsules free themselves safely in any thread and with any
-    error under way, which callbacks into Python cannot. Only device and type are then put right.
+    NumPy creates the capsule, of an array that is never read, and this function then sets the device and the type.
+    NumPy's deleter can run in any thread and while an exception is being handled; a Python callback could not.
     """
     size = int(np.prod(shape)) * dtype.size
     memory: Any = (ctypes.c_byte * size).from_address(pointer)

@@ -1,4 +1,4 @@
-"""Kernels compiled ahead of time."""
+"""Reading precompiled kernels."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from latentloop.kernels.driver.driver import MissingGpuError
 
 
-def read_image(image: Path) -> bytes:
-    """The file's bytes. Raises MissingGpuError where it is not there: the package was built without nvcc."""
+def read_fatbin(fatbin: Path) -> bytes:
+    """Returns the file's bytes. Raises MissingGpuError if it does not exist: the package was built without nvcc."""
     try:
-        return image.read_bytes()
+        return fatbin.read_bytes()
     except OSError as error:
         raise MissingGpuError(
-            f"{image}: {error.strerror}: the GPU's kernels are compiled where nvcc and CMake are there at "
-            "installation: install both, and then LatentLoop from its source again"
+            f"{fatbin}: {error.strerror}: the installation compiles the GPU kernels only if it finds nvcc and CMake: "
+            "install both, then reinstall LatentLoop from source"
         ) from error

@@ -1,4 +1,4 @@
-"""The host's side of copies: arrays as their bytes, and memory that copies read and write directly."""
+"""Host memory for copies: arrays as bytes, and page-locked buffers."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class PageLocked:
-    """``size`` bytes at ``pointer``, as NumPy adopts them; the last array that views them lets go of this object."""
+class PageLockedBuffer:
+    """``size`` bytes at ``pointer``, which NumPy can view. The views hold a reference to this object."""
 
     def __init__(self, pointer: int, size: int) -> None:
         self.__array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (pointer, False), "version": 3}
 
 
-def bytes_of(values: NDArray[Any], filled: bool = False) -> NDArray[np.uint8]:
-    """The array's bytes, as a view. Raises ValueError where they are not contiguous, or read-only and to be filled."""
+def bytes_of(values: NDArray[Any], writable: bool = False) -> NDArray[np.uint8]:
+    """Returns a view of the array's bytes.
+
+    Raises ValueError if the array is not contiguous, or if it is read-only although ``writable`` is requested.
+    """
     if not values.flags.forc:
         raise ValueError(
             f"values of shape {list(values.shape)} have strides {list(values.strides)} in bytes, expected contiguous "
             "memory: call numpy.ascontiguousarray first"
         )
-    if filled and not values.flags.writeable:
-        raise ValueError("values are read-only, expected an array that a copy can fill")
+    if writable and not values.flags.writeable:
+        raise ValueError("values are read-only, expected a writable array")
     return values.ravel(order="K").view(np.uint8)

@@ -1,4 +1,4 @@
-"""Which package drives the GPU."""
+"""Selection of the package that drives the GPU."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from latentloop.kernels.driver.driver import Driver, MissingGpuError
 from latentloop.kernels.driver.with_cuda_python import CudaPython
 from latentloop.kernels.driver.with_pycuda import Pycuda
 
-# cuda-python first: it takes streams of every library.
+# In order of preference: cuda-python accepts the streams of all libraries.
 _DRIVERS: dict[str, Callable[[], Driver]] = {"cuda-python": CudaPython, "pycuda": Pycuda}
 
 
-@cache  # a driver holds loaded modules, and loading takes milliseconds
+@cache  # a driver caches loaded modules, and loading takes milliseconds
 def open_driver(name: str | None = None) -> Driver:
-    """The driver of that name, cuda-python or pycuda, or else the first that works.
+    """Returns the driver ``name`` ("cuda-python" or "pycuda"), or by default the first that works.
 
-    Raises MissingGpuError, with the reason for each, where none does; ValueError for another name.
+    Raises MissingGpuError, with the reason for each, if no driver works, and ValueError for an unknown name.
     """
     if name is not None and name not in _DRIVERS:
         raise ValueError(f"driver is {name!r}, expected {' or '.join(map(repr, _DRIVERS))}")
@@ -27,4 +27,4 @@ def open_driver(name: str | None = None) -> Driver:
             return _DRIVERS[candidate]()
         except MissingGpuError as error:
             reasons.append(f"{candidate}: {error}")
-    raise MissingGpuError("no package here can drive a GPU. " + "; ".join(reasons))
+    raise MissingGpuError("no installed package can drive a GPU. " + "; ".join(reasons))

@@ -1,4 +1,4 @@
-"""A CUDA stream, whichever library made it."""
+"""CUDA streams of all libraries."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
-# Of a stream object's handle, in the order of asking: PyTorch's, CuPy's, pycuda's and Numba's.
+# The attributes of stream objects that hold the handle: of PyTorch; of CuPy; of pycuda and Numba. In lookup order.
 _ATTRIBUTES = ("cuda_stream", "ptr", "handle")
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A stream's handle, as the driver counts: 1 is the legacy default stream, 2 the thread's own default stream.
+    """A stream by its handle: 1 is the legacy default stream, 2 the per-thread default stream.
 
-    ``owner`` is the object that came with it, which is thereby kept alive. Who gives a bare number keeps the stream
-    until everything made on it is gone.
+    ``owner`` is the stream object of the library that created it; this reference keeps it alive. Without an owner, the
+    caller must keep the stream alive until all objects created on it are gone.
     """
 
     handle: int
@@ -32,8 +32,8 @@ LEGACY = Stream(1)
 
 
 def as_stream(stream: Any) -> Stream:
-    """A Stream of: None or 0 (the legacy default stream), a handle as an integer, a Stream, or a stream object of
-    cuda-python, cuda-core, PyTorch, CuPy, pycuda or Numba. Raises TypeError for anything else.
+    """Converts to a Stream: None or 0 (the legacy default stream), a handle as an integer, a Stream, or a stream object
+    of cuda-python, cuda-core, PyTorch, CuPy, pycuda or Numba. Raises TypeError for other objects.
     """
     if isinstance(stream, Stream):
         return stream
@@ -50,10 +50,10 @@ def _handle(stream: Any) -> int:
         if version != 0:
             raise TypeError(f"stream: version {version} of the __cuda_stream__ protocol, expected 0")
         return int(handle)
-    found = next((getattr(stream, name) for name in _ATTRIBUTES if hasattr(stream, name)), stream)
-    found = getattr(found, "value", found)  # Numba's is a ctypes pointer
+    value = next((getattr(stream, name) for name in _ATTRIBUTES if hasattr(stream, name)), stream)
+    value = getattr(value, "value", value)  # Numba's is a ctypes pointer
     try:
-        handle = operator.index(0 if found is None else found)
+        handle = operator.index(0 if value is None else value)
     except TypeError:
         raise TypeError(
             f"stream is {type(stream).__name__}, expected None, a handle as an integer, or a stream object of PyTorch, "

@@ -1,4 +1,4 @@
-"""The GPU through cuda-python, the driver's own interface."""
+"""The driver through cuda-python."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.kernels.driver.cuda_graph import Captured, recorded, released
+from latentloop.kernels.driver.cuda_graph import CapturedGraph, capture_graph, destroy
 from latentloop.kernels.driver.driver import DriverError, MissingGpuError
-from latentloop.kernels.driver.fatbin import read_image
-from latentloop.kernels.driver.host_memory import PageLocked, bytes_of
+from latentloop.kernels.driver.fatbin import read_fatbin
+from latentloop.kernels.driver.host_memory import PageLockedBuffer, bytes_of
 from latentloop.kernels.driver.stream import Stream
 
 _SUCCESS = 0
 
 
 @dataclass(eq=False)
-class _Mark:
-    """An event's life, which its own object cannot show: it takes no weak references."""
+class _Event:
+    """A CUDA event. Unlike cuda-python's object it supports weak references, so a finalizer can destroy the event."""
 
-    event: Any
+    handle: Any
 
 
-class _StreamLife:
-    """A stream's life, for the same reason."""
+class _StreamOwner:
+    """The owner of a stream; its finalizer destroys the stream."""
 
 
 class CudaPython:
-    """A Driver; see there. Raises MissingGpuError where package, driver or GPU are missing."""
+    """Implements Driver. Raises MissingGpuError if the package, the NVIDIA driver or a GPU is missing."""
 
     name = "cuda-python"
-    captures = True
+    can_capture = True
 
     def __init__(self) -> None:
         try:
             self._cuda: Any = import_module("cuda.bindings.driver")
         except ModuleNotFoundError as error:
             raise MissingGpuError(f"{error} (pip install cuda-python)") from error
-        except Exception as error:  # whatever a broken installation does
-            raise MissingGpuError(f"its installation is broken: {type(error).__name__}: {error}") from error
+        except Exception as error:  # a broken installation may raise anything
+            raise MissingGpuError(f"the installation is broken: {type(error).__name__}: {error}") from error
         try:
             self._call("cuInit", 0)
             count = self.devices()
-        except RuntimeError as error:  # also where there is no libcuda
+        except RuntimeError as error:  # also raised if there is no libcuda
             raise MissingGpuError(" ".join(str(error).split())) from error
         if not count:
-            raise MissingGpuError("the driver finds no GPU")
-        self._primary: dict[int, Any] = {}  # contexts by device
+            raise MissingGpuError("the NVIDIA driver finds no GPU")
+        self._primary: dict[int, Any] = {}  # contexts, by device
         self._libraries: dict[Path, Any] = {}
         self._functions: dict[tuple[Path, str], int] = {}
         self._attributes: dict[tuple[int, str], int] = {}
-        self._after_capture: dict[int, ExitStack] = {}  # by the stream that is being captured
+        self._after_capture: dict[int, ExitStack] = {}  # frees to run after the capture, by stream handle
 
     def _call(self, function: str, *arguments: Any) -> Any:
         status, *results = getattr(self._cuda, function)(*arguments)
@@ -67,11 +67,11 @@ class CudaPython:
         return results[0] if results else None
 
     def devices(self) -> int:
-        """As CUDA_VISIBLE_DEVICES leaves them."""
+        """Counts the devices that CUDA_VISIBLE_DEVICES allows."""
         return int(self._call("cuDeviceGetCount"))
 
     def device_of(self, pointer: int) -> int:
-        """By the pointer's attributes."""
+        """Reads the pointer's attributes."""
         attribute = self._cuda.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
         try:
             return int(self._call("cuPointerGetAttribute", attribute, pointer))
@@ -80,7 +80,7 @@ class CudaPython:
 
     @contextmanager
     def use(self, device: int) -> Iterator[None]:
-        """Pushes the primary context where the current one is another device's, or none."""
+        """Pushes the primary context unless the current context is one of the device."""
         if int(self._call("cuCtxGetCurrent")) and int(self._call("cuCtxGetDevice")) == device:
             yield
             return
@@ -93,15 +93,15 @@ class CudaPython:
             self._call("cuCtxPopCurrent")
 
     def context(self) -> int:
-        """Its handle."""
+        """Returns the context's handle."""
         return int(self._call("cuCtxGetCurrent"))
 
     def multiprocessors(self) -> int:
-        """Asked for once a device."""
+        """Cached per device."""
         return self._attribute("MULTIPROCESSOR_COUNT")
 
     def capability(self) -> tuple[int, int]:
-        """Asked for once a device."""
+        """Cached per device."""
         return self._attribute("COMPUTE_CAPABILITY_MAJOR"), self._attribute("COMPUTE_CAPABILITY_MINOR")
 
     def _attribute(self, name: str) -> int:
@@ -111,111 +111,112 @@ class CudaPython:
             self._attributes[device, name] = int(self._call("cuDeviceGetAttribute", attribute, device))
         return self._attributes[device, name]
 
-    def function(self, image: Path, name: str) -> Any:
-        """Loaded once a process."""
-        # Of a library, which serves every context, unlike a module.
-        if image not in self._libraries:
-            data = read_image(image)
-            self._libraries[image] = self._call("cuLibraryLoadData", data, [], [], 0, [], [], 0)
-        if (image, name) not in self._functions:
-            kernel = self._call("cuLibraryGetKernel", self._libraries[image], name.encode())
-            self._functions[image, name] = int(kernel)  # launches take its number in place of a function's
-        return self._functions[image, name]
+    def function(self, fatbin: Path, name: str) -> Any:
+        """Cached per process."""
+        # A CUDA library is usable in every context; a module belongs to one.
+        if fatbin not in self._libraries:
+            data = read_fatbin(fatbin)
+            self._libraries[fatbin] = self._call("cuLibraryLoadData", data, [], [], 0, [], [], 0)
+        if (fatbin, name) not in self._functions:
+            kernel = self._call("cuLibraryGetKernel", self._libraries[fatbin], name.encode())
+            self._functions[fatbin, name] = int(kernel)  # cuLaunchKernel accepts a kernel's handle as a function
+        return self._functions[fatbin, name]
 
     def launch(self, function: Any, grid: tuple[int, int], threads: int, argument: bytes, stream: Stream) -> None:
-        """The argument is copied before this returns."""
+        """Copies the argument before it returns."""
         copied = ctypes.create_string_buffer(argument, len(argument))
         parameters = (ctypes.c_void_p * 1)(ctypes.addressof(copied))
         blocks = (*grid, 1, threads, 1, 1)
         self._call("cuLaunchKernel", function, *blocks, 0, stream.handle, ctypes.addressof(parameters), 0)
 
     def allocate(self, size: int, stream: Stream) -> int:
-        """From the device's own pool. Raises DriverError in a capture, whose graph would own the memory."""
+        """Allocates from the device's pool. Raises DriverError during a capture: the graph would own the memory."""
         if stream.handle in self._after_capture:
             raise DriverError("allocate: the stream is being captured; allocate before the capture")
         return int(self._call("cuMemAllocAsync", size, stream.handle))
 
     def free(self, pointer: int, stream: Stream) -> None:
-        """Back to that pool; after the capture where the stream is being captured."""
+        """Returns the memory to the pool; if the stream is being captured, after the capture."""
         if after := self._after_capture.get(stream.handle):
             after.callback(self.free, pointer, stream)
         else:
             self._call("cuMemFreeAsync", pointer, stream.handle)
 
     def zero(self, pointer: int, size: int, stream: Stream) -> None:
-        """Asynchronously."""
+        """Asynchronous."""
         self._call("cuMemsetD8Async", pointer, 0, size, stream.handle)
 
     def to_host(self, pointer: int, size: int, stream: Stream) -> bytes:
-        """Through pageable memory."""
+        """Copies through pageable memory."""
         copied = ctypes.create_string_buffer(size)
         self._call("cuMemcpyDtoHAsync", ctypes.addressof(copied), pointer, size, stream.handle)
         self._call("cuStreamSynchronize", stream.handle)
         return copied.raw
 
     def record(self, stream: Stream) -> Any:
-        """An event without a time."""
-        event = self._call("cuEventCreate", self._cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING)
-        mark = _Mark(event)
-        weakref.finalize(mark, self._call, "cuEventDestroy", event).atexit = False
-        self._call("cuEventRecord", event, stream.handle)
-        return mark
+        """Records an event without timing."""
+        handle = self._call("cuEventCreate", self._cuda.CUevent_flags.CU_EVENT_DISABLE_TIMING)
+        event = _Event(handle)
+        weakref.finalize(event, self._call, "cuEventDestroy", handle).atexit = False
+        self._call("cuEventRecord", handle, stream.handle)
+        return event
 
-    def wait(self, stream: Stream, mark: Any) -> None:
-        """On the device."""
-        self._call("cuStreamWaitEvent", stream.handle, mark.event, 0)
+    def wait(self, stream: Stream, event: Any) -> None:
+        """Waits on the device."""
+        self._call("cuStreamWaitEvent", stream.handle, event.handle, 0)
 
-    def synchronize(self, mark: Any) -> None:
-        """Waits for that work alone."""
-        self._call("cuEventSynchronize", mark.event)
+    def synchronize(self, event: Any) -> None:
+        """Waits only for the event."""
+        self._call("cuEventSynchronize", event.handle)
 
     def stream(self) -> Stream:
-        """Work that it still has when it is destroyed is done all the same."""
+        """Pending work completes even after the stream is destroyed."""
         handle = self._call("cuStreamCreate", self._cuda.CUstream_flags.CU_STREAM_NON_BLOCKING)
-        owner = _StreamLife()
-        weakref.finalize(owner, released, self._cuda, self._call, "cuStreamDestroy", handle).atexit = False
+        owner = _StreamOwner()
+        weakref.finalize(owner, destroy, self._cuda, self._call, "cuStreamDestroy", handle).atexit = False
         return Stream(int(handle), owner)
 
     def host_memory(self, size: int) -> NDArray[np.uint8]:
-        """Copies that use it are to be over before it goes."""
+        """The array must outlive the copies that use it."""
         device = int(self._call("cuCtxGetDevice"))
         pointer = int(self._call("cuMemHostAlloc", size, 0))
-        memory = PageLocked(pointer, size)
+        memory = PageLockedBuffer(pointer, size)
         weakref.finalize(memory, self._free_host, device, pointer).atexit = False
         return np.asarray(memory)
 
     def _free_host(self, device: int, pointer: int) -> None:
         with self.use(device):
-            released(self._cuda, self._call, "cuMemFreeHost", pointer)
+            destroy(self._cuda, self._call, "cuMemFreeHost", pointer)
 
     def copy_in(self, pointer: int, values: NDArray[Any], stream: Stream) -> None:
-        """Raises ValueError for an array that is not contiguous."""
+        """Raises ValueError if the array is not contiguous."""
         source = bytes_of(values)
         self._call("cuMemcpyHtoDAsync", pointer, source.ctypes.data, source.nbytes, stream.handle)
 
     def copy_out(self, values: NDArray[Any], pointer: int, stream: Stream) -> None:
-        """Waits where ``values`` are not in page-locked memory. Raises ValueError for an array that is not contiguous
-        or is read-only.
+        """Waits if ``values`` are not in page-locked memory.
+
+        Raises ValueError if the array is not contiguous or is read-only.
         """
-        target = bytes_of(values, filled=True)
+        target = bytes_of(values, writable=True)
         self._call("cuMemcpyDtoHAsync", target.ctypes.data, pointer, target.nbytes, stream.handle)
 
     def copy(self, target: int, source: int, size: int, stream: Stream) -> None:
-        """Asynchronously."""
+        """Asynchronous."""
         self._call("cuMemcpyDtoDAsync", target, source, size, stream.handle)
 
     @contextmanager
-    def capture(self, stream: Stream) -> Iterator[Captured]:
-        """Into a CUDA graph. Run the work once before: a library's first call may do what cannot be captured."""
-        with ExitStack() as after, recorded(self._cuda, self._call, stream) as captured:
+    def capture(self, stream: Stream) -> Iterator[CapturedGraph]:
+        """Run the work once before its capture: the first call of a library may do things that cannot be captured."""
+        with ExitStack() as after, capture_graph(self._cuda, self._call, stream) as graph:
             self._after_capture[stream.handle] = after
             try:
-                yield captured
+                yield graph
             finally:
                 del self._after_capture[stream.handle]
 
-    def replay(self, captured: Captured, stream: Stream) -> None:
-        """Raises ValueError for a capture that is not over, or was discarded."""
-        if captured.executable is None:
-            raise ValueError("captured holds no work: replay it after its with block, which must end without an error")
-        self._call("cuGraphLaunch", captured.executable, stream.handle)
+    def replay(self, graph: CapturedGraph, stream: Stream) -> None:
+        """Raises ValueError if the capture has not ended, or ended with an error."""
+        if graph.executable is None:
+            raise ValueError("the graph is empty: replay it after its with block, which must end without an error")
+        self._call("cuGraphLaunch", graph.executable, stream.handle)

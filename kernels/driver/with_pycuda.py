@@ -1,8 +1,8 @@
-"""The GPU through pycuda.
+"""The driver through pycuda.
 
-pycuda takes no streams but its own and the legacy default stream: work on another library's stream is refused, and
-where another library's stream is only to be waited for, or to wait, the host waits instead. It has no CUDA graphs
-(2026.1), so nothing can be captured. What it made returns to the GPU in the thread that made it, and not in others.
+pycuda supports only its own streams and the legacy default stream. Work on another library's stream is rejected; where
+such a stream would have to wait, or to be waited for, the host waits instead. pycuda 2026.1 has no CUDA graphs, so it
+cannot capture. Objects must be freed in the thread that created them.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.kernels.driver.driver import DriverError, MissingGpuError
-from latentloop.kernels.driver.fatbin import read_image
+from latentloop.kernels.driver.fatbin import read_fatbin
 from latentloop.kernels.driver.host_memory import bytes_of
 from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
 
-_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, for which pycuda has no name
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which pycuda does not define
 
 
 class Pycuda:
-    """A Driver; see there. Raises MissingGpuError where package, driver or GPU are missing."""
+    """Implements Driver. Raises MissingGpuError if the package, the NVIDIA driver or a GPU is missing."""
 
     name = "pycuda"
-    captures = False
+    can_capture = False
 
     def __init__(self) -> None:
         try:
@@ -37,32 +37,32 @@ class Pycuda:
             self._tools: Any = import_module("pycuda.tools")
         except ModuleNotFoundError as error:
             raise MissingGpuError(f"{error} (pip install pycuda, with the CUDA toolkit)") from error
-        except Exception as error:  # whatever a broken installation does
-            raise MissingGpuError(f"its installation is broken: {type(error).__name__}: {error}") from error
+        except Exception as error:  # a broken installation may raise anything
+            raise MissingGpuError(f"the installation is broken: {type(error).__name__}: {error}") from error
         try:
             self._cuda.init()
             count = self.devices()
         except self._cuda.Error as error:
             raise MissingGpuError(" ".join(str(error).split())) from error
         if not count:
-            raise MissingGpuError("the driver finds no GPU")
-        self._primary: dict[int, Any] = {}  # contexts by device
-        # All below belong to a context, the first part of their keys.
+            raise MissingGpuError("the NVIDIA driver finds no GPU")
+        self._primary: dict[int, Any] = {}  # contexts, by device
+        # These belong to a context, which is the first part of their keys.
         self._modules: dict[tuple[int, Path], Any] = {}
         self._functions: dict[tuple[int, Path, str], Any] = {}
-        # Of one stream each: what it gives again was freed earlier in the same stream's order.
+        # One pool per stream: memory is then reused only for later work on the same stream.
         self._pools: dict[tuple[int, Stream], Any] = {}
         self._allocated: dict[int, Any] = {}
-        # At the process's end, and in this order: pycuda complains of what outlives its context.
-        held = (self._allocated, self._functions, self._modules, self._pools)
-        weakref.finalize(self, _close, self._pools, held, self._primary)
+        # Also runs at process exit, in this order: pycuda reports objects that outlive their context.
+        objects = (self._allocated, self._functions, self._modules, self._pools)
+        weakref.finalize(self, _close, self._pools, objects, self._primary)
 
     def devices(self) -> int:
-        """As CUDA_VISIBLE_DEVICES leaves them."""
+        """Counts the devices that CUDA_VISIBLE_DEVICES allows."""
         return int(self._cuda.Device.count())
 
     def device_of(self, pointer: int) -> int:
-        """Asks the current context, or else the primary one of each device."""
+        """Looks in the current context; without one, in the primary context of each device."""
         current = self._current_device()
         for device in [current] if current is not None else range(self.devices()):
             with self.use(device):
@@ -81,7 +81,7 @@ class Pycuda:
 
     @contextmanager
     def use(self, device: int) -> Iterator[None]:
-        """Pushes the primary context where the current one is another device's, or none."""
+        """Pushes the primary context unless the current context is one of the device."""
         if self._current_device() == device:
             yield
             return
@@ -94,144 +94,146 @@ class Pycuda:
             self._cuda.Context.pop()
 
     def context(self) -> int:
-        """Its handle."""
+        """Returns the context's handle."""
         return int(self._cuda.Context.get_current().handle)
 
     def multiprocessors(self) -> int:
-        """Of the current context's device."""
+        """Reads the attribute of the current context's device."""
         attribute = self._cuda.device_attribute.MULTIPROCESSOR_COUNT
         return int(self._cuda.Context.get_device().get_attribute(attribute))
 
     def capability(self) -> tuple[int, int]:
-        """Of the current context's device."""
+        """Reads the attribute of the current context's device."""
         major, minor = self._cuda.Context.get_device().compute_capability()
         return int(major), int(minor)
 
-    def function(self, image: Path, name: str) -> Any:
-        """Loaded once a context."""
+    def function(self, fatbin: Path, name: str) -> Any:
+        """Cached per context."""
         context = self.context()
-        if (context, image) not in self._modules:
-            self._modules[context, image] = self._cuda.module_from_buffer(read_image(image))
-        if (context, image, name) not in self._functions:
-            self._functions[context, image, name] = self._modules[context, image].get_function(name)
-        return self._functions[context, image, name]
+        if (context, fatbin) not in self._modules:
+            self._modules[context, fatbin] = self._cuda.module_from_buffer(read_fatbin(fatbin))
+        if (context, fatbin, name) not in self._functions:
+            self._functions[context, fatbin, name] = self._modules[context, fatbin].get_function(name)
+        return self._functions[context, fatbin, name]
 
     def launch(self, function: Any, grid: tuple[int, int], threads: int, argument: bytes, stream: Stream) -> None:
-        """The argument is copied before this returns."""
-        with self._named("launch"):
-            function(np.void(argument), grid=grid, block=(threads, 1, 1), stream=self._own(stream))
+        """Copies the argument before it returns."""
+        with self._driver_errors("launch"):
+            function(np.void(argument), grid=grid, block=(threads, 1, 1), stream=self._pycuda_stream(stream))
 
     def allocate(self, size: int, stream: Stream) -> int:
-        """From a pool of the stream's own, since pycuda allocates for all streams at once."""
-        self._own(stream)
+        """Allocates from a pool per stream, because pycuda's allocation is not stream-ordered."""
+        self._pycuda_stream(stream)
         pool = self._pools.get((self.context(), stream))
         if pool is None:
             pool = self._pools[self.context(), stream] = self._tools.DeviceMemoryPool()
-        with self._named("allocate"):
+        with self._driver_errors("allocate"):
             memory = pool.allocate(size)
         self._allocated[int(memory)] = memory
         return int(memory)
 
     def free(self, pointer: int, stream: Stream) -> None:
-        """Back to that pool."""
+        """Returns the memory to the pool."""
         self._allocated.pop(pointer).free()
 
     def zero(self, pointer: int, size: int, stream: Stream) -> None:
-        """Asynchronously."""
-        with self._named("memset_d8_async"):
-            self._cuda.memset_d8_async(pointer, 0, size, self._own(stream))
+        """Asynchronous."""
+        with self._driver_errors("memset_d8_async"):
+            self._cuda.memset_d8_async(pointer, 0, size, self._pycuda_stream(stream))
 
     def to_host(self, pointer: int, size: int, stream: Stream) -> bytes:
-        """Ordered by the stream."""
-        copied, own = np.empty(size, np.uint8), self._own(stream)
-        with self._named("memcpy_dtoh"):
-            if own is None:
+        """Copies in stream order."""
+        copied, pycuda_stream = np.empty(size, np.uint8), self._pycuda_stream(stream)
+        with self._driver_errors("memcpy_dtoh"):
+            if pycuda_stream is None:
                 self._cuda.memcpy_dtoh(copied, pointer)
             else:
-                self._cuda.memcpy_dtoh_async(copied, pointer, own)
-                own.synchronize()
+                self._cuda.memcpy_dtoh_async(copied, pointer, pycuda_stream)
+                pycuda_stream.synchronize()
         return copied.tobytes()
 
     def record(self, stream: Stream) -> Any:
-        """An event without a time; None where the host had to wait."""
-        if not self._is_own(stream):
+        """Records an event without timing. For streams of other libraries, waits and returns None."""
+        if not self._is_supported(stream):
             self._cuda.Context.synchronize()
             return None
-        return self._cuda.Event(self._cuda.event_flags.DISABLE_TIMING).record(self._own(stream))
+        return self._cuda.Event(self._cuda.event_flags.DISABLE_TIMING).record(self._pycuda_stream(stream))
 
-    def wait(self, stream: Stream, mark: Any) -> None:
-        """On the device where pycuda can, else on the host."""
-        if mark is None:
+    def wait(self, stream: Stream, event: Any) -> None:
+        """Waits on the device if pycuda supports it, else on the host."""
+        if event is None:
             return
-        if not self._is_own(stream) or stream == LEGACY:  # pycuda has no object for the legacy stream to wait with
-            mark.synchronize()
+        if not self._is_supported(stream) or stream == LEGACY:  # pycuda has no object for the legacy stream
+            event.synchronize()
         else:
-            stream.owner.wait_for_event(mark)
+            stream.owner.wait_for_event(event)
 
-    def synchronize(self, mark: Any) -> None:
-        """Waits for that work alone, where the host has not waited already."""
-        if mark is not None:
-            mark.synchronize()
+    def synchronize(self, event: Any) -> None:
+        """Waits only for the event; returns at once if ``record`` has waited."""
+        if event is not None:
+            event.synchronize()
 
     def stream(self) -> Stream:
-        """One of pycuda's."""
-        with self._named("Stream"):
+        """Returns a pycuda stream."""
+        with self._driver_errors("Stream"):
             return as_stream(self._cuda.Stream(_NON_BLOCKING))
 
     def host_memory(self, size: int) -> NDArray[np.uint8]:
-        """Copies that use it are to be over before it goes."""
-        with self._named("pagelocked_empty"):
+        """The array must outlive the copies that use it."""
+        with self._driver_errors("pagelocked_empty"):
             memory: NDArray[np.uint8] = self._cuda.pagelocked_empty(size, np.uint8)
         return memory
 
     def copy_in(self, pointer: int, values: NDArray[Any], stream: Stream) -> None:
-        """Raises ValueError for an array that is not contiguous."""
-        with self._named("memcpy_htod_async"):
-            self._cuda.memcpy_htod_async(pointer, bytes_of(values), self._own(stream))
+        """Raises ValueError if the array is not contiguous."""
+        with self._driver_errors("memcpy_htod_async"):
+            self._cuda.memcpy_htod_async(pointer, bytes_of(values), self._pycuda_stream(stream))
 
     def copy_out(self, values: NDArray[Any], pointer: int, stream: Stream) -> None:
-        """Waits where ``values`` are not in page-locked memory. Raises ValueError for an array that is not contiguous
-        or is read-only.
+        """Waits if ``values`` are not in page-locked memory.
+
+        Raises ValueError if the array is not contiguous or is read-only.
         """
-        with self._named("memcpy_dtoh_async"):
-            self._cuda.memcpy_dtoh_async(bytes_of(values, filled=True), pointer, self._own(stream))
+        with self._driver_errors("memcpy_dtoh_async"):
+            self._cuda.memcpy_dtoh_async(bytes_of(values, writable=True), pointer, self._pycuda_stream(stream))
 
     def copy(self, target: int, source: int, size: int, stream: Stream) -> None:
-        """Asynchronously."""
-        with self._named("memcpy_dtod_async"):
-            self._cuda.memcpy_dtod_async(target, source, size, self._own(stream))
+        """Asynchronous."""
+        with self._driver_errors("memcpy_dtod_async"):
+            self._cuda.memcpy_dtod_async(target, source, size, self._pycuda_stream(stream))
 
     def capture(self, stream: Stream) -> AbstractContextManager[Any]:
         """Raises MissingGpuError."""
-        raise MissingGpuError("pycuda has no CUDA graphs to capture work in: pip install cuda-python, which has them")
+        raise MissingGpuError("pycuda does not support CUDA graphs: pip install cuda-python, which does")
 
-    def replay(self, captured: Any, stream: Stream) -> None:
-        """Raises MissingGpuError: nothing was captured."""
+    def replay(self, graph: Any, stream: Stream) -> None:
+        """Raises MissingGpuError."""
         self.capture(stream)
 
-    def _is_own(self, stream: Stream) -> bool:
+    def _is_supported(self, stream: Stream) -> bool:
         return stream == LEGACY or isinstance(stream.owner, self._cuda.Stream)
 
-    def _own(self, stream: Stream) -> Any:
-        if not self._is_own(stream):
+    def _pycuda_stream(self, stream: Stream) -> Any:
+        if not self._is_supported(stream):
             raise ValueError(
-                f"stream {stream.handle:#x} is not pycuda's: pass a pycuda.driver.Stream or no stream, or install "
-                "cuda-python, which takes streams of every library"
+                f"stream {stream.handle:#x} is not a pycuda stream: pass a pycuda.driver.Stream or no stream, or "
+                "install cuda-python, which accepts streams of all libraries"
             )
         return None if stream == LEGACY else stream.owner
 
     @contextmanager
-    def _named(self, call: str) -> Iterator[None]:
+    def _driver_errors(self, call: str) -> Iterator[None]:
+        """Converts pycuda's errors to DriverError, which names the call."""
         try:
             yield
         except self._cuda.Error as error:
             raise DriverError(f"{call}: {' '.join(str(error).split())}") from error
 
 
-def _close(pools: dict[Any, Any], held: Iterable[dict[Any, Any]], contexts: dict[int, Any]) -> None:
+def _close(pools: dict[Any, Any], objects: Iterable[dict[Any, Any]], contexts: dict[int, Any]) -> None:
     for pool in pools.values():
-        pool.stop_holding()  # a pool that keeps what is given back asks for a current context, and ends the process
-    for objects in held:
-        objects.clear()
+        pool.stop_holding()  # a pool with cached memory needs a current context when it goes, and aborts without one
+    for cache in objects:
+        cache.clear()
     for context in contexts.values():
         context.detach()

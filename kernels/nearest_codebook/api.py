@@ -1,4 +1,4 @@
-"""The nearest codeword of each vector, wherever the vectors are."""
+"""The nearest codeword of each vector, for arrays in host memory or on a GPU."""
 
 from __future__ import annotations
 
@@ -44,21 +44,23 @@ def nearest_codebook(
     threads: int | None = None,
     stream: Any = None,
 ) -> Any:
-    """The index of the codeword nearest to each vector, squared Euclidean, the lowest of equal ones, as ``Nearest``.
+    """Finds the codeword nearest to each vector by squared Euclidean distance, and returns it as ``Nearest``.
 
-    ``z``: [..., D], or [B, D, ...] for the layout "channels_first", an encoder's output as it is. ``codebook``: [K, D],
-    or a ``Codebook``, which is prepared only once; K up to 65536, D up to 512. A vector that is not finite has the
-    index -1, and a codeword that is not finite is never the nearest. Scores are sums in float32 in the order of D, so
-    a vector's index depends on that vector and the codebook alone.
+    ``z`` is [..., D], or [B, D, ...] with the layout "channels_first", as an encoder outputs it. ``codebook`` is
+    [K, D] with K up to 65536 and D up to 512, or a ``Codebook``, which is prepared once for many searches. Of equally
+    near codewords the one with the lowest index is returned. A vector that is not finite has the index -1; a codeword
+    that is not finite is never the nearest. Scores are float32 sums in the order of D, so a vector's index depends
+    only on that vector and the codebook.
 
-    In host memory: float32, from NumPy or from what NumPy can look at without a copy, such as a PyTorch tensor; on
-    ``threads`` processor threads (default: all). Arrays that are not contiguous are copied first. Beside inputs and
-    outputs a search needs memory for D and K alone.
+    Arrays in host memory are float32, of NumPy or of a library whose arrays NumPy can read without a copy, such as
+    PyTorch. Arrays that are not contiguous are copied. The search uses ``threads`` threads (default: one per
+    processor), and besides inputs and outputs only memory proportional to D and K.
 
-    On a GPU: anything with ``__dlpack__`` or ``__cuda_array_interface__``, float32, float16 or bfloat16, on ``stream``;
-    ``from latentloop.kernels.nearest_codebook.on_gpu import nearest_on_gpu`` says what is returned then.
+    Arrays on a GPU have ``__dlpack__`` or ``__cuda_array_interface__``, and are float32, float16 or bfloat16. The
+    search is enqueued on ``stream``; the result is that of
+    ``latentloop.kernels.nearest_codebook.on_gpu.nearest_on_gpu``.
 
-    Raises ValueError for shapes that do not fit, TypeError for other dtypes, MemoryError.
+    Raises ValueError for invalid shapes, TypeError for other dtypes, and MemoryError.
     """
     if layout not in ("rows", "channels_first"):
         raise ValueError(f"layout is {layout!r}, expected 'rows' or 'channels_first'")
@@ -71,7 +73,7 @@ def nearest_codebook(
 
         return nearest_on_gpu(z, codebook, layout=layout, distance=distance, codeword=codeword, stream=stream)
     if stream is not None:
-        raise ValueError("stream is given, but z is not on a GPU")
+        raise ValueError("stream must be None, because z is not on a GPU")
     return nearest_on_cpu(
         z,
         codebook,
@@ -83,7 +85,7 @@ def nearest_codebook(
 
 
 def _is_on_gpu(array: Any) -> bool:
-    """Whether that is an array in a GPU's memory."""
+    """Returns whether the array is in GPU memory."""
     device = getattr(array, "__dlpack_device__", None)
     if device is not None:
         return device()[0] in _ON_GPU

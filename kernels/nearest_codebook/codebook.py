@@ -1,4 +1,4 @@
-"""What a search takes and gives on the CPU: a codebook, prepared once, and the nearest codewords."""
+"""The prepared codebook and the result of a search on the CPU, and the functions of the native library."""
 
 from __future__ import annotations
 
@@ -22,37 +22,33 @@ Layout = Literal["rows", "channels_first"]
 
 @dataclass(slots=True, eq=False)
 class Nearest:
-    """Per vector, of z's shape without the axis D: the ``index``, int64, of the nearest codeword, -1 for a vector that
-    has none; if asked for its squared Euclidean ``distance``, float32, and, of z's shape, the ``codeword`` itself, both
-    NaN where there is none. ``invalid``: how many vectors have none.
-    """
+    """The nearest codeword of each vector. ``distance`` and ``codeword`` are None unless requested."""
 
-    index: NDArray[np.int64]
-    distance: NDArray[np.float32] | None
-    codeword: NDArray[np.float32] | None
-    invalid: int
+    index: NDArray[np.int64]  # z's shape without D; -1: the vector has no nearest codeword
+    distance: NDArray[np.float32] | None  # as index, squared Euclidean; NaN where index is -1
+    codeword: NDArray[np.float32] | None  # z's shape; NaN where index is -1
+    invalid: int  # number of vectors without a nearest codeword
 
 
 class Codebook:
-    """A codebook [K, D] float32, prepared for any number of searches; several threads may use it at once.
+    """A codebook [K, D] float32, prepared for many searches. It is thread-safe, and copies its codewords.
 
-    Keeps a copy of its own. ``values`` are the codewords, read-only; ``half_norms`` [K] is -|e_k|^2 / 2, or -infinity
-    for a codeword that is never the nearest: one that is not finite, or too large.
+    ``values`` [K, D] are the codewords, read-only.
     """
 
     def __init__(self, codewords: Any) -> None:
-        """codewords: [K, D] float32, K up to 65536, D up to 512. Raises ValueError, TypeError, MemoryError."""
-        given = as_float32("codebook", codewords)
-        if given.ndim != 2 or not (0 < given.shape[0] <= MOST_CODEWORDS and 0 < given.shape[1] <= MOST_DIMENSIONS):
+        """``codewords``: [K, D] float32, K up to 65536, D up to 512. Raises ValueError, TypeError or MemoryError."""
+        array = as_float32("codebook", codewords)
+        if array.ndim != 2 or not (0 < array.shape[0] <= MOST_CODEWORDS and 0 < array.shape[1] <= MOST_DIMENSIONS):
             raise ValueError(
-                f"codebook is {list(given.shape)}, expected [K, D] with K from 1 to {MOST_CODEWORDS} and D from 1 to "
+                f"codebook is {list(array.shape)}, expected [K, D] with K from 1 to {MOST_CODEWORDS} and D from 1 to "
                 f"{MOST_DIMENSIONS}"
             )
-        self.values = np.array(given, order="C")
+        self.values = np.array(array, order="C")
         self.values.flags.writeable = False
         self.codewords, self.dimensions = self.values.shape
         self._half_norms: NDArray[np.float32] | None = None
-        self.handle: ctypes.c_void_p | None = None  # of the library's codebook
+        self.handle: ctypes.c_void_p | None = None  # of the native library's codebook
         if (functions := library()) is not None:
             self.handle = ctypes.c_void_p()
             check(
@@ -60,16 +56,16 @@ class Codebook:
                     address(self.values), self.codewords, self.dimensions, ctypes.byref(self.handle)
                 )
             )
-            # Not at the interpreter's exit, when threads that nobody waits for may still search it.
+            # Not at interpreter exit: daemon threads may still use the codebook.
             weakref.finalize(self, functions.latentloop_codebook_free, self.handle).atexit = False
 
     def __reduce__(self) -> tuple[type[Codebook], tuple[NDArray[np.float32]]]:
-        """Copies and pickles are made of the values: the library's codebook has one owner."""
+        """Copies and pickles contain only the values, because the native codebook has a single owner."""
         return Codebook, (self.values,)
 
     @property
     def half_norms(self) -> NDArray[np.float32]:
-        """[K]: -|e_k|^2 / 2, summed in float64 and rounded once; -infinity where that is not finite."""
+        """[K]: -|e_k|^2 / 2, summed in float64 and rounded once; -infinity if not finite: never the nearest."""
         if self._half_norms is None:
             with np.errstate(invalid="ignore", over="ignore"):
                 halves = (np.square(self.values, dtype=np.float64).sum(1) / -2).astype(np.float32)
@@ -79,7 +75,7 @@ class Codebook:
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled functions, or None where they were not built, or the file does not hold them."""
+    """Returns the native functions; None if the library was not built, or lacks them."""
     functions = load()
     if functions is None:
         return None
@@ -99,37 +95,40 @@ def library() -> ctypes.CDLL | None:
 
 
 def check(status: int) -> None:
-    """Raises MemoryError where the library ran out of memory; its other status means a mistake in here."""
+    """Raises MemoryError if the library ran out of memory, RuntimeError for other errors, which indicate a bug."""
     if status == _OUT_OF_MEMORY:
-        raise MemoryError("no memory for the search of the codebook")
+        raise MemoryError("out of memory in the search of the codebook")
     if status:
-        raise RuntimeError(f"the operator library refused the search with status {status}: reinstall latentloop")
+        raise RuntimeError(f"the operator library rejected the search with status {status}: reinstall latentloop")
 
 
 def as_float32(name: str, array: Any) -> NDArray[np.float32]:
-    """``array``, NumPy's or anything in host memory that NumPy can look at, without a copy. Raises TypeError."""
+    """Converts an array in host memory to a NumPy array, without a copy if possible.
+
+    Raises TypeError for other dtypes than float32, masked arrays, and tensors that require a gradient.
+    """
     if getattr(array, "requires_grad", False):
-        raise TypeError(f"{name} requires a gradient, and the search has none: pass {name}.detach()")
+        raise TypeError(f"{name} requires a gradient, which the search does not compute: pass {name}.detach()")
     if type(array) is not np.ndarray:
-        from latentloop.kernels.sequences import is_sequence
+        from latentloop.kernels.array_like import is_sequence
 
         if is_sequence(array):
             array = [as_float32(name, entry) for entry in array]
-        array = np.asanyarray(array)  # an object may give a masked array, whose mask asarray would drop
+        array = np.asanyarray(array)  # an object may convert to a masked array, whose mask asarray would drop
     if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{name} is masked, expected an array whose values all count: fill it, as in {name}.filled()")
-    found = np.asarray(array)
-    if found.dtype != np.float32:
+        raise TypeError(f"{name} is masked, expected an array without a mask: fill it, as in {name}.filled()")
+    values = np.asarray(array)
+    if values.dtype != np.float32:
         raise TypeError(
-            f"{name} is {found.dtype}, expected float32 (16 bits are for arrays on a GPU): convert it, as in "
+            f"{name} is {values.dtype}, expected float32 (16-bit types are for arrays on a GPU): convert it, as in "
             f"{name}.astype(numpy.float32)"
         )
-    return found
+    return values
 
 
 def address(array: Any) -> int:
-    """Where the memory of a NumPy array begins that is contiguous and not empty."""
+    """Returns the address of a contiguous, non-empty NumPy array."""
     if array.flags.writeable:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # a third of the time of what NumPy offers
-    found: int = array.__array_interface__["data"][0]
-    return found
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # three times faster than array.ctypes.data
+    pointer: int = array.__array_interface__["data"][0]
+    return pointer

@@ -1,4 +1,4 @@
-"""Launching the search's kernels on a GPU: what arguments.h and plan.h are to Python."""
+"""Launches of the search's CUDA kernels. Mirrors arguments.h and cuda/plan.h."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import ctypes
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentloop.kernels.driver.borrowed import Borrowed
+from latentloop.kernels.driver.borrowed_array import BorrowedArray
+from latentloop.kernels.driver.device_memory import DeviceMemory
 from latentloop.kernels.driver.driver import Driver, MissingGpuError
-from latentloop.kernels.driver.memory import Memory
 from latentloop.kernels.driver.stream import Stream
 from latentloop.kernels.library import load
 from latentloop.kernels.nearest_codebook.codebook import MOST_CODEWORDS
 
-IMAGE = Path(__file__).resolve().parent / "nearest_codebook.fatbin"
+FATBIN = Path(__file__).resolve().parent / "nearest_codebook.fatbin"
 MOST_VECTORS = 2**31
-THREADS = 256  # of a block
+THREADS = 256  # per block
 _SUFFIXES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
 class Arguments(ctypes.Structure):
-    """What every kernel takes, by value."""
+    """The argument of every kernel, passed by value (arguments.h)."""
 
     _fields_ = (
         ("z", ctypes.c_void_p),
@@ -42,7 +42,7 @@ class Arguments(ctypes.Structure):
 
 
 class Plan(ctypes.Structure):
-    """How a search is laid out."""
+    """The launch plan of a search (plan.h)."""
 
     _fields_ = (
         ("search_blocks", ctypes.c_int64),
@@ -55,55 +55,55 @@ class Plan(ctypes.Structure):
 
 
 def plan(vectors: int, codewords: int, multiprocessors: int) -> Plan:
-    """The layout for N vectors and K codewords.
+    """Returns the launch plan for N vectors and K codewords.
 
-    Raises MissingGpuError without the operator library, and ValueError for sizes out of range.
+    Raises MissingGpuError if the operator library is missing, and ValueError for sizes out of range.
     """
     library = load()
     if library is None:
         raise MissingGpuError(
-            "the operator library was not built, or cannot be loaded: install LatentLoop where there is a C++ compiler"
+            "the operator library was not built or cannot be loaded: install a C++ compiler, then reinstall LatentLoop"
         )
-    found = Plan()
+    result = Plan()
     function = library.latentloop_nearest_plan
     function.argtypes = (ctypes.c_int64, ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(Plan))
-    if function(vectors, codewords, multiprocessors, ctypes.byref(found)):
+    if function(vectors, codewords, multiprocessors, ctypes.byref(result)):
         raise ValueError(
             f"{vectors} vectors and {codewords} codewords on {multiprocessors} multiprocessors, expected at most "
             f"{MOST_VECTORS} and {MOST_CODEWORDS}"
         )
-    return found
+    return result
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where a search writes; None: not wanted."""
+    """The outputs of a search; None: not requested."""
 
-    index: Memory
-    distance: Memory | None
-    codeword: Memory | None
-    invalid: Memory
+    index: DeviceMemory
+    distance: DeviceMemory | None
+    codeword: DeviceMemory | None
+    invalid: DeviceMemory
 
 
 @dataclass(frozen=True)
 class Norms:
-    """What a codebook needs once: h_k of every codeword, and then the largest |e_k|, float32."""
+    """The prepared codebook, float32: h_k of every codeword, followed by the largest |e_k|."""
 
-    memory: Memory
+    memory: DeviceMemory
 
     @staticmethod
-    def empty(driver: Driver, codebook: Borrowed, stream: Stream) -> Norms:
-        """Memory for the norms of codebook [K, D]."""
-        return Norms(Memory(driver, codebook.device, (codebook.shape[0] + 1) * 4, stream))
+    def empty(driver: Driver, codebook: BorrowedArray, stream: Stream) -> Norms:
+        """Allocates the norms of codebook [K, D], without filling them."""
+        return Norms(DeviceMemory(driver, codebook.device, (codebook.shape[0] + 1) * 4, stream))
 
     @property
     def largest(self) -> int:
-        """Where that is."""
+        """The address of the largest |e_k|."""
         return self.memory.pointer + self.memory.size - 4
 
 
-def enqueue_prepare(driver: Driver, codebook: Borrowed, norms: Norms, stream: Stream) -> None:
-    """Fills ``norms``. The codebook's device is current."""
+def enqueue_prepare(driver: Driver, codebook: BorrowedArray, norms: Norms, stream: Stream) -> None:
+    """Enqueues the computation of ``norms``. The codebook's device must be current."""
     codewords, dimensions = codebook.shape
     driver.zero(norms.largest, 4, stream)
     _launch(
@@ -122,13 +122,22 @@ def enqueue_prepare(driver: Driver, codebook: Borrowed, norms: Norms, stream: St
 
 
 def enqueue_search(
-    driver: Driver, z: Borrowed, positions: int, codebook: Borrowed, norms: Norms, out: Outputs, stream: Stream
+    driver: Driver,
+    z: BorrowedArray,
+    positions: int,
+    codebook: BorrowedArray,
+    norms: Norms,
+    out: Outputs,
+    stream: Stream,
 ) -> None:
-    """Searches for N = out.index.size / 8 > 0 vectors; ``positions`` of an image, 0: rows. Their device is current."""
+    """Enqueues a search for N = out.index.size / 8 > 0 vectors. The arrays' device must be current.
+
+    ``positions`` is the number of positions per image; 0: z is [N, D].
+    """
     codewords, dimensions = codebook.shape
     vectors = out.index.size // 8
-    layout = plan(vectors, codewords, driver.multiprocessors())
-    partials = Memory(driver, z.device, layout.partials_bytes, stream)  # freed on return, in the stream's order
+    launch_plan = plan(vectors, codewords, driver.multiprocessors())
+    partials = DeviceMemory(driver, z.device, launch_plan.partials_bytes, stream)  # freed on return, in stream order
     arguments = Arguments(
         z=z.pointer,
         codebook=codebook.pointer,
@@ -143,15 +152,15 @@ def enqueue_search(
         positions=positions,
         dimensions=dimensions,
         codewords=codewords,
-        splits=layout.splits,
-        split_codewords=layout.split_codewords,
+        splits=launch_plan.splits,
+        split_codewords=launch_plan.split_codewords,
     )
     suffix = _SUFFIXES[z.dtype.name]
     search = "nearest_search" if suffix == "f32" else "nearest_search_tensor"
     driver.zero(out.invalid.pointer, 4, stream)
-    _launch(driver, f"{search}_{suffix}", (layout.search_blocks, layout.splits), arguments, stream)
-    _launch(driver, f"nearest_resolve_{suffix}", (layout.resolve_blocks, 1), arguments, stream)
+    _launch(driver, f"{search}_{suffix}", (launch_plan.search_blocks, launch_plan.splits), arguments, stream)
+    _launch(driver, f"nearest_resolve_{suffix}", (launch_plan.resolve_blocks, 1), arguments, stream)
 
 
 def _launch(driver: Driver, name: str, grid: tuple[int, int], arguments: Arguments, stream: Stream) -> None:
-    driver.launch(driver.function(IMAGE, name), grid, THREADS, bytes(arguments), stream)
+    driver.launch(driver.function(FATBIN, name), grid, THREADS, bytes(arguments), stream)

@@ -1,4 +1,4 @@
-"""The search on the CPU: by the compiled kernel, or in NumPy where none was built."""
+"""The search on the CPU: by the native kernel, or in NumPy if it was not built."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from latentloop.kernels.nearest_codebook.codebook import (
     library,
 )
 
-_BLOCK = MOST_CODEWORDS  # scores held at once without the library: they stay in the second cache
-
+_BLOCK = MOST_CODEWORDS  # scores that are computed at once without the library: they fit in L2
 _MOST_THREADS = 1024
 
 Float32 = NDArray[np.float32]
@@ -29,7 +28,7 @@ Float32 = NDArray[np.float32]
 def nearest_on_cpu(
     z: Any, codebook: Any, *, channels_first: bool, distance: bool, codeword: bool, threads: int | None
 ) -> Nearest:
-    """``nearest_codebook`` for arrays in host memory. Raises ValueError, TypeError, MemoryError."""
+    """``nearest_codebook`` for arrays in host memory. Raises ValueError, TypeError or MemoryError."""
     book = codebook if isinstance(codebook, Codebook) else Codebook(codebook)
     vectors = as_float32("z", z)
     if not (vectors.flags.c_contiguous and vectors.flags.aligned):
@@ -74,7 +73,7 @@ def _search_blocks(
     distance: Float32 | None,
     codeword: Float32 | None,
 ) -> None:
-    """Fills the outputs, a block of vectors at a time."""
+    """Fills the outputs in NumPy, a block of vectors at a time. ``positions`` is 0 for rows [N, D]."""
     images = (-1, book.dimensions, positions) if positions else (1, -1, book.dimensions)
     parts, indices = z.reshape(images), index.reshape(-1, positions or index.size)
     distances = None if distance is None else distance.reshape(indices.shape)
@@ -84,22 +83,25 @@ def _search_blocks(
         for begin in range(0, indices.shape[1], step):
             block = slice(begin, begin + step)
             vectors = part[:, block].T if positions else part[block]
-            found = _search(book, vectors)
-            indices[image, block] = found
+            nearest = _search(book, vectors)
+            indices[image, block] = nearest
             if distances is None and codewords is None:
                 continue
-            chosen = np.where((found < 0)[:, None], np.float32(np.nan), book.values[found])
+            selected = np.where((nearest < 0)[:, None], np.float32(np.nan), book.values[nearest])
             if distances is not None:
                 with np.errstate(invalid="ignore", over="ignore"):
-                    distances[image, block] = np.square(vectors - chosen).sum(1)
+                    distances[image, block] = np.square(vectors - selected).sum(1)
             if codewords is not None and positions:
-                codewords[image, :, block] = chosen.T
+                codewords[image, :, block] = selected.T
             elif codewords is not None:
-                codewords[image, block] = chosen
+                codewords[image, block] = selected
 
 
 def _search(book: Codebook, vectors: Float32) -> NDArray[np.int64]:
-    """The index of each of vectors [n, D]. Sums run in the order of d whatever n: a matrix product's may not."""
+    """Returns the index of each of vectors [n, D].
+
+    Sums are in the order of d for every n, which a matrix product does not guarantee.
+    """
     norm = np.zeros(len(vectors), np.float32)
     score = np.repeat(book.half_norms[None], len(vectors), 0)
     product = np.empty_like(score)
@@ -109,6 +111,6 @@ def _search(book: Codebook, vectors: Float32) -> NDArray[np.int64]:
             norm += value * value
             score += np.multiply(value[:, None], book.values[:, d], out=product)
     score[np.isnan(score)] = -np.inf
-    found = score.argmax(1)  # the first of equal ones
-    is_there = np.isfinite(norm) & (score[np.arange(len(score)), found] > -np.inf)
-    return np.where(is_there, found, -1)
+    index = score.argmax(1)  # the first of equal scores
+    is_valid = np.isfinite(norm) & (score[np.arange(len(score)), index] > -np.inf)
+    return np.where(is_valid, index, -1)

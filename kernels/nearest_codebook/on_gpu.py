@@ -1,4 +1,4 @@
-"""The nearest codeword of each vector on a GPU, for arrays of any library there."""
+"""The nearest codeword of each vector on a GPU, for device arrays of any library."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from latentloop.kernels.driver.array import DeviceArray
-from latentloop.kernels.driver.borrowed import Borrowed, borrow, named_stream
+from latentloop.kernels.driver.borrowed_array import BorrowedArray, borrow, named_stream
 from latentloop.kernels.driver.datatype import FLOAT32, INT64
+from latentloop.kernels.driver.device_array import DeviceArray
+from latentloop.kernels.driver.device_memory import DeviceMemory
 from latentloop.kernels.driver.driver import Driver
-from latentloop.kernels.driver.memory import Memory
 from latentloop.kernels.driver.opening import open_driver
 from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
 from latentloop.kernels.nearest_codebook.codebook import MOST_CODEWORDS, MOST_DIMENSIONS, Layout
@@ -24,10 +24,10 @@ from latentloop.kernels.nearest_codebook.launcher import (
 
 
 class GpuCodebook:
-    """A codebook [K, D] on a GPU with its norms, computed once: for many searches in one codebook that does not change.
+    """A codebook [K, D] on a GPU, prepared once for many searches. Its values must not change.
 
-    ``driver`` and ``stream`` are as for ``nearest_on_gpu``; so is what is raised. Searches on other streams wait for
-    the norms by themselves.
+    ``driver``, ``stream`` and the errors are those of ``nearest_on_gpu``. Searches on other streams wait for the
+    preparation.
     """
 
     def __init__(self, codebook: Any, *, stream: Any = None, driver: Driver | str | None = None) -> None:
@@ -52,32 +52,32 @@ class GpuCodebook:
 
     @property
     def dtype(self) -> str:
-        """The values' type: float32, float16 or bfloat16."""
+        """The data type: float32, float16 or bfloat16."""
         return self.codebook.dtype.name
 
     def await_norms(self, stream: Stream) -> None:
-        """Makes that stream's further work wait for the norms. The codebook's device is current."""
+        """Makes later work on the stream wait for the norms. The codebook's device must be current."""
         if stream != self.stream:
             self.driver.wait(stream, self._prepared)
 
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
-    """What ``nearest_on_gpu`` found, on the GPU; None where it was not asked for.
+    """The result of ``nearest_on_gpu``, on the GPU. ``distance`` and ``codeword`` are None unless requested.
 
-    It keeps the inputs alive, the arrays alone do not: once another stream has adopted an array, or the work is known
-    to be done, it may go.
+    Keep this object until the search has completed, or until another stream has imported an array: it keeps the inputs
+    alive, its arrays do not.
     """
 
     index: DeviceArray  # z's shape without D, int64; -1: the vector has no nearest codeword
     distance: DeviceArray | None  # as index, float32: squared Euclidean; NaN where index is -1
-    codeword: DeviceArray | None  # as z in shape and type; NaN where index is -1
-    _invalid: Memory = field(repr=False)
-    _inputs: tuple[Borrowed, GpuCodebook] = field(repr=False)
+    codeword: DeviceArray | None  # z's shape and type; NaN where index is -1
+    _invalid: DeviceMemory = field(repr=False)
+    _inputs: tuple[BorrowedArray, GpuCodebook] = field(repr=False)
 
     @property
     def invalid(self) -> int:
-        """How many vectors have no nearest codeword, because of NaN or infinities. Waits for the search."""
+        """The number of vectors without a nearest codeword, due to NaN or infinities. Waits for the search."""
         memory = self._invalid
         if not memory.size:
             return 0
@@ -95,62 +95,74 @@ def nearest_on_gpu(
     stream: Any = None,
     driver: Driver | str | None = None,
 ) -> Nearest:
-    """The nearest of codebook [K, D] to each vector of z, squared Euclidean; of equally near ones the lowest index.
+    """Enqueues the search for the nearest of codebook [K, D] to each vector of z, by squared Euclidean distance.
 
-    ``z`` is [..., D], or with layout "channels_first" [B, D, ...], as convolutions leave it. ``z`` and ``codebook`` are
-    arrays of one GPU that speak DLPack or the CUDA array interface (PyTorch, CuPy, JAX, Numba, pycuda), both float32,
-    float16 or bfloat16, row-major; at most 2^31 vectors, D up to 512, K up to 65536. They are read where they lie. The
-    codebook may be a ``GpuCodebook``.
+    ``z`` is [..., D], or [B, D, ...] with the layout "channels_first", as convolutions output it. Of equally near
+    codewords the one with the lowest index is returned. ``z`` and ``codebook`` are row-major arrays on one GPU with
+    DLPack or the CUDA array interface (PyTorch, CuPy, JAX, Numba, pycuda), both float32, float16 or bfloat16, with at
+    most 2^31 vectors, D up to 512, K up to 65536. They are not copied. ``codebook`` may be a ``GpuCodebook``.
 
-    The work is enqueued on ``stream``: a stream of one of these libraries or its handle; None: the stream that z's
-    producer names, else the legacy default stream. Nothing waits for it; inputs must stay unchanged until it is done.
-    ``distance`` and ``codeword`` ask for these results too. ``driver`` is "cuda-python" or "pycuda"; None: the one that
+    ``stream`` is a stream of one of these libraries or a handle; None: the stream that z's producer specifies, else the
+    legacy default stream. The function does not wait; inputs must not change until the search has completed.
+    ``distance`` and ``codeword`` request these outputs. ``driver`` is "cuda-python" or "pycuda"; None: the first that
     works.
 
-    Raises TypeError and ValueError for arrays that do not fit, MissingGpuError where there is no GPU, driver package or
-    compiled kernel, and DriverError where CUDA fails.
+    Raises TypeError and ValueError for invalid arrays, MissingGpuError if a GPU, a driver package or the compiled
+    kernels are missing, and DriverError if a CUDA call fails.
     """
     if layout not in ("rows", "channels_first"):
         raise ValueError(f"layout is {layout!r}, expected 'rows' or 'channels_first'")
-    on = _stream(stream, z)
+
+    # 1. Prepare the codebook, unless that is done.
+    search_stream = _stream(stream, z)
     if isinstance(codebook, GpuCodebook):
         prepared = codebook
         if driver is not None and _driver(driver) is not prepared.driver:
             raise ValueError(f"driver is {driver!r}, but the codebook was prepared with {prepared.driver.name}")
     else:
-        prepared = GpuCodebook(codebook, stream=on, driver=driver)
-    used, device = prepared.driver, prepared.codebook.device
-    vectors = borrow(z, "z", used, on)
+        prepared = GpuCodebook(codebook, stream=search_stream, driver=driver)
+
+    # 2. Import and check the vectors.
+    vectors = borrow(z, "z", prepared.driver, search_stream)
     _check(vectors, prepared, layout)
     channels_first = layout == "channels_first"
-    shape = (vectors.shape[0], *vectors.shape[2:]) if channels_first else vectors.shape[:-1]  # index's
-    count = math.prod(shape)
+    index_shape = (vectors.shape[0], *vectors.shape[2:]) if channels_first else vectors.shape[:-1]
+    count = math.prod(index_shape)
     if count > MOST_VECTORS:
         raise ValueError(f"z has {count} vectors, expected at most {MOST_VECTORS}: search in parts")
 
-    def memory(size: int) -> Memory:
-        return Memory(used, device, size, on)
-
-    with used.use(device):
-        out = Outputs(
-            memory(count * INT64.size),
-            memory(count * FLOAT32.size) if distance else None,
-            memory(math.prod(vectors.shape) * vectors.dtype.size) if codeword else None,
-            memory(4 if count else 0),
-        )
+    # 3. Allocate the outputs and enqueue the search.
+    with prepared.driver.use(prepared.codebook.device):
+        out = _allocate_outputs(vectors, count, prepared, search_stream, distance=distance, codeword=codeword)
         if count:
-            prepared.await_norms(on)
-            positions = math.prod(shape[1:]) if channels_first else 0
+            prepared.await_norms(search_stream)
+            positions = math.prod(index_shape[1:]) if channels_first else 0
             try:
-                enqueue_search(used, vectors, positions, prepared.codebook, prepared.norms, out, on)
+                enqueue_search(
+                    prepared.driver, vectors, positions, prepared.codebook, prepared.norms, out, search_stream
+                )
             finally:
-                prepared.norms.memory.used_on(on)
+                prepared.norms.memory.record_stream(search_stream)
     return Nearest(
-        DeviceArray(out.index, shape, INT64),
-        DeviceArray(out.distance, shape, FLOAT32) if out.distance else None,
+        DeviceArray(out.index, index_shape, INT64),
+        DeviceArray(out.distance, index_shape, FLOAT32) if out.distance else None,
         DeviceArray(out.codeword, vectors.shape, vectors.dtype) if out.codeword else None,
         out.invalid,
         (vectors, prepared),
+    )
+
+
+def _allocate_outputs(
+    vectors: BorrowedArray, count: int, codebook: GpuCodebook, stream: Stream, *, distance: bool, codeword: bool
+) -> Outputs:
+    def allocate(size: int) -> DeviceMemory:
+        return DeviceMemory(codebook.driver, codebook.codebook.device, size, stream)
+
+    return Outputs(
+        allocate(count * INT64.size),
+        allocate(count * FLOAT32.size) if distance else None,
+        allocate(math.prod(vectors.shape) * vectors.dtype.size) if codeword else None,
+        allocate(4 if count else 0),
     )
 
 
@@ -162,7 +174,7 @@ def _stream(stream: Any, array: Any) -> Stream:
     return as_stream(stream) if stream is not None else named_stream(array) or LEGACY
 
 
-def _check(z: Borrowed, codebook: GpuCodebook, layout: Layout) -> None:
+def _check(z: BorrowedArray, codebook: GpuCodebook, layout: Layout) -> None:
     dimensions = codebook.shape[1]
     axis = 1 if layout == "channels_first" else len(z.shape) - 1
     if not 0 <= axis < len(z.shape) or z.shape[axis] != dimensions:

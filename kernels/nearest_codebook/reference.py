@@ -1,4 +1,4 @@
-"""The nearest codeword of each vector, plainly, in float64 NumPy: what every kernel must equal."""
+"""Reference implementation of the nearest codeword, in float64 NumPy. All kernels are tested against it."""
 
 from __future__ import annotations
 
@@ -7,27 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_BLOCK = 2**22  # differences held at once, so that memory does not grow with N x K
+_BLOCK = 2**22  # differences that are computed at once, so that memory does not grow with N x K
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Per vector: the index [N] int64 of the nearest codeword, lowest on ties, -1 where there is none; its squared
-    Euclidean distance [N], and that of the next nearest other codeword (infinite where there is no other), float64,
-    NaN for a vector without a nearest codeword.
-    """
+    """The nearest codeword of each vector, and the distance of the second nearest."""
 
-    index: NDArray[np.int64]
-    distance: NDArray[np.float64]
-    runner_up: NDArray[np.float64]
+    index: NDArray[np.int64]  # [N], the lowest on ties; -1: the vector has no nearest codeword
+    distance: NDArray[np.float64]  # [N], squared Euclidean; NaN where index is -1
+    runner_up: NDArray[np.float64]  # [N], of the second nearest codeword; infinite if there is no other, NaN as above
 
 
 def nearest_reference(z: ArrayLike, codebook: ArrayLike) -> Reference:
-    """The nearest of codebook [K, D] to each of z [N, D]: argmin_k of the sum of (z - e_k)^2, differences taken first.
+    """Returns argmin_k of sum_d (z_d - e_kd)^2 for each of z [N, D] and a codebook [K, D].
 
-    A vector whose squared norm is not finite in float32 has no nearest codeword; a codeword half of whose squared norm
-    is not is never the nearest. Raises ValueError for shapes that do not fit.
+    A vector has no nearest codeword if its squared norm is not finite in float32. A codeword is never the nearest if
+    half of its squared norm is not finite in float32. Raises ValueError for invalid shapes.
     """
     vectors, codewords = np.asarray(z, np.float64), np.asarray(codebook, np.float64)
     if vectors.ndim != 2 or codewords.ndim != 2 or vectors.shape[1] != codewords.shape[1] or not len(codewords):
@@ -45,7 +42,7 @@ def nearest_reference(z: ArrayLike, codebook: ArrayLike) -> Reference:
     for begin in range(0, len(present), step):
         part = present[begin : begin + step]
         squared = np.square(vectors[part, None] - codewords[eligible][None]).sum(2)  # [step, K]
-        rows, nearest = np.arange(len(squared)), squared.argmin(1)  # the first of equal ones
+        rows, nearest = np.arange(len(squared)), squared.argmin(1)  # the first of equal distances
         index[part], distance[part] = eligible[nearest], squared[rows, nearest]
         squared[rows, nearest] = np.inf
         runner_up[part] = squared.min(1)

@@ -1,8 +1,8 @@
-// Work in phases, each of which needs all of the one before, in one parallel region.
+// Parallel work in phases, each of which needs all results of the phase before, in a single parallel region.
 //
-// A region of the session's threads costs some 20 microseconds, for they sleep between regions; a product of a step
-// costs 50. Items are claimed in order, so whoever waits for a phase waits for items that running threads hold: nothing
-// is assumed of how many threads there are.
+// One parallel region costs about 20 microseconds, because the session's threads sleep between regions; a matrix
+// product of a step takes 50. Threads claim items in order. A thread that waits for a phase therefore waits only for
+// items that running threads have claimed, and no deadlock is possible with any number of threads.
 #pragma once
 
 #include <atomic>
@@ -11,13 +11,13 @@
 #include <utility>
 #include <vector>
 
-#include "runtime.h"
+#include "onnxruntime/runtime.h"
 
 namespace latentloop {
 
 class Phases {
  public:
-  // `items`: how many each phase has.
+  // `items`: number of items of each phase.
   explicit Phases(std::vector<size_t> items) : items_(std::move(items)), done_(items_.size()) {}
 
   // Calls work(phase, item) for every item. `work` must not throw.
@@ -27,20 +27,20 @@ class Phases {
       Phases& phases;
       const Work& work;
     } region{*this, work};
-    const auto take_part = [](void* state, size_t) {
+    const auto run_thread = [](void* state, size_t) {
       auto* shared = static_cast<Region*>(state);
-      shared->phases.take_part(shared->work);
+      shared->phases.claim_items(shared->work);
     };
-    runtime.call<ort::KernelContextParallelFor>(context, +take_part, kMostThreads, size_t{0},
+    runtime.call<ort::KernelContextParallelFor>(context, +run_thread, kMostThreads, size_t{0},
                                                 static_cast<void*>(&region));
   }
 
  private:
   static constexpr size_t kMostThreads{64};
-  static constexpr int kPatience{2000};  // looks at a counter, some microseconds, before the processor is given away
+  static constexpr int kSpins{2000};  // reads of a counter, a few microseconds, before the thread yields the processor
 
   template <typename Work>
-  void take_part(const Work& work) {
+  void claim_items(const Work& work) {
     size_t phase = 0, before = 0;  // items of earlier phases
     for (size_t claimed = next_++;; claimed = next_++) {
       while (phase < items_.size() && claimed - before >= items_[phase]) before += items_[phase++];
@@ -52,8 +52,8 @@ class Phases {
   }
 
   void wait_for(size_t phase) const {
-    for (int looks = 0; done_[phase].load(std::memory_order_acquire) != items_[phase]; ++looks)
-      if (looks > kPatience) std::this_thread::yield();
+    for (int spins = 0; done_[phase].load(std::memory_order_acquire) != items_[phase]; ++spins)
+      if (spins > kSpins) std::this_thread::yield();
   }
 
   std::vector<size_t> items_;

@@ -1,25 +1,28 @@
-// The library's entry points. A graph that names these operators (domain "latentloop") holds the same computation as
-// model-local functions, so the library is an optimisation that a host may leave unregistered.
-#include "causal.h"
-#include "chain.h"
-#include "nearest.h"
-#include "output.h"
-#include "registration.h"
+// Entry points of the operator library for the CPU. A graph that uses these operators (domain "latentloop") also
+// contains them as model-local functions, so it runs without the library too, more slowly.
+#include "attention_block.h"
+#include "causal_conv.h"
+#include "draw_code.h"
+#include "mix_chain.h"
+#include "nearest_codebook.h"
+#include "onnxruntime/custom_op.h"
+#include "onnxruntime/registration.h"
+#include "output_stack.h"
 
-// What ONNX Runtime looks for in an operator library.
+// The function that ONNX Runtime calls when the library is registered.
 extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOptions* options,
                                                                                const OrtApiBase* base) {
   using namespace latentloop;
   return register_operators(
       options, base,
-      {description<CausalLeft<false>>(), description<CausalLeft<true>>(), description<CausalAbove<false>>(),
-       description<CausalAbove<true>>(), description<MixChain<false>>(), description<AttentionBlock<0, false>>(),
-       description<AttentionBlock<1, false>>(), description<OutputStack<false>>(), description<MixChain<true>>(),
-       description<AttentionBlock<0, true>>(), description<AttentionBlock<1, true>>(), description<OutputStack<true>>(),
-       description<DrawCode>(), description<NearestCodebook>()});
+      {custom_op<CausalLeft<false>>(), custom_op<CausalLeft<true>>(), custom_op<CausalAbove<false>>(),
+       custom_op<CausalAbove<true>>(), custom_op<MixChain<false>>(), custom_op<AttentionBlock<0, false>>(),
+       custom_op<AttentionBlock<1, false>>(), custom_op<OutputStack<false>>(), custom_op<MixChain<true>>(),
+       custom_op<AttentionBlock<0, true>>(), custom_op<AttentionBlock<1, true>>(), custom_op<OutputStack<true>>(),
+       custom_op<DrawCode>(), custom_op<NearestCodebook>()});
 }
 
-// The instruction set whose kernels run on this processor.
+// Returns the name of the instruction set whose kernels run on this processor.
 extern "C" __attribute__((visibility("default"))) const char* latentloop_instruction_set() {
   return latentloop::best_kernels().name;
 }

@@ -1,4 +1,4 @@
-// Where the plugin says what is wrong: TensorRT's own log, once TensorRT has told where that is.
+// Error messages of the plugin, in TensorRT's log.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -7,14 +7,14 @@
 
 namespace latentloop::tensorrt {
 
-// TensorRT hands it over by a function without a context, so that it must be kept for the process.
+// The logger finder that TensorRT passes to setLoggerFinder. A global, because that function has no context argument.
 inline std::atomic<nvinfer1::ILoggerFinder*>& logger_finder() {
   static std::atomic<nvinfer1::ILoggerFinder*> finder{nullptr};
   return finder;
 }
 
-// Returns the status for a function that failed.
-inline int32_t failed(const char* message) {
+// Logs the message, if there is a logger, and returns the status of a failed function.
+inline int32_t fail(const char* message) {
   nvinfer1::ILoggerFinder* finder = logger_finder();
   nvinfer1::ILogger* logger = finder == nullptr ? nullptr : finder->findLogger();
   if (logger != nullptr) logger->log(nvinfer1::ILogger::Severity::kERROR, message);

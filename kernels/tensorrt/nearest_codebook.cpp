@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <new>
 
-#include "../nearest_codebook/cuda/tensors.h"
+#include "../nearest_codebook/cuda/tensor_shapes.h"
 #include "log.h"
 
 namespace latentloop::tensorrt {
@@ -16,11 +16,11 @@ using nvinfer1::PluginTensorDesc;
 
 namespace {
 
-// An engine may be built where there is no GPU, or another, and needs the same workspace everywhere: a number that is
-// right for any, and fast on those of 100 to 200.
+// Used for every GPU, because the workspace size must be the same where the engine is built (perhaps without a GPU) and
+// where it runs. Results are correct for any number; this one is fast on GPUs with 100 to 200 multiprocessors.
 constexpr int32_t kMultiprocessors{144};
 
-// False, and logged: the tensors are not what the kernels take.
+// Sets the problem's fields. Logs an error and returns false if the kernels do not support the tensors.
 bool describe(const Dims& z, const Dims& codebook, DataType type, bool channels_first,
               latentloop_cuda_nearest_problem& problem) {
   problem.multiprocessors = kMultiprocessors;
@@ -35,11 +35,11 @@ bool describe(const Dims& z, const Dims& codebook, DataType type, bool channels_
       problem.type = LATENTLOOP_CUDA_BFLOAT16;
       break;
     default:
-      failed("NearestCodebook: z is of another type than float32, float16 and bfloat16");
+      fail("NearestCodebook: z is of a type other than float32, float16 or bfloat16");
       return false;
   }
   if (nearest::describe({z.d, z.nbDims}, {codebook.d, codebook.nbDims}, channels_first, problem)) return true;
-  failed(
+  fail(
       "NearestCodebook: the shapes of z and codebook do not fit, expected z [..., D], or with channels_first "
       "[B, D, ...], and codebook [K, D]");
   return false;
@@ -68,19 +68,19 @@ nvinfer1::IPluginV3* NearestCodebook::clone() noexcept { return new (std::nothro
 
 int32_t NearestCodebook::getOutputDataTypes(DataType* outputs, int32_t output_count, const DataType* inputs,
                                             int32_t input_count) const noexcept {
-  if (input_count != 2 || output_count != 1) return failed("NearestCodebook: expected z and codebook");
-  if (inputs[0] != inputs[1]) return failed("NearestCodebook: z and codebook are of different types");
+  if (input_count != 2 || output_count != 1) return fail("NearestCodebook: expected z and codebook");
+  if (inputs[0] != inputs[1]) return fail("NearestCodebook: z and codebook are of different types");
   outputs[0] = DataType::kINT64;
   return 0;
 }
 
 int32_t NearestCodebook::getOutputShapes(const DimsExprs* inputs, int32_t input_count, const DimsExprs*, int32_t,
                                          DimsExprs* outputs, int32_t output_count, nvinfer1::IExprBuilder&) noexcept {
-  if (input_count != 2 || output_count != 1) return failed("NearestCodebook: expected z and codebook");
+  if (input_count != 2 || output_count != 1) return fail("NearestCodebook: expected z and codebook");
   const DimsExprs& z = inputs[0];
   const int axis = nearest::dimensions_axis(z.nbDims, channels_first_);
   if (axis < 0 || inputs[1].nbDims != 2)
-    return failed("NearestCodebook: expected z [..., D], or with channels_first [B, D, ...], and codebook [K, D]");
+    return fail("NearestCodebook: expected z [..., D], or with channels_first [B, D, ...], and codebook [K, D]");
   outputs[0].nbDims = z.nbDims - 1;
   std::copy(z.d, z.d + axis, outputs[0].d);
   std::copy(z.d + axis + 1, z.d + z.nbDims, outputs[0].d + axis);
@@ -108,8 +108,8 @@ size_t NearestCodebook::getWorkspaceSize(const DynamicPluginTensorDesc* inputs, 
   int64_t prepared = 0, workspace = 0;
   if (!describe(inputs[0].max, inputs[1].max, inputs[0].desc.type, channels_first_, problem)) return 0;
   if (latentloop_cuda_nearest_sizes(&problem, &prepared, &workspace) != LATENTLOOP_CUDA_OK) {
-    failed(latentloop_cuda_error());
-    return 0;  // enqueue fails with the same words
+    fail(latentloop_cuda_error());
+    return 0;  // enqueue fails with the same message
   }
   return static_cast<size_t>(prepared + workspace);
 }
@@ -128,7 +128,7 @@ int32_t NearestCodebook::enqueue(const PluginTensorDesc* inputs, const PluginTen
   latentloop_cuda_nearest_memory memory{};
   int64_t prepared_bytes = 0;
   if (latentloop_cuda_nearest_sizes(&problem, &prepared_bytes, &memory.workspace_bytes) != LATENTLOOP_CUDA_OK)
-    return failed(latentloop_cuda_error());
+    return fail(latentloop_cuda_error());
   void* prepared = static_cast<char*>(workspace) + memory.workspace_bytes;
   memory.z = input_memory[0];
   memory.codebook = input_memory[1];
@@ -137,7 +137,7 @@ int32_t NearestCodebook::enqueue(const PluginTensorDesc* inputs, const PluginTen
   memory.index = static_cast<int64_t*>(output_memory[0]);
   if (latentloop_cuda_nearest_prepare(&problem, memory.codebook, prepared, stream) != LATENTLOOP_CUDA_OK ||
       latentloop_cuda_nearest_codebook(&problem, &memory, stream) != LATENTLOOP_CUDA_OK)
-    return failed(latentloop_cuda_error());
+    return fail(latentloop_cuda_error());
   return 0;
 }
 

@@ -1,10 +1,10 @@
-// NearestCodebook as a TensorRT layer, over nearest_codebook/launch.h.
+// NearestCodebook as a TensorRT plugin layer. It calls nearest_codebook/cuda/launch.h.
 //
-// NearestCodebook, version 1, field channels_first: 0 or 1
-//   z [..., D] or, channels first, [B, D, ...], codebook [K, D] of z's type -> index [...] or [B, ...] int64
+// NearestCodebook, version 1, field channels_first (0 or 1)
+//   z [..., D], or if channels_first [B, D, ...], codebook [K, D] of z's type -> index int64 [...] or [B, ...]
 //
-// float32, float16 or bfloat16, linear; any size may be dynamic. The codebook's norms are computed anew by every call:
-// a few microseconds, and the codebook may be refitted.
+// Types float32, float16 and bfloat16, linear format; all dimensions may be dynamic. Every call computes the codebook's
+// norms, which takes a few microseconds, so the codebook may be refitted.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -15,7 +15,7 @@ namespace latentloop::tensorrt {
 
 constexpr const char* kName{"NearestCodebook"};
 constexpr const char* kVersion{"1"};
-constexpr const char* kNamespace{""};  // where the ONNX parser looks for the type of a node
+constexpr const char* kNamespace{""};  // the namespace in which the ONNX parser looks up a node's type
 constexpr const char* kChannelsFirst{"channels_first"};
 
 class NearestCodebook final : public nvinfer1::IPluginV3,

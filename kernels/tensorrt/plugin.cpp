@@ -1,5 +1,5 @@
-// The plugin library's entry points: what TensorRT's registry looks for when it loads a library. It needs no symbol of
-// TensorRT, so that one file serves TensorRT and TensorRT for RTX.
+// Entry points of the plugin library, which TensorRT's registry calls when it loads the library. It links against no
+// TensorRT library, so the same file works with TensorRT and TensorRT for RTX.
 #include <cstring>
 #include <new>
 
@@ -26,7 +26,7 @@ class Creator final : public nvinfer1::IPluginCreatorV3One {
       if (field.type == nvinfer1::PluginFieldType::kINT64) channels_first = *static_cast<const int64_t*>(field.data);
     }
     if (channels_first == 0 || channels_first == 1) return new (std::nothrow) NearestCodebook(channels_first == 1);
-    failed("NearestCodebook: expected the field channels_first, one integer, 0 or 1");
+    fail("NearestCodebook: expected the field channels_first, one integer, 0 or 1");
     return nullptr;
   }
 

@@ -51,7 +51,7 @@ def _with_numpy_arrays(name: str, value: Any) -> Any:
     Raises InputError for masks, gradients, bfloat16 and GPU memory.
     """
     if hasattr(value, "__getitem__") and not isinstance(value, np.ndarray):
-        from latentloop.kernels.sequences import is_sequence  # late, because most calls pass numbers or arrays
+        from latentloop.kernels.array_like import is_sequence  # late, because most calls pass numbers or arrays
 
         if is_sequence(value):
             return [_with_numpy_arrays(name, entry) for entry in value]

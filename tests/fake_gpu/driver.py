@@ -27,7 +27,7 @@ from fake_gpu.scheduler import FakeGpuError
 from fake_gpu.streams import FakeStreams
 from latentloop.kernels.driver.host_memory import bytes_of
 from latentloop.kernels.driver.stream import LEGACY, Stream
-from latentloop.kernels.nearest_codebook.launcher import IMAGE
+from latentloop.kernels.nearest_codebook.launcher import FATBIN
 
 __all__ = ["Access", "FakeDriver", "FakeGpuError"]
 
@@ -112,8 +112,8 @@ class FakeDriver(FakeStreams):
 
     def function(self, image: Path, name: str) -> Any:
         self._device()
-        if image != IMAGE:
-            raise FakeGpuError(f"image {image}, expected {IMAGE}")
+        if image != FATBIN:
+            raise FakeGpuError(f"image {image}, expected {FATBIN}")
         return name
 
     def launch(self, function: Any, grid: tuple[int, int], threads: int, argument: bytes, stream: Stream) -> None:
@@ -186,7 +186,7 @@ class FakeDriver(FakeStreams):
             self._enqueue("copy_in", stream, lambda: ctypes.memmove(pointer, staged, target.size), [target])
 
     def copy_out(self, values: NDArray[Any], pointer: int, stream: Stream) -> None:
-        target, source = bytes_of(values, filled=True), Access("the source", pointer, values.nbytes)
+        target, source = bytes_of(values, writable=True), Access("the source", pointer, values.nbytes)
         address = target.ctypes.data
         is_page_locked = self._is_page_locked(target, "copy_out")
         if not is_page_locked:

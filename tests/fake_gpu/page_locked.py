@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from fake_gpu.accesses import Access
 from fake_gpu.allocations import Allocation, Allocations
 from fake_gpu.scheduler import FakeGpuError, Run, Scheduler
-from latentloop.kernels.driver.host_memory import PageLocked
+from latentloop.kernels.driver.host_memory import PageLockedBuffer
 
 
 def allocate_page_locked(allocations: Allocations, size: int, device: int) -> NDArray[np.uint8]:
     """Returns an array filled with poison; its memory is freed when the array and its views are deleted."""
     allocation = allocations.add(Allocation(size, device, host=True))
-    memory = PageLocked(allocation.pointer, size)
+    memory = PageLockedBuffer(allocation.pointer, size)
     weakref.finalize(memory, setattr, allocation, "freed", True).atexit = False
     return np.asarray(memory)
 

@@ -35,7 +35,7 @@ class FakeStreams:
     """The part of FakeDriver for devices, streams, events and captures."""
 
     def __init__(self, seed: int, devices: int, captures: bool) -> None:
-        self.device_count, self.captures = devices, captures
+        self.device_count, self.can_capture = devices, captures
         self.scheduler = Scheduler(seed)
         self.allocations = Allocations()
         self.launched: list[str] = []  # kernels, engines and replays
@@ -106,7 +106,7 @@ class FakeStreams:
 
     @contextmanager
     def capture(self, stream: Stream) -> Iterator[CapturedWork]:
-        if not self.captures:
+        if not self.can_capture:
             raise MissingGpuError("this driver has no captures, which cuda-python has")
         self._check_alive(stream)
         if self._thread.captures or self.is_capturing(stream):

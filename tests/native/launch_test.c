@@ -1,4 +1,4 @@
-/* The launcher from C, as launch.h's example has it: the nearest of two codewords to each of three vectors. */
+/* The example of launch.h in C: the nearest of two codewords to each of three vectors. */
 #include "nearest_codebook/cuda/launch.h"
 
 #include <stdalign.h>
@@ -24,7 +24,7 @@ int main(void) {
   if (latentloop_cuda_device(&device, &problem.multiprocessors) ||
       latentloop_cuda_nearest_sizes(&problem, &prepared_bytes, &workspace_bytes))
     return fail(latentloop_cuda_error());
-  if (prepared_bytes != sizeof prepared || workspace_bytes > (int64_t)sizeof workspace) return fail("other sizes");
+  if (prepared_bytes != sizeof prepared || workspace_bytes > (int64_t)sizeof workspace) return fail("unexpected sizes");
   struct latentloop_cuda_nearest_memory memory = {0};
   memory.z = z;
   memory.codebook = codebook;

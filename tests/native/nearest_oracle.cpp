@@ -1,8 +1,8 @@
-// The nearest codeword by the letter of arguments.h: one float32 FMA chain after another.
+// The nearest codeword exactly as arguments.h defines it, by one float32 FMA chain after another.
 #include <cmath>
 #include <cstdint>
 
-// z [N, D], codebook [K, D], widened; half_norms [K] and index [N] are written.
+// Inputs: z [N, D] and codebook [K, D], converted to float32. Outputs: half_norms [K], index [N].
 extern "C" void latentloop_nearest_oracle(const float* z, const float* codebook, int64_t vectors, int64_t codewords,
                                           int64_t dimensions, float* half_norms, int64_t* index) {
   for (int64_t k = 0; k < codewords; ++k) {

@@ -1,6 +1,6 @@
-// Answers searches from standard input by running the CUDA kernels on the host, until there are no more. Every array
-// has the size that arguments.h promises and no byte more, so that AddressSanitizer sees an access beyond; outputs and
-// scratch start out as noise.
+// Reads searches from standard input, runs them with the CUDA kernels in the CPU simulation of grid/, and writes the
+// results to standard output, until the end of the input. Every array has exactly the size that arguments.h specifies,
+// so that AddressSanitizer detects accesses beyond; outputs and scratch memory are filled with noise first.
 #include <cstdint>
 #include <cstdio>
 #include <stdexcept>
@@ -16,25 +16,25 @@ namespace {
 
 using namespace latentloop::nearest;
 
-// tests/nearest_grid.py writes it; z and the codebook follow.
+// Written by tests/nearest_grid.py, followed by z and the codebook.
 struct Request {
   int64_t vectors, positions;
   uint64_t seed;
   int32_t dimensions, codewords;
   Type type;
   int32_t tensor_cores, multiprocessors;
-  int32_t offset;                       // bytes that every array lies beyond an aligned address
-  int32_t distance, codeword, invalid;  // whether asked for
+  int32_t offset;                       // of every array from an aligned address, in bytes
+  int32_t distance, codeword, invalid;  // 1: requested
   int32_t reserved;
 };
 static_assert(sizeof(Request) == 64, "no padding");
 
 bool read(void* to, size_t bytes) { return bytes == 0 || std::fread(to, 1, bytes, stdin) == bytes; }
 void write(const void* from, size_t bytes) {
-  if (bytes > 0 && std::fwrite(from, 1, bytes, stdout) != bytes) throw std::runtime_error("nobody reads the answers");
+  if (bytes > 0 && std::fwrite(from, 1, bytes, stdout) != bytes) throw std::runtime_error("standard output was closed");
 }
 
-// An array whose first element lies `offset` bytes beyond an aligned address, and which ends where its memory ends.
+// An array that begins `offset` bytes after an aligned address, and ends at the end of its memory.
 class Array {
  public:
   Array(int64_t elements, size_t element_bytes, int32_t offset, uint64_t seed)
@@ -52,7 +52,7 @@ class Array {
   std::vector<std::byte> memory_;
 };
 
-// Runs the three kernels; the error, or nothing.
+// Runs the three kernels. Returns the error text, or "".
 std::string search(const Request& r, const Plan& plan, const Arguments& arguments) {
   const std::string type = r.type == Type::kFloat32 ? "f32" : r.type == Type::kFloat16 ? "f16" : "bf16";
   uint64_t seed = r.seed;
@@ -71,11 +71,11 @@ std::string search(const Request& r, const Plan& plan, const Arguments& argument
 void answer(const Request& r) {
   const size_t bytes = r.type == Type::kFloat32 ? 4 : 2;
   const Plan p = plan(r.vectors, r.codewords, r.multiprocessors);
-  const int32_t words = r.offset / 4 * 4, longs = r.offset / 8 * 8;  // offsets that keep elements aligned
+  const int32_t words = r.offset / 4 * 4, longs = r.offset / 8 * 8;  // multiples of the element size
   Array z(r.vectors * r.dimensions, bytes, r.offset, r.seed);
   Array codebook(int64_t{r.codewords} * r.dimensions, bytes, r.offset, r.seed);
   if (!read(z.data(), z.bytes()) || !read(codebook.data(), codebook.bytes()))
-    throw std::runtime_error("the request is cut short");
+    throw std::runtime_error("the request is truncated");
   Array half_norms(r.codewords, 4, words, r.seed), largest(1, 4, words, r.seed);
   Array partials(r.vectors * p.splits, sizeof(Partial), 0, r.seed);
   Array index(r.vectors, 8, longs, r.seed), distance(r.vectors, 4, words, r.seed);

@@ -1,5 +1,5 @@
-// The TensorRT plugin as TensorRT uses it, over the launcher for the host: made from fields, asked for types, shapes,
-// formats and memory, copied through what it serialises, and run. The first difference ends the program.
+// Tests the TensorRT plugin through TensorRT's interfaces, with the launcher compiled for the CPU simulation: creation
+// from fields, types, shapes, formats, workspace, serialisation and execution. The first failure ends the program.
 #include <NvInferRuntime.h>
 
 #include <cstdio>
@@ -33,7 +33,7 @@ struct Log final : ILogger, ILoggerFinder {
   std::string take() { return std::exchange(last, ""); }
 } log_;
 
-// An expression is known by its address alone: the plugin only passes them on.
+// Identified by its address; the plugin only copies pointers to expressions.
 struct Expression final : IDimensionExpr {};
 
 struct Builder final : IExprBuilder {};
@@ -106,7 +106,7 @@ void test_types_and_formats() {
   }
 }
 
-// Through the fields that a plan keeps.
+// Returns a plugin created from the fields that are serialised into a plan.
 std::unique_ptr<IPluginV3> restored(IPluginV3& plugin) {
   int32_t count = 0;
   auto* creator = static_cast<IPluginCreatorV3One*>(getCreators(count)[0]);
@@ -123,9 +123,9 @@ void test_shapes() {
   inputs[1].nbDims = 2;
   Builder builder;
   for (const int32_t channels_first : {0, 1}) {
-    const auto made = make<int32_t>(PluginFieldType::kINT32, channels_first);
-    const auto copied = std::unique_ptr<IPluginV3>(made->clone());
-    const auto plugin = restored(*copied);
+    const auto original = make<int32_t>(PluginFieldType::kINT32, channels_first);
+    const auto cloned = std::unique_ptr<IPluginV3>(original->clone());
+    const auto plugin = restored(*cloned);
     EXPECT(build(*plugin).getNbOutputs() == 1);
     EXPECT(build(*plugin).getOutputShapes(inputs, 2, nullptr, 0, &output, 1, builder) == 0);
     EXPECT(output.nbDims == 3);
@@ -139,7 +139,7 @@ void test_shapes() {
   }
 }
 
-// bfloat16 is the upper half of float32; of these numbers the lower is 0.
+// Converts by truncation to the upper bytes, which is exact for these values in bfloat16.
 std::vector<char> narrowed(const std::vector<float>& values, DataType type) {
   const size_t bytes = type == DataType::kFLOAT ? 4 : 2;
   std::vector<char> out(values.size() * bytes);
@@ -149,14 +149,14 @@ std::vector<char> narrowed(const std::vector<float>& values, DataType type) {
 }
 
 void test_enqueue(DataType type) {
-  // Images of 3 positions, vectors of 2: (0, 1), (9, 8), (4, 4), then (8, 7), (0, 0), a NaN.
+  // Two images of 3 positions, vectors of 2 dimensions: (0, 1), (9, 8), (4, 4), then (8, 7), (0, 0), a NaN.
   const auto z = narrowed({0, 9, 4, 1, 8, 4, 8, 0, __builtin_nanf(""), 7, 0, 1}, type);
   const auto codebook = narrowed({0, 0, 8, 8}, type);
   const auto plugin = make<int32_t>(PluginFieldType::kINT32, 1);
   const auto attached = std::unique_ptr<IPluginV3>(runtime(*plugin).attachToContext(nullptr));
   DynamicPluginTensorDesc dynamic[]{tensor({-1, 2, 3}, type), tensor({2, 2}, type)};
   dynamic[0].max = dims({2, 2, 3});
-  // No byte more than is asked for, so that AddressSanitizer sees a write beyond.
+  // Exactly the requested size, so that AddressSanitizer detects writes beyond.
   const size_t bytes = build(*plugin).getWorkspaceSize(dynamic, 2, nullptr, 1);
   const std::unique_ptr<void, decltype(&std::free)> workspace(std::malloc(bytes), &std::free);
   const PluginTensorDesc inputs[]{tensor({2, 2, 3}, type).desc, dynamic[1].desc};
@@ -170,10 +170,10 @@ void test_enqueue(DataType type) {
   for (int i = 0; i < 6; ++i) EXPECT(index[i] == expected[i]);
   EXPECT(log_.take().empty());
 
-  std::vector<char> roomy(bytes + 32);
-  char* const aligned = roomy.data() + (16 - reinterpret_cast<uintptr_t>(roomy.data()) % 16);
+  std::vector<char> oversized(bytes + 32);
+  char* const aligned = oversized.data() + (16 - reinterpret_cast<uintptr_t>(oversized.data()) % 16);
   EXPECT(runtime(*attached).enqueue(inputs, &output, in, out, aligned + 4, nullptr) != 0);
-  EXPECT(log_.take().find("expected memory of the device that is aligned to 16 bytes") != std::string::npos);
+  EXPECT(log_.take().find("expected device memory that is aligned to 16 bytes") != std::string::npos);
   const PluginTensorDesc other[]{inputs[0], tensor({2, 3}, type).desc};
   EXPECT(runtime(*attached).onShapeChange(other, 2, &output, 1) != 0);
   EXPECT(log_.take().find("the shapes of z and codebook do not fit") != std::string::npos);

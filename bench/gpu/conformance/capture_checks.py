@@ -15,7 +15,7 @@ from latentloop.bench.gpu.conformance.device_bytes import (
     read,
     wait_for,
 )
-from latentloop.kernels.driver import Driver, Memory, MissingGpuError
+from latentloop.kernels.driver import DeviceMemory, Driver, MissingGpuError
 
 
 class BodyError(Exception):
@@ -26,7 +26,7 @@ def check_replays(driver: Driver, size: int) -> None:
     """Captured work does not run during the capture; a replay runs in stream order on the memory's current contents."""
     half = size // 2
     stream, values = new_stream(driver), [random_bytes(turn, size) for turn in range(3)]
-    source, target = Memory(driver, DEVICE, size, stream), Memory(driver, DEVICE, size, stream)
+    source, target = DeviceMemory(driver, DEVICE, size, stream), DeviceMemory(driver, DEVICE, size, stream)
     fill(driver, source, values[0], stream)
     fill(driver, target, values[1], stream)
     with driver.use(DEVICE), driver.capture(stream) as captured:
@@ -49,7 +49,8 @@ def check_replays(driver: Driver, size: int) -> None:
 def check_replays_of_host_copies(driver: Driver, size: int) -> None:
     """A captured copy reads and writes the host array's current contents at each replay."""
     stream = new_stream(driver)
-    memory, source, copy = Memory(driver, DEVICE, size, stream), host_array(driver, size), host_array(driver, size)
+    memory = DeviceMemory(driver, DEVICE, size, stream)
+    source, copy = host_array(driver, size), host_array(driver, size)
     source[:] = copy[:] = 7
     wait_for(driver, stream)
     with driver.use(DEVICE), driver.capture(stream) as captured:
@@ -66,7 +67,7 @@ def check_replays_of_host_copies(driver: Driver, size: int) -> None:
 def check_replays_on_another_stream(driver: Driver, size: int) -> None:
     """A stream can replay work that was captured on another stream."""
     stream, other = new_stream(driver), new_stream(driver)
-    source, target = Memory(driver, DEVICE, size, stream), Memory(driver, DEVICE, size, stream)
+    source, target = DeviceMemory(driver, DEVICE, size, stream), DeviceMemory(driver, DEVICE, size, stream)
     with driver.use(DEVICE), driver.capture(stream) as captured:
         driver.copy(target.pointer, source.pointer, size, stream)
     for turn in range(3):
@@ -81,7 +82,7 @@ def check_captures_one_stream(driver: Driver, size: int) -> None:
     """Work enqueued on another stream during a capture runs, once, and is not captured."""
     half = size // 2
     stream, other = new_stream(driver), new_stream(driver)
-    captured_memory, memory = Memory(driver, DEVICE, size, stream), Memory(driver, DEVICE, size, other)
+    captured_memory, memory = DeviceMemory(driver, DEVICE, size, stream), DeviceMemory(driver, DEVICE, size, other)
     fill(driver, captured_memory, random_bytes(1, size), stream)
     fill(driver, memory, random_bytes(2, size), other)
     with driver.use(DEVICE), driver.capture(stream) as captured:
@@ -100,7 +101,7 @@ def check_discards(driver: Driver, size: int) -> None:
     """An error in a captured block is raised; its work is discarded, and the stream can capture again."""
     half = size // 2
     stream = new_stream(driver)
-    memory = Memory(driver, DEVICE, size, stream)
+    memory = DeviceMemory(driver, DEVICE, size, stream)
     fill(driver, memory, random_bytes(1, size), stream)
     try:
         with driver.use(DEVICE), driver.capture(stream):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.kernels.driver import Driver, Memory, Stream
+from latentloop.kernels.driver import DeviceMemory, Driver, Stream
 
 Bytes = NDArray[np.uint8]
 Check = Callable[[Driver, int], None]  # of a driver, with copies of so many bytes
@@ -38,7 +38,7 @@ def host_array(driver: Driver, size: int, page_locked: bool = True) -> Bytes:
         return driver.host_memory(size) if page_locked else np.empty(size, np.uint8)
 
 
-def fill(driver: Driver, memory: Memory, values: Bytes, stream: Stream) -> None:
+def fill(driver: Driver, memory: DeviceMemory, values: Bytes, stream: Stream) -> None:
     """Copies values to device memory, and waits for the copy."""
     source = host_array(driver, memory.size)
     source[:] = values
@@ -47,7 +47,7 @@ def fill(driver: Driver, memory: Memory, values: Bytes, stream: Stream) -> None:
     wait_for(driver, stream)
 
 
-def read(driver: Driver, memory: Memory, stream: Stream) -> Bytes:
+def read(driver: Driver, memory: DeviceMemory, stream: Stream) -> Bytes:
     """Copies device memory to the host, and waits for the copy."""
     target = host_array(driver, memory.size)
     with driver.use(DEVICE):

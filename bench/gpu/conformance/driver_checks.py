@@ -22,7 +22,7 @@ from latentloop.bench.gpu.conformance.device_bytes import (
     read,
     wait_for,
 )
-from latentloop.kernels.driver import LEGACY, Driver, Memory
+from latentloop.kernels.driver import LEGACY, DeviceMemory, Driver
 
 
 def check_device(driver: Driver, size: int) -> None:
@@ -39,7 +39,7 @@ def check_device(driver: Driver, size: int) -> None:
 def check_allocation(driver: Driver, size: int) -> None:
     """Allocations are aligned, do not overlap, belong to the device, and are freed in stream order."""
     stream = new_stream(driver)
-    memories = [Memory(driver, DEVICE, each, stream) for each in (1, 255, 257, size)]
+    memories = [DeviceMemory(driver, DEVICE, each, stream) for each in (1, 255, 257, size)]
     assert all(memory.pointer % 256 == 0 for memory in memories)
     ranges = sorted((memory.pointer, memory.pointer + memory.size) for memory in memories)
     assert all(end <= start for (_, end), (start, _) in pairwise(ranges))
@@ -47,12 +47,12 @@ def check_allocation(driver: Driver, size: int) -> None:
     with driver.use(DEVICE):
         copy = driver.host_memory(size)
     for turn in range(3):  # a later allocation can reuse the freed memory
-        memory, values = Memory(driver, DEVICE, size, stream), random_bytes(turn, size)
+        memory, values = DeviceMemory(driver, DEVICE, size, stream), random_bytes(turn, size)
         fill(driver, memory, values, stream)
         with driver.use(DEVICE):
             driver.copy_out(copy, memory.pointer, stream)
         del memory
-        other = Memory(driver, DEVICE, size, stream)
+        other = DeviceMemory(driver, DEVICE, size, stream)
         with driver.use(DEVICE):
             driver.zero(other.pointer, size, stream)
         wait_for(driver, stream)
@@ -75,7 +75,7 @@ def check_copies(driver: Driver, size: int) -> None:
         for page_locked in (True, False):
             values, copy = host_array(driver, size, page_locked), host_array(driver, size, page_locked)
             values[:] = random_bytes(1, size)
-            a, b = Memory(driver, DEVICE, size, stream), Memory(driver, DEVICE, size, stream)
+            a, b = DeviceMemory(driver, DEVICE, size, stream), DeviceMemory(driver, DEVICE, size, stream)
             with driver.use(DEVICE):
                 driver.copy_in(a.pointer, values, stream)
                 driver.zero(b.pointer, size, stream)
@@ -98,7 +98,7 @@ def check_types(driver: Driver, size: int) -> None:
     """Arrays of several dimensions and any type are copied as their bytes."""
     stream = new_stream(driver)
     values = np.arange(2 * 3 * 5, dtype=np.float32).reshape(2, 3, 5)
-    memory, copy = Memory(driver, DEVICE, values.nbytes, stream), np.zeros((3, 10), np.float32)
+    memory, copy = DeviceMemory(driver, DEVICE, values.nbytes, stream), np.zeros((3, 10), np.float32)
     with driver.use(DEVICE):
         driver.copy_in(memory.pointer, values, stream)
         driver.copy_out(copy, memory.pointer, stream)
@@ -111,7 +111,7 @@ def check_order_in_a_stream(driver: Driver, size: int) -> None:
     stream = new_stream(driver)
     first, second, x_copy, y_copy = (host_array(driver, size) for _ in range(4))
     first[:], second[:] = random_bytes(1, size), random_bytes(2, size)
-    x, y = Memory(driver, DEVICE, size, stream), Memory(driver, DEVICE, size, stream)
+    x, y = DeviceMemory(driver, DEVICE, size, stream), DeviceMemory(driver, DEVICE, size, stream)
     with driver.use(DEVICE):
         for _ in range(4):  # each call overwrites results of the one before
             driver.copy_in(x.pointer, first, stream)
@@ -129,7 +129,7 @@ def check_waits_between_streams(driver: Driver, size: int) -> None:
     """Work that waits for an event sees all work before the event, and runs before work that waits for it in turn."""
     writer, reader = new_stream(driver), new_stream(driver)
     assert writer.handle != reader.handle
-    memory = Memory(driver, DEVICE, size, writer)
+    memory = DeviceMemory(driver, DEVICE, size, writer)
     sources, copies = [host_array(driver, size) for _ in range(4)], [host_array(driver, size) for _ in range(4)]
     with driver.use(DEVICE):
         for turn, values in enumerate(sources):
@@ -141,13 +141,14 @@ def check_waits_between_streams(driver: Driver, size: int) -> None:
     wait_for(driver, reader)
     for values, copy in zip(sources, copies, strict=True):
         np.testing.assert_array_equal(copy, values)
-    memory.used_on(reader)
+    memory.record_stream(reader)
 
 
 def check_waits_with_the_legacy_stream(driver: Driver, size: int) -> None:
     """A stream and the legacy default stream can wait for each other."""
     stream = new_stream(driver)
-    memory, values, copy = Memory(driver, DEVICE, size, LEGACY), host_array(driver, size), host_array(driver, size)
+    memory = DeviceMemory(driver, DEVICE, size, LEGACY)
+    values, copy = host_array(driver, size), host_array(driver, size)
     values[:] = random_bytes(1, size)
     with driver.use(DEVICE):
         driver.copy_in(memory.pointer, values, LEGACY)
@@ -162,7 +163,8 @@ def check_waits_with_the_legacy_stream(driver: Driver, size: int) -> None:
 def check_events(driver: Driver, size: int) -> None:
     """An event covers the work before it, or none; it can be waited for twice, and after its stream was destroyed."""
     stream, idle = new_stream(driver), new_stream(driver)
-    memory, values, copy = Memory(driver, DEVICE, size, stream), host_array(driver, size), host_array(driver, size)
+    memory = DeviceMemory(driver, DEVICE, size, stream)
+    values, copy = host_array(driver, size), host_array(driver, size)
     values[:] = random_bytes(1, size)
     wait_for(driver, idle)
     with driver.use(DEVICE):
@@ -184,7 +186,8 @@ def check_events(driver: Driver, size: int) -> None:
 def check_streams_end(driver: Driver, size: int) -> None:
     """Pending work completes after its stream was destroyed."""
     stream = new_stream(driver)
-    memory, values, copy = Memory(driver, DEVICE, size, LEGACY), host_array(driver, size), host_array(driver, size)
+    memory = DeviceMemory(driver, DEVICE, size, LEGACY)
+    values, copy = host_array(driver, size), host_array(driver, size)
     values[:] = random_bytes(1, size)
     with driver.use(DEVICE):
         driver.wait(stream, driver.record(LEGACY))
@@ -233,4 +236,4 @@ CHECKS: tuple[Check, ...] = (
 
 def checks_of(driver: Driver) -> tuple[Check, ...]:
     """Returns all checks that apply to the driver."""
-    return CHECKS + (CAPTURE_CHECKS if driver.captures else (check_refuses_captures,))
+    return CHECKS + (CAPTURE_CHECKS if driver.can_capture else (check_refuses_captures,))

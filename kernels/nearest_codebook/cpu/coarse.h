@@ -1,17 +1,19 @@
-// Which panels of a codebook may hold the codeword nearest to one vector: found by reading it in bfloat16.
+// A coarse search for a single vector, with the codebook in bfloat16: selects the panels that may hold the nearest
+// codeword, for the exact search.
 //
-// The search for one vector alone takes as long as reading the codebook does. This reads half of the bytes, and leaves
-// for the exact search only those panels that reach the largest score within the error that bfloat16 may make.
+// The exact search for a single vector is bound by reading the codebook. The coarse search reads half of the bytes, and
+// leaves only the panels whose best score is within the bfloat16 error of the overall best.
+// Bytes: 2 K D. FLOPs: 2 K D. Bound: memory bandwidth.
 #pragma once
 
-#include "../../gemm/tile.h"
+#include "../../gemm/microkernel.h"
 #include "../../kernels.h"
 
 namespace {
 
 using latentloop::NearestTask;
 
-constexpr float kMostCoarse{1e15f};  // |z| and |e| up to which no score here overflows
+constexpr float kMostCoarse{1e15f};  // largest |z| and |e| for which no score overflows
 
 inline Ints load(const int32_t* from) {
   Ints v;
@@ -25,7 +27,8 @@ inline Floats as_floats(Ints bits) {
   return v;
 }
 
-// best[lane] of each of P panels: the largest of its scores. Several at once: a step of a sum waits for the one before.
+// Writes best[lane] for each of P panels: the largest of the lane's scores. Several panels at once hide the latency of
+// the FMA chains.
 template <int P>
 inline void coarse_panels(const float* x, int stride, const uint32_t* words, const float* half_norms, int dimensions,
                           float* best) {
@@ -51,21 +54,21 @@ inline void coarse_panels(const float* x, int stride, const uint32_t* words, con
   }
 }
 
-// best [panels, lanes] of the vector x[d * stride].
+// Writes best [panels, lanes] of the vector x[d * stride].
 inline void coarse_scores(const NearestTask& t, const float* x, int stride, float* best) {
-  const int all = panels(t.codewords);
+  const int count = panels(t.codewords);
   const size_t next = static_cast<size_t>(t.dimensions) * kPanel / 2;
   int p = 0;
-  for (; p + 3 <= all; p += 3)
+  for (; p + 3 <= count; p += 3)
     coarse_panels<3>(x, stride, t.coarse + p * next, t.half_norms + p * kPanel, t.dimensions, best + p * kLanes);
-  for (; p < all; ++p)
+  for (; p < count; ++p)
     coarse_panels<1>(x, stride, t.coarse + p * next, t.half_norms + p * kPanel, t.dimensions, best + p * kLanes);
 }
 
-// A panel whose scores are all below this cannot hold the nearest, for a vector of that squared norm.
+// Returns a threshold: a panel whose coarse scores are all below it does not hold the nearest codeword.
 //
-// A score errs by 2^-8 |z| |e| for bfloat16 (Cauchy and Schwarz), and by D roundings of |e|^2 / 2 + |z| |e| in each of
-// both sums, two a step without FMA. The smallest numbers err by more than their share: the last term.
+// The error of a coarse score is at most 2^-8 |z| |e| from bfloat16 (Cauchy-Schwarz), plus D roundings of
+// |e|^2 / 2 + |z| |e| in each of the two sums, two per step without FMA. The last term covers subnormal numbers.
 inline float coarse_threshold(const NearestTask& t, const float* best, float squared_norm) {
   Floats lanes = load(best);
   for (int p = 1; p < panels(t.codewords); ++p) {
@@ -79,13 +82,13 @@ inline float coarse_threshold(const NearestTask& t, const float* best, float squ
   return static_cast<float>(most - 2.02 * error - 1e-6 * __builtin_fabs(most));
 }
 
-// Whether some lane reaches the threshold.
+// Returns whether any lane reaches the threshold.
 inline bool reaches(const float* best, float threshold) {
-  int32_t lanes[kLanes], some = 0;
+  int32_t lanes[kLanes], any = 0;
   const Ints reached = load(best) >= threshold;
   memcpy(lanes, &reached, sizeof lanes);
-  for (int lane = 0; lane < kLanes; ++lane) some |= lanes[lane];
-  return some != 0;
+  for (int lane = 0; lane < kLanes; ++lane) any |= lanes[lane];
+  return any != 0;
 }
 
 }  // namespace

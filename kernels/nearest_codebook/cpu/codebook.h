@@ -1,4 +1,4 @@
-// A codebook brought into panels, once.
+// A codebook packed into panels for the CPU search, in float32 and in bfloat16.
 #pragma once
 
 #include <algorithm>
@@ -8,13 +8,13 @@
 #include <cstring>
 #include <limits>
 
-#include "../../gemm/memory.h"
-#include "../../gemm/packing.h"
+#include "../../gemm/aligned_memory.h"
+#include "../../gemm/panels.h"
 #include "../../kernels.h"
 
 namespace latentloop {
 
-// The nearest bfloat16, in the lower half.
+// Rounds to the nearest bfloat16; its bits are in the lower half.
 inline uint32_t to_bfloat16(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
@@ -23,7 +23,7 @@ inline uint32_t to_bfloat16(float value) {
 
 class PackedCodebook {
  public:
-  // codewords [count, dimensions], for kernels whose panels have `panel` outputs. Throws std::bad_alloc.
+  // Packs codewords [count, dimensions] for kernels with `panel` outputs per panel. Throws std::bad_alloc.
   PackedCodebook(const float* codewords, size_t count, size_t dimensions, size_t panel)
       : count_(count),
         dimensions_(dimensions),
@@ -42,7 +42,7 @@ class PackedCodebook {
       if (eligible) largest = std::max(largest, squares);
       float* to = packed_.get() + k / panel * dimensions * panel + k % panel;
       uint32_t* word = coarse_.get() + k / panel * dimensions * panel / 2 + k % (panel / 2);
-      const bool lower = k % panel < panel / 2;  // comes first, and sets the whole word
+      const bool lower = k % panel < panel / 2;  // written before the upper half; sets the whole word
       for (size_t d = 0; d < dimensions; ++d, to += panel, word += panel / 2) {
         *to = eligible ? codeword[d] : 0;
         *word = lower ? to_bfloat16(*to) : *word | to_bfloat16(*to) << 16;
@@ -51,7 +51,7 @@ class PackedCodebook {
     largest_ = static_cast<float>(std::sqrt(largest) * (1 + 1e-6));
   }
 
-  // A search in this codebook; vectors and outputs are the caller's to fill in.
+  // Returns a task with the codebook's fields set; the caller sets the vectors and outputs.
   NearestTask task() const {
     NearestTask task{};
     task.packed = packed_.get();
@@ -70,8 +70,8 @@ class PackedCodebook {
   float largest_{};
 };
 
-// How many threads a search is worth: waking one takes about as long as 4 million multiply-adds.
-inline size_t threads_worth(const NearestTask& task) {
+// Returns the number of threads that a search can use well: waking a thread costs as much as 4 million multiply-adds.
+inline size_t useful_threads(const NearestTask& task) {
   const double work = static_cast<double>(task.vectors) * task.codewords * task.dimensions / 4e6;
   return static_cast<size_t>(std::clamp(work, 1.0, 1024.0));
 }

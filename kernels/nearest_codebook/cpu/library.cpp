@@ -1,4 +1,4 @@
-// The C interface of the search: checks, threads and statuses around the kernel.
+// Implementation of library.h: checks, threads and status codes around the kernel.
 #include "library.h"
 
 #include <algorithm>
@@ -6,7 +6,7 @@
 #include <exception>
 
 #include "../../dispatch.h"
-#include "../../gemm/parallel.h"
+#include "../../parallel.h"
 #include "../arguments.h"
 #include "codebook.h"
 
@@ -18,21 +18,21 @@ namespace {
 
 using namespace latentloop;
 
-constexpr int64_t kMostVectors{int64_t{1} << 40};  // so that sizes in bytes do not overflow
+constexpr int64_t kMostVectors{int64_t{1} << 40};  // sizes in bytes do not overflow
 
-// On up to `threads` threads; 0: one per processor. False: out of memory.
+// Runs the task on up to `threads` threads (0: one per processor). Returns false if out of memory.
 bool search(const NearestTask& task, size_t threads) {
   const Kernel<NearestTask>& kernel = best_kernels().nearest;
   std::atomic<bool> complete{true};
   const auto item = [&](size_t index) {
     if (!kernel.run(task, index)) complete = false;
   };
-  const size_t worth = threads_worth(task), items = kernel.items(task);
-  if (worth == 1) {
+  const size_t useful = useful_threads(task), items = kernel.items(task);
+  if (useful == 1) {
     for (size_t index = 0; index < items; ++index) item(index);
   } else {
     const size_t most = threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency());
-    for_each_in_parallel(items, item, std::min(most, worth));
+    for_each_in_parallel(items, item, std::min(most, useful));
   }
   return complete;
 }
@@ -40,15 +40,15 @@ bool search(const NearestTask& task, size_t threads) {
 }  // namespace
 
 int32_t latentloop_codebook_create(const float* codewords, int64_t count, int64_t dimensions,
-                                   latentloop_codebook** made) {
-  if (made == nullptr) return LATENTLOOP_INVALID_ARGUMENT;
-  *made = nullptr;
+                                   latentloop_codebook** codebook) {
+  if (codebook == nullptr) return LATENTLOOP_INVALID_ARGUMENT;
+  *codebook = nullptr;
   if (codewords == nullptr || count < 1 || count > nearest::kMostCodewords || dimensions < 1 ||
       dimensions > nearest::kMostDimensions)
     return LATENTLOOP_INVALID_ARGUMENT;
   try {
     const auto panel = static_cast<size_t>(best_kernels().panel);
-    *made = new latentloop_codebook{
+    *codebook = new latentloop_codebook{
         PackedCodebook(codewords, static_cast<size_t>(count), static_cast<size_t>(dimensions), panel)};
   } catch (const std::exception&) {
     return LATENTLOOP_OUT_OF_MEMORY;

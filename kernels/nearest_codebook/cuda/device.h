@@ -1,8 +1,8 @@
-// The few operations that the kernels need of a processor with blocks of threads: CUDA's under nvcc; elsewhere
-// "grid.h" (found by the include path) gives the same names, executed on the host and checked.
+// The device operations that the kernels use. Under nvcc they are CUDA's. Other compilers include "grid.h" instead
+// (from tests/native/grid, by the include path), which simulates them on the CPU and checks their use.
 //
-// Control flow rules that the host execution relies on: every thread of a block reaches the same barriers, and every
-// lane of a warp the same shuffles and matrix products.
+// The simulation requires uniform control flow: all threads of a block reach the same barriers, and all lanes of a warp
+// the same shuffles and matrix products.
 #pragma once
 
 #include <stdint.h>
@@ -17,7 +17,7 @@
 #define LATENTLOOP_KERNEL extern "C" __global__ void __launch_bounds__(256)
 #define LATENTLOOP_DEVICE __device__ __forceinline__
 #define LATENTLOOP_UNROLL _Pragma("unroll")
-// An array of the block's shared memory, called `name`.
+// Declares the array `name` in the block's shared memory.
 #define LATENTLOOP_SHARED(T, name, count)  \
   __shared__ alignas(16) T name##_[count]; \
   const ::latentloop::nearest::Shared<T> name { name##_ }
@@ -31,7 +31,7 @@ LATENTLOOP_DEVICE float widen(float x) { return x; }
 LATENTLOOP_DEVICE float widen(Half x) { return __half2float(x); }
 LATENTLOOP_DEVICE float widen(Bfloat x) { return __bfloat162float(x); }
 
-// One vector register's worth of T: 16 bytes.
+// 16 bytes of T, which one instruction loads or stores.
 template <typename T>
 struct alignas(16) Sixteen {
   T at[16 / sizeof(T)];
@@ -49,7 +49,7 @@ class Shared {
   LATENTLOOP_DEVICE explicit Shared(T* memory) : memory_(memory) {}
   LATENTLOOP_DEVICE T get(int i) const { return memory_[i]; }
   LATENTLOOP_DEVICE void set(int i, T value) const { memory_[i] = value; }
-  // 16 bytes from element i on, a multiple of 16 bytes.
+  // 16 bytes that begin at element i, whose offset must be a multiple of 16 bytes.
   LATENTLOOP_DEVICE Sixteen<T> get_sixteen(int i) const { return load_sixteen(memory_ + i); }
   LATENTLOOP_DEVICE void set_sixteen(int i, Sixteen<T> value) const {
     *reinterpret_cast<Sixteen<T>*>(memory_ + i) = value;
@@ -73,14 +73,15 @@ LATENTLOOP_DEVICE float infinity() { return __int_as_float(0x7f800000); }
 LATENTLOOP_DEVICE float not_a_number() { return __int_as_float(0x7fc00000); }
 
 LATENTLOOP_DEVICE void atomic_add(int32_t* to, int32_t value) { atomicAdd(to, value); }
-// For values that are not negative: their bits are in the same order.
+// For non-negative values, whose bit patterns as integers have the same order.
 LATENTLOOP_DEVICE void atomic_largest(float* to, float value) {
   atomicMax(reinterpret_cast<int*>(to), __float_as_int(value));
 }
 
-// The warp's product of a [16, 16] and b [16, 8], added to c [16, 8], in the fragments of mma.m16n8k16: lane 4 g + t
-// holds of a the pairs (g, 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8), of b the pairs (2t, g), (2t + 8, g), and of
-// c (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1). A pair lies in one word, the first in its lower half.
+// c [16, 8] += a [16, 16] * b [16, 8], computed by a warp, with the fragments of mma.m16n8k16. Lane 4 g + t holds the
+// pairs (g, 2t), (g + 8, 2t), (g, 2t + 8), (g + 8, 2t + 8) of a, the pairs (2t, g), (2t + 8, g) of b, and the elements
+// (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1) of c. A pair is one 32-bit word, with its first element in the
+// lower half.
 LATENTLOOP_DEVICE void multiply_matrices(Half, const uint32_t (&a)[4], const uint32_t (&b)[2], float (&c)[4]) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "

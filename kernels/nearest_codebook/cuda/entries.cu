@@ -1,9 +1,10 @@
-// The kernels by name, for launchers that load them as a module. In this order on one stream: prepare (once for a
-// codebook, `largest` being 0 before), search, resolve. Blocks have kThreads threads; plan.h says how many blocks.
-#include "exact.cuh"
+// The kernels' entry points, by name, for launchers that load them as a module. Launch order on one stream: prepare
+// (once per codebook; set `largest` to 0 before), search, resolve. Blocks have kThreads threads; plan.h computes the
+// grids.
 #include "prepare.cuh"
 #include "resolve.cuh"
-#include "tensor.cuh"
+#include "search_fma.cuh"
+#include "search_tensor_cores.cuh"
 
 using latentloop::nearest::Arguments;
 using latentloop::nearest::Bfloat;
@@ -13,11 +14,11 @@ LATENTLOOP_KERNEL nearest_prepare_f32(const Arguments a) { latentloop::nearest::
 LATENTLOOP_KERNEL nearest_prepare_f16(const Arguments a) { latentloop::nearest::prepare<Half>(a); }
 LATENTLOOP_KERNEL nearest_prepare_bf16(const Arguments a) { latentloop::nearest::prepare<Bfloat>(a); }
 
-LATENTLOOP_KERNEL nearest_search_f32(const Arguments a) { latentloop::nearest::search_exact<float>(a); }
-LATENTLOOP_KERNEL nearest_search_f16(const Arguments a) { latentloop::nearest::search_exact<Half>(a); }
-LATENTLOOP_KERNEL nearest_search_bf16(const Arguments a) { latentloop::nearest::search_exact<Bfloat>(a); }
-LATENTLOOP_KERNEL nearest_search_tensor_f16(const Arguments a) { latentloop::nearest::search_tensor<Half>(a); }
-LATENTLOOP_KERNEL nearest_search_tensor_bf16(const Arguments a) { latentloop::nearest::search_tensor<Bfloat>(a); }
+LATENTLOOP_KERNEL nearest_search_f32(const Arguments a) { latentloop::nearest::search_fma<float>(a); }
+LATENTLOOP_KERNEL nearest_search_f16(const Arguments a) { latentloop::nearest::search_fma<Half>(a); }
+LATENTLOOP_KERNEL nearest_search_bf16(const Arguments a) { latentloop::nearest::search_fma<Bfloat>(a); }
+LATENTLOOP_KERNEL nearest_search_tensor_f16(const Arguments a) { latentloop::nearest::search_tensor_cores<Half>(a); }
+LATENTLOOP_KERNEL nearest_search_tensor_bf16(const Arguments a) { latentloop::nearest::search_tensor_cores<Bfloat>(a); }
 
 LATENTLOOP_KERNEL nearest_resolve_f32(const Arguments a) { latentloop::nearest::resolve<float>(a); }
 LATENTLOOP_KERNEL nearest_resolve_f16(const Arguments a) { latentloop::nearest::resolve<Half>(a); }

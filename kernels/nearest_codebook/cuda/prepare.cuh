@@ -1,6 +1,6 @@
-// What a codebook needs once: h_k = -|e_k|^2 / 2 of every codeword, and the largest |e_k|.
+// Prepares a codebook, once: h_k = -|e_k|^2 / 2 of every codeword, and the largest |e_k|.
 //
-// Bytes: K D values. One thread a codeword: a few microseconds, once.
+// One thread per codeword. Bytes: K D values. FLOPs: 2 K D in float64. Bound: launch latency; a few microseconds.
 #pragma once
 
 #include <math.h>
@@ -22,7 +22,7 @@ LATENTLOOP_DEVICE void prepare(const Arguments& a) {
   }
   const float half = static_cast<float>(squares / -2);
   a.half_norms[k] = is_finite(half) ? half : -infinity();
-  // Rounded up, for error bounds; a codeword that is never the nearest has no part in them.
+  // Rounded up, because error bounds use it. Codewords that are never the nearest do not count.
   if (is_finite(half)) atomic_largest(a.largest, static_cast<float>(sqrt(squares)) * 1.000001f);
 }
 

@@ -1,4 +1,4 @@
-// The order in which a block takes a split's codewords through shared memory.
+// The loop over a split's codewords, tile by tile through double-buffered shared memory.
 #pragma once
 
 #include "plan.h"
@@ -6,10 +6,11 @@
 
 namespace latentloop::nearest {
 
-// Calls step(codeword, d, offset, ends) for every tile of codewords from `first` to `last` and of each for Depth
-// dimensions at a time: what fetch(codeword, d) brought into registers and put(offset) into shared memory is at
-// `offset`; `ends` marks a tile's last dimensions. The next step's values are on their way meanwhile, into the other of
-// two halves of Tile elements.
+// Calls step(codeword, d, offset, is_last) for every tile of codewords from `first` to `last`, and for Depth dimensions
+// of each tile at a time, beginning with dimension d; `is_last` marks the tile's last dimensions. Before that,
+// fetch(codeword, d) has loaded the values into registers, and put(offset) has stored them in shared memory at
+// `offset`. Shared memory holds two buffers of Tile elements; the values of the next step are fetched during the
+// current step.
 template <int Depth, int Tile, typename Fetch, typename Put, typename Step>
 LATENTLOOP_DEVICE void for_each_tile(int first, int last, int dimensions, const Fetch& fetch, const Put& put,
                                      const Step& step) {
@@ -17,10 +18,10 @@ LATENTLOOP_DEVICE void for_each_tile(int first, int last, int dimensions, const 
   put(0);
   barrier();
   for (int codeword = first, d = 0, offset = 0; codeword < last; offset = Tile - offset) {
-    const bool ends = d + Depth >= dimensions;
-    const int next_codeword = ends ? codeword + kTileCodewords : codeword, next_d = ends ? 0 : d + Depth;
+    const bool is_last = d + Depth >= dimensions;
+    const int next_codeword = is_last ? codeword + kTileCodewords : codeword, next_d = is_last ? 0 : d + Depth;
     if (next_codeword < last) fetch(next_codeword, next_d);
-    step(codeword, d, offset, ends);
+    step(codeword, d, offset, is_last);
     if (next_codeword < last) put(Tile - offset);
     barrier();
     codeword = next_codeword;

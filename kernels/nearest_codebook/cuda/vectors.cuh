@@ -1,4 +1,4 @@
-// Where the values of a vector lie, and a thread's part of a tile on its way from global to shared memory.
+// The layout of vectors in global memory, and loads of a thread's part of a tile into registers.
 #pragma once
 
 #include "device.h"
@@ -9,9 +9,9 @@ namespace latentloop::nearest {
 template <typename T>
 struct Vectors {
   const T* first;
-  int64_t positions;  // of an image, 0: rows
+  int64_t positions;  // per image; 0: rows [N, D]
   int dimensions;
-  bool aligned;  // sixteen bytes can be loaded at every multiple of them
+  bool aligned;  // 16-byte loads are possible at every multiple of 16 bytes
 
   LATENTLOOP_DEVICE Vectors(const void* memory, int64_t positions_, int dimensions_)
       : first(static_cast<const T*>(memory)), positions(positions_), dimensions(dimensions_) {
@@ -24,14 +24,14 @@ struct Vectors {
   }
   LATENTLOOP_DEVICE int64_t stride() const { return positions == 0 ? 1 : positions; }
 
-  // values[i] = value d + i of the vector at `from`, zero beyond the last dimension; all zero unless it is `live`.
+  // Loads values[i] = value d + i of the vector with base `from`; 0 beyond the last dimension, or if not `live`.
   template <int Count>
   LATENTLOOP_DEVICE void fetch(int64_t from, bool live, int d, T (&values)[Count]) const {
     constexpr int kSixteen{16 / sizeof(T)};
     static_assert(Count % kSixteen == 0, "whole loads");
     LATENTLOOP_UNROLL
     for (int part = 0; part < Count; part += kSixteen) {
-      if (aligned && live && d + part < dimensions) {  // then all sixteen bytes are there
+      if (aligned && live && d + part < dimensions) {  // `dimensions` is a multiple, so all 16 bytes exist
         const Sixteen<T> loaded = load_sixteen(first + from + d + part);
         LATENTLOOP_UNROLL
         for (int i = 0; i < kSixteen; ++i) values[part + i] = loaded.at[i];

@@ -1,19 +1,18 @@
-// NearestCodebook on NVIDIA GPUs, for ONNX Runtime's CUDA provider, over nearest_codebook/launch.h.
+// The operator NearestCodebook for ONNX Runtime's CUDA execution provider. It calls nearest_codebook/cuda/launch.h.
 //
-// NearestCodebook, attribute channels_first: 0 or 1
-//   z [..., D] or, channels first, [B, D, ...], codebook [K, D] of z's type -> index [...] or [B, ...]
+// NearestCodebook, attribute channels_first (0 or 1)
+//   z [..., D], or if channels_first [B, D, ...], codebook [K, D] of z's type -> index int64 [...] or [B, ...]
 //
-// The codebook's norms are computed anew by every call: a few microseconds, and the codebook need not be a constant.
+// Every call computes the codebook's norms, which takes a few microseconds, so the codebook need not be a constant.
 #pragma once
 
 #include <array>
 #include <stdexcept>
 
 #include "../../nearest_codebook/cuda/launch.h"
-#include "../../nearest_codebook/cuda/tensors.h"
-#include "../description.h"
-#include "../runtime.h"
-#include "scratch.h"
+#include "../../nearest_codebook/cuda/tensor_shapes.h"
+#include "../onnxruntime/runtime.h"
+#include "device_scratch.h"
 
 namespace latentloop {
 
@@ -63,11 +62,11 @@ class NearestCodebook {
 
     void* stream = nullptr;
     runtime_.call<ort::KernelContextGetGPUComputeStream>(context, &stream);
-    const Scratch scratch(runtime_, context, memory_, static_cast<size_t>(workspace_bytes + prepared_bytes));
+    const DeviceScratch scratch(runtime_, context, memory_, static_cast<size_t>(workspace_bytes + prepared_bytes));
     latentloop_cuda_nearest_memory memory{};
     memory.z = runtime_.data<void>(z);
     memory.codebook = runtime_.data<void>(codebook);
-    memory.workspace = scratch.data();  // first, because it is aligned to more
+    memory.workspace = scratch.data();  // first, because its alignment is larger
     memory.workspace_bytes = workspace_bytes;
     memory.prepared = scratch.data() + workspace_bytes;
     memory.index = runtime_.output<int64_t>(context, 0, shape);

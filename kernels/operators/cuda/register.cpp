@@ -1,11 +1,12 @@
-// The entry point of the operators for ONNX Runtime's CUDA provider.
+// Entry point of the operator library for ONNX Runtime's CUDA execution provider.
 //
-// For sessions with that provider alone: elsewhere a graph that names these operators does not load, because ONNX
-// Runtime prefers a known operator to the graph's function even where it has no kernel. Such a session registers this
-// library and not the processor's: each brings its domain "latentloop" whole, which ONNX Runtime takes once. Nor would
-// both be wanted: what this library lacks then runs on the GPU as functions, instead of on the processor between
-// copies.
-#include "../registration.h"
+// Register it only in sessions with that provider. In other sessions a graph with these operators does not load: ONNX
+// Runtime prefers a registered operator to the graph's function, even if no provider of the session implements it.
+// A session registers either this library or the one for the CPU: ONNX Runtime accepts the domain "latentloop" only
+// once. Both would not be useful: operators that this library lacks run on the GPU as functions, which avoids copies to
+// the CPU and back.
+#include "../onnxruntime/custom_op.h"
+#include "../onnxruntime/registration.h"
 #include "nearest_codebook.h"
 
 namespace latentloop {
@@ -13,21 +14,21 @@ namespace latentloop {
 constexpr const char* kProvider{"CUDAExecutionProvider"};
 
 template <typename Operator>
-const OrtCustomOp* on_gpu() {
+const OrtCustomOp* cuda_op() {
   static const OrtCustomOp op = [] {
-    OrtCustomOp d = *description<Operator>();
-    d.GetExecutionProviderType = [](const OrtCustomOp*) { return kProvider; };
-    return d;
+    OrtCustomOp op = *custom_op<Operator>();
+    op.GetExecutionProviderType = [](const OrtCustomOp*) { return kProvider; };
+    return op;
   }();
   return &op;
 }
 
 }  // namespace latentloop
 
-// What ONNX Runtime looks for in an operator library.
+// The function that ONNX Runtime calls when the library is registered.
 extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOptions* options,
                                                                                const OrtApiBase* base) {
   using namespace latentloop;
   return register_operators(options, base,
-                            {on_gpu<NearestCodebook<ort::kFloat>>(), on_gpu<NearestCodebook<ort::kFloat16>>()});
+                            {cuda_op<NearestCodebook<ort::kFloat>>(), cuda_op<NearestCodebook<ort::kFloat16>>()});
 }

@@ -9,7 +9,7 @@ from latentloop.backends.gpu.codec import DeviceCodec
 from latentloop.backends.gpu.device_context import DeviceContext
 from latentloop.bundles.manifest import Manifest
 from latentloop.errors import InputError
-from latentloop.kernels.driver import Borrowed, DeviceArray, Stream, as_stream, borrow
+from latentloop.kernels.driver import BorrowedArray, DeviceArray, Stream, as_stream, borrow
 from latentloop.kernels.driver.datatype import INT64, UINT8, DataType
 
 AT_ONCE = 16
@@ -49,7 +49,7 @@ class ArrayCodec:
             )
         return self._decoder.run_on(taken, ("images",), on, self._at_once)["images"]
 
-    def _take(self, name: str, array: Any, entry: Sequence[int], dtype: DataType, stream: Stream) -> Borrowed:
+    def _take(self, name: str, array: Any, entry: Sequence[int], dtype: DataType, stream: Stream) -> BorrowedArray:
         try:
             with self._context.current():
                 taken = borrow(array, name, self._context.driver, stream, (dtype,))

@@ -19,7 +19,7 @@ from latentloop.backends.gpu.state_buffers import allocate
 from latentloop.bundles.views import batched
 from latentloop.engines.engine_set import CodecEngine
 from latentloop.engines.engine_set import Tensor as Described
-from latentloop.kernels.driver import Borrowed, DeviceArray, Memory, Stream
+from latentloop.kernels.driver import BorrowedArray, DeviceArray, DeviceMemory, Stream
 from latentloop.kernels.driver.datatype import FLOAT32, INT64, UINT8
 
 Array = NDArray[Any]
@@ -33,7 +33,7 @@ class Prepared:
     batch: int
     graph: DeviceGraph
     tensors: dict[str, Tensor]
-    kept: list[Memory]
+    kept: list[DeviceMemory]
 
 
 class DeviceCodec:
@@ -65,7 +65,7 @@ class DeviceCodec:
             outputs = {out.name: staging.copy_out(prepared.tensors[out.name]) for out in self.described.outputs}
             return Running(self, staging, outputs, self._driver.record(self._stream))
 
-    def run_on(self, inputs: dict[str, Borrowed], outputs: tuple[str, ...], stream: Stream, most: int) -> Outputs:
+    def run_on(self, inputs: dict[str, BorrowedArray], outputs: tuple[str, ...], stream: Stream, most: int) -> Outputs:
         """From arrays [N, ...] on the device to new ones there, in the order of the caller's stream. Nothing waits,
         unless the batch size is another than before.
 
@@ -83,10 +83,10 @@ class DeviceCodec:
 
     def _new(self, described: Described, n: int, stream: Stream) -> DeviceArray:
         shape = batched(described.shape, n)
-        memory = Memory(self._driver, self._number, math.prod(shape) * SIZES[described.dtype], stream)
+        memory = DeviceMemory(self._driver, self._number, math.prod(shape) * SIZES[described.dtype], stream)
         return DeviceArray(memory, shape, TYPES[described.dtype])
 
-    def _run_part(self, inputs: dict[str, Borrowed], outputs: Outputs, start: int, count: int) -> None:
+    def _run_part(self, inputs: dict[str, BorrowedArray], outputs: Outputs, start: int, count: int) -> None:
         """``count`` entries from ``start`` on, through own memory where the caller's is not aligned."""
         prepared = self._prepare(count)
         tensors, after = dict(prepared.tensors), []
@@ -112,7 +112,7 @@ class DeviceCodec:
     def _prepare(self, batch: int) -> Prepared:
         if self._prepared is None or self._prepared.batch != batch:
             self._prepared = None
-            kept: list[Memory] = []
+            kept: list[DeviceMemory] = []
             tensors = {}
             for part in (*self.described.inputs, *self.described.outputs):
                 shape = batched(part.shape, batch)

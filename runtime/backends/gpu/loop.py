@@ -124,7 +124,7 @@ class DeviceLoop:
         captured = self._captured.get(key)
         if captured is None:
             runs = self._prepared.get(key) or work()
-            if not (self._driver.captures and self._graphs[role].capturable):
+            if not (self._driver.can_capture and self._graphs[role].capturable):
                 self._prepared[key] = runs
                 self._enqueue(runs)
                 return

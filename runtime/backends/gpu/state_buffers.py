@@ -11,7 +11,7 @@ from latentloop.backends.gpu.device_graph import SIZES, Tensor
 from latentloop.backends.gpu.staging import Staging
 from latentloop.bundles.manifest import Binding, StateBuffer
 from latentloop.bundles.views import buffer_shape, view_index, view_span
-from latentloop.kernels.driver import Driver, Memory, Stream
+from latentloop.kernels.driver import DeviceMemory, Driver, Stream
 
 
 class DeviceStateBuffers:
@@ -24,7 +24,7 @@ class DeviceStateBuffers:
         self._driver, self._stream = driver, staging.stream
         self._described = {memory.name: memory for memory in described}
         self._shapes = {memory.name: buffer_shape(memory, batch) for memory in described}
-        self._kept: list[Memory] = []
+        self._kept: list[DeviceMemory] = []
         self._whole: dict[str, Tensor] = {}
         self._fills: dict[str, Tensor] = {}  # of rings that do not begin with zeros
         for memory in described:
@@ -74,10 +74,10 @@ class DeviceStateBuffers:
 
 
 def allocate(
-    kept: list[Memory], driver: Driver, device: int, stream: Stream, dtype: str, shape: tuple[int, ...]
+    kept: list[DeviceMemory], driver: Driver, device: int, stream: Stream, dtype: str, shape: tuple[int, ...]
 ) -> Tensor:
     """A new tensor of a stream, which lives as long as what is added to ``kept``."""
-    kept.append(Memory(driver, device, math.prod(shape) * SIZES[dtype], stream))
+    kept.append(DeviceMemory(driver, device, math.prod(shape) * SIZES[dtype], stream))
     return Tensor(kept[-1].pointer, dtype, shape)
 
 

@@ -161,12 +161,12 @@ def _registration_problem(library: Path) -> str | None:
 def _gpu_kernels() -> str:
     """Returns whether the nearest-codebook kernel was compiled for GPUs, and which package accesses the GPU here."""
     from latentloop.kernels.driver import MissingGpuError, open_driver
-    from latentloop.kernels.nearest_codebook.launcher import IMAGE
+    from latentloop.kernels.nearest_codebook.launcher import FATBIN
 
-    if not IMAGE.is_file():
+    if not FATBIN.is_file():
         return "not built: install nvcc and CMake, and reinstall from the source"
     try:
-        return f"nearest codebook, by {open_driver().name} ({IMAGE})"
+        return f"nearest codebook, by {open_driver().name} ({FATBIN})"
     except MissingGpuError as error:
         return f"nearest codebook, built but not usable: {error}"
 

@@ -1,4 +1,5 @@
-// One block after another: its threads take turns in a random order; each runs until it waits for others.
+// Simulation of a block of threads on the CPU. Its threads run one at a time, in a random order, each until it waits
+// for others at a barrier, shuffle or matrix product.
 #pragma once
 
 #include <array>
@@ -17,7 +18,7 @@
 namespace latentloop::grid {
 
 constexpr int kWarp{32};
-constexpr size_t kMostSharedBytes{48 * 1024};  // what a kernel gets without asking the driver for more
+constexpr size_t kMostSharedBytes{48 * 1024};  // the limit of static shared memory
 
 class Block {
  public:
@@ -25,7 +26,7 @@ class Block {
 
   int threads() const { return static_cast<int>(threads_.size()); }
 
-  // Runs `body` in every thread to its end. Throws Fault.
+  // Runs `body` in every thread of the block. Throws Fault.
   void run(int64_t x, int y, const std::function<void()>& body) {
     x_ = x, y_ = y, epoch_ = 1, ended_ = at_barrier_ = 0, body_ = &body;
     fault_.reset(), shared_.clear(), ready_.clear();
@@ -36,7 +37,7 @@ class Block {
       ready_.push_back(static_cast<int>(t));
     }
     running() = this;
-    leave(launcher_);
+    yield_from(launcher_);
     running() = nullptr;
     if (fault_) throw Fault(*fault_);
   }
@@ -69,10 +70,11 @@ class Block {
       at_barrier_ = 0, ++epoch_;
       for (size_t t = 0; t < threads_.size(); ++t) ready_.push_back(static_cast<int>(t));
     }
-    leave(self.fiber);
+    yield_from(self.fiber);
   }
 
-  // Waits until all lanes of the warp call this from one place; the last one runs `operation` on all operands.
+  // Waits until all lanes of the warp have called this at the same site; the last lane runs `operation` on all
+  // operands.
   template <typename Operand, typename Operation>
   void with_warp(const char* what, Site site, Operand& operand, const Operation& operation) {
     Thread& self = threads_[static_cast<size_t>(thread_)];
@@ -89,7 +91,7 @@ class Block {
       operation(operands);
       for (int lane = 0; lane < kWarp; ++lane) ready_.push_back(thread_ / kWarp * kWarp + lane);
     }
-    leave(self.fiber);
+    yield_from(self.fiber);
   }
 
   Random random{0};
@@ -113,13 +115,13 @@ class Block {
   };
 
   static Block*& running() {
-    static thread_local Block* block{};  // device code has nobody to pass it on
+    static thread_local Block* block{};  // a global, because device code has no argument for it
     return block;
   }
 
   static void enter() {
     Block& block = current();
-    Fiber::arrived(*block.left_);
+    Fiber::begin(*block.previous_);
     try {
       (*block.body_)();
     } catch (const Fault& fault) {
@@ -128,11 +130,11 @@ class Block {
     ++block.ended_;
     Thread& self = block.threads_[static_cast<size_t>(block.thread_)];
     self.ended = true;
-    block.leave(self.fiber);
+    block.yield_from(self.fiber);
   }
 
-  // From the fiber `self` to any thread that can go on; to the launcher where none can or shall.
-  void leave(Fiber& self) {
+  // Switches from the fiber `self` to a random ready thread, or to the launcher if there is none or after a fault.
+  void yield_from(Fiber& self) {
     Fiber* next = &launcher_;
     if (!fault_ && !ready_.empty()) {
       std::swap(ready_[random.below(ready_.size())], ready_.back());
@@ -140,14 +142,14 @@ class Block {
       ready_.pop_back();
       next = &threads_[static_cast<size_t>(thread_)].fiber;
     } else if (!fault_ && ended_ < threads_.size()) {
-      fault_ = stuck();
+      fault_ = deadlock();
     }
-    left_ = &self;
+    previous_ = &self;
     if (next != &self) self.switch_to(*next);
   }
 
-  // Why no thread can go on: one waits for another that ended or waits elsewhere.
-  std::string stuck() const {
+  // Describes a deadlock: a thread waits for another one, which has ended or waits elsewhere.
+  std::string deadlock() const {
     for (size_t t = 0; t < threads_.size(); ++t) {
       const Wait& wait = threads_[t].wait;
       if (threads_[t].ended) continue;
@@ -160,7 +162,7 @@ class Block {
         if (!(threads_[other].wait == wait)) return waits + "waits at " + threads_[other].wait.text();
       }
     }
-    return "no thread can go on";  // unreachable
+    return "deadlock";  // unreachable
   }
 
   std::vector<Thread> threads_;
@@ -168,7 +170,7 @@ class Block {
   std::vector<int> ready_;
   std::deque<SharedArray> shared_;
   Fiber launcher_;
-  Fiber* left_{};
+  Fiber* previous_{};
   const std::function<void()>* body_{};
   std::optional<std::string> fault_;
   Site barrier_site_{};

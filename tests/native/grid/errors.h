@@ -1,4 +1,4 @@
-// What ends a launch, and where in the kernels' sources a thread is.
+// Faults, which end a launch, and source locations in kernels.
 #pragma once
 
 #include <cstring>

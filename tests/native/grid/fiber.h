@@ -1,4 +1,4 @@
-// A thread of a block: a stack of its own, entered and left by hand.
+// Fibers, which execute the threads of a block: each has its own stack, and switches are explicit.
 #pragma once
 
 #include <ucontext.h>
@@ -23,26 +23,26 @@ namespace latentloop::grid {
 
 class Fiber {
  public:
-  // The stack that the program already runs on.
+  // The fiber of the calling thread, with its existing stack.
   Fiber() = default;
 
-  // Makes the next switch here call `entry`, which must call arrived() first and never return.
+  // The next switch to this fiber calls `entry`, which must call begin() first and must not return.
   void start(void (*entry)()) {
     if (stack_ == nullptr) stack_.reset(new std::byte[kStackBytes]);
     if (getcontext(&context_) != 0) throw std::runtime_error("getcontext failed");
     context_.uc_stack.ss_sp = stack_.get();
     context_.uc_stack.ss_size = kStackBytes;
     makecontext(&context_, entry, 0);
-    // AddressSanitizer's swapcontext forgets all it knows about a stack of this size: nothing.
+    // AddressSanitizer's swapcontext would clear its shadow memory of the whole stack: size 0 prevents that.
     context_.uc_stack.ss_size = 0;
     bottom_ = stack_.get();
     bytes_ = kStackBytes;
 #ifdef LATENTLOOP_GRID_ASAN
-    __asan_unpoison_memory_region(bottom_, bytes_);  // frames that were left for good
+    __asan_unpoison_memory_region(bottom_, bytes_);  // frames of the fiber's previous use
 #endif
   }
 
-  // Leaves this fiber, the running one, for `next`; returns when someone switches back.
+  // Switches from this fiber, which is running, to `next`. Returns after a switch back.
   void switch_to(Fiber& next) {
 #ifdef LATENTLOOP_GRID_ASAN
     void* fake_stack = nullptr;
@@ -54,8 +54,8 @@ class Fiber {
 #endif
   }
 
-  // In a new fiber; `from` is the one that switched to it.
-  static void arrived(Fiber& from) {
+  // Must be called first in a new fiber; `from` is the fiber that switched to it.
+  static void begin(Fiber& from) {
 #ifdef LATENTLOOP_GRID_ASAN
     __sanitizer_finish_switch_fiber(nullptr, &from.bottom_, &from.bytes_);
 #else

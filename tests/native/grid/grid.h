@@ -1,5 +1,5 @@
-// The operations of device.h on a host: blocks of threads that take turns, with what CUDA leaves undefined found and
-// reported. Only device code sees this file; launch.h runs it.
+// The operations of device.h, simulated on the CPU. Operations that are undefined in CUDA throw a Fault. Only device
+// code includes this file; launch.h runs it.
 #pragma once
 
 #include <cmath>
@@ -69,18 +69,18 @@ inline void barrier(grid::Site site = grid::Site::here()) { grid::Block::current
 
 template <typename T>
 T shuffle_xor(T value, int mask, grid::Site site = grid::Site::here()) {
-  static_assert(sizeof(T) == 4, "CUDA's shuffles move words");
-  struct Offer {
-    T value, taken;
+  static_assert(sizeof(T) == 4, "CUDA shuffles 32-bit words");
+  struct Operand {
+    T value, result;
     int mask;
-  } offer{value, value, mask};
+  } operand{value, value, mask};
   if (mask < 0 || mask >= grid::kWarp)
     throw grid::Fault("shuffles with the lane mask " + std::to_string(mask) + ", expected one of 0 to 31");
-  grid::Block::current().with_warp("shuffle", site, offer, [](const auto& lanes) {
+  grid::Block::current().with_warp("shuffle", site, operand, [](const auto& lanes) {
     for (size_t lane = 0; lane < grid::kWarp; ++lane)
-      lanes[lane]->taken = lanes[lane ^ static_cast<size_t>(lanes[lane]->mask)]->value;
+      lanes[lane]->result = lanes[lane ^ static_cast<size_t>(lanes[lane]->mask)]->value;
   });
-  return offer.taken;
+  return operand.result;
 }
 
 inline float multiply_add(float a, float b, float c) { return std::fmaf(a, b, c); }
@@ -88,10 +88,10 @@ inline bool is_finite(float x) { return std::isfinite(x); }
 inline float infinity() { return std::numeric_limits<float>::infinity(); }
 inline float not_a_number() { return std::numeric_limits<float>::quiet_NaN(); }
 
-// A thread is never interrupted here.
+// Threads run one at a time and switch only at waits, so plain additions are atomic.
 inline void atomic_add(int32_t* to, int32_t value) { *to += value; }
 inline void atomic_largest(float* to, float value) {
-  if (!(value >= 0)) throw grid::Fault("takes the largest of values that are not all positive");
+  if (!(value >= 0)) throw grid::Fault("atomic_largest of a negative value");
   *to = std::fmax(*to, value);
 }
 

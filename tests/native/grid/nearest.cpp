@@ -1,9 +1,10 @@
-// The kernels of the nearest codeword for execution on the host, behind one C function.
+// The CUDA kernels of the nearest codeword in the CPU simulation, behind one C function.
 #include "launch.h"
 #include "nearest_codebook/cuda/entries.cu"
 
-// Runs a kernel by its name; `arguments` is a latentloop::nearest::Arguments with pointers of the host. The seed
-// decides the order of blocks and threads. 0, or 1 with a text in `error`: a kernel did what CUDA leaves undefined.
+// Runs a kernel by its name. `arguments` is a latentloop::nearest::Arguments with host pointers. The seed determines
+// the order of blocks and threads. Returns 0, or 1 with a text in `error` if the kernel's behaviour is undefined in
+// CUDA.
 extern "C" int latentloop_grid_launch(const char* kernel, int64_t grid_x, int grid_y, int threads,
                                       const void* arguments, uint64_t seed, char* error, size_t error_size) {
   static const latentloop::grid::Kernels kernels{

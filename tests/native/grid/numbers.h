@@ -1,4 +1,4 @@
-// Sixteen-bit floating-point numbers as CUDA has them: bits, with conversions from and to float.
+// 16-bit floating-point types as in CUDA: their bits, and conversions from and to float.
 #pragma once
 
 #include <cmath>
@@ -38,7 +38,7 @@ inline float widen(Bfloat x) {
   return wide;
 }
 
-// Kernels narrow nothing but 0 and NaN.
+// Kernels convert only 0 and NaN to these types.
 inline Half::Half(float x) : bits(std::isnan(x) ? 0x7fff : 0) {}
 inline Bfloat::Bfloat(float x) : bits(std::isnan(x) ? 0x7fff : 0) {}
 

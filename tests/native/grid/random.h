@@ -1,4 +1,4 @@
-// Random numbers whose seed decides the same on every machine.
+// Random numbers that are the same on every machine for a seed.
 #pragma once
 
 #include <cstddef>

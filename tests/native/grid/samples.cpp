@@ -1,5 +1,5 @@
-// Small kernels that test the grid itself: some right, each of the others with one fault. They read z as [N] float32
-// and write `distance`.
+// Small kernels that test the simulation: correct ones, and kernels with one fault each. They read z as [N] float32 and
+// write `distance`.
 #include "launch.h"
 #include "nearest_codebook/cuda/device.h"
 
@@ -7,7 +7,7 @@ using namespace latentloop::nearest;
 
 LATENTLOOP_DEVICE float value_of(const Arguments& a, int i) { return static_cast<const float*>(a.z)[i]; }
 
-// ---- Right: each writes a sum of one block's 64 values.
+// ---- Correct kernels: the first two write the sum of each block's 64 values.
 
 LATENTLOOP_KERNEL sum_by_barriers(const Arguments a) {
   LATENTLOOP_SHARED(float, sums, 64);
@@ -35,7 +35,7 @@ LATENTLOOP_KERNEL order_of_threads(const Arguments a) {
   atomic_add(a.invalid, 1);
 }
 
-// codebook is a [16, 16] and then b [16, 8] of 16 bits; the product [16, 8] is added to `distance`.
+// distance [16, 8] += a * b. `codebook` holds a [16, 16], followed by b [16, 8], of 16-bit values.
 template <typename T>
 LATENTLOOP_DEVICE void multiply(const Arguments& arguments) {
   const uint16_t* from = static_cast<const uint16_t*>(arguments.codebook);
@@ -62,7 +62,7 @@ LATENTLOOP_KERNEL widen_f16(const Arguments a) {
   a.distance[thread_index()] = widen(static_cast<const Half*>(a.codebook)[thread_index()]);
 }
 
-// ---- Wrong.
+// ---- Faulty kernels.
 
 LATENTLOOP_KERNEL two_writers(const Arguments) {
   LATENTLOOP_SHARED(float, sums, 32);
@@ -81,7 +81,7 @@ LATENTLOOP_KERNEL read_unwritten(const Arguments a) {
   a.distance[thread_index()] = sums.get(7);
 }
 
-// A block starts with none of what another wrote.
+// Shared memory does not keep values of the previous block.
 LATENTLOOP_KERNEL read_of_another_block(const Arguments a) {
   LATENTLOOP_SHARED(float, sums, 64);
   if (block_x() == a.vectors) sums.set(thread_index(), 1);

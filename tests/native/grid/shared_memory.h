@@ -1,4 +1,4 @@
-// A block's array in shared memory, and for each element who touched it since the last barrier.
+// An array in a block's shared memory, which records the accesses since the last barrier and detects races.
 #pragma once
 
 #include <array>
@@ -21,7 +21,7 @@ class SharedArray {
   bool is(const char* name, Site site) const { return site_ == site && std::strcmp(name_, name) == 0; }
   size_t bytes() const { return memory_.size(); }
 
-  // Elements from `i` on for a thread to read; `epoch` counts the barriers.
+  // Returns `count` elements that begin at i, for a thread to read. `epoch` is the number of barriers so far.
   const std::byte* read(int i, int count, int thread, uint32_t epoch) {
     check("reads", i, count);
     for (int at = i; at < i + count; ++at) {
@@ -37,6 +37,7 @@ class SharedArray {
     return memory_.data() + static_cast<size_t>(i) * element_bytes_;
   }
 
+  // The same for a thread to write.
   std::byte* write(int i, int count, int thread, uint32_t epoch) {
     check("writes", i, count);
     for (int at = i; at < i + count; ++at) {
@@ -57,14 +58,14 @@ class SharedArray {
   struct Element {
     uint32_t written{}, read{};  // epochs
     int16_t writer{kNobody};
-    std::array<int16_t, 2> readers{kNobody, kNobody};  // two suffice: one of them is not the writer
+    std::array<int16_t, 2> readers{kNobody, kNobody};  // two are enough: at least one differs from any writer
   };
 
   void check(const char* does, int i, int count) const {
     if (i < 0 || static_cast<size_t>(i) + static_cast<size_t>(count) > elements_.size())
       throw Fault(std::string(does) + " " + text(i) + " of " + std::to_string(elements_.size()) + " elements");
     if (count > 1 && static_cast<size_t>(i) * element_bytes_ % 16 != 0)
-      throw Fault(std::string(does) + " 16 bytes from " + text(i) + " on, not a multiple of 16 bytes");
+      throw Fault(std::string(does) + " 16 bytes from " + text(i) + ", which is not aligned to 16 bytes");
   }
   Fault race(const char* does, int i, const char* did, int other) const {
     return Fault(std::string(does) + " " + text(i) + ", which thread " + std::to_string(other) + " " + did +

@@ -1,9 +1,10 @@
-// A tensor core's matrix product, as inexact as one may be.
+// The matrix product of a tensor core, with the largest rounding errors that hardware may have.
 //
 // Measured on hardware (Fasi, Higham, Mikaitis, Pranesh: "Numerical behavior of NVIDIA tensor cores", PeerJ Computer
-// Science 7:e330, 2021): products are exact; a group of them and the accumulator are shifted to the largest exponent,
-// where products are not normalised, and what falls off is cut, not rounded; the sum is exact, and cut to float32. A
-// group is all 16 products without a bit to spare, or 8 with one, and which products meet in one is random.
+// Science 7:e330, 2021): products are exact. A group of products and the accumulator are shifted to the largest
+// exponent, where products are not normalised, and truncated, not rounded; their sum is exact, and truncated to
+// float32. Here a group is all 16 products without an extra bit, or 8 with one; the products of a group are chosen at
+// random.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +16,7 @@
 
 namespace latentloop::grid {
 
-// What one lane has of a [16, 16], b [16, 8] and c [16, 8].
+// One lane's fragments of a [16, 16], b [16, 8] and c [16, 8].
 struct Fragments {
   const uint32_t* a;
   const uint32_t* b;
@@ -24,18 +25,18 @@ struct Fragments {
 
 struct Term {
   double value{};
-  int exponent{};  // of its leading bit; of a product, the sum of its factors'
+  int exponent{};  // of the leading bit; for a product, the sum of the factors' exponents
 };
 
 inline Term term(double value) { return {value, value == 0 || !std::isfinite(value) ? -1100 : std::ilogb(value)}; }
 inline Term operator*(const Term& a, const Term& b) { return {a.value * b.value, a.exponent + b.exponent}; }
 
-inline float cut_to_float(double value) {
+inline float truncated_to_float(double value) {
   const float rounded = static_cast<float>(value);
   return std::fabs(static_cast<double>(rounded)) > std::fabs(value) ? std::nextafter(rounded, 0.0f) : rounded;
 }
 
-// c and the products, cut below `bits` places of the largest.
+// Returns c plus the products, each truncated to `bits` bits below the largest exponent.
 template <size_t Count>
 float sum_group(float c, const std::array<Term, Count>& products, int bits) {
   const Term start = term(c);
@@ -46,14 +47,14 @@ float sum_group(float c, const std::array<Term, Count>& products, int bits) {
     plain += product.value;
   }
   if (!std::isfinite(plain)) return static_cast<float>(plain);
-  const int place = std::max(exponent - (bits - 1), -149);
-  const double scale = std::ldexp(1.0, -place);
+  const int last_bit = std::max(exponent - (bits - 1), -149);
+  const double scale = std::ldexp(1.0, -last_bit);
   double sum = std::trunc(start.value * scale);
   for (const Term& product : products) sum += std::trunc(product.value * scale);
-  return cut_to_float(std::ldexp(sum, place));
+  return truncated_to_float(std::ldexp(sum, last_bit));
 }
 
-// The layout is that of device.h; T is the type of a and b, both widened by `widen`.
+// The fragments have the layout of device.h. T is the type of a and b; `widen` converts it to float.
 template <typename T, typename Widen>
 void multiply_fragments(const std::array<Fragments*, kWarp>& lanes, Random& random, const Widen& widen) {
   std::array<size_t, 16> order;  // of the products

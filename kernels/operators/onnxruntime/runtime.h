@@ -1,0 +1,132 @@
+// A C++ wrapper around ONNX Runtime's C API: statuses become exceptions, tensors become pointers and shapes.
+#pragma once
+
+#include <atomic>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "../../kernels.h"
+#include "abi.h"
+
+namespace latentloop {
+
+using Shape = std::vector<int64_t>;
+
+inline std::string text(const Shape& shape) {
+  std::string out{"["};
+  for (size_t i = 0; i < shape.size(); ++i) out += (i ? ", " : "") + std::to_string(shape[i]);
+  return out + "]";
+}
+
+class Runtime {
+ public:
+  explicit Runtime(const OrtApi* api) : api_(api) {}
+
+  // Throws std::runtime_error if the function returns a status.
+  template <typename F, typename... Arguments>
+  void call(Arguments... arguments) const {
+    OrtStatus* status = F::of(api_)(arguments...);
+    if (status == nullptr) return;
+    const std::string text{reinterpret_cast<const char*>(ort::GetErrorMessage::of(api_)(status))};
+    ort::ReleaseStatus::of(api_)(status);
+    throw std::runtime_error(text);
+  }
+
+  // For functions that free something: ignores their status, if they return one.
+  template <typename F, typename... Arguments>
+  void release(Arguments... arguments) const {
+    F::of(api_)(arguments...);
+  }
+
+  OrtStatus* status(const char* message) const { return ort::CreateStatus::of(api_)(ort::kInvalidArgument, message); }
+
+  Shape shape(const OrtValue* value) const {
+    OrtTensorTypeAndShapeInfo* info = nullptr;
+    call<ort::GetTensorTypeAndShape>(value, &info);
+    size_t rank = 0;
+    call<ort::GetDimensionsCount>(info, &rank);
+    Shape dims(rank);
+    call<ort::GetDimensions>(info, dims.data(), rank);
+    ort::ReleaseTensorTypeAndShapeInfo::of(api_)(info);
+    return dims;
+  }
+
+  template <typename T = float>
+  T* data(const OrtValue* value) const {
+    void* memory = nullptr;
+    call<ort::GetTensorMutableData>(const_cast<OrtValue*>(value), &memory);
+    return static_cast<T*>(memory);
+  }
+
+  // Returns an input that must be a constant of the graph. Throws std::invalid_argument.
+  const OrtValue* constant(const OrtKernelInfo* info, size_t index) const {
+    int is_constant = 0;
+    const OrtValue* value = nullptr;
+    call<ort::KernelInfoGetConstantInputTensor>(info, index, &is_constant, &value);
+    if (!is_constant) throw std::invalid_argument("input " + std::to_string(index) + " must be a constant weight");
+    return value;
+  }
+
+  const OrtValue* input(const OrtKernelContext* context, size_t index) const {
+    const OrtValue* value = nullptr;
+    call<ort::KernelContextGetInput>(context, index, &value);
+    return value;
+  }
+
+  template <typename T = float>
+  T* output(OrtKernelContext* context, size_t index, const Shape& shape) const {
+    OrtValue* value = nullptr;
+    call<ort::KernelContextGetOutput>(context, index, shape.data(), shape.size(), &value);
+    return data<T>(value);
+  }
+
+  size_t input_count(const OrtKernelInfo* info) const {
+    size_t count = 0;
+    call<ort::KernelInfoGetInputCount>(info, &count);
+    return count;
+  }
+
+  // Returns an attribute: a size, index or flag, 0 or more. Throws std::invalid_argument.
+  int64_t attribute(const OrtKernelInfo* info, const char* name) const {
+    int64_t value = -1;
+    OrtStatus* status = ort::KernelInfoGetAttributeInt64::of(api_)(info, name, &value);
+    if (status != nullptr) ort::ReleaseStatus::of(api_)(status);
+    if (status != nullptr || value < 0 ||
+        value > INT32_MAX)  // at most 32 bits, so that sums of attributes do not overflow
+      throw std::invalid_argument(std::string{"expected the attribute "} + name + ", 0 or more");
+    return value;
+  }
+
+  // Runs all items of a task on the session's threads, in one parallel region. Throws std::bad_alloc.
+  template <typename Task>
+  void run(const OrtKernelContext* context, const Kernel<Task>& kernel, const Task& task) const {
+    struct Work {
+      const Kernel<Task>& kernel;
+      const Task& task;
+      std::atomic<bool> complete{true};
+    } work{kernel, task};
+    const auto item = [](void* state, size_t index) {
+      auto* shared = static_cast<Work*>(state);
+      if (!shared->kernel.run(shared->task, index)) shared->complete = false;
+    };
+    const size_t items = kernel.items(task);
+    if (items == 1) {
+      item(&work, 0);
+    } else {
+      call<ort::KernelContextParallelFor>(context, +item, items, size_t{0}, static_cast<void*>(&work));
+    }
+    if (!work.complete) throw std::bad_alloc();
+  }
+
+ private:
+  const OrtApi* api_;
+};
+
+// Throws std::invalid_argument, which names the tensor `what` and its shape, if `holds` is false.
+inline void check(bool holds, const char* what, const Shape& shape) {
+  if (!holds) throw std::invalid_argument(std::string{what} + " has the shape " + text(shape));
+}
+
+}  // namespace latentloop
