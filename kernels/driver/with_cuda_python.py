@@ -25,13 +25,13 @@ _SUCCESS = 0
 
 @dataclass(eq=False)
 class _Event:
-    """A CUDA event. Unlike cuda-python's object it supports weak references, so a finalizer can destroy the event."""
+    """A CUDA event. Unlike cuda-python's object it supports weak references, so a finaliser can destroy the event."""
 
     handle: Any
 
 
 class _StreamOwner:
-    """The owner of a stream; its finalizer destroys the stream."""
+    """The owner of a stream; its finaliser destroys the stream."""
 
 
 class CudaPython:
