@@ -44,7 +44,7 @@ __all__ = [
     "sample_best",
 ]
 
-# Loaded when first asked for: `latentloop --help` should not wait for ONNX Runtime.
+# Modules that are imported on first access: `latentloop --help` must not wait for NumPy and ONNX Runtime.
 _LAZY = {
     "Bundle": "latentloop.bundles.bundle",
     "Classification": "latentloop.sampling.results",

@@ -1,13 +1,13 @@
-"""Every error that LatentLoop raises on purpose.
+"""The exceptions that LatentLoop raises.
 
 LatentLoopError
-├── InputError            a caller's argument or input file is wrong
-│   └── ConfigurationError    hyper-parameters that do not make a model
+├── InputError            an argument or an input file is wrong
+│   └── ConfigurationError    hyper-parameters do not describe a valid model
 ├── BundleError           a bundle is corrupt, tampered with, or of another version
-├── CheckpointError       a checkpoint cannot be read as the model it should hold
+├── CheckpointError       a checkpoint cannot be read as the expected model
 ├── OutputError           a result cannot be written
-├── MissingError          an optional package or device is not there
-└── DeviceError           a GPU failed, or has no memory left
+├── MissingError          an optional package or a device is missing
+└── DeviceError           a GPU failed or ran out of memory
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import reprlib
 
 
 class LatentLoopError(Exception):
-    """The root of the tree: catch this to catch them all."""
+    """Base class of all of them."""
 
 
 class InputError(LatentLoopError, ValueError):
@@ -24,7 +24,7 @@ class InputError(LatentLoopError, ValueError):
 
 
 class ConfigurationError(InputError):
-    """Hyper-parameters that do not make a model."""
+    """Hyper-parameters do not describe a valid model."""
 
 
 class BundleError(LatentLoopError):
@@ -32,23 +32,23 @@ class BundleError(LatentLoopError):
 
 
 class CheckpointError(LatentLoopError):
-    """A checkpoint cannot be read as the model that it should hold."""
+    """A checkpoint cannot be read as the expected model."""
 
 
 class OutputError(LatentLoopError):
-    """A result cannot be written: the disk is full, or the path exists."""
+    """A result cannot be written, for example because the disk is full or the path exists."""
 
 
 class MissingError(LatentLoopError):
-    """An optional package or a device is missing; the text says how to get it."""
+    """An optional package or a device is missing; the message says how to get it."""
 
 
 class DeviceError(LatentLoopError):
-    """A call of a GPU's driver failed: it is out of memory, or broken."""
+    """A call of the GPU driver failed, for example because the GPU is out of memory."""
 
 
 class _ShortRepr(reprlib.Repr):
-    """Limits the length and the depth of any value's representation."""
+    """A ``reprlib.Repr`` with limits for messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class _ShortRepr(reprlib.Repr):
         self.maxlist = 10
 
     def repr_int(self, x: int, level: int) -> str:
-        """Python refuses to format integers of thousands of digits."""
+        """Returns the number of bits of an integer that Python refuses to format: one of thousands of digits."""
         try:
             return super().repr_int(x, level)
         except ValueError:
@@ -67,5 +67,5 @@ _short = _ShortRepr()
 
 
 def short_repr(value: object) -> str:
-    """Returns the value's representation for a message: one short line."""
+    """Returns the representation of a value, shortened to one line for a message."""
     return " ".join(_short.repr(value).splitlines())

@@ -24,7 +24,7 @@ from latentloop.kernels.driver.stream import LEGACY, Stream
 
 PACKAGE = "latentloop.backends.gpu"
 SIDE = Stream(0x1000)
-WHOLE_HISTORY = 'index = () if binding.view == "entries" else view_index(binding, memory, i, j)'
+WHOLE_HISTORY = 'index = () if binding.view == "entries" else view_index(binding, buffer, i, j)'
 
 # Omitted, because they do not change the results: the kernels of another profile, a column that is drawn twice.
 MUTANTS = [
@@ -32,7 +32,10 @@ MUTANTS = [
     Mutant("one capture for both steps", "loop", "self._replay((role, phase), role", "self._replay((0, phase), role"),
     Mutant("one capture for all rows", "loop", 'self._replay(("row", i)', 'self._replay(("row", 0)'),
     Mutant(
-        "the ring of the previous row", "loop", "self.buffers.view(drawn, i, 0)", "self.buffers.view(drawn, i - 1, 0)"
+        "the ring of the previous row",
+        "loop",
+        "self.buffers.view(codes_of_row, i, 0)",
+        "self.buffers.view(codes_of_row, i - 1, 0)",
     ),
     Mutant(
         "captured work is not replayed at once",
@@ -47,14 +50,12 @@ MUTANTS = [
     Mutant(
         "codes of the previous row",
         "loop",
-        "self.buffers.copy(entry(self.codes, i), self",
-        "self.buffers.copy(entry(self.codes, max(i - 1, 0)), self",
+        "self.buffers.copy(self.codes.row(i), self",
+        "self.buffers.copy(self.codes.row(max(i - 1, 0)), self",
     ),
-    Mutant(
-        "random numbers of the previous row", "loop", "entry(self._uniform, i)", "entry(self._uniform, max(i - 1, 0))"
-    ),
-    Mutant("random numbers of the first row", "loop", "entry(self._uniform, i)", "entry(self._uniform, 0)"),
-    Mutant("no codes are forced", "loop", 'self.buffers.copy(self.buffers["forced"], entry(self._forced, i))', "pass"),
+    Mutant("random numbers of the previous row", "loop", "self._uniform.row(i)", "self._uniform.row(max(i - 1, 0))"),
+    Mutant("random numbers of the first row", "loop", "self._uniform.row(i)", "self._uniform.row(0)"),
+    Mutant("no codes are forced", "loop", 'self.buffers.copy(self.buffers["forced"], self._forced.row(i))', "pass"),
     Mutant("state of the previous image", "loop", "self.buffers.clear_rings()", "pass"),
     Mutant("upper codes of the previous batch", "loop", 'self.buffers.copy(self.buffers["upper"], upper)', "pass"),
     Mutant(
@@ -69,15 +70,15 @@ MUTANTS = [
         "if not view.is_aligned:\n                run.tensors[name] =",
         "if False:\n                run.tensors[name] =",
     ),
-    Mutant("inputs that are not copied", "loop", "run.before.append((run.tensors[name], view))", "pass"),
+    Mutant("inputs that are not copied", "loop", "run.copies_before.append((run.tensors[name], view))", "pass"),
     Mutant("outputs that are not aligned", "loop", "if overlaps or not view.is_aligned", "if overlaps"),
-    Mutant("outputs that are not copied", "loop", "run.after.append((view, run.tensors[binding.name]))", "pass"),
+    Mutant("outputs that are not copied", "loop", "run.copies_after.append((view, run.tensors[binding.name]))", "pass"),
     Mutant("outputs that overlap an input", "loop", "if overlaps or not view.is_aligned", "if not view.is_aligned"),
     Mutant(
         "outputs copied before the run",
         "loop",
-        "for target, source in run.before:",
-        "for target, source in run.before + run.after:",
+        "for target, source in run.copies_before:",
+        "for target, source in run.copies_before + run.copies_after:",
     ),
     Mutant(
         "a view one column off",
@@ -92,20 +93,23 @@ MUTANTS = [
         WHOLE_HISTORY.replace(", i, j)", ", i + (binding.name == 'residual_next'), j)"),
     ),
     Mutant(
-        "the history as far as the row", "state_buffers", WHOLE_HISTORY, "index = view_index(binding, memory, i, j)"
+        "the history as far as the row", "state_buffers", WHOLE_HISTORY, "index = view_index(binding, buffer, i, j)"
     ),
-    Mutant("a history without a fill", "state_buffers", "self._zero(self._whole[memory.name])", "pass"),
-    Mutant("zeros for every fill", "state_buffers", "self.copy(whole, self._fills[name])", "self._zero(whole)"),
+    Mutant("a history without a fill", "state_buffers", "self._zero(tensor)", "pass"),
     Mutant(
-        "no fill before the first image", "state_buffers", "staging.copy_in(self._fills[memory.name], values)", "pass"
+        "zeros for every fill",
+        "state_buffers",
+        "self.copy(self._tensors[name], self._fills[name])",
+        "self._zero(self._tensors[name])",
     ),
+    Mutant("no fill before the first image", "state_buffers", "staging.copy_in(self._fills[name], values)", "pass"),
     Mutant(
         "buffers released at once",
         "staging",
-        "self._busy.append(buffer)",
-        "self._free.setdefault(size, []).append(buffer)",
+        "self._in_use.append(buffer)",
+        "self._pool.setdefault(size, []).append(buffer)",
     ),
-    Mutant("buffers without a reference during the copy", "staging", "self._busy.append(buffer)", "pass"),
+    Mutant("buffers without a reference during the copy", "staging", "self._in_use.append(buffer)", "pass"),
     Mutant(
         "values copied from the caller's array",
         "staging",
@@ -115,14 +119,14 @@ MUTANTS = [
     Mutant(
         "codes read before the copy has finished",
         "backend",
-        "                self._driver.synchronize(self._driver.record(self._stream))\n                codes =",
-        "                codes =",
+        "                self._driver.synchronize(self._driver.record(self._stream))\n                drawn =",
+        "                drawn =",
     ),
     Mutant(
         "rows read before the copy has finished",
         "backend",
-        "            self._driver.synchronize(event)\n        found",
-        "            pass\n        found",
+        "            self._driver.synchronize(event)\n        finished",
+        "            pass\n        finished",
     ),
     Mutant(
         "buffers of rows released at once",
@@ -133,8 +137,8 @@ MUTANTS = [
     Mutant(
         "given codes are not the condition",
         "backend",
-        "source.below(above)",
-        "source.below(None)",
+        "source.with_upper(upper)",
+        "source.with_upper(None)",
     ),
     Mutant("no filter", "backend", '"step" if level_inputs.top_k is None else "step_filtered"', '"step"'),
     Mutant(
@@ -143,8 +147,8 @@ MUTANTS = [
     Mutant(
         "the host waits after every level",
         "backend",
-        "above, upper = None, loop.codes\n",
-        "above, upper = None, loop.codes\n"
+        "upper, upper_on_device = None, loop.codes\n",
+        "upper, upper_on_device = None, loop.codes\n"
         "                    self._driver.synchronize(self._driver.record(self._stream))\n",
     ),
     Mutant(
@@ -154,21 +158,21 @@ MUTANTS = [
         "pass",
     ),
     Mutant("the caller does not wait", "codec", "self._driver.wait(stream, self._driver.record(self._stream))", "pass"),
-    Mutant("every part is the first", "codec", "_entries(pointer, own, start)", "_entries(pointer, own, 0)"),
+    Mutant("every part is the first", "codec", "_view(pointer, substitute, start)", "_view(pointer, substitute, 0)"),
     Mutant("the last part is too long", "codec", "min(start, n - count)", "start"),
-    Mutant("arrays that are not aligned", "codec", "if part.is_aligned:", "if True:"),
+    Mutant("arrays that are not aligned", "codec", "if view.is_aligned:", "if True:"),
     Mutant(
         "arrays that are not copied",
         "codec",
-        "self._driver.copy(own.pointer, part.pointer, own.size, self._stream)",
+        "self._driver.copy(substitute.pointer, view.pointer, view.size, self._stream)",
         "pass",
     ),
-    Mutant("results that are not copied", "codec", "after.append((part, own))", "pass"),
+    Mutant("results that are not copied", "codec", "copies_out.append((view, substitute))", "pass"),
     Mutant("images read before the copy has finished", "codec", "self._codec.wait(self._event)", "pass"),
     Mutant(
         "a context deleted during its work",
         "codec",
-        "weakref.finalize(self._prepared, settle, self._driver, self._number, self._stream).atexit = False",
+        "weakref.finalize(self._prepared, wait_for_stream, self._driver, self._number, self._stream).atexit = False",
         "pass",
     ),
     Mutant("the default stream", "tensorrt_engines", "execute_async_v3(stream.handle)", "execute_async_v3(1)"),
@@ -253,7 +257,7 @@ class Search:
 
     def _run_arrays(self, driver: WatchedDriver, sampler: Sampler) -> None:
         patched: Any = sampler._backend
-        patched.arrays.encode.__func__.__globals__["AT_ONCE"] = 2  # three images are processed in two parts
+        patched.arrays.encode.__func__.__globals__["LARGEST_RUN"] = 2  # three images are processed in two parts
         for offset in (0, 8):
             images = put(driver, self.images, "u8", SIDE, offset=offset)
             codes = sampler.encode_on_gpu(images, SIDE)

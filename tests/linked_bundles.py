@@ -1,4 +1,4 @@
-"""A bundle's files as links: the layouts of download caches and of deployment tools."""
+"""Bundles whose files are links, in the layouts of download caches and of deployment tools."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-Layout = Callable[[Path, Path], Path]  # copies a bundle into a folder, and returns where the bundle of links is
+Layout = Callable[[Path, Path], Path]  # copies a bundle to a folder, and returns the path of the bundle of links
 
 
 def files_of(bundle: Path) -> Iterator[Path]:
@@ -15,13 +15,13 @@ def files_of(bundle: Path) -> Iterator[Path]:
 
 
 def link(target: Path, path: Path) -> None:
-    """A relative link, whose folder is made."""
+    """Creates a relative link, and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to(os.path.relpath(target, path.parent))
 
 
 def blobs(bundle: Path, folder: Path) -> Path:
-    """Files named by their digests in one folder, links to them in another."""
+    """Stores files by their digests in one folder, with links to them in another."""
     (folder / "blobs").mkdir()
     for file in files_of(bundle):
         content = file.read_bytes()
@@ -32,31 +32,31 @@ def blobs(bundle: Path, folder: Path) -> Path:
 
 
 def objects(bundle: Path, folder: Path) -> Path:
-    """Each file in a folder of its own."""
+    """Stores each file in its own folder."""
     for file in files_of(bundle):
         content = file.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        place = folder / "objects" / digest[:2] / digest / digest
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
-        link(place, folder / "bundle" / file.relative_to(bundle))
+        target = folder / "objects" / digest[:2] / digest / digest
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        link(target, folder / "bundle" / file.relative_to(bundle))
     return folder / "bundle"
 
 
 def mounted(bundle: Path, folder: Path) -> Path:
-    """Links through a link to the folder of the current version, which lies beside them."""
+    """Stores files in the folder of a version; each link leads through the link ``..data`` to that folder."""
     for file in files_of(bundle):
         name = file.relative_to(bundle)
-        place = folder / "mount" / "..2024_01_01" / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(file.read_bytes())
+        target = folder / "mount" / "..2024_01_01" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
         link(folder / "mount" / "..data" / name, folder / "mount" / name)
     (folder / "mount" / "..data").symlink_to("..2024_01_01")
     return folder / "mount"
 
 
 def folder_link(bundle: Path, folder: Path) -> Path:
-    """A link to the folder."""
+    """Creates one link to the whole bundle."""
     (folder / "bundle").symlink_to(bundle)
     return folder / "bundle"
 

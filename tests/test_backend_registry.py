@@ -1,4 +1,4 @@
-"""A backend is added by one file and one line: the command line and the library then know it by its name."""
+"""Adding a backend takes one file and one line: library and command line then support it by its name."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from latentloop.backends.registry import BACKENDS, Registration, usable
 
 @pytest.fixture
 def bundle(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
-    """With the toy backend registered."""
+    """A bundle; the toy backend is registered during the test."""
     monkeypatch.setitem(BACKENDS, "toy", Registration("toy_backend"))
     return Bundle.open(small_bundle)
 
 
-def test_it_samples(bundle: Bundle) -> None:
+def test_a_new_backend_samples(bundle: Bundle) -> None:
     sampler = Sampler(bundle, "toy")
     assert (sampler.device, sampler.device_reason, sampler.default_batch) == ("toy", toy_backend.ToyBackend.reason, 3)
     samples = sampler.sample(5, seeds=1)
@@ -32,18 +32,18 @@ def test_it_samples(bundle: Bundle) -> None:
     assert not any(codes.any() for codes in samples.codes.values())
 
 
-def test_everything_else_works_on_it(bundle: Bundle) -> None:
+def test_a_new_backend_encodes_decodes_and_computes_likelihoods(bundle: Bundle) -> None:
     sampler = Sampler(bundle, "toy")
     samples = sampler.sample(2)
     assert (sampler.decode(sampler.encode(samples.images)) == toy_backend.GREY).all()
-    found = sampler.log_likelihood(samples.codes, samples.labels)
+    likelihoods = sampler.log_likelihood(samples.codes, samples.labels)
     for level in bundle.manifest.levels:
-        np.testing.assert_allclose(found[level.name], -np.log(level.codebook_size))
+        np.testing.assert_allclose(likelihoods[level.name], -np.log(level.codebook_size))
     with pytest.raises(InputError, match=r"this sampler runs on toy: arrays on a GPU need one of cuda, tensorrt, "):
         sampler.encode_on_gpu(samples.images)
 
 
-def test_the_command_line_knows_it(
+def test_the_command_line_supports_a_new_backend(
     bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], fails: Callable[..., str]
 ) -> None:
     assert run("sample", "--bundle", bundle.path, "--device", "toy", "--out", tmp_path / "a.png", "--json") == 0
@@ -55,7 +55,7 @@ def test_the_command_line_knows_it(
     assert "toy" in capsys.readouterr().out
 
 
-def test_its_reason_is_reported(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_why_it_cannot_be_used_is_reported(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toy_backend, "missing", "no toys here: pip install toys")
     with pytest.raises(MissingError, match=r"^no toys here: pip install toys$"):
         Sampler(bundle, "toy")
@@ -63,7 +63,7 @@ def test_its_reason_is_reported(bundle: Bundle, monkeypatch: pytest.MonkeyPatch)
     assert usable(None)["toy"] == "no: no toys here: pip install toys"
 
 
-def test_it_has_no_numbers_and_is_not_chosen_by_itself(bundle: Bundle) -> None:
+def test_it_has_no_gpu_numbers_and_auto_does_not_try_it_without_a_rank(bundle: Bundle) -> None:
     with pytest.raises(InputError, match="device is 'toy:1', expected"):
         Sampler(bundle, "toy:1")
     assert Sampler(bundle).device == "cpu"
@@ -71,7 +71,7 @@ def test_it_has_no_numbers_and_is_not_chosen_by_itself(bundle: Bundle) -> None:
         Sampler(bundle, "toy", precision="int4")
 
 
-def test_auto_tries_it_by_its_rank(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_tries_backends_in_the_order_of_their_ranks(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BACKENDS, "toy", Registration("toy_backend", auto_rank=0))
     assert Sampler(bundle).device == "toy"
     monkeypatch.setattr(toy_backend, "missing", "no toys here")
@@ -80,6 +80,6 @@ def test_auto_tries_it_by_its_rank(bundle: Bundle, monkeypatch: pytest.MonkeyPat
     assert sampler.device_reason.startswith("toy: no toys here; ")
 
 
-def test_every_registered_backend_has_its_module() -> None:
+def test_every_cpu_backend_can_be_used_here() -> None:
     for name in registry.names(on_gpu=False):
         registry._module(name).check(name)

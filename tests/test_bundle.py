@@ -1,4 +1,4 @@
-"""Bundles from elsewhere: whatever the files of a bundle are, it opens as what it says or a BundleError says why."""
+"""Corrupted and hostile bundles: BundleError names what is wrong, when the bundle is opened or when it is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from spoilt_bundles import edit_manifest, read_manifest, refusal, replace_file
+from corrupted_bundles import edit_manifest, error_of, read_manifest, replace_file
 
 from latentloop.backends.cpu.session import bundle_session
 from latentloop.bundles.bundle import Bundle
@@ -34,7 +34,7 @@ FILES = (
 
 @pytest.fixture
 def bundle(small_bundle: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
+    """A copy that a test may corrupt."""
     return shutil.copytree(small_bundle, tmp_path / "copy")
 
 
@@ -47,46 +47,46 @@ def test_the_manifest_lists_every_file_of_the_bundle(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_changed_file_is_refused_by_name(bundle: Path, name: str) -> None:
+def test_a_corrupted_or_missing_file_is_rejected_by_name(bundle: Path, name: str) -> None:
     path = bundle / name
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1])
-    text = refusal(lambda: Bundle.open(bundle))
-    assert all(part in text for part in (str(path), str(len(whole)), str(len(whole) - 1)))
-    middle = len(whole) // 2
-    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    text = refusal(lambda: Bundle.open(bundle))
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    text = error_of(lambda: Bundle.open(bundle))
+    assert all(part in text for part in (str(path), str(len(content)), str(len(content) - 1)))
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    text = error_of(lambda: Bundle.open(bundle))
     assert str(path) in text
     assert "SHA-256" in text
     path.unlink()
-    assert f"{path} is missing" in refusal(lambda: Bundle.open(bundle))
+    assert f"{path} is missing" in error_of(lambda: Bundle.open(bundle))
     path.mkdir()
-    assert str(path) in refusal(lambda: Bundle.open(bundle))
+    assert str(path) in error_of(lambda: Bundle.open(bundle))
 
 
 @pytest.mark.parametrize("path", [None, 3, b"bundle", ["bundle"], [10**5000]], ids=range(5))
-def test_what_is_no_path_is_told(path: Any) -> None:
+def test_an_argument_that_is_not_a_path_is_rejected(path: Any) -> None:
     with pytest.raises(InputError, match=r"^path is .*, expected a str or a Path"):
         Bundle.open(path)
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "sub/x", "..\\x", "x\0y", "..", ".", "", "./x", "x/"])
-def test_a_file_name_that_may_leave_the_bundle_is_refused(bundle: Path, name: str) -> None:
-    for place in ((bundle.parent / "x"), (bundle / "x")):
-        place.write_bytes(b"")
+def test_a_file_name_that_could_lead_out_of_the_bundle_is_rejected(bundle: Path, name: str) -> None:
+    for path in (bundle.parent / "x", bundle / "x"):
+        path.write_bytes(b"")
     record = {"size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
     edit_manifest(bundle, "files", name, value=record)
-    text = refusal(lambda: Bundle.open(bundle))
+    text = error_of(lambda: Bundle.open(bundle))
     assert "manifest.json" in text
     assert repr(name) in text
 
 
-def test_a_file_name_too_long_for_the_file_system_is_refused(bundle: Path) -> None:
+def test_a_file_name_too_long_for_the_file_system_is_rejected(bundle: Path) -> None:
     edit_manifest(bundle, "files", "x" * 5000, value={"size": 0, "sha256": ""})
-    assert "xxx" in refusal(lambda: Bundle.open(bundle))
+    assert "xxx" in error_of(lambda: Bundle.open(bundle))
 
 
-NO_MANIFEST = {
+INVALID_MANIFESTS = {
     "empty": "",
     "cut": "{",
     "list": "[]",
@@ -102,45 +102,45 @@ NO_MANIFEST = {
 }
 
 
-@pytest.mark.parametrize("text", NO_MANIFEST.values(), ids=NO_MANIFEST)
-def test_a_manifest_that_is_no_object_is_refused(bundle: Path, text: str) -> None:
+@pytest.mark.parametrize("text", INVALID_MANIFESTS.values(), ids=INVALID_MANIFESTS)
+def test_a_manifest_that_is_not_a_json_object_is_rejected(bundle: Path, text: str) -> None:
     (bundle / "manifest.json").write_text(text, encoding="utf-8")
-    assert "manifest.json" in refusal(lambda: Bundle.open(bundle))
+    assert "manifest.json" in error_of(lambda: Bundle.open(bundle))
 
 
-def test_what_is_not_a_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_bundle_is_rejected(bundle: Path, tmp_path: Path) -> None:
     manifest = bundle / "manifest.json"
-    assert "no such directory" in refusal(lambda: Bundle.open(tmp_path / "absent"))
-    assert str(manifest) in refusal(lambda: Bundle.open(manifest))
+    assert "no such directory" in error_of(lambda: Bundle.open(tmp_path / "absent"))
+    assert str(manifest) in error_of(lambda: Bundle.open(manifest))
     manifest.write_bytes(b"\xff\xfe\x00")
-    assert str(manifest) in refusal(lambda: Bundle.open(bundle))
+    assert str(manifest) in error_of(lambda: Bundle.open(bundle))
     manifest.write_bytes(b" " * (16 * 2**20 + 1))
-    assert "larger than" in refusal(lambda: Bundle.open(bundle))
+    assert "larger than" in error_of(lambda: Bundle.open(bundle))
     manifest.unlink()
-    assert f"{manifest} is missing" in refusal(lambda: Bundle.open(bundle))
+    assert f"{manifest} is missing" in error_of(lambda: Bundle.open(bundle))
     manifest.mkdir()
-    assert str(manifest) in refusal(lambda: Bundle.open(bundle))
+    assert str(manifest) in error_of(lambda: Bundle.open(bundle))
     manifest.rmdir()
-    os.mkfifo(manifest)  # would be read for ever
-    assert str(manifest) in refusal(lambda: Bundle.open(bundle))
+    os.mkfifo(manifest)  # reading it would block
+    assert str(manifest) in error_of(lambda: Bundle.open(bundle))
 
 
-def test_a_graph_that_is_not_onnx_is_refused_when_used(bundle: Path) -> None:
+def test_a_graph_that_is_not_onnx_is_rejected_when_used(bundle: Path) -> None:
     replace_file(bundle, "top.row.onnx", b"no graph at all")
     replace_file(bundle, "decoder.onnx", b"")
     opened = Sampler(Bundle.open(bundle), threads=1)
-    assert str(bundle / "top.row.onnx") in refusal(lambda: opened.sample(1))
+    assert str(bundle / "top.row.onnx") in error_of(lambda: opened.sample(1))
     codes = opened.encode(np.zeros((1, 32, 48, 3), np.uint8))
-    assert str(bundle / "decoder.onnx") in refusal(lambda: opened.decode(codes))
+    assert str(bundle / "decoder.onnx") in error_of(lambda: opened.decode(codes))
 
 
-def test_a_graph_in_another_ones_place_is_refused_when_used(bundle: Path) -> None:
+def test_a_graph_of_another_role_is_rejected_when_used(bundle: Path) -> None:
     edit_manifest(bundle, "decoder", value="encoder.onnx")
     edit_manifest(bundle, "levels", 0, "prior", "graphs", "row", "file", value="bottom.row.onnx")
     opened = Sampler(Bundle.open(bundle), threads=1)
     codes = opened.encode(np.zeros((1, 32, 48, 3), np.uint8))
-    assert "encoder.onnx does not fit the manifest" in refusal(lambda: opened.decode(codes))
-    assert "bottom.row.onnx: inputs of graph and manifest differ" in refusal(lambda: opened.sample(1))
+    assert "encoder.onnx does not fit the manifest" in error_of(lambda: opened.decode(codes))
+    assert "bottom.row.onnx: inputs of graph and manifest differ" in error_of(lambda: opened.sample(1))
 
 
 def test_weights_outside_the_bundle_are_not_read(bundle: Path) -> None:
@@ -153,33 +153,35 @@ def test_weights_outside_the_bundle_are_not_read(bundle: Path) -> None:
     replace_file(bundle, "decoder.onnx", model.SerializeToString())
     opened = Sampler(Bundle.open(bundle), threads=1)
     codes = opened.encode(np.zeros((1, 32, 48, 3), np.uint8))
-    assert "decoder.onnx" in refusal(lambda: opened.decode(codes))
+    assert "decoder.onnx" in error_of(lambda: opened.decode(codes))
 
 
-def test_pickled_golden_vectors_are_refused(bundle: Path) -> None:
+def test_pickled_golden_vectors_are_rejected(bundle: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
             return os.mkdir, (str(bundle.parent / "sprung"),)
 
     np.savez(bundle / "golden.npz", allow_pickle=True, trap=np.array([Trap()], object))
     replace_file(bundle, "golden.npz", (bundle / "golden.npz").read_bytes())
-    assert "golden.npz" in refusal(Bundle.open(bundle).golden)
+    assert "golden.npz" in error_of(Bundle.open(bundle).golden)
     assert not (bundle.parent / "sprung").exists()
     replace_file(bundle, "golden.npz", b"PK\x03\x04 cut")
-    assert "golden.npz" in refusal(Bundle.open(bundle).golden)
+    assert "golden.npz" in error_of(Bundle.open(bundle).golden)
 
 
-def test_a_moved_bundle_draws_the_same(bundle: Path, small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_moved_bundle_draws_the_same_images(
+    bundle: Path, small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = Sampler(Bundle.open(small_bundle), threads=1).sample(1, seeds=5)
-    place = bundle.parent / "with space" / "ünïcode"
-    place.parent.mkdir()
-    bundle.rename(place)
-    monkeypatch.chdir(place.parent)
-    found = Sampler(Bundle.open("ünïcode"), threads=1).sample(1, seeds=5)
-    np.testing.assert_array_equal(found.images, expected.images)
+    new_path = bundle.parent / "with space" / "ünïcode"
+    new_path.parent.mkdir()
+    bundle.rename(new_path)
+    monkeypatch.chdir(new_path.parent)
+    samples = Sampler(Bundle.open("ünïcode"), threads=1).sample(1, seeds=5)
+    np.testing.assert_array_equal(samples.images, expected.images)
 
 
-def test_two_bundles_of_one_path_are_independent(small_bundle: Path) -> None:
+def test_bundles_of_the_same_path_share_no_sessions(small_bundle: Path) -> None:
     first, second = Bundle.open(small_bundle), Bundle.open(str(small_bundle))
     assert first.manifest == second.manifest
     assert bundle_session(first, "top.row.onnx", 1) is bundle_session(first, "top.row.onnx", 1)

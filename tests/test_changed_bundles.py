@@ -1,4 +1,4 @@
-"""Bundles whose files change once they are open: what was not verified is never used."""
+"""Bundles whose files change after they were opened: files that were not verified are never used."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from corrupted_bundles import error_of
 from gpu_machines import Machines
 from linked_bundles import files_of, mounted
-from spoilt_bundles import refusal
 
 from latentloop import Bundle, Sampler
 from latentloop.backends.cpu.session import bundle_session
@@ -26,15 +26,15 @@ def bundle(small_bundle: Path, tmp_path: Path) -> Path:
 
 
 def deploy(folder: Path, change: Callable[[Path], object]) -> None:
-    """Another version in a mounted folder, with one link replaced."""
+    """Deploys a changed version into a mounted folder as Kubernetes does, by replacing one link."""
     shutil.copytree(folder / "..2024_01_01", folder / "..2024_01_02")
     change(folder / "..2024_01_02")
     (folder / "..new").symlink_to("..2024_01_02")
     (folder / "..new").rename(folder / "..data")
 
 
-def other(path: Path) -> None:
-    """Other content of the same size."""
+def change_byte(path: Path) -> None:
+    """Changes the content but not the size."""
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -45,19 +45,19 @@ def touch(folder: Path) -> None:
         file.touch()
 
 
-def in_place_with_its_time(path: Path) -> None:
+def change_byte_but_not_the_time(path: Path) -> None:
     status = path.stat()
-    other(path)
+    change_byte(path)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "top.row.onnx"])
-def test_another_version_under_the_same_path_is_not_used(small_bundle: Path, tmp_path: Path, name: str) -> None:
+def test_a_version_deployed_to_the_same_path_is_not_used(small_bundle: Path, tmp_path: Path, name: str) -> None:
     path = mounted(small_bundle, tmp_path)
     sampler = Sampler(Bundle.open(path), "cpu", 1)
-    deploy(path, lambda version: other(version / name))
+    deploy(path, lambda version: change_byte(version / name))
     for _ in range(2):
-        assert refusal(lambda: sampler.sample(1)) == f"{path / name} {CHANGED}"
+        assert error_of(lambda: sampler.sample(1)) == f"{path / name} {CHANGED}"
 
 
 def test_the_same_version_deployed_again_is_used(small_bundle: Path, tmp_path: Path) -> None:
@@ -67,30 +67,33 @@ def test_the_same_version_deployed_again_is_used(small_bundle: Path, tmp_path: P
     np.testing.assert_array_equal(sampler.sample(1, seeds=3).images, expected.sample(1, seeds=3).images)
 
 
-@pytest.mark.parametrize("change", [other, in_place_with_its_time, Path.unlink, lambda path: path.write_bytes(b"")])
+CHANGES = [change_byte, change_byte_but_not_the_time, Path.unlink, lambda path: path.write_bytes(b"")]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", ["decoder.onnx", "weights.safetensors", "golden.npz"])
 def test_a_changed_file_is_not_used(bundle: Path, name: str, change: Callable[[Path], object]) -> None:
     sampler = Sampler(Bundle.open(bundle), "cpu", 1)
     change(bundle / name)
     use = sampler.bundle.golden if name == "golden.npz" else lambda: bundle_session(sampler.bundle, "decoder.onnx", 1)
-    assert refusal(use) == f"{bundle / name} {CHANGED}"
+    assert error_of(use) == f"{bundle / name} {CHANGED}"
 
 
-def test_a_graph_that_changes_while_it_is_loaded_is_not_kept(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened, whole = Bundle.open(bundle), Path.read_bytes(bundle / "weights.safetensors")
+def test_a_graph_that_changes_while_it_is_loaded_is_not_cached(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, weights = Bundle.open(bundle), Path.read_bytes(bundle / "weights.safetensors")
 
-    class Slow:
+    class ChangesWeights:
         def __init__(self, *arguments: object) -> None:
-            other(bundle / "weights.safetensors")
+            change_byte(bundle / "weights.safetensors")
 
-    with monkeypatch.context() as patched:
-        patched.setattr("latentloop.backends.cpu.session.OrtSession", Slow)
-        assert CHANGED in refusal(lambda: bundle_session(opened, "decoder.onnx", 1))
-    (bundle / "weights.safetensors").write_bytes(whole)
-    assert not isinstance(bundle_session(opened, "decoder.onnx", 1), Slow)
+    with monkeypatch.context() as patch:
+        patch.setattr("latentloop.backends.cpu.session.OrtSession", ChangesWeights)
+        assert CHANGED in error_of(lambda: bundle_session(opened, "decoder.onnx", 1))
+    (bundle / "weights.safetensors").write_bytes(weights)
+    assert not isinstance(bundle_session(opened, "decoder.onnx", 1), ChangesWeights)
 
 
-def test_what_is_loaded_already_goes_on(bundle: Path) -> None:
+def test_loaded_graphs_do_not_need_their_files(bundle: Path) -> None:
     sampler = Sampler(Bundle.open(bundle), "cpu", 1)
     expected = sampler.sample(1, seeds=1)
     for file in files_of(bundle):
@@ -98,8 +101,8 @@ def test_what_is_loaded_already_goes_on(bundle: Path) -> None:
     np.testing.assert_array_equal(sampler.sample(1, seeds=1).images, expected.images)
 
 
-@pytest.mark.parametrize("change", [other, Path.unlink])
-def test_an_engine_that_changed_is_not_used(
+@pytest.mark.parametrize("change", [change_byte, Path.unlink])
+def test_a_changed_engine_is_not_used(
     small_engines: Path, tmp_path: Path, machines: Machines, change: Callable[[Path], object]
 ) -> None:
     path = shutil.copytree(small_engines, tmp_path / "copy")
@@ -107,11 +110,11 @@ def test_an_engine_that_changed_is_not_used(
     sampler = Sampler(Bundle.open(path), "tensorrt", 1)
     for plan in (path / "engines").glob("*/decoder.plan"):
         change(plan)
-    assert f"decoder.plan {CHANGED}" in refusal(lambda: sampler.sample(1))
+    assert f"decoder.plan {CHANGED}" in error_of(lambda: sampler.sample(1))
 
 
-def test_a_gpu_s_graph_that_changed_is_not_used(bundle: Path, machines: Machines) -> None:
+def test_changed_weights_are_not_used_on_a_gpu(bundle: Path, machines: Machines) -> None:
     machines()
     sampler = Sampler(Bundle.open(bundle), "cuda", 1)
-    other(bundle / "weights.safetensors")
-    assert f"weights.safetensors {CHANGED}" in refusal(lambda: sampler.sample(1))
+    change_byte(bundle / "weights.safetensors")
+    assert f"weights.safetensors {CHANGED}" in error_of(lambda: sampler.sample(1))

@@ -15,8 +15,8 @@ import pytest
 import torch
 from command_line import run
 from conftest import vqvae_checkpoint
+from corrupted_bundles import edit_manifest, read_manifest, replace_file, scaled_weight
 from random_models import CLASSES, SMALL, plain_weights, random_classifier, random_prior
-from spoilt_bundles import edit_manifest, read_manifest, replace_file, scaled_weight
 
 from latentloop import Bundle, BundleError, CheckpointError, InputError, Sampler
 from latentloop.backends.cpu.session import OrtSession

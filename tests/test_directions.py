@@ -1,4 +1,4 @@
-"""Data flows one way, and so do imports: who may import whom, and what sampling must never load."""
+"""Imports follow the direction of data: which module may import which, and what sampling must not load."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "bench": {"bench", "export", "runtime", "kernels"},
 }
 SOURCES = (".py", ".h", ".cpp", ".cu", ".cuh", ".sh")
-MOST_FILES = 16  # of a folder's own
+MOST_FILES = 16  # directly in a folder
 HEAVY = ("torch", "onnx", "safetensors")
 # The rooms of runtime/, from the highest to the lowest: a module imports from its own room and from lower ones only.
 ROOMS = [
@@ -59,11 +59,11 @@ def imports(file: Path) -> Iterator[str]:
 
 
 def folder_of(module: str) -> str | None:
-    """The top-level folder that a module of the package lies in."""
+    """Returns the top-level folder of a module of the package; None for other modules."""
     if module.split(".")[0] != "latentloop":
         return None
-    part = [*module.split("."), ""][1]
-    return part if part in FOLDERS else "runtime"
+    name = [*module.split("."), ""][1]
+    return name if name in FOLDERS else "runtime"
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -79,23 +79,23 @@ def test_imports_flow_one_way(folder: str) -> None:
 
 
 def room_of(module: str) -> str:
-    """The room of runtime/ that a module is in; empty for the package itself and for modules of other folders."""
+    """Returns the room of a module in runtime/; "" for the package itself and for modules elsewhere."""
     name = [*module.split("."), ""][1]
     return "" if folder_of(module) != "runtime" else name
 
 
-def test_rooms_call_down_only() -> None:
+def test_rooms_import_only_from_lower_rooms() -> None:
     height = {room: -index for index, rooms in enumerate(ROOMS) for room in rooms}
     files = [
         file for file in sorted((ROOT / "runtime").rglob("*.py")) if file.name not in ("__init__.py", "__main__.py")
     ]
     assert {file.relative_to(ROOT / "runtime").parts[0].removesuffix(".py") for file in files} == set(height)
     for file in files:
-        own = file.relative_to(ROOT / "runtime").parts[0].removesuffix(".py")
+        importing_room = file.relative_to(ROOT / "runtime").parts[0].removesuffix(".py")
         for module in imports(file):
             room = room_of(module)
             if room in height:
-                assert room == own or height[room] < height[own], f"{file} imports {module}"
+                assert room == importing_room or height[room] < height[importing_room], f"{file} imports {module}"
             else:
                 assert room in ("", "kernels") or folder_of(module) is None, f"{file} imports {module}"
 
@@ -111,7 +111,7 @@ def test_rooms_of_the_bench_call_down_only() -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_nothing_shipped_needs_tests_or_patches_itself(folder: str) -> None:
+def test_shipped_code_imports_no_tests_and_patches_nothing(folder: str) -> None:
     tests = {file.stem for file in (ROOT / "tests").glob("*.py")}
     for file in sorted((ROOT / folder).rglob("*.py")):
         for module in imports(file):
@@ -119,20 +119,20 @@ def test_nothing_shipped_needs_tests_or_patches_itself(folder: str) -> None:
         assert "setattr(" not in file.read_text(encoding="utf-8"), f"{file} sets attributes by name"
 
 
-def test_no_folder_is_crowded() -> None:
+def test_folders_have_few_files() -> None:
     for folder in FOLDERS:
         for directory in [ROOT / folder, *(path for path in (ROOT / folder).rglob("*") if path.is_dir())]:
-            own = [path for path in directory.iterdir() if path.suffix in SOURCES]
-            assert len(own) <= MOST_FILES, f"{directory} has {len(own)} files"
+            files = [path for path in directory.iterdir() if path.suffix in SOURCES]
+            assert len(files) <= MOST_FILES, f"{directory} has {len(files)} files"
 
 
-def test_importing_the_package_loads_nothing_that_sampling_does_not_need() -> None:
+def test_importing_the_package_loads_only_what_sampling_needs() -> None:
     code = (
         "import sys; from latentloop import Bundle, Sampler, Samples\n"
         f"print([m for m in {[*HEAVY, 'runtime', 'export', 'kernels', 'bench', 'PIL', 'tqdm']} if m in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
-    assert found.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    assert result.stdout.strip() == "[]"
 
 
 def test_sampling_on_a_cpu_loads_nothing_for_gpus(tmp_path: Path) -> None:
@@ -142,5 +142,5 @@ def test_sampling_on_a_cpu_loads_nothing_for_gpus(tmp_path: Path) -> None:
         "late = ('latentloop.engines', 'latentloop.backends.gpu', 'latentloop.kernels.driver')\n"
         "print('late:', [m for m in sys.modules if m.startswith(late)])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
-    assert found.stdout.splitlines()[-1] == "late: []"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    assert result.stdout.splitlines()[-1] == "late: []"

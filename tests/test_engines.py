@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from command_line import run
-from spoilt_bundles import at, edit_manifest, read_manifest, replace_file
+from corrupted_bundles import at, edit_manifest, read_manifest, replace_file
 
 from latentloop import Bundle, BundleError
-from latentloop.engines.engine_set import EngineSet, Profile, sources, to_json
+from latentloop.engines.engine_set import EngineSet, Profile, source_digests, to_json
 from latentloop.engines.engine_set_reading import read_engines
 from latentloop.engines.finding import find_engines
 from latentloop.export.tensorrt import builder as flavours
@@ -92,7 +92,7 @@ def test_a_matching_set_is_found(built: Path) -> None:
     assert isinstance(found, EngineSet)
     assert found.folder == folder(built)
     assert found.profiles == (Profile(1, 1, 1), Profile(1, 4, 4))
-    assert found.sources == sources(Bundle.open(built).manifest, "float16")
+    assert found.sources == source_digests(Bundle.open(built).manifest, "float16")
     assert {file.name for file in folder(built).iterdir()} == {MANIFEST, *found.plans()}
     assert set(found.plans()) == set(found.files)
     assert len(found.files) == 10

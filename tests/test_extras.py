@@ -1,4 +1,4 @@
-"""A missing optional package is one sentence with the pip line."""
+"""A missing optional package is reported in one sentence with the pip command."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from latentloop.cli.program import main
 from latentloop.environment.packages import require
 
 
-def test_what_is_missing_and_how_to_get_it() -> None:
+def test_the_message_names_packages_and_remedy() -> None:
     require("counting", "json")
-    with pytest.raises(MissingError) as told:
+    with pytest.raises(MissingError) as caught:
         require("exporting", "json", "no_such_package")
-    assert str(told.value) == 'exporting needs json and no_such_package: pip install "latentloop[export]"'
+    assert str(caught.value) == 'exporting needs json and no_such_package: pip install "latentloop[export]"'
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from corrupted_bundles import read_manifest, replace_file, scaled_weight
 from fake_gpu import onnxruntime_cuda, tensorrt_running
 from gpu_machines import MAX_BATCH, Machines, WatchedDriver, check_same, simulate_machine, with_engines
-from spoilt_bundles import read_manifest, replace_file, scaled_weight
 
 from latentloop import Bundle, BundleError, InputError, MissingError, Sampler
 from latentloop.backends import registry as choice
@@ -262,7 +262,7 @@ def test_a_batch_beyond_the_profiles(bundle: Bundle, machines: Machines) -> None
     level = bundle.manifest.levels[0]
     forced = LevelInputs.forcing(np.zeros((MAX_BATCH + 1, level.height, level.width), np.int64), None, None)
     assert error_text(BundleError, lambda: list(sampler.rows(level, forced))) == (
-        f"{engines(bundle.path)}: built for batches of at most {MAX_BATCH}, asked for {MAX_BATCH + 1}: use a smaller "
+        f"{engines(bundle.path)}: built for batches of at most {MAX_BATCH}, requested {MAX_BATCH + 1}: use a smaller "
         "one, or build engines with a larger --max-batch"
     )
 

@@ -180,7 +180,10 @@ def test_arrays_that_do_not_fit(engines: Path, machines: Machines, device: str) 
             decode(top=on_gpu["top"], bottom=on_gpu["top"]),
             r"codes\['bottom'\] has shape \[2, 4, 6\], expected \['N', 8, 12\]",
         ),
-        (decode(top=on_gpu["top"], bottom=dlpack(driver, bottom[:1])), "codes are of 1 and 2 images, expected as many"),
+        (
+            decode(top=on_gpu["top"], bottom=dlpack(driver, bottom[:1])),
+            "codes are of 1 and 2 images, expected the same",
+        ),
         (
             decode(top=interface(driver, top.astype(np.int32)), bottom=on_gpu["bottom"]),
             r"codes\['top'\] is of type '<i4'.* expected int64",

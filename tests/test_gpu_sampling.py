@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from corrupted_bundles import scaled_weight
 from gpu_machines import MAX_BATCH, Machines, check_images, check_same, with_engines
-from spoilt_bundles import scaled_weight
 
 from latentloop import Bundle, BundleError, InputError, Progress, Sampler, Samples
 from latentloop.draws.level_inputs import LevelInputs

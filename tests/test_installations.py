@@ -1,4 +1,4 @@
-"""Packages that are broken, missing or hidden: named as such, with what to do, and never blamed on a bundle."""
+"""Packages that are broken, missing or shadowed: errors name the package and a remedy, and do not blame a bundle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import pytest
 
 from latentloop import Bundle, MissingError, Sampler
 from latentloop.backends.gpu.tensorrt_module import tensorrt_module
-from latentloop.environment.packages import broken_import, import_package, refused, require, unusable, why_broken
+from latentloop.environment.import_checks import blocked_imports, import_failures
+from latentloop.environment.packages import broken_import, import_package, package_error, require
 from latentloop.export.tensorrt.builder import open_builder
 
 ONNXRUNTIME = {
@@ -32,28 +33,27 @@ ONNXRUNTIME = {
         "try:\n    raise ImportError('libx.so.1')\nexcept ImportError as e:\n    raise ImportError('advice') from e",
         "ImportError: libx.so.1",
     ),
-    "an exit": ("raise SystemExit(3)", "SystemExit: 3"),
+    "exit": ("raise SystemExit(3)", "SystemExit: 3"),
     "too old": ("__version__ = '1.19.2'\nclass InferenceSession: pass", "it is 1.19.2, expected 1.20 or later"),
-    "half of it": ("__version__ = '1.32.0'\nclass InferenceSession: pass", "no attribute 'SessionOptions'"),
+    "partial": ("__version__ = '1.32.0'\nclass InferenceSession: pass", "no attribute 'SessionOptions'"),
     "another project": ("VERSION = 1", "no attribute 'InferenceSession'"),
 }
 REMEDY = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime"
 
 
-def fake(folder: Path, name: str, text: str) -> None:
-    """A package of that name."""
+def create_package(folder: Path, name: str, source: str) -> None:
     (folder / name).mkdir()
-    (folder / name / "__init__.py").write_text(text, encoding="utf-8")
+    (folder / name / "__init__.py").write_text(source, encoding="utf-8")
 
 
-def fake_torch(folder: Path) -> None:
-    """One that is sound, for `info`: to import the real one takes long."""
-    fake(folder, "torch", "")
+def create_fake_torch(folder: Path) -> None:
+    """Creates a package that imports, for `info`: importing PyTorch is slow."""
+    create_package(folder, "torch", "")
     (folder / "torch" / "nn.py").touch()
 
 
 def latentloop(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Runs a command in that working directory, whose packages come before those installed."""
+    """Runs a command in a working directory whose packages take precedence over installed ones."""
     command = [sys.executable, "-m", "latentloop", *map(str, arguments)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
@@ -61,14 +61,14 @@ def latentloop(folder: Path, *arguments: object) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("kind", ONNXRUNTIME)
 def test_a_broken_onnxruntime_is_named(tmp_path: Path, kind: str) -> None:
-    text, reason = ONNXRUNTIME[kind]
-    fake(tmp_path, "onnxruntime", text)
+    source, reason = ONNXRUNTIME[kind]
+    create_package(tmp_path, "onnxruntime", source)
     done = latentloop(tmp_path, "sample", "-n", "1", "--out", tmp_path / "x.png")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("latentloop: error: the installation of onnxruntime is broken (")
     assert reason in done.stderr
-    assert f"{tmp_path / 'onnxruntime'} is imported, which no installed package brought: rename" in done.stderr
+    assert f"{tmp_path / 'onnxruntime'} is imported, and no installed package owns it: rename" in done.stderr
     assert REMEDY in done.stderr
 
 
@@ -81,7 +81,7 @@ def test_every_command_that_needs_onnxruntime_names_it(small_bundle: Path, photo
     }
     assert latentloop(tmp_path, "encode", *commands["encode"]).returncode == 0
     (tmp_path / "cwd").mkdir()
-    fake(tmp_path / "cwd", "onnxruntime", "")
+    create_package(tmp_path / "cwd", "onnxruntime", "")
     for name, arguments in commands.items():
         done = latentloop(tmp_path / "cwd", name, *arguments)
         assert done.returncode == 1
@@ -89,112 +89,112 @@ def test_every_command_that_needs_onnxruntime_names_it(small_bundle: Path, photo
 
 
 @pytest.mark.parametrize("kind", ["no __init__", "no shared library", "too old"])
-def test_info_tells_of_a_broken_onnxruntime(tmp_path: Path, kind: str, small_bundle: Path) -> None:
-    text, reason = ONNXRUNTIME[kind]
-    fake(tmp_path, "onnxruntime", text)
-    fake_torch(tmp_path)
+def test_info_reports_a_broken_onnxruntime(tmp_path: Path, kind: str, small_bundle: Path) -> None:
+    source, reason = ONNXRUNTIME[kind]
+    create_package(tmp_path, "onnxruntime", source)
+    create_fake_torch(tmp_path)
     done = latentloop(tmp_path, "info", "--json", "--bundle", small_bundle)
     assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads(done.stdout)
-    assert reason in found["broken"]["onnxruntime"]
-    assert reason in found["devices"]["cpu"]
-    assert found["bundle"]["levels"][0]["name"] == "top"
-    assert found["broken"].keys() == {"onnxruntime"}
+    report = json.loads(done.stdout)
+    assert reason in report["broken"]["onnxruntime"]
+    assert reason in report["devices"]["cpu"]
+    assert report["bundle"]["levels"][0]["name"] == "top"
+    assert report["broken"].keys() == {"onnxruntime"}
 
 
-ENDING = {
+IMPORTS_THAT_END_THE_PROCESS = {
     "abort": ("import os\nos.abort()", "its import ends the process by SIGABRT"),
     "bus error": ("import os, signal\nos.kill(os.getpid(), signal.SIGBUS)", "its import ends the process by SIGBUS"),
     "exit": ("raise SystemExit(3)", "SystemExit: 3"),
-    "exit as if all were well": ("import os\nos._exit(0)", "its import ends the process with the status 0"),
-    "no exception that is caught": ("raise BaseException('gone')", "BaseException: gone"),
+    "exit with status 0": ("import os\nos._exit(0)", "its import ends the process with the status 0"),
+    "BaseException": ("raise BaseException('gone')", "BaseException: gone"),
 }
 
 
-@pytest.mark.parametrize("kind", ENDING)
+@pytest.mark.parametrize("kind", IMPORTS_THAT_END_THE_PROCESS)
 def test_info_survives_an_onnxruntime_that_ends_the_process(tmp_path: Path, kind: str) -> None:
-    text, reason = ENDING[kind]
-    fake(tmp_path, "onnxruntime", text)
-    fake_torch(tmp_path)
+    source, reason = IMPORTS_THAT_END_THE_PROCESS[kind]
+    create_package(tmp_path, "onnxruntime", source)
+    create_fake_torch(tmp_path)
     done = latentloop(tmp_path, "info", "--json")
     assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads(done.stdout)
-    assert found["broken"].keys() == {"onnxruntime"}
-    assert reason in found["broken"]["onnxruntime"]
-    assert reason in found["devices"]["cpu"]
-    assert found["bundle"]["classes"]
+    report = json.loads(done.stdout)
+    assert report["broken"].keys() == {"onnxruntime"}
+    assert reason in report["broken"]["onnxruntime"]
+    assert reason in report["devices"]["cpu"]
+    assert report["bundle"]["classes"]
     done = latentloop(tmp_path, "info")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(rf"^onnxruntime .*, broken: .*{reason}", done.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize(("package", "brought_by"), [("numpy", "numpy"), ("PIL", "pillow"), ("pycuda", "pycuda")])
-def test_info_survives_another_package_that_ends_the_process(tmp_path: Path, package: str, brought_by: str) -> None:
-    fake(tmp_path, package, "import os\nos.abort()")
-    fake_torch(tmp_path)
+@pytest.mark.parametrize(("package", "distribution"), [("numpy", "numpy"), ("PIL", "pillow"), ("pycuda", "pycuda")])
+def test_info_survives_another_package_that_ends_the_process(tmp_path: Path, package: str, distribution: str) -> None:
+    create_package(tmp_path, package, "import os\nos.abort()")
+    create_fake_torch(tmp_path)
     done = latentloop(tmp_path, "info")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(rf"^{brought_by} .*, broken: its import ends the process by SIGABRT", done.stdout, re.MULTILINE)
+    assert re.search(rf"^{distribution} .*, broken: its import ends the process by SIGABRT", done.stdout, re.MULTILINE)
 
 
-def test_an_onnxruntime_that_was_cut_short_is_named(tmp_path: Path) -> None:
-    there = find_spec("onnxruntime")
-    assert there is not None
-    assert there.origin is not None
-    source, copied = Path(there.origin).parent, tmp_path / "onnxruntime"
+def test_a_truncated_onnxruntime_is_named(tmp_path: Path) -> None:
+    spec = find_spec("onnxruntime")
+    assert spec is not None
+    assert spec.origin is not None
+    source, copied = Path(spec.origin).parent, tmp_path / "onnxruntime"
     (copied / "capi").mkdir(parents=True)
     for file in (*source.glob("*.py"), *source.glob("capi/*.py")):
         shutil.copy(file, copied / file.relative_to(source))
     (library,) = source.glob("capi/onnxruntime_pybind11_state*.so")
     with library.open("rb") as whole:
         (copied / "capi" / library.name).write_bytes(whole.read(2**20))
-    fake_torch(tmp_path)
+    create_fake_torch(tmp_path)
     for arguments in (("info",), ("sample", "-n", "1", "--out", tmp_path / "x.png")):
         done = latentloop(tmp_path, *arguments)
         assert done.returncode == (0 if arguments == ("info",) else 1)
         assert f"{library.name}: truncated, {2**20} of {library.stat().st_size} bytes" in done.stdout + done.stderr
 
 
-def test_a_package_is_refused_only_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(tmp_path, "dangerous", "")
+def test_imports_are_blocked_only_within_the_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_package(tmp_path, "dangerous", "")
     monkeypatch.syspath_prepend(tmp_path)
-    with refused({"dangerous": "it ends the process"}), pytest.raises(ImportError, match="it ends the process"):
+    with blocked_imports({"dangerous": "it ends the process"}), pytest.raises(ImportError, match="it ends the process"):
         import_package("dangerous")
     assert import_package("dangerous")
 
 
-@pytest.mark.parametrize(("package", "brought_by"), [("numpy", "numpy"), ("PIL", "pillow"), ("tqdm", "tqdm")])
-@pytest.mark.parametrize("text", ["", "import no_such_library"])
-def test_the_other_packages_are_named_too(tmp_path: Path, package: str, brought_by: str, text: str) -> None:
-    fake(tmp_path, package, text)
+@pytest.mark.parametrize(("package", "distribution"), [("numpy", "numpy"), ("PIL", "pillow"), ("tqdm", "tqdm")])
+@pytest.mark.parametrize("source", ["", "import no_such_library"])
+def test_other_broken_packages_are_named(tmp_path: Path, package: str, distribution: str, source: str) -> None:
+    create_package(tmp_path, package, source)
     done = latentloop(tmp_path, "sample", "-n", "1", "--out", tmp_path / "x.png")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"latentloop: error: the installation of {brought_by} is broken (")
-    assert f"pip install --force-reinstall {brought_by}" in done.stderr
+    assert done.stderr.startswith(f"latentloop: error: the installation of {distribution} is broken (")
+    assert f"pip install --force-reinstall {distribution}" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(("package", "brought_by"), [("numpy", "numpy"), ("PIL", "pillow")])
-def test_info_tells_of_the_others(tmp_path: Path, package: str, brought_by: str) -> None:
-    fake(tmp_path, package, "")
-    fake_torch(tmp_path)
+@pytest.mark.parametrize(("package", "distribution"), [("numpy", "numpy"), ("PIL", "pillow")])
+def test_info_reports_other_broken_packages(tmp_path: Path, package: str, distribution: str) -> None:
+    create_package(tmp_path, package, "")
+    create_fake_torch(tmp_path)
     done = latentloop(tmp_path, "info")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(rf"^{brought_by} .*, broken: .*{package}", done.stdout, re.MULTILINE)
+    assert re.search(rf"^{distribution} .*, broken: .*{package}", done.stdout, re.MULTILINE)
 
 
-def test_an_import_that_ends_the_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(tmp_path, "crashing", "import os\nos.abort()")
-    fake(tmp_path, "sound", "")
-    (tmp_path / "left").mkdir()
+def test_an_import_that_ends_the_process_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_package(tmp_path, "crashing", "import os\nos.abort()")
+    create_package(tmp_path, "valid", "")
+    (tmp_path / "folder").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    found = why_broken(["crashing", "sound", "left", "json"])
-    assert found.pop("left").endswith("left has no __init__.py")
-    assert found == {"crashing": "its import ends the process by SIGABRT"}
+    reasons = import_failures(["crashing", "valid", "folder", "json"])
+    assert reasons.pop("folder").endswith("folder has no __init__.py")
+    assert reasons == {"crashing": "its import ends the process by SIGABRT"}
 
 
-def test_a_package_that_is_broken_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(tmp_path, "half_installed", "import half_installed.library")
+def test_a_broken_package_is_not_reported_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_package(tmp_path, "half_installed", "import half_installed.library")
     (tmp_path / "left_behind").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     for name, reason in {"half_installed": "'half_installed.library'", "left_behind": "has no __init__.py"}.items():
@@ -204,10 +204,10 @@ def test_a_package_that_is_broken_is_not_called_missing(tmp_path: Path, monkeypa
         import_package("left_behind")
 
 
-def test_a_broken_tensorrt_is_not_called_missing(
+def test_a_broken_tensorrt_is_not_reported_as_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
 ) -> None:
-    fake(tmp_path, "tensorrt", "raise OSError('libnvinfer.so.10: cannot open shared object file')")
+    create_package(tmp_path, "tensorrt", "raise OSError('libnvinfer.so.10: cannot open shared object file')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
@@ -219,8 +219,8 @@ def test_a_broken_tensorrt_is_not_called_missing(
     assert "libnvinfer" in fails(1, "build-engines")
 
 
-def test_a_broken_cuda_python_is_not_called_missing(tmp_path: Path) -> None:
-    fake(tmp_path, "cuda", "raise OSError('libcudart.so.12')")
+def test_a_broken_cuda_python_is_not_reported_as_missing(tmp_path: Path) -> None:
+    create_package(tmp_path, "cuda", "raise OSError('libcudart.so.12')")
     script = "from latentloop.kernels.driver import open_driver; open_driver('cuda-python')"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert "its installation is broken: OSError: libcudart.so.12" in done.stderr
@@ -236,7 +236,7 @@ def test_a_broken_cuda_python_is_not_called_missing(tmp_path: Path) -> None:
         (onnxruntime.SessionOptions, "add_session_config_entry"),
     ],
 )
-def test_a_part_that_onnxruntime_lacks_is_not_blamed_on_the_bundle(
+def test_the_bundle_is_not_blamed_for_a_missing_part_of_onnxruntime(
     small_bundle: Path, owner: object, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sampler = Sampler(Bundle.open(small_bundle), "cpu", 1)
@@ -245,11 +245,14 @@ def test_a_part_that_onnxruntime_lacks_is_not_blamed_on_the_bundle(
         sampler.sample(1)
 
 
-def test_errors_of_our_own_are_not_a_broken_installation() -> None:
+def test_errors_of_latentloop_are_not_reported_as_a_broken_installation() -> None:
     for error in (ValueError("x"), ImportError("x"), ImportError("x", name="latentloop.absent"), AttributeError("x")):
         assert broken_import(error) is None
 
 
-def test_a_package_that_was_never_installed_is_missing() -> None:
+def test_a_package_that_is_not_installed_is_reported_as_missing() -> None:
     missing = ModuleNotFoundError("No module named 'no_such_package'", name="no_such_package")
-    assert str(unusable("no_such_package", missing)) == "no_such_package is not installed: pip install no_such_package"
+    assert (
+        str(package_error("no_such_package", missing))
+        == "no_such_package is not installed: pip install no_such_package"
+    )

@@ -15,8 +15,8 @@ import pytest
 import torch
 from command_line import codes as read_codes
 from command_line import run
+from corrupted_bundles import edit_manifest, error_of, read_manifest, replace_file, scaled_weight
 from random_models import NATIVE, PRIORS, full_forward, plain_weights, random_inputs, random_prior
-from spoilt_bundles import edit_manifest, read_manifest, refusal, replace_file, scaled_weight
 
 from latentloop import Bundle, InputError, Sampler
 from latentloop.backends.cpu.loop import PriorLoop
@@ -160,7 +160,7 @@ def without_int8(bundle: Path, copy: Path) -> Path:
 def test_a_precision_needs_all_its_graphs_in_every_prior(small_bundle: Path, tmp_path: Path) -> None:
     plain = without_int8(small_bundle, tmp_path / "plain")
     edit_manifest(plain, "precisions", value=["float32", "int8"])
-    assert "levels[0].prior.graphs.row_int8 is missing" in refusal(lambda: Bundle.open(plain))
+    assert "levels[0].prior.graphs.row_int8 is missing" in error_of(lambda: Bundle.open(plain))
 
 
 def test_int8_graphs_read_the_same_weights_as_float32_graphs(small_bundle: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bundles of links: they open and run like plain ones, as their hashes prove what the links lead to."""
+"""Bundles of links: they open and run like others, because digests verify the files that the links lead to."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 import pytest
 from command_line import run
+from corrupted_bundles import edit_manifest, error_of, read_manifest, replace_file
 from gpu_machines import Machines, check_same
 from linked_bundles import LAYOUTS, Layout, blobs, objects
-from spoilt_bundles import edit_manifest, read_manifest, refusal, replace_file
 
 from latentloop import Bundle, Sampler
 from latentloop.export.tensorrt.engine_sets import rewritten_bundle
@@ -21,7 +21,7 @@ from latentloop.export.tensorrt.engine_sets import rewritten_bundle
 
 @pytest.fixture
 def bundle(small_bundle: Path, tmp_path: Path) -> Path:
-    """Links, each to a file in a folder of its own."""
+    """A bundle of links to files, each of which is in its own folder."""
     return objects(small_bundle, tmp_path)
 
 
@@ -44,37 +44,37 @@ def test_one_file_of_a_bundle_may_be_a_link(name: str, small_bundle: Path, tmp_p
     assert run("verify", bundle) == 0
 
 
-def test_a_link_to_other_content_is_refused(bundle: Path) -> None:
+def test_a_link_to_other_content_is_rejected(bundle: Path) -> None:
     target = (bundle / "weights.safetensors").resolve()
     content = bytearray(target.read_bytes())
     content[-1] ^= 1
     target.write_bytes(content)
-    assert f"{bundle / 'weights.safetensors'} has SHA-256" in refusal(lambda: Bundle.open(bundle))
+    assert f"{bundle / 'weights.safetensors'} has SHA-256" in error_of(lambda: Bundle.open(bundle))
     target.write_bytes(content[:-1])
-    assert f"{bundle / 'weights.safetensors'} has {len(content) - 1} bytes" in refusal(lambda: Bundle.open(bundle))
+    assert f"{bundle / 'weights.safetensors'} has {len(content) - 1} bytes" in error_of(lambda: Bundle.open(bundle))
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "manifest.json"])
-def test_a_link_that_leads_nowhere_is_named(bundle: Path, name: str) -> None:
+def test_a_broken_link_is_named(bundle: Path, name: str) -> None:
     path = bundle / name
     path.resolve().unlink()
-    text = refusal(lambda: Bundle.open(bundle))
+    text = error_of(lambda: Bundle.open(bundle))
     assert f"{path} is a link to {os.readlink(path)}, which does not exist" in text
     assert "cp -rL" in text
     path.unlink()
     path.symlink_to(name)
-    assert f"{path} is a link to {name}" in refusal(lambda: Bundle.open(bundle))
+    assert f"{path} is a link to {name}" in error_of(lambda: Bundle.open(bundle))
 
 
-def test_a_folder_s_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+def test_a_broken_link_to_a_bundle_is_named(tmp_path: Path) -> None:
     path = tmp_path / "bundle"
     path.symlink_to("moved")
-    assert f"{path} is a link to moved, which does not exist" in refusal(lambda: Bundle.open(path))
+    assert f"{path} is a link to moved, which does not exist" in error_of(lambda: Bundle.open(path))
 
 
 @pytest.mark.parametrize("name", ["golden.npz", "manifest.json"])
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
-def test_a_link_to_what_is_no_file_is_refused(bundle: Path, tmp_path: Path, name: str, kind: str) -> None:
+def test_a_link_to_something_other_than_a_file_is_rejected(bundle: Path, tmp_path: Path, name: str, kind: str) -> None:
     target = tmp_path / kind
     if kind == "pipe":
         os.mkfifo(target)
@@ -84,17 +84,17 @@ def test_a_link_to_what_is_no_file_is_refused(bundle: Path, tmp_path: Path, name
         target = Path("/dev/zero")
     (bundle / name).unlink()
     (bundle / name).symlink_to(target)
-    text = refusal(lambda: Bundle.open(bundle))  # and does not wait for what a pipe never gives
+    text = error_of(lambda: Bundle.open(bundle))  # a read from the pipe would block
     assert str(bundle / name) in text
     assert "not a file" in text
 
 
-def test_a_name_that_leaves_the_bundle_is_refused_though_the_content_is_right(bundle: Path) -> None:
+def test_a_name_that_leads_out_of_the_bundle_is_rejected_even_if_the_content_is_correct(bundle: Path) -> None:
     target = (bundle / "golden.npz").resolve()
     record = read_manifest(bundle)["files"]["golden.npz"]
     for name in (os.path.relpath(target, bundle), str(target)):
         edit_manifest(bundle, "files", name, value=record)
-        assert "not a plain file name" in refusal(lambda: Bundle.open(bundle))
+        assert "not a plain file name" in error_of(lambda: Bundle.open(bundle))
 
 
 @pytest.mark.parametrize("location", ["../weights.safetensors", "other.safetensors"])
@@ -115,7 +115,7 @@ def test_weights_that_the_manifest_does_not_list_are_not_read(
     replace_file(bundle, "decoder.onnx", model.SerializeToString())
     opened = Sampler(Bundle.open(bundle), "cpu", 1)
     codes = opened.encode(np.zeros((1, 32, 48, 3), np.uint8))
-    assert "decoder.onnx" in refusal(lambda: opened.decode(codes))
+    assert "decoder.onnx" in error_of(lambda: opened.decode(codes))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -129,7 +129,7 @@ def test_engines_of_a_bundle_of_links_run(
 
 
 @pytest.mark.parametrize("name", ["decoder.plan", "manifest.json"])
-def test_an_engine_s_link_that_leads_nowhere_is_named(
+def test_a_broken_link_to_an_engine_is_named(
     small_engines: Path, tmp_path: Path, machines: Machines, fails: Callable[..., str], name: str
 ) -> None:
     bundle = blobs(small_engines, tmp_path)
@@ -140,12 +140,12 @@ def test_an_engine_s_link_that_leads_nowhere_is_named(
     assert f"{name} is a link to ../" in fails(1, "sample", "-n", "1", *arguments)
 
 
-def test_engines_are_built_of_a_bundle_of_links(bundle: Path, small_bundle: Path) -> None:
+def test_engines_are_built_from_a_bundle_of_links(bundle: Path, small_bundle: Path) -> None:
     with (
         rewritten_bundle(Bundle.open(bundle), "float16") as linked,
         rewritten_bundle(Bundle.open(small_bundle), "float16") as plain,
     ):
         assert linked.levels == plain.levels
-        for ours, theirs in zip(linked.sources, plain.sources, strict=True):
-            weights = [source.graph.with_name("weights.bin").read_bytes() for source in (ours, theirs)]
+        for pair in zip(linked.sources, plain.sources, strict=True):
+            weights = [source.graph.with_name("weights.bin").read_bytes() for source in pair]
             assert weights[0] == weights[1]

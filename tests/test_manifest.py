@@ -1,4 +1,4 @@
-"""Manifests from elsewhere: a field that is missing, of another type or at odds with the rest is named."""
+"""Invalid manifests: a field that is missing, has a wrong type or contradicts other fields is named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spoilt_bundles import Keys, at, edit_manifest, read_manifest, refusal
+from corrupted_bundles import Keys, at, edit_manifest, error_of, read_manifest
 
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest_reading import from_json
@@ -20,12 +20,12 @@ from latentloop.sampling.sampler import Sampler
 
 @pytest.fixture
 def bundle(small_bundle: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
+    """A copy that a test may corrupt."""
     return shutil.copytree(small_bundle, tmp_path / "copy")
 
 
 def scalars(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Every scalar with its place; ``provenance`` is free."""
+    """Yields every scalar with its path of keys; ``provenance`` may have any content."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             if (*keys, key) != ("provenance",):
@@ -39,22 +39,22 @@ def scalars(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
 )
 def test_every_field_of_a_wrong_type_is_named(small_bundle: Path, wrong: Any) -> None:
     manifest = read_manifest(small_bundle)
-    missed, count = [], 0
-    for keys, old in scalars(manifest):
-        same = any(isinstance(old, kind) and isinstance(wrong, kind) for kind in (str, bool))
-        if same or (wrong, keys[-1]) in ((None, "condition_level"), (None, "classifier"), (-1, "first")):
+    failures, count = [], 0
+    for keys, value in scalars(manifest):
+        is_same_type = any(isinstance(value, kind) and isinstance(wrong, kind) for kind in (str, bool))
+        if is_same_type or (wrong, keys[-1]) in ((None, "condition_level"), (None, "classifier"), (-1, "first")):
             continue
         at(manifest, keys[:-1])[keys[-1]] = wrong
         name = next(key for key in reversed(keys) if isinstance(key, str))
         try:
             from_json(manifest, "manifest.json")
-            missed.append(f"{keys}: accepted")
+            failures.append(f"{keys}: accepted")
         except BundleError as error:
             if "manifest.json" not in str(error) or name not in str(error) or len(str(error)) > 400:
-                missed.append(f"{keys}: {error}")
-        at(manifest, keys[:-1])[keys[-1]] = old
+                failures.append(f"{keys}: {error}")
+        at(manifest, keys[:-1])[keys[-1]] = value
         count += 1
-    assert not missed
+    assert not failures
     assert count > 300
 
 
@@ -71,17 +71,17 @@ def test_every_required_field_is_named_when_missing(small_bundle: Path) -> None:
         ("files", "golden.npz"),
         ("files", "golden.npz", "sha256"),
     ]:
-        spoilt = json.loads(json.dumps(manifest))
-        del at(spoilt, keys[:-1])[keys[-1]]
+        incomplete = json.loads(json.dumps(manifest))
+        del at(incomplete, keys[:-1])[keys[-1]]
         with pytest.raises(BundleError, match=str(keys[-1])):
-            from_json(spoilt, "manifest.json")
+            from_json(incomplete, "manifest.json")
 
 
 def mutate(manifest: Any, rng: random.Random) -> None:
-    """One change somewhere: a field removed, taken from elsewhere, off by a little, repeated or out of order."""
-    everywhere = [keys for keys, _ in scalars(manifest) if keys[0] != "files"]
-    keys, other = rng.choice(everywhere), rng.choice(everywhere)
-    depth = rng.randrange(1, len(keys) + 1)  # the scalar, or something that holds it
+    """Changes one field at random: removes, replaces, duplicates or shuffles it, or adds or subtracts 1."""
+    paths = [keys for keys, _ in scalars(manifest) if keys[0] != "files"]
+    keys, other = rng.choice(paths), rng.choice(paths)
+    depth = rng.randrange(1, len(keys) + 1)  # the scalar, or a list or object that contains it
     parent: Any = at(manifest, keys[: depth - 1])
     key: Any = keys[depth - 1]
     kind = rng.randrange(5)
@@ -99,22 +99,21 @@ def mutate(manifest: Any, rng: random.Random) -> None:
         parent[key] = at(manifest, other[: rng.randrange(1, len(other) + 1)])
 
 
-def test_whatever_the_manifest_says_the_error_is_one_of_ours(bundle: Path) -> None:
-    """Opening and sampling work, or raise a LatentLoopError: nothing else, and no crash."""
+def test_mutated_manifests_work_or_raise_a_latentloop_error(bundle: Path) -> None:
     original = (bundle / "manifest.json").read_text(encoding="utf-8")
-    outcomes = {"worked": 0, "refused when opened": 0, "refused when used": 0}
+    outcomes = {"worked": 0, "rejected when opened": 0, "rejected when used": 0}
     for seed in range(100):
         rng, manifest = random.Random(seed), json.loads(original)
         mutate(manifest, rng)
         try:
             text = json.dumps(manifest)
-        except ValueError:  # something now holds itself
+        except ValueError:  # a list or object now contains itself
             continue
         (bundle / "manifest.json").write_text(text, encoding="utf-8")
-        outcome = "refused when opened"
+        outcome = "rejected when opened"
         try:
             opened = Bundle.open(bundle)
-            outcome = "refused when used"
+            outcome = "rejected when used"
             Sampler(opened, threads=1).sample(1, seeds=seed, top_k=rng.choice([None, 3]))
             outcome = "worked"
         except LatentLoopError:
@@ -123,7 +122,7 @@ def test_whatever_the_manifest_says_the_error_is_one_of_ours(bundle: Path) -> No
     assert all(outcomes.values()), outcomes
 
 
-MEMORIES = ("levels", 0, "prior", "memories")
+BUFFERS = ("levels", 0, "prior", "memories")
 STEP = ("levels", 0, "prior", "graphs", "step", "inputs", 0)
 ROW = ("levels", 0, "prior", "graphs", "row", "inputs", 0)
 
@@ -135,7 +134,7 @@ ROW = ("levels", 0, "prior", "graphs", "row", "inputs", 0)
         (("format",), "other", "format is 'other'"),
         (("precisions",), ["float32", "int3"], "precisions has 'int3', expected some of float32, int8"),
         (("precisions",), ["int8"], "precisions: 'float32' is missing"),
-        (("precisions",), ["float32", "float32"], "precisions: two are called 'float32'"),
+        (("precisions",), ["float32", "float32"], "precisions: the name 'float32' occurs twice"),
         (("precisions",), ["float32"], "graphs.row_int8 is unknown, expected one of condition, row, step"),
         (("levels", 0, "height"), 5, "top has the grid 5 x 6, expected 4 x 6"),
         (("levels", 1, "width"), 11, "bottom has the grid 8 x 11, expected 8 x 12"),
@@ -144,40 +143,40 @@ ROW = ("levels", 0, "prior", "graphs", "row", "inputs", 0)
         (("image",), [32, 48], "image"),
         (("image",), [2**20, 2**20, 3], "image"),
         (("levels",), [], "levels is empty"),
-        (("levels", 0, "name"), "bottom", "two are called 'bottom'"),
+        (("levels", 0, "name"), "bottom", "the name 'bottom' occurs twice"),
         (("levels", 1, "prior", "condition_level"), "bottom", "condition_level of bottom is 'bottom', expected 'top'"),
         (("levels", 0, "prior", "condition_level"), "top", "condition_level of top is 'top', expected none"),
         (("levels", 0, "prior", "columns_per_step"), 3, "columns_per_step is 3"),
         (("levels", 0, "prior", "graphs", "jump"), {"file": "x", "inputs": [], "outputs": []}, "jump"),
         (("levels", 0, "prior", "graphs", "row", "file"), "absent.onnx", "does not list absent.onnx"),
         (("classes",), [], "classes is empty"),
-        ((*MEMORIES, 0, "name"), "kodes", "'codes' is missing"),
-        ((*MEMORIES, 1, "name"), "codes", "two are called 'codes'"),
-        ((*MEMORIES, 6, "name"), "raw", "'row' is missing"),
-        ((*MEMORIES, 13, "shape"), [6, "batch", 12], "'logits' is float32 [6, 'batch', 12]"),
-        ((*MEMORIES, 1, "shape", 0), 2**40, "values for one sample"),
-        ((*MEMORIES, 1, "shape", 1), 11, "'residual' is [4, 11"),
-        ((*MEMORIES, 1, "shape", 2), "columns", "shape"),
-        ((*MEMORIES, 1, "shape"), [4, 12] + [1] * 60, "shape"),
-        ((*MEMORIES, 1, "padding"), 4, "'residual'"),
-        ((*MEMORIES, 1, "dtype"), "float16", "dtype is 'float16'"),
+        ((*BUFFERS, 0, "name"), "kodes", "'codes' is missing"),
+        ((*BUFFERS, 1, "name"), "codes", "the name 'codes' occurs twice"),
+        ((*BUFFERS, 6, "name"), "raw", "'row' is missing"),
+        ((*BUFFERS, 13, "shape"), [6, "batch", 12], "'logits' is float32 [6, 'batch', 12]"),
+        ((*BUFFERS, 1, "shape", 0), 2**40, "values for one sample"),
+        ((*BUFFERS, 1, "shape", 1), 11, "'residual' is [4, 11"),
+        ((*BUFFERS, 1, "shape", 2), "columns", "shape"),
+        ((*BUFFERS, 1, "shape"), [4, 12] + [1] * 60, "shape"),
+        ((*BUFFERS, 1, "padding"), 4, "'residual'"),
+        ((*BUFFERS, 1, "dtype"), "float16", "dtype is 'float16'"),
         ((*ROW, "memory"), "nothing", "names the memory 'nothing'"),
         ((*ROW, "view"), "sideways", "view is 'sideways'"),
-        ((*ROW, "view"), "span", "no ring"),
-        ((*STEP, "count"), 0, "count 0, not a part"),
-        ((*STEP, "count"), 9, "not a part of 'residual'"),
-        ((*STEP, "first"), -4, "not a part of 'residual'"),
-        ((*MEMORIES, 4, "shape", 0), 3, "'conv1_above'"),
+        ((*ROW, "view"), "span", "is not a ring"),
+        ((*STEP, "count"), 0, "count 0, which is not inside"),
+        ((*STEP, "count"), 9, "not inside 'residual'"),
+        ((*STEP, "first"), -4, "not inside 'residual'"),
+        ((*BUFFERS, 4, "shape", 0), 3, "'conv1_above'"),
     ],
 )  # fmt: skip
-def test_a_manifest_that_contradicts_itself_is_refused(bundle: Path, keys: Keys, value: Any, expected: str) -> None:
+def test_a_manifest_that_contradicts_itself_is_rejected(bundle: Path, keys: Keys, value: Any, expected: str) -> None:
     edit_manifest(bundle, *keys, value=value)
-    text = refusal(lambda: Bundle.open(bundle))
+    text = error_of(lambda: Bundle.open(bundle))
     assert str(bundle / "manifest.json") in text
     assert expected in text
 
 
-def test_fields_in_any_order_are_the_same_manifest(small_bundle: Path) -> None:
+def test_the_order_of_fields_does_not_matter(small_bundle: Path) -> None:
     def shuffled(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: shuffled(value[key]) for key in reversed(value)}

@@ -1,4 +1,4 @@
-"""Bundles and samplers in other processes: copied, pickled, sent to a new process, or there after a fork."""
+"""Copies and pickles of bundles and samplers, and their use in spawned and forked processes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from corrupted_bundles import edit_manifest, error_of
 from gpu_machines import Machines
-from spoilt_bundles import edit_manifest, refusal
 
 from latentloop import Bundle, InputError, Sampler
 
-# In a process of its own, whose only threads are the sampler's. An alarm ends a child that waits for ever.
+# Scripts run in their own processes, whose only threads are those of the sampler. An alarm ends a child that hangs.
 FORKED = """
 import os, signal, sys
 import numpy as np
@@ -25,18 +27,18 @@ from latentloop import Bundle, Sampler
 before, after = sys.argv[1:3]
 sampler = Sampler(Bundle.open(sys.argv[3]), "cpu", 3)
 def work():
-    found = sampler.sample(20, seeds=1, labels=1)
-    return found.images, sampler.classify(found.images).probabilities, sampler.encode(found.images)["top"]
+    images = sampler.sample(20, seeds=1, labels=1).images
+    return images, sampler.classify(images).probabilities, sampler.encode(images)["top"]
 if before == "used":
     expected = work()
 child = os.fork()
 if child == 0:
     signal.alarm(40)
     if after == "used":
-        found = work()
+        results = work()
         if before == "used":
-            assert all(map(np.array_equal, found, expected))
-    sys.exit(3)  # ends as any program does, with everything that it holds
+            assert all(map(np.array_equal, results, expected))
+    sys.exit(3)  # an ordinary exit, which destroys sampler and bundle
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 if before == "used":
     assert all(map(np.array_equal, work(), expected))
@@ -80,34 +82,33 @@ assert len(list(rows)) == level.height - 1
 """
 
 
-def said(script: str, *arguments: object) -> str:
-    """What a program prints that must end well."""
+def output_of(script: str, *arguments: object) -> str:
+    """Runs a script, which must succeed, and returns its output."""
     command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    result = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
 
 
 @pytest.fixture
 def sampler(small_bundle: Path) -> Sampler:
-    """One that has been used."""
-    made = Sampler(Bundle.open(small_bundle), "cpu", 2)
-    made.sample(1, seeds=7)
-    return made
+    """A sampler that has been used."""
+    sampler = Sampler(Bundle.open(small_bundle), "cpu", 2)
+    sampler.sample(1, seeds=7)
+    return sampler
 
 
-@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda given: pickle.loads(pickle.dumps(given))])
-def test_copies_and_pickles_draw_the_same(sampler: Sampler, again: object) -> None:
-    assert callable(again)
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_copies_and_pickles_draw_the_same_images(sampler: Sampler, duplicate: Callable[[Any], Any]) -> None:
     expected = sampler.sample(2, seeds=5).images
-    made = again(sampler)
-    assert (made.device, made.threads, made.precision) == ("cpu", 2, "float32")
-    np.testing.assert_array_equal(made.sample(2, seeds=5).images, expected)
-    bundle = again(sampler.bundle)
+    copied = duplicate(sampler)
+    assert (copied.device, copied.threads, copied.precision) == ("cpu", 2, "float32")
+    np.testing.assert_array_equal(copied.sample(2, seeds=5).images, expected)
+    bundle = duplicate(sampler.bundle)
     np.testing.assert_array_equal(Sampler(bundle, "cpu", 2).sample(2, seeds=5).images, expected)
 
 
-def test_a_pickle_is_opened_whatever_the_working_directory(
+def test_a_pickle_is_opened_from_any_working_directory(
     small_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(small_bundle.parent)
@@ -121,44 +122,45 @@ def test_the_working_directory_may_change(
 ) -> None:
     monkeypatch.chdir(small_bundle.parent)
     opened = Sampler(Bundle.open(small_bundle.name), "cpu", 2)
-    (tmp_path / small_bundle.name).mkdir()  # another bundle, it might be
+    (tmp_path / small_bundle.name).mkdir()  # the relative path now leads to another directory
     monkeypatch.chdir(tmp_path)
     np.testing.assert_array_equal(opened.sample(1, seeds=7).images, sampler.sample(1, seeds=7).images)
     assert opened.bundle.golden()
     assert opened.bundle.path == small_bundle
 
 
-def test_a_pickle_of_a_bundle_that_has_changed_is_refused(small_bundle: Path, tmp_path: Path) -> None:
+def test_a_pickle_of_a_bundle_that_has_changed_is_rejected(small_bundle: Path, tmp_path: Path) -> None:
     path = shutil.copytree(small_bundle, tmp_path / "copy")
     pickled = pickle.dumps(Bundle.open(path))
     (path / "golden.npz").write_bytes(b"")
-    assert "golden.npz" in refusal(lambda: pickle.loads(pickled))
+    assert "golden.npz" in error_of(lambda: pickle.loads(pickled))
     shutil.copy(small_bundle / "golden.npz", path)
     edit_manifest(path, "licence", value="another")
-    assert f"{path} has changed since its Bundle was copied or pickled" in refusal(lambda: pickle.loads(pickled))
+    assert f"{path} has changed since its Bundle was copied or pickled" in error_of(lambda: pickle.loads(pickled))
     shutil.rmtree(path)
-    assert str(path) in refusal(lambda: pickle.loads(pickled))
+    assert str(path) in error_of(lambda: pickle.loads(pickled))
 
 
 @pytest.mark.parametrize("before", ["used", "unused"])
 @pytest.mark.parametrize("after", ["used", "unused"])
 def test_a_forked_process_samples_and_ends(small_bundle: Path, before: str, after: str) -> None:
-    assert said(FORKED, before, after, small_bundle) == "3"
+    assert output_of(FORKED, before, after, small_bundle) == "3"
 
 
-def test_rows_begun_before_a_fork_are_refused_after_it(small_bundle: Path) -> None:
-    assert said(FORKED_WITHIN_ROWS, small_bundle) == "0"
+def test_an_iteration_over_rows_cannot_continue_after_a_fork(small_bundle: Path) -> None:
+    assert output_of(FORKED_WITHIN_ROWS, small_bundle) == "0"
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
-def test_a_process_takes_a_sampler_as_its_argument(small_bundle: Path, tmp_path: Path, method: str) -> None:
-    program = tmp_path / "program.py"  # spawn imports it
+def test_a_sampler_can_be_the_argument_of_a_process(small_bundle: Path, tmp_path: Path, method: str) -> None:
+    program = tmp_path / "program.py"  # a file, because spawned processes import it
     program.write_text(SPAWNED, encoding="utf-8")
-    done = subprocess.run([sys.executable, program, method, small_bundle], capture_output=True, text=True, timeout=100)
-    assert (done.stdout.strip(), done.stderr) == ("0", "")
+    command = [sys.executable, str(program), method, str(small_bundle)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (result.stdout.strip(), result.stderr) == ("0", "")
 
 
-def test_a_sampler_on_a_gpu_says_that_it_cannot_follow_a_fork(
+def test_a_sampler_on_a_gpu_cannot_be_used_after_a_fork(
     small_engines: Path, machines: Machines, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machines()

@@ -1,4 +1,4 @@
-"""A step does not copy state: its allocations, except attention scores, do not grow with the grid."""
+"""Steps copy no state: the memory that a step allocates, except attention scores, does not grow with the grid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from latentloop.export.specification.rowstep_weights import arrange
 
 
 def step_allocations(config: PriorConfig, folder: Path, finished: int) -> dict[str, int]:
-    """Output bytes of each node of one step, in the graph that ONNX Runtime runs after its optimisations."""
+    """Returns the bytes of each node's outputs in one step, in the graph that ONNX Runtime has optimised."""
     folder.mkdir()
     store = WeightStore()
     graphs: dict[str, GraphBuilder] = {
@@ -47,15 +47,13 @@ def step_allocations(config: PriorConfig, folder: Path, finished: int) -> dict[s
 
 @pytest.mark.parametrize("name", ["top-k5", "bottom-k3-classes"])
 def test_allocations_do_not_grow_with_the_grid(name: str, tmp_path: Path) -> None:
-    config = replace(
-        PRIORS[name], channels=64
-    )  # four channels per head: copied keys would be four times as large as the scores
-    # Eight rows more and three times the columns: from about 30 positions to about 200.
+    config = replace(PRIORS[name], channels=64)  # 4 channels per head: a copy of the keys is 4 times as large as scores
+    # 8 rows more and 3 times the columns: about 200 positions instead of 30.
     larger = replace(config, height=config.height + 8, width=3 * config.width)
     small = step_allocations(config, tmp_path / "small", config.height)
     large = step_allocations(larger, tmp_path / "large", larger.height)
     grown = {node: size for node, size in large.items() if size > small.get(node, 0)}
-    # Bytes: one float32 per head and position, and for the step's second column one more.
+    # In bytes: one float32 per head and position, and one more for the second column of the step.
     scores = 4 * config.heads * ((larger.height + 1) * larger.width + 1)
     assert bool(grown) == config.attention, grown
     assert max(grown.values(), default=0) <= scores, grown

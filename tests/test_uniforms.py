@@ -1,4 +1,4 @@
-"""Philox against the vectors that its authors published, and what the sampler builds on it."""
+"""Philox against the known answers of its authors, and the uniform numbers made from it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def words(text: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("counter", "key", "expected"), KNOWN_ANSWERS)
-def test_known_answers(counter: str, key: str, expected: str) -> None:
+def test_philox_gives_the_known_answers(counter: str, key: str, expected: str) -> None:
     np.testing.assert_array_equal(philox(words(counter), words(key)), words(expected))
 
 
-def test_a_number_depends_on_seed_level_and_position_alone() -> None:
+def test_a_number_depends_only_on_seed_level_and_position() -> None:
     seeds = np.array([3, 2**63 + 5, 2**64 - 1], np.uint64)
     together = uniforms(seeds, 1, 4, 6)
     assert together.shape == (4, 6, 3)

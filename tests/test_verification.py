@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from spoilt_bundles import replace_file, scaled_weight
+from corrupted_bundles import replace_file, scaled_weight
 
 from latentloop import Bundle, BundleError, Sampler
 from latentloop.cli.program import main

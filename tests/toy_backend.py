@@ -1,4 +1,4 @@
-"""A backend that draws code 0 everywhere and decodes to the image of a constant: what a new backend has to provide."""
+"""A complete example of a backend. It draws code 0 everywhere, and decodes any codes to grey images."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import AfterRow, Codes, LevelDraw, LevelInputs, Row
 from latentloop.errors import MissingError
 
-GREY = 77  # of every pixel
-missing = ""  # the reason why it cannot be used
+GREY = 77  # the value of every pixel
+missing = ""  # the reason why the backend cannot be used, which tests set
 
 
 def check(name: str) -> None:
@@ -31,7 +31,7 @@ def find(request: BackendRequest) -> Callable[[], ToyBackend]:
 
 class ToyBackend:
     largest_batch = 3
-    reason = "it was written in ten minutes"
+    reason = "an example"
     arrays = None
 
     def __init__(self, bundle: Bundle, device: str) -> None:
@@ -53,7 +53,8 @@ class ToyBackend:
             yield Row(index, codes, np.zeros((*codes.shape, level.codebook_size), np.float32))
 
     def encode(self, images: NDArray[np.uint8]) -> dict[str, Codes]:
-        return {v.name: np.zeros((len(images), v.height, v.width), np.int64) for v in self.bundle.manifest.levels}
+        levels = self.bundle.manifest.levels
+        return {level.name: np.zeros((len(images), level.height, level.width), np.int64) for level in levels}
 
     def decode(self, codes: dict[str, Codes]) -> Decoded:
         images = np.full((len(next(iter(codes.values()))), *self.bundle.manifest.image), GREY, np.uint8)

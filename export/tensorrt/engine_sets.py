@@ -24,7 +24,7 @@ from latentloop.engines.engine_set import (
     Profile,
     Tensor,
     folder_name,
-    sources,
+    source_digests,
     to_json,
 )
 from latentloop.engines.finding import find_engines
@@ -188,7 +188,7 @@ def _build_set(
             architecture=architecture,
             precision=precision,
             profiles=profiles,
-            sources=sources(bundle.manifest, precision),
+            sources=source_digests(bundle.manifest, precision),
             image=bundle.manifest.image,
             levels=rewritten.levels,
             encoder=rewritten.encoder,

@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.bundles.manifest import Binding, GraphFile, Prior, StateBuffer
-from latentloop.engines.engine_set import NARROW, EngineBinding, EngineFile, EnginePrior, Tensor, bound, graph_precision
+from latentloop.engines.engine_set import (
+    NARROW,
+    EngineBinding,
+    EngineFile,
+    EnginePrior,
+    Tensor,
+    engine_binding,
+    graph_precision,
+)
 from latentloop.errors import BundleError
 from latentloop.export.tensorrt.buffer_precision import reduced_buffers
 from latentloop.export.tensorrt.constant_folding import fold_constants
@@ -122,7 +130,7 @@ def _bound_graph(graph: InlinedGraph, file: GraphFile, buffers: dict[str, StateB
         differing = {binding.name for binding in bindings} ^ set(tensors)
         if differing:
             raise BundleError(f"{file.file}: {kind} of graph and manifest differ: {sorted(differing)}")
-        sides.append([bound(binding, buffers[binding.memory]) for binding in bindings])
+        sides.append([engine_binding(binding, buffers[binding.memory]) for binding in bindings])
         for binding in sides[-1]:
             _check(binding, tensors[binding.name], file.file)
     return BoundGraph(graph, *sides)

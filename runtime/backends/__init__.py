@@ -1,1 +1,1 @@
-"""What runs the graphs. Each backend opens ONNX files and binds their inputs and outputs to memory."""
+"""Backends: each runs a bundle's graphs on one kind of device with one library. ``registry`` lists them."""

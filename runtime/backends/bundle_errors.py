@@ -11,19 +11,19 @@ from latentloop.errors import BundleError, LatentLoopError
 
 @contextmanager
 def bundle_errors(bundle: Path, part: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Converts errors of the block to BundleError, except types in ``passing``: arguments have been checked before, so
-    a graph that fails does not fit its manifest. Raises MissingError if a part of ONNX Runtime is missing.
+    """Converts errors of the block to BundleError, or to MissingError for a part of ONNX Runtime that is missing.
 
-    ``part`` names the part of the bundle that is running, for the message.
+    All arguments have been checked before, so a graph that fails does not fit its manifest. Errors of the types in
+    ``passing`` are not converted. ``part`` names the part of the bundle that is running, for the message.
     """
     try:
         yield
-    except (LatentLoopError, MemoryError, Warning):  # Warning: if the caller has turned warnings into errors
+    except (LatentLoopError, MemoryError, Warning):  # warnings are raised if the caller has turned them into errors
         raise
     except passing:
         raise
-    except Exception as error:  # ONNX Runtime's exceptions have no common base class of their own
-        from latentloop.environment.packages import broken_onnxruntime  # late: errors are rare
+    except Exception as error:  # ONNX Runtime's exceptions have no common base class
+        from latentloop.environment.packages import broken_onnxruntime  # imported late: errors are rare
 
         if broken := broken_onnxruntime(error):
             raise broken from error

@@ -1,4 +1,4 @@
-"""The interface between a sampler and what runs a bundle's graphs."""
+"""The interface between a sampler and a backend."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ MOST_BATCH = 4096  # samples; no backend accepts more at once
 
 
 class Decoding(Protocol):
-    """Images whose decoding has been started."""
+    """Images that are being decoded."""
 
     def wait(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Returns the images [N, H, W, C], and the same before rounding, nominally in [-1, 1]."""
+        """Returns the images [N, H, W, C] after rounding to uint8 and before, nominally in [-1, 1]; called once."""
 
 
 class Backend(Protocol):
-    """Runs a bundle's graphs on one device at one precision. Only one thread at a time may use it: it owns the loops'
-    memory.
+    """Runs a bundle's graphs on one device at one precision. Only one thread at a time may use it, because it owns the
+    state buffers.
     """
 
     @property
     def device(self) -> str:
-        """The value of ``Sampler(device=...)`` that selects it: cpu, cuda:0, …"""
+        """The value of ``Sampler(device=...)`` that selects this backend and device: cpu, cuda:0, …"""
 
     @property
     def reason(self) -> str:
-        """One line for users: which library runs the graphs, or why no faster backend was chosen."""
+        """One line for users: the library that runs the graphs, or why ``auto`` chose no faster backend."""
 
     @property
     def largest_batch(self) -> int:
-        """The largest number of samples that it accepts at once."""
+        """The largest number of samples in one batch."""
 
     @property
     def arrays(self) -> ArrayCodec | None:
-        """Encodes and decodes arrays in GPU memory; None if the backend does not run on a GPU."""
+        """The codec for arrays in GPU memory; None if the backend does not run on a GPU."""
 
     def draw(self, draws: Sequence[LevelDraw], after_row: AfterRow | None) -> dict[str, Codes] | None:
-        """Returns one batch's codes by level [B, h, w], or None if ``after_row`` cancelled it. ``draws`` lists the
-        levels from the top down.
+        """Returns the codes [B, h, w] of one batch by level, or None if ``after_row`` cancelled it. ``draws`` lists the
+        levels from the top down; codes of a level are the condition of the next.
         """
 
     def rows(self, level: Level, level_inputs: LevelInputs, rows: int) -> Iterator[Row]:
-        """Yields the first ``rows`` rows of one level, each when it is finished, with its logits."""
+        """Yields the first ``rows`` rows of one level, each as soon as it is finished, with its logits."""
 
     def encode(self, images: NDArray[np.uint8]) -> dict[str, Codes]:
         """Encodes images [N, H, W, C] to codes by level [N, h, w]."""
 
     def decode(self, codes: dict[str, Codes]) -> Decoding:
-        """Starts to decode codes by level [N, h, w]; other work may begin before the images are finished."""
+        """Starts to decode codes by level [N, h, w]. The next batch may be drawn before the images are finished."""
 
     def after_fork(self) -> Backend:
-        """Returns the backend for a process that was forked from this one. Raises InputError if there can be none."""
+        """Called in a forked process: returns a new backend for it. Raises InputError if a fork is not supported."""

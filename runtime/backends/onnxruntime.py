@@ -1,6 +1,6 @@
-"""Graphs on the CPU through ONNX Runtime, bound in place to NumPy memory; and how every session is opened.
+"""Opening of ONNX Runtime sessions.
 
-Importing this raises MissingError where ONNX Runtime is not there, broken or too old.
+Importing this module raises MissingError if ONNX Runtime is missing, broken or too old.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from typing import Any
 from weakref import WeakSet
 
 import numpy as np
-from numpy.typing import NDArray
 
 from latentloop.errors import BundleError
 from latentloop.kernels.library import is_unusable, problem, warn_unusable
 
-# From some release on it starts a thread for telemetry when it is imported. A forked process, where that thread is
-# not, would wait for it for ever when it ends.
+# Recent releases start a telemetry thread on import. That thread does not exist in a forked process, which would wait
+# for it for ever when it exits.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
-def _check_whole() -> None:
-    """Raises ImportError where ONNX Runtime's library was cut short: to load it would end the process."""
+def _check_library() -> None:
+    """Raises ImportError if the file of ONNX Runtime's library is truncated: loading it would end the process."""
     if "onnxruntime" in sys.modules or sys.platform != "linux":
         return
     spec = find_spec("onnxruntime")
@@ -37,37 +36,37 @@ def _check_whole() -> None:
 
 
 try:
-    _check_whole()
+    _check_library()
     import onnxruntime
 
     if onnxruntime.InferenceSession and [int(n) for n in onnxruntime.__version__.split(".")[:2]] < [1, 20]:
         raise ImportError(f"it is {onnxruntime.__version__}, expected 1.20 or later")
-    _PARTS = onnxruntime.SessionOptions, onnxruntime.get_available_providers  # half an installation may lack them
+    _REQUIRED = onnxruntime.SessionOptions, onnxruntime.get_available_providers  # missing in a partial installation
 except KeyboardInterrupt:
     raise
-except BaseException as error:  # SystemExit too
-    from latentloop.environment.packages import unusable
+except BaseException as error:  # also SystemExit, which a broken package may raise
+    from latentloop.environment.packages import package_error
 
-    raise unusable("onnxruntime", error) from error
-
-Array = NDArray[Any]
+    raise package_error("onnxruntime", error) from error
 
 _sessions: WeakSet[onnxruntime.InferenceSession] = WeakSet()
 
 
-def _keep_sessions() -> None:
-    """In a forked process, where their threads are not: the end of a session would wait for them."""
+def _leak_sessions() -> None:
+    """Keeps sessions alive in a forked process: their threads do not exist there, and destruction waits for them."""
     for session in _sessions:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
-os.register_at_fork(after_in_child=_keep_sessions)
+os.register_at_fork(after_in_child=_leak_sessions)
 
 
 def session_options(operators: Path | None) -> onnxruntime.SessionOptions:
-    """Options that log nothing, with a library's operators; where it cannot be loaded a warning says so, once."""
+    """Returns options with a library's operators. Warns once per process if the library cannot be loaded; graphs then
+    run without it.
+    """
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it would log is in the exception
+    options.log_severity_level = 4  # no log: exceptions contain the same messages
     if operators is None or is_unusable(operators):
         return options
     reason = registration_problem(operators, options)
@@ -78,15 +77,15 @@ def session_options(operators: Path | None) -> onnxruntime.SessionOptions:
 
 
 def registration_problem(operators: Path, options: onnxruntime.SessionOptions | None = None) -> str | None:
-    """Adds a library's operators to the options; what is wrong with it, or None."""
+    """Adds a library's operators to the options, by default to new ones. Returns None, or why it cannot be loaded."""
     options = options or onnxruntime.SessionOptions()
     reason = problem(operators)
     if reason is None:
         try:
             options.register_custom_ops_library(str(operators))
-        except AttributeError:  # not this library's fault
+        except AttributeError:  # a part of ONNX Runtime is missing
             raise
-        except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
             return str(error).rpartition(" with error: ")[2]
     return reason
 
@@ -94,21 +93,22 @@ def registration_problem(operators: Path, options: onnxruntime.SessionOptions | 
 def open_session(
     path: Path, weights: Path | None, options: onnxruntime.SessionOptions, providers: Sequence[Any]
 ) -> onnxruntime.InferenceSession:
-    """The session of an ONNX file, whose external data lie in ``weights`` beside it. Raises BundleError.
+    """Returns the session of an ONNX file. ``weights``, in the same folder, has its external data. Raises BundleError.
 
-    They are mapped from there. Releases from 1.24 on refuse weights that a link leads elsewhere: those are handed over.
+    ONNX Runtime maps the weights from their file. From release 1.24 on it rejects a file that is a link to another
+    folder, so such a file is mapped here.
     """
     try:
         model: Path | bytes = path
         if weights and weights.is_symlink() and hasattr(options, "add_external_initializers_from_files_in_memory"):
             model, mapped = path.read_bytes(), np.memmap(weights, np.uint8, "r")
             options.add_external_initializers_from_files_in_memory([weights.name], [mapped], [mapped.size])
-            # Where external data of any other name would be looked for: nowhere else.
+            # Other external data is looked up in this folder only, not in the working directory.
             options.add_session_config_entry(
                 "session.model_external_initializers_file_folder_path", str(weights.parent)
             )
         session = onnxruntime.InferenceSession(model, options, providers=providers)
-    except Exception as error:  # ONNX Runtime's exceptions have no common root of their own
+    except Exception as error:  # ONNX Runtime's exceptions have no common base class
         from latentloop.environment.packages import broken_onnxruntime
 
         if broken := broken_onnxruntime(error):

@@ -1,7 +1,7 @@
-"""The backends by name, and the choice among them.
+"""The registry of backends by name, and the choice of one for a Sampler.
 
-To add a backend: write a module with ``check(name)`` and ``find(request)`` as ``BackendModule`` describes them, and add
-its line to ``BACKENDS``.
+To add a backend, write a module with the functions of ``BackendModule`` and a class that implements ``Backend`` of
+``backends.interface``, and add a line to ``BACKENDS``. ``tests/toy_backend.py`` is a complete example.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from latentloop.errors import InputError, LatentLoopError, MissingError, short_repr
 
-if TYPE_CHECKING:  # imported late: `--help` lists the backends, and needs neither NumPy nor ONNX Runtime
+if TYPE_CHECKING:  # not imported here: `--help` lists the backends, and must not wait for NumPy and ONNX Runtime
     from latentloop.backends.interface import Backend
     from latentloop.bundles.bundle import Bundle
 
@@ -22,13 +22,11 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Registration:
-    """One backend: its module, which is imported when the backend is first requested; whether it runs on GPUs, which
-    are selected by number as in "cuda:1"; and its rank among those that "auto" tries, None if it does not.
-    """
+    """The entry of a backend. Its module is imported when the backend is first requested."""
 
     module: str
-    on_gpu: bool = False
-    auto_rank: int | None = None
+    on_gpu: bool = False  # it runs on GPUs, which are selected by number as in "cuda:1", and has ``Backend.arrays``
+    auto_rank: int | None = None  # "auto" tries backends in the order of their ranks; None: not at all
 
 
 BACKENDS = {
@@ -41,42 +39,40 @@ BACKENDS = {
 
 @dataclass(frozen=True)
 class BackendRequest:
-    """A Sampler's request for the backend ``name``. The backend checks ``precision``: backends support different ones.
-
-    ``reason`` is why this backend was chosen: it was requested, or what prevents better ones.
-    """
+    """A Sampler's request for a backend."""
 
     name: str
     bundle: Bundle
-    number: int  # of the GPU, for backends on GPUs
+    number: int  # of the GPU; 0 for backends that do not run on GPUs
     threads: int  # of the CPU
-    precision: object
-    reason: str
+    precision: object  # not checked yet, because backends support different precisions
+    reason: str  # why this backend was chosen: "as requested", or why "auto" cannot use the backends before it
 
 
 class BackendModule(Protocol):
-    """The module of a backend, or of several. Importing it may raise MissingError as ``check`` does."""
+    """The interface of the module of one or several backends. Importing it may raise MissingError like ``check``."""
 
     def check(self, name: str) -> None:
         """Raises MissingError, with the reason and a remedy, if this machine cannot run the backend of that name."""
 
     def find(self, request: BackendRequest) -> Callable[[], Backend]:
-        """Returns a function that creates the backend, once everything that it needs has been found.
+        """Finds everything that the backend needs for this bundle, and returns a function that creates it.
 
-        Raises MissingError with the reason if something is missing, InputError for an unsupported precision, and
-        DeviceError for a device that fails.
+        ``usable`` does not call that function, which therefore has to load the graphs and allocate memory. Raises
+        MissingError, with the reason, if something is missing, InputError for an unsupported precision, and DeviceError
+        if the device fails.
         """
 
 
 def names(*, on_gpu: bool | None = None) -> list[str]:
-    """Returns the names of the backends; with ``on_gpu``, only those that run on GPUs, or only the others."""
+    """Returns the names of the backends: of those that run on GPUs (``on_gpu=True``), of the others, or of all."""
     return [name for name, entry in BACKENDS.items() if on_gpu is None or entry.on_gpu == on_gpu]
 
 
 def open_backend(bundle: Bundle, device: object, threads: int, precision: object) -> Backend:
-    """Creates the backend that ``device`` names.
+    """Creates the backend that ``device`` names, or for "auto" the first in the order of ranks that can be used.
 
-    Raises InputError for another name or an unsupported precision, MissingError if this installation cannot run it.
+    Raises InputError for an unknown name or an unsupported precision, MissingError if the backend cannot be used.
     """
     name, number = _parse(device)
     if name != AUTO:
@@ -96,12 +92,15 @@ def open_backend(bundle: Bundle, device: object, threads: int, precision: object
 
         if precision not in NARROW:
             raise
-        # Only engines have this precision, so the user needs to know why there are none.
+        # Only engines support this precision, so the message has to say why they cannot be used.
         raise InputError(f"{error}; {reason}") from error
 
 
 def usable(bundle: Bundle | None) -> dict[str, str]:
-    """Returns by backend "yes" if it can run the bundle on this machine, else "no: " and the reason."""
+    """Returns for each backend "yes" if it can run the bundle on this machine, otherwise "no: " and the reason.
+
+    Without a bundle ``find`` is not called, and backends on GPUs count as unusable.
+    """
     answers = {}
     for name in BACKENDS:
         try:
@@ -122,14 +121,14 @@ def _module(name: str) -> BackendModule:
 
 
 def _joined(reasons: dict[str, str]) -> str:
-    """Returns one line; a reason that all backends share, such as that there is no GPU, is given once."""
+    """Returns the reasons in one line. A reason that is common to all, such as a missing GPU, is not repeated."""
     if len(set(reasons.values())) == 1:
         return next(iter(reasons.values()))
     return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
 
 def _parse(device: object) -> tuple[str, int]:
-    """Returns the backend's name, or "auto", and the number of the GPU. Raises InputError for anything else."""
+    """Returns the name of the backend, or "auto", and the number of the GPU. Raises InputError if that fails."""
     if isinstance(device, str):
         name, colon, number = device.partition(":")
         is_number = number.isdecimal() and len(number) < 4

@@ -1,1 +1,1 @@
-"""Bundles: the manifest that describes one, and opening a directory that holds one."""
+"""Bundles: directories of ONNX graphs and weights, with a manifest that describes them."""

@@ -1,4 +1,4 @@
-"""A bundle on disk, verified when it is opened."""
+"""Opening and verifying a bundle."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Value = TypeVar("Value")
 
 
 class Bundle:
-    """A verified bundle: its directory, its manifest, and a cache for what is loaded from its files.
+    """A verified bundle: its directory, its manifest, and a cache for objects made from its files.
 
     Threads may share a Bundle.
     """
 
     def __init__(self, path: Path, manifest: Manifest, identities: dict[str, Identity]) -> None:
-        """``identities``: of the manifest's files by name, as ``verify_file`` returned them."""
+        """``identities`` of the manifest's files by name are the results of ``verify_file``."""
         self.path = path.absolute()  # files are loaded later, perhaps in another working directory
         self.manifest = manifest
         self._identities = identities
@@ -36,19 +36,19 @@ class Bundle:
         self._start()
 
     def _start(self) -> None:
-        self._caches.append({})  # the caches of parent processes stay alive: what they hold must not be destroyed here
+        self._caches.append({})  # caches of parent processes are kept: their sessions must not be destroyed in a child
         self._lock = threading.Lock()
         self._process = os.getpid()
 
     def __reduce__(self) -> tuple[Callable[..., Bundle], tuple[str, Manifest]]:
-        """Copies and unpickled bundles are opened and verified again."""
+        """A copy or pickle holds the path and the manifest: the bundle is opened and verified again."""
         return _reopen, (str(self.path), self.manifest)
 
     @staticmethod
     def open(path: str | Path) -> Bundle:
         """Opens the bundle in directory ``path`` and verifies the size and SHA-256 of every file.
 
-        Raises BundleError that names the file and the wrong field, InputError if ``path`` is no str or Path.
+        Raises BundleError that names the file and the wrong field, InputError if ``path`` is not a str or a Path.
         """
         try:
             folder = Path(path)
@@ -59,7 +59,7 @@ class Bundle:
         if not folder.is_dir():
             raise BundleError(f"{folder}: no such directory; a bundle is the directory that `latentloop export` writes")
         check_link(source)
-        value = read_json(source, f"{source} is missing: {folder} is not a bundle, or its export was cut short")
+        value = read_json(source, f"{source} is missing: {folder} is not a bundle, or its export was interrupted")
         manifest = from_json(value, str(source))
         records = manifest.files.items()
         identities = {name: verify_file(folder, name, record, source) for name, record in records}
@@ -73,8 +73,8 @@ class Bundle:
 
     @contextmanager
     def unchanged(self, *files: str) -> Iterator[None]:
-        """Guards a block that reads these files: raises BundleError unless they are, before and after it, the files
-        that were verified.
+        """Checks these files before and after a block that reads them. Raises BundleError if one has changed since it
+        was verified.
         """
         self._check_unchanged(files)
         try:
@@ -88,20 +88,20 @@ class Bundle:
             try:
                 if identity_of(path.stat()) == self._identities[name]:
                     continue
-                # Perhaps it was only touched, copied or linked again: the content decides.
+                # If it was only touched, copied or linked again, its content is still the same.
                 record = self.manifest.files[name]
                 self._identities[name] = verify_file(self.path, name, record, self.path / MANIFEST)
             except (OSError, BundleError) as error:
                 raise BundleError(f"{path} has changed since the bundle was opened: open the bundle again") from error
 
     def cached(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Returns the value that ``make`` returned when this key was first requested in this process.
+        """Returns the cached value of ``key``; calls ``make`` for it on first use in a process.
 
-        Everything made from this Bundle shares these values, such as sessions. A forked process starts with an empty
-        cache: the threads of its parent's sessions do not exist there.
+        Samplers of the same Bundle share these values, for example sessions. A forked process starts with an empty
+        cache, because the threads of its parent's sessions do not exist there.
         """
         if self._process != os.getpid():
-            self._start()  # with a new lock: at the fork another thread may have held the old one
+            self._start()  # and replace the lock, which another thread may have held at the fork
         with self._lock:
             cache = self._caches[-1]
             if key not in cache:
@@ -110,7 +110,7 @@ class Bundle:
             return value
 
     def golden(self) -> dict[str, NDArray[Any]]:
-        """Returns the golden vectors by name. Raises BundleError if they cannot be read."""
+        """Returns the golden vectors by name. Raises BundleError if they cannot be read or have changed."""
         path = self.path / self.manifest.golden
         try:
             with self.unchanged(path.name), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:

@@ -9,26 +9,27 @@ from pathlib import Path
 from latentloop.bundles.manifest import FileRecord
 from latentloop.errors import BundleError
 
-Identity = tuple[int, ...]  # device, inode, size and times of a file: a write or a replacement changes it
+Identity = tuple[int, ...]  # device, inode, size and times of a file: writing or replacing the file changes them
 
 
 def check_link(path: Path) -> None:
     """Raises BundleError if the path is a link whose target does not exist."""
     try:
         if path.is_symlink() and not path.exists():
-            target = f"{path} is a link to {os.readlink(path)}, which does not exist"
-            raise BundleError(f"{target}: copy bundles with their links followed, as cp -rL does")
+            problem = f"{path} is a link to {os.readlink(path)}, which does not exist"
+            raise BundleError(f"{problem}: copy bundles with a command that follows links, such as cp -rL")
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def verify_file(folder: Path, name: str, record: FileRecord, source: Path) -> Identity:
-    """Returns the identity of the file ``name`` in ``folder``, or of the file that it links to.
+    """Returns the identity of the file ``name`` in ``folder``. A link is followed.
 
-    Raises BundleError unless size and digest are those of ``record``; ``source`` is the manifest that has the record.
+    Raises BundleError unless the file has the size and the digest of ``record``. ``source``, for messages, is the
+    manifest that contains the record.
     """
     if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
-        raise BundleError(f"{source}: files[{name!r}] is not a plain file name: it may leave the bundle")
+        raise BundleError(f"{source}: files[{name!r}] is not a plain file name: it could lead out of the bundle")
     path = folder / name
     check_link(path)
     try:
@@ -53,5 +54,5 @@ def verify_file(folder: Path, name: str, record: FileRecord, source: Path) -> Id
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    """Returns what distinguishes this content of a file from any other, short of reading it."""
+    """Returns the fields of a file's status that change when the file is written or replaced."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

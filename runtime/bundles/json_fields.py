@@ -1,4 +1,4 @@
-"""Reading JSON that may be anything: every access names the file and the field when it is not as expected."""
+"""Checked access to the fields of untrusted JSON: errors name the file, the field, its value and what was expected."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from latentloop.errors import BundleError, short_repr
 
-LARGEST = 2**53  # of any integer: exact in every JSON reader, and far from overflow
+LARGEST = 2**53  # limit of integers: exact in every JSON reader, far below overflow
 
 
 @dataclass(frozen=True)
 class Fields:
-    """A JSON object and where it stands: ``where`` is a path such as ``manifest.json: levels[0].prior``."""
+    """A JSON object. ``where`` is its location for messages, such as ``manifest.json.levels[0].prior``."""
 
     where: str
     values: dict[str, Any]
@@ -26,35 +26,35 @@ class Fields:
         return Fields(where, value)
 
     def integer(self, name: str, minimum: int = 0, maximum: int = LARGEST) -> int:
-        """An integer from ``minimum`` to ``maximum``."""
+        """Returns an integer from ``minimum`` to ``maximum``."""
         value = self._get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
             raise self._error(name, value, f"an integer from {minimum} to {maximum}")
         return value
 
     def boolean(self, name: str) -> bool:
-        """True or false."""
+        """Returns a boolean."""
         value = self._get(name)
         if not isinstance(value, bool):
             raise self._error(name, value, "true or false")
         return value
 
     def text(self, name: str, choices: tuple[str, ...] = (), default: str | None = None) -> str:
-        """A string, one of ``choices`` where they are given."""
+        """Returns a string; with ``choices``, one of these."""
         value = self._get(name, default)
         if not isinstance(value, str) or (choices and value not in choices):
             raise self._error(name, value, f"one of {', '.join(choices)}" if choices else "a string")
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A list of strings."""
+        """Returns a list of strings."""
         value = self._list(name)
         if not all(isinstance(item, str) for item in value):
             raise self._error(name, value, "a list of strings")
         return tuple(value)
 
     def shape(self, name: str) -> tuple[int | str, ...]:
-        """A list of positive sizes; a string is a dynamic size."""
+        """Returns a list of positive sizes; strings are dynamic sizes."""
         value = self._list(name)
         for size in value:
             if isinstance(size, bool) or not isinstance(size, int | str):
@@ -64,20 +64,20 @@ class Fields:
         return tuple(value)
 
     def section(self, name: str) -> Fields:
-        """A nested object."""
+        """Returns a nested object."""
         return Fields.of(f"{self.where}.{name}", self._get(name))
 
     def optional(self, name: str) -> Fields | None:
-        """A nested object, or None where it is absent or null."""
+        """Returns a nested object, or None if the field is absent or null."""
         return None if self.values.get(name) is None else self.section(name)
 
     def objects(self, name: str) -> Iterator[Fields]:
-        """A list of objects."""
+        """Yields the objects of a list."""
         for index, item in enumerate(self._list(name)):
             yield Fields.of(f"{self.where}.{name}[{index}]", item)
 
     def items(self) -> Iterator[tuple[str, Fields]]:
-        """All the fields, each an object."""
+        """Yields every field by name; each must be an object."""
         for name in self.values:
             yield name, self.section(name)
 
@@ -92,5 +92,5 @@ class Fields:
             raise BundleError(f"{self.where}.{name} is missing")
         return self.values.get(name, default)
 
-    def _error(self, name: str, found: object, expected: str) -> BundleError:
-        return BundleError(f"{self.where}.{name} is {short_repr(found)}, expected {expected}")
+    def _error(self, name: str, value: object, expected: str) -> BundleError:
+        return BundleError(f"{self.where}.{name} is {short_repr(value)}, expected {expected}")

@@ -1,7 +1,7 @@
-"""The manifest: what a bundle holds, and how a host drives its graphs.
+"""The manifest: the contents of a bundle, and how a loop runs its graphs.
 
-A host allocates each prior's *memories* once and runs its graphs over views of them; a *binding* says which view a
-graph's input or output is. Nothing else about a model is known outside its graphs.
+A loop allocates the state buffers of a prior (``memories`` in JSON) once, and runs the graphs on views of them. A
+*binding* says which view is bound to an input or output of a graph. A loop knows nothing else of the model.
 """
 
 from __future__ import annotations
@@ -16,43 +16,44 @@ from latentloop.errors import BundleError, InputError, short_repr
 FORMAT = "latentloop-bundle"
 VERSION = 3
 DTYPES = ("float32", "int64", "uint8")
-BATCH = "batch"  # the one dynamic size
+BATCH = "batch"  # the only dynamic size
 
-# Where in a memory a binding looks, for row i and column j. Rings keep the last rows: row i is at i modulo the ring.
+# Views of a state buffer at row i and column j of the loop. A ring stores the last rows: row i at index i modulo the
+# number of its rows.
 VIEWS = (
-    "all",  # the whole memory
-    "row",  # entry i of the first axis
-    "entries",  # entries 0 .. i of the first axis; more do no harm: the graph does not look at them
-    "span",  # a ring's row i - back: `count` columns from `first` on, which may lie in the padding
-    "columns",  # `count` columns from j + first on; of a ring: of its row i
+    "all",  # the whole buffer
+    "row",  # index i of the first axis
+    "entries",  # indices 0 .. i of the first axis; a loop may bind a longer view: graphs do not read beyond index i
+    "span",  # row i - back of a ring: `count` columns from `first` on, which may be padding
+    "columns",  # `count` columns from j + first on; if the buffer is a ring, of its row i
 )
-GRAPHS = ("row", "step", "step_filtered")  # of a prior, at each precision
-SHARED_GRAPHS = ("condition",)  # of all precisions, where a prior has something to compute once
-PRECISIONS = ("float32", "int8")  # of weights; sums and activations are float32
+GRAPHS = ("row", "step", "step_filtered")  # a prior has one of each per precision
+SHARED_GRAPHS = ("condition",)  # one for all precisions, if the prior has a condition to compute once per batch
+PRECISIONS = ("float32", "int8")  # of weights; accumulators and activations are float32
 
 
 @dataclass(frozen=True)
 class StateBuffer:
-    """One array of the loop. ``shape`` may name the dynamic size "batch"; a ring's axes are [rows, columns, ...]."""
+    """One array of a loop. ``shape`` may contain the dynamic size "batch"; a ring has the axes [rows, columns, ...]."""
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
     fill: int = 0
     ring: bool = False
-    padding: int = 0  # void columns on both sides of a ring's rows
+    padding: int = 0  # columns added on both sides of a ring's rows
 
 
 @dataclass(frozen=True)
 class Binding:
-    """One input or output of a graph: the view of a memory that it is."""
+    """One input or output of a graph, and the view of a state buffer that is bound to it."""
 
     name: str
     memory: str
     view: str
-    back: int = 0  # rows, for the view "span"
+    back: int = 0  # number of rows, for the view "span"
     first: int = 0  # column, for the views "span" and "columns"
-    count: int = 0
+    count: int = 0  # number of columns, for the same views
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class GraphFile:
 
 @dataclass(frozen=True)
 class Prior:
-    """How one level's codes are drawn. ``graphs`` by ``graph_name``."""
+    """The prior of one level: its graphs by ``graph_name``, and the state buffers they share."""
 
     condition_level: str | None
     classes: bool
@@ -75,14 +76,14 @@ class Prior:
     graphs: dict[str, GraphFile]
 
     def at(self, precision: str) -> Prior:
-        """This prior with the graphs of one precision alone, under the names that a loop knows them by."""
+        """Returns this prior with the graphs of one precision only, keyed by role: "row", not "row_int8"."""
         names = {role: graph_name(role, precision) for role in (*GRAPHS, *SHARED_GRAPHS)}
         return replace(self, graphs={role: self.graphs[name] for role, name in names.items() if name in self.graphs})
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level of codes, and its prior where the bundle has one."""
+    """One level of codes, with its prior if the bundle has one."""
 
     name: str
     height: int
@@ -93,7 +94,7 @@ class Level:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What a file of the bundle must be: its size in bytes and SHA-256."""
+    """The expected size in bytes and SHA-256 of a file."""
 
     size: int
     sha256: str
@@ -101,7 +102,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything about a bundle. ``levels`` from the top down; ``image`` is (height, width, channels)."""
+    """The contents of a bundle. ``levels`` are listed from the top down; ``image`` is (height, width, channels)."""
 
     image: tuple[int, int, int]
     levels: tuple[Level, ...]
@@ -114,26 +115,26 @@ class Manifest:
     exporter: str
     opset: int
     files: dict[str, FileRecord]
-    classifier: str | None = None  # a graph, in a bundle that can tell how well a sample fits its label
+    classifier: str | None = None  # file of the graph that computes class probabilities, if the bundle has one
     licence: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def level(self, name: str) -> Level:
-        """The level of that name; raises BundleError that lists the names there are."""
+        """Returns the level of that name. Raises BundleError, with the names of all levels, if there is none."""
         for level in self.levels:
             if level.name == name:
                 return level
         raise BundleError(f"no level {name!r}; the bundle has: {', '.join(level.name for level in self.levels)}")
 
     def digest(self) -> str:
-        """Returns the SHA-256, in hexadecimal, of the digests of all graphs and weights: bundles that share it draw the
-        same codes.
+        """Returns the SHA-256, in hexadecimal, of the digests of all graphs and weights: bundles with the same digest
+        draw the same codes.
         """
         digests = {name: record.sha256 for name, record in self.files.items() if name != self.golden}
         return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
     def check_precision(self, precision: object) -> str:
-        """Returns ``precision`` if the bundle has graphs at it. Raises InputError."""
+        """Returns ``precision`` if the bundle has graphs at that precision. Raises InputError otherwise."""
         if not isinstance(precision, str) or precision not in self.precisions:
             raise InputError(
                 f"precision is {short_repr(precision)}, expected one that the bundle has: {', '.join(self.precisions)}"
@@ -142,12 +143,12 @@ class Manifest:
 
 
 def graph_name(role: str, precision: str) -> str:
-    """What a prior's graph is called: by its role in float32, as ``step_int8`` at other precisions."""
+    """Returns the name of a prior's graph: its role at float32, and for example ``step_int8`` at other precisions."""
     return role if precision == "float32" or role in SHARED_GRAPHS else f"{role}_{precision}"
 
 
 def to_json(manifest: Manifest) -> dict[str, Any]:
-    """The manifest as plain JSON types; ``classifier`` only where there is one."""
+    """Returns the manifest as plain JSON types; without ``classifier`` if the bundle has none."""
     values = asdict(manifest)
     if manifest.classifier is None:
         del values["classifier"]

@@ -1,4 +1,4 @@
-"""Whether a manifest's parts agree: grids, files, and views that lie inside their memories."""
+"""Checks that the parts of a manifest agree: grids, graphs, files, state buffers and views inside them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from latentloop.bundles.manifest import (
 )
 from latentloop.errors import BundleError
 
-LARGEST_IMAGE = 2**28  # values; a bundle that asks for more is a mistake or an attack
-LARGEST_STATE = 2**28  # values that one prior's memories hold for one sample
+LARGEST_IMAGE = 2**28  # values; a larger one is a mistake or an attack
+LARGEST_STATE = 2**28  # values in the state buffers of one prior for one sample
 
 
 def check_manifest(manifest: Manifest, source: str) -> None:
-    """Raises BundleError that names the field; ``source`` names the file."""
+    """Raises BundleError that names the wrong field. ``source`` is the name of the file."""
     _check_grids(manifest, source)
     _check_graphs(manifest, source)
     _check_files(manifest, source)
@@ -32,12 +32,12 @@ def check_manifest(manifest: Manifest, source: str) -> None:
         if level.prior is not None:
             _check_prior(level, level.prior, upper, f"{source}.levels[{index}].prior")
             if level.prior.classes and not manifest.classes:
-                raise BundleError(f"{source}.classes is empty, but the prior of {level.name} is given a class")
+                raise BundleError(f"{source}.classes is empty, but the prior of {level.name} is conditioned on classes")
         upper = level
 
 
 def _check_grids(manifest: Manifest, source: str) -> None:
-    """The image is a power of two times the bottom grid, and every level's grid twice that of the one above it."""
+    """Checks that the image is the bottom grid times a power of two, and each grid twice that of the level above."""
     if not manifest.levels:
         raise BundleError(f"{source}.levels is empty")
     if math.prod(manifest.image) > LARGEST_IMAGE:
@@ -51,7 +51,7 @@ def _check_grids(manifest: Manifest, source: str) -> None:
             f"{source}.levels: {bottom.name} has {bottom.height} rows for images of {height} x {width}, expected the "
             "height divided by a power of two"
         )
-    above = {level.name: upper.name for upper, level in zip(manifest.levels, manifest.levels[1:], strict=False)}
+    upper_names = {level.name: upper.name for upper, level in zip(manifest.levels, manifest.levels[1:], strict=False)}
     for level in reversed(manifest.levels):
         if (level.height * scale, level.width * scale) != (height, width):
             raise BundleError(
@@ -59,7 +59,7 @@ def _check_grids(manifest: Manifest, source: str) -> None:
                 f"{height / scale:g} x {width / scale:g} for images of {height} x {width}"
             )
         scale *= 2
-        upper = above.get(level.name)
+        upper = upper_names.get(level.name)
         if level.prior and level.prior.condition_level not in (None, upper):
             raise BundleError(
                 f"{source}.levels: the condition_level of {level.name} is {level.prior.condition_level!r}, expected "
@@ -68,7 +68,7 @@ def _check_grids(manifest: Manifest, source: str) -> None:
 
 
 def _check_graphs(manifest: Manifest, source: str) -> None:
-    """Every prior has all graphs of every precision, and no others."""
+    """Checks that every prior has all graphs of every precision, and no others."""
     for precision in manifest.precisions:
         if precision not in PRECISIONS:
             raise BundleError(f"{source}.precisions has {precision[:60]!r}, expected some of {', '.join(PRECISIONS)}")
@@ -91,87 +91,93 @@ def _check_graphs(manifest: Manifest, source: str) -> None:
 
 
 def _check_files(manifest: Manifest, source: str) -> None:
-    named = [manifest.encoder, manifest.decoder, manifest.golden, manifest.weights]
+    """Checks that ``files`` lists every file that the manifest names."""
+    required = [manifest.encoder, manifest.decoder, manifest.golden, manifest.weights]
     if manifest.classifier is not None:
-        named.append(manifest.classifier)
+        required.append(manifest.classifier)
         if not manifest.classes:
             raise BundleError(f"{source}.classifier is {manifest.classifier!r}, but classes is empty")
     for level in manifest.levels:
-        named += [graph.file for graph in level.prior.graphs.values()] if level.prior else []
-    missing = sorted(set(named) - set(manifest.files))
+        required += [graph.file for graph in level.prior.graphs.values()] if level.prior else []
+    missing = sorted(set(required) - set(manifest.files))
     if missing:
         raise BundleError(f"{source}.files does not list {', '.join(missing)}")
 
 
 def _check_prior(level: Level, prior: Prior, upper: Level | None, where: str) -> None:
-    """The memories that the loop itself reads and writes are there, and every view lies inside its memory."""
-    height, width = level.height, level.width
-    if width % prior.columns_per_step:
+    if level.width % prior.columns_per_step:
         raise BundleError(
-            f"{where}.columns_per_step is {prior.columns_per_step}, which does not divide {width} columns"
+            f"{where}.columns_per_step is {prior.columns_per_step}, which does not divide {level.width} columns"
         )
+    _check_distinct(f"{where}.memories", [buffer.name for buffer in prior.memories])
+    buffers = {buffer.name: buffer for buffer in prior.memories}
+    _check_loop_buffers(level, prior, upper, buffers, f"{where}.memories")
+    values = sum(math.prod(size for size in buffer.shape if isinstance(size, int)) for buffer in prior.memories)
+    if values > LARGEST_STATE:
+        raise BundleError(f"{where}.memories hold {values} values for one sample, expected at most {LARGEST_STATE}")
+    _check_rings(level.width, buffers, f"{where}.memories")
+    for role, graph in prior.graphs.items():
+        for binding in (*graph.inputs, *graph.outputs):
+            _check_binding(binding, buffers, level, prior, f"{where}.graphs.{role}: binding {binding.name!r}")
+
+
+def _check_loop_buffers(
+    level: Level, prior: Prior, upper: Level | None, buffers: dict[str, StateBuffer], where: str
+) -> None:
+    """Checks the buffers that the loop itself reads and writes."""
     expected: dict[str, tuple[str, tuple[int | str, ...]]] = {
-        "row": ("int64", (height, 1)),
-        "column": ("int64", (width, 1)),
-        "uniform": ("float32", (width, BATCH)),
-        "forced": ("int64", (width, BATCH)),
+        "row": ("int64", (level.height, 1)),
+        "column": ("int64", (level.width, 1)),
+        "uniform": ("float32", (level.width, BATCH)),
+        "forced": ("int64", (level.width, BATCH)),
         "temperature": ("float32", (BATCH,)),
         "top_k": ("int64", (BATCH,)),
         "top_p": ("float32", (BATCH,)),
-        "logits": ("float32", (width, BATCH, level.codebook_size)),
+        "logits": ("float32", (level.width, BATCH, level.codebook_size)),
     }
     if prior.classes:
         expected["labels"] = ("int64", (BATCH,))
     if prior.condition_level is not None and upper is not None:
         expected["upper"] = ("int64", (upper.height, upper.width, BATCH))
-    _check_distinct(f"{where}.memories", [memory.name for memory in prior.memories])
-    known = {memory.name: memory for memory in prior.memories}
-    if "codes" in known:
-        expected["codes"] = ("int64", (*known["codes"].shape[:1], width + 2 * known["codes"].padding, BATCH))
+    if codes := buffers.get("codes"):
+        expected["codes"] = ("int64", (*codes.shape[:1], level.width + 2 * codes.padding, BATCH))
     for name in ("codes", *expected):
-        if name not in known:
-            raise BundleError(f"{where}.memories: {name!r} is missing")
-        found, (dtype, shape) = known[name], expected[name]
-        if (found.dtype, found.shape) != (dtype, shape) or found.ring != (name == "codes"):
+        if name not in buffers:
+            raise BundleError(f"{where}: {name!r} is missing")
+        buffer, (dtype, shape) = buffers[name], expected[name]
+        if (buffer.dtype, buffer.shape) != (dtype, shape) or buffer.ring != (name == "codes"):
             raise BundleError(
-                f"{where}.memories: {name!r} is {'a ring of ' * found.ring}{found.dtype} {list(found.shape)}, expected "
+                f"{where}: {name!r} is {'a ring of ' * buffer.ring}{buffer.dtype} {list(buffer.shape)}, expected "
                 f"{'a ring of ' * (name == 'codes')}{dtype} {list(shape)}"
             )
-    for memory in prior.memories:
-        columns = width + 2 * memory.padding
-        if memory.ring and (memory.shape[1:2] != (columns,) or memory.shape[0] == BATCH):
-            raise BundleError(
-                f"{where}.memories: the ring {memory.name!r} is {list(memory.shape)}, expected [rows, {columns}, ...]"
-            )
-    state = sum(math.prod(size for size in memory.shape if isinstance(size, int)) for memory in prior.memories)
-    if state > LARGEST_STATE:
-        raise BundleError(f"{where}.memories hold {state} values for one sample, expected at most {LARGEST_STATE}")
-    for memory in prior.memories:
-        if memory.ring and int(known["codes"].shape[0]) % int(memory.shape[0]):  # a row's place is its phase
-            raise BundleError(
-                f"{where}.memories: the ring {memory.name!r} has {memory.shape[0]} rows, expected a divisor of the "
-                f"{known['codes'].shape[0]} of 'codes'"
-            )
-    for role, graph in prior.graphs.items():
-        for binding in (*graph.inputs, *graph.outputs):
-            place = f"{where}.graphs.{role}: binding {binding.name!r}"
-            _check_binding(binding, known, height, width, prior.columns_per_step, place)
 
 
-def _check_binding(
-    binding: Binding, memories: dict[str, StateBuffer], height: int, width: int, columns_per_step: int, where: str
-) -> None:
-    if binding.memory not in memories:
-        raise BundleError(f"{where} names the memory {binding.memory!r}, which is not there")
-    memory = memories[binding.memory]
-    if binding.view == "span" and not memory.ring:
-        raise BundleError(f"{where} has the view span, but {binding.memory!r} is no ring")
-    entries = {"row": height, "entries": height, "columns": width}.get(binding.view)
-    of_ring = memory.ring and binding.view == "columns"
-    if entries is not None and not of_ring and memory.shape[:1] != (entries,):
+def _check_rings(width: int, buffers: dict[str, StateBuffer], where: str) -> None:
+    rings = [buffer for buffer in buffers.values() if buffer.ring]
+    for ring in rings:
+        columns = width + 2 * ring.padding
+        if ring.shape[1:2] != (columns,) or ring.shape[0] == BATCH:
+            raise BundleError(f"{where}: the ring {ring.name!r} is {list(ring.shape)}, expected [rows, {columns}, ...]")
+    rows = int(buffers["codes"].shape[0])
+    for ring in rings:
+        if rows % int(ring.shape[0]):  # a loop binds all rings by the index of the row modulo the rows of 'codes'
+            raise BundleError(
+                f"{where}: the ring {ring.name!r} has {ring.shape[0]} rows, expected a divisor of the {rows} of 'codes'"
+            )
+
+
+def _check_binding(binding: Binding, buffers: dict[str, StateBuffer], level: Level, prior: Prior, where: str) -> None:
+    """Checks that the buffer exists and that the view is inside it at every row and column."""
+    buffer = buffers.get(binding.memory)
+    if buffer is None:
+        raise BundleError(f"{where} names the memory {binding.memory!r}, which does not exist")
+    if binding.view == "span" and not buffer.ring:
+        raise BundleError(f"{where} has the view span, but {buffer.name!r} is not a ring")
+    size = {"row": level.height, "entries": level.height, "columns": level.width}.get(binding.view)
+    is_of_ring = buffer.ring and binding.view == "columns"
+    if size is not None and not is_of_ring and buffer.shape[:1] != (size,):
         raise BundleError(
-            f"{where} has the view {binding.view}, but {binding.memory!r} is {list(memory.shape)}, expected "
-            f"[{entries}, ...]"
+            f"{where} has the view {binding.view}, but {buffer.name!r} is {list(buffer.shape)}, expected [{size}, ...]"
         )
     if binding.view not in ("span", "columns"):
         if (binding.back, binding.first, binding.count) != (0, 0, 0):
@@ -180,17 +186,17 @@ def _check_binding(
                 f"{binding.back}, {binding.first} and {binding.count}"
             )
         return
-    last_step = width - columns_per_step if binding.view == "columns" else 0
-    padding = memory.padding if memory.ring else 0
+    last_step = level.width - prior.columns_per_step if binding.view == "columns" else 0
+    padding = buffer.padding if buffer.ring else 0
     end = last_step + binding.first + binding.count
-    if binding.count < 1 or binding.first < -padding or end > width + padding:
+    if binding.count < 1 or binding.first < -padding or end > level.width + padding:
         raise BundleError(
-            f"{where}: first is {binding.first} and count {binding.count}, not a part of {binding.memory!r} with its "
-            f"{width} columns and a padding of {padding}"
+            f"{where}: first is {binding.first} and count {binding.count}, which is not inside {buffer.name!r} with "
+            f"{level.width} columns and a padding of {padding}"
         )
 
 
 def _check_distinct(where: str, names: list[str]) -> None:
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise BundleError(f"{where}: two are called {name!r}")
+            raise BundleError(f"{where}: the name {name!r} occurs twice")

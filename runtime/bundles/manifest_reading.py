@@ -1,4 +1,4 @@
-"""Reading the manifest: JSON that may be anything, into the dataclasses of ``latentloop.bundles.manifest``."""
+"""Reading the manifest: from untrusted JSON to the dataclasses of ``latentloop.bundles.manifest``."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from latentloop.bundles.manifest import (
 from latentloop.bundles.manifest_checks import check_manifest
 from latentloop.errors import BundleError
 
-MANIFEST_LIMIT = 16 * 2**20  # bytes; a manifest is some tens of kB
+MANIFEST_LIMIT = 16 * 2**20  # bytes; manifests have some tens of kB
 MOST_AXES = 8
 MOST_COLUMNS = 2**20
 
 
 def read_json(path: Path, absent: str) -> object:
-    """What a manifest's file holds; ``absent`` says what it means that there is none. Raises BundleError."""
-    if path.exists() and not path.is_file():  # a pipe would wait, a device would never end
+    """Returns the JSON value in a file. Raises BundleError, with the message ``absent`` if there is no such file."""
+    if path.exists() and not path.is_file():  # reading a pipe would block, reading a device might never end
         raise BundleError(f"{path}: not a file")
     try:
         if path.stat().st_size > MANIFEST_LIMIT:
@@ -45,7 +45,7 @@ def read_json(path: Path, absent: str) -> object:
 
 
 def from_json(value: object, source: str) -> Manifest:
-    """Checks and builds a manifest; ``source`` names the file in errors. Raises BundleError naming the field."""
+    """Returns the checked manifest. Raises BundleError that names the file, ``source``, and the field."""
     root = Fields.of(source, value)
     root.text("format", (FORMAT,))
     version = root.integer("version")
@@ -73,7 +73,7 @@ def from_json(value: object, source: str) -> Manifest:
 
 
 def read_image(root: Fields) -> tuple[int, int, int]:
-    """``image`` of a manifest: height, width, channels."""
+    """Returns ``image`` of a manifest: height, width, channels."""
     image = root.shape("image")
     if len(image) != 3 or not all(isinstance(size, int) for size in image):
         raise BundleError(f"{root.where}.image is {list(image)}, expected [height, width, channels]")
@@ -81,7 +81,7 @@ def read_image(root: Fields) -> tuple[int, int, int]:
 
 
 def read_files(root: Fields) -> dict[str, FileRecord]:
-    """``files`` of a manifest."""
+    """Returns ``files`` of a manifest."""
     return {
         name: FileRecord(fields.integer("size"), fields.text("sha256"))
         for name, fields in root.section("files").items()
@@ -89,7 +89,7 @@ def read_files(root: Fields) -> dict[str, FileRecord]:
 
 
 def read_condition_level(fields: Fields) -> str | None:
-    """``condition_level`` of a prior."""
+    """Returns ``condition_level`` of a prior; None if it is absent or null."""
     return None if fields.values.get("condition_level") is None else fields.text("condition_level")
 
 
@@ -106,14 +106,14 @@ def _level(fields: Fields) -> Level:
 
 def _prior(fields: Fields) -> Prior:
     graphs = {name: _graph(graph) for name, graph in fields.section("graphs").items()}
-    memories = tuple(read_memory(memory, DTYPES) for memory in fields.objects("memories"))
+    buffers = tuple(read_buffer(buffer, DTYPES) for buffer in fields.objects("memories"))
     columns = fields.integer("columns_per_step", 1, 2)
-    return Prior(read_condition_level(fields), fields.boolean("classes"), columns, memories, graphs)
+    return Prior(read_condition_level(fields), fields.boolean("classes"), columns, buffers, graphs)
 
 
-def read_memory(fields: Fields, dtypes: Sequence[str]) -> StateBuffer:
-    """A memory of one of those types."""
-    memory = StateBuffer(
+def read_buffer(fields: Fields, dtypes: Sequence[str]) -> StateBuffer:
+    """Returns a state buffer whose type is one of ``dtypes``."""
+    buffer = StateBuffer(
         name=fields.text("name"),
         dtype=fields.text("dtype", tuple(dtypes)),
         shape=fields.shape("shape"),
@@ -121,12 +121,13 @@ def read_memory(fields: Fields, dtypes: Sequence[str]) -> StateBuffer:
         ring=fields.boolean("ring"),
         padding=fields.integer("padding"),
     )
-    names = [size for size in memory.shape if isinstance(size, str)]
-    if names not in ([], [BATCH]) or len(memory.shape) > MOST_AXES:
+    dynamic_sizes = [size for size in buffer.shape if isinstance(size, str)]
+    if dynamic_sizes not in ([], [BATCH]) or len(buffer.shape) > MOST_AXES:
         raise BundleError(
-            f"{fields.where}.shape is {list(memory.shape)}, expected at most {MOST_AXES} sizes, one of them '{BATCH}'"
+            f"{fields.where}.shape is {list(buffer.shape)}, expected at most {MOST_AXES} sizes, of which at most one "
+            f"is '{BATCH}' and the others are integers"
         )
-    return memory
+    return buffer
 
 
 def _graph(fields: Fields) -> GraphFile:
@@ -137,7 +138,7 @@ def _graph(fields: Fields) -> GraphFile:
 
 
 def read_binding(fields: Fields) -> Binding:
-    """A binding, which the graph's own types and shapes are not part of."""
+    """Returns a binding, without the type and shape that bindings of engines have."""
     return Binding(
         name=fields.text("name"),
         memory=fields.text("memory"),

@@ -1,4 +1,4 @@
-"""Where in a memory a binding looks at row i and column j, for hosts of every kind."""
+"""Views of state buffers: index, offset and shape of a binding at row i and column j. All loops use them."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ from collections.abc import Sequence
 from latentloop.bundles.manifest import BATCH, Binding, Level, StateBuffer
 from latentloop.errors import InputError
 
-LARGEST_LOOP = 2**31  # values that one loop may hold, 8 GiB of float32
+LARGEST_LOOP = 2**31  # values in the state buffers of one loop; 8 GiB in float32
 Index = tuple[int | slice, ...]
 
 
-def view_index(binding: Binding, memory: StateBuffer, i: int, j: int) -> Index:
-    """The index of the view's leading axes, as NumPy takes it; the view is always contiguous."""
+def view_index(binding: Binding, buffer: StateBuffer, i: int, j: int) -> Index:
+    """Returns the NumPy index, over the leading axes, of the view at row i and column j; the view is contiguous."""
     if binding.view == "all":
         return ()
     if binding.view == "row":
         return (i,)
     if binding.view == "entries":
         return (slice(0, i + 1),)
-    first = binding.first + (memory.padding if memory.ring else 0)
-    rows = int(memory.shape[0])
+    first = binding.first + (buffer.padding if buffer.ring else 0)
+    rows = int(buffer.shape[0])
     if binding.view == "span":
         return (i - binding.back) % rows, slice(first, first + binding.count)
     columns = slice(first + j, first + j + binding.count)
-    return (i % rows, columns) if memory.ring else (columns,)
+    return (i % rows, columns) if buffer.ring else (columns,)
 
 
-def view_span(index: Index, shape: Sequence[int]) -> tuple[int, tuple[int, ...]]:
-    """Where the contiguous view ``index`` of an array [*shape] begins, counted in values, and the view's own shape."""
-    first, kept = 0, []
+def offset_and_shape(index: Index, shape: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+    """Returns the offset, in values, of the view ``index`` in an array of that shape, and the shape of the view."""
+    offset, sizes = 0, []
     for axis, part in enumerate(index):
         start = part.start if isinstance(part, slice) else part
-        first += start * math.prod(shape[axis + 1 :])
+        offset += start * math.prod(shape[axis + 1 :])
         if isinstance(part, slice):
-            kept.append(part.stop - part.start)
-    return first, (*kept, *shape[len(index) :])
+            sizes.append(part.stop - part.start)
+    return offset, (*sizes, *shape[len(index) :])
 
 
-def buffer_shape(memory: StateBuffer, batch: int) -> tuple[int, ...]:
-    """The memory's shape for a batch size."""
-    return batched(memory.shape, batch)
+def buffer_shape(buffer: StateBuffer, batch: int) -> tuple[int, ...]:
+    """Returns the shape of a state buffer for a batch size."""
+    return shape_for_batch(buffer.shape, batch)
 
 
-def batched(shape: Sequence[int | str], batch: int) -> tuple[int, ...]:
-    """A described shape for a batch size."""
+def shape_for_batch(shape: Sequence[int | str], batch: int) -> tuple[int, ...]:
+    """Returns the shape with the dynamic size "batch" replaced by a number."""
     return tuple(batch if size == BATCH else int(size) for size in shape)
 
 
-def check_size(level: Level, memories: Sequence[StateBuffer], batch: int) -> None:
-    """Raises InputError for a batch whose memories nobody means to allocate."""
-    values = sum(math.prod(buffer_shape(memory, batch)) for memory in memories)
+def check_size(level: Level, buffers: Sequence[StateBuffer], batch: int) -> None:
+    """Raises InputError if the state buffers of a level have more than ``LARGEST_LOOP`` values for this batch size."""
+    values = sum(math.prod(buffer_shape(buffer, batch)) for buffer in buffers)
     if values > LARGEST_LOOP:
         raise InputError(f"a batch of {batch} needs {values / 2**28:.0f} GiB for {level.name}: use a smaller one")

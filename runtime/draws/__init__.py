@@ -1,1 +1,1 @@
-"""What a loop over one level needs to draw its codes: inputs of the level, and uniform numbers."""
+"""Inputs of the loop over one level's codes, and the uniform random numbers among them."""

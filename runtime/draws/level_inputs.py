@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float32]
-AfterRow = Callable[[str, int], bool]  # arguments: the level's name, and its finished rows; False cancels
+AfterRow = Callable[[str, int], bool]  # arguments: the level's name, its number of finished rows; False cancels
 
 
 @dataclass(frozen=True)
 class LevelInputs:
-    """Inputs of one batch of B samples of one level. ``top_k`` and ``top_p`` are None if no filter is requested."""
+    """Inputs of one level for a batch of B samples. ``top_k`` and ``top_p`` are both None if no filter is requested."""
 
     uniform: Floats  # [H, W, B]
     forced: Codes  # [H, W, B], -1 if the code is to be drawn
@@ -28,7 +28,7 @@ class LevelInputs:
 
     @staticmethod
     def forcing(codes: Codes, upper: Codes | None, labels: Codes | None) -> LevelInputs:
-        """Returns inputs that force every code [B, H, W], to read the logits at each position."""
+        """Returns inputs that force every code [B, H, W], for reading the logits at each position."""
         batch, height, width = codes.shape
         return LevelInputs(
             uniform=np.zeros((height, width, batch), np.float32),
@@ -40,24 +40,31 @@ class LevelInputs:
 
     @property
     def batch(self) -> int:
-        """B."""
+        """Number of samples, B."""
         return len(self.temperature)
 
-    def below(self, upper: Codes | None) -> LevelInputs:
+    def with_upper(self, upper: Codes | None) -> LevelInputs:
         """Returns these inputs with the codes [B, H', W'] of the level above."""
         return replace(self, upper=upper)
 
     def settings(self) -> dict[str, NDArray[Any]]:
-        """Returns what is constant during the batch, by the name of the state buffer and in that buffer's layout."""
+        """Returns the arrays that are constant during a batch, by the name of their state buffer and in its layout."""
         upper = None if self.upper is None else self.upper.transpose(1, 2, 0)
-        named = ("temperature", self.temperature), ("top_k", self.top_k), ("top_p", self.top_p)
-        return {name: value for name, value in (*named, ("upper", upper), ("labels", self.labels)) if value is not None}
+        arrays = {
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+            "upper": upper,
+            "labels": self.labels,
+        }
+        return {name: array for name, array in arrays.items() if array is not None}
 
 
 @dataclass(frozen=True)
 class LevelDraw:
-    """One level of a batch, by name, and the source of its codes: the codes themselves, [B, h, w], or the inputs of the
-    loop that draws them. These do not set ``upper``: the backend does, from the codes of the level above.
+    """One level of a batch: its name, and either its codes [B, h, w] or the inputs of the loop that draws them.
+
+    ``upper`` of these inputs is not set: the backend sets it to the codes of the level above.
     """
 
     level: str
@@ -66,7 +73,9 @@ class LevelDraw:
 
 @dataclass(frozen=True)
 class Row:
-    """A finished row: codes [W, B] and logits [W, B, K]. They are views of the loop's memory: copy what you keep."""
+    """A finished row: codes [W, B] and logits [W, B, K]. Both may be views of the loop's buffers, which the next row
+    overwrites.
+    """
 
     index: int
     codes: Codes

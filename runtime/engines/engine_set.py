@@ -1,6 +1,6 @@
-"""A set of engines: one GPU architecture's plans of a bundle at one precision, and how a host drives them.
+"""A set of engines: TensorRT plans of a bundle's graphs for one GPU architecture, TensorRT version and precision.
 
-Its ``manifest.json`` says, in the words of the bundle's, all that a host needs: it need not read the bundle.
+Its ``manifest.json`` describes levels, state buffers and bindings like the manifest of the bundle.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from latentloop.bundles.views import view_index
 from latentloop.errors import InputError, short_repr
 
 FORMAT = "latentloop-engines"
-VERSION = 1  # also of how graphs are rewritten: engines of another version are built again
+VERSION = 1  # of the format and of the rewriting of graphs: engines of another version are built again
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
-NARROW = ("float16", "bfloat16")  # of products; memories that only move into products hold them too
-FLAVOURS = ("tensorrt", "tensorrt_rtx")  # for data centres and for RTX, by the names of their modules
+NARROW = ("float16", "bfloat16")  # of matrix products, and of the state buffers that only matrix products read
+FLAVOURS = ("tensorrt", "tensorrt_rtx")  # Python modules of TensorRT and of TensorRT for RTX
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of an engine; ``shape`` may name the dynamic size "batch"."""
+    """The description of an input or output of an engine; ``shape`` may contain the dynamic size "batch"."""
 
     name: str
     dtype: str
@@ -32,7 +32,7 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineBinding(Binding):
-    """An input or output of a prior's engine: the view of a memory that it is, with its type and shape."""
+    """A ``Binding`` of a prior's engine, with the type and the shape of its view."""
 
     dtype: str
     shape: tuple[int | str, ...]
@@ -40,7 +40,7 @@ class EngineBinding(Binding):
 
 @dataclass(frozen=True)
 class EngineFile(GraphFile):
-    """A plan with its bindings."""
+    """The plan of one of a prior's graphs, with its bindings."""
 
     inputs: tuple[EngineBinding, ...]
     outputs: tuple[EngineBinding, ...]
@@ -48,7 +48,9 @@ class EngineFile(GraphFile):
 
 @dataclass(frozen=True)
 class CodecEngine:
-    """The plan of the encoder or decoder. Inputs and outputs: ``images``, levels by name, the decoder's ``decoded``."""
+    """The plan of the encoder or the decoder. Inputs and outputs are ``images``, one tensor per level with the level's name,
+    and ``decoded`` of the decoder.
+    """
 
     file: str
     inputs: tuple[Tensor, ...]
@@ -57,7 +59,7 @@ class CodecEngine:
 
 @dataclass(frozen=True)
 class EnginePrior:
-    """As ``Prior``, at one precision: ``graphs`` by role, memories with the types that they have at it."""
+    """Like ``Prior``, for one precision: ``graphs`` by role, and state buffers with their types at that precision."""
 
     condition_level: str | None
     classes: bool
@@ -68,7 +70,7 @@ class EnginePrior:
 
 @dataclass(frozen=True)
 class EngineLevel:
-    """As ``Level``."""
+    """Like ``Level``."""
 
     name: str
     height: int
@@ -79,7 +81,7 @@ class EngineLevel:
 
 @dataclass(frozen=True)
 class Profile:
-    """The batch sizes that one optimisation profile of every engine takes."""
+    """The batch sizes of one optimisation profile; all engines of a set have the same profiles."""
 
     minimum: int
     optimum: int
@@ -88,12 +90,12 @@ class Profile:
 
 @dataclass(frozen=True)
 class EngineSet:
-    """Everything about one set. ``folder`` is where it lies, and is not written."""
+    """The manifest of a set, except ``folder``, which is the directory of the set."""
 
     folder: Path
     flavour: str
-    library: str  # the library's version
-    architecture: str  # "sm90" for compute capability 9.0
+    library: str  # version of the TensorRT library
+    architecture: str  # for example "sm90", for compute capability 9.0
     precision: str
     profiles: tuple[Profile, ...]
     sources: dict[str, str]  # SHA-256 of the bundle's files that the engines were built from
@@ -104,49 +106,51 @@ class EngineSet:
     files: dict[str, FileRecord]
 
     def engines(self) -> Iterator[CodecEngine | EngineFile]:
-        """All of them."""
+        """Yields the description of every engine."""
         yield from (self.encoder, self.decoder)
         for level in self.levels:
             yield from level.prior.graphs.values() if level.prior else ()
 
     def plans(self) -> Iterator[str]:
-        """The names of all plans."""
+        """Returns the file names of all plans."""
         return (engine.file for engine in self.engines())
 
 
 def check_precision(precision: object) -> str:
-    """Returns ``precision`` if it is one of ``PRECISIONS``. Raises InputError."""
+    """Returns ``precision`` if it is one of ``PRECISIONS``. Raises InputError otherwise."""
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise InputError(f"precision is {short_repr(precision)}, expected one of {', '.join(PRECISIONS)}")
     return precision
 
 
 def architecture_of(capability: tuple[int, int]) -> str:
-    """What a GPU of that compute capability is called: "sm90" for (9, 0)."""
+    """Returns the name of the architecture with this compute capability: "sm90" for (9, 0)."""
     major, minor = capability
     return f"sm{major}{minor}"
 
 
 def folder_name(flavour: str, library: str, architecture: str, precision: str) -> str:
-    """What a set's folder is called."""
+    """Returns the name of a set's folder."""
     return f"{architecture}_{flavour}-{library}_{precision}"
 
 
 def graph_precision(precision: str) -> str:
-    """The precision of the bundle's graphs that engines of a precision are built from."""
+    """Returns the precision of the bundle's graphs that engines of this precision are built from."""
     return "float32" if precision in NARROW else precision
 
 
-def bound(binding: Binding, memory: StateBuffer) -> EngineBinding:
-    """The binding of an engine. Engines see the whole history: their graphs' shapes do not change from row to row."""
+def engine_binding(binding: Binding, buffer: StateBuffer) -> EngineBinding:
+    """Returns the engine's form of a bundle's binding: the view "entries" becomes "all", because the shapes of an
+    engine must not change from row to row.
+    """
     values = {**asdict(binding), "view": "all" if binding.view == "entries" else binding.view}
-    index = view_index(Binding(**values), memory, 0, 0)
-    kept = [part.stop - part.start for part in index if isinstance(part, slice)]
-    return EngineBinding(**values, dtype=memory.dtype, shape=(*kept, *memory.shape[len(index) :]))
+    index = view_index(Binding(**values), buffer, 0, 0)
+    sizes = [part.stop - part.start for part in index if isinstance(part, slice)]
+    return EngineBinding(**values, dtype=buffer.dtype, shape=(*sizes, *buffer.shape[len(index) :]))
 
 
-def sources(manifest: Manifest, precision: str) -> dict[str, str]:
-    """SHA-256 of the bundle's files that engines of a precision are built from."""
+def source_digests(manifest: Manifest, precision: str) -> dict[str, str]:
+    """Returns the SHA-256 of each file of the bundle that engines of this precision are built from."""
     names = [manifest.weights, manifest.encoder, manifest.decoder]
     for level in manifest.levels:
         if level.prior is not None:
@@ -156,14 +160,14 @@ def sources(manifest: Manifest, precision: str) -> dict[str, str]:
 
 
 def to_json(engines: EngineSet) -> dict[str, Any]:
-    """The set's manifest as plain JSON types."""
+    """Returns the manifest of a set as plain JSON types."""
     fields = asdict(engines)
     del fields["folder"]
     return {"format": FORMAT, "version": VERSION, **fields}
 
 
 def codec_of(manifest: Manifest) -> tuple[CodecEngine, CodecEngine]:
-    """Encoder and decoder of a bundle, described as those of engines are."""
+    """Returns descriptions of a bundle's encoder and decoder in the form of those of engines."""
     images = Tensor("images", "uint8", (BATCH, *manifest.image))
     decoded = Tensor("decoded", "float32", images.shape)
     codes = tuple(Tensor(v.name, "int64", (BATCH, v.height, v.width)) for v in manifest.levels)

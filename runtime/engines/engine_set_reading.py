@@ -1,34 +1,48 @@
-"""Reading a set's manifest: JSON that may be anything, into the dataclasses of ``latentloop.engines.engine_set``."""
+"""Reading the manifest of a set: from untrusted JSON to the dataclasses of ``latentloop.engines.engine_set``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from latentloop.engines.engine_set import FLAVOURS, FORMAT, NARROW, PRECISIONS, VERSION, CodecEngine, EngineBinding, EngineFile, EngineLevel, EnginePrior, EngineSet, Profile, Tensor
-from latentloop.io.file_names import MANIFEST
-from latentloop.errors import BundleError
 from latentloop.bundles.json_fields import Fields
 from latentloop.bundles.manifest import DTYPES
 from latentloop.bundles.manifest_reading import (
     read_binding,
+    read_buffer,
     read_condition_level,
     read_files,
     read_image,
     read_json,
-    read_memory,
 )
+from latentloop.engines.engine_set import (
+    FLAVOURS,
+    FORMAT,
+    NARROW,
+    PRECISIONS,
+    VERSION,
+    CodecEngine,
+    EngineBinding,
+    EngineFile,
+    EngineLevel,
+    EnginePrior,
+    EngineSet,
+    Profile,
+    Tensor,
+)
+from latentloop.errors import BundleError
+from latentloop.io.file_names import MANIFEST
 
 ENGINE_DTYPES = (*DTYPES, *NARROW)
 
 
 def read_engines(folder: Path) -> EngineSet:
-    """The set that lies in ``folder``. Raises BundleError that names the field at fault; plans are not looked at."""
+    """Returns the set in ``folder``; its plans are not read. Raises BundleError that names the wrong field."""
     path = folder / MANIFEST
     return from_json(read_json(path, f"{path} is missing"), folder)
 
 
 def from_json(value: object, folder: Path) -> EngineSet:
-    """As ``read_engines``, of what the file holds."""
+    """Returns the set that a JSON value describes, with the same errors as ``read_engines``."""
     source = str(folder / MANIFEST)
     root = Fields.of(source, value)
     root.text("format", (FORMAT,))
@@ -85,7 +99,7 @@ def _prior(fields: Fields) -> EnginePrior:
         condition_level=read_condition_level(fields),
         classes=fields.boolean("classes"),
         columns_per_step=fields.integer("columns_per_step", 1, 2),
-        memories=tuple(read_memory(memory, ENGINE_DTYPES) for memory in fields.objects("memories")),
+        memories=tuple(read_buffer(buffer, ENGINE_DTYPES) for buffer in fields.objects("memories")),
         graphs={role: _engine(engine) for role, engine in fields.section("graphs").items()},
     )
 

@@ -1,4 +1,4 @@
-"""Finding a bundle's engines for this GPU and library: those that fit are verified, and others are never loaded."""
+"""Finding the engines in a bundle for a GPU architecture, a TensorRT version and a precision."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import re
 
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.integrity import check_link, verify_file
+from latentloop.engines.engine_set import FLAVOURS, EngineSet, folder_name, graph_precision, source_digests
 from latentloop.engines.engine_set_checks import check_contents
-from latentloop.engines.engine_set import FLAVOURS, EngineSet, folder_name, graph_precision, sources
-from latentloop.io.file_names import MANIFEST
 from latentloop.engines.engine_set_reading import read_engines
 from latentloop.errors import BundleError
-from latentloop.io.file_names import ENGINES
+from latentloop.io.file_names import ENGINES, MANIFEST
 
 _FOLDER = re.compile(
     rf"(?P<architecture>[a-z0-9]+)_(?P<flavour>{'|'.join(FLAVOURS)})-(?P<library>[^_]+)_(?P<precision>[a-z0-9]+)"
@@ -19,9 +18,10 @@ _FOLDER = re.compile(
 
 
 def find_engines(bundle: Bundle, *, flavour: str, library: str, architecture: str, precision: str) -> EngineSet | str:
-    """The bundle's engines, every plan's size and SHA-256 verified; or, in one line, why there are none that fit.
+    """Returns the set of engines for these settings after verifying the size and SHA-256 of every plan, or a line that
+    says why there is none.
 
-    ``flavour`` and ``library`` are the module's name and version; ``architecture`` is "sm90" for capability 9.0.
+    ``flavour`` and ``library`` are name and version of the TensorRT module; ``architecture`` is for example "sm90".
     """
     key = {"architecture": architecture, "flavour": flavour, "library": library, "precision": precision}
     folder = bundle.path / ENGINES / folder_name(**key)
@@ -33,13 +33,13 @@ def find_engines(bundle: Bundle, *, flavour: str, library: str, architecture: st
         check_link(bundle.path / ENGINES)
         check_link(folder)
         if not folder.is_dir():
-            return _what_there_is(bundle, key)
+            return _missing_set(bundle, key)
         check_link(folder / MANIFEST)
         engines = read_engines(folder)
         mismatch = _mismatch({name: getattr(engines, name) for name in key}, key)
         if mismatch:
             return f"{folder} is {mismatch}"
-        if engines.sources != sources(bundle.manifest, precision):
+        if engines.sources != source_digests(bundle.manifest, precision):
             return f"{folder} is stale: built from another bundle"
         check_contents(engines, bundle.manifest)
         for name, record in engines.files.items():
@@ -49,25 +49,26 @@ def find_engines(bundle: Bundle, *, flavour: str, library: str, architecture: st
     return engines
 
 
-def _what_there_is(bundle: Bundle, key: dict[str, str]) -> str:
-    """Why no folder has the key's name: which differences the nearest one has."""
+def _missing_set(bundle: Bundle, key: dict[str, str]) -> str:
+    """Returns a line that says what the bundle has instead of the requested set, and how to build that."""
     folder = bundle.path / ENGINES
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-    found = [match.groupdict() for match in map(_FOLDER.fullmatch, names) if match]
+    candidates = [match.groupdict() for match in map(_FOLDER.fullmatch, names) if match]
     build = f"latentloop build-engines {bundle.path} --precision {key['precision']}"
-    if not found:
+    if not candidates:
         return f"{bundle.path} has no engines: {build}"
-    nearest = min(found, key=lambda there: sum(there[name] != key[name] for name in key))
+    nearest = min(candidates, key=lambda candidate: sum(candidate[name] != key[name] for name in key))
     return f"{folder / folder_name(**nearest)} is {_mismatch(nearest, key)}: {build}"
 
 
-def _mismatch(there: dict[str, str], key: dict[str, str]) -> str:
-    """What of a set is not as asked for, in words; empty where all is."""
+def _mismatch(actual: dict[str, str], key: dict[str, str]) -> str:
+    """Returns the differences between a set and the requested one as text; it is empty if there are none."""
     differences = []
-    if there["architecture"] != key["architecture"]:
-        differences.append(f"for {there['architecture']}, not for {key['architecture']}")
-    if (there["flavour"], there["library"]) != (key["flavour"], key["library"]):
-        differences.append(f"built by {there['flavour']} {there['library']}, not by {key['flavour']} {key['library']}")
-    if there["precision"] != key["precision"]:
-        differences.append(f"of the precision {there['precision']}, not {key['precision']}")
+    if actual["architecture"] != key["architecture"]:
+        differences.append(f"for {actual['architecture']}, not for {key['architecture']}")
+    if (actual["flavour"], actual["library"]) != (key["flavour"], key["library"]):
+        built_by = f"built by {actual['flavour']} {actual['library']}"
+        differences.append(f"{built_by}, not by {key['flavour']} {key['library']}")
+    if actual["precision"] != key["precision"]:
+        differences.append(f"of the precision {actual['precision']}, not {key['precision']}")
     return ", ".join(differences)

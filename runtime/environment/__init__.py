@@ -1,1 +1,1 @@
-"""The machine and the packages that are installed on it."""
+"""The machine, and the Python packages installed on it."""

@@ -1,4 +1,4 @@
-"""What a figure or a bug report depends on: the processor, and the versions of installed packages."""
+"""The processor and the versions of installed packages, for bug reports and benchmark results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8",
 
 
 def package_version(package: str) -> str | None:
-    """The version of an installed distribution, which is not imported; None where there is none."""
+    """Returns the version of an installed distribution, without importing it; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -20,7 +20,7 @@ def package_version(package: str) -> str | None:
 
 
 def processor() -> dict[str, Any]:
-    """``name``, and the vector ``instructions`` it has, as plain JSON types."""
+    """Returns the processor's ``name`` and its vector ``instructions``, as plain JSON types."""
     fields: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
@@ -36,5 +36,5 @@ def processor() -> dict[str, Any]:
 
 
 def available_threads() -> int:
-    """The processors that this process may use."""
+    """Returns the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

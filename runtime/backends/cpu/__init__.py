@@ -1,1 +1,1 @@
-"""Graphs on the CPU through ONNX Runtime, bound in place to NumPy memory."""
+"""The backend on CPUs: ONNX Runtime sessions, bound in place to NumPy arrays."""

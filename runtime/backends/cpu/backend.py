@@ -1,4 +1,4 @@
-"""The backend ``cpu``: graphs through ONNX Runtime, in place on NumPy memory."""
+"""The backend ``cpu``: ONNX Runtime on NumPy arrays."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from latentloop.draws.level_inputs import AfterRow, Codes, LevelDraw, LevelInput
 
 
 def check(name: str) -> None:
-    """Importing this module has checked ONNX Runtime already."""
+    """Does nothing: importing this module has checked ONNX Runtime."""
 
 
 def find(request: BackendRequest) -> Callable[[], CpuBackend]:
-    """Checks the precision; see ``BackendModule``."""
+    """Implements ``BackendModule.find``; checks only the precision."""
     precision = request.bundle.manifest.check_precision(request.precision)
     return lambda: CpuBackend(request.bundle, request.threads, precision, request.reason)
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Finished images, behind the interface ``Decoding``."""
+    """Finished images as a ``Decoding``."""
 
     images: NDArray[np.uint8]
     decoded: NDArray[np.float32]
 
     def wait(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Returns at once."""
+        """Returns the images without waiting."""
         return self.images, self.decoded
 
 
 class CpuBackend:
-    """A ``Backend`` on the CPU."""
+    """Implements ``Backend`` on the CPU."""
 
     device = "cpu"
     largest_batch = MOST_BATCH
@@ -58,18 +58,18 @@ class CpuBackend:
         for draw in draws:
             level = self.bundle.manifest.level(draw.level)
             if isinstance(draw.source, LevelInputs):
-                drawn = np.empty((draw.source.batch, level.height, level.width), np.int64)
-                for row in self.rows(level, draw.source.below(upper), level.height):
-                    drawn[:, row.index] = row.codes.T
+                level_codes = np.empty((draw.source.batch, level.height, level.width), np.int64)
+                for row in self.rows(level, draw.source.with_upper(upper), level.height):
+                    level_codes[:, row.index] = row.codes.T
                     if after_row is not None and not after_row(level.name, row.index + 1):
                         return None
             else:
-                drawn = draw.source
-            codes[level.name] = upper = drawn
+                level_codes = draw.source
+            codes[level.name] = upper = level_codes
         return codes
 
     def rows(self, level: Level, level_inputs: LevelInputs, rows: int) -> Iterator[Row]:
-        """Yields views of the loop's memory. The last loop of each level is kept for the next call."""
+        """Yields views of the loop's state buffers. The last loop of each level is cached for the next call."""
         loop = self._loops.get(level.name)
         if loop is None or loop.batch != level_inputs.batch:
             assert level.prior is not None
@@ -84,15 +84,15 @@ class CpuBackend:
             return self.session(self.bundle.manifest.encoder).run({"images": images})
 
     def decode(self, codes: dict[str, Codes]) -> Decoded:
-        """Decodes the codes as one batch, before it returns."""
+        """Decodes the codes as one batch, and returns when the images are finished."""
         with bundle_errors(self.bundle.path, self.bundle.manifest.decoder):
             outputs = self.session(self.bundle.manifest.decoder).run(dict(codes))
             return Decoded(outputs["images"], outputs["decoded"])
 
     def after_fork(self) -> CpuBackend:
-        """Returns a backend with new sessions: the threads of these exist in the parent process only."""
+        """Returns a backend that opens new sessions: the threads of the old ones exist in the parent process only."""
         return CpuBackend(self.bundle, self.threads, self.precision, self.reason)
 
     def session(self, file: str) -> OrtSession:
-        """Returns the session of a graph of the bundle."""
+        """Returns the cached session of a graph's file."""
         return bundle_session(self.bundle, file, self.threads)

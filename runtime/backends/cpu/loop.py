@@ -1,7 +1,7 @@
-"""The loop over one level's codes: rows, and columns within a row. It owns the state buffers; the graphs own the model.
+"""The loop over one level's codes: rows, and columns within a row. It owns the state buffers.
 
-The manifest says which view of which buffer each input and output of a graph is, so this file knows no layer by name:
-it prepares one bound call per step and runs the graphs.
+The manifest says which view of which buffer is bound to each input and output of a graph, so the loop needs no other
+knowledge of the model. It prepares a bound call for every step and runs the graphs.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Array = NDArray[Any]
 class PriorLoop:
     """The loop of one level for a fixed batch size. Only one thread at a time may use it: it owns its buffers.
 
-    ``load`` returns the session of a file of the manifest; it is called when a graph first runs, since few runs need
-    all graphs.
+    ``load`` returns the session of a file of the manifest. It is called when a graph first runs, because most runs need
+    only some of the graphs.
     """
 
     def __init__(self, level: Level, prior: Prior, load: Callable[[str], OrtSession], batch: int) -> None:
@@ -42,14 +42,17 @@ class PriorLoop:
         self._arrays["row"][:, 0] = np.arange(level.height)
         self._arrays["column"][:, 0] = np.arange(level.width)
         self._steps: dict[tuple[str, int, int], Call] = {}
-        # Inputs that grow by a row of the history each row: a bound call must be bound to the longer view.
-        self._growing = {role: [b for b in graph.inputs if b.view == "entries"] for role, graph in prior.graphs.items()}
+        # Inputs with the history of rows so far: its length changes, so bound calls have to be bound again.
+        self._histories = {
+            role: [binding for binding in graph.inputs if binding.view == "entries"]
+            for role, graph in prior.graphs.items()
+        }
 
     def rows(self, level_inputs: LevelInputs, rows: int | None = None) -> Iterator[Row]:
-        """Runs the level row by row and yields each row when it is finished; stop iterating to cancel.
+        """Runs the level row by row and yields each row when it is finished. Stop iterating to cancel.
 
-        ``rows`` limits the run to the first rows of the grid. Raises BundleError if a graph does not have the inputs
-        and outputs that the manifest describes, and if a draw meets logits that are not finite.
+        ``rows`` limits the run to the first rows of the grid. Raises BundleError if the inputs and outputs of a graph
+        differ from those in the manifest, or if logits are not finite.
         """
         self._begin(level_inputs)
         role = "step" if level_inputs.top_k is None else "step_filtered"
@@ -61,16 +64,16 @@ class PriorLoop:
             self._call(self.prior.graphs["row"], i, 0).run()
             self._run_steps(role, i)
             codes = ring[i % len(ring), inside]
-            if (codes >= self.level.codebook_size).any():  # what the graph returns if no cumulative mass reaches u
+            if (codes >= self.level.codebook_size).any():  # the graph returns this code if no cumulative mass reaches u
                 raise BundleError(f"{self._session(self.prior.graphs[role]).path}: logits that are not finite numbers")
             yield Row(i, codes, self._arrays["logits"])
 
     def buffer(self, name: str) -> Array:
-        """Returns the array of one of the manifest's state buffers, as the last run left it."""
+        """Returns the array of a state buffer; it has the values of the last run."""
         return self._arrays[name]
 
     def _begin(self, level_inputs: LevelInputs) -> None:
-        """Resets the rings, copies the batch's settings, and runs the condition graph."""
+        """Fills the rings, copies the settings of the batch, and runs the condition graph."""
         for buffer in self.prior.memories:
             if buffer.ring:
                 self._arrays[buffer.name][:] = buffer.fill
@@ -82,13 +85,13 @@ class PriorLoop:
 
     def _run_steps(self, role: str, i: int) -> None:
         phase = i % len(self._arrays["codes"])
-        graph, growing = self.prior.graphs[role], self._growing[role]
+        graph, histories = self.prior.graphs[role], self._histories[role]
         for j in range(0, self.level.width, self.prior.columns_per_step):
             call = self._steps.get((role, phase, j))
             if call is None:
                 call = self._steps[role, phase, j] = self._call(graph, i, j)
             else:
-                for binding in growing:
+                for binding in histories:
                     call.rebind(binding.name, self._view(binding, i, j))
             call.run()
 
@@ -99,7 +102,7 @@ class PriorLoop:
         )
 
     def _session(self, graph: GraphFile) -> OrtSession:
-        """Returns a graph's session. Raises BundleError if its inputs and outputs are not those of the manifest."""
+        """Returns a graph's session. Raises BundleError if its inputs and outputs differ from those in the manifest."""
         session = self._sessions.get(graph.file)
         if session is None:
             session = self._sessions[graph.file] = self._load(graph.file)
@@ -113,6 +116,6 @@ class PriorLoop:
         return session
 
     def _view(self, binding: Binding, i: int, j: int) -> Array:
-        """Returns the view that a binding is at row i and column j; it is always contiguous."""
+        """Returns the view of a binding at row i and column j; it is always contiguous."""
         view: Array = self._arrays[binding.memory][view_index(binding, self._buffers[binding.memory], i, j)]
         return view

@@ -1,1 +1,1 @@
-"""Hosts on a GPU: state in device memory, graphs enqueued on a stream, no waiting within an image."""
+"""Backends on NVIDIA GPUs: state buffers in device memory, graphs enqueued on streams, no waiting within an image."""

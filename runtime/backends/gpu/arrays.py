@@ -1,4 +1,4 @@
-"""Images and codes that lie on the GPU already, of PyTorch, CuPy, pycuda and others: taken and given as they are."""
+"""Encoding and decoding of arrays in GPU memory that PyTorch, CuPy, pycuda or other libraries own, without copies."""
 
 from __future__ import annotations
 
@@ -12,54 +12,56 @@ from latentloop.errors import InputError
 from latentloop.kernels.driver import BorrowedArray, DeviceArray, Stream, as_stream, borrow
 from latentloop.kernels.driver.datatype import INT64, UINT8, DataType
 
-AT_ONCE = 16
+LARGEST_RUN = 16  # images; larger batches are split
 
 
 class ArrayCodec:
-    """Encodes and decodes device arrays in the order of the caller's stream."""
+    """Encodes and decodes arrays in device memory, in the order of the caller's stream."""
 
     def __init__(
-        self, manifest: Manifest, encoder: DeviceCodec, decoder: DeviceCodec, context: DeviceContext, most: int
+        self, manifest: Manifest, encoder: DeviceCodec, decoder: DeviceCodec, context: DeviceContext, largest_batch: int
     ) -> None:
-        """``most`` images or codes at once."""
         self._manifest, self._encoder, self._decoder, self._context = manifest, encoder, decoder, context
-        self._at_once = min(most, AT_ONCE)
+        self._largest_run = min(largest_batch, LARGEST_RUN)
 
     def encode(self, images: Any, stream: Any) -> dict[str, DeviceArray]:
-        """uint8 [N, H, W, C] -> codes by level, int64 [N, h, w]."""
-        on = _stream(stream)
-        taken = self._take("images", images, self._manifest.image, UINT8, on)
+        """Encodes images, uint8 [N, H, W, C], to codes by level, int64 [N, h, w]."""
+        caller_stream = _stream(stream)
+        borrowed = self._borrow("images", images, self._manifest.image, UINT8, caller_stream)
         names = tuple(level.name for level in self._manifest.levels)
-        return self._encoder.run_on({"images": taken}, names, on, self._at_once)
+        return self._encoder.run_on_device({"images": borrowed}, names, caller_stream, self._largest_run)
 
     def decode(self, codes: Mapping[str, Any], stream: Any) -> DeviceArray:
-        """Codes by level, int64 [N, h, w], within their codebooks (nothing checks that here) -> uint8 [N, H, W, C]."""
-        on = _stream(stream)
+        """Decodes codes by level, int64 [N, h, w], to images, uint8 [N, H, W, C]. Codes must be less than the codebook
+        size, which is not checked.
+        """
+        caller_stream = _stream(stream)
         names = {level.name for level in self._manifest.levels}
         if not isinstance(codes, Mapping) or codes.keys() != names:
             raise InputError(f"codes must map each of the levels {', '.join(sorted(names))} to a GPU array")
-        taken = {
-            level.name: self._take(f"codes[{level.name!r}]", codes[level.name], (level.height, level.width), INT64, on)
-            for level in self._manifest.levels
-        }
-        counts = {array.shape[0] for array in taken.values()}
+        borrowed = {}
+        for level in self._manifest.levels:
+            argument, grid = f"codes[{level.name!r}]", (level.height, level.width)
+            borrowed[level.name] = self._borrow(argument, codes[level.name], grid, INT64, caller_stream)
+        counts = sorted({array.shape[0] for array in borrowed.values()})
         if len(counts) > 1:
             raise InputError(
-                f"codes are of {' and '.join(map(str, sorted(counts)))} images, expected as many everywhere"
+                f"codes are of {' and '.join(map(str, counts))} images, expected the same number for every level"
             )
-        return self._decoder.run_on(taken, ("images",), on, self._at_once)["images"]
+        return self._decoder.run_on_device(borrowed, ("images",), caller_stream, self._largest_run)["images"]
 
-    def _take(self, name: str, array: Any, entry: Sequence[int], dtype: DataType, stream: Stream) -> BorrowedArray:
+    def _borrow(self, name: str, array: Any, shape: Sequence[int], dtype: DataType, stream: Stream) -> BorrowedArray:
+        """Returns the array behind an argument. Raises InputError unless its shape is [N, *shape], with N from 1."""
         try:
             with self._context.current():
-                taken = borrow(array, name, self._context.driver, stream, (dtype,))
+                borrowed = borrow(array, name, self._context.driver, stream, (dtype,))
         except (TypeError, ValueError) as error:
             raise InputError(str(error)) from error
-        if len(taken.shape) != 1 + len(entry) or taken.shape[1:] != tuple(entry) or not taken.shape[0]:
-            raise InputError(f"{name} has shape {list(taken.shape)}, expected {['N', *entry]} with N from 1")
-        if taken.device != self._context.number:
-            raise InputError(f"{name} is on GPU {taken.device}, the sampler on GPU {self._context.number}")
-        return taken
+        if len(borrowed.shape) != 1 + len(shape) or borrowed.shape[1:] != tuple(shape) or not borrowed.shape[0]:
+            raise InputError(f"{name} has shape {list(borrowed.shape)}, expected {['N', *shape]} with N from 1")
+        if borrowed.device != self._context.number:
+            raise InputError(f"{name} is on GPU {borrowed.device}, the sampler on GPU {self._context.number}")
+        return borrowed
 
 
 def _stream(stream: Any) -> Stream:

@@ -1,4 +1,4 @@
-"""Whether this machine has an NVIDIA GPU that Python can drive."""
+"""Access to the driver of NVIDIA GPUs, with errors that say why there is none."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:  # imported late: most machines have no GPU, and each import d
 
 
 def open_gpu() -> Driver:
-    """Returns the driver of the GPUs. Raises MissingError if there is none."""
+    """Returns the driver. Raises MissingError if there is no NVIDIA driver, or no Python package that uses it."""
     try:
-        ctypes.CDLL("libcuda.so.1")  # the fastest check, and on most machines without a GPU the one that fails
+        ctypes.CDLL("libcuda.so.1")  # the fastest check, which fails on most machines without a GPU
     except OSError:
         raise MissingError("no NVIDIA driver here (libcuda.so.1)") from None
     from latentloop.kernels.driver import MissingGpuError, open_driver
@@ -32,7 +32,7 @@ def open_gpu() -> Driver:
 def gpu(name: str, number: int) -> Iterator[Driver]:
     """Yields the driver for a block that uses GPU ``number`` for the backend ``name``.
 
-    Raises MissingError if there is no such GPU, DeviceError if a call of the driver fails in the block.
+    Raises MissingError if there is no such GPU, and DeviceError if a call of the driver fails in the block.
     """
     driver = open_gpu()
     from latentloop.backends.gpu.device_context import device_errors
@@ -44,7 +44,7 @@ def gpu(name: str, number: int) -> Iterator[Driver]:
 
 
 def reporting_device_errors(number: int, make: Callable[[], Backend]) -> Callable[[], Backend]:
-    """Returns ``make``, with errors of the driver raised as DeviceError."""
+    """Returns a function that calls ``make`` and converts errors of the driver to DeviceError."""
 
     def checked() -> Backend:
         from latentloop.backends.gpu.device_context import device_errors

@@ -1,4 +1,4 @@
-"""Sampling on a GPU: levels drawn one after the other on one stream, images encoded and decoded on others."""
+"""Sampling on a GPU: levels are drawn one after the other on one stream; encoder and decoder have their own streams."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from latentloop.backends.gpu.arrays import ArrayCodec
 from latentloop.backends.gpu.codec import DeviceCodec, DeviceDecoding
 from latentloop.backends.gpu.device_context import DeviceContext
 from latentloop.backends.gpu.device_graph import DeviceGraph, Tensor
-from latentloop.backends.gpu.loop import AnyPrior, DeviceLoop, Load
+from latentloop.backends.gpu.loop import AnyPrior, DeviceLoop, LoadGraph
 from latentloop.backends.gpu.staging import Pool, Staging
-from latentloop.backends.gpu.state_buffers import entry
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import AfterRow, Codes, LevelDraw, LevelInputs, Row
@@ -24,41 +23,41 @@ from latentloop.kernels.driver import Driver, Stream
 
 
 class GraphProvider(Protocol):
-    """Where a GPU's graphs come from: engines, or a bundle's ONNX files."""
+    """Describes and loads the graphs that a GPU runs: TensorRT engines, or a bundle's ONNX files."""
 
     @property
     def encoder(self) -> CodecEngine:
-        """The encoder."""
+        """The description of the encoder."""
 
     @property
     def decoder(self) -> CodecEngine:
-        """The decoder."""
+        """The description of the decoder."""
 
     @property
     def largest_batch(self) -> int:
-        """What they take at once."""
+        """The largest batch size of the graphs."""
 
     def prior(self, level: str) -> AnyPrior:
-        """The graphs and memories of a level's prior, at the precision asked for."""
+        """Returns the description of a level's prior at the requested precision."""
 
     def load(self, file: str, batch: int, stream: Stream) -> DeviceGraph:
-        """A graph of its own for one batch size, to be enqueued on that stream."""
+        """Loads a graph for one batch size and one stream. The result is not shared."""
 
 
 class GpuBackend:
-    """A Backend; see there."""
+    """Implements ``Backend`` on a GPU, with the graphs of a ``GraphProvider``."""
 
     def __init__(
         self, bundle: Bundle, graphs: GraphProvider, driver: Driver, number: int, device: str, reason: str
     ) -> None:
-        """``number`` is the GPU's."""
+        """``number`` is that of the GPU; ``device`` and ``reason`` are described in ``Backend``."""
         self.bundle, self.device, self.reason = bundle, device, reason
         self.largest_batch = graphs.largest_batch
         self._graphs, self._driver, self._number = graphs, driver, number
         self._context = DeviceContext(driver, number)
         with self._context.current():
             self._stream = driver.stream()  # of the priors
-        self._load = _loading(graphs, self._stream)
+        self._load = _graph_loader(graphs, self._stream)
         self._loops: dict[str, DeviceLoop] = {}
         self._pool: Pool = {}
         self._encoder = DeviceCodec(bundle.path, graphs.encoder, graphs.load, self._context, self._pool)
@@ -66,37 +65,37 @@ class GpuBackend:
         self.arrays = ArrayCodec(bundle.manifest, self._encoder, self._decoder, self._context, graphs.largest_batch)
 
     def draw(self, draws: Sequence[LevelDraw], after_row: AfterRow | None) -> dict[str, Codes] | None:
-        """Nothing waits until all levels are enqueued; with ``after_row`` the host follows one row behind."""
-        given: dict[str, Codes] = {}
-        drawn: dict[str, Codes] = {}  # [H, W, B], on their way to the host
-        above: Codes | None = None  # the level above, where it is given
-        upper: Tensor | None = None  # and where it is on the device
+        """Enqueues all levels, then waits. With ``after_row``, waits for each row after the next one is enqueued."""
+        fixed: dict[str, Codes] = {}  # of levels whose codes are not drawn
+        copies: dict[str, Codes] = {}  # [H, W, B] of the other levels; valid once the stream has been waited for
+        upper: Codes | None = None  # of the level above, if these codes are on the host
+        upper_on_device: Tensor | None = None
         staging = self._staging()
         with self._context.current():
             try:
-                for requested in draws:
-                    level, source = self.bundle.manifest.level(requested.level), requested.source
+                for draw in draws:
+                    level, source = self.bundle.manifest.level(draw.level), draw.source
                     if not isinstance(source, LevelInputs):
-                        given[level.name] = above = source
-                        upper = None
+                        fixed[level.name] = upper = source
+                        upper_on_device = None
                         continue
-                    loop = self._begin(level, source.below(above), upper, staging)
-                    if not self._draw_rows(loop, source, after_row):
+                    loop = self._begin(level, source.with_upper(upper), upper_on_device, staging)
+                    if not self._enqueue_level(loop, source, after_row):
                         return None
-                    drawn[level.name] = staging.copy_out(loop.codes)
-                    above, upper = None, loop.codes
+                    copies[level.name] = staging.copy_out(loop.codes)
+                    upper, upper_on_device = None, loop.codes
             finally:
                 self._driver.synchronize(self._driver.record(self._stream))
-                codes = {name: values.transpose(2, 0, 1).copy() for name, values in drawn.items()}
+                drawn = {name: values.transpose(2, 0, 1).copy() for name, values in copies.items()}
                 staging.release()
-        for requested in draws:
-            self._check_drawn(self.bundle.manifest.level(requested.level), codes.get(requested.level))
-        return given | codes
+        for name, codes in drawn.items():
+            self._check_finite(self.bundle.manifest.level(name), codes)
+        return fixed | drawn
 
     def rows(self, level: Level, level_inputs: LevelInputs, rows: int) -> Iterator[Row]:
-        """Copies; a row is enqueued before the one above it is waited for."""
+        """Yields copies of finished rows. Each row is enqueued before the previous one is waited for."""
         staging = self._staging()
-        waiting: tuple[Row, Staging, Any] | None = None
+        pending: tuple[Row, Staging, Any] | None = None  # the row before, its copies, and the event after them
         try:
             with self._context.current():
                 loop = self._begin(level, level_inputs, None, staging)
@@ -104,55 +103,55 @@ class GpuBackend:
                 with self._context.current():
                     self._enqueue_row(loop, i, level_inputs)
                     copies = self._staging()
-                    codes, logits = copies.copy_out(entry(loop.codes, i)), copies.copy_out(loop.buffers["logits"])
+                    codes, logits = copies.copy_out(loop.codes.row(i)), copies.copy_out(loop.buffers["logits"])
                     event = self._driver.record(self._stream)
-                if waiting is not None:
-                    yield self._waited(level, *waiting)
-                waiting = Row(i, codes, logits), copies, event
-            if waiting is not None:
-                yield self._waited(level, *waiting)
+                if pending is not None:
+                    yield self._wait_for_row(level, *pending)
+                pending = Row(i, codes, logits), copies, event
+            if pending is not None:
+                yield self._wait_for_row(level, *pending)
         finally:
             with self._context.current():
                 self._driver.synchronize(self._driver.record(self._stream))
             staging.release()
 
     def encode(self, images: NDArray[np.uint8]) -> dict[str, Codes]:
-        """As one batch."""
-        return self._encoder.run({"images": images}).outputs()
+        """Encodes the images as one batch."""
+        return self._encoder.run({"images": images}).wait()
 
     def decode(self, codes: dict[str, Codes]) -> DeviceDecoding:
-        """As one batch, on a stream of its own."""
+        """Starts to decode the codes as one batch, on the decoder's stream."""
         return DeviceDecoding(self._decoder.run(dict(codes)))
 
     def after_fork(self) -> GpuBackend:
         """Raises InputError."""
         raise InputError(
-            f"this sampler on {self.device} is of the process that this one was forked from, and CUDA does not survive "
-            "a fork: start processes by the method 'spawn', or make the first sampler after the fork"
+            f"this sampler on {self.device} was created before this process was forked, and CUDA does not survive a "
+            "fork: start processes with the method 'spawn', or create the first sampler after the fork"
         )
 
     def captures(self) -> dict[str, int]:
-        """By level, how many pieces of work have been captured for replay."""
+        """Returns the number of captured CUDA graphs by level."""
         return {name: loop.captures for name, loop in self._loops.items()}
 
     def _staging(self) -> Staging:
         return Staging(self._driver, self._number, self._stream, self._pool)
 
     def _begin(self, level: Level, level_inputs: LevelInputs, upper: Tensor | None, staging: Staging) -> DeviceLoop:
-        """The level's loop, made anew for another batch size, at its first row."""
+        """Returns the level's loop before its first row. The loop of the last batch size is cached."""
         loop = self._loops.get(level.name)
         with self._context.bundle_errors(self.bundle.path, f"the prior of {level.name}"):
             if loop is None or loop.batch != level_inputs.batch:
                 loop = None
-                self._loops.pop(level.name, None)  # its memory goes before the new one's is allocated
+                self._loops.pop(level.name, None)  # frees its memory before more is allocated
                 prior = self._graphs.prior(level.name)
                 loop = DeviceLoop(level, prior, self._load, level_inputs.batch, self._driver, self._number, staging)
                 self._loops[level.name] = loop
             loop.begin(level_inputs, upper, staging)
         return loop
 
-    def _draw_rows(self, loop: DeviceLoop, level_inputs: LevelInputs, after_row: AfterRow | None) -> bool:
-        """Enqueues a level; False where ``after_row`` cancelled it."""
+    def _enqueue_level(self, loop: DeviceLoop, level_inputs: LevelInputs, after_row: AfterRow | None) -> bool:
+        """Enqueues all rows of a level; returns False if ``after_row`` cancelled it."""
         event: Any = None
         for i in range(loop.level.height):
             self._enqueue_row(loop, i, level_inputs)
@@ -172,19 +171,22 @@ class GpuBackend:
         with self._context.bundle_errors(self.bundle.path, f"the prior of {loop.level.name}"):
             loop.enqueue_row(i, "step" if level_inputs.top_k is None else "step_filtered")
 
-    def _waited(self, level: Level, row: Row, copies: Staging, event: Any) -> Row:
+    def _wait_for_row(self, level: Level, row: Row, copies: Staging, event: Any) -> Row:
+        """Waits for the copies of a row, and returns it with arrays of its own."""
         with self._context.current():
             self._driver.synchronize(event)
-        found = Row(row.index, row.codes.copy(), row.logits.copy())
+        finished = Row(row.index, row.codes.copy(), row.logits.copy())
         copies.release()
-        self._check_drawn(level, found.codes)
-        return found
+        self._check_finite(level, finished.codes)
+        return finished
 
-    def _check_drawn(self, level: Level, codes: Codes | None) -> None:
-        if codes is not None and (codes >= level.codebook_size).any():
+    def _check_finite(self, level: Level, codes: Codes) -> None:
+        if (codes >= level.codebook_size).any():  # the graph returns this code if no cumulative mass reaches u
             raise BundleError(f"{self.bundle.path}: {level.name} has logits that are not finite numbers")
 
 
-def _loading(graphs: GraphProvider, stream: Stream) -> Load:
-    """Refers to no backend: in a cycle its memory would stay until the collector comes by, perhaps in a capture."""
-    return lambda described, batch: graphs.load(described.file, batch, stream)
+def _graph_loader(graphs: GraphProvider, stream: Stream) -> LoadGraph:
+    """Returns a function that does not refer to the backend: in a reference cycle, the backend's memory would stay
+    until the garbage collector runs.
+    """
+    return lambda graph_file, batch: graphs.load(graph_file.file, batch, stream)

@@ -1,4 +1,4 @@
-"""The encoder and the decoder on a GPU, each on a stream of its own, beside the sampling."""
+"""The encoder and the decoder on a GPU. Each has a stream of its own, so that it can run while codes are drawn."""
 
 from __future__ import annotations
 
@@ -13,148 +13,155 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.backends.gpu.device_context import DeviceContext
-from latentloop.backends.gpu.device_graph import SIZES, DeviceGraph, Tensor
-from latentloop.backends.gpu.staging import Pool, Staging, settle
-from latentloop.backends.gpu.state_buffers import allocate
-from latentloop.bundles.views import batched
+from latentloop.backends.gpu.device_graph import SIZES, DeviceGraph, Tensor, TensorAllocator
+from latentloop.backends.gpu.staging import Pool, Staging, wait_for_stream
+from latentloop.bundles.views import shape_for_batch
 from latentloop.engines.engine_set import CodecEngine
-from latentloop.engines.engine_set import Tensor as Described
+from latentloop.engines.engine_set import Tensor as TensorDescription
 from latentloop.kernels.driver import BorrowedArray, DeviceArray, DeviceMemory, Stream
 from latentloop.kernels.driver.datatype import FLOAT32, INT64, UINT8
 
 Array = NDArray[Any]
+Outputs = dict[str, DeviceArray]
 TYPES = {dtype.name: dtype for dtype in (UINT8, INT64, FLOAT32)}  # of images, codes, and images before rounding
 
 
 @dataclass
-class Prepared:
-    """The graph for one batch size, with memory for what comes from the host and goes there."""
+class PreparedGraph:
+    """The graph for one batch size, with a tensor for each input and output."""
 
     batch: int
     graph: DeviceGraph
     tensors: dict[str, Tensor]
-    kept: list[DeviceMemory]
+    allocator: TensorAllocator  # of the tensors
 
 
 class DeviceCodec:
-    """One of the two graphs; the last batch size's is kept."""
+    """The encoder or the decoder. The graph of the last batch size is cached."""
 
     def __init__(
         self,
         bundle: Path,
-        described: CodecEngine,
+        description: CodecEngine,
         load: Callable[[str, int, Stream], DeviceGraph],
         context: DeviceContext,
         pool: Pool,
     ) -> None:
-        self.described = described
-        self._bundle, self._load, self._context, self._pool = bundle, load, context, pool
+        """``load`` is that of a ``GraphProvider``."""
+        self._bundle, self._description, self._load, self._context, self._pool = (
+            bundle,
+            description,
+            load,
+            context,
+            pool,
+        )
         self._driver, self._number = context.driver, context.number
         with context.current():
             self._stream = self._driver.stream()
-        self._prepared: Prepared | None = None
+        self._prepared: PreparedGraph | None = None
 
-    def run(self, inputs: dict[str, Array]) -> Running:
-        """Enqueues everything from the inputs [N, ...] on the host to the outputs there."""
+    def run(self, inputs: dict[str, Array]) -> PendingOutputs:
+        """Enqueues a run on host arrays [N, ...], with the copies to the device and back."""
         staging = Staging(self._driver, self._number, self._stream, self._pool)
-        with self._context.bundle_errors(self._bundle, self.described.file):
+        with self._context.bundle_errors(self._bundle, self._description.file):
             prepared = self._prepare(len(next(iter(inputs.values()))))
             for name, values in inputs.items():
                 staging.copy_in(prepared.tensors[name], values)
             prepared.graph.enqueue(prepared.tensors, self._stream)
-            outputs = {out.name: staging.copy_out(prepared.tensors[out.name]) for out in self.described.outputs}
-            return Running(self, staging, outputs, self._driver.record(self._stream))
+            outputs = {out.name: staging.copy_out(prepared.tensors[out.name]) for out in self._description.outputs}
+            return PendingOutputs(self, staging, outputs, self._driver.record(self._stream))
 
-    def run_on(self, inputs: dict[str, BorrowedArray], outputs: tuple[str, ...], stream: Stream, most: int) -> Outputs:
-        """From arrays [N, ...] on the device to new ones there, in the order of the caller's stream. Nothing waits,
-        unless the batch size is another than before.
+    def run_on_device(
+        self, inputs: dict[str, BorrowedArray], outputs: tuple[str, ...], stream: Stream, largest_run: int
+    ) -> Outputs:
+        """Enqueues runs on arrays [N, ...] in device memory, and returns new arrays there for the named outputs.
 
-        ``most`` at once; ``outputs`` are those that are wanted.
+        The order is that of the caller's ``stream``. Nothing waits, except for a batch size that differs from the last
+        one. A run has at most ``largest_run`` images.
         """
         n = next(iter(inputs.values())).shape[0]
-        with self._context.bundle_errors(self._bundle, self.described.file):
-            found = {out.name: self._new(out, n, stream) for out in self.described.outputs if out.name in outputs}
+        with self._context.bundle_errors(self._bundle, self._description.file):
+            results = {out.name: self._new(out, n, stream) for out in self._description.outputs if out.name in outputs}
             self._driver.wait(self._stream, self._driver.record(stream))
-            count = min(most, n)
-            for start in range(0, n, count):  # the last part begins within the one before: all are of one size
-                self._run_part(inputs, found, min(start, n - count), count)
+            count = min(largest_run, n)
+            for start in range(0, n, count):  # all runs have the same size, so the last may overlap the one before
+                self._run_slice(inputs, results, min(start, n - count), count)
             self._driver.wait(stream, self._driver.record(self._stream))
-        return found
+        return results
 
-    def _new(self, described: Described, n: int, stream: Stream) -> DeviceArray:
-        shape = batched(described.shape, n)
-        memory = DeviceMemory(self._driver, self._number, math.prod(shape) * SIZES[described.dtype], stream)
-        return DeviceArray(memory, shape, TYPES[described.dtype])
+    def _new(self, description: TensorDescription, n: int, stream: Stream) -> DeviceArray:
+        shape = shape_for_batch(description.shape, n)
+        memory = DeviceMemory(self._driver, self._number, math.prod(shape) * SIZES[description.dtype], stream)
+        return DeviceArray(memory, shape, TYPES[description.dtype])
 
-    def _run_part(self, inputs: dict[str, BorrowedArray], outputs: Outputs, start: int, count: int) -> None:
-        """``count`` entries from ``start`` on, through own memory where the caller's is not aligned."""
+    def _run_slice(self, inputs: dict[str, BorrowedArray], outputs: Outputs, start: int, count: int) -> None:
+        """Enqueues a run on ``count`` images from ``start`` on. Slices that are not aligned are copied to or from the
+        tensors of the prepared graph.
+        """
         prepared = self._prepare(count)
-        tensors, after = dict(prepared.tensors), []
+        tensors, copies_out = dict(prepared.tensors), []
         pointers = {name: array.pointer for arrays in (inputs, outputs) for name, array in arrays.items()}
         for name, pointer in pointers.items():
-            own = prepared.tensors[name]
-            part = _entries(pointer, own, start)
-            if part.is_aligned:
-                tensors[name] = part
+            substitute = prepared.tensors[name]
+            view = _view(pointer, substitute, start)
+            if view.is_aligned:
+                tensors[name] = view
             elif name in inputs:
-                self._driver.copy(own.pointer, part.pointer, own.size, self._stream)
+                self._driver.copy(substitute.pointer, view.pointer, view.size, self._stream)
             else:
-                after.append((part, own))
+                copies_out.append((view, substitute))
         prepared.graph.enqueue(tensors, self._stream)
-        for part, own in after:
-            self._driver.copy(part.pointer, own.pointer, own.size, self._stream)
+        for view, substitute in copies_out:
+            self._driver.copy(view.pointer, substitute.pointer, view.size, self._stream)
 
     def wait(self, event: Any) -> None:
-        """The host waits."""
+        """Waits for an event of the codec's stream."""
         with self._context.current():
             self._driver.synchronize(event)
 
-    def _prepare(self, batch: int) -> Prepared:
+    def _prepare(self, batch: int) -> PreparedGraph:
         if self._prepared is None or self._prepared.batch != batch:
-            self._prepared = None
-            kept: list[DeviceMemory] = []
-            tensors = {}
-            for part in (*self.described.inputs, *self.described.outputs):
-                shape = batched(part.shape, batch)
-                tensors[part.name] = allocate(kept, self._driver, self._number, self._stream, part.dtype, shape)
-            graph = self._load(self.described.file, batch, self._stream)
-            self._prepared = Prepared(batch, graph, tensors, kept)
-            # TensorRT's contexts must not go while they run.
-            weakref.finalize(self._prepared, settle, self._driver, self._number, self._stream).atexit = False
+            self._prepared = None  # frees its memory before more is allocated
+            allocator = TensorAllocator(self._driver, self._number, self._stream)
+            tensors = {
+                tensor.name: allocator.allocate(tensor.dtype, shape_for_batch(tensor.shape, batch))
+                for tensor in (*self._description.inputs, *self._description.outputs)
+            }
+            graph = self._load(self._description.file, batch, self._stream)
+            self._prepared = PreparedGraph(batch, graph, tensors, allocator)
+            # A TensorRT context must not be destroyed while it runs.
+            weakref.finalize(self._prepared, wait_for_stream, self._driver, self._number, self._stream).atexit = False
         return self._prepared
 
 
-Outputs = dict[str, DeviceArray]
-
-
-class Running:
-    """Outputs that are on their way to the host."""
+class PendingOutputs:
+    """Outputs of an enqueued run, which are being copied to the host."""
 
     def __init__(self, codec: DeviceCodec, staging: Staging, outputs: dict[str, Array], event: Any) -> None:
         self._codec, self._staging, self._outputs, self._event = codec, staging, outputs, event
 
-    def outputs(self) -> dict[str, Array]:
-        """Waits; to be called once."""
+    def wait(self) -> dict[str, Array]:
+        """Waits for the outputs and returns copies of them. It can be called once."""
         self._codec.wait(self._event)
-        copied = {name: values.copy() for name, values in self._outputs.items()}
+        copies = {name: values.copy() for name, values in self._outputs.items()}
         self._outputs.clear()
         self._staging.release()
-        return copied
+        return copies
 
 
 class DeviceDecoding:
-    """A Decoding; see there."""
+    """Implements ``Decoding`` on a GPU."""
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
+    def __init__(self, outputs: PendingOutputs) -> None:
+        self._outputs = outputs
 
     def wait(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Once."""
-        found = self._running.outputs()
-        return found["images"], found["decoded"]
+        """Waits for the images. It can be called once."""
+        outputs = self._outputs.wait()
+        return outputs["images"], outputs["decoded"]
 
 
-def _entries(pointer: int, like: Tensor, start: int) -> Tensor:
-    """As many entries of the array at ``pointer`` as ``like`` has, from entry ``start`` on."""
-    entry = math.prod(like.shape[1:]) * SIZES[like.dtype]
-    return Tensor(pointer + start * entry, like.dtype, like.shape)
+def _view(pointer: int, like: Tensor, start: int) -> Tensor:
+    """Returns a view with the type and shape of ``like`` that begins at image ``start`` of the array at ``pointer``."""
+    image_size = math.prod(like.shape[1:]) * SIZES[like.dtype]
+    return Tensor(pointer + start * image_size, like.dtype, like.shape)

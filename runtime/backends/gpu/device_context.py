@@ -1,4 +1,4 @@
-"""A GPU, and the CUDA context in which one sampler's memory lies."""
+"""The CUDA context of a sampler, and the conversion of driver errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from latentloop.kernels.driver import Driver, DriverError
 
 @contextmanager
 def device_errors(number: int) -> Iterator[None]:
-    """Raises DeviceError, which names the GPU, where a call of the driver fails meanwhile."""
+    """Converts errors of the driver to DeviceError, which names the GPU."""
     try:
         yield
     except DriverError as error:
@@ -21,7 +21,10 @@ def device_errors(number: int) -> Iterator[None]:
 
 
 class DeviceContext:
-    """The caller's context where one of that GPU is current when this is made, else the GPU's primary one."""
+    """The CUDA context of a GPU in which a sampler allocates its memory.
+
+    It is the context of the GPU that is current when this object is created, otherwise the primary context.
+    """
 
     def __init__(self, driver: Driver, number: int) -> None:
         self.driver, self.number = driver, number
@@ -30,19 +33,21 @@ class DeviceContext:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """For a while. Raises InputError where that would be another context, which cannot see the memory; DeviceError
-        where a call of the driver fails meanwhile.
+        """Makes the GPU current for the block.
+
+        Raises InputError if another context of the GPU is current, because the sampler's memory cannot be used there,
+        and DeviceError if a call of the driver fails in the block.
         """
         with device_errors(self.number), self.driver.use(self.number):
             if self.driver.context() != self._context:
                 raise InputError(
-                    f"this sampler was made in another CUDA context of GPU {self.number}: make that one current, or "
-                    "make the sampler anew in this one"
+                    f"this sampler was created in another CUDA context of GPU {self.number}: make that context "
+                    "current, or create a sampler in this one"
                 )
             yield
 
     @contextmanager
-    def bundle_errors(self, bundle: Path, what: str) -> Iterator[None]:
-        """The same, where whatever else fails is the bundle's fault; see there."""
-        with self.current(), bundle_errors(bundle, what, (DriverError,)):
+    def bundle_errors(self, bundle: Path, part: str) -> Iterator[None]:
+        """Like ``current``, but converts any other error to BundleError, as ``backends.bundle_errors`` does."""
+        with self.current(), bundle_errors(bundle, part, passing=(DriverError,)):
             yield

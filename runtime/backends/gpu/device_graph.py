@@ -1,4 +1,4 @@
-"""A graph that a GPU runs over device memory, whichever library runs it."""
+"""Tensors in device memory, and the interface of graphs that run on them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from latentloop.kernels.driver import Stream
+from latentloop.kernels.driver import DeviceMemory, Driver, Stream
 
-SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "uint8": 1}  # bytes of a value
-ALIGNMENT = 256  # bytes; TensorRT refuses other addresses, and kernels may load 16 bytes at once
+SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "uint8": 1}  # bytes per value, by dtype
+ALIGNMENT = 256  # bytes; TensorRT rejects other addresses, and kernels may load 16 bytes at once
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A contiguous array in device memory."""
+    """A contiguous array in device memory, which it does not own."""
 
     pointer: int
     dtype: str
@@ -23,29 +23,51 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return math.prod(self.shape) * SIZES[self.dtype]
 
     @property
     def is_aligned(self) -> bool:
-        """Whether a graph may be given it."""
+        """Whether a graph can be bound to this address."""
         return self.pointer % ALIGNMENT == 0
 
     def overlaps(self, other: Tensor) -> bool:
-        """Whether they share a byte."""
+        """Returns whether the two share any byte."""
         return self.pointer < other.pointer + other.size and other.pointer < self.pointer + self.size
+
+    def view(self, offset: int, shape: tuple[int, ...]) -> Tensor:
+        """Returns a contiguous view of that shape that begins at value number ``offset`` of this tensor."""
+        return Tensor(self.pointer + offset * SIZES[self.dtype], self.dtype, shape)
+
+    def row(self, i: int) -> Tensor:
+        """Returns a view of the values at index i of the first axis."""
+        return self.view(i * math.prod(self.shape[1:]), self.shape[1:])
+
+
+class TensorAllocator:
+    """Allocates tensors for the work of one stream. Their memory is freed when the allocator is deleted."""
+
+    def __init__(self, driver: Driver, device: int, stream: Stream) -> None:
+        self._driver, self._device, self._stream = driver, device, stream
+        self._allocations: list[DeviceMemory] = []
+
+    def allocate(self, dtype: str, shape: tuple[int, ...]) -> Tensor:
+        """Returns a new tensor whose values are undefined."""
+        memory = DeviceMemory(self._driver, self._device, math.prod(shape) * SIZES[dtype], self._stream)
+        self._allocations.append(memory)
+        return Tensor(memory.pointer, dtype, shape)
 
 
 class DeviceGraph(Protocol):
-    """One graph for one loop: its shapes stay the same from call to call, its addresses need not."""
+    """A graph that is loaded for one loop or codec: shapes stay the same from run to run, addresses may change."""
 
     @property
     def name(self) -> str:
-        """The file, for errors."""
+        """The name of its file, for messages."""
 
     @property
     def capturable(self) -> bool:
-        """Whether the driver may capture ``enqueue``, once it has run outside a capture with the same shapes."""
+        """Whether ``enqueue`` may be captured as a CUDA graph, after one run with the same shapes outside a capture."""
 
     def enqueue(self, tensors: Mapping[str, Tensor], stream: Stream) -> None:
-        """Enqueues one run over all of the graph's inputs and outputs by name, aligned; it waits for nothing."""
+        """Enqueues one run without waiting. ``tensors`` has an aligned tensor for every input and output."""

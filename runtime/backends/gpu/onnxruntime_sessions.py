@@ -1,4 +1,4 @@
-"""ONNX Runtime's providers for NVIDIA GPUs: the bundle's own graphs, bound to device memory, on the loop's stream."""
+"""Graphs as ONNX Runtime sessions on a GPU: the bundle's ONNX files, bound to device memory, on the loop's stream."""
 
 from __future__ import annotations
 
@@ -26,34 +26,36 @@ CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 OPERATORS = Path(__file__).parents[2] / "kernels" / "liblatentloop_cuda.so"
 
 
-class Sessions:
-    """A bundle's graphs on one GPU and one stream. Threads may share them."""
+class OnnxRuntimeGraphs:
+    """The ``GraphProvider`` of a bundle's ONNX files on one GPU."""
 
     def __init__(self, bundle: Bundle, provider: str, number: int, precision: str) -> None:
         self._bundle, self._provider, self._number, self._precision = bundle, provider, number, precision
-        self._loaded: dict[tuple[str, int], tuple[onnxruntime.InferenceSession, bool]] = {}
+        self._sessions: dict[tuple[str, int], tuple[onnxruntime.InferenceSession, bool]] = {}  # by file and stream
         self.largest_batch = MOST_BATCH
-        self._captures = count(1)  # loops share sessions
+        self._graph_ids = count(1)  # must be unique per session, and loops share sessions
         self._lock = threading.Lock()
         self.encoder, self.decoder = codec_of(bundle.manifest)
 
     def prior(self, level: str) -> Prior:
-        """The bundle's own."""
+        """Returns the bundle's description of a level's prior."""
         prior = self._bundle.manifest.level(level).prior
         assert prior is not None
         return prior.at(self._precision)
 
-    def load(self, file: str, batch: int, stream: Stream) -> SessionGraph:
-        """A session is shared by all batch sizes of a stream."""
+    def load(self, file: str, batch: int, stream: Stream) -> OnnxRuntimeGraph:
+        """Returns a graph; those of one stream share their session."""
         with self._lock:
             key = file, stream.handle
-            if key not in self._loaded:
-                self._loaded[key] = self._session(file, stream)
-            session, captures = self._loaded[key]
-            return SessionGraph(file, session, self._captures if captures else None, self._number)
+            if key not in self._sessions:
+                self._sessions[key] = self._session(file, stream)
+            session, is_capturing = self._sessions[key]
+            return OnnxRuntimeGraph(file, session, self._graph_ids if is_capturing else None, self._number)
 
     def _session(self, file: str, stream: Stream) -> tuple[onnxruntime.InferenceSession, bool]:
-        """The session, and whether it captures CUDA graphs: of priors, and unless a node runs elsewhere."""
+        """Opens a session. Returns also whether it captures CUDA graphs: those of priors do, unless a node runs on the
+        CPU.
+        """
         if self._provider == CUDA and file not in (self.encoder.file, self.decoder.file):
             with suppress(BundleError):
                 return self._open(file, stream, enable_cuda_graph="1"), True
@@ -68,32 +70,32 @@ class Sessions:
         path, weights = self._bundle.path / file, self._bundle.path / self._bundle.manifest.weights
         with self._bundle.unchanged(path.name, weights.name):
             session = open_session(path, weights, options, providers)
-        if self._provider not in session.get_providers():  # it falls back to the CPU without an error
-            there = ", ".join(session.get_providers())
-            raise BundleError(f"{path}: ONNX Runtime cannot use its {self._provider} here, only {there}")
+        if self._provider not in session.get_providers():  # ONNX Runtime falls back to the CPU without an error
+            usable = ", ".join(session.get_providers())
+            raise BundleError(f"{path}: ONNX Runtime cannot use its {self._provider} here, only {usable}")
         return session
 
 
-class SessionGraph:
-    """A DeviceGraph; see there.
+class OnnxRuntimeGraph:
+    """A ``DeviceGraph`` that runs in a session.
 
-    ONNX Runtime refuses to run within another program's capture. It captures each run by itself, by a number that
-    stands for the run's addresses.
+    ONNX Runtime cannot run during a capture of the caller. The session itself captures a CUDA graph for every set of
+    addresses, which has an id.
     """
 
     capturable = False
 
     def __init__(
-        self, file: str, session: onnxruntime.InferenceSession, captures: Iterator[int] | None, number: int
+        self, file: str, session: onnxruntime.InferenceSession, graph_ids: Iterator[int] | None, number: int
     ) -> None:
-        """``captures`` gives numbers not yet used in the session, where that captures."""
+        """``graph_ids`` yields ids that the session has not used; it is None if the session does not capture."""
         self.name = file
-        self._session, self._captures, self._number = session, captures, number
+        self._session, self._graph_ids, self._number = session, graph_ids, number
         self._inputs = {value.name for value in session.get_inputs()}
         self._runs: dict[tuple[int, ...], tuple[Any, onnxruntime.RunOptions]] = {}
 
     def enqueue(self, tensors: Mapping[str, Tensor], stream: Stream) -> None:
-        """On the session's stream, which is the loop's. Bindings are made once for each set of addresses."""
+        """Enqueues a run on the session's stream, which is ``stream``. Bindings are cached by their addresses."""
         key = tuple(tensor.pointer for tensor in tensors.values())
         if key not in self._runs:
             self._runs[key] = self._bind(tensors), self._options()
@@ -109,6 +111,6 @@ class SessionGraph:
     def _options(self) -> onnxruntime.RunOptions:
         options = onnxruntime.RunOptions()
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        if self._captures is not None:
-            options.add_run_config_entry("gpu_graph_id", str(next(self._captures)))
+        if self._graph_ids is not None:
+            options.add_run_config_entry("gpu_graph_id", str(next(self._graph_ids)))
         return options

@@ -1,4 +1,4 @@
-"""Page-locked memory of the host between NumPy arrays and the device."""
+"""Copies between NumPy arrays and the device, through page-locked host memory."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from numpy.typing import NDArray
 from latentloop.backends.gpu.device_graph import Tensor
 from latentloop.kernels.driver import Driver, DriverError, Stream
 
-Buffer = NDArray[np.uint8]
-Pool = dict[int, list[Buffer]]  # unused buffers by their size
+HostBuffer = NDArray[np.uint8]  # page-locked
+Pool = dict[int, list[HostBuffer]]  # unused buffers by size in bytes
 
 
 class Staging:
-    """Copies in the order of one stream, whose buffers go back to the pool once they are ``over``.
+    """Copies in the order of one stream, through buffers of a pool.
 
-    Where an error leaves it before that, its buffers stay until its copies are done.
+    ``release`` returns the buffers to the pool. If an error prevents that call, the stream is waited for before the
+    buffers are freed.
     """
 
     def __init__(self, driver: Driver, number: int, stream: Stream, pool: Pool) -> None:
-        """``number`` of the GPU."""
-        self._driver, self.stream, self._free = driver, stream, pool
-        self._busy: list[Buffer] = []
-        self._left = weakref.finalize(self, settle, driver, number, stream, self._busy)
-        self._left.atexit = False  # the process's end frees everything, in no order
+        """``number`` is that of the GPU."""
+        self._driver, self.stream, self._pool = driver, stream, pool
+        self._in_use: list[HostBuffer] = []
+        self._finalizer = weakref.finalize(self, wait_for_stream, driver, number, stream, self._in_use)
+        self._finalizer.atexit = False  # the end of the process frees everything, in any order
 
     def copy_in(self, tensor: Tensor, values: NDArray[Any]) -> None:
-        """Enqueues a copy of values of the tensor's type and shape; the caller may change them at once."""
+        """Enqueues a copy to the device. ``values`` has the tensor's shape, and may be changed afterwards."""
         values = np.ascontiguousarray(values, tensor.dtype)
         assert values.shape == tensor.shape, (values.shape, tensor.shape)
         buffer = self._buffer(values.nbytes)
@@ -38,27 +39,32 @@ class Staging:
         self._driver.copy_in(tensor.pointer, buffer, self.stream)
 
     def copy_out(self, tensor: Tensor) -> NDArray[Any]:
-        """Enqueues a copy to the host: the values are there once a later event has been waited for, until ``over``."""
+        """Enqueues a copy to the host. The returned array has the values once an event recorded after this call has
+        been waited for, and is valid until ``release``.
+        """
         buffer = self._buffer(tensor.size)
         self._driver.copy_out(buffer, tensor.pointer, self.stream)
-        found: NDArray[Any] = buffer.view(tensor.dtype).reshape(tensor.shape)
-        return found
+        values: NDArray[Any] = buffer.view(tensor.dtype).reshape(tensor.shape)
+        return values
 
     def release(self) -> None:
-        """To be called when all work so far has been waited for, and no array of ``copy_out`` is looked at any more."""
-        for buffer in self._busy:
-            self._free.setdefault(buffer.nbytes, []).append(buffer)
-        self._busy.clear()
-        self._left.detach()
+        """Returns the buffers to the pool. All copies must be finished; arrays of ``copy_out`` become invalid."""
+        for buffer in self._in_use:
+            self._pool.setdefault(buffer.nbytes, []).append(buffer)
+        self._in_use.clear()
+        self._finalizer.detach()
 
-    def _buffer(self, size: int) -> Buffer:
-        free = self._free.get(size)
-        buffer = free.pop() if free else self._driver.host_memory(size)
-        self._busy.append(buffer)
+    def _buffer(self, size: int) -> HostBuffer:
+        unused = self._pool.get(size)
+        buffer = unused.pop() if unused else self._driver.host_memory(size)
+        self._in_use.append(buffer)
         return buffer
 
 
-def settle(driver: Driver, number: int, stream: Stream, _kept: object = None) -> None:
-    """Waits for a stream before something that its work uses goes; where even that fails, no work runs any more."""
+def wait_for_stream(driver: Driver, number: int, stream: Stream, _buffers: object = None) -> None:
+    """Waits for the work of a stream, before an object that the work uses is destroyed.
+
+    Errors are ignored: if waiting fails, no work runs any more. ``_buffers`` keeps buffers alive while it waits.
+    """
     with suppress(DriverError), driver.use(number):
         driver.synchronize(driver.record(stream))

@@ -1,91 +1,73 @@
-"""A loop's memories on a device, and the views that bindings are of them."""
+"""The state buffers of a loop in device memory, and the views of bindings."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from latentloop.backends.gpu.device_graph import SIZES, Tensor
+from latentloop.backends.gpu.device_graph import Tensor, TensorAllocator
 from latentloop.backends.gpu.staging import Staging
 from latentloop.bundles.manifest import Binding, StateBuffer
-from latentloop.bundles.views import buffer_shape, view_index, view_span
-from latentloop.kernels.driver import DeviceMemory, Driver, Stream
+from latentloop.bundles.views import buffer_shape, offset_and_shape, view_index
+from latentloop.kernels.driver import Driver
 
 
 class DeviceStateBuffers:
-    """The memories of one prior for one batch size. The device is current while methods are called."""
+    """The state buffers of one prior for one batch size. The device must be current when methods are called."""
 
     def __init__(
-        self, described: Sequence[StateBuffer], batch: int, driver: Driver, device: int, staging: Staging
+        self, descriptions: Sequence[StateBuffer], batch: int, driver: Driver, device: int, staging: Staging
     ) -> None:
-        """Every memory begins with its fill: a graph may read what no step has written yet, behind a mask."""
+        """Fills every buffer: graphs may also read values that no step has written yet, and mask them."""
         self._driver, self._stream = driver, staging.stream
-        self._described = {memory.name: memory for memory in described}
-        self._shapes = {memory.name: buffer_shape(memory, batch) for memory in described}
-        self._kept: list[DeviceMemory] = []
-        self._whole: dict[str, Tensor] = {}
-        self._fills: dict[str, Tensor] = {}  # of rings that do not begin with zeros
-        for memory in described:
-            self._whole[memory.name] = self.allocate(memory.dtype, self._shapes[memory.name], device)
-            if memory.fill:
-                values = np.full(self._shapes[memory.name], memory.fill, memory.dtype)
-                staging.copy_in(self._whole[memory.name], values)
-                if memory.ring:
-                    self._fills[memory.name] = self.allocate(memory.dtype, values.shape, device)
-                    staging.copy_in(self._fills[memory.name], values)
+        self._allocator = TensorAllocator(driver, device, staging.stream)
+        self._descriptions = {buffer.name: buffer for buffer in descriptions}
+        self._tensors: dict[str, Tensor] = {}
+        self._fills: dict[str, Tensor] = {}  # the initial values of rings, if these are not zero
+        for name, buffer in self._descriptions.items():
+            shape = buffer_shape(buffer, batch)
+            tensor = self._tensors[name] = self.allocate(buffer.dtype, shape)
+            if buffer.fill:
+                values = np.full(shape, buffer.fill, buffer.dtype)
+                staging.copy_in(tensor, values)
+                if buffer.ring:
+                    self._fills[name] = self.allocate(buffer.dtype, shape)
+                    staging.copy_in(self._fills[name], values)
             else:
-                self._zero(self._whole[memory.name])
+                self._zero(tensor)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._whole
+        return name in self._tensors
 
     def __getitem__(self, name: str) -> Tensor:
-        """The whole memory."""
-        return self._whole[name]
+        """Returns the whole buffer."""
+        return self._tensors[name]
 
-    def allocate(self, dtype: str, shape: tuple[int, ...], device: int) -> Tensor:
-        """More memory, which lives as long as this."""
-        return allocate(self._kept, self._driver, device, self._stream, dtype, shape)
+    def allocate(self, dtype: str, shape: tuple[int, ...]) -> Tensor:
+        """Returns another tensor, which is freed together with the buffers."""
+        return self._allocator.allocate(dtype, shape)
 
     def view(self, binding: Binding, i: int, j: int) -> Tensor:
-        """The part of a memory that a binding means at row i and column j. The history is always bound whole."""
-        memory = self._described[binding.memory]
-        index = () if binding.view == "entries" else view_index(binding, memory, i, j)
-        return part(self._whole[binding.memory], *view_span(index, self._shapes[binding.memory]))
+        """Returns the view of a binding at row i and column j.
+
+        For "entries" that is the whole buffer: engines need fixed shapes, and graphs do not read beyond row i.
+        """
+        buffer, tensor = self._descriptions[binding.memory], self._tensors[binding.memory]
+        index = () if binding.view == "entries" else view_index(binding, buffer, i, j)
+        return tensor.view(*offset_and_shape(index, tensor.shape))
 
     def clear_rings(self) -> None:
-        """Every ring as before the first row."""
-        for name, memory in self._described.items():
-            if memory.ring:
-                whole = self._whole[name]
-                if name in self._fills:
-                    self.copy(whole, self._fills[name])
-                else:
-                    self._zero(whole)
+        """Resets every ring to its state before the first row."""
+        for name, buffer in self._descriptions.items():
+            if buffer.ring and name in self._fills:
+                self.copy(self._tensors[name], self._fills[name])
+            elif buffer.ring:
+                self._zero(self._tensors[name])
 
     def copy(self, target: Tensor, source: Tensor) -> None:
-        """Within the device."""
+        """Enqueues a copy within the device."""
         self._driver.copy(target.pointer, source.pointer, target.size, self._stream)
 
     def _zero(self, tensor: Tensor) -> None:
         self._driver.zero(tensor.pointer, tensor.size, self._stream)
-
-
-def allocate(
-    kept: list[DeviceMemory], driver: Driver, device: int, stream: Stream, dtype: str, shape: tuple[int, ...]
-) -> Tensor:
-    """A new tensor of a stream, which lives as long as what is added to ``kept``."""
-    kept.append(DeviceMemory(driver, device, math.prod(shape) * SIZES[dtype], stream))
-    return Tensor(kept[-1].pointer, dtype, shape)
-
-
-def part(tensor: Tensor, first: int, shape: tuple[int, ...]) -> Tensor:
-    """The contiguous part of a tensor that begins at value ``first``."""
-    return Tensor(tensor.pointer + first * SIZES[tensor.dtype], tensor.dtype, shape)
-
-
-def entry(tensor: Tensor, i: int) -> Tensor:
-    """tensor[i]."""
-    return part(tensor, i * math.prod(tensor.shape[1:]), tensor.shape[1:])

@@ -1,26 +1,26 @@
-"""TensorRT's Python module, under either of its names: loading it, and hearing what it says."""
+"""Importing TensorRT's Python module, ``tensorrt`` or ``tensorrt_rtx``, and a logger that collects its errors."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from latentloop.environment.packages import import_package, is_missing, unusable
+from latentloop.environment.packages import import_package, is_missing, package_error
 
 
 def tensorrt_module(flavour: str) -> Any | None:
-    """The module of that name, or None where it is not installed. Raises MissingError where it cannot be loaded."""
+    """Returns the module of that name, None if it is not installed. Raises MissingError if its import fails."""
     try:
         return import_package(flavour)
-    except Exception as error:  # its libraries may be missing
+    except Exception as error:  # of any type, for example if a library is missing
         if is_missing(flavour, error):
             return None
-        raise unusable(flavour, error) from error
+        raise package_error(flavour, error) from error
 
 
 def error_log(module: Any) -> Any:
-    """A logger for ``module`` that keeps ``errors``, what it has said at that severity, and prints nothing."""
+    """Returns a logger for ``module`` that prints nothing and stores error messages in the list ``errors``."""
 
-    def start(self: Any) -> None:
+    def initialise(self: Any) -> None:
         module.ILogger.__init__(self)
         self.errors = []
 
@@ -28,5 +28,5 @@ def error_log(module: Any) -> Any:
         if severity in (module.ILogger.Severity.INTERNAL_ERROR, module.ILogger.Severity.ERROR):
             self.errors.append(" ".join(str(message).split()))
 
-    # Made here, as its base comes with the module.
-    return type("ErrorLog", (module.ILogger,), {"__init__": start, "log": log})()
+    # The class is created here because its base class is part of the module.
+    return type("ErrorLog", (module.ILogger,), {"__init__": initialise, "log": log})()

@@ -1,4 +1,4 @@
-"""The backends ``cuda`` and ``onnxruntime-tensorrt``: a bundle's ONNX graphs through ONNX Runtime's GPU providers."""
+"""The backends ``cuda`` and ``onnxruntime-tensorrt``: a bundle's ONNX files on ONNX Runtime's execution providers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from latentloop.backends.gpu import availability
 from latentloop.errors import MissingError
 
-if TYPE_CHECKING:  # imported late, as in ``availability``
+if TYPE_CHECKING:  # imported late for the reason given in ``availability``
     from latentloop.backends.interface import Backend
     from latentloop.backends.registry import BackendRequest
     from latentloop.kernels.driver import Driver
@@ -18,7 +18,7 @@ _PROVIDERS = {"cuda": "CUDAExecutionProvider", "onnxruntime-tensorrt": "Tensorrt
 
 
 def check(name: str) -> None:
-    """Raises MissingError if there is no GPU, or if the installed ONNX Runtime lacks the provider."""
+    """Raises MissingError if there is no GPU, or if the installed ONNX Runtime lacks the execution provider."""
     availability.open_gpu()
     import onnxruntime
 
@@ -33,7 +33,7 @@ def check(name: str) -> None:
 
 
 def find(request: BackendRequest) -> Callable[[], Backend]:
-    """Finds the provider; see ``BackendModule``."""
+    """Implements ``BackendModule.find``; finds the GPU and the execution provider."""
     with availability.gpu(request.name, request.number) as driver:
         precision = request.bundle.manifest.check_precision(request.precision)
         check(request.name)
@@ -44,9 +44,9 @@ def _with_sessions(request: BackendRequest, driver: Driver, precision: str) -> B
     import onnxruntime
 
     from latentloop.backends.gpu.backend import GpuBackend
-    from latentloop.backends.gpu.onnxruntime_sessions import Sessions
+    from latentloop.backends.gpu.onnxruntime_sessions import OnnxRuntimeGraphs
 
     provider = _PROVIDERS[request.name]
-    graphs = Sessions(request.bundle, provider, request.number, precision)
+    graphs = OnnxRuntimeGraphs(request.bundle, provider, request.number, precision)
     reason = f"ONNX Runtime {onnxruntime.__version__}, {provider}"
     return GpuBackend(request.bundle, graphs, driver, request.number, f"{request.name}:{request.number}", reason)

@@ -1,4 +1,4 @@
-"""The backend ``tensorrt``: a bundle's engines, run by TensorRT or TensorRT for RTX."""
+"""The backend ``tensorrt``: a bundle's engines on TensorRT or TensorRT for RTX."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from latentloop.backends.gpu import availability
 from latentloop.errors import MissingError
 
-if TYPE_CHECKING:  # imported late, as in ``availability``
+if TYPE_CHECKING:  # imported late for the reason given in ``availability``
     from latentloop.backends.interface import Backend
     from latentloop.backends.registry import BackendRequest
     from latentloop.bundles.bundle import Bundle
@@ -22,7 +22,7 @@ def check(name: str) -> None:
 
 
 def find(request: BackendRequest) -> Callable[[], Backend]:
-    """Finds TensorRT and the bundle's engines for it and the GPU; see ``BackendModule``."""
+    """Implements ``BackendModule.find``; finds the GPU, TensorRT, and the bundle's engines for both."""
     with availability.gpu(request.name, request.number) as driver:
         from latentloop.engines.engine_set import architecture_of, check_precision
 
@@ -36,7 +36,10 @@ def find(request: BackendRequest) -> Callable[[], Backend]:
 
 
 def _find_engines(bundle: Bundle, architecture: str, precision: str) -> tuple[Any, EngineSet]:
-    """Returns the first installed TensorRT module for which the bundle has engines, and these engines."""
+    """Returns the first installed TensorRT module for which the bundle has engines, and these engines.
+
+    Raises MissingError with the reasons if there is none.
+    """
     from latentloop.backends.gpu.tensorrt_module import tensorrt_module
     from latentloop.engines.engine_set import FLAVOURS
     from latentloop.engines.finding import find_engines
@@ -63,10 +66,10 @@ def _find_engines(bundle: Bundle, architecture: str, precision: str) -> tuple[An
 
 def _with_engines(bundle: Bundle, driver: Driver, number: int, module: Any, engines: EngineSet) -> Backend:
     from latentloop.backends.gpu.backend import GpuBackend
-    from latentloop.backends.gpu.tensorrt_engines import Engines
+    from latentloop.backends.gpu.tensorrt_engines import TensorRtGraphs
 
     with driver.use(number):
-        context = driver.context()  # the engines are loaded into its memory
-    graphs = bundle.cached(("engines", engines.folder, context), lambda: Engines(module, engines))
+        context = driver.context()  # engines are loaded into a context, and cached per context
+    graphs = bundle.cached(("engines", engines.folder, context), lambda: TensorRtGraphs(module, engines))
     reason = f"{engines.flavour} {engines.library}, engines for {engines.architecture}"
     return GpuBackend(bundle, graphs, driver, number, f"tensorrt:{number}", reason)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from latentloop._version import __version__
 from latentloop.cli import messages, options
 from latentloop.environment import machine
-from latentloop.environment.packages import refused, why_broken
+from latentloop.environment.import_checks import blocked_imports, import_failures
 from latentloop.errors import LatentLoopError, MissingError
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     for name, module in _PACKAGES.items():
         if module not in modules.values() and _is_installed(_import_name(module)):  # by a package of another name
             modules[name] = module
-    reasons = why_broken(modules.values())
+    reasons = import_failures(modules.values())
     broken = {name: reasons[module] for name, module in modules.items() if module in reasons}
-    with refused({_import_name(module): reason for module, reason in reasons.items()}):
+    with blocked_imports({_import_name(module): reason for module, reason in reasons.items()}):
         report = _report(arguments, versions, broken)
     if arguments.json:
         messages.print_json(report)

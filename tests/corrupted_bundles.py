@@ -1,4 +1,4 @@
-"""Bundles to spoil: a field or a file of a copy is replaced, and the error that follows is read."""
+"""Corrupting bundles for tests: replacing a field or a file, and reading the error that this causes."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ def read_manifest(bundle: Path) -> Any:
 
 
 def edit_manifest(bundle: Path, *keys: str | int, value: Any) -> None:
-    """Sets one field, given by the keys that lead to it."""
+    """Sets the field at this path of keys and indices."""
     manifest = read_manifest(bundle)
     at(manifest, keys[:-1])[keys[-1]] = value
     (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def at(value: Any, keys: Keys) -> Any:
-    """What the keys lead to."""
+    """Returns the value at this path of keys and indices."""
     for key in keys:
         value = value[key]
     return value
 
 
 def replace_file(bundle: Path, name: str, content: bytes) -> None:
-    """Another content, and the manifest says so."""
+    """Replaces a file's content, and its size and digest in the manifest."""
     (bundle / name).write_bytes(content)
     record = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     edit_manifest(bundle, "files", name, value=record)
 
 
 def scaled_weight(bundle: Path, graph: str, weight: str, factor: float) -> None:
-    """Scales one weight of the shared file, through the offset that a graph names."""
+    """Scales one weight in the shared file of weights. ``graph`` is the file of a graph that uses it."""
     model = onnx.load(bundle / graph, load_external_data=False)
     tensor = next(t for t in model.graph.initializer if t.name == weight)
     entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -54,8 +54,8 @@ def scaled_weight(bundle: Path, graph: str, weight: str, factor: float) -> None:
     replace_file(bundle, entries["location"], bytes(data))
 
 
-def refusal(action: Callable[[], object]) -> str:
-    """The text of the BundleError that the action must raise."""
+def error_of(action: Callable[[], object]) -> str:
+    """Returns the message of the BundleError that the action must raise."""
     with pytest.raises(BundleError) as caught:
         action()
     return str(caught.value)
