@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -54,18 +55,21 @@ class Allocations:
 
     def __init__(self) -> None:
         self._allocations: list[Allocation] = []  # by address
+        self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[Allocation]:
         return iter(self._allocations)
 
     def add(self, allocation: Allocation) -> Allocation:
-        insort(self._allocations, allocation, key=attrgetter("pointer"))
+        with self._lock:
+            insort(self._allocations, allocation, key=attrgetter("pointer"))
         return allocation
 
     def find(self, pointer: int, size: int) -> Allocation | None:
         """Returns the allocation, freed or not, that contains the bytes."""
-        index = bisect_right(self._allocations, pointer, key=attrgetter("pointer"))
-        allocation = self._allocations[index - 1] if index else None
+        with self._lock:  # another thread may insert
+            index = bisect_right(self._allocations, pointer, key=attrgetter("pointer"))
+            allocation = self._allocations[index - 1] if index else None
         if allocation is None or pointer + size > allocation.pointer + allocation.size:
             return None
         return allocation
