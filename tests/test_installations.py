@@ -223,7 +223,7 @@ def test_a_broken_cuda_python_is_not_reported_as_missing(tmp_path: Path) -> None
     create_package(tmp_path, "cuda", "raise OSError('libcudart.so.12')")
     script = "from latentloop.kernels.driver import open_driver; open_driver('cuda-python')"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert "its installation is broken: OSError: libcudart.so.12" in done.stderr
+    assert "the installation is broken: OSError: libcudart.so.12" in done.stderr
 
 
 @pytest.mark.parametrize(
