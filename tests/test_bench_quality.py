@@ -17,7 +17,7 @@ from latentloop.bench.figures.result_files import read_result
 from latentloop.bench.quality import int8_cost
 from latentloop.bench.quality.dataset import select
 from latentloop.bench.report import comparison
-from latentloop.export.train.data.datasets import Dataset
+from latentloop.export.data.datasets import Dataset
 
 COUNT, USED = 20, 18  # both more than a batch
 

@@ -14,7 +14,7 @@ from latentloop.bench.quality.neighbours import nearest, precision_recall
 from latentloop.bench.quality.novelty import SHOWN, novelty, picture, pixels
 from latentloop.bench.quality.recognition import accuracy
 from latentloop.bench.quality.reconstruction import LEAST, code_use, mean_squared_errors, psnr
-from latentloop.export.train.data.datasets import Dataset
+from latentloop.export.data.datasets import Dataset
 
 
 def normals(n: int, dimensions: int, seed: int = 0) -> np.ndarray:

@@ -16,10 +16,10 @@ from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import load_checkpoint
 from latentloop.export.commands import train
 from latentloop.export.configuration import ClassifierConfig
+from latentloop.export.data.datasets import Dataset
+from latentloop.export.evaluation import classification_metrics
 from latentloop.export.models.build import build_classifier
 from latentloop.export.train.classifier import ClassifierOptions, ClassifierTask, augment, train_classifier
-from latentloop.export.train.data.datasets import Dataset
-from latentloop.export.train.evaluation import classification_metrics
 
 TINY = ClassifierConfig(height=12, width=12, classes=3, image_channels=1, channels=8, stages=2, groups=2)
 COMMAND = (

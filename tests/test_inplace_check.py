@@ -18,10 +18,10 @@ from command_line import run
 from latentloop import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from latentloop.export.configuration import PriorConfig
+from latentloop.export.data.datasets import Data, load_data
 from latentloop.export.inplace.check import Measurement, check_against_data, check_reconstruction
 from latentloop.export.inplace.hint import inplace_hint
 from latentloop.export.inplace.variant import with_inplace
-from latentloop.export.train.data.datasets import Data, load_data
 
 TRAINED = Path(__file__).parent / "trained"
 VARIANTS = {"current": False, "older": True}

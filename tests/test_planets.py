@@ -14,6 +14,8 @@ import pytest
 from command_line import PROGRAM, run
 from PIL import Image
 
+from latentloop.export.data.datasets import load_data
+from latentloop.export.data.folder import PARTS
 from latentloop.export.planets.dataset import PlanetsOptions, planet, write_planets
 from latentloop.export.planets.fields import (
     SIDE,
@@ -28,8 +30,6 @@ from latentloop.export.planets.fields import (
 )
 from latentloop.export.planets.scene import Rings, add_rings, arrange, draw_planet
 from latentloop.export.planets.surfaces import SURFACES
-from latentloop.export.train.data.datasets import load_data
-from latentloop.export.train.data.folder import PARTS
 
 
 def generator() -> np.random.Generator:

@@ -12,13 +12,13 @@ from torch.nn import functional
 
 from latentloop.errors import InputError
 from latentloop.export.configuration import PriorConfig
+from latentloop.export.data.codes import Codes, codes_of_level, encode
+from latentloop.export.data.datasets import Dataset
+from latentloop.export.evaluation import bits_per_code, perplexity, reconstruction_metrics
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train import prior, vqvae
-from latentloop.export.train.codebook import EPSILON, EmaCodebook, assign, k_means, perplexity
-from latentloop.export.train.data.codes import Codes, codes_of_level, encode
-from latentloop.export.train.data.datasets import Dataset
-from latentloop.export.train.evaluation import bits_per_code, reconstruction_metrics
+from latentloop.export.train.codebook import EPSILON, EmaCodebook, assign, k_means
 from latentloop.export.train.optimisation.adamw import adamw
 from latentloop.export.train.optimisation.precision import mixed_precision, set_layout
 from latentloop.export.train.optimisation.weight_average import WeightAverage

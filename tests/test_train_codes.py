@@ -14,8 +14,8 @@ from tiny_training import SMALL
 
 from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.configuration import VqvaeConfig
-from latentloop.export.train.data.codes import Levels
-from latentloop.export.train.data.codes_cache import FORMAT, cache_key, cache_path, read_or_encode
+from latentloop.export.data.codes import Levels
+from latentloop.export.data.codes_cache import FORMAT, cache_key, cache_path, read_or_encode
 
 COUNTS = {"training": 6, "held_out": 2}
 KEY = cache_key("vqvae", "data", flip=True)

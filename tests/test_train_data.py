@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latentloop.errors import InputError
-from latentloop.export.train.data import idx
-from latentloop.export.train.data.datasets import load_data, split_indices
+from latentloop.export.data import idx
+from latentloop.export.data.datasets import load_data, split_indices
 from latentloop.export.train.optimisation.schedule import BatchOrder, learning_rate
 
 

@@ -15,14 +15,14 @@ from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import load_checkpoint
 from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.commands import train
+from latentloop.export.data.codes import encode
+from latentloop.export.data.datasets import Dataset
+from latentloop.export.data.pixels import to_signed
+from latentloop.export.evaluation import reconstruction_metrics, texture
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train import decoder, evaluation
-from latentloop.export.train.data.codes import encode
-from latentloop.export.train.data.datasets import Dataset
-from latentloop.export.train.data.pixels import to_signed
 from latentloop.export.train.decoder import DecoderOptions, DecoderTask, PatchDiscriminator, train_decoder
-from latentloop.export.train.evaluation import reconstruction_metrics, texture
 
 COMMAND = "decoder --batch 8 --discriminator-channels 4 --threads 1 --json"
 

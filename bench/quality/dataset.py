@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from latentloop.bundles.manifest import Manifest
 from latentloop.errors import InputError
-from latentloop.export.train.data.datasets import Data, Dataset, load_data
+from latentloop.export.data.datasets import Data, Dataset, load_data
 
 SEED = 0  # of the order in which images are selected
 

@@ -18,7 +18,7 @@ from latentloop.bench.machine.environment import environment
 from latentloop.bench.quality.dataset import load_for, select
 from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import LevelInputs
-from latentloop.export.train.data.datasets import batches_of
+from latentloop.export.data.datasets import batches_of
 from latentloop.sampling.likelihood import log_softmax
 from latentloop.sampling.sampler import LARGEST_BATCH
 from latentloop.sampling.validation import check_labels

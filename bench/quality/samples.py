@@ -22,7 +22,7 @@ from latentloop.bench.quality.recognition import accuracy, likeness, recognise
 from latentloop.bench.quality.reconstruction import code_use, mean_squared_errors, psnr
 from latentloop.cli.progress import decode, encode, parts
 from latentloop.errors import InputError
-from latentloop.export.train.data.datasets import Dataset
+from latentloop.export.data.datasets import Dataset
 from latentloop.sampling.results import Progress, Samples
 
 Temperature = float | Mapping[str, float]

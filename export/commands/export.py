@@ -15,7 +15,7 @@ from latentloop.io.files import check_free, write_each
 
 if TYPE_CHECKING:  # building the parser must not need the export extra
     from latentloop.export.bundle import BundleSource
-    from latentloop.export.train.data.datasets import Data
+    from latentloop.export.data.datasets import Data
 
 HELP = "turn trained checkpoints into a bundle"
 EPILOG = """examples:
@@ -171,7 +171,7 @@ def _measure(source: BundleSource, data: Data, named: set[str]) -> None:
 
 
 def _load_data(folder: Path, image: tuple[int, int], channels: int) -> Data:
-    from latentloop.export.train.data.datasets import load_data
+    from latentloop.export.data.datasets import load_data
 
     height, width = image
     if height != width:

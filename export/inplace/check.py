@@ -17,12 +17,12 @@ from torch import Tensor
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.data.codes import Codes
+from latentloop.export.data.datasets import Data, Dataset, batches_of
+from latentloop.export.data.pixels import to_signed
+from latentloop.export.evaluation import bits_per_code
 from latentloop.export.inplace.variant import VARIANTS, with_inplace
 from latentloop.export.models.build import build_prior, build_vqvae
-from latentloop.export.train.data.codes import Codes
-from latentloop.export.train.data.datasets import Data, Dataset, batches_of
-from latentloop.export.train.data.pixels import to_signed
-from latentloop.export.train.evaluation import bits_per_code
 
 MOST_IMAGES = 64
 BATCH = 8

@@ -19,9 +19,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from latentloop.errors import InputError, OutputError
+from latentloop.export.data.folder import PARTS
 from latentloop.export.planets.scene import draw_planet
 from latentloop.export.planets.surfaces import SURFACES
-from latentloop.export.train.data.folder import PARTS
 from latentloop.io.files import new_directory
 
 CHUNK = 25  # images per task of a process

@@ -18,10 +18,10 @@ from torch.nn import functional
 
 from latentloop.errors import InputError
 from latentloop.export.configuration import ClassifierConfig
+from latentloop.export.data.datasets import Data, Dataset
+from latentloop.export.data.pixels import to_signed
+from latentloop.export.evaluation import classification_metrics
 from latentloop.export.models.classifier import Classifier
-from latentloop.export.train.data.datasets import Data, Dataset
-from latentloop.export.train.data.pixels import to_signed
-from latentloop.export.train.evaluation import classification_metrics
 from latentloop.export.train.optimisation.precision import mixed_precision, set_layout
 from latentloop.export.train.optimisation.schedule import BatchOrder, step_seed
 from latentloop.export.train.optimisation.weight_updates import WeightUpdates

@@ -108,12 +108,6 @@ class EmaCodebook:
         copy_same_shape(self.sums, state["sums"])
 
 
-def perplexity(counts: Tensor) -> float:
-    """Returns exp of the entropy of a histogram [K]: K if all codes are used equally, 1 if a single code is used."""
-    shares = counts.double() / counts.sum()
-    return float(torch.special.entr(shares).sum().exp())
-
-
 def _random_indices(size: int, count: int, generator: torch.Generator) -> Tensor:
     """Returns ``count`` random indices below ``size``, distinct if ``count`` <= ``size``; a CPU generator."""
     if count <= size:

@@ -30,10 +30,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import file_digest
+from latentloop.export.data.codes import Levels
+from latentloop.export.data.pixels import mirror_selected, to_signed
+from latentloop.export.evaluation import reconstruction_metrics
 from latentloop.export.models.vqvae import Vqvae
-from latentloop.export.train.data.codes import Levels
-from latentloop.export.train.data.pixels import mirror_selected, to_signed
-from latentloop.export.train.evaluation import reconstruction_metrics
 from latentloop.export.train.optimisation.adamw import adamw, restore_optimiser
 from latentloop.export.train.optimisation.precision import mixed_precision, set_layout
 from latentloop.export.train.optimisation.schedule import BatchOrder, learning_rate

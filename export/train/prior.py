@@ -18,11 +18,11 @@ from torch.nn import functional
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint, file_digest, load_checkpoint
 from latentloop.export.configuration import CONDITION_BLOCKS, HEADS, PriorConfig, VqvaeConfig, to_json
+from latentloop.export.data.codes import Codes, codes_of_level
+from latentloop.export.evaluation import bits_per_code
 from latentloop.export.models.build import build_prior
 from latentloop.export.models.pixelsnail import CausalConv2d, PixelSnail
 from latentloop.export.train import distributed
-from latentloop.export.train.data.codes import Codes, codes_of_level
-from latentloop.export.train.evaluation import bits_per_code
 from latentloop.export.train.optimisation.precision import mixed_precision, set_layout
 from latentloop.export.train.optimisation.schedule import BatchOrder
 from latentloop.export.train.optimisation.weight_updates import WeightUpdates

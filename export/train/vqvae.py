@@ -26,12 +26,12 @@ from torch.nn import functional
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.configuration import VqvaeConfig
+from latentloop.export.data.datasets import batches_of
+from latentloop.export.data.pixels import EVALUATION_BATCH, mirror_selected, to_signed
+from latentloop.export.evaluation import reconstruction_metrics
 from latentloop.export.models.vqvae import Quantised, Vqvae
 from latentloop.export.train import distributed
 from latentloop.export.train.codebook import EmaCodebook
-from latentloop.export.train.data.datasets import batches_of
-from latentloop.export.train.data.pixels import EVALUATION_BATCH, mirror_selected, to_signed
-from latentloop.export.train.evaluation import reconstruction_metrics
 from latentloop.export.train.optimisation.precision import full_precision, mixed_precision, set_layout
 from latentloop.export.train.optimisation.schedule import BatchOrder, step_seed
 from latentloop.export.train.optimisation.weight_updates import WeightUpdates

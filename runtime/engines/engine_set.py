@@ -48,8 +48,8 @@ class EngineFile(GraphFile):
 
 @dataclass(frozen=True)
 class CodecEngine:
-    """The plan of the encoder or the decoder. Inputs and outputs are ``images``, one tensor per level with the level's name,
-    and ``decoded`` of the decoder.
+    """The plan of the encoder or the decoder. Inputs and outputs are ``images``, one tensor per level with the level's
+    name, and ``decoded`` of the decoder.
     """
 
     file: str

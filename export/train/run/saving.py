@@ -11,7 +11,7 @@ from torch import nn
 from latentloop._version import __version__
 from latentloop.export.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from latentloop.export.configuration import AnyConfig
-from latentloop.export.train.data.datasets import Data
+from latentloop.export.data.datasets import Data
 from latentloop.export.train.run.training_loop import LoopOptions, finish
 
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.checkpoints.codes_digest import codes_digest
+from latentloop.export.data.codes import Levels, encode
+from latentloop.export.data.codes_cache import cache_key, cache_path, read_or_encode
+from latentloop.export.data.datasets import Data, load_data
 from latentloop.export.inplace.check import check_reconstruction
 from latentloop.export.inplace.variant import with_inplace_option
 from latentloop.export.layouts.reading import read_vqvae
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train import distributed
-from latentloop.export.train.data.codes import Levels, encode
-from latentloop.export.train.data.codes_cache import cache_key, cache_path, read_or_encode
-from latentloop.export.train.data.datasets import Data, load_data
 
 
 def load_dataset(arguments: argparse.Namespace, size: int, image_channels: int | None) -> Data:

@@ -12,8 +12,8 @@ import torch
 
 from latentloop.errors import InputError, MissingError
 from latentloop.export.configuration import AnyConfig, to_json
+from latentloop.export.data.datasets import Data
 from latentloop.export.train import distributed
-from latentloop.export.train.data.datasets import Data
 from latentloop.export.train.run.training_loop import LoopOptions, state_path
 from latentloop.io.files import check_free
 from latentloop.sampling.sampler import MOST_THREADS

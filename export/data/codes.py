@@ -11,9 +11,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from latentloop.errors import InputError
+from latentloop.export.data.datasets import Dataset, batches_of
+from latentloop.export.data.pixels import EVALUATION_BATCH, to_signed
 from latentloop.export.models.vqvae import Vqvae
-from latentloop.export.train.data.datasets import Dataset, batches_of
-from latentloop.export.train.data.pixels import EVALUATION_BATCH, to_signed
 
 MAX_CODES = np.iinfo(np.int16).max + 1
 

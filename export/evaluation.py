@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from latentloop.export.data.codes import Codes
+from latentloop.export.data.datasets import Dataset, batches_of
+from latentloop.export.data.pixels import EVALUATION_BATCH, to_signed
 from latentloop.export.models.classifier import Classifier
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
-from latentloop.export.train.codebook import perplexity
-from latentloop.export.train.data.codes import Codes
-from latentloop.export.train.data.datasets import Dataset, batches_of
-from latentloop.export.train.data.pixels import EVALUATION_BATCH, to_signed
 
 
 @torch.no_grad()
@@ -85,3 +84,9 @@ def classification_metrics(
         "accuracy_by_class": {name: float(is_correct[mask].mean()) for name, mask in is_of_class.items() if mask.any()},
         "cross_entropy": float(functional.cross_entropy(logits.double(), labels)),
     }
+
+
+def perplexity(counts: Tensor) -> float:
+    """Returns exp of the entropy of a histogram [K]: K if all codes are used equally, 1 if a single code is used."""
+    shares = counts.double() / counts.sum()
+    return float(torch.special.entr(shares).sum().exp())

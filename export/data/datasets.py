@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from latentloop.errors import InputError
-from latentloop.export.train.data import folder, idx
+from latentloop.export.data import folder, idx
 from latentloop.images.problems import raise_for
 from latentloop.images.reading import collect, read_each
 

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from latentloop.errors import OutputError
 from latentloop.export.checkpoints.checkpoint import write_tensors
 from latentloop.export.configuration import VqvaeConfig
-from latentloop.export.train.data.codes import Levels
+from latentloop.export.data.codes import Levels
 from latentloop.io.files import write_file
 
 FORMAT = "latentloop-codes-1"

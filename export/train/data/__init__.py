@@ -1,1 +1,0 @@
-"""Training data: data sets of images, and their codes."""
