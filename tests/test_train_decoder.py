@@ -12,6 +12,7 @@ from tiny_training import SMALL, VQVAE, blobs, parse, write_blobs
 from torch.nn import functional
 
 from latentloop.errors import InputError
+from latentloop.export import evaluation
 from latentloop.export.checkpoints.checkpoint import load_checkpoint
 from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.commands import train
@@ -21,7 +22,7 @@ from latentloop.export.data.pixels import to_signed
 from latentloop.export.evaluation import reconstruction_metrics, texture
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
-from latentloop.export.train import decoder, evaluation
+from latentloop.export.train import decoder
 from latentloop.export.train.decoder import DecoderOptions, DecoderTask, PatchDiscriminator, train_decoder
 
 COMMAND = "decoder --batch 8 --discriminator-channels 4 --threads 1 --json"
