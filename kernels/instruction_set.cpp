@@ -1,5 +1,6 @@
-// The kernels of one instruction set. Compiled once per set, with LATENTLOOP_VECTOR_BYTES, LATENTLOOP_KERNELS (the name
-// of the function below) and LATENTLOOP_NAME defined. Must not use the C++ library: gemm/simd.h says why.
+// The kernels of one instruction set. This file is compiled once per set, with LATENTLOOP_VECTOR_BYTES,
+// LATENTLOOP_KERNELS (the name of the function below) and LATENTLOOP_NAME (the name of the set) defined. It must not
+// use the C++ library; gemm/simd.h explains why.
 #include "blocks/attention.h"
 #include "blocks/draw.h"
 #include "blocks/residual_blocks.h"

@@ -1,4 +1,4 @@
-"""Corrupting bundles for tests: replacing a field or a file, and reading the error that this causes."""
+"""Corruption of bundles for tests: replaced fields and files, and the errors that they cause."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def read_manifest(bundle: Path) -> Any:
 
 
 def edit_manifest(bundle: Path, *keys: str | int, value: Any) -> None:
-    """Sets the field at this path of keys and indices."""
+    """Sets the field of manifest.json at this path of keys and indices."""
     manifest = read_manifest(bundle)
-    at(manifest, keys[:-1])[keys[-1]] = value
+    value_at(manifest, keys[:-1])[keys[-1]] = value
     (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def at(value: Any, keys: Keys) -> Any:
+def value_at(value: Any, keys: Keys) -> Any:
     """Returns the value at this path of keys and indices."""
     for key in keys:
         value = value[key]
@@ -36,22 +36,22 @@ def at(value: Any, keys: Keys) -> Any:
 
 
 def replace_file(bundle: Path, name: str, content: bytes) -> None:
-    """Replaces a file's content, and its size and digest in the manifest."""
+    """Replaces a file's content, and updates its size and SHA-256 in the manifest."""
     (bundle / name).write_bytes(content)
     record = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     edit_manifest(bundle, "files", name, value=record)
 
 
-def scaled_weight(bundle: Path, graph: str, weight: str, factor: float) -> None:
-    """Scales one weight in the shared file of weights. ``graph`` is the file of a graph that uses it."""
+def scale_weight(bundle: Path, graph: str, weight: str, factor: float) -> None:
+    """Multiplies a weight in the weights file by ``factor``. ``graph`` is the file of a graph that uses the weight."""
     model = onnx.load(bundle / graph, load_external_data=False)
     tensor = next(t for t in model.graph.initializer if t.name == weight)
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    data = bytearray((bundle / entries["location"]).read_bytes())
-    begin, length = int(entries["offset"]), int(entries["length"])
+    external = {entry.key: entry.value for entry in tensor.external_data}
+    data = bytearray((bundle / external["location"]).read_bytes())
+    begin, length = int(external["offset"]), int(external["length"])
     values = np.frombuffer(data, np.float32, length // 4, begin) * np.float32(factor)
     data[begin : begin + length] = values.tobytes()
-    replace_file(bundle, entries["location"], bytes(data))
+    replace_file(bundle, external["location"], bytes(data))
 
 
 def error_of(action: Callable[[], object]) -> str:

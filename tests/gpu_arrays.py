@@ -1,4 +1,4 @@
-"""GPU arrays with the interfaces of other libraries, in the memory of the fake GPU."""
+"""Arrays in the memory of the fake GPU, with DLPack or the CUDA array interface, as other libraries have them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
 
-CUDA = 2
+CPU, CUDA = 1, 2  # device types of DLPack
 # Offsets of `dl_tensor` in DLManagedTensor and DLManagedTensorVersioned, in bytes.
 TENSOR_OFFSETS = {b"dltensor": 0, b"dltensor_versioned": 32}
 TORCH_TYPES = {
@@ -36,19 +36,22 @@ class InterfaceArray:
     typestr: str
     pointer: int
     stream: int | None = None
-    others: dict[str, Any] = field(default_factory=dict)
+    extra_fields: dict[str, Any] = field(default_factory=dict)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         interface = {"shape": self.shape, "typestr": self.typestr, "data": (self.pointer, True), "version": 3}
-        return {**interface, "stream": self.stream, **self.others}
+        return {**interface, "stream": self.stream, **self.extra_fields}
 
 
 class DlpackArray:
-    """An array with DLPack, through PyTorch's capsules with a changed device. ``versions``: accepts max_version."""
+    """An array with DLPack: PyTorch's capsule of a CPU tensor, with its device changed to a GPU.
 
-    def __init__(self, driver: FakeDriver, tensor: torch.Tensor, device: int = 0, versions: bool = True) -> None:
-        self.driver, self.tensor, self.device, self.versions = driver, tensor, device, versions
+    ``accepts_options``: whether ``__dlpack__`` accepts options such as ``max_version``, as in DLPack 1.
+    """
+
+    def __init__(self, driver: FakeDriver, tensor: torch.Tensor, device: int = 0, accepts_options: bool = True) -> None:
+        self.driver, self.tensor, self.device, self.accepts_options = driver, tensor, device, accepts_options
         self.produced_on = LEGACY
         self.memory: Callable[[], object] = lambda: tensor  # returns None when PyTorch has released the memory
         self.requested_streams: list[int | None] = []
@@ -57,7 +60,7 @@ class DlpackArray:
         return CUDA, self.device
 
     def __dlpack__(self, *, stream: int | None = None, **options: Any) -> Any:
-        if options and not self.versions:
+        if options and not self.accepts_options:
             raise TypeError(f"__dlpack__() got an unexpected keyword argument {next(iter(options))!r}")
         self.requested_streams.append(stream)
         if as_stream(stream) != self.produced_on:
@@ -82,7 +85,10 @@ def set_device(capsule: Any, kind: int, device: int) -> None:
 def put(
     driver: FakeDriver, values: NDArray[Any], kind: str, stream: Stream = LEGACY, device: int = 0, offset: int = 0
 ) -> DlpackArray:
-    """Returns an array with DLPack. ``values`` as ``nearest_grid.narrow`` returns them: bfloat16 as its bits."""
+    """Copies values to the GPU; returns an array with DLPack.
+
+    ``values`` are of the form that ``nearest_grid.narrow`` returns: bfloat16 values are passed as their bits.
+    """
     pointer = driver.put(values, stream, device, offset)
     memory = (ctypes.c_byte * max(values.nbytes, 1)).from_address(pointer)  # kept alive by PyTorch's storage
     dtype = TORCH_TYPES[kind]
@@ -95,14 +101,17 @@ def put(
 def put_interface(
     driver: FakeDriver, values: NDArray[Any], stream: Stream = LEGACY, *, names_stream: bool = True
 ) -> InterfaceArray:
-    """Returns an array with the CUDA array interface, which has only NumPy's types."""
+    """Copies values to the GPU; returns an array with the CUDA array interface, which supports only NumPy's types.
+
+    ``names_stream``: whether the interface names the stream that the values are copied on.
+    """
     pointer = driver.put(values, stream)
     return InterfaceArray(values.shape, values.dtype.str, pointer, stream.handle if names_stream else None)
 
 
 def adopt(array: Any, stream: int | None = None) -> NDArray[Any]:
-    """Returns the array that PyTorch adopts from a result's capsule, after the capsule's device is set to the CPU."""
+    """Passes a result to PyTorch by DLPack, with the CPU as the capsule's device; returns it as a NumPy array."""
     capsule = array.__dlpack__(stream=stream)
-    set_device(capsule, 1, 0)
+    set_device(capsule, CPU, 0)
     adopted: torch.Tensor = torch.utils.dlpack.from_dlpack(capsule)
     return np.asarray(adopted if adopted.dtype != torch.bfloat16 else adopted.float())

@@ -1,4 +1,4 @@
-"""The bench's arithmetic, compared with numbers computed by hand and with the models' real FLOPs."""
+"""The bench's counts of FLOPs and bytes, compared with numbers computed by hand and with the models' FLOPs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PLAIN = PriorConfig(
 ATTENTION = replace(PLAIN, attention=True, heads=2)
 
 
-def test_a_row_by_hand() -> None:
+def test_a_row_equals_hand_computed_work() -> None:
     # One tap of a gated block holds 4 x 3 + 3 x 8 = 36 weights; 2 layers of 6 taps above hold 432.
     assert row_work(PLAIN) == Work(flops=2 * 432 * 4, weight_bytes=4 * 432)
     assert row_work(PLAIN, batch=3).flops == 3 * 2 * 432 * 4
@@ -52,12 +52,13 @@ def test_a_row_by_hand() -> None:
     assert row_work(conditioned).flops == 2 * (432 * 4 + 7 * 2 * 8 * 2)  # for half of the 4 columns
 
 
-def test_a_step_by_hand() -> None:
+def test_a_step_equals_hand_computed_work() -> None:
     # 2 layers of one tap to the left, the 4 x 4 pointwise convolution, logits 4 x 10.
     assert step_work(PLAIN) == Work(flops=2 * (72 + 16 + 40), weight_bytes=4 * (72 + 16 + 40))
     assert step_work(PLAIN, columns=2) == Work(flops=4 * (72 + 16 + 40), weight_bytes=4 * (72 + 16 + 40))
     assert step_work(PLAIN, form=replace(DIRECT, step_bytes=1)).weight_bytes == 72 + 16 + 40
-    # Gated blocks of 10, 6 and 4 channels around the attention, the last with 2 x 4 more; three maps to 2 channels.
+    # Gated blocks of 10, 6 and 4 channels around the attention, the last with 2 x 4 weights more; three projections to
+    # 2 channels.
     matrices = 72 + 3 * 10 * 4 + 3 * 6 * 4 + 3 * 4 * 4 + 2 * 4 + 2 * (6 + 10 + 10) + 40
     attended = 2 * 5 * 2  # keys and values of 5 positions
     work = step_work(ATTENTION, batch=3, position=5)
@@ -74,8 +75,8 @@ def test_a_level_is_the_sum_of_its_runs() -> None:
     assert halved.weight_bytes == pytest.approx(2 * row_work(PLAIN).weight_bytes + 4 * step_work(PLAIN).weight_bytes)
 
 
-def test_native_rows_by_hand() -> None:
-    five = native_form(5)  # F(4, 5): 8 products for 20; F(2, 3) over pairs of rows: 6 for 8
+def test_native_forms_equal_hand_computed_numbers() -> None:
+    five = native_form(5)  # F(4, 5): 8 products instead of 20; F(2, 3) over pairs of rows: 6 instead of 8
     assert (five.row_products, five.row_bytes, five.step_bytes) == pytest.approx((0.3, 4 * 1.2, 3))
     assert native_form(5, "int8").row_bytes == pytest.approx(2 * 1.2)
     assert native_form(3).row_products == pytest.approx(6 / 12)  # F(4, 3)
@@ -83,7 +84,7 @@ def test_native_rows_by_hand() -> None:
     assert native_form(9).row_products == 1
 
 
-def test_the_common_model_takes_0_7_teraflop() -> None:
+def test_rosinality_256_takes_0_7_teraflop() -> None:
     priors = PRESETS["rosinality-256"].priors
     taps = 22 * 16 * 3 * 256 * 256 * 2
     assert sum(level_work(c).flops for c in priors) == pytest.approx(taps * (32**2 + 64**2), rel=0.05)
@@ -91,14 +92,15 @@ def test_the_common_model_takes_0_7_teraflop() -> None:
 
 
 @pytest.mark.parametrize("config", [replace(PLAIN, condition_codes=5, condition_channels=7, condition_blocks=1), PLAIN])
-def test_a_forward_is_what_its_modules_compute(config: PriorConfig) -> None:
-    counted = 0
+def test_a_forward_has_the_flops_of_its_modules(config: PriorConfig) -> None:
+    counted_flops = 0
 
     def count(module: nn.Conv2d, _: object, out: Tensor) -> None:
-        nonlocal counted
-        live = int(module.live.sum()) if isinstance(module, CausalConv2d) else math.prod(module.kernel_size)
-        halved = 2 if module.in_channels == config.condition_channels else 1  # its columns come in equal pairs
-        counted += 2 * out[0].numel() * module.in_channels * live // halved
+        nonlocal counted_flops
+        taps = int(module.live.sum()) if isinstance(module, CausalConv2d) else math.prod(module.kernel_size)
+        # The columns of the condition are equal in pairs, so only half of them are computed.
+        divisor = 2 if module.in_channels == config.condition_channels else 1
+        counted_flops += 2 * out[0].numel() * module.in_channels * taps // divisor
 
     model = PixelSnail(config)
     for module in [*model.blocks.modules(), *model.output.modules(), model.logits]:
@@ -107,7 +109,7 @@ def test_a_forward_is_what_its_modules_compute(config: PriorConfig) -> None:
     upper = torch.zeros(1, *config.condition_grid, dtype=torch.int64) if config.condition_codes else None
     model(torch.zeros(1, 2, 4, dtype=torch.int64), upper)
     background = 2 * 8 * 2 * 4  # products with the coordinates, which are constants and not counted
-    assert counted - background == forward_flops(config)
+    assert counted_flops - background == forward_flops(config)
 
 
 def test_parameters_are_those_of_the_model() -> None:
@@ -118,7 +120,7 @@ def test_parameters_are_those_of_the_model() -> None:
         assert parameters(config) == pytest.approx(matrices, rel=0.01, abs=200)
 
 
-def test_the_codec_by_hand() -> None:
+def test_the_codec_equals_hand_computed_flops() -> None:
     config = VqvaeConfig(levels=1, bottom_stride=2, image_channels=1, channels=2, residual_channels=1,
                          residual_layers=0, code_channels=3, codebook_size=5)  # fmt: skip
     flops = codec_flops(config, (4, 4))  # codes of 2 x 2
@@ -137,7 +139,7 @@ def test_fits_recover_the_function_of_the_points() -> None:
     assert residual == pytest.approx(0, abs=1e-9)
 
 
-def test_rows_not_timed_follow_the_line() -> None:
+def test_rows_that_are_not_timed_are_extrapolated_linearly() -> None:
     assert extrapolate_rows({0: 1.0, 1: 2.0}, 2) == (3.0, "")
     seconds, text = extrapolate_rows({0: 1.0, 2: 3.0}, 5)
     assert seconds == pytest.approx(1 + 2 + 3 + 4 + 5)
@@ -174,13 +176,13 @@ def test_the_roofline_uses_the_faster_kind_of_page() -> None:
     peaks = Peaks.of(MACHINE)
     assert (peaks.flops, peaks.int8) == (100e9, 400e9)
     assert peaks.read_rate(1) == peaks.read_rate(2**20) == 50e9
-    assert peaks.read_rate(2**22) == pytest.approx(35e9)  # half way between 1 and 16 MiB, by the logarithm
+    assert peaks.read_rate(2**22) == pytest.approx(35e9)  # half way between 1 and 16 MiB on the logarithm
     assert peaks.read_rate(2**30) == 20e9
-    by_reading = bound(Work(1e9, 2**24), peaks)
-    assert by_reading == Bound(0.01, 2**24 / 20e9)
-    assert by_reading.by == "arithmetic"
-    assert by_reading.verdict(0.0125) == "bound by arithmetic (80% of the roofline)"
-    assert by_reading.verdict(0.1) == "bound by overhead: arithmetic explains 10%"
+    compute_bound = bound(Work(1e9, 2**24), peaks)
+    assert compute_bound == Bound(0.01, 2**24 / 20e9)
+    assert compute_bound.by == "arithmetic"
+    assert compute_bound.verdict(0.0125) == "bound by arithmetic (80% of the roofline)"
+    assert compute_bound.verdict(0.1) == "bound by overhead: arithmetic explains 10%"
 
 
 def test_the_bounds_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from command_line import run
 from conftest import vqvae_checkpoint
-from corrupted_bundles import edit_manifest, read_manifest, replace_file, scaled_weight
+from corrupted_bundles import edit_manifest, read_manifest, replace_file, scale_weight
 from random_models import CLASSES, SMALL, plain_weights, random_classifier, random_prior
 
 from latentloop import Bundle, BundleError, CheckpointError, InputError, Sampler
@@ -176,7 +176,7 @@ def test_a_graph_that_is_not_a_classifier_is_an_error(copy: Path) -> None:
     with pytest.raises(BundleError, match=r"classifier\.onnx does not fit the manifest"):
         classify(copy)
     replace_file(copy, "classifier.onnx", original)
-    scaled_weight(copy, "classifier.onnx", "classifier.logits.weight", np.nan)
+    scale_weight(copy, "classifier.onnx", "classifier.logits.weight", np.nan)
     with pytest.raises(BundleError, match=r"classifier\.onnx: results that are not finite"):
         classify(copy)
 

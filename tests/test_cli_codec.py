@@ -35,7 +35,7 @@ def test_encode_then_decode(
         assert np.array_equal(pixels(tmp_path / "decoded" / name), pixels(tmp_path / "reconstructed" / name))
 
 
-def test_reconstruct_measures_and_shows_pairs(
+def test_reconstruct_reports_the_error_and_writes_pairs(
     small_bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "pairs.png"
@@ -66,7 +66,9 @@ def test_wrong_image_size(small_bundle: Path, tmp_path: Path, fails: Callable[..
     assert run("encode", tmp_path / "a.png", "--bundle", small_bundle, "--resize", "--out", out) == 0
 
 
-class Hostile:
+class Payload:
+    """Creates a file when it is unpickled."""
+
     def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
         return Path.touch, ("pickled-code-ran",)  # type: ignore[return-value]
 
@@ -77,7 +79,7 @@ TOP, BOTTOM = np.zeros((2, 4, 6), np.int64), np.zeros((2, 8, 12), np.int64)
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"top": np.array([Hostile()]), "bottom": BOTTOM}, "cannot be read as an .npz file"),
+        ({"top": np.array([Payload()]), "bottom": BOTTOM}, "cannot be read as an .npz file"),
         ({"top": TOP}, "codes of the level 'bottom' are missing"),
         ({"top": TOP, "bottom": BOTTOM, "middle": TOP}, "there is no level 'middle'"),
         ({"top": TOP + 0.5, "bottom": BOTTOM}, "dtype float64, expected integers"),
@@ -92,7 +94,7 @@ TOP, BOTTOM = np.zeros((2, 4, 6), np.int64), np.zeros((2, 8, 12), np.int64)
         (b"\x93NUMPY", "cannot be read as an .npz file"),
     ],
 )
-def test_hostile_codes(
+def test_invalid_and_malicious_codes_are_refused(
     small_bundle: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -115,7 +117,7 @@ def test_hostile_codes(
     assert {file.name for file in tmp_path.iterdir()} <= {"codes.npz"}
 
 
-def test_the_size_of_a_part_does_not_change_results(grey_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_do_not_depend_on_the_progress_updates(grey_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sampler = Sampler(Bundle.open(grey_bundle))
     images = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 1), dtype=np.uint8)
     monkeypatch.setattr(progress, "PART", 3)

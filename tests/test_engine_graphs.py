@@ -1,4 +1,4 @@
-"""The graphs that engines are built from: their results at each precision, and which values have 16 or 8 bits."""
+"""The graphs that engines are built from: their results at each precision, which values they hold in 16 or 8 bits."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from latentloop.export.tensorrt.inlined_graph import Constant, InlinedGraph, rea
 from latentloop.export.tensorrt.int8 import quantize
 from latentloop.export.tensorrt.rewriting import rewrite_codec, rewrite_prior
 
-FLOAT32 = 1e-4  # against float64, of max(1, max |expected|), as for the bundle's own graphs
+# Tolerances of results, relative to max(1, max |expected|); expected is computed in float64.
+FLOAT32 = 1e-4  # as for the bundle's own graphs
 # A 16-bit product rounds its factors and its result: an error of up to 1.5 epsilon. The longest paths to a logit have
 # about 25 products, whose errors sum to 37 epsilons if none is amplified and none cancels.
-REDUCED = {"float16": 37 * 2.0**-11, "bfloat16": 37 * 2.0**-8}
+SIXTEEN_BITS = {"float16": 37 * 2.0**-11, "bfloat16": 37 * 2.0**-8}
 ELEMENT = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 
 
-def mapped(bundle: Path) -> np.ndarray:
+def map_weights(bundle: Path) -> np.ndarray:
     return np.memmap(bundle / WEIGHTS_FILE, np.uint8, "r")
 
 
@@ -43,17 +44,17 @@ def test_equals_the_full_forward(name: str, precision: str, tmp_path: Path) -> N
     expected, _ = full_forward(random_prior(config), **inputs)
     results = logits(config, *rewritten(config, tmp_path, precision), inputs, tmp_path)
     error = float(np.abs(results - expected).max()) / max(1.0, float(np.abs(expected).max()))
-    assert error <= REDUCED.get(precision, FLOAT32)
-    if precision in REDUCED:
-        assert error > REDUCED[precision] / 200  # it is rounded
+    assert error <= SIXTEEN_BITS.get(precision, FLOAT32)
+    if precision in SIXTEEN_BITS:
+        assert error > SIXTEEN_BITS[precision] / 200  # so the products are rounded
 
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_int8_equals_the_int8_of_the_bundle(name: str, tmp_path: Path) -> None:
     config = PRIORS[name]
     inputs = random_inputs(config, 2)
-    (tmp_path / "own").mkdir()
-    expected = int8_logits(config, plain_weights(random_prior(config)), inputs, tmp_path / "own", None)[0]
+    (tmp_path / "bundle").mkdir()
+    expected = int8_logits(config, plain_weights(random_prior(config)), inputs, tmp_path / "bundle", None)[0]
     results = logits(config, *rewritten(config, tmp_path, "int8"), inputs, tmp_path)
     assert np.abs(results - expected).max() <= FLOAT32 / 10 * max(1.0, float(np.abs(expected).max()))
 
@@ -139,14 +140,14 @@ def test_encoder_and_decoder_equal_those_of_the_bundle(
     name: str, precision: str, small_bundle: Path, tmp_path: Path
 ) -> None:
     bundle = Bundle.open(small_bundle)
-    own = bundle_session(bundle, f"{name}.onnx", 1)
+    original = bundle_session(bundle, f"{name}.onnx", 1)
     rng = np.random.default_rng(0)
     if name == "encoder":
         feeds = {"images": rng.integers(0, 256, (3, *bundle.manifest.image), np.uint8)}
     else:
         feeds = {v.name: rng.integers(0, v.codebook_size, (3, v.height, v.width)) for v in bundle.manifest.levels}
-    expected = own.run(feeds)
-    graph = rewrite_codec(small_bundle / f"{name}.onnx", mapped(small_bundle), precision)
+    expected = original.run(feeds)
+    graph = rewrite_codec(small_bundle / f"{name}.onnx", map_weights(small_bundle), precision)
     assert TensorProto.DOUBLE not in graph.elements().values()  # TensorRT has no float64
     outputs = dict(zip(graph.outputs, session(graph, tmp_path).run(None, feeds), strict=True))
     assert outputs.keys() == expected.keys()
@@ -154,18 +155,18 @@ def test_encoder_and_decoder_equal_those_of_the_bundle(
         if values.dtype == np.int64:  # near ties can differ
             assert (outputs[key] == values).mean() > {"float16": 0.97, "bfloat16": 0.8}.get(precision, 0.9999)
         else:
-            bound = REDUCED.get(precision, FLOAT32) * max(1.0, float(np.abs(values.astype(np.float64)).max()))
+            bound = SIXTEEN_BITS.get(precision, FLOAT32) * max(1.0, float(np.abs(values.astype(np.float64)).max()))
             assert np.abs(outputs[key].astype(np.float64) - values).max() <= (
                 max(1.0, bound) if key == "images" else bound
             )
 
 
-def test_outputs_that_return_an_input_are_left_out(tmp_path: Path) -> None:
+def test_outputs_that_only_return_an_input_are_dropped(tmp_path: Path) -> None:
     prior = exported(PRIORS["bottom-k5"], tmp_path)
-    before = {b.name for b in (*prior.graphs["row"].inputs, *prior.graphs["row"].outputs)}
-    described, graphs = rewrite_prior(tmp_path, "level", prior, mapped(tmp_path), "float32")
+    names = {b.name for b in (*prior.graphs["row"].inputs, *prior.graphs["row"].outputs)}
+    described, graphs = rewrite_prior(tmp_path, "level", prior, map_weights(tmp_path), "float32")
     engine = described.graphs["row"]
-    dropped = before - {b.name for b in (*engine.inputs, *engine.outputs)}
+    dropped = names - {b.name for b in (*engine.inputs, *engine.outputs)}
     assert dropped == {f"conv{n}_partial{end}" for n in (1, 2) for end in ("", "_next")}
     memories = {memory.name for memory in described.memories}
     assert {memory.name for memory in prior.memories} - memories == {"conv1_partial", "conv2_partial"}
@@ -202,7 +203,7 @@ def test_written_graphs_are_valid_and_have_unique_node_names(precision: str, tmp
 
 def test_float32_weights_are_not_copied(tmp_path: Path) -> None:
     prior = exported(PRIORS["top-k5"], tmp_path)
-    weights = mapped(tmp_path)
+    weights = map_weights(tmp_path)
     graph = read_graph(tmp_path / prior.graphs["row"].file, weights)
     views = [c.values for c in graph.constants.values() if np.shares_memory(c.values, weights)]
     assert sum(values.nbytes for values in views) > 0.9 * sum(c.values.nbytes for c in graph.constants.values())
@@ -210,7 +211,7 @@ def test_float32_weights_are_not_copied(tmp_path: Path) -> None:
 
 def test_bfloat16_is_rounded_to_nearest_even() -> None:
     exact = np.array([1, -2.5, 0, 3e38, 1e-40], np.float32)
-    half = np.float32(2.0**-8)  # half of bfloat16's epsilon: a tie
+    half = np.float32(2.0**-8)  # half of bfloat16's epsilon, so 1 + half is a tie
     values = np.concatenate([exact, [1 + half, 1 + 3 * half, 1 + half * np.float32(1.001)]]).astype(np.float32)
     stored = Constant(values, TensorProto.BFLOAT16).stored("w").astype(np.uint32) << 16
     rounded = stored.view(np.float32)
@@ -225,8 +226,8 @@ def test_a_weight_beyond_float16_is_refused() -> None:
         constant.stored("mix")
 
 
-def rounding(weight: str, unit: str, product: str) -> InlinedGraph:
-    """x @ (round(weight / unit) * unit), for a constant weight ``w`` or the input ``v``."""
+def rounded_weight_graph(weight: str, unit: str, product: str) -> InlinedGraph:
+    """Returns the graph y = x @ (round(weight / unit) * unit). ``weight`` is the constant "w" or the input "v"."""
     nodes = [
         helper.make_node("Div", [weight, unit], ["divided"]),
         helper.make_node("Round", ["divided"], ["rounded"]),
@@ -237,33 +238,33 @@ def rounding(weight: str, unit: str, product: str) -> InlinedGraph:
     values = np.random.default_rng(0).standard_normal((3, 4, 4)).astype(np.float32)
     constants = {
         "w": Constant.of(values),
-        "of_output": Constant.of(np.abs(values).max(1, keepdims=True) / 127),
+        "unit_of_output": Constant.of(np.abs(values).max(1, keepdims=True) / 127),
     }
     return InlinedGraph("product", nodes, inputs, {"y": Tensor("y", "float32", (2, 3, 4))}, constants)
 
 
 def test_only_constant_right_hand_sides_of_products_are_stored_as_integers() -> None:
-    unchanged = rounding("v", "of_output", "MatMul")
+    unchanged = rounded_weight_graph("v", "unit_of_output", "MatMul")
     quantize(unchanged)
     assert [node.op_type for node in unchanged.nodes] == ["Div", "Round", "Mul", "MatMul"]
-    quantized = rounding("w", "of_output", "MatMul")
+    quantized = rounded_weight_graph("w", "unit_of_output", "MatMul")
     quantize(quantized)
     assert [node.op_type for node in quantized.nodes] == ["DequantizeLinear", "MatMul", "Mul"]
     with pytest.raises(BundleError, match="the rounded weight of 'y' is not the right-hand side of a product"):
-        quantize(rounding("w", "of_output", "Add"))
+        quantize(rounded_weight_graph("w", "unit_of_output", "Add"))
     with pytest.raises(BundleError, match="'x' must be constant when the engine is built, but it is an input"):
-        quantize(rounding("w", "x", "MatMul"))
+        quantize(rounded_weight_graph("w", "x", "MatMul"))
 
 
 def test_a_graph_that_does_not_fit_the_manifest_is_refused(tmp_path: Path) -> None:
     prior = exported(PRIORS["bottom-k5"], tmp_path)
     memories = tuple(replace(m, shape=(*m.shape[:-1], 99)) if m.name == "conv2_above" else m for m in prior.memories)
     with pytest.raises(BundleError, match=r"row.onnx: 'conv2_above' is float32 \[.*99\]: export the bundle again"):
-        rewrite_prior(tmp_path, "level", replace(prior, memories=memories), mapped(tmp_path), "float32")
+        rewrite_prior(tmp_path, "level", replace(prior, memories=memories), map_weights(tmp_path), "float32")
 
 
 def test_weights_that_are_missing_are_refused(small_bundle: Path, tmp_path: Path) -> None:
-    weights = mapped(small_bundle)
+    weights = map_weights(small_bundle)
     with pytest.raises(BundleError, match=r"decoder.onnx: the weight 'vqvae.* of a file of 100 bytes: export"):
         read_graph(small_bundle / "decoder.onnx", weights[:100])
     (tmp_path / "no.onnx").write_bytes(b"\x00no")
@@ -272,8 +273,8 @@ def test_weights_that_are_missing_are_refused(small_bundle: Path, tmp_path: Path
 
 
 def test_folding_leaves_no_node_with_constant_inputs_only(small_bundle: Path) -> None:
-    graph = read_graph(small_bundle / "encoder.onnx", mapped(small_bundle))
-    before = len(graph.nodes)
+    graph = read_graph(small_bundle / "encoder.onnx", map_weights(small_bundle))
+    count = len(graph.nodes)
     fold_constants(graph)
-    assert len(graph.nodes) < before
+    assert len(graph.nodes) < count
     assert all(any(value not in graph.constants for value in node.input) for node in graph.nodes)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from command_line import run
-from corrupted_bundles import at, edit_manifest, read_manifest, replace_file
+from corrupted_bundles import edit_manifest, read_manifest, replace_file, value_at
 
 from latentloop import Bundle, BundleError
 from latentloop.engines.engine_set import EngineSet, Profile, source_digests, to_json
@@ -245,7 +245,7 @@ def test_an_invalid_set_is_rebuilt(bundle: Path, keys: Any, value: Any, text: st
 
 def test_missing_graphs_and_files_are_reported(bundle: Path) -> None:
     manifest = read_manifest(folder(bundle))
-    graphs = at(manifest, ("levels", 0, "prior", "graphs"))
+    graphs = value_at(manifest, ("levels", 0, "prior", "graphs"))
     del graphs["row"]
     (folder(bundle) / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     assert "prior.graphs has ['condition', 'step', 'step_filtered'], expected" in reason(bundle)

@@ -1,4 +1,4 @@
-"""The simulation of ONNX Runtime's CUDA provider: bindings to GPU memory, streams, captures, errors."""
+"""The simulated CUDA provider of ONNX Runtime: bindings to GPU memory, streams, captures, errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 from fake_gpu.driver import FakeDriver, FakeGpuError
-from fake_gpu.onnxruntime_cuda import CPU, CUDA, NOT_WAITING, TENSORRT, install
+from fake_gpu.onnxruntime_cuda import CPU, CUDA, DISABLE_SYNCHRONIZATION, TENSORRT, install
 from onnx import TensorProto, helper
 
 from latentloop.kernels.driver import LEGACY, Stream
@@ -31,7 +31,7 @@ def model(folder: Path) -> Path:
 
 
 class Machine:
-    """A session on a stream, and memory for three arrays; the first has the values 1."""
+    """A session on a stream, and memory for three arrays. The first holds ones."""
 
     def __init__(self, driver: FakeDriver, path: Path) -> None:
         self.driver, self.path, self.stream = driver, path, driver.stream()
@@ -47,7 +47,7 @@ class Machine:
         return onnxruntime.InferenceSession(self.path, onnxruntime.SessionOptions(), providers=providers)
 
     def binding(self, doubled: int = 1, passed: int = 2, dtype: Any = "float32", shape: Any = SHAPE) -> Any:
-        """Binds x to the first array, the outputs to the arrays with these indices."""
+        """Binds x to array 0, and the outputs to the arrays with these indices."""
         binding = self.session.io_binding()
         binding.bind_input("x", "cuda", 0, dtype, shape, self.memory)
         binding.bind_output("doubled", "cuda", 0, dtype, shape, self.memory + doubled * SIZE)
@@ -58,7 +58,7 @@ class Machine:
         options = onnxruntime.RunOptions()
         if graph is not None:
             options.add_run_config_entry("gpu_graph_id", str(graph))
-        options.add_run_config_entry(NOT_WAITING, "0" if waits else "1")
+        options.add_run_config_entry(DISABLE_SYNCHRONIZATION, "0" if waits else "1")
         self.session.run_with_iobinding(binding, options)
 
     def read(self, index: int, stream: Stream | None = None) -> list[float]:
@@ -100,14 +100,14 @@ def test_a_binding_can_be_reused_and_changed(machine: Machine) -> None:
     assert machine.read(2) == [8] * 6
 
 
-def test_the_host_waits_unless_the_run_options_disable_it(machine: Machine) -> None:
+def test_the_cpu_waits_unless_the_run_options_disable_it(machine: Machine) -> None:
     machine.run(machine.binding(), waits=True)
-    assert machine.read(1, LEGACY) == [2] * 6  # the host has waited, so every stream may read
+    assert machine.read(1, LEGACY) == [2] * 6  # the CPU has waited, so every stream may read
     machine.session.run_with_iobinding(machine.binding())
     assert machine.read(1, LEGACY) == [2] * 6
 
 
-def test_an_output_may_have_the_memory_of_its_input(machine: Machine) -> None:
+def test_an_output_can_share_the_memory_of_its_input(machine: Machine) -> None:
     machine.run(machine.binding(passed=0))
     with pytest.raises(FakeGpuError, match="a race with"):
         machine.read(0, LEGACY)  # the run counts as a write
@@ -126,7 +126,7 @@ FAULTS: dict[str, tuple[str, Callable[[Machine], Any]]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_bindings_that_are_errors_on_a_gpu(fault: str, machine: Machine) -> None:
+def test_bindings_that_would_be_errors_on_a_gpu(fault: str, machine: Machine) -> None:
     text, bind = FAULTS[fault]
     binding = bind(machine)
     if fault == "an output longer than the input":
@@ -166,7 +166,7 @@ def test_sessions_cannot_run_during_a_capture(machine: Machine) -> None:
 
 
 def test_cuda_graphs_of_a_session(machine: Machine) -> None:
-    """A graph id belongs to the tensors of its first run; without an id it is 0."""
+    """A CUDA graph's id is bound to the tensors of its first run. A run without an id has the id 0."""
     machine.session = machine.open(machine.stream, enable_cuda_graph="1")
     for _ in range(2):
         machine.run(machine.binding(), graph=1)

@@ -1,4 +1,4 @@
-"""The simulation of TensorRT's runtime: engines, contexts, captures, and invalid runs."""
+"""The simulated TensorRT runtime: engines, contexts, captures, and invalid runs."""
 
 from __future__ import annotations
 
@@ -166,14 +166,14 @@ def test_runs_without_a_shape_or_an_address(machine: Machine) -> None:
 
 
 FAULTS: dict[str, tuple[str, Callable[[Machine], object]]] = {
-    "an output over an input": ("overlap", lambda m: m.context.set_tensor_address("z", m.address(1))),
+    "an output that overlaps an input": ("overlap", lambda m: m.context.set_tensor_address("z", m.address(1))),
     "beyond the allocation": ("one allocation", lambda m: m.context.set_tensor_address("y", m.address(7))),
     "freed memory": ("was freed", lambda m: m.driver.free(m.memory, m.stream)),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_runs_that_are_errors_on_a_gpu(fault: str, machine: Machine) -> None:
+def test_runs_that_would_be_errors_on_a_gpu(fault: str, machine: Machine) -> None:
     machine.bind()
     assert machine.run()
     text, cause = FAULTS[fault]
@@ -182,7 +182,7 @@ def test_runs_that_are_errors_on_a_gpu(fault: str, machine: Machine) -> None:
         machine.run()
 
 
-def test_two_streams(machine: Machine) -> None:
+def test_runs_on_two_streams_race(machine: Machine) -> None:
     machine.bind()
     assert machine.run()
     other = machine.driver.stream()
@@ -194,8 +194,8 @@ def test_two_streams(machine: Machine) -> None:
         machine.read(4, np.zeros(WIDTH, np.float32))
 
 
-def test_concurrent_runs_need_a_context_each(machine: Machine) -> None:
-    """Even if the runs share only inputs."""
+def test_each_concurrent_run_needs_its_own_context(machine: Machine) -> None:
+    """Two concurrent runs of one context race, even if they write different outputs."""
     machine.bind()
     assert machine.run()
     other = machine.driver.stream()

@@ -36,7 +36,7 @@ def fake() -> FakeDriver:
 def test_arrays_that_do_not_fit(fake: FakeDriver) -> None:
     def array(*shape: int, typestr: str = "<f4", **others: Any) -> InterfaceArray:
         values = np.zeros(shape, np.float32)
-        return InterfaceArray(shape, typestr, fake.put(values), others=others)
+        return InterfaceArray(shape, typestr, fake.put(values), extra_fields=others)
 
     z, words = array(6, 4), array(5, 4)
     wrong: list[tuple[type[Exception], str, Callable[[], object]]] = [

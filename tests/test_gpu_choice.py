@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from corrupted_bundles import read_manifest, replace_file, scaled_weight
+from corrupted_bundles import read_manifest, replace_file, scale_weight
 from fake_gpu import onnxruntime_cuda, tensorrt_running
 from gpu_machines import MAX_BATCH, Machines, WatchedDriver, check_same, simulate_machine, with_engines
 
@@ -211,7 +211,7 @@ def test_engines_of_another_precision_are_not_loaded(small_bundle: Path, tmp_pat
 
 def test_engines_of_a_bundle_that_has_changed_are_not_loaded(copied: Path, machines: Machines) -> None:
     graph = read_manifest(copied)["levels"][0]["prior"]["graphs"]["step"]["file"]
-    scaled_weight(copied, graph, "top.logits_bias", 2)
+    scale_weight(copied, graph, "top.logits_bias", 2)
     machines()
     text = error_text(MissingError, lambda: Sampler(Bundle.open(copied), "tensorrt"))
     assert text.startswith(f"{copied}/engines/sm90_tensorrt-11.4.0.106_float32 is stale: built from another bundle")

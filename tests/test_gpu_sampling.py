@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corrupted_bundles import scaled_weight
+from corrupted_bundles import scale_weight
 from gpu_machines import MAX_BATCH, Machines, check_images, check_same, with_engines
 
 from latentloop import Bundle, BundleError, InputError, Progress, Sampler, Samples
@@ -255,7 +255,7 @@ def test_another_batch_size_needs_no_more_memory(
 def test_damaged_weights_are_reported(small_bundle: Path, tmp_path: Path, machines: Machines, device: str) -> None:
     damaged = shutil.copytree(small_bundle, tmp_path / "damaged")
     graph = json.loads((damaged / "manifest.json").read_text())["levels"][1]["prior"]["graphs"]["step"]["file"]
-    scaled_weight(damaged, graph, "bottom.logits_bias", np.nan)
+    scale_weight(damaged, graph, "bottom.logits_bias", np.nan)
     machines(seed=13)
     sampler = Sampler(Bundle.open(with_engines(damaged, tmp_path / "engines")), device)
     for _ in range(2):

@@ -35,19 +35,20 @@ def test_bmp_grey_palettes(tmp_path: Path) -> None:
     values = RNG.integers(0, 256, SIZE)
     ramp = [(n, n, n) for n in range(256)]
     assert_pixels(read(tmp_path, "a.bmp", bmp(from_bottom(values, 8), WIDTH, HEIGHT, 8, palette=ramp), SIZE), values)
-    uncommon = "uncommon palette: convert it to PNG"
-    assert uncommon in refusal(
+    refused = "uncommon palette: convert it to PNG"
+    assert refused in refusal(
         tmp_path, "b.bmp", bmp(from_bottom(values % 16, 4), WIDTH, HEIGHT, 4, palette=ramp[:16]), SIZE
     )
-    two = [(0, 0, 0), (255, 255, 255)]
+    black_white = [(0, 0, 0), (255, 255, 255)]
     for bits in (4, 8):
-        content = bmp(from_bottom(values % 2, bits), WIDTH, HEIGHT, bits, palette=two)
-        assert uncommon in refusal(tmp_path, "c.bmp", content, SIZE)
+        content = bmp(from_bottom(values % 2, bits), WIDTH, HEIGHT, bits, palette=black_white)
+        assert refused in refusal(tmp_path, "c.bmp", content, SIZE)
     assert_pixels(
-        read(tmp_path, "d.bmp", bmp(from_bottom(values % 2, 1), WIDTH, HEIGHT, 1, palette=two), SIZE), values % 2 * 255
+        read(tmp_path, "d.bmp", bmp(from_bottom(values % 2, 1), WIDTH, HEIGHT, 1, palette=black_white), SIZE),
+        values % 2 * 255,
     )
     assert_pixels(
-        read(tmp_path, "e.bmp", bmp(from_bottom(values % 2, 1), WIDTH, HEIGHT, 1, palette=two[::-1]), SIZE),
+        read(tmp_path, "e.bmp", bmp(from_bottom(values % 2, 1), WIDTH, HEIGHT, 1, palette=black_white[::-1]), SIZE),
         255 - values % 2 * 255,
     )
 
@@ -77,16 +78,16 @@ def test_bmp_colour_and_alpha_with_every_header(tmp_path: Path, header: int) -> 
 def test_bmp_with_16_bits_per_pixel(tmp_path: Path) -> None:
     values = RNG.integers(0, 65536, (40, 50))
     size, pixels = (40, 50), from_bottom(values, 16)
-    five = np.stack([to_8_bits(values >> shift & 31, 31) for shift in (10, 5, 0)], -1)
-    assert_pixels(read(tmp_path, "a.bmp", bmp(pixels, 50, 40, 16), size), five)
+    rgb555 = np.stack([to_8_bits(values >> shift & 31, 31) for shift in (10, 5, 0)], -1)
+    assert_pixels(read(tmp_path, "a.bmp", bmp(pixels, 50, 40, 16), size), rgb555)
     masked = bmp(pixels, 50, 40, 16, compression=3, masks=(0x7C00, 0x3E0, 0x1F))
-    assert_pixels(read(tmp_path, "b.bmp", masked, size), five)
-    six = np.stack([to_8_bits(values >> 11, 31), to_8_bits(values >> 5 & 63, 63), to_8_bits(values & 31, 31)], -1)
+    assert_pixels(read(tmp_path, "b.bmp", masked, size), rgb555)
+    rgb565 = np.stack([to_8_bits(values >> 11, 31), to_8_bits(values >> 5 & 63, 63), to_8_bits(values & 31, 31)], -1)
     assert_pixels(
-        read(tmp_path, "c.bmp", bmp(pixels, 50, 40, 16, compression=3, masks=(0xF800, 0x7E0, 0x1F)), size), six
+        read(tmp_path, "c.bmp", bmp(pixels, 50, 40, 16, compression=3, masks=(0xF800, 0x7E0, 0x1F)), size), rgb565
     )
     alpha = bmp(pixels, 50, 40, 16, compression=3, masks=(0x7C00, 0x3E0, 0x1F, 0x8000), header=108)
-    assert "16 bits a pixel with alpha" in refusal(tmp_path, "d.bmp", alpha, size)
+    assert "16 bits per pixel with alpha" in refusal(tmp_path, "d.bmp", alpha, size)
     other = bmp(pixels, 50, 40, 16, compression=3, masks=(0xF00, 0xF0, 0xF))
     assert "bitfields layout" in refusal(tmp_path, "e.bmp", other, size)
 
@@ -104,10 +105,10 @@ def test_run_length_encoded_bmp(tmp_path: Path) -> None:
 
 def test_bmp_profiles(tmp_path: Path) -> None:
     pixels = from_bottom(RGB8[..., BLUE_FIRST], 8)
-    inside = bmp(pixels, WIDTH, HEIGHT, 24, header=124, profile=gamma_profile(1.8), space=b"MBED")
-    assert_pixels(read(tmp_path, "a.bmp", inside, SIZE), srgb_of_gamma(RGB8, 461 / 256), within=1)
-    elsewhere = bmp(pixels, WIDTH, HEIGHT, 24, header=124, profile=b"c:\\a.icc", space=b"LINK")
-    assert "names a file with its colour profile" in refusal(tmp_path, "b.bmp", elsewhere, SIZE)
+    embedded = bmp(pixels, WIDTH, HEIGHT, 24, header=124, profile=gamma_profile(1.8), space=b"MBED")
+    assert_pixels(read(tmp_path, "a.bmp", embedded, SIZE), srgb_of_gamma(RGB8, 461 / 256), within=1)
+    linked = bmp(pixels, WIDTH, HEIGHT, 24, header=124, profile=b"c:\\a.icc", space=b"LINK")
+    assert "names a file with its colour profile" in refusal(tmp_path, "b.bmp", linked, SIZE)
     assert "damaged colour profile" in refusal(
         tmp_path, "c.bmp", bmp(pixels, WIDTH, HEIGHT, 24, header=124, space=b"MBED"), SIZE
     )
@@ -156,8 +157,8 @@ def test_pgm_and_ppm_of_every_maximum(tmp_path: Path, maximum: int) -> None:
 @pytest.mark.parametrize(("magic", "maximum"), [(b"P1", 1), (b"P2", 255), (b"P2", 65535), (b"P3", 255), (b"P3", 1023)])
 def test_plain_text_files_of_several_images_are_refused(tmp_path: Path, magic: bytes, maximum: int, end: bytes) -> None:
     values = RNG.integers(0, maximum + 1, (*SIZE, 3) if magic == b"P3" else SIZE)
-    head = magic + b" # P5 P6\n7 # P1\n5\n" + (b"%d\n" % maximum if maximum > 1 else b"")
-    content = head + b"# of P3\n" + b" ".join(b"%d" % value for value in values.ravel()) + end
+    header = magic + b" # P5 P6\n7 # P1\n5\n" + (b"%d\n" % maximum if maximum > 1 else b"")
+    content = header + b"# of P3\n" + b" ".join(b"%d" % value for value in values.ravel()) + end
     assert_pixels(
         read(tmp_path, "a.ppm", content, SIZE), 255 - 255 * values if maximum == 1 else to_8_bits(values, maximum)
     )
@@ -169,7 +170,7 @@ def test_plain_text_files_of_several_images_are_refused(tmp_path: Path, magic: b
         assert "holds several images" in refusal(tmp_path, "d.ppm", digits_without_spaces + content, SIZE)
 
 
-def test_floating_point_cmyk_and_binary_pbm(tmp_path: Path) -> None:
+def test_floating_point_and_cmyk_are_refused_and_binary_pbm_is_read(tmp_path: Path) -> None:
     assert "floating-point" in refusal(tmp_path, "a.pgm", b"Pf\n7 5\n-1.0\n" + bytes(140), SIZE)
     assert "CMYK" in refusal(tmp_path, "b.ppm", b"P0CMYK\n7 5\n255\n" + bytes(140), SIZE)
     values = RNG.integers(0, 2, SIZE)

@@ -1,4 +1,4 @@
-"""Detection of the variant (in place or not) that checkpoints were trained in, with data and without.
+"""Detection of the variant of residual blocks (in place or not) that checkpoints were trained in.
 
 ``trained/`` holds a VQ-VAE and two priors of each variant, trained for 3000 and 1500 steps on `latentloop data planets`
 at 32 x 32.
@@ -90,19 +90,19 @@ def test_the_other_variant_is_an_error_unless_the_user_named_it(variant: str, da
 
 
 def test_priors_decide_if_both_variants_reconstruct_equally(data: Data) -> None:
-    """If the figures of the VQ-VAE are too close, its priors show which codes they were trained on."""
+    """If both variants of the VQ-VAE reconstruct well, the priors show which variant's codes they were trained on."""
     vqvae, priors = checkpoints("older")
     wrong = with_inplace(vqvae, False)
-    blank = {name: value for name, value in wrong.weights.items() if not name.startswith("decoder.up.1")}
-    zeros = {name: np.zeros_like(wrong.weights[name]) for name in wrong.weights.keys() - blank.keys()}
-    error = error_of(replace(wrong, weights={**blank, **zeros}), priors, data)
+    unchanged = {name: value for name, value in wrong.weights.items() if not name.startswith("decoder.up.1")}
+    zeros = {name: np.zeros_like(wrong.weights[name]) for name in wrong.weights.keys() - unchanged.keys()}
+    error = error_of(replace(wrong, weights={**unchanged, **zeros}), priors, data)
     assert "the priors on the VQ-VAE's codes: " in error
     assert "pass --vqvae-inplace, or" in error
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_prior_of_another_vqvae_causes_a_warning(variant: str, data: Data) -> None:
-    """A prior that is worse than guessing is no evidence for a variant, neither its own nor the VQ-VAE's."""
+    """A prior that is worse than guessing shows neither its own variant nor the VQ-VAE's."""
     vqvae, priors = checkpoints(variant)
     names = [name for name in vqvae.weights if name.startswith("codebooks.")]
     for seed in range(6):
@@ -123,7 +123,7 @@ def test_a_prior_of_another_vqvae_causes_a_warning(variant: str, data: Data) -> 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_training_does_not_start_on_a_vqvae_of_the_wrong_variant(variant: str, data: Data) -> None:
     vqvae, _ = checkpoints(variant)
-    check_reconstruction(with_inplace(vqvae, not VARIANTS[variant]), data)  # an own checkpoint records it
+    check_reconstruction(with_inplace(vqvae, not VARIANTS[variant]), data)  # LatentLoop's own: not measured
     foreign = replace(vqvae, provenance={"layout": "the common one"})
     check_reconstruction(foreign, data)
     with pytest.raises(InputError, match=f"pass {OPTIONS[variant].format('vqvae')}, or"):
@@ -139,28 +139,28 @@ def test_labels_are_matched_by_the_class_names_of_the_prior(data: Data) -> None:
     weights = {**priors["top"].weights, "label_embedding.weight": np.eye(8, dtype=np.float32)}
     for name, value in priors["top"].weights.items():
         if name.endswith("conv2.weight") and not name.startswith("condition"):
-            label = generator.normal(size=(len(value), 8)).astype(np.float32)
-            weights[name.replace("conv2.weight", "label.weight")] = label
+            label_matrix = generator.normal(size=(len(value), 8)).astype(np.float32)
+            weights[name.replace("conv2.weight", "label.weight")] = label_matrix
 
-    def bits(names: list[str]) -> str:
+    def prior_line(names: list[str]) -> str:
         prior = Checkpoint(config, weights, {"classes": names})
         return next(line for line in check_against_data(vqvae, {"top": prior}, data, ("top",)).lines if "prior" in line)
 
     reordered = [data.classes[n] for n in np.roll(np.arange(8), 1)]
-    renamed = {name: data.classes.index(name) for name in reordered}
+    index_of = {name: data.classes.index(name) for name in reordered}
     embedding = weights["label_embedding.weight"]
-    plain = bits(list(data.classes))
-    assert bits(reordered) != plain
-    weights["label_embedding.weight"] = embedding[[renamed[name] for name in reordered]]
-    assert bits(reordered) == plain
-    assert "not measured" in bits([f"class {n}" for n in range(8)])
+    expected = prior_line(list(data.classes))
+    assert prior_line(reordered) != expected
+    weights["label_embedding.weight"] = embedding[[index_of[name] for name in reordered]]
+    assert prior_line(reordered) == expected
+    assert "not measured" in prior_line([f"class {n}" for n in range(8)])
 
 
 def test_export_measures_if_data_is_given(planets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [part for name in ("top", "bottom") for part in (f"--{name}", TRAINED / f"older-{name}.safetensors")]
     command = ["export", "--vqvae", TRAINED / "older-vqvae.safetensors", *files, "--data", planets, "--out"]
     assert run(*command, tmp_path / "right") == 0
-    assert capsys.readouterr().out.count(" bits a code in the older forward (in place), ") == 2
+    assert capsys.readouterr().out.count(" bits per code in the older forward (in place), ") == 2
     assert run(*command, tmp_path / "named", "--no-priors-inplace", "bottom") == 0
     assert "warning: bottom prior: " in capsys.readouterr().err
     assert (tmp_path / "named").is_dir()
@@ -168,11 +168,11 @@ def test_export_measures_if_data_is_given(planets: Path, tmp_path: Path, capsys:
     assert "hint" not in capsys.readouterr().err
 
 
-def test_figures_that_are_not_finite_decide_nothing() -> None:
+def test_figures_that_are_not_finite_show_no_variant() -> None:
     for own, other in ((math.nan, 1.0), (1.0, math.nan), (math.inf, math.inf)):
-        for unit in ("dB", "bits a code"):
+        for unit in ("dB", "bits per code"):
             assert not Measurement("top", False, unit, own, other).is_other_better
-    assert Measurement("top", False, "bits a code", math.nan, math.nan, 6.0).is_worse_than_guessing
+    assert Measurement("top", False, "bits per code", math.nan, math.nan, 6.0).is_worse_than_guessing
 
 
 def test_a_collapsed_codebook_gives_no_hint() -> None:

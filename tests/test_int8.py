@@ -15,7 +15,7 @@ import pytest
 import torch
 from command_line import codes as read_codes
 from command_line import run
-from corrupted_bundles import edit_manifest, error_of, read_manifest, replace_file, scaled_weight
+from corrupted_bundles import edit_manifest, error_of, read_manifest, replace_file, scale_weight
 from random_models import NATIVE, PRIORS, full_forward, plain_weights, random_inputs, random_prior
 
 from latentloop import Bundle, InputError, Sampler
@@ -213,7 +213,7 @@ def test_a_wrong_weight_fails_its_check(
     small_bundle: Path, tmp_path: Path, graph: str, weight: str, wrong: str
 ) -> None:
     copy = Path(shutil.copytree(small_bundle, tmp_path / "copy"))
-    scaled_weight(copy, graph, weight, 2.0)
+    scale_weight(copy, graph, weight, 2.0)
     checks = verify(Sampler(Bundle.open(copy), precision="int8"))
     assert next(check.name for check in checks if not check.passed).startswith(wrong)
 

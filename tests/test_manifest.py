@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corrupted_bundles import Keys, at, edit_manifest, error_of, read_manifest
+from corrupted_bundles import Keys, edit_manifest, error_of, read_manifest, value_at
 
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest_reading import from_json
@@ -44,7 +44,7 @@ def test_every_field_of_a_wrong_type_is_named(small_bundle: Path, wrong: Any) ->
         is_same_type = any(isinstance(value, kind) and isinstance(wrong, kind) for kind in (str, bool))
         if is_same_type or (wrong, keys[-1]) in ((None, "condition_level"), (None, "classifier"), (-1, "first")):
             continue
-        at(manifest, keys[:-1])[keys[-1]] = wrong
+        value_at(manifest, keys[:-1])[keys[-1]] = wrong
         name = next(key for key in reversed(keys) if isinstance(key, str))
         try:
             from_json(manifest, "manifest.json")
@@ -52,7 +52,7 @@ def test_every_field_of_a_wrong_type_is_named(small_bundle: Path, wrong: Any) ->
         except BundleError as error:
             if "manifest.json" not in str(error) or name not in str(error) or len(str(error)) > 400:
                 failures.append(f"{keys}: {error}")
-        at(manifest, keys[:-1])[keys[-1]] = value
+        value_at(manifest, keys[:-1])[keys[-1]] = value
         count += 1
     assert not failures
     assert count > 300
@@ -72,7 +72,7 @@ def test_every_required_field_is_named_when_missing(small_bundle: Path) -> None:
         ("files", "golden.npz", "sha256"),
     ]:
         incomplete = json.loads(json.dumps(manifest))
-        del at(incomplete, keys[:-1])[keys[-1]]
+        del value_at(incomplete, keys[:-1])[keys[-1]]
         with pytest.raises(BundleError, match=str(keys[-1])):
             from_json(incomplete, "manifest.json")
 
@@ -82,7 +82,7 @@ def mutate(manifest: Any, rng: random.Random) -> None:
     paths = [keys for keys, _ in scalars(manifest) if keys[0] != "files"]
     keys, other = rng.choice(paths), rng.choice(paths)
     depth = rng.randrange(1, len(keys) + 1)  # the scalar, or a list or object that contains it
-    parent: Any = at(manifest, keys[: depth - 1])
+    parent: Any = value_at(manifest, keys[: depth - 1])
     key: Any = keys[depth - 1]
     kind = rng.randrange(5)
     if kind == 0:
@@ -96,7 +96,7 @@ def mutate(manifest: Any, rng: random.Random) -> None:
     elif isinstance(parent[key], int):
         parent[key] += rng.choice([-1, 1])
     else:
-        parent[key] = at(manifest, other[: rng.randrange(1, len(other) + 1)])
+        parent[key] = value_at(manifest, other[: rng.randrange(1, len(other) + 1)])
 
 
 def test_mutated_manifests_work_or_raise_a_latentloop_error(bundle: Path) -> None:

@@ -315,11 +315,11 @@ def test_memory_at_any_alignment_of_an_element(fake: FakeDriver, oracle: Oracle)
         )
 
 
-@pytest.mark.parametrize("versions", [False, True])
-def test_all_dlpack_versions_are_released(versions: bool, fake: FakeDriver, oracle: Oracle) -> None:
+@pytest.mark.parametrize("accepts_options", [False, True])
+def test_all_dlpack_versions_are_released(accepts_options: bool, fake: FakeDriver, oracle: Oracle) -> None:
     z, codebook = case(8, 6, 5, "f32")
     vectors = put(fake, z, "f32")
-    vectors.versions = versions
+    vectors.accepts_options = accepts_options
     memory = vectors.memory
     result = nearest_on_gpu(vectors, put(fake, codebook, "f32"), driver=fake)
     check(result, z, codebook, oracle)

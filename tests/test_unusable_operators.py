@@ -1,4 +1,4 @@
-"""Operator libraries that cannot be loaded: one warning, and execution with standard operators."""
+"""Operator libraries that cannot be loaded: LatentLoop warns once, and runs graphs with standard operators."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ if LIBRARY is None:
 CONTENT = LIBRARY.read_bytes()
 
 
-def renamed(old: bytes, new: bytes) -> bytes:
+def library_with(old: bytes, new: bytes) -> bytes:
+    """Returns the operator library's content with ``old`` replaced by ``new``."""
     assert old in CONTENT
     return CONTENT.replace(old, new)
 
@@ -36,10 +37,10 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "not a shared library"),
     "text": (b"hello " * 100, "not a shared library"),
     "zeros": (bytes(len(CONTENT)), "not a shared library"),
-    "missing dependency": (renamed(b"libm.so.6\0", b"libx.so.6\0"), r"libx\.so\.6"),
+    "missing dependency": (library_with(b"libm.so.6\0", b"libx.so.6\0"), r"libx\.so\.6"),
     "newer glibc": (re.sub(rb"\0GLIBC_2\.\d\d\0", b"\0GLIBC_9.99\0", CONTENT), "GLIBC_9.99"),
     "other processor architecture": (CONTENT[:18] + b"\xb7\0" + CONTENT[20:], "cannot be loaded: "),
-    "no entry point": (renamed(b"\0RegisterCustomOps\0", b"\0RegisterCustomXps\0"), "RegisterCustomOps"),
+    "no entry point": (library_with(b"\0RegisterCustomOps\0", b"\0RegisterCustomXps\0"), "RegisterCustomOps"),
 }
 
 
@@ -52,10 +53,10 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
 
 
 @pytest.fixture
-def missing(tmp_path: Path) -> Path:
-    """An operator library that depends on a missing library."""
+def unloadable(tmp_path: Path) -> Path:
+    """Returns the path of an operator library that depends on a missing library."""
     path = tmp_path / "operators.so"
-    path.write_bytes(renamed(b"libm.so.6\0", b"libx.so.6\0"))
+    path.write_bytes(library_with(b"libm.so.6\0", b"libx.so.6\0"))
     return path
 
 
@@ -107,16 +108,16 @@ def test_a_library_without_instruction_set_is_used(
     small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "operators.so"
-    path.write_bytes(renamed(b"\0latentloop_instruction_set\0", b"\0latentloop_instruction_xxx\0"))
+    path.write_bytes(library_with(b"\0latentloop_instruction_set\0", b"\0latentloop_instruction_xxx\0"))
     monkeypatch.setattr(library, "operators", lambda: path)
     assert info._operators() == f"instruction set not known ({path})"
     OrtSession(small_bundle / "encoder.onnx", 1, path)  # does not warn
 
 
 def test_warnings_as_errors_are_not_bundle_errors(
-    small_bundle: Path, missing: Path, monkeypatch: pytest.MonkeyPatch
+    small_bundle: Path, unloadable: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("latentloop.backends.cpu.session.operators", lambda: missing)
+    monkeypatch.setattr("latentloop.backends.cpu.session.operators", lambda: unloadable)
     sampler = Sampler(Bundle.open(small_bundle), "cpu", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -125,12 +126,12 @@ def test_warnings_as_errors_are_not_bundle_errors(
     assert len(sampler.sample(1).images) == 1
 
 
-def test_commands_print_the_warning_in_one_line(small_bundle: Path, missing: Path, tmp_path: Path) -> None:
+def test_commands_print_the_warning_in_one_line(small_bundle: Path, unloadable: Path, tmp_path: Path) -> None:
     script = f"""
 import sys
 from pathlib import Path
 import latentloop.backends.cpu.session
-latentloop.backends.cpu.session.operators = lambda: Path({str(missing)!r})
+latentloop.backends.cpu.session.operators = lambda: Path({str(unloadable)!r})
 from latentloop.cli.program import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -141,25 +142,25 @@ sys.exit(main(sys.argv[1:]))
     ]
     for command in commands:
         program = [sys.executable, "-c", script, *map(str, command)]
-        done = subprocess.run(program, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0
-        assert done.stderr.startswith("latentloop: warning: the native operators cannot be loaded: libx.so.6: ")
-        assert done.stderr.count("\n") == 1
+        process = subprocess.run(program, capture_output=True, text=True, timeout=60)
+        assert process.returncode == 0
+        assert process.stderr.startswith("latentloop: warning: the native operators cannot be loaded: libx.so.6: ")
+        assert process.stderr.count("\n") == 1
 
 
-def test_nearest_codebook_works_without_the_library(missing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "operators", lambda: missing)
+def test_nearest_codebook_works_without_the_library(unloadable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "operators", lambda: unloadable)
     load: Callable[[], object] = library.load.__wrapped__
     with pytest.warns(OperatorsWarning, match="libx"):
         assert load() is None
     assert load() is None  # does not warn again
 
 
-def test_unusable_gpu_libraries_are_handled_alike(
-    small_bundle: Path, missing: Path, machines: Machines, monkeypatch: pytest.MonkeyPatch
+def test_an_unusable_gpu_library_causes_one_warning(
+    small_bundle: Path, unloadable: Path, machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machines()
-    monkeypatch.setattr("latentloop.backends.gpu.onnxruntime_sessions.OPERATORS", missing)
+    monkeypatch.setattr("latentloop.backends.gpu.onnxruntime_sessions.OPERATORS", unloadable)
     sampler = Sampler(Bundle.open(small_bundle), "cuda", 1)
     with pytest.warns(OperatorsWarning, match="libx") as warned:
         sampler.sample(1)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from corrupted_bundles import replace_file, scaled_weight
+from corrupted_bundles import replace_file, scale_weight
 
 from latentloop import Bundle, BundleError, Sampler
 from latentloop.cli.program import main
@@ -51,7 +51,7 @@ def test_a_bundle_without_priors_passes(grey_bundle: Path) -> None:
     ],
 )
 def test_a_wrong_weight_is_named(copy: Path, graph: str, weight: str, failed_check: str) -> None:
-    scaled_weight(copy, graph, weight, 1.5)
+    scale_weight(copy, graph, weight, 1.5)
     failed = failures(copy)
     assert failed
     assert failed[0].startswith(failed_check)
@@ -111,11 +111,11 @@ def test_golden_vectors_that_do_not_fit_the_bundle_are_an_error(copy: Path) -> N
 def test_the_command(small_bundle: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(small_bundle)]) == 0
     assert "verified on cpu" in capsys.readouterr().out
-    scaled_weight(copy, "decoder.onnx", "vqvae.decoder.conv.weight", 1.5)
+    scale_weight(copy, "decoder.onnx", "vqvae.decoder.conv.weight", 1.5)
     assert main(["verify", str(copy), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in report["checks"] if not row["passed"]] == ["decode: pixels, of [-1, 1]"]
-    scaled_weight(copy, "decoder.onnx", "vqvae.decoder.conv.weight", float("nan"))
+    scale_weight(copy, "decoder.onnx", "vqvae.decoder.conv.weight", float("nan"))
     assert main(["verify", str(copy), "--json"]) == 1
     report = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert [row["error"] for row in report["checks"] if not row["passed"]] == [None]
@@ -128,7 +128,7 @@ def test_the_command(small_bundle: Path, copy: Path, capsys: pytest.CaptureFixtu
 def test_sampling_with_weights_that_are_not_finite_is_an_error(
     copy: Path, graph: str, weight: str, results: str
 ) -> None:
-    scaled_weight(copy, graph, weight, np.nan)
+    scale_weight(copy, graph, weight, np.nan)
     with pytest.raises(BundleError, match=f"{graph}: {results} that are not finite"):
         Sampler(Bundle.open(copy)).sample(1, seeds=1)
 

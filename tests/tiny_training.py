@@ -1,4 +1,4 @@
-"""Tiny trainings for tests: commands and images."""
+"""Small training runs for tests: commands and images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PRIOR = (
 
 
 def blobs(count: int, size: int = 16) -> NDArray[np.uint8]:
-    """Images [count, size, size, 1] of a bright square at a random position."""
+    """Returns images [count, size, size, 1] of a bright square at a random position."""
     generator = np.random.default_rng(0)
     images = np.zeros((count, size, size, 1), np.uint8)
     for image in images:
@@ -44,7 +44,7 @@ def write_blobs(folder: Path) -> Path:
 
 
 def colours(count: int, size: int) -> NDArray[np.uint8]:
-    """Images [count, size, size, 3] of smooth random colours, which need many different codes."""
+    """Returns images [count, size, size, 3] of smooth random colours, which need many different codes."""
     generator = np.random.default_rng(0)
     coarse = generator.integers(0, 256, (count, size // 4, size // 4, 3)).astype(np.uint8)
     return np.stack(
@@ -53,7 +53,7 @@ def colours(count: int, size: int) -> NDArray[np.uint8]:
 
 
 def parse(command: str, **paths: object) -> argparse.Namespace:
-    """Parses options of ``latentloop train``; every item of ``paths`` is one more option."""
+    """Parses arguments of ``latentloop train``. Every item of ``paths`` adds an option: its name and its value."""
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
     options = [part for name, value in paths.items() for part in (f"--{name}", str(value))]

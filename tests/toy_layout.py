@@ -1,4 +1,4 @@
-"""A complete checkpoint layout: the VQ-VAE of one configuration, with other names for its tensors."""
+"""A complete checkpoint layout: it reads one VQ-VAE, whose tensors have other names than LatentLoop's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from conftest import vqvae_checkpoint
 from torch import Tensor
 
-from latentloop.export.checkpoints.checkpoint import Checkpoint, Kind, exchanged
+from latentloop.export.checkpoints.checkpoint import Checkpoint, Kind, wrong_kind_error
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.layouts.layout import ReadRequest
 from latentloop.export.state_dicts.checkpoint_file import CheckpointFile
@@ -19,14 +19,14 @@ LANDMARKS = ["toy_decoder/conv/bias"]
 
 
 class ToyLayout:
-    """The names of the tensors have ``toy_`` in front, and ``/`` between their parts."""
+    """A layout whose tensor names begin with ``toy_`` and have ``/`` between their parts."""
 
     def can_read(self, file: CheckpointFile) -> bool:
         return file.has_any(LANDMARKS)
 
     def read(self, file: CheckpointFile, request: ReadRequest) -> Checkpoint:
         if request.kind != "vqvae":
-            raise exchanged(file.path, "vqvae", request.kind)
+            raise wrong_kind_error(file.path, "vqvae", request.kind)
         mappings = [TensorMapping(name, toy_name(name), value.shape) for name, value in MODEL.weights.items()]
 
         def configure(state: StateDict) -> VqvaeConfig:

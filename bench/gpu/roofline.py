@@ -41,7 +41,7 @@ class Rates:
         return Rates(values["flops"], {int(size): rate for size, rate in values["read"].items()})
 
     def read_rate(self, size: float) -> float:
-        """Returns bytes a second for ``size`` bytes: the rate of the largest measured size up to it."""
+        """Returns bytes per second for ``size`` bytes: the rate of the largest measured size up to it."""
         below = [measured for measured in self.read if measured <= size]
         return self.read[max(below)] if below else self.read[min(self.read)]
 

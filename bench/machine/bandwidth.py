@@ -21,7 +21,7 @@ SECONDS = 0.15  # per size, kind of page and method of reading
 
 
 def measure_bandwidth(threads: int, largest: int = LARGEST, seconds: float = SECONDS) -> list[dict[str, Any]]:
-    """Returns rows of {pages, bytes, gb_s, by}: the best rate in 1e9 bytes a second, and the method that reached it."""
+    """Returns rows of {pages, bytes, gb_s, by}: the best rate in 1e9 bytes per second, and the method that had it."""
     torch.set_num_threads(threads)
     rows = []
     for pages, advice in (("ordinary", "MADV_NOHUGEPAGE"), ("huge", "MADV_HUGEPAGE")):
@@ -65,7 +65,7 @@ def _read_methods(array: np.ndarray) -> dict[str, Callable[[], object]]:
 
 
 def _rate(read: Callable[[], object], size: int, seconds: float) -> float:
-    """Returns the bytes a second of the fastest pass: slower ones were disturbed by other processes."""
+    """Returns the bytes per second of the fastest pass: slower ones were disturbed by other processes."""
     read()
     best, until = float("inf"), time.perf_counter() + seconds
     while True:

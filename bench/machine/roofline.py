@@ -31,7 +31,7 @@ class Peaks:
         return Peaks(best(gemm["float32"])[1] * 1e9, best(gemm["int8"])[1] * 1e9, tuple(sorted(rates.items())))
 
     def read_rate(self, size: float) -> float:
-        """Returns bytes a second for a working set of ``size`` bytes, interpolated on the logarithm of the size."""
+        """Returns bytes per second for a working set of ``size`` bytes, interpolated on the logarithm of the size."""
         points = self.bandwidth
         if size <= points[0][0]:
             return points[0][1]

@@ -15,9 +15,9 @@ def report(result: dict[str, Any]) -> str:
     sections = [f"`{result['environment']['command']}`", heading(result), implementations_table(result)]
     sections += _notes(result)
     sections += ["Images a second by batch size:", batches_table(result)]
-    sections += ["Milliseconds a column:", steps_table(result)]
+    sections += ["Milliseconds per column:", steps_table(result)]
     sections += ["Graphs at the smallest batch, and their roofline bounds:", graphs_table(result)]
-    sections += ["Codec, images a second:", codec_table(result)]
+    sections += ["Codec, images per second:", codec_table(result)]
     sections += [bounds_text(result), roofline.table(result["roofline"])]
     return "\n\n".join(sections)
 
@@ -36,7 +36,7 @@ def heading(result: dict[str, Any]) -> str:
 
 
 def implementations_table(result: dict[str, Any]) -> str:
-    """Returns a row per implementation: seconds an image, speed-up over the first, throughput, memory, loading."""
+    """Returns a row per implementation: seconds per image, speed-up over the first, throughput, memory, loading."""
     rows, first = [], None
     for implementation in result["peers"].values():
         if not implementation["available"]:
@@ -62,7 +62,7 @@ def implementations_table(result: dict[str, Any]) -> str:
 
 
 def batches_table(result: dict[str, Any]) -> str:
-    """Returns images a second, implementations by batch sizes."""
+    """Returns images per second, implementations by batch sizes."""
     available = _available(result)
     batches = list(dict.fromkeys(batch for implementation in available for batch in implementation["images"]))
     rows = []

@@ -66,7 +66,7 @@ def _write(path: Path, draw: Callable[[Axes, dict[str, Any]], None], result: dic
 
 
 def _images(axes: Axes, result: dict[str, Any]) -> None:
-    """Draws seconds an image at the smallest batch, a bar per implementation, and the priors' roofline bound."""
+    """Draws seconds per image at the smallest batch, a bar per implementation, and the priors' roofline bound."""
     available = {name: entry for name, entry in result["peers"].items() if entry["available"]}
     smallest = [next(iter(entry["images"].values())) for entry in available.values()]
     seconds = [1 / images["images_per_second"] for images in smallest]
@@ -83,13 +83,13 @@ def _images(axes: Axes, result: dict[str, Any]) -> None:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlim(min(*seconds, *(b["seconds"] for b in result["bounds"].values())) / 2, max(seconds) * 12)
-    axes.set_xlabel("seconds an image, batch 1 (logarithmic)")
+    axes.set_xlabel("seconds per image, batch 1 (logarithmic)")
     axes.set_title(f"{result['preset']}: one image")
     axes.legend(fontsize=8, loc="lower right")
 
 
 def _batches(axes: Axes, result: dict[str, Any]) -> None:
-    """Draws images a second against the batch size."""
+    """Draws images per second against the batch size."""
     for name, entry in result["peers"].items():
         if entry["available"]:
             sizes = [int(batch) for batch in entry["images"]]
@@ -99,7 +99,7 @@ def _batches(axes: Axes, result: dict[str, Any]) -> None:
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.set_xlabel("batch")
-    axes.set_ylabel("images a second")
+    axes.set_ylabel("images per second")
     axes.set_title(f"{result['preset']}: throughput")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)
@@ -174,7 +174,7 @@ def _growth_of(series: dict[str, Any]) -> Callable[[Axes, dict[str, Any]], None]
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set_xticks(x)
         axes.set_xlabel(series["unit"])
-        axes.set_ylabel("seconds a batch" if series["name"] == "batch" else "seconds an image")
+        axes.set_ylabel("seconds per batch" if series["name"] == "batch" else "seconds per image")
         axes.set_title(f"{series['name']}{fitted}\n{series['peer']}", fontsize=11)
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize=8)

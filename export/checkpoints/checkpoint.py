@@ -62,7 +62,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, dtype: str = "float32
     write_file(Path(path), lambda temporary: write_tensors(temporary, stored, metadata), force=force)
 
 
-def exchanged(source: Path | str, held: Kind, expected: Kind) -> CheckpointError:
+def wrong_kind_error(source: Path | str, held: Kind, expected: Kind) -> CheckpointError:
     """Returns the error for a file, ``source``, that holds another kind of model than expected."""
     return CheckpointError(
         f"{source} holds {KIND_NAMES[held]}, expected {KIND_NAMES[expected]}; are the files exchanged?"

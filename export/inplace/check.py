@@ -27,7 +27,7 @@ from latentloop.export.models.build import build_prior, build_vqvae
 MOST_IMAGES = 64
 BATCH = 8
 BUDGET = 2e12  # multiply-adds of the priors in both variants: half a minute on two cores
-DECISIVE = {"dB": 2.0, "bits a code": 0.3}  # a variant that is better by this much is the right one
+DECISIVE = {"dB": 2.0, "bits per code": 0.3}  # a variant that is better by this much is the right one
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Measurement:
 
     name: str  # vqvae, or a level
     inplace: bool  # its own variant
-    unit: str  # "dB" of the reconstructions' PSNR, or "bits a code"
+    unit: str  # "dB" of the reconstructions' PSNR, or "bits per code"
     own: float
     other: float
     uniform: float = math.inf  # bits per code of the uniform distribution
@@ -93,7 +93,7 @@ def check_against_data(
         on_other = _measure_priors(priors, other_codes, few, data.classes)
         own_bits, other_bits = (_mean([min(each.own, each.other) for each in m]) for m in (measured, on_other))
         uniform = _mean([each.uniform for each in measured])
-        by_priors = Measurement("vqvae", codec.inplace, "bits a code", own_bits, other_bits, uniform)
+        by_priors = Measurement("vqvae", codec.inplace, "bits per code", own_bits, other_bits, uniform)
         if by_priors.is_other_better:
             codec = by_priors
             lines.append(f"{len(few)} images: {codec}")
@@ -138,7 +138,7 @@ def _judge(codec: Measurement, priors: list[Measurement], named: Collection[str]
     for each in priors:
         if each.is_worse_than_guessing:
             warnings.append(
-                f"the {each.name} prior needs {each.own:.2f} bits a code, and guessing {each.uniform:.2f} (log2 of "
+                f"the {each.name} prior needs {each.own:.2f} bits per code, and guessing {each.uniform:.2f} (log2 of "
                 "its codes): it is probably of another VQ-VAE, or of other images than these"
             )
     return warnings, error
@@ -227,7 +227,7 @@ def _measure_priors(
                     for inplace in (config.inplace, not config.inplace)
                 )
                 uniform = math.log2(config.codebook_size)
-                measured.append(Measurement(name, config.inplace, "bits a code", own, other, uniform))
+                measured.append(Measurement(name, config.inplace, "bits per code", own, other, uniform))
         upper = codes
     return measured
 

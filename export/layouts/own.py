@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoints.checkpoint import Checkpoint, Kind, exchanged, is_own, load_checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint, Kind, is_own, load_checkpoint, wrong_kind_error
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.layouts.layout import ReadRequest
 from latentloop.export.models.build import check_weights
@@ -28,7 +28,7 @@ class OwnLayout:
         checkpoint = load_checkpoint(file.path)
         check_weights(checkpoint, file.path)
         if checkpoint.kind != request.kind:
-            raise exchanged(file.path, checkpoint.kind, request.kind)
+            raise wrong_kind_error(file.path, checkpoint.kind, request.kind)
         config = checkpoint.config
         if isinstance(config, PriorConfig) and config.attention and request.heads not in (None, config.heads):
             raise CheckpointError(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoints.checkpoint import Checkpoint, exchanged
+from latentloop.export.checkpoints.checkpoint import Checkpoint, wrong_kind_error
 from latentloop.export.checkpoints.listing import listed
 from latentloop.export.configuration import AnyConfig, ClassifierConfig, PriorConfig, VqvaeConfig
 from latentloop.export.models.classifier import Classifier
@@ -23,21 +23,21 @@ Model = TypeVar("Model", bound=nn.Module)
 def build_vqvae(checkpoint: Checkpoint, source: Path | str) -> Vqvae:
     """Returns the VQ-VAE in evaluation mode. Raises CheckpointError that names the file, ``source``."""
     if not isinstance(checkpoint.config, VqvaeConfig):
-        raise exchanged(source, checkpoint.kind, "vqvae")
+        raise wrong_kind_error(source, checkpoint.kind, "vqvae")
     return _filled(Vqvae(checkpoint.config), checkpoint, source)
 
 
 def build_prior(checkpoint: Checkpoint, source: Path | str) -> PixelSnail:
     """Returns one level's prior in evaluation mode. Raises CheckpointError that names the file, ``source``."""
     if not isinstance(checkpoint.config, PriorConfig):
-        raise exchanged(source, checkpoint.kind, "prior")
+        raise wrong_kind_error(source, checkpoint.kind, "prior")
     return _filled(PixelSnail(checkpoint.config), checkpoint, source)
 
 
 def build_classifier(checkpoint: Checkpoint, source: Path | str) -> Classifier:
     """Returns the classifier in evaluation mode. Raises CheckpointError that names the file, ``source``."""
     if not isinstance(checkpoint.config, ClassifierConfig):
-        raise exchanged(source, checkpoint.kind, "classifier")
+        raise wrong_kind_error(source, checkpoint.kind, "classifier")
     return _filled(Classifier(checkpoint.config), checkpoint, source)
 
 

@@ -1,8 +1,7 @@
-// One block with attention, for one column: kernel of AttentionTask, which states its bytes, FLOPs and
-// bound.
+// The kernel of AttentionTask: one block with attention, for one column. kernels.h gives its bytes, FLOPs and bound.
 //
-// Two work items per group of samples, independent of each other: even items compute the column's key and value, odd
-// items the query, the attention and the block's output.
+// Each group of samples has two independent work items: even items compute the column's key and value, odd items the
+// query, the attention and the block's output.
 #pragma once
 
 #include "../gemm/thread_scratch.h"
@@ -33,21 +32,21 @@ inline float exponentials(float* scores, int count) {
   float largest = scores[0];
   int i = 0;
   if (count >= kLanes) {
-    Floats most = load(scores);
+    Floats maxima = load(scores);
     for (i = kLanes; i + kLanes <= count; i += kLanes) {
       const Floats next = load(scores + i);
-      most = next > most ? next : most;
+      maxima = next > maxima ? next : maxima;
     }
-    for (int lane = 0; lane < kLanes; ++lane) largest = most[lane] > largest ? most[lane] : largest;
+    for (int lane = 0; lane < kLanes; ++lane) largest = maxima[lane] > largest ? maxima[lane] : largest;
   }
   for (; i < count; ++i) largest = scores[i] > largest ? scores[i] : largest;
-  Floats sum{};
+  Floats sums{};
   for (i = 0; i + kLanes <= count; i += kLanes) {
     const Floats weight = exp(load(scores + i) - largest);
     store(scores + i, weight);
-    sum += weight;
+    sums += weight;
   }
-  float total = sum_lanes(sum);
+  float total = sum_lanes(sums);
   if (i < count) {
     float part[kLanes] = {};
     for (int v = 0; i + v < count; ++v) part[v] = scores[i + v] - largest;
@@ -57,7 +56,8 @@ inline float exponentials(float* scores, int count) {
   return total;
 }
 
-// y [width] += sum over j < count of weights[j] * x[j * stride ...]. The sums stay in registers.
+// Adds to y [width] the sum of weights[j] * x_j over j < count. x_j [width] begins at x + j * stride. The sums stay in
+// registers.
 inline void add_weighted(float* y, const float* weights, const float* x, size_t stride, int count, int width) {
   int i = 0;
   for (; i + 2 * kLanes <= width; i += 2 * kLanes) {
@@ -78,25 +78,25 @@ inline void add_weighted(float* y, const float* weights, const float* x, size_t 
 }
 
 // Attention of one sample: query [heads d] over all earlier positions -> attended [heads d]; zeros if there are none.
-// `scores` has room for the scores of all positions, [heads, positions], and a total per head.
-// The loops over finished rows have entries outside and heads inside, which reads keys and values in memory order.
+// `scores` is scratch memory for the scores [heads, positions] and the totals [heads].
+// The loops over finished rows iterate over entries, then over heads, so they read keys and values in memory order.
 void attend(const AttentionTask& t, const float* query, int sample, float* scores, float* attended) {
-  const int d = t.head_width, row = t.heads * d;
+  const int d = t.head_width, query_size = t.heads * d;
   const auto is_seen = [&](int entry) { return t.mask[entry] >= 0; };
-  int finished = 0;  // rows
-  for (int entry = 0; entry < t.entries; ++entry) finished += is_seen(entry);
-  const int count = finished * t.width + t.column + t.own_columns;  // positions
-  for (int e = 0; e < row; ++e) attended[e] = 0;
-  if (count == 0) return;
+  int finished_rows = 0;
+  for (int entry = 0; entry < t.entries; ++entry) finished_rows += is_seen(entry);
+  const int positions = finished_rows * t.width + t.column + t.own_columns;
+  for (int e = 0; e < query_size; ++e) attended[e] = 0;
+  if (positions == 0) return;
   const size_t head_size = static_cast<size_t>(d) * t.width, entry_size = t.batch * t.heads * head_size;
-  const size_t sample_offset = sample * t.heads * head_size, row_offset = static_cast<size_t>(sample) * row;
-  const size_t column_stride = static_cast<size_t>(t.batch) * row;
+  const size_t sample_offset = sample * t.heads * head_size, row_offset = static_cast<size_t>(sample) * query_size;
+  const size_t column_stride = static_cast<size_t>(t.batch) * query_size;
 
   // 1. Scores of the finished rows.
   for (int entry = 0, slot = 0; entry < t.entries; ++entry) {
     if (!is_seen(entry)) continue;
     for (int h = 0; h < t.heads; ++h) {
-      float* to = scores + static_cast<size_t>(h) * count + slot * t.width;
+      float* to = scores + static_cast<size_t>(h) * positions + slot * t.width;
       for (int j = 0; j < t.width; ++j) to[j] = 0;
       add_weighted(to, query + h * d, t.keys + entry * entry_size + sample_offset + h * head_size,
                    static_cast<size_t>(t.width), d, t.width);
@@ -105,31 +105,32 @@ void attend(const AttentionTask& t, const float* query, int sample, float* score
   }
 
   // 2. Scores of this row's earlier columns; exponentials of all scores.
-  float* totals = scores + static_cast<size_t>(t.heads) * count;
+  float* totals = scores + static_cast<size_t>(t.heads) * positions;
   for (int h = 0; h < t.heads; ++h) {
-    float *head_scores = scores + static_cast<size_t>(h) * count, *to = head_scores + finished * t.width;
-    const size_t at = row_offset + static_cast<size_t>(h) * d;
-    for (int j = 0; j < t.column; ++j) *to++ = dot(query + h * d, t.row_keys + j * column_stride + at, d);
-    for (int j = 0; j < t.own_columns; ++j) *to++ = dot(query + h * d, t.own_keys + j * column_stride + at, d);
-    totals[h] = exponentials(head_scores, count);
+    float *head_scores = scores + static_cast<size_t>(h) * positions, *to = head_scores + finished_rows * t.width;
+    const size_t head_offset = row_offset + static_cast<size_t>(h) * d;
+    for (int j = 0; j < t.column; ++j) *to++ = dot(query + h * d, t.row_keys + j * column_stride + head_offset, d);
+    for (int j = 0; j < t.own_columns; ++j) *to++ = dot(query + h * d, t.own_keys + j * column_stride + head_offset, d);
+    totals[h] = exponentials(head_scores, positions);
   }
 
   // 3. Weighted sum of the finished rows' values.
   for (int entry = 0, slot = 0; entry < t.entries; ++entry) {
     if (!is_seen(entry)) continue;
     for (int h = 0; h < t.heads; ++h)
-      add_weighted(attended + h * d, scores + static_cast<size_t>(h) * count + slot * t.width,
+      add_weighted(attended + h * d, scores + static_cast<size_t>(h) * positions + slot * t.width,
                    t.values + entry * entry_size + sample_offset + h * head_size, static_cast<size_t>(d), t.width, d);
     ++slot;
   }
 
   // 4. Weighted sum of this row's values; normalisation.
   for (int h = 0; h < t.heads; ++h) {
-    const float* weights = scores + static_cast<size_t>(h) * count + finished * t.width;
-    const size_t at = row_offset + static_cast<size_t>(h) * d;
+    const float* weights = scores + static_cast<size_t>(h) * positions + finished_rows * t.width;
+    const size_t head_offset = row_offset + static_cast<size_t>(h) * d;
     float* to = attended + h * d;
-    add_weighted(to, weights, t.row_values + at, column_stride, t.column, d);
-    if (t.own_columns) add_weighted(to, weights + t.column, t.own_values + at, column_stride, t.own_columns, d);
+    add_weighted(to, weights, t.row_values + head_offset, column_stride, t.column, d);
+    if (t.own_columns)
+      add_weighted(to, weights + t.column, t.own_values + head_offset, column_stride, t.own_columns, d);
     for (int e = 0; e < d; ++e) to[e] /= totals[h];
   }
 }
@@ -137,14 +138,13 @@ void attend(const AttentionTask& t, const float* query, int sample, float* score
 size_t attention_items(const AttentionTask& t) { return 2 * sample_groups(t.batch); }
 
 bool attention(const AttentionTask& t, size_t item) {
-  // 1. Working memory.
+  // 1. Scratch memory.
   static thread_local ThreadScratch scratch;
   const bool is_key = item % 2 == 0;
   const int first = static_cast<int>(item / 2) * kMostSamples, rows = group_samples(t.batch, item / 2);
   const int c = t.channels, width = t.heads * t.head_width, stride = padded(width);
   const size_t positions = static_cast<size_t>(t.entries + 1) * t.width + t.own_columns;
-  const GatedBlock& largest = is_key ? t.key : t.result;
-  size_t block_floats = gated_block_scratch(largest, rows);
+  size_t block_floats = gated_block_scratch(is_key ? t.key : t.result, rows);
   if (!is_key && gated_block_scratch(t.query, rows) > block_floats) block_floats = gated_block_scratch(t.query, rows);
   float* memory =
       scratch.at_least(rows * (3 * static_cast<size_t>(c) + 2 + 2 * stride) + t.heads * (positions + 1) + block_floats);

@@ -1,4 +1,4 @@
-// Logits and the draw of a code per sample: kernel of DrawTask, which states its bytes, FLOPs and bound.
+// The kernel of DrawTask: logits and the draw of one code per sample. kernels.h gives its bytes, FLOPs and bound.
 //
 // One work item is one group of samples.
 #pragma once

@@ -1,5 +1,5 @@
-// All blocks of a prior without attention, for one column: kernel of ResidualBlocksTask, which states its
-// bytes, FLOPs and bound.
+// The kernel of ResidualBlocksTask: all blocks of a prior without attention, for one column. kernels.h gives its bytes,
+// FLOPs and bound.
 //
 // One work item is one group of samples.
 #pragma once

@@ -1,5 +1,5 @@
-// The causal convolution over the rows above, for every column and layer: kernel of AboveTask, which states
-// its bytes, FLOPs and bound.
+// The kernel of AboveTask: the causal convolution over the rows above, for every column and layer. kernels.h gives its
+// bytes, FLOPs and bound.
 //
 // One work item is up to kGroup panels of outputs of one layer. For up to kAboveRows rows (tile of columns, sample) at
 // a time it (1) transforms the inputs with B^T, (2) multiplies them with each panel's transformed weights, point by

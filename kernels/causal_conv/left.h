@@ -1,4 +1,4 @@
-// The causal convolution's taps to the left of a column, for every layer: kernel of LeftTask, which states its
+// The kernel of LeftTask: the causal convolution's taps to the left of a column, for every layer. kernels.h gives its
 // bytes, FLOPs and bound.
 //
 // One work item is one panel of outputs of one layer (if gated, the panels of both halves). It reads its weights once

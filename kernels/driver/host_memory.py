@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class PageLockedBuffer:
-    """``size`` bytes at ``pointer``, which NumPy can view. The views hold a reference to this object."""
+    """A buffer of ``size`` bytes at ``pointer``. NumPy can view it; the views hold a reference to this object."""
 
     def __init__(self, pointer: int, size: int) -> None:
         self.__array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (pointer, False), "version": 3}

@@ -1,7 +1,8 @@
 // Loads of packed weights, stored as fixed-point numbers of 1, 2 or 3 bytes with a scale per output, or as float32.
 //
 // A step reads every weight from memory for one or two rows of inputs, so the time is proportional to the bytes. Three
-// bytes are exact to half a unit in the last place of the output's largest weight, as float32 is for that weight.
+// bytes represent a weight to half a unit in the last place of its output's largest weight: for that weight, the
+// precision of float32.
 #pragma once
 
 #include <stdint.h>
@@ -16,13 +17,13 @@
 #define LATENTLOOP_WIDEN 32
 #include <immintrin.h>
 #else
-#define LATENTLOOP_WIDEN 0  // no SIMD conversion of integers: convert lane by lane
+#define LATENTLOOP_WIDEN 0  // no SIMD conversion of integers: lanes are converted one by one
 #endif
 
 namespace {
 
-// Loads one vector of weights, in units of their scale. Weights of 3 bytes come out multiplied by 2^8: their scale is
-// divided by it (see Panels::set).
+// Loads one vector of weights, in units of their scale. Weights of 3 bytes are returned multiplied by 2^8, because
+// Panels::set divides their scale by 2^8.
 template <int Bytes>
 inline Floats weights_at(const uint8_t* from);
 

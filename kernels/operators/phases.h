@@ -1,8 +1,8 @@
-// Parallel work in phases, each of which needs all results of the phase before, in a single parallel region.
+// Runs phases of parallel work in a single parallel region. Each phase needs all results of the phase before it.
 //
 // One parallel region costs about 20 microseconds, because the session's threads sleep between regions; a matrix
-// product of a step takes 50. Threads claim items in order. A thread that waits for a phase therefore waits only for
-// items that running threads have claimed, and no deadlock is possible with any number of threads.
+// product of a step takes 50 microseconds. Threads claim items in order. So a thread that waits for a phase waits only
+// for items that running threads have claimed, and no number of threads can cause a deadlock.
 #pragma once
 
 #include <atomic>
@@ -41,12 +41,12 @@ class Phases {
 
   template <typename Work>
   void claim_items(const Work& work) {
-    size_t phase = 0, before = 0;  // items of earlier phases
+    size_t phase = 0, earlier_items = 0;  // in the phases before `phase`
     for (size_t claimed = next_++;; claimed = next_++) {
-      while (phase < items_.size() && claimed - before >= items_[phase]) before += items_[phase++];
+      while (phase < items_.size() && claimed - earlier_items >= items_[phase]) earlier_items += items_[phase++];
       if (phase == items_.size()) return;
       if (phase > 0) wait_for(phase - 1);
-      work(phase, claimed - before);
+      work(phase, claimed - earlier_items);
       done_[phase].fetch_add(1, std::memory_order_release);
     }
   }

@@ -1,4 +1,4 @@
-"""Captured work, as in a CUDA graph: recorded, to be replayed later."""
+"""Work that is captured from a stream, as in a CUDA graph, and replayed later."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class CapturedWork:
     is_invalidated: bool = False
 
     def end(self) -> None:
+        """Sets ``accesses``, the memory accesses of the whole capture."""
         self.accesses = merge_accesses(access for _, accesses in self.parts for access in accesses)
 
     def run(self) -> None:

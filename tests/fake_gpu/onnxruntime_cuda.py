@@ -20,7 +20,7 @@ from fake_gpu.scheduler import FakeGpuError, Run
 from latentloop.kernels.driver.stream import Stream
 
 CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
-NOT_WAITING = "disable_synchronize_execution_providers"
+DISABLE_SYNCHRONIZATION = "disable_synchronize_execution_providers"
 TYPES = {"float32": "float", "float16": "float16", "int64": "int64", "int32": "int32", "uint8": "uint8", "bool": "bool"}
 
 _CpuSession = onnxruntime.InferenceSession
@@ -108,7 +108,7 @@ class CudaSession:
             raise FakeGpuError(f"{self.name}: graph {graph} was captured with other tensors")
         with self._driver.use(self.device):
             self._driver.enqueue(self.name, self.stream, iobinding.run, iobinding.accesses)
-            if _entry(run_options, NOT_WAITING) != "1":
+            if _entry(run_options, DISABLE_SYNCHRONIZATION) != "1":
                 self._driver.synchronize(self._driver.record(self.stream))
 
     def _fail_if_capturing(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latentloop.export.checkpoints.checkpoint import Checkpoint, Kind, exchanged
+from latentloop.export.checkpoints.checkpoint import Checkpoint, Kind, wrong_kind_error
 from latentloop.export.checkpoints.listing import listed
 from latentloop.export.layouts.layout import ReadRequest
 from latentloop.export.layouts.rosinality import prior, vqvae
@@ -23,7 +23,7 @@ class RosinalityLayout:
         if not file.has_any(LANDMARKS.get(request.kind, ())):
             request.selection.select(file.path, [])
             held = next(kind for kind, names in LANDMARKS.items() if file.has_any(names))
-            raise exchanged(file.path, held, request.kind)
+            raise wrong_kind_error(file.path, held, request.kind)
         return (vqvae.read if request.kind == "vqvae" else prior.read)(file, request)
 
     def expected(self, kind: Kind) -> str:

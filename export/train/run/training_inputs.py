@@ -79,7 +79,7 @@ class EncodedData:
 
 def load_encoded_data(arguments: argparse.Namespace, device: str) -> EncodedData:
     """Reads the VQ-VAE of ``--vqvae`` and the data set. Raises InputError or CheckpointError, InputError also if the
-    VQ-VAE reconstructs the data better in the other form of its residual blocks (``export/forms``).
+    VQ-VAE reconstructs the data better in the other variant of its residual blocks (``export/inplace``).
     """
     checkpoint = with_inplace_option(arguments.vqvae, read_vqvae(arguments.vqvae), arguments.vqvae_inplace)
     vqvae = build_vqvae(checkpoint, arguments.vqvae).to(device)

@@ -1,4 +1,5 @@
-// The nearest codeword of each vector on the CPU: kernel of NearestTask, which states its bytes, FLOPs and bound.
+// The kernel of NearestTask: the nearest codeword of each vector, on the CPU. kernels.h gives its bytes, FLOPs and
+// bound.
 // arguments.h defines the result.
 //
 // One work item is one block of vectors. It is transposed, and multiplied with one panel of codewords after the other.

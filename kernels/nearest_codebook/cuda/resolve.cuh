@@ -1,7 +1,7 @@
 // The final results, from the partial results of all splits: one warp per vector.
 //
 // If the rounding of tensor cores may have changed the order of the two best scores, the warp scores all codewords
-// again by FMA chains, so that the index is that of the exact search. This is slow, but rare unless the codebook has
+// again by FMA chains, so the index is that of the exact search. This is slow, but rare unless the codebook has
 // duplicates or an outlier.
 // Bytes: 16 N per split; 2 N D values for the distance and the codeword, if requested. Bound: memory bandwidth.
 #pragma once
@@ -46,7 +46,7 @@ LATENTLOOP_DEVICE void resolve(const Arguments& a) {
 
   // 2. Score all codewords again if the best two are closer than their errors.
   const float margin = 2 * tensor_error(a.dimensions, result.norm, a.largest[0]);
-  const bool uses_tensor_cores = sizeof(T) == 2;  // float32 never does
+  const bool uses_tensor_cores = sizeof(T) == 2;  // never for float32
   if (uses_tensor_cores && is_finite(result.norm) && !(result.best - result.second > margin)) {
     result = {-infinity(), -1, -infinity(), result.norm};
     for (int k = lane; k < a.codewords; k += 32) {

@@ -25,8 +25,9 @@ class DeviceMemory {
   OrtMemoryInfo* info_{nullptr};
 };
 
-// A buffer that is freed when the work that uses it is enqueued. That is safe: the allocator is stream-aware, and
-// reuses the memory only for later work on the same stream, even if sessions run on several threads.
+// A scratch buffer. It is freed after the work that uses it is enqueued, maybe before this work runs. That is safe: the
+// allocator is stream-aware and reuses the memory only for later work on the same stream, even if sessions run on
+// several threads.
 class DeviceScratch {
  public:
   DeviceScratch(Runtime runtime, const OrtKernelContext* context, const DeviceMemory& memory, size_t bytes)

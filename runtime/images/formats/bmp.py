@@ -35,10 +35,10 @@ def read_pixels(file: Path, image: ImageFile) -> PixelValues:
         return apply_palette(np.asarray(image), palette_colours(image, colours))
     if bits == 16:
         if compression == _BITFIELDS and size >= 56 and struct.unpack_from("<I", header, 66)[0]:
-            raise InputError("has 16 bits a pixel with alpha, which cannot be read: convert it to 32 bits")
+            raise InputError("has 16 bits per pixel with alpha, which cannot be read: convert it to 32 bits")
         return PixelValues(_rescale_5_and_6_bits(from_pillow(image).colour, raw))
     if (image.mode, bits) not in (("1", 1), ("L", 8), ("RGB", 24), ("RGB", 32), ("RGBA", 32)):
-        raise InputError(f"has {bits} bits a pixel and an uncommon palette: convert it to PNG")
+        raise InputError(f"has {bits} bits per pixel and an uncommon palette: convert it to PNG")
     return from_pillow(image)
 
 

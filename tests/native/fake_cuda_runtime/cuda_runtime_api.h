@@ -1,5 +1,5 @@
-// A fake CUDA runtime for the launcher and the adapters, on the CPU simulation of grid/. Device memory is host memory,
-// work runs when it is enqueued, and a fault in a kernel becomes a CUDA error.
+// A fake CUDA runtime for the launcher and the adapters. It runs kernels on the CPU with the simulator in grid/. Device
+// memory is host memory, work runs when it is enqueued, and a fault in a kernel becomes a CUDA error.
 #pragma once
 
 #include <cstring>
@@ -19,10 +19,10 @@ struct dim3 {
 };
 
 namespace latentloop::grid {
-inline thread_local std::string fault;
+inline thread_local std::string fault_message;  // of the last failed launch
 }
 
-inline const char* cudaGetErrorString(cudaError_t) { return latentloop::grid::fault.c_str(); }
+inline const char* cudaGetErrorString(cudaError_t) { return latentloop::grid::fault_message.c_str(); }
 
 inline cudaError_t cudaGetDevice(int* device) {
   *device = 0;
@@ -47,7 +47,7 @@ inline cudaError_t cudaLaunchKernel(const void* kernel, dim3 grid, dim3 block, v
     latentloop::grid::launch(kernels, "kernel", grid.x, static_cast<int>(grid.y), static_cast<int>(block.x),
                              *static_cast<const latentloop::nearest::Arguments*>(parameters[0]), 1);
   } catch (const std::exception& error) {
-    latentloop::grid::fault = error.what();
+    latentloop::grid::fault_message = error.what();
     return cudaErrorLaunchFailure;
   }
   return cudaSuccess;

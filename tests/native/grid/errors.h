@@ -1,4 +1,4 @@
-// Faults, which end a launch, and source locations in kernels.
+// The error that ends a launch, and source locations for its message.
 #pragma once
 
 #include <cstring>
@@ -7,10 +7,12 @@
 
 namespace latentloop::grid {
 
+// An error of a kernel (such as a race or an access out of bounds) or of its launch.
 struct Fault : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// A source location in a kernel.
 struct Site {
   const char* file;
   int line;
