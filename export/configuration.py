@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from latentloop.errors import ConfigurationError
 
 LARGEST_SIZE = 2**20  # of channels, codes, classes and grids
-MOST_LAYERS = 4096
+MAX_LAYERS = 4096
 HEADS, CONDITION_BLOCKS = 8, 3  # of priors, the defaults of the common PyTorch implementation
 
 Configuration = TypeVar("Configuration", bound="AnyConfig")
@@ -106,7 +106,7 @@ class PriorConfig:
         _require(self, "kernel", self.kernel >= 3 and self.kernel % 2 == 1, "odd, at least 3")
         _require(self, "condition_kernel", self.condition_kernel >= 1 and self.condition_kernel % 2 == 1, "odd")
         _check_sizes(self)
-        _require(self, "layers", self.layers <= MOST_LAYERS, f"at most {MOST_LAYERS}")
+        _require(self, "layers", self.layers <= MAX_LAYERS, f"at most {MAX_LAYERS}")
         _require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
         if self.attention:
             fits = self.channels % (2 * self.heads) == 0
@@ -210,7 +210,7 @@ def _check_sizes(config: AnyConfig) -> None:
     for size in fields(config):
         value = getattr(config, size.name)
         if not isinstance(value, float | bool):
-            most = MOST_LAYERS if "blocks" in size.name or "layers" in size.name else LARGEST_SIZE
+            most = MAX_LAYERS if "blocks" in size.name or "layers" in size.name else LARGEST_SIZE
             _require(config, size.name, value <= most, f"at most {most}")
 
 

@@ -44,7 +44,7 @@ __all__ = [
     "sample_best",
 ]
 
-# Modules that are imported on first access: `latentloop --help` must not wait for NumPy and ONNX Runtime.
+# Modules of names that are imported on first access: `latentloop --help` must not wait for NumPy and ONNX Runtime.
 _LAZY = {
     "Bundle": "latentloop.bundles.bundle",
     "Classification": "latentloop.sampling.results",

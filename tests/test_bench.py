@@ -102,7 +102,7 @@ def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_large_preset_is_timed_in_parts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(models, "MOST_PARAMETERS", 9_000)
+    monkeypatch.setattr(models, "MAX_PARAMETERS", 9_000)
     assert [level.reduction for part in split("tiny") for level in part] == [
         "1 of 2 blocks, 1 of 2 residual blocks"
     ] * 2

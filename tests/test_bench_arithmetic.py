@@ -30,7 +30,7 @@ from latentloop.bench.workload.arithmetic import (
 )
 from latentloop.bench.workload.bounds import Bound, bound
 from latentloop.bench.workload.codec import codec_flops
-from latentloop.bench.workload.models import MOST_PARAMETERS, reduced, split
+from latentloop.bench.workload.models import MAX_PARAMETERS, reduced, split
 from latentloop.bench.workload.part import TimedLevel
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.pixelsnail import CausalConv2d, PixelSnail
@@ -201,7 +201,7 @@ def test_the_bounds_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_large_hierarchies_are_reduced(name: str) -> None:
     parts = split(name)
     for part in parts:
-        assert sum(parameters(level.config) for level in part) <= MOST_PARAMETERS
+        assert sum(parameters(level.config) for level in part) <= MAX_PARAMETERS
         for level in part:
             assert (level.config == level.full) == (not level.reduction)
             scale = scale_of("float32", level, 1, Peaks.of(MACHINE))

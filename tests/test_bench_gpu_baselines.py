@@ -92,7 +92,7 @@ def test_another_model_fails_the_check(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_weights_of_large_priors_are_created_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baselines, "MOST_ARRANGED", 1)
+    monkeypatch.setattr(baselines, "MAX_ARRANGED", 1)
     findings = time_tiny(tmp_path, monkeypatch, "naive", "eager")
     assert {finding["name"] for finding in findings} == {"level", "decode"}
 

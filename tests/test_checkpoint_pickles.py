@@ -234,8 +234,8 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_small_file_needs_little_memory(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents, "MOST_ENTRIES", 20_000)  # instead of millions, because tracemalloc is slow
-    monkeypatch.setattr(pickled, "MOST_COPIED", 50_000)
+    monkeypatch.setattr(contents, "MAX_ENTRIES", 20_000)  # instead of millions, because tracemalloc is slow
+    monkeypatch.setattr(pickled, "MAX_COPIED", 50_000)
     with zipfile.ZipFile(tmp_path / "v.pt", "w") as archive:
         archive.writestr("v/data.pkl", BOMBS[name])
     heads: list[object] = [0x1950A86A20F9469CFC6C, 1001, {}]

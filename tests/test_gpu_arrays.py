@@ -21,7 +21,7 @@ from nearest_grid import compile_native, compiler, narrow
 from latentloop.kernels.driver import DeviceMemory, MissingGpuError, Stream, as_stream, dlpack, open_driver
 from latentloop.kernels.driver.fatbin import read_fatbin
 from latentloop.kernels.nearest_codebook import launcher
-from latentloop.kernels.nearest_codebook.codebook import MOST_CODEWORDS, MOST_DIMENSIONS
+from latentloop.kernels.nearest_codebook.codebook import MAX_CODEWORDS, MAX_DIMENSIONS
 from latentloop.kernels.nearest_codebook.on_gpu import GpuCodebook, nearest_on_gpu
 
 SIDE = Stream(0x1000)
@@ -204,9 +204,9 @@ def test_arguments_and_plan_equal_the_headers(tmp_path: Path) -> None:
             lines.append(f'std::printf("{name}.{field} %zu %zu\\n", {layout});')
         lines.append(f'std::printf("{name} %zu 0\\n", sizeof({name}));')
     constants = {
-        "kMostDimensions": MOST_DIMENSIONS,
-        "kMostCodewords": MOST_CODEWORDS,
-        "kMostVectors": launcher.MOST_VECTORS,
+        "kMostDimensions": MAX_DIMENSIONS,
+        "kMostCodewords": MAX_CODEWORDS,
+        "kMostVectors": launcher.MAX_VECTORS,
         "kThreads": launcher.THREADS,
     }
     lines += [f'std::printf("{name} %lld 0\\n", static_cast<long long>({name}));' for name in constants]

@@ -13,7 +13,7 @@ from image_bytes import png
 
 from latentloop.errors import InputError
 from latentloop.images import read_images
-from latentloop.images.problems import MOST_LISTED
+from latentloop.images.problems import MAX_LISTED
 from latentloop.images.search import find_images
 
 ONE = (1, 1, 1)
@@ -118,13 +118,13 @@ def test_a_folder_that_cannot_be_searched_is_named(tmp_path: Path, monkeypatch: 
 
 
 def test_a_long_list_is_cut_and_counted(tmp_path: Path) -> None:
-    for index in range(MOST_LISTED + 13):
+    for index in range(MAX_LISTED + 13):
         (tmp_path / f"{index:03}.png").write_bytes(b"")
     write(tmp_path / "good.png", 1)
     text = error_of(tmp_path)
-    assert text.startswith(f"{MOST_LISTED + 13} of {MOST_LISTED + 14} inputs cannot be used: ")
+    assert text.startswith(f"{MAX_LISTED + 13} of {MAX_LISTED + 14} inputs cannot be used: ")
     assert text.endswith("; and 13 more")
-    assert text.count(".png cannot be read") == MOST_LISTED
+    assert text.count(".png cannot be read") == MAX_LISTED
 
 
 def test_file_names_with_undecodable_bytes(tmp_path: Path) -> None:

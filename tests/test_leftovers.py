@@ -15,7 +15,7 @@ import pytest
 
 from latentloop.errors import OutputError
 from latentloop.io.files import check_free, new_directory, write_file
-from latentloop.io.temporaries import MARK, Temporary, boot_id
+from latentloop.io.temporaries import MARKER, Temporary, boot_id
 
 WRITERS = {
     "file": "write_file(path, pause, force=True)",
@@ -65,7 +65,7 @@ def write_new(path: Path) -> None:
 
 
 def temporaries(folder: Path) -> list[str]:
-    return sorted(name for name in os.listdir(folder) if MARK in name)
+    return sorted(name for name in os.listdir(folder) if MARKER in name)
 
 
 @pytest.mark.parametrize("kind", ["file", "directory"])

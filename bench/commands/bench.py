@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--preset",
         metavar="NAME",
-        help="hyper-parameters, or default for the bundle that ships (default: rosinality-256)",
+        help="hyper-parameters, or default for the bundle installed with LatentLoop (default: rosinality-256)",
     )
     group.add_argument(
         "--rounds", type=positive, metavar="N", help="rounds in which every implementation is timed once (default: 3)"
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measures or reports; returns the exit status. Raises LatentLoopError."""
+    """Measures or reports, and returns the exit status. Raises LatentLoopError."""
     if not arguments.part:
         return _measure_preset(arguments)
     options = [name for name in _PRESET_OPTIONS if getattr(arguments, name, None) is not None]

@@ -44,7 +44,7 @@ def finish(
     table: Callable[[dict[str, Any]], str],
     other_files: Mapping[str, Callable[[], object]] | None = None,
 ) -> int:
-    """Measures, writes the requested files, and prints the result; returns the exit status.
+    """Measures, writes the requested files, prints the result, and returns the exit status.
 
     Output paths are checked before measuring. ``other_files`` are further functions that write a file, by its name.
     Every file is attempted even if another cannot be written. Raises LatentLoopError.

@@ -14,7 +14,7 @@ import torch
 from latentloop import Bundle, Sampler
 from latentloop.backends.gpu.backend import GpuBackend
 from latentloop.backends.gpu.device_graph import Tensor
-from latentloop.backends.interface import MOST_BATCH
+from latentloop.backends.interface import MAX_BATCH
 from latentloop.bench.gpu.program import Program
 from latentloop.bench.machine.gpu_clock import disable_tf32
 from latentloop.bundles.manifest import Prior
@@ -64,7 +64,7 @@ class TorchGraph:
 class TorchGraphs:
     """The graphs of a bundle for a GpuBackend."""
 
-    largest_batch = MOST_BATCH
+    largest_batch = MAX_BATCH
 
     def __init__(self, bundle: Bundle, number: int, *, capturable: bool) -> None:
         disable_tf32()

@@ -31,7 +31,7 @@ DIMENSIONS = 64
 VECTORS = [1, 64, 1024, 16384, 262144, 4194304]
 CASES = [(n, 512) for n in VECTORS] + [(65536, 16384)]  # N, K
 COMPILED = {16384, 262144}  # N with a compiled baseline: compiling takes long
-MOST_SCORES = 2**34  # bytes of scores that a baseline may allocate
+MAX_SCORES = 2**34  # bytes of scores that a baseline may allocate
 REPEATS = 25
 SECONDS = 0.5  # of repeating one case
 FLUSHED = 2**31  # bytes written before each run: enqueueing a search must not take longer
@@ -105,7 +105,7 @@ def baselines(z: torch.Tensor, codebook: torch.Tensor) -> dict[str, Call]:
     (n, _), k = z.shape, len(codebook)
     half_norms = (codebook.float().square().sum(1) / -2).to(z.dtype)
     calls: dict[str, Call] = {}
-    if n * k * z.itemsize <= MOST_SCORES:
+    if n * k * z.itemsize <= MAX_SCORES:
         if z.dtype == torch.float32:
             calls["torch cdist"] = lambda: by_cdist(z, codebook)
         calls["torch product"] = lambda: by_product(z, codebook, half_norms)

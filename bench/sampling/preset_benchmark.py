@@ -30,7 +30,7 @@ from latentloop.io.files import scratch_directory
 PAUSE = 0.3  # seconds between implementations: OpenMP's threads keep spinning that long and would occupy the cores
 BATCHES = (1, 4, 16, 64)
 REDUCED_BATCHES = (1, 4, 16)  # of hierarchies that are timed in parts
-MOST_CODEC = 16  # images at once
+MAX_CODEC = 16  # images at once
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,10 @@ def _time_levels(
 
 
 def _time_codec(part: Part, loaded: dict[str, Implementation], records: dict[str, Record], settings: Settings) -> None:
-    """Times one image, then as many at once as the budget allows, up to ``MOST_CODEC``."""
+    """Times one image, then as many at once as the budget allows, up to ``MAX_CODEC``."""
     _codec_rounds(part, loaded, records, 1, settings.rounds)
     slowest = max(max(records[name].decode[1] + records[name].encode[1]) for name in loaded)
-    count = min(MOST_CODEC, int(settings.budget / 4 / slowest))
+    count = min(MAX_CODEC, int(settings.budget / 4 / slowest))
     if count > 1:
         _codec_rounds(part, loaded, records, count, settings.rounds)
 

@@ -25,8 +25,8 @@ from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.presets import PRESETS, Preset
 from latentloop.export.models.vqvae import Vqvae
 
-DEFAULT = "default"  # the bundle that ships
-MOST_PARAMETERS = 300_000_000  # of priors in one part: an export copies each several times, in float32 and float64
+DEFAULT = "default"  # the bundle installed with LatentLoop
+MAX_PARAMETERS = 300_000_000  # of priors in one part: an export copies each several times, in float32 and float64
 
 
 def hierarchy(name: str) -> Preset:
@@ -47,17 +47,17 @@ def split(name: str) -> list[tuple[TimedLevel, ...]]:
     """Returns the levels of each part to measure: one part if the hierarchy fits, otherwise one per level, reduced."""
     networks = hierarchy(name)
     priors = list(zip(networks.vqvae.level_names, networks.priors, strict=True))
-    if sum(parameters(config) for _, config in priors) <= MOST_PARAMETERS:
+    if sum(parameters(config) for _, config in priors) <= MAX_PARAMETERS:
         return [tuple(TimedLevel(level, config, config) for level, config in priors)]
     return [(TimedLevel(level, reduced(config), config),) for level, config in priors]
 
 
 def reduced(config: PriorConfig) -> PriorConfig:
     """Returns the prior with one block, one condition block and as many layers as fit; unchanged if it fits whole."""
-    if parameters(config) <= MOST_PARAMETERS:
+    if parameters(config) <= MAX_PARAMETERS:
         return config
     smaller = dataclasses.replace(config, blocks=1, condition_blocks=min(1, config.condition_blocks))
-    while parameters(smaller) > MOST_PARAMETERS and smaller.residual_blocks > 1:
+    while parameters(smaller) > MAX_PARAMETERS and smaller.residual_blocks > 1:
         smaller = dataclasses.replace(smaller, residual_blocks=smaller.residual_blocks - 1)
     return smaller
 

@@ -23,7 +23,7 @@ machine; TensorRT for data centres builds for this machine's GPU. Engines that a
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("bundle", nargs="?", type=Path, help="the bundle (default: the one that ships)")
+    parser.add_argument("bundle", nargs="?", type=Path, help="the bundle (default: the one installed with LatentLoop)")
     parser.add_argument(
         "--flavour",
         choices=("tensorrt", "tensorrt_rtx"),
@@ -44,15 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Builds; returns the exit status. Raises LatentLoopError."""
+    """Builds engines, and returns the exit status. Raises LatentLoopError."""
     require("building engines", "onnx")
-    from latentloop.backends.interface import MOST_BATCH
+    from latentloop.backends.interface import MAX_BATCH
     from latentloop.engines.engine_set import PRECISIONS, graph_precision
     from latentloop.export.tensorrt.builder import open_builder
     from latentloop.export.tensorrt.engine_sets import build_sets
 
-    if arguments.max_batch > MOST_BATCH:
-        raise InputError(f"--max-batch is {arguments.max_batch}, expected at most {MOST_BATCH}")
+    if arguments.max_batch > MAX_BATCH:
+        raise InputError(f"--max-batch is {arguments.max_batch}, expected at most {MAX_BATCH}")
     bundle = options.open_bundle(arguments.bundle)
     graph_precisions = bundle.manifest.precisions
     possible = tuple(precision for precision in PRECISIONS if graph_precision(precision) in graph_precisions)

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Generates and writes the data set; returns the exit status. Raises LatentLoopError."""
+    """Generates and writes the data set, and returns the exit status. Raises LatentLoopError."""
     from latentloop.errors import InputError
     from latentloop.export.planets.dataset import PlanetsOptions, write_planets
 

@@ -95,7 +95,7 @@ def _add_inplace(group: argparse._ArgumentGroup) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exports; returns the exit status. Raises LatentLoopError."""
+    """Exports checkpoints, and returns the exit status. Raises LatentLoopError."""
     require("exporting", "torch", "onnx")
     from latentloop.export.bundle.checks import check_source, check_target
     from latentloop.export.bundle.writing import write_checked_bundle

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Trains and prints the held-out metrics; returns the exit status. Raises LatentLoopError."""
+    """Trains, prints the held-out metrics, and returns the exit status. Raises LatentLoopError."""
     require("training", "torch")
     from latentloop.export.train import distributed
     from latentloop.export.train.classifier import train_classifier

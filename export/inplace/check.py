@@ -24,7 +24,7 @@ from latentloop.export.evaluation import bits_per_code
 from latentloop.export.inplace.variant import VARIANTS, with_inplace
 from latentloop.export.models.build import build_prior, build_vqvae
 
-MOST_IMAGES = 64
+MAX_IMAGES = 64
 BATCH = 8
 BUDGET = 2e12  # multiply-adds of the priors in both variants: half a minute on two cores
 DECISIVE = {"dB": 2.0, "bits per code": 0.3}  # a variant that is better by this much is the right one
@@ -82,7 +82,7 @@ def check_against_data(
     ``priors``: by level. ``named``: the checkpoints whose variant the user named. If the other variant is clearly
     better, the report has an error, or a warning for a named checkpoint.
     """
-    images = _random_images(data, MOST_IMAGES)
+    images = _random_images(data, MAX_IMAGES)
     codec, codes, other_codes = _measure_codec(vqvae, images)
     lines = [f"{len(images)} images: {codec}"]
     few = images.take(np.arange(_affordable(priors, len(images))))
@@ -111,7 +111,7 @@ def check_reconstruction(vqvae: Checkpoint, data: Data) -> None:
     """
     if "layout" not in vqvae.provenance:  # LatentLoop's own checkpoints record their variant
         return
-    codec, _, _ = _measure_codec(vqvae, _random_images(data, MOST_IMAGES))
+    codec, _, _ = _measure_codec(vqvae, _random_images(data, MAX_IMAGES))
     _, error = _judge(codec, [], ())
     if error:
         raise InputError(error)

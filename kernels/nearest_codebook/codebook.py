@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from latentloop.kernels.library import load
 
-MOST_DIMENSIONS = 512
-MOST_CODEWORDS = 65536
+MAX_DIMENSIONS = 512
+MAX_CODEWORDS = 65536
 _OUT_OF_MEMORY = 2
 
 Layout = Literal["rows", "channels_first"]
@@ -39,10 +39,10 @@ class Codebook:
     def __init__(self, codewords: Any) -> None:
         """``codewords``: [K, D] float32, K up to 65536, D up to 512. Raises ValueError, TypeError or MemoryError."""
         array = as_float32("codebook", codewords)
-        if array.ndim != 2 or not (0 < array.shape[0] <= MOST_CODEWORDS and 0 < array.shape[1] <= MOST_DIMENSIONS):
+        if array.ndim != 2 or not (0 < array.shape[0] <= MAX_CODEWORDS and 0 < array.shape[1] <= MAX_DIMENSIONS):
             raise ValueError(
-                f"codebook is {list(array.shape)}, expected [K, D] with K from 1 to {MOST_CODEWORDS} and D from 1 to "
-                f"{MOST_DIMENSIONS}"
+                f"codebook is {list(array.shape)}, expected [K, D] with K from 1 to {MAX_CODEWORDS} and D from 1 to "
+                f"{MAX_DIMENSIONS}"
             )
         self.values = np.array(array, order="C")
         self.values.flags.writeable = False

@@ -11,10 +11,10 @@ from latentloop.kernels.driver.device_memory import DeviceMemory
 from latentloop.kernels.driver.driver import Driver, MissingGpuError
 from latentloop.kernels.driver.stream import Stream
 from latentloop.kernels.library import load
-from latentloop.kernels.nearest_codebook.codebook import MOST_CODEWORDS
+from latentloop.kernels.nearest_codebook.codebook import MAX_CODEWORDS
 
 FATBIN = Path(__file__).resolve().parent / "nearest_codebook.fatbin"
-MOST_VECTORS = 2**31
+MAX_VECTORS = 2**31
 THREADS = 256  # per block
 _SUFFIXES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
@@ -70,7 +70,7 @@ def plan(vectors: int, codewords: int, multiprocessors: int) -> Plan:
     if function(vectors, codewords, multiprocessors, ctypes.byref(result)):
         raise ValueError(
             f"{vectors} vectors and {codewords} codewords on {multiprocessors} multiprocessors, expected at most "
-            f"{MOST_VECTORS} and {MOST_CODEWORDS}"
+            f"{MAX_VECTORS} and {MAX_CODEWORDS}"
         )
     return result
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.kernels.nearest_codebook.codebook import (
-    MOST_CODEWORDS,
+    MAX_CODEWORDS,
     Codebook,
     Nearest,
     address,
@@ -19,7 +19,7 @@ from latentloop.kernels.nearest_codebook.codebook import (
     library,
 )
 
-_BLOCK = MOST_CODEWORDS  # scores that are computed at once without the library: they fit in L2
+_BLOCK = MAX_CODEWORDS  # scores that are computed at once without the library: they fit in L2
 _MOST_THREADS = 1024
 
 Float32 = NDArray[np.float32]

@@ -13,9 +13,9 @@ from latentloop.kernels.driver.device_memory import DeviceMemory
 from latentloop.kernels.driver.driver import Driver
 from latentloop.kernels.driver.opening import open_driver
 from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
-from latentloop.kernels.nearest_codebook.codebook import MOST_CODEWORDS, MOST_DIMENSIONS, Layout
+from latentloop.kernels.nearest_codebook.codebook import MAX_CODEWORDS, MAX_DIMENSIONS, Layout
 from latentloop.kernels.nearest_codebook.launcher import (
-    MOST_VECTORS,
+    MAX_VECTORS,
     Norms,
     Outputs,
     enqueue_prepare,
@@ -35,10 +35,10 @@ class GpuCodebook:
         self.stream = _stream(stream, codebook)
         self.codebook = borrow(codebook, "codebook", self.driver, self.stream)
         shape = self.codebook.shape
-        if len(shape) != 2 or not 1 <= shape[0] <= MOST_CODEWORDS or not 1 <= shape[1] <= MOST_DIMENSIONS:
+        if len(shape) != 2 or not 1 <= shape[0] <= MAX_CODEWORDS or not 1 <= shape[1] <= MAX_DIMENSIONS:
             raise ValueError(
-                f"codebook has shape {list(shape)}, expected [K, D] with K from 1 to {MOST_CODEWORDS} and D from 1 to "
-                f"{MOST_DIMENSIONS}"
+                f"codebook has shape {list(shape)}, expected [K, D] with K from 1 to {MAX_CODEWORDS} and D from 1 to "
+                f"{MAX_DIMENSIONS}"
             )
         with self.driver.use(self.codebook.device):
             self.norms = Norms.empty(self.driver, self.codebook, self.stream)
@@ -128,8 +128,8 @@ def nearest_on_gpu(
     channels_first = layout == "channels_first"
     index_shape = (vectors.shape[0], *vectors.shape[2:]) if channels_first else vectors.shape[:-1]
     count = math.prod(index_shape)
-    if count > MOST_VECTORS:
-        raise ValueError(f"z has {count} vectors, expected at most {MOST_VECTORS}: search in parts")
+    if count > MAX_VECTORS:
+        raise ValueError(f"z has {count} vectors, expected at most {MAX_VECTORS}: search in parts")
 
     # 3. Allocate the outputs and enqueue the search.
     with prepared.driver.use(prepared.codebook.device):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from latentloop.backends.gpu.arrays import ArrayCodec
 
 
-MOST_BATCH = 4096  # samples; no backend accepts more at once
+MAX_BATCH = 4096  # samples; no backend accepts more at once
 
 
 class Decoding(Protocol):

@@ -1,4 +1,4 @@
-"""The registry of backends by name, and the choice of one for a Sampler.
+"""The registry of backends by name, and the selection of one for a Sampler.
 
 To add a backend, write a module with the functions of ``BackendModule`` and a class that implements ``Backend`` of
 ``backends.interface``, and add a line to ``BACKENDS``. ``tests/toy_backend.py`` is a complete example.
@@ -22,10 +22,10 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Registration:
-    """The entry of a backend. Its module is imported when the backend is first requested."""
+    """A backend's entry in ``BACKENDS``. Its module is imported when the backend is first requested."""
 
     module: str
-    on_gpu: bool = False  # it runs on GPUs, which are selected by number as in "cuda:1", and has ``Backend.arrays``
+    on_gpu: bool = False  # a GPU is selected by number, as in "cuda:1"; the backend has ``Backend.arrays``
     auto_rank: int | None = None  # "auto" tries backends in the order of their ranks; None: not at all
 
 
@@ -56,11 +56,11 @@ class BackendModule(Protocol):
         """Raises MissingError, with the reason and a remedy, if this machine cannot run the backend of that name."""
 
     def find(self, request: BackendRequest) -> Callable[[], Backend]:
-        """Finds everything that the backend needs for this bundle, and returns a function that creates it.
+        """Finds everything that the backend needs for this bundle, and returns a function that creates the backend.
 
-        ``usable`` does not call that function, which therefore has to load the graphs and allocate memory. Raises
-        MissingError, with the reason, if something is missing, InputError for an unsupported precision, and DeviceError
-        if the device fails.
+        ``usable`` calls ``find`` but not the returned function, so only that function may load graphs and allocate
+        memory. Raises MissingError, with the reason, if something is missing, InputError for an unsupported precision,
+        and DeviceError if the device fails.
         """
 
 
@@ -70,7 +70,7 @@ def names(*, on_gpu: bool | None = None) -> list[str]:
 
 
 def open_backend(bundle: Bundle, device: object, threads: int, precision: object) -> Backend:
-    """Creates the backend that ``device`` names, or for "auto" the first in the order of ranks that can be used.
+    """Creates the backend that ``device`` names, or for "auto" the usable one with the lowest ``auto_rank``.
 
     Raises InputError for an unknown name or an unsupported precision, MissingError if the backend cannot be used.
     """
@@ -128,7 +128,7 @@ def _joined(reasons: dict[str, str]) -> str:
 
 
 def _parse(device: object) -> tuple[str, int]:
-    """Returns the name of the backend, or "auto", and the number of the GPU. Raises InputError if that fails."""
+    """Returns the name of the backend, or "auto", and the number of the GPU. Raises InputError for any other value."""
     if isinstance(device, str):
         name, colon, number = device.partition(":")
         is_number = number.isdecimal() and len(number) < 4
@@ -137,6 +137,6 @@ def _parse(device: object) -> tuple[str, int]:
             return name, int(number or 0)
     *most, last = names()
     raise InputError(
-        f"device is {short_repr(device)}, expected auto, {', '.join(most)} or {last}, for a GPU also with its number, "
-        "as in cuda:1"
+        f"device is {short_repr(device)}, expected auto, {', '.join(most)} or {last}, for a GPU optionally "
+        "with its number, as in cuda:1"
     )

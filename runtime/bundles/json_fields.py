@@ -13,20 +13,23 @@ LARGEST = 2**53  # limit of integers: exact in every JSON reader, far below over
 
 @dataclass(frozen=True)
 class Fields:
-    """A JSON object. ``where`` is its location for messages, such as ``manifest.json.levels[0].prior``."""
+    """A JSON object. ``where`` is its location for messages, such as ``manifest.json.levels[0].prior``.
+
+    Each method checks and returns one field, and raises BundleError if it is missing or has another type or range.
+    """
 
     where: str
     values: dict[str, Any]
 
     @staticmethod
     def of(where: str, value: object) -> Fields:
-        """Wraps ``value``; raises BundleError unless it is an object."""
+        """Returns the fields of ``value``. Raises BundleError unless it is an object."""
         if not isinstance(value, dict):
             raise BundleError(f"{where} is {short_repr(value)}, expected an object")
         return Fields(where, value)
 
     def integer(self, name: str, minimum: int = 0, maximum: int = LARGEST) -> int:
-        """Returns an integer from ``minimum`` to ``maximum``."""
+        """Returns an integer from ``minimum`` to ``maximum``, both included."""
         value = self._get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
             raise self._error(name, value, f"an integer from {minimum} to {maximum}")
@@ -40,7 +43,7 @@ class Fields:
         return value
 
     def text(self, name: str, choices: tuple[str, ...] = (), default: str | None = None) -> str:
-        """Returns a string; with ``choices``, one of these."""
+        """Returns a string; with ``choices``, one of them. ``default`` is for a missing field."""
         value = self._get(name, default)
         if not isinstance(value, str) or (choices and value not in choices):
             raise self._error(name, value, f"one of {', '.join(choices)}" if choices else "a string")
@@ -54,7 +57,7 @@ class Fields:
         return tuple(value)
 
     def shape(self, name: str) -> tuple[int | str, ...]:
-        """Returns a list of positive sizes; strings are dynamic sizes."""
+        """Returns a shape: positive integers, and names of dynamic sizes."""
         value = self._list(name)
         for size in value:
             if isinstance(size, bool) or not isinstance(size, int | str):
@@ -67,7 +70,7 @@ class Fields:
         """Returns a nested object."""
         return Fields.of(f"{self.where}.{name}", self._get(name))
 
-    def optional(self, name: str) -> Fields | None:
+    def optional_section(self, name: str) -> Fields | None:
         """Returns a nested object, or None if the field is absent or null."""
         return None if self.values.get(name) is None else self.section(name)
 

@@ -25,12 +25,12 @@ from latentloop.bundles.manifest_checks import check_manifest
 from latentloop.errors import BundleError
 
 MANIFEST_LIMIT = 16 * 2**20  # bytes; manifests have some tens of kB
-MOST_AXES = 8
-MOST_COLUMNS = 2**20
+MAX_AXES = 8
+MAX_COLUMNS = 2**20
 
 
-def read_json(path: Path, absent: str) -> object:
-    """Returns the JSON value in a file. Raises BundleError, with the message ``absent`` if there is no such file."""
+def read_json(path: Path, missing_message: str) -> object:
+    """Returns the JSON value in a file. Raises BundleError, for a missing file with the text ``missing_message``."""
     if path.exists() and not path.is_file():  # reading a pipe would block, reading a device might never end
         raise BundleError(f"{path}: not a file")
     try:
@@ -38,20 +38,20 @@ def read_json(path: Path, absent: str) -> object:
             raise BundleError(f"{path}: larger than {MANIFEST_LIMIT} bytes, not a manifest")
         value: object = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BundleError(absent) from None
+        raise BundleError(missing_message) from None
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: not readable as JSON: {error}") from error
     return value
 
 
 def from_json(value: object, source: str) -> Manifest:
-    """Returns the checked manifest. Raises BundleError that names the file, ``source``, and the field."""
+    """Returns the checked manifest. Raises BundleError that names the file (``source``) and the field."""
     root = Fields.of(source, value)
     root.text("format", (FORMAT,))
     version = root.integer("version")
     if version != VERSION:
         raise BundleError(f"{source}.version is {version}, this LatentLoop reads {VERSION}: use a matching release")
-    provenance = root.optional("provenance")
+    provenance = root.optional_section("provenance")
     manifest = Manifest(
         image=read_image(root),
         levels=tuple(_level(fields) for fields in root.objects("levels")),
@@ -73,7 +73,7 @@ def from_json(value: object, source: str) -> Manifest:
 
 
 def read_image(root: Fields) -> tuple[int, int, int]:
-    """Returns ``image`` of a manifest: height, width, channels."""
+    """Returns the field ``image`` of a manifest: height, width, channels."""
     image = root.shape("image")
     if len(image) != 3 or not all(isinstance(size, int) for size in image):
         raise BundleError(f"{root.where}.image is {list(image)}, expected [height, width, channels]")
@@ -81,7 +81,7 @@ def read_image(root: Fields) -> tuple[int, int, int]:
 
 
 def read_files(root: Fields) -> dict[str, FileRecord]:
-    """Returns ``files`` of a manifest."""
+    """Returns the field ``files`` of a manifest: the size and SHA-256 of each file, by name."""
     return {
         name: FileRecord(fields.integer("size"), fields.text("sha256"))
         for name, fields in root.section("files").items()
@@ -89,12 +89,12 @@ def read_files(root: Fields) -> dict[str, FileRecord]:
 
 
 def read_condition_level(fields: Fields) -> str | None:
-    """Returns ``condition_level`` of a prior; None if it is absent or null."""
+    """Returns the field ``condition_level`` of a prior, or None if it is missing or null."""
     return None if fields.values.get("condition_level") is None else fields.text("condition_level")
 
 
 def _level(fields: Fields) -> Level:
-    prior = fields.optional("prior")
+    prior = fields.optional_section("prior")
     return Level(
         name=fields.text("name"),
         height=fields.integer("height", 1),
@@ -122,9 +122,9 @@ def read_buffer(fields: Fields, dtypes: Sequence[str]) -> StateBuffer:
         padding=fields.integer("padding"),
     )
     dynamic_sizes = [size for size in buffer.shape if isinstance(size, str)]
-    if dynamic_sizes not in ([], [BATCH]) or len(buffer.shape) > MOST_AXES:
+    if dynamic_sizes not in ([], [BATCH]) or len(buffer.shape) > MAX_AXES:
         raise BundleError(
-            f"{fields.where}.shape is {list(buffer.shape)}, expected at most {MOST_AXES} sizes, of which at most one "
+            f"{fields.where}.shape is {list(buffer.shape)}, expected at most {MAX_AXES} sizes, of which at most one "
             f"is '{BATCH}' and the others are integers"
         )
     return buffer
@@ -138,12 +138,12 @@ def _graph(fields: Fields) -> GraphFile:
 
 
 def read_binding(fields: Fields) -> Binding:
-    """Returns a binding, without the type and shape that bindings of engines have."""
+    """Returns a binding, without the type and shape that only bindings of engines have."""
     return Binding(
         name=fields.text("name"),
         memory=fields.text("memory"),
         view=fields.text("view", VIEWS),
         back=fields.integer("back"),
-        first=fields.integer("first", -MOST_COLUMNS, MOST_COLUMNS),
-        count=fields.integer("count", 0, MOST_COLUMNS),
+        first=fields.integer("first", -MAX_COLUMNS, MAX_COLUMNS),
+        count=fields.integer("count", 0, MAX_COLUMNS),
     )

@@ -1,4 +1,4 @@
-"""The codes of ``latentloop sample --given``, which are kept while the rest is drawn, and their file's metadata."""
+"""The codes of ``latentloop sample --given``, which are kept while the others are drawn, and their file's metadata."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from latentloop.sampling.validation import check_codes
 
 @dataclass(frozen=True)
 class GivenCodes:
-    """Codes to keep by level, int64 [N, h, w], -1 for a code to draw, and the names of the levels that are drawn."""
+    """Codes to keep by level, int64 [N, h, w], -1 for a code to draw. ``drawn_levels`` are drawn at least in part."""
 
     file: CodesFile
     codes: dict[str, NDArray[Any]]
@@ -42,7 +42,10 @@ class GivenCodes:
         return None if labels is None else [label for label in labels for _ in range(n // self.count)]
 
     def origins(self, n: int) -> dict[str, list[dict[str, Any]]]:
-        """Returns the origins of the kept codes by level, for a file of the first n images. Raises InputError."""
+        """Returns the origins (``CodesFile.origins``) of the kept codes by level, for a file of the first n images.
+
+        Raises InputError if the file's seeds have another shape or type.
+        """
         seeds = self.file.seeds(self.count)
         by_level: dict[str, list[dict[str, Any]]] = {}
         for level, codes in self.codes.items():
@@ -59,7 +62,10 @@ class GivenCodes:
 
 
 def read_given_codes(path: Path, keep: str | None, manifest: Manifest) -> GivenCodes:
-    """Reads a file's codes, or only those of its levels ``keep`` "A,B". Raises InputError if they do not fit."""
+    """Returns the codes in a file; with ``keep``, such as "top,bottom", only those of the levels that it names.
+
+    Raises InputError if they do not fit the bundle.
+    """
     file = open_codes(path)
     kept_levels = [name.strip() for name in keep.split(",")] if keep is not None else list(file.levels)
     for level in kept_levels:

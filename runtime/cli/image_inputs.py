@@ -1,4 +1,4 @@
-"""The input images of ``encode`` and ``reconstruct``: all are checked before the work, then read part by part."""
+"""The input images of ``encode`` and ``reconstruct``: all are checked first, then read part by part."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHANGED = "changed after they were checked"
 
 @dataclass
 class ImageInputs:
-    """Files that can be read as images of (H, W, C), and problems with the others."""
+    """Files that can be read as images of size ``image`` = (H, W, C), and the problems of the ``skipped`` others."""
 
     files: list[Path]
     skipped: list[Problem]
@@ -32,13 +32,13 @@ class ImageInputs:
     resize: bool
     skip_bad: bool
     threads: int | None
-    changed: list[Problem] = field(default_factory=list)  # with files that could be read at the check, but not later
+    changed: list[Problem] = field(default_factory=list)  # files that only ``check`` could read
 
     @staticmethod
     def check(arguments: argparse.Namespace, image: tuple[int, int, int]) -> ImageInputs:
-        """Reads each file once, and prints notes on stderr about ignored links and skipped files.
+        """Reads each file once and returns the usable ones. Notes on stderr report ignored links and skipped files.
 
-        Raises one InputError that names all files that cannot be used. With ``--skip-bad``, only if none can be used.
+        Raises one InputError that names all unusable files; with ``--skip-bad``, only if no file is usable.
         """
         search = find_images(arguments.images)
         for line in search.notes:
@@ -67,7 +67,8 @@ class ImageInputs:
     ) -> Iterator[tuple[list[Path], NDArray[np.uint8]]]:
         """Yields files and their images, uint8 [n, H, W, C], with a progress bar, until ``stopped`` returns True.
 
-        Leaves out files that can no longer be read, and adds them to ``changed``. Raises InputError if none can.
+        Leaves out files that can no longer be read, and adds them to ``changed``. Raises InputError if no
+        file is left.
         """
         for part in progress.parts(len(self.files), label):
             files, images = [], []

@@ -29,7 +29,7 @@ class ImageOutput:
 
     @staticmethod
     def required(arguments: argparse.Namespace) -> ImageOutput:
-        """Checks the options of ``add_output`` and ``add_running``. Call it before any work.
+        """Returns the output that the options of ``add_output`` and ``add_running`` name. Call it before any work.
 
         Raises InputError, and OutputError if nothing can be written there.
         """

@@ -14,7 +14,7 @@ GRID_IMAGE_HEIGHT = 64  # pixels; by default, smaller images are enlarged in a g
 
 
 def positive(text: str) -> int:
-    """An argparse type: an integer of at least 1."""
+    """Returns the positive integer in ``text`` (a ``type`` of argparse)."""
     try:
         value = int(text)
     except ValueError:
@@ -25,7 +25,7 @@ def positive(text: str) -> int:
 
 
 def setting(text: str) -> float | dict[str, float]:
-    """An argparse type: a number, or a number for each level as in ``top=0.9,bottom=1``."""
+    """Returns a number, or a number by level for a text like ``top=0.9,bottom=1`` (a ``type`` of argparse)."""
     try:
         if "=" not in text:
             return float(text)
@@ -44,12 +44,12 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
         "--bundle",
         type=Path,
         metavar="DIR",
-        help="a directory from `latentloop export` (default: the one that ships)",
+        help="a directory from `latentloop export` (default: the one installed with LatentLoop)",
     )
 
 
 def add_running(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Adds ``--device``, ``--threads``, ``--json`` and ``--force``; returns their group in the help."""
+    """Adds ``--device``, ``--threads``, ``--json`` and ``--force``, and returns their argument group."""
     group = parser.add_argument_group("running")
     add_device(group)
     group.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: all)")
@@ -67,8 +67,8 @@ def add_device(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> Non
         "--device",
         default="auto",
         metavar="NAME",
-        help=f"auto, {', '.join(others)} or {last}; a GPU also with its number as in cuda:1 (default: auto, the best "
-        "one that works here)",
+        help=f"auto, {', '.join(others)} or {last}; a GPU optionally with its number, as in cuda:1 (default: auto, the "
+        "fastest one that works here)",
     )
 
 
@@ -78,13 +78,13 @@ def add_precision(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> 
         "--precision",
         default="float32",
         metavar="NAME",
-        help="of the priors' weights: float32, or int8 if the bundle has it; on tensorrt also float16 and bfloat16 "
-        "(default: float32)",
+        help="precision of the priors' weights: float32, or int8 if the bundle has it; on tensorrt also float16 and "
+        "bfloat16 (default: float32)",
     )
 
 
 def add_output(parser: argparse.ArgumentParser, *, required: bool) -> argparse._ArgumentGroup:
-    """Adds ``--out``, ``--columns`` and ``--scale``; returns their group in the help."""
+    """Adds ``--out``, ``--columns`` and ``--scale``, and returns their argument group."""
     group = parser.add_argument_group("output")
     group.add_argument(
         "--out",
@@ -97,7 +97,7 @@ def add_output(parser: argparse.ArgumentParser, *, required: bool) -> argparse._
         "--scale",
         type=positive,
         metavar="N",
-        help=f"enlarge each pixel to N x N (default: a grid's images to at least {GRID_IMAGE_HEIGHT} rows)",
+        help=f"enlarge each pixel to N x N (default: in a grid, to at least {GRID_IMAGE_HEIGHT} rows per image)",
     )
     return group
 
@@ -105,7 +105,7 @@ def add_output(parser: argparse.ArgumentParser, *, required: bool) -> argparse._
 def add_resize(parser: argparse.ArgumentParser) -> None:
     """Adds ``--resize``."""
     parser.add_argument(
-        "--resize", action="store_true", help="crop the centre of images of another size, and resize them"
+        "--resize", action="store_true", help="crop images of another size to their centre, and resize them"
     )
 
 
@@ -114,7 +114,7 @@ def add_skip_bad(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-bad",
         action="store_true",
-        help="leave out images that cannot be used, and say which (default: name them all and stop before the work)",
+        help="leave out images that cannot be used, and list them (default: list them and stop before any work)",
     )
 
 
@@ -126,7 +126,7 @@ def open_bundle(path: Path | None) -> Bundle:
 
 
 def open_sampler(arguments: argparse.Namespace) -> Sampler:
-    """Opens the selected bundle and makes a sampler. Raises LatentLoopError."""
+    """Opens the selected bundle, and returns a sampler for it. Raises LatentLoopError."""
     from latentloop.sampling.sampler import Sampler
 
     precision = getattr(arguments, "precision", "float32")  # only commands that run a prior have this option

@@ -145,7 +145,7 @@ def _unknown_command(name: str, installed: list[str]) -> str:
 
 
 def _load(entry: EntryPoint) -> ModuleType:
-    """Imports a command. Raises MissingError, with the command's name, if it cannot be imported or is not a command."""
+    """Imports and returns a command. Raises MissingError that names it if it cannot be imported or is not a command."""
     subject = f"the command {entry.name!r} ({entry.value})"
     try:
         module = entry.load()

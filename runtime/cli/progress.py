@@ -27,7 +27,7 @@ def parts(count: int, label: str) -> Iterator[slice]:
 
 
 def encode(sampler: Sampler, images: NDArray[np.uint8]) -> dict[str, NDArray[np.int64]]:
-    """Runs ``sampler.encode`` with a progress bar: uint8 [N, H, W, C], N >= 1 -> codes by level, int64 [N, h, w]."""
+    """Returns the codes of images uint8 [N, H, W, C], N >= 1, by level, int64 [N, h, w]. Shows a progress bar."""
     import numpy as np
 
     codes = [sampler.encode(images[part]) for part in parts(len(images), "encode")]
@@ -35,7 +35,7 @@ def encode(sampler: Sampler, images: NDArray[np.uint8]) -> dict[str, NDArray[np.
 
 
 def decode(sampler: Sampler, codes: dict[str, NDArray[np.int64]], stop: StopRequest | None = None) -> NDArray[np.uint8]:
-    """Runs ``sampler.decode`` with a progress bar: codes by level, integers [N, h, w] -> uint8 [n, H, W, C].
+    """Returns the images uint8 [n, H, W, C] of codes by level, integers [N, h, w]. Shows a progress bar.
 
     n is N, or the number of images that were finished when ``stop`` was set.
     """

@@ -34,7 +34,7 @@ class SampleJob:
 
 
 def plan_sampling(arguments: argparse.Namespace, manifest: Manifest, output: ImageOutput) -> SampleJob:
-    """Checks the request against the bundle, and prints notes on options without effect. Raises InputError."""
+    """Returns the job, checked against the bundle. Prints notes on options without effect. Raises InputError."""
     given = _given_codes(arguments, manifest)
     given_count = given.count if given else 1
     n, labels = _count_and_labels(arguments, manifest, given_count)
@@ -76,7 +76,7 @@ def _count_and_labels(
 
 
 def _given_codes(arguments: argparse.Namespace, manifest: Manifest) -> GivenCodes | None:
-    """Reads the file of ``--given``, if there is one."""
+    """Returns the codes of ``--given``, or None without that option. Raises InputError."""
     if arguments.given is not None and arguments.best is not None:
         raise InputError("--best draws several candidates for each image, --given holds codes of the images: use one")
     if arguments.given is None:

@@ -84,7 +84,7 @@ def _codec(fields: Fields) -> CodecEngine:
 
 
 def _level(fields: Fields) -> EngineLevel:
-    prior = fields.optional("prior")
+    prior = fields.optional_section("prior")
     return EngineLevel(
         name=fields.text("name"),
         height=fields.integer("height", 1),

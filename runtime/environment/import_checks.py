@@ -33,7 +33,7 @@ def _start_import(module: str) -> subprocess.Popen[str]:
 
 
 def _failure(child: subprocess.Popen[str]) -> str | None:
-    """Waits for the child; returns why its import failed, None if it succeeded."""
+    """Waits for the child, and returns why its import failed, or None if it succeeded."""
     try:
         _, stderr = child.communicate(timeout=_TIMEOUT)
     except subprocess.TimeoutExpired:

@@ -14,15 +14,15 @@ def read_images(paths: Sequence[Path], image: tuple[int, int, int], *, resize: b
     """Reads the images of files and folders, uint8 [N, H, W, C], at the size ``image`` = (H, W, C).
 
     A folder means all images in it and in its sub-folders, sorted by their relative paths. Colours are converted to
-    sRGB and, if C is 1, to grey by ITU-R 601 luma; transparent pixels are laid on white; 16 bits are rounded to 8; the
-    orientation is applied. ``docs/pictures.md`` has the details for each format. ``resize`` crops the centre to the
-    aspect ratio and resizes (Lanczos).
+    sRGB and, if C is 1, to grey by ITU-R 601 luma; transparent pixels are composited on white; 16 bits are rounded to
+    8; the orientation is applied. ``docs/pictures.md`` has the details for each format. ``resize`` crops the centre to
+    the aspect ratio and resizes (Lanczos).
 
-    Warns (UserWarning) of links to folders, which are not followed, of broken links, of files of which only one image
-    out of several is read, and of Exif data that cannot be read.
+    Warns (UserWarning) of links to folders, which are not followed, of broken links, of files with several images, of
+    which only the first is read, and of Exif data that cannot be read.
 
-    Raises one InputError that names all files that are missing, damaged, not images, of an unsupported kind, over
-    Pillow's limit against decompression bombs, or of another size if ``resize`` is off.
+    Raises one InputError that names all files that are missing, damaged, not images, of an unsupported kind, larger
+    than Pillow's limit against decompression bombs, or of another size if ``resize`` is off.
     """
     import warnings  # these imports are late because `latentloop sample` reads no images
 

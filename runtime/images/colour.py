@@ -29,7 +29,7 @@ class _Conversion:
 
 
 def to_srgb(image: Image.Image, profile: object, *, rounded: bool = False) -> Image.Image:
-    """Converts an "L", "RGB" or "CMYK" image to sRGB, "L" or "RGB". Grey with an RGB profile means equal R, G and B.
+    """Returns an "L", "RGB" or "CMYK" image in sRGB, as "L" or "RGB". Grey with an RGB profile means equal R, G and B.
 
     ``rounded``: whether the pixels were rounded from more than 8 bits. Raises InputError, without the file's name, for
     a profile that cannot be used with these pixels.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latentloop.errors import InputError
 
-MOST_LISTED = 20  # files named in a message; the rest is counted
+MAX_LISTED = 20  # files named in a message; the rest is counted
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ def printable(path: Path) -> str:
 
 
 def join_first(texts: Iterable[str], separator: str = ", ") -> str:
-    """Joins the first ``MOST_LISTED`` texts and says how many more there are."""
+    """Returns the first ``MAX_LISTED`` texts, joined, and how many more there are."""
     every = list(texts)
-    rest = len(every) - MOST_LISTED
-    return separator.join(islice(every, MOST_LISTED)) + (f"{separator}and {rest} more" if rest > 0 else "")
+    rest = len(every) - MAX_LISTED
+    return separator.join(islice(every, MAX_LISTED)) + (f"{separator}and {rest} more" if rest > 0 else "")
 
 
 def summarise(problems: Sequence[Problem], total: int, outcome: str = "cannot be used") -> str:

@@ -21,7 +21,7 @@ from latentloop.images.formats.pixel_values import FORMATS
 from latentloop.images.formats.tiff import is_tiff
 from latentloop.images.problems import Problem, join_first, printable
 
-MOST_THREADS = 4  # each decoder holds a whole image in memory, of up to 89 megapixels
+MAX_THREADS = 4  # each decoder holds a whole image in memory, of up to 89 megapixels
 _SMALL_FILE = 2**16  # bytes
 _READ_AHEAD = 16  # files that are decoded before the first of them is yielded
 
@@ -41,10 +41,10 @@ def read_each(
 ) -> Iterator[ReadResult]:
     """Reads the files in order, at the size ``image`` = (H, W, C). Only a few are in memory at a time.
 
-    Decodes with ``threads`` threads, at most ``MOST_THREADS``.
+    Decodes with ``threads`` threads, at most ``MAX_THREADS``.
     """
     read = partial(_read, image=image, resize=resize)
-    with ThreadPoolExecutor(min(threads or os.cpu_count() or 1, MOST_THREADS, max(1, len(files)))) as pool:
+    with ThreadPoolExecutor(min(threads or os.cpu_count() or 1, MAX_THREADS, max(1, len(files)))) as pool:
         for start in range(0, len(files), _READ_AHEAD):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata

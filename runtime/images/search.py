@@ -44,9 +44,9 @@ class SearchResult:
 
 
 def find_images(paths: Sequence[Path]) -> SearchResult:
-    """Replaces each folder in ``paths`` by the images in and below it, sorted by their relative paths.
+    """Returns ``paths`` with each folder replaced by the images in and below it, sorted by their relative paths.
 
-    Other paths are returned as they are, whether or not they exist or can be read: reading them reports problems.
+    Other paths remain as they are, whether or not they exist or can be read: reading them reports problems.
     """
     result = SearchResult()
     for path in paths:

@@ -16,7 +16,7 @@ from latentloop.io.files import check_free, new_directory, write_file
 
 Images = NDArray[np.uint8]
 
-MOST_VALUES = 2**31  # of a written image; a request for a larger grid is a mistake
+MAX_VALUES = 2**31  # of a written image; a request for a larger grid is a mistake
 
 # By suffix: the longest side in pixels, and Pillow's options.
 _FORMATS: dict[str, tuple[int, dict[str, Any]]] = {
@@ -28,7 +28,7 @@ _FORMATS: dict[str, tuple[int, dict[str, Any]]] = {
 
 
 def grid(images: Images, columns: int, scale: int = 1, gap: int = 2) -> Images:
-    """Arranges images in one image, row by row: uint8 [N, H, W, C] -> [rows * (H * scale + gap) - gap, ..., C].
+    """Returns images [N, H, W, C] arranged row by row in one image [rows * (H * scale + gap) - gap, ..., C].
 
     Every pixel becomes ``scale`` x ``scale`` pixels. The ``gap`` pixels between images and unused cells are white.
     """
@@ -61,7 +61,7 @@ def check_image_path(path: Path, shape: tuple[int, int, int] | None = None) -> N
     limit = _FORMATS[suffix][0]
     if shape is not None and max(shape) > limit:
         raise InputError(f"{path} would have {shape[0]} x {shape[1]} pixels, {suffix} holds {limit} at most: use .png")
-    if shape is not None and math.prod(shape) > MOST_VALUES:
+    if shape is not None and math.prod(shape) > MAX_VALUES:
         raise InputError(f"{path} would have {shape[0]} x {shape[1]} pixels, too many: ask for fewer or smaller images")
 
 

@@ -20,7 +20,7 @@ from latentloop.errors import InputError
 from latentloop.io.files import check_free, write_file
 
 PER_IMAGE = ("files", "seeds", "labels")  # arrays [N] that `encode` and `sample` add
-MOST_BYTES = 2**32  # when unpacked
+MAX_BYTES = 2**32  # when unpacked
 FORMAT = "latentloop-codes-1"
 LONGEST_COMMENT = 2**16 - 1  # bytes, a limit of the archive format
 
@@ -140,7 +140,7 @@ def write_codes(
 
 
 def open_codes(path: Path) -> CodesFile:
-    """Reads a file of codes. The arrays are returned as stored: the sampler checks shapes and values.
+    """Returns the contents of a file of codes. The arrays are as stored: the sampler checks shapes and values.
 
     Raises InputError if the file is missing, is not an .npz file, or holds pickled objects.
     """
@@ -155,8 +155,8 @@ def open_codes(path: Path) -> CodesFile:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InputError(f"{path} holds one array, expected an .npz file with one per level")
             size = sum(entry.file_size for entry in archive.zip.infolist()) if archive.zip else 0
-            if size > MOST_BYTES:
-                raise InputError(f"{path} unpacks to {size} bytes, expected codes of at most {MOST_BYTES}")
+            if size > MAX_BYTES:
+                raise InputError(f"{path} unpacks to {size} bytes, expected codes of at most {MAX_BYTES}")
             arrays = {name: archive[name] for name in archive.files}
             comment = archive.zip.comment if archive.zip else b""
     except InputError:

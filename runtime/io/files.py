@@ -25,7 +25,7 @@ def write_file(path: Path, write: Callable[[Path], object], *, force: bool = Fal
         write(names.new)
         with names.new.open("rb") as written:
             os.fsync(written.fileno())
-        _check_target(names.target, force=force, directory=False)  # another process may have created it meanwhile
+        _check_target(names.target, force=force, directory=False)  # it may have been created since the first check
         if force or not _link(names.new, names.target):
             names.new.replace(names.target)
 
@@ -47,7 +47,7 @@ def new_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
                     names.target.rename(names.old)
                 names.new.rename(names.target)
                 break
-            except OSError as error:  # several processes replace it: the last result stays
+            except OSError as error:  # another process replaces it too: try again, so that the last result stays
                 conflicts = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR)
                 if not tries_left or error.errno not in conflicts or not names.new.is_dir():
                     raise
@@ -70,9 +70,9 @@ def scratch_directory() -> Iterator[Path]:
 def check_free(path: Path, *, force: bool, directory: bool = False) -> None:
     """Raises OutputError if ``path`` exists and ``force`` is off, or if it cannot be written. Call it before long work.
 
-    ``directory``: whether a directory is to be written there. The check creates a file in the target's folder and
-    removes it. A directory may only be replaced if it holds nothing but an earlier result, so that no home directory
-    and no notes inside a bundle are lost.
+    ``directory``: whether a directory is to be written there, not a file. The check creates a file in the target's
+    folder and removes it. A directory may only be replaced if it holds nothing but an earlier result: neither a home
+    directory nor a user's notes in a bundle may get lost.
     """
     with _temporary_for(Path(path), force=force, directory=directory):
         pass
@@ -114,7 +114,7 @@ def _temporary_for(path: Path, *, force: bool, directory: bool) -> Iterator[Temp
 
 
 def _check_target(path: Path, *, force: bool, directory: bool) -> None:
-    """Raises OutputError if the path is taken, and OSError if it is impossible, such as one below a file."""
+    """Raises OutputError if the path is taken, and OSError if it cannot exist, such as a path below a file."""
     kind = 0
     with suppress(FileNotFoundError):
         kind = stat.S_IFMT(path.lstat().st_mode)  # remains if the path is a broken link
@@ -135,7 +135,10 @@ def _check_target(path: Path, *, force: bool, directory: bool) -> None:
 
 
 def _link(source: Path, target: Path) -> bool:
-    """Makes a hard link. Returns False if the file system has none. Raises OutputError if the target exists."""
+    """Makes a hard link, which never replaces a file, unlike a rename. Returns False if the file system has no links.
+
+    Raises OutputError if the target exists.
+    """
     try:
         os.link(source, target)
     except FileExistsError:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-MARK = ".latentloop-"  # in the names of temporaries, before eight random digits
+MARKER = ".latentloop-"  # in the names of temporaries, before eight random digits
 LOCK = "-lock"  # the end of a lock file's name
 # Some shared file systems hide the locks of other machines, so another machine's temporaries are removed by age.
 FOREIGN_AGE = 7 * 24 * 3600.0  # seconds
@@ -31,9 +31,9 @@ class Temporary:
     """
 
     def __init__(self, target: Path, token: str, descriptor: int = -1) -> None:
-        """``descriptor``: of the lock file, if it is locked already."""
-        short = os.fsencode(target.stem)[:80].decode(errors="ignore")  # file systems limit a name's bytes
-        stem = f".{short}{MARK}{token}"
+        """``descriptor`` is that of the lock file, if it is locked already."""
+        short_stem = os.fsencode(target.stem)[:80].decode(errors="ignore")  # file systems limit a name's bytes
+        stem = f".{short_stem}{MARKER}{token}"
         self.target = target
         self.new = target.with_name(f"{stem}-new{target.suffix if len(target.suffix) < 12 else ''}")
         self.old = target.with_name(f"{stem}-old")
@@ -57,19 +57,20 @@ class Temporary:
             return False
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # another process is inspecting it
+        except BlockingIOError:  # another process is inspecting the lock file
             return False
-        except OSError:  # a file system without locks: leftovers stay there
+        except OSError:  # a file system without locks: it keeps leftovers
             pass
-        if not os.fstat(self._descriptor).st_nlink:  # another process has just removed it
+        if not os.fstat(self._descriptor).st_nlink:  # another process has just removed the lock file
             return False
         os.write(self._descriptor, boot_id() + b"\n" + os.fsencode(self.target.name))
         return True
 
     def discard(self) -> bool:
-        """Removes ``new`` and ``old``. If the target is missing, ``old`` is renamed back to it instead.
+        """Removes ``new`` and ``old``, and returns whether both are gone. If the target is missing, ``old`` is renamed
+        back to it instead.
 
-        Returns whether both are gone; does nothing if the lock is not held. Raises no OSError.
+        Does nothing and returns True if the lock is not held. Raises no OSError.
         """
         if self._descriptor < 0:
             return True
@@ -79,7 +80,7 @@ class Temporary:
         return all([remove_path(self.new), remove_path(self.old)])
 
     def remove(self) -> None:
-        """Removes everything, including empty parents that it created, and releases the lock."""
+        """Removes ``new``, ``old``, the lock file, and empty parents that ``acquire`` created. Releases the lock."""
         if self.discard() and self._descriptor >= 0:
             with suppress(OSError):
                 self.lock.unlink()
@@ -93,16 +94,16 @@ class Temporary:
 
 def discard_temporaries() -> None:
     """Removes all temporaries of this process, which is about to end."""
-    for temporary in list(_active):
+    for active in list(_active):
         for _ in range(20):
-            if temporary.discard():
+            if active.discard():
                 break
             time.sleep(0.01)  # a worker process is still writing there
-        temporary.remove()
+        active.remove()
 
 
 def boot_id() -> bytes:
-    """Returns an identifier of the running kernel: another kernel may not see this one's locks."""
+    """Returns an identifier of the running kernel. Another machine, or a later boot, may not see its locks."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
     except OSError:
@@ -123,11 +124,11 @@ def temporary(target: Path) -> Iterator[Temporary]:
             names.remove()
             _active.discard(names)
         time.sleep(PAUSE)
-    raise OSError(f"other processes remove what is written to {target.parent}")
+    raise OSError(f"other processes keep removing what is written to {target.parent}")
 
 
 def remove_path(path: Path) -> bool:
-    """Removes a file or a directory if it exists; returns whether the path is free then. Raises no OSError."""
+    """Removes a file or a directory if it exists, and returns whether the path is free now. Raises no OSError."""
     with suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -140,7 +141,7 @@ def remove_leftovers(folder: Path) -> None:
     """Removes the temporaries of killed processes from a folder, except those that may still be in use."""
     with suppress(OSError):
         for name in os.listdir(folder):
-            if MARK in name and name.endswith(LOCK):
+            if MARKER in name and name.endswith(LOCK):
                 with suppress(OSError, ValueError):  # in use, of another user, or not a lock file of this program
                     _remove_leftover(folder / name)
 
@@ -153,7 +154,7 @@ def _remove_leftover(lock: Path) -> None:
     descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)
-        token = lock.name.rpartition(MARK)[2].removesuffix(LOCK)
+        token = lock.name.rpartition(MARKER)[2].removesuffix(LOCK)
         if not stat.S_ISREG(status.st_mode) or not re.fullmatch("[0-9a-f]{8}", token):
             return
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

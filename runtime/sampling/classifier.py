@@ -24,7 +24,7 @@ def classifier_file(bundle: Bundle) -> str:
 
 
 def classify(bundle: Bundle, images: NDArray[np.uint8], threads: int) -> Classification:
-    """Classifies images [N, H, W, C] at the bundle's size: probabilities [N, classes] and features [N, F].
+    """Returns the probabilities [N, classes] and features [N, F] of images [N, H, W, C] at the bundle's size.
 
     Raises InputError if the bundle has no classifier, BundleError if the results are not those of a classifier.
     """

@@ -12,14 +12,13 @@ from latentloop.errors import InputError
 
 
 def to_python(name: str, value: object, expected: str) -> Any:
-    """Converts a sequence or an array to a list of Python values, and a 0-d array to one value. Other values are
-    returned unchanged.
+    """Returns a sequence or an array as a list of Python values, a 0-d array as one value, other values unchanged.
 
     ``name`` and ``expected`` are for error messages. Raises InputError like ``as_array``.
     """
     if _is_array(value):
         array = as_array(name, value)
-        if array.dtype.kind in "mMV":  # times and structures: tolist() returns integers or tuples
+        if array.dtype.kind in "mMV":  # times and structured types, for which tolist() may return integers or tuples
             raise InputError(f"{name} has dtype {array.dtype}, expected {expected}")
         return array.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
@@ -29,9 +28,9 @@ def to_python(name: str, value: object, expected: str) -> Any:
 
 
 def as_array(name: str, value: object) -> NDArray[Any]:
-    """Converts lists, arrays, and tensors of PyTorch and other libraries in host memory to NumPy arrays.
+    """Returns a list, an array, or a tensor of PyTorch or another library in host memory as a NumPy array.
 
-    Raises InputError with a remedy if NumPy cannot read the value, or would lose a mask or a gradient.
+    Raises InputError with a remedy if NumPy cannot read the value, or would drop its mask or gradient.
     """
     try:
         return np.asarray(_with_numpy_arrays(name, value))

@@ -19,7 +19,7 @@ from latentloop.sampling import validation
 from latentloop.sampling.classifier import classifier_file
 from latentloop.sampling.host_arrays import as_array, to_python
 from latentloop.sampling.results import Progress, Samples
-from latentloop.sampling.sample_request import MOST_SAMPLES
+from latentloop.sampling.sample_request import MAX_SAMPLES
 from latentloop.sampling.sampler import Sampler
 
 Setting = float | Mapping[str, float] | None
@@ -62,7 +62,7 @@ def sample_best(
     Raises InputError for arguments that do not fit the bundle, and if the bundle has no classes or no classifier.
     """
     # 1. Validate.
-    requested = _check_labels(sampler, validation.check_count("n", n, MOST_SAMPLES), labels)
+    requested = _check_labels(sampler, validation.check_count("n", n, MAX_SAMPLES), labels)
     drawn_labels = candidate_labels(requested, _check_fraction(keep))
     for name, setting in (("temperature", temperature), ("top_k", top_k), ("top_p", top_p)):
         for value in setting.values() if isinstance(setting, Mapping) else [setting]:
@@ -105,9 +105,9 @@ def candidate_labels(requested: NDArray[np.int64], keep: Fraction) -> NDArray[np
     """
     labels, counts = np.unique(requested, return_counts=True)
     needed = {int(label): math.ceil(int(count) / keep) for label, count in zip(labels, counts, strict=True)}
-    if sum(needed.values()) > MOST_SAMPLES:
+    if sum(needed.values()) > MAX_SAMPLES:
         raise InputError(
-            f"the fraction to keep is {float(keep):g}, which needs more than {MOST_SAMPLES} candidates: use a larger"
+            f"the fraction to keep is {float(keep):g}, which needs more than {MAX_SAMPLES} candidates: use a larger"
             " fraction, or fewer images"
         )
     repeated = np.tile(requested, math.ceil(1 / keep))

@@ -12,7 +12,7 @@ from latentloop.bundles.manifest import Manifest
 from latentloop.draws.level_inputs import Codes, LevelDraw, LevelInputs
 from latentloop.draws.uniforms import uniforms
 from latentloop.sampling.validation import (
-    COLDEST,
+    MIN_TEMPERATURE,
     Setting,
     check_count,
     check_given,
@@ -22,7 +22,7 @@ from latentloop.sampling.validation import (
     check_settings,
 )
 
-MOST_SAMPLES = 2**20  # of one call: their images and codes are in memory at once
+MAX_SAMPLES = 2**20  # of one call: their images and codes are in memory at once
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class SampleRequest:
         top_p: Setting,
         given: Mapping[str, ArrayLike] | None,
     ) -> SampleRequest:
-        """Checks the arguments of ``Sampler.sample`` against the bundle. Raises InputError."""
-        n = check_count("n", n, MOST_SAMPLES)
+        """Returns the arguments of ``Sampler.sample``, checked against the bundle. Raises InputError."""
+        n = check_count("n", n, MAX_SAMPLES)
         levels = manifest.levels
         classes = check_labels(labels, n, manifest)
         checked_seeds = check_seeds(seeds, n)
@@ -84,7 +84,7 @@ class SampleRequest:
         level_inputs = LevelInputs(
             uniform=uniforms(self.seeds[indices], number, level.height, level.width),
             forced=codes.transpose(1, 2, 0),
-            temperature=np.maximum(temperature, COLDEST).astype(np.float32),
+            temperature=np.maximum(temperature, MIN_TEMPERATURE).astype(np.float32),
             top_k=np.minimum(top_k, level.codebook_size).astype(np.int64) if filtered else None,
             top_p=top_p.astype(np.float32) if filtered else None,
             labels=None if self.labels is None else self.labels[indices],

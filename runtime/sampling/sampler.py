@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from latentloop.kernels.driver import DeviceArray
 
 LARGEST_BATCH = 16  # default, if the caller passes no batch size
-MOST_THREADS = 1024  # each graph starts this many
+MAX_THREADS = 1024  # each graph starts this many
 
 
 class Sampler:
@@ -62,7 +62,7 @@ class Sampler:
             raise InputError(f"bundle is {short_repr(bundle)}, expected a Bundle, such as Bundle.open(path)")
         self.bundle = bundle
         self.threads = (
-            available_threads() if threads is None else validation.check_count("threads", threads, MOST_THREADS)
+            available_threads() if threads is None else validation.check_count("threads", threads, MAX_THREADS)
         )
         self.precision = precision
         self._requested_device = device
@@ -224,7 +224,7 @@ class Sampler:
         return self._backend.arrays
 
     def decoded(self, codes: dict[str, Codes]) -> NDArray[np.float32]:
-        """Decodes without rounding: codes by level, int64 [N, h, w] -> float32 [N, H, W, C], nominally in [-1, 1]."""
+        """Returns unrounded images, float32 [N, H, W, C], nominally in [-1, 1], of codes by level, int64 [N, h, w]."""
         n = len(next(iter(codes.values())))
         parts = [{name: values[part] for name, values in codes.items()} for part in _batches(n, self.default_batch)]
         return np.concatenate([self._backend.decode(part).wait()[1] for part in parts])

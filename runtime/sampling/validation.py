@@ -1,4 +1,7 @@
-"""Validation of a sampler's arguments, and their conversion to arrays of one shape and type."""
+"""Validation of a sampler's arguments, and their conversion to arrays of one shape and type.
+
+All functions raise InputError for a value that is not allowed.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,22 @@ from latentloop.bundles.manifest import Level, Manifest
 from latentloop.errors import InputError, short_repr
 from latentloop.sampling.host_arrays import as_array, to_python
 
-COLDEST, HOTTEST = 1e-20, 1e20  # temperatures by which float32 logits can be divided; lower ones draw the same codes
+# Temperatures by which float32 logits can be divided. Lower temperatures draw the same codes as the lowest of these.
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-20, 1e20
 Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
 
 
-def check_count(name: str, n: object, most: int = 2**31 - 1) -> int:
-    """Checks a positive integer, such as a number of samples; ``name`` is the argument's name."""
+def check_count(name: str, n: object, maximum: int = 2**31 - 1) -> int:
+    """Returns a positive integer, such as a number of samples; ``name`` is the argument's name."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise InputError(f"{name} is {short_repr(n)}, expected a positive integer")
-    if n > most:
-        raise InputError(f"{name} is {short_repr(int(n))}, expected at most {most}")
+    if n > maximum:
+        raise InputError(f"{name} is {short_repr(int(n))}, expected at most {maximum}")
     return int(n)
 
 
 def check_seeds(seeds: ArrayLike | None, n: int) -> NDArray[np.uint64]:
-    """Returns [n] uint64: the seeds, consecutive ones from an integer on, or fresh ones from the operating system."""
+    """Returns seeds, uint64 [n]: those given, or n consecutive ones from an integer on, or random ones for None."""
     if seeds is None:
         return np.frombuffer(secrets.token_bytes(8 * n), np.uint64).copy()
     values = to_python("seeds", seeds, "an integer or one per sample")
@@ -44,7 +48,7 @@ def check_seeds(seeds: ArrayLike | None, n: int) -> NDArray[np.uint64]:
 
 
 def check_labels(labels: ArrayLike | None, n: int, manifest: Manifest) -> NDArray[np.int64] | None:
-    """Returns class indices [n] int64, from indices or names; None for a bundle without classes.
+    """Returns class indices, int64 [n], from indices or names; None for a bundle without classes.
 
     Without labels, sample number i of a class-conditional bundle has class i modulo the number of classes.
     """
@@ -120,7 +124,7 @@ def check_settings(
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """Returns the three settings by name, as from ``check_setting``; top_k is an integer, or infinity if it is off."""
     settings = {
-        "temperature": check_setting("temperature", temperature, n, levels, 1.0, 0.0, HOTTEST),
+        "temperature": check_setting("temperature", temperature, n, levels, 1.0, 0.0, MAX_TEMPERATURE),
         "top_k": check_setting("top_k", top_k, n, levels, np.inf, 0.0, np.inf),
         "top_p": check_setting("top_p", top_p, n, levels, 1.0, 0.0, 1.0),
     }
@@ -183,7 +187,7 @@ def check_prior(level: Level) -> None:
 
 
 def check_images(images: ArrayLike, manifest: Manifest) -> NDArray[np.uint8]:
-    """Returns images as an array uint8 [N, H, W, C] at the bundle's size. Raises InputError."""
+    """Returns images of the bundle's size as an array, uint8 [N, H, W, C]."""
     array = as_array("images", images)
     if array.dtype != np.uint8:
         raise InputError(f"images have dtype {array.dtype}, expected uint8")

@@ -39,7 +39,7 @@ COMPILED = {  # by method: title and compiler mode. The first captures whole row
     ),
     "compiled-calls": ('PyTorch torch.compile(mode="max-autotune"), row and step', "max-autotune"),
 }
-MOST_ARRANGED = 300_000_000  # parameters of a prior whose checkpoint is arranged on the CPU, to compare two methods
+MAX_ARRANGED = 300_000_000  # parameters of a prior whose checkpoint is arranged on the CPU, to compare two methods
 REPEATS = 5
 
 
@@ -90,7 +90,7 @@ def time_level(findings: Findings, cases: list[Case], methods: list[str]) -> Non
     """Times all methods for one level and type at several batch sizes."""
     config, device, kind = cases[0].config, cases[0].device, cases[0].type
     module = random_module(PixelSnail, config, device, torch.float32) if "naive" in methods else None
-    if module is not None and parameters(config) <= MOST_ARRANGED:
+    if module is not None and parameters(config) <= MAX_ARRANGED:
         weights = {name: value.cpu().numpy() for name, value in module.state_dict().items()}
         model = TorchRowStep(arrange(config, weights, np.float32), device, TYPES[kind])
         first = Case.random(cases[0].preset, cases[0].level, config, kind, 1, device)

@@ -12,7 +12,7 @@ from latentloop.export.state_dicts.files.tensors import StoredTensor
 Parts = tuple[str, ...]
 
 _DEEPEST = 8  # levels of nested dictionaries
-MOST_ENTRIES = 2_000_000
+MAX_ENTRIES = 2_000_000
 _LONGEST_NAME = 40  # parts
 OPTIONS = ("args", "hyper_parameters", "hparams", "config", "options")
 
@@ -71,8 +71,8 @@ class Contents:
     def visit(self, entries: int) -> None:
         """Counts visited entries. Raises PickleError above the limit: dictionaries can refer to one another."""
         self.visited += entries
-        if self.visited > MOST_ENTRIES:
-            raise PickleError(f"it refers to the same objects again and again, more than {MOST_ENTRIES} times")
+        if self.visited > MAX_ENTRIES:
+            raise PickleError(f"it refers to the same objects again and again, more than {MAX_ENTRIES} times")
 
     def options_near(self, parts: Parts) -> object:
         """Returns the options beside the dictionary at ``parts``, or beside one that encloses it; None without any."""

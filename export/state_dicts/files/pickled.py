@@ -71,7 +71,7 @@ _ATTACKS = re.compile(
     r"torch\.hub\.\w+|torch\.jit\.load|torch\.(serialization\.)?load|"
     r"(builtins|__builtin__|_?io)\.(eval|exec|execfile|compile|__import__|open|file|print|input|breakpoint|exit|quit))"
 )
-MOST_COPIED = 1_000_000
+MAX_COPIED = 1_000_000
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], object]] = {
     "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_SET": list,
@@ -266,7 +266,7 @@ class _Machine:
     def dictionary(self, pairs: Any) -> dict[Any, Any]:
         """Returns a dictionary from its pairs, as Python 2 saves an OrderedDict."""
         self.copied += len(pairs)
-        if self.copied > MOST_COPIED:
+        if self.copied > MAX_COPIED:
             raise PickleError("the pickle makes dictionaries of the same items again and again")
         dictionary: dict[Any, Any] = {}
         for key, value in pairs:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloop.errors import CheckpointError
-from latentloop.export.state_dicts.files.tensors import MOST_AXES, StoredTensor, contiguous, element_size
+from latentloop.export.state_dicts.files.tensors import MAX_AXES, StoredTensor, contiguous, element_size
 
 _TYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
@@ -47,7 +47,7 @@ def _tensor(path: Path, name: str, entry: object, content: memoryview) -> Stored
     match entry:
         case {"dtype": str() as kind, "shape": [*shape], "data_offsets": [int() as start, int() as stop]}:
             dtype = _TYPES.get(kind, kind)
-            if len(shape) > MOST_AXES or not all(isinstance(n, int) and n >= 0 for n in shape):
+            if len(shape) > MAX_AXES or not all(isinstance(n, int) and n >= 0 for n in shape):
                 raise CheckpointError(f"{path}: {name} has no shape; save the file again")
             if not 0 <= start <= stop <= len(content):
                 raise CheckpointError(

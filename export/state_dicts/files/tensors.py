@@ -18,7 +18,7 @@ _OTHERS = {
     "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1, "uint16": 2, "uint32": 4, "uint64": 8,
     "complex64": 8, "complex128": 16, "qint8": 1, "quint8": 1, "qint32": 4,
 }  # fmt: skip
-MOST_AXES = 16
+MAX_AXES = 16
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def out_of_bounds(shape: object, strides: object, offset: object, elements: int)
     """Returns why a view does not fit into a storage of ``elements``, or an empty string if it does."""
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) != len(strides):
         return "has no shape"
-    if len(shape) > MOST_AXES or not all(isinstance(n, int) and n >= 0 for n in (*shape, *strides, offset)):
+    if len(shape) > MAX_AXES or not all(isinstance(n, int) and n >= 0 for n in (*shape, *strides, offset)):
         return "has no shape"
     if 0 in shape:
         return ""

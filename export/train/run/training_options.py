@@ -16,7 +16,7 @@ from latentloop.export.data.datasets import Data
 from latentloop.export.train import distributed
 from latentloop.export.train.run.training_loop import LoopOptions, state_path
 from latentloop.io.files import check_free
-from latentloop.sampling.sampler import MOST_THREADS
+from latentloop.sampling.sampler import MAX_THREADS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -36,8 +36,8 @@ def prepare(arguments: argparse.Namespace, *, allow_processes: bool = False) -> 
     if distributed.launched_processes() > 1 and not allow_processes:
         raise InputError(f"train {arguments.network} runs in one process; start it without torchrun")
     if arguments.threads is not None:
-        if not 1 <= arguments.threads <= MOST_THREADS:
-            raise InputError(f"threads is {arguments.threads}, expected 1 to {MOST_THREADS}")
+        if not 1 <= arguments.threads <= MAX_THREADS:
+            raise InputError(f"threads is {arguments.threads}, expected 1 to {MAX_THREADS}")
         torch.set_num_threads(arguments.threads)
     for name, seed in (("seed", arguments.seed), ("split-seed", arguments.split_seed or 0)):
         if not 0 <= seed < SEEDS:

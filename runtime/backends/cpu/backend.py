@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from latentloop.backends.bundle_errors import bundle_errors
 from latentloop.backends.cpu.loop import PriorLoop
 from latentloop.backends.cpu.session import OrtSession, bundle_session
-from latentloop.backends.interface import MOST_BATCH
+from latentloop.backends.interface import MAX_BATCH
 from latentloop.backends.registry import BackendRequest
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest import Level
@@ -44,7 +44,7 @@ class CpuBackend:
     """Implements ``Backend`` on the CPU."""
 
     device = "cpu"
-    largest_batch = MOST_BATCH
+    largest_batch = MAX_BATCH
     arrays = None
 
     def __init__(self, bundle: Bundle, threads: int, precision: str, reason: str) -> None:

@@ -1,7 +1,7 @@
 """The loop over one level's codes: rows, and columns within a row. It owns the state buffers.
 
 The manifest says which view of which buffer is bound to each input and output of a graph, so the loop needs no other
-knowledge of the model. It prepares a bound call for every step and runs the graphs.
+knowledge of the model. It binds each step's inputs and outputs to the buffers once, and runs the graphs.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Array = NDArray[Any]
 class PriorLoop:
     """The loop of one level for a fixed batch size. Only one thread at a time may use it: it owns its buffers.
 
-    ``load`` returns the session of a file of the manifest. It is called when a graph first runs, because most runs need
-    only some of the graphs.
+    ``load`` returns the session of a graph file that the manifest names. It is called when the graph first runs,
+    because most runs need only some of the graphs.
     """
 
     def __init__(self, level: Level, prior: Prior, load: Callable[[str], OrtSession], batch: int) -> None:
@@ -41,8 +41,8 @@ class PriorLoop:
         }
         self._arrays["row"][:, 0] = np.arange(level.height)
         self._arrays["column"][:, 0] = np.arange(level.width)
-        self._steps: dict[tuple[str, int, int], Call] = {}
-        # Inputs with the history of rows so far: its length changes, so bound calls have to be bound again.
+        self._step_calls: dict[tuple[str, int, int], Call] = {}  # by role, phase of the row, and column
+        # Inputs that hold all rows so far: their length grows, so they are bound again before every run.
         self._histories = {
             role: [binding for binding in graph.inputs if binding.view == "entries"]
             for role, graph in prior.graphs.items()
@@ -64,16 +64,16 @@ class PriorLoop:
             self._call(self.prior.graphs["row"], i, 0).run()
             self._run_steps(role, i)
             codes = ring[i % len(ring), inside]
-            if (codes >= self.level.codebook_size).any():  # the graph returns this code if no cumulative mass reaches u
+            if (codes >= self.level.codebook_size).any():  # the draw returns this if no cumulative sum reaches u
                 raise BundleError(f"{self._session(self.prior.graphs[role]).path}: logits that are not finite numbers")
             yield Row(i, codes, self._arrays["logits"])
 
     def buffer(self, name: str) -> Array:
-        """Returns the array of a state buffer; it has the values of the last run."""
+        """Returns the array of a state buffer, with the values of the last run."""
         return self._arrays[name]
 
     def _begin(self, level_inputs: LevelInputs) -> None:
-        """Fills the rings, copies the settings of the batch, and runs the condition graph."""
+        """Resets the ring buffers, copies the settings of the batch, and runs the condition graph."""
         for buffer in self.prior.memories:
             if buffer.ring:
                 self._arrays[buffer.name][:] = buffer.fill
@@ -87,9 +87,9 @@ class PriorLoop:
         phase = i % len(self._arrays["codes"])
         graph, histories = self.prior.graphs[role], self._histories[role]
         for j in range(0, self.level.width, self.prior.columns_per_step):
-            call = self._steps.get((role, phase, j))
+            call = self._step_calls.get((role, phase, j))
             if call is None:
-                call = self._steps[role, phase, j] = self._call(graph, i, j)
+                call = self._step_calls[role, phase, j] = self._call(graph, i, j)
             else:
                 for binding in histories:
                     call.rebind(binding.name, self._view(binding, i, j))

@@ -1,1 +1,1 @@
-"""Backends on NVIDIA GPUs: state buffers in device memory, graphs enqueued on streams, no waiting within an image."""
+"""Backends on NVIDIA GPUs: state buffers are in device memory, and the host enqueues a whole image before it waits."""

@@ -1,4 +1,4 @@
-"""Access to the driver of NVIDIA GPUs, with errors that say why there is none."""
+"""Opens the driver of NVIDIA GPUs, with errors that say why a GPU cannot be used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # imported late: most machines have no GPU, and each import d
 
 
 def open_gpu() -> Driver:
-    """Returns the driver. Raises MissingError if there is no NVIDIA driver, or no Python package that uses it."""
+    """Returns the driver. Raises MissingError if the NVIDIA driver, or a Python package that calls it, is missing."""
     try:
         ctypes.CDLL("libcuda.so.1")  # the fastest check, which fails on most machines without a GPU
     except OSError:
@@ -30,7 +30,7 @@ def open_gpu() -> Driver:
 
 @contextmanager
 def gpu(name: str, number: int) -> Iterator[Driver]:
-    """Yields the driver for a block that uses GPU ``number`` for the backend ``name``.
+    """Yields the driver, for a block that uses GPU ``number`` on behalf of the backend ``name``.
 
     Raises MissingError if there is no such GPU, and DeviceError if a call of the driver fails in the block.
     """

@@ -35,13 +35,13 @@ class GraphProvider(Protocol):
 
     @property
     def largest_batch(self) -> int:
-        """The largest batch size of the graphs."""
+        """The largest batch size that the graphs accept."""
 
     def prior(self, level: str) -> AnyPrior:
         """Returns the description of a level's prior at the requested precision."""
 
     def load(self, file: str, batch: int, stream: Stream) -> DeviceGraph:
-        """Loads a graph for one batch size and one stream. The result is not shared."""
+        """Loads a graph for one batch size and one stream. Every call returns a new object."""
 
 
 class GpuBackend:
@@ -50,13 +50,13 @@ class GpuBackend:
     def __init__(
         self, bundle: Bundle, graphs: GraphProvider, driver: Driver, number: int, device: str, reason: str
     ) -> None:
-        """``number`` is that of the GPU; ``device`` and ``reason`` are described in ``Backend``."""
+        """``number`` is the GPU's number; ``device`` and ``reason`` are described in ``Backend``."""
         self.bundle, self.device, self.reason = bundle, device, reason
         self.largest_batch = graphs.largest_batch
         self._graphs, self._driver, self._number = graphs, driver, number
         self._context = DeviceContext(driver, number)
         with self._context.current():
-            self._stream = driver.stream()  # of the priors
+            self._stream = driver.stream()  # runs the priors
         self._load = _graph_loader(graphs, self._stream)
         self._loops: dict[str, DeviceLoop] = {}
         self._pool: Pool = {}
@@ -65,10 +65,10 @@ class GpuBackend:
         self.arrays = ArrayCodec(bundle.manifest, self._encoder, self._decoder, self._context, graphs.largest_batch)
 
     def draw(self, draws: Sequence[LevelDraw], after_row: AfterRow | None) -> dict[str, Codes] | None:
-        """Enqueues all levels, then waits. With ``after_row``, waits for each row after the next one is enqueued."""
-        fixed: dict[str, Codes] = {}  # of levels whose codes are not drawn
-        copies: dict[str, Codes] = {}  # [H, W, B] of the other levels; valid once the stream has been waited for
-        upper: Codes | None = None  # of the level above, if these codes are on the host
+        """Enqueues all levels, then waits. With ``after_row``, enqueues a row before waiting for the previous one."""
+        fixed: dict[str, Codes] = {}  # codes of levels that are not drawn
+        copies: dict[str, Codes] = {}  # codes [H, W, B] of the other levels; valid after the stream is synchronized
+        upper: Codes | None = None  # codes of the level above, if they are on the host
         upper_on_device: Tensor | None = None
         staging = self._staging()
         with self._context.current():
@@ -93,9 +93,9 @@ class GpuBackend:
         return fixed | drawn
 
     def rows(self, level: Level, level_inputs: LevelInputs, rows: int) -> Iterator[Row]:
-        """Yields copies of finished rows. Each row is enqueued before the previous one is waited for."""
+        """Yields copies of finished rows. Enqueues each row before waiting for the previous one."""
         staging = self._staging()
-        pending: tuple[Row, Staging, Any] | None = None  # the row before, its copies, and the event after them
+        pending: tuple[Row, Staging, Any] | None = None  # the previous row, its copies, and the event after them
         try:
             with self._context.current():
                 loop = self._begin(level, level_inputs, None, staging)
@@ -124,7 +124,7 @@ class GpuBackend:
         return DeviceDecoding(self._decoder.run(dict(codes)))
 
     def after_fork(self) -> GpuBackend:
-        """Raises InputError."""
+        """Raises InputError: CUDA does not survive a fork."""
         raise InputError(
             f"this sampler on {self.device} was created before this process was forked, and CUDA does not survive a "
             "fork: start processes with the method 'spawn', or create the first sampler after the fork"
@@ -138,7 +138,7 @@ class GpuBackend:
         return Staging(self._driver, self._number, self._stream, self._pool)
 
     def _begin(self, level: Level, level_inputs: LevelInputs, upper: Tensor | None, staging: Staging) -> DeviceLoop:
-        """Returns the level's loop before its first row. The loop of the last batch size is cached."""
+        """Returns the level's loop, ready for its first row. The loop of the last batch size is cached."""
         loop = self._loops.get(level.name)
         with self._context.bundle_errors(self.bundle.path, f"the prior of {level.name}"):
             if loop is None or loop.batch != level_inputs.batch:
@@ -151,7 +151,7 @@ class GpuBackend:
         return loop
 
     def _enqueue_level(self, loop: DeviceLoop, level_inputs: LevelInputs, after_row: AfterRow | None) -> bool:
-        """Enqueues all rows of a level; returns False if ``after_row`` cancelled it."""
+        """Enqueues all rows of a level, and returns whether it was finished: False if ``after_row`` cancelled it."""
         event: Any = None
         for i in range(loop.level.height):
             self._enqueue_row(loop, i, level_inputs)
@@ -172,7 +172,7 @@ class GpuBackend:
             loop.enqueue_row(i, "step" if level_inputs.top_k is None else "step_filtered")
 
     def _wait_for_row(self, level: Level, row: Row, copies: Staging, event: Any) -> Row:
-        """Waits for the copies of a row, and returns it with arrays of its own."""
+        """Waits until a row has been copied to the host, and returns it in arrays that outlive the staging memory."""
         with self._context.current():
             self._driver.synchronize(event)
         finished = Row(row.index, row.codes.copy(), row.logits.copy())
@@ -181,12 +181,12 @@ class GpuBackend:
         return finished
 
     def _check_finite(self, level: Level, codes: Codes) -> None:
-        if (codes >= level.codebook_size).any():  # the graph returns this code if no cumulative mass reaches u
+        if (codes >= level.codebook_size).any():  # the draw returns this if no cumulative sum reaches u
             raise BundleError(f"{self.bundle.path}: {level.name} has logits that are not finite numbers")
 
 
 def _graph_loader(graphs: GraphProvider, stream: Stream) -> LoadGraph:
-    """Returns a function that does not refer to the backend: in a reference cycle, the backend's memory would stay
-    until the garbage collector runs.
+    """Returns the function that loads a graph for the loops. It must not refer to the backend: a reference cycle would
+    keep the backend's memory until the garbage collector runs.
     """
     return lambda graph_file, batch: graphs.load(graph_file.file, batch, stream)

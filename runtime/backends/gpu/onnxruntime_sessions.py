@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 from latentloop.backends.gpu.device_graph import Tensor
-from latentloop.backends.interface import MOST_BATCH
+from latentloop.backends.interface import MAX_BATCH
 from latentloop.backends.onnxruntime import open_session, session_options
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest import Prior
@@ -32,8 +32,8 @@ class OnnxRuntimeGraphs:
     def __init__(self, bundle: Bundle, provider: str, number: int, precision: str) -> None:
         self._bundle, self._provider, self._number, self._precision = bundle, provider, number, precision
         self._sessions: dict[tuple[str, int], tuple[onnxruntime.InferenceSession, bool]] = {}  # by file and stream
-        self.largest_batch = MOST_BATCH
-        self._graph_ids = count(1)  # must be unique per session, and loops share sessions
+        self.largest_batch = MAX_BATCH
+        self._graph_ids = count(1)  # unique per session, because loops share sessions
         self._lock = threading.Lock()
         self.encoder, self.decoder = codec_of(bundle.manifest)
 
@@ -44,7 +44,7 @@ class OnnxRuntimeGraphs:
         return prior.at(self._precision)
 
     def load(self, file: str, batch: int, stream: Stream) -> OnnxRuntimeGraph:
-        """Returns a graph; those of one stream share their session."""
+        """Returns a graph. Graphs of the same file and stream share a session."""
         with self._lock:
             key = file, stream.handle
             if key not in self._sessions:
@@ -53,9 +53,7 @@ class OnnxRuntimeGraphs:
             return OnnxRuntimeGraph(file, session, self._graph_ids if is_capturing else None, self._number)
 
     def _session(self, file: str, stream: Stream) -> tuple[onnxruntime.InferenceSession, bool]:
-        """Opens a session. Returns also whether it captures CUDA graphs: those of priors do, unless a node runs on the
-        CPU.
-        """
+        """Returns a new session, and whether it captures CUDA graphs: priors do, unless a node runs on the CPU."""
         if self._provider == CUDA and file not in (self.encoder.file, self.decoder.file):
             with suppress(BundleError):
                 return self._open(file, stream, enable_cuda_graph="1"), True
@@ -79,8 +77,8 @@ class OnnxRuntimeGraphs:
 class OnnxRuntimeGraph:
     """A ``DeviceGraph`` that runs in a session.
 
-    ONNX Runtime cannot run during a capture of the caller. The session itself captures a CUDA graph for every set of
-    addresses, which has an id.
+    ONNX Runtime cannot run while its caller captures a CUDA graph. Instead, the session itself captures one CUDA graph,
+    with an id, for each set of tensor addresses.
     """
 
     capturable = False
@@ -92,10 +90,10 @@ class OnnxRuntimeGraph:
         self.name = file
         self._session, self._graph_ids, self._number = session, graph_ids, number
         self._inputs = {value.name for value in session.get_inputs()}
-        self._runs: dict[tuple[int, ...], tuple[Any, onnxruntime.RunOptions]] = {}
+        self._runs: dict[tuple[int, ...], tuple[Any, onnxruntime.RunOptions]] = {}  # by addresses
 
     def enqueue(self, tensors: Mapping[str, Tensor], stream: Stream) -> None:
-        """Enqueues a run on the session's stream, which is ``stream``. Bindings are cached by their addresses."""
+        """Enqueues a run on the session's stream, which is ``stream``. A binding is cached per set of addresses."""
         key = tuple(tensor.pointer for tensor in tensors.values())
         if key not in self._runs:
             self._runs[key] = self._bind(tensors), self._options()

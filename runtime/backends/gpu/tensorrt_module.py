@@ -7,14 +7,14 @@ from typing import Any
 from latentloop.environment.packages import import_package, is_missing, package_error
 
 
-def tensorrt_module(flavour: str) -> Any | None:
-    """Returns the module of that name, None if it is not installed. Raises MissingError if its import fails."""
+def tensorrt_module(name: str) -> Any | None:
+    """Returns the module of that name, or None if it is not installed. Raises MissingError if its import fails."""
     try:
-        return import_package(flavour)
+        return import_package(name)
     except Exception as error:  # of any type, for example if a library is missing
-        if is_missing(flavour, error):
+        if is_missing(name, error):
             return None
-        raise package_error(flavour, error) from error
+        raise package_error(name, error) from error
 
 
 def error_log(module: Any) -> Any:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Decodes and writes; returns the exit status. Raises LatentLoopError."""
+    """Decodes codes, writes the images, and returns the exit status. Raises LatentLoopError."""
     # 1. Check the output, then the codes.
     output = ImageOutput.required(arguments)
     from latentloop.io.codes_file import open_codes

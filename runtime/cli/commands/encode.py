@@ -24,7 +24,7 @@ EPILOG = """examples:
   latentloop encode photos/ --resize --skip-bad --out codes.npz
 
 A folder means all images in it and in its sub-folders. All images are checked before the first is encoded.
-The file holds one array of integers [N, h, w] per level, and `files`, the images' paths [N].
+The file holds one array of integers [N, h, w] per level, and an array `files` [N] of the images' paths.
 """
 
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Encodes and writes; returns the exit status. Raises LatentLoopError."""
+    """Encodes images, writes their codes, and returns the exit status. Raises LatentLoopError."""
     # 1. Check the output, then the images.
     from latentloop.io.codes_file import check_codes_path, write_codes
 
@@ -83,7 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _encode(sampler: Sampler, inputs: ImageInputs) -> tuple[list[Path], dict[str, NDArray[np.int64]], StopRequest]:
-    """Returns the encoded files, their codes by level, int64 [N, h, w], and the request that may have stopped early."""
+    """Encodes until finished or requested to stop. Returns the encoded files, their codes by level, int64 [N, h, w],
+    and the stop request.
+    """
     import numpy as np
 
     files: list[Path] = []
@@ -95,7 +97,7 @@ def _encode(sampler: Sampler, inputs: ImageInputs) -> tuple[list[Path], dict[str
                     break
                 batch = slice(start, start + sampler.default_batch)
                 for level, batch_codes in sampler.encode(images[batch]).items():
-                    if level not in codes:  # allocated once for all images: concatenating would need memory twice
+                    if level not in codes:  # allocated once for all images: concatenation needs twice the memory
                         codes[level] = np.empty((len(inputs.files), *batch_codes.shape[1:]), np.int64)
                     codes[level][len(files) : len(files) + len(batch_codes)] = batch_codes
                 files += part[batch]

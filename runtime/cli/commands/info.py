@@ -24,7 +24,7 @@ EPILOG = """examples:
   latentloop info
   latentloop info --bundle my-bundle --json
 """
-_PACKAGES = {  # and the module that LatentLoop imports from each
+_PACKAGES = {  # the module that LatentLoop imports from each package
     "numpy": "numpy.typing",
     "onnxruntime": "latentloop.backends.onnxruntime",
     "onnxruntime-gpu": "latentloop.backends.onnxruntime",
@@ -47,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints; returns the exit status. Raises BundleError if the bundle of ``--bundle`` cannot be opened."""
+    """Prints the report and returns the exit status. Raises BundleError if ``--bundle`` cannot be opened."""
     versions = {name: machine.package_version(name) for name in _PACKAGES}
     modules = {name: module for name, module in _PACKAGES.items() if versions[name]}
     for name, module in _PACKAGES.items():
-        if module not in modules.values() and _is_installed(_import_name(module)):  # by a package of another name
+        if module not in modules.values() and _is_installed(_import_name(module)):  # under another distribution name
             modules[name] = module
     reasons = import_failures(modules.values())
     broken = {name: reasons[module] for name, module in modules.items() if module in reasons}
@@ -65,12 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _import_name(module: str) -> str:
-    """Returns the name of the package that importing the module tests."""
+    """Returns the package whose import ``module`` tests: "onnxruntime" for "latentloop.backends.onnxruntime"."""
     return module.split(".")[-1 if module.startswith("latentloop.") else 0]
 
 
 def _is_installed(package: str) -> bool:
-    """Returns whether a package of that name exists; a mere folder does not count."""
+    """Returns whether a package of that import name exists. A folder without ``__init__.py`` does not count."""
     try:
         spec = find_spec(package)
     except (ImportError, ValueError):
@@ -133,7 +133,7 @@ def _operators() -> str:
 
     library = operators()
     if library is None:
-        return "not built: graphs run in standard operators, more slowly; install a C++ compiler and reinstall"
+        return "not built: graphs run in standard ONNX operators, more slowly; install a C++ compiler and reinstall"
     reason = problem(library)
     name = "instruction set not known"
     if reason is None:
@@ -146,7 +146,8 @@ def _operators() -> str:
     reason = reason or _registration_problem(library)
     if reason is None:
         return f"{name} ({library})"
-    return f"{library} cannot be loaded: {reason}; graphs run in standard operators, more slowly; reinstall latentloop"
+    slower = "graphs run in standard ONNX operators, more slowly"
+    return f"{library} cannot be loaded: {reason}; {slower}; reinstall latentloop"
 
 
 def _registration_problem(library: Path) -> str | None:
@@ -159,7 +160,7 @@ def _registration_problem(library: Path) -> str | None:
 
 
 def _gpu_kernels() -> str:
-    """Returns whether the nearest-codebook kernel was compiled for GPUs, and which package accesses the GPU here."""
+    """Returns whether the nearest-codebook kernel was compiled for GPUs, and which package calls the driver here."""
     from latentloop.kernels.driver import MissingGpuError, open_driver
     from latentloop.kernels.nearest_codebook.launcher import FATBIN
 
@@ -172,7 +173,7 @@ def _gpu_kernels() -> str:
 
 
 def _open(path: Path | None, broken: str | None) -> tuple[Bundle | None, str]:
-    """Opens the bundle, or returns why the default one cannot be opened. ``broken``: why NumPy cannot be imported."""
+    """Returns the bundle, or None and why the default one cannot be opened. ``broken`` is NumPy's import error."""
     if broken is not None:
         return None, broken
     try:
@@ -210,7 +211,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
 
 
 def _checkpoints(provenance: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Returns each checkpoint's file, SHA-256 and form of residual blocks, as far as the manifest records them."""
+    """Returns each checkpoint's file, SHA-256 and variant of residual blocks, as far as the manifest records them."""
     models = provenance.get("models")
     checkpoints = {}
     for name, model in models.items() if isinstance(models, dict) else ():
@@ -268,5 +269,5 @@ def _level(level: dict[str, Any]) -> str:
 
 
 def _checkpoint(described: dict[str, Any]) -> str:
-    form = ", the older forward (in place)" if described["inplace"] else ""
-    return f"{described['file'] or 'name not recorded'}, SHA-256 {described['sha256'] or 'not recorded'}{form}"
+    variant = ", the older forward (in place)" if described["inplace"] else ""
+    return f"{described['file'] or 'name not recorded'}, SHA-256 {described['sha256'] or 'not recorded'}{variant}"

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Reconstructs, measures and writes; returns the exit status. Raises LatentLoopError."""
+    """Reconstructs images, measures errors, writes the results, and returns the exit status. Raises LatentLoopError."""
     # 1. Check the output, then the images.
     output = ImageOutput.optional(arguments)
     sampler = options.open_sampler(arguments)
@@ -92,8 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _reconstruct(
     arguments: argparse.Namespace, sampler: Sampler, inputs: ImageInputs, output: ImageOutput | None
 ) -> tuple[list[Path], list[float], StopRequest]:
-    """Reconstructs all images and writes the output. Returns the finished files, their errors, and the request that may
-    have stopped early.
+    """Reconstructs all images and writes the output. Returns the finished files, their errors, and the stop
+    request.
     """
     files: list[Path] = []
     errors: list[float] = []

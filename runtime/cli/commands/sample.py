@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Samples and writes; returns the exit status. Raises LatentLoopError."""
+    """Draws samples, writes them, and returns the exit status. Raises LatentLoopError."""
     started = time.perf_counter()
     # 1. Check the outputs, then the request.
     output = ImageOutput.required(arguments)
@@ -237,7 +237,7 @@ def _summary(
 
 
 def _fraction(text: str) -> float:
-    """An argparse type: a number over 0, at most 1."""
+    """Returns the number in ``text``, over 0 and at most 1 (a ``type`` of argparse)."""
     try:
         value = float(text)
     except ValueError:

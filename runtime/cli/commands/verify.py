@@ -20,15 +20,15 @@ Exit status 1 means that a result is wrong; each line states an error and the la
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("bundle", nargs="?", type=Path, help="the bundle (default: the one that ships)")
+    parser.add_argument("bundle", nargs="?", type=Path, help="the bundle (default: the one installed with LatentLoop)")
     options.add_device(parser)
     parser.add_argument("--threads", type=options.positive, metavar="N", help="processor threads (default: all)")
     options.add_precision(parser)
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Verifies; returns 0 if every check passes, else 1. Raises LatentLoopError."""
+    """Verifies a bundle, and returns 0 if every check passes, else 1. Raises LatentLoopError."""
     from latentloop.sampling.sampler import Sampler
     from latentloop.sampling.verification import verify
 

@@ -65,7 +65,7 @@ def _header(file: Path) -> bytes:
 
 
 def _rescale_5_and_6_bits(values: np.ndarray, raw: str) -> np.ndarray:
-    """Rounds to the nearest 8-bit value. Pillow rounds down."""
+    """Returns values rounded to the nearest 8-bit value, from those that Pillow rounded down."""
     bits = (5, 6, 5) if raw == "BGR;16" else (5, 5, 5)
     channels = []
     for channel, width in enumerate(bits):

@@ -15,7 +15,7 @@ from latentloop.images.formats.tiff import is_reduced_copy
 
 
 def check_frames(file: Path, image: ImageFile) -> str | None:
-    """Raises InputError for animations and files of several pages; returns a note if only the first image is read.
+    """Raises InputError for animations and files of several pages. Returns a note if only the first image is read.
 
     The further images of a phone's JPEG (MPO) belong to the first: smaller copies, depth, brightness. Those of a
     camera with two lenses, or of a panorama, do not. Smaller copies in a TIFF show the same image.

@@ -1,6 +1,6 @@
 """The pixel values of an image file at their full depth, and their conversion to 8 bits.
 
-Pillow decodes. If it drops the low byte of 16-bit values, the file is decoded twice to get both bytes.
+Pillow decodes the file. Where it drops the low byte of 16-bit values, the file is decoded twice to get both bytes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ def raw_mode(image: ImageFile) -> str:
 
 
 def decode_raw(file: Path, raw: str) -> NDArray[Any]:
-    """Decodes the file with another raw mode of as many bits per pixel. The orientation of a TIFF is not applied."""
+    """Returns the file's pixels, decoded as if its raw mode were ``raw``, which must have as many bits per pixel.
+
+    The orientation of a TIFF is not applied.
+    """
     with Image.open(file, formats=FORMATS) as image:
         if image.format == "TIFF":
             take_tiff_orientation(image)
@@ -61,7 +64,7 @@ def decode_raw(file: Path, raw: str) -> NDArray[Any]:
             name, box, offset, arguments = tile
             old: Any = arguments
             fields: Any = (name, box, offset, raw if isinstance(old, str) else (raw, *old[1:]))
-            tiles.append(fields if type(tile) is tuple else type(tile)(*fields))  # depends on the version of Pillow
+            tiles.append(fields if type(tile) is tuple else type(tile)(*fields))  # newer Pillow: a named tuple
         image.tile = tiles
         image.load()
         return np.asarray(image)
@@ -86,8 +89,8 @@ def palette_colours(image: ImageFile, size: int) -> NDArray[np.uint8]:
 
 
 def apply_palette(indices: NDArray[np.uint8], colours: NDArray[np.uint8], alphas: Any = None) -> PixelValues:
-    """Looks up indices [H, W] in ``colours`` [n, 3]. ``alphas`` is the index of one transparent colour, or bytes with
-    the alphas of the first colours.
+    """Returns the ``colours`` [n, 3] of indices [H, W]. ``alphas`` is the index of one transparent colour, or bytes
+    with the alphas of the first colours.
 
     Raises InputError for indices beyond the palette.
     """
@@ -127,7 +130,7 @@ def has_srgb_primaries(primaries: Sequence[float]) -> bool:
 
 
 def _scale_to_255(values: NDArray[Any], maximum: Any) -> NDArray[np.uint8]:
-    """Scales 0 to ``maximum`` to 0 to 255, rounded to the nearest integer."""
+    """Returns values from 0 to ``maximum`` scaled to 0 to 255 and rounded to the nearest integer."""
     if isinstance(maximum, int) and maximum == 255:
         return values.astype(np.uint8)
     doubled = values.astype(np.uint32) * 510

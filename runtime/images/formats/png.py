@@ -48,18 +48,18 @@ def read_pixels(file: Path, image: ImageFile) -> PixelValues:
     if transparent is None or pixels.alpha is not None:
         return pixels
     colour: Any = np.array(transparent)
-    if raw in ("L;2", "L;4"):  # the file states it as 2 or 4 bits; Pillow has scaled the pixels to 8
-        levels = 3 if raw == "L;2" else 15
-        colour = (colour & levels) * (255 // levels)
+    if raw in ("L;2", "L;4"):  # the file stores this colour in 2 or 4 bits; Pillow has scaled the pixels to 8
+        largest = 3 if raw == "L;2" else 15
+        colour = (colour & largest) * (255 // largest)
     elif maximum == 255:
         colour = colour & 255
     return with_transparent_colour(pixels.colour, colour, maximum)
 
 
 def check_colour(file: Path, image: ImageFile) -> None:
-    """Raises InputError if a chunk other than a profile states a colour space that is not sRGB."""
+    """Raises InputError if chunk cICP, gAMA or cHRM states another colour space than sRGB. Ignores profiles (iCCP)."""
     info = image.info
-    chunks = chunk_contents(file)
+    chunks = chunk_starts(file)
     if b"cICP" in chunks and chunks[b"cICP"][:4] != bytes((1, 13, 0, 1)):
         raise InputError("has colours of another space than sRGB (chunk cICP): convert it to sRGB")
     if b"iCCP" in chunks or b"sRGB" in chunks:
@@ -72,13 +72,13 @@ def check_colour(file: Path, image: ImageFile) -> None:
         raise InputError("has other primaries than sRGB (chunk cHRM): convert it to sRGB")
 
 
-def chunk_contents(file: Path) -> dict[bytes, bytes]:
+def chunk_starts(file: Path) -> dict[bytes, bytes]:
     """Returns the first 16 bytes of each chunk before the pixels, by the chunk's name."""
-    contents: dict[bytes, bytes] = {}
+    starts: dict[bytes, bytes] = {}
     with file.open("rb") as content:
         content.seek(8)
         while len(header := content.read(8)) == 8 and header[4:] not in (b"IDAT", b"IEND"):
             length = int.from_bytes(header[:4], "big")
-            contents[header[4:]] = content.read(min(length, 16))
+            starts[header[4:]] = content.read(min(length, 16))
             content.seek(length - min(length, 16) + 4, 1)
-    return contents
+    return starts

@@ -106,7 +106,7 @@ def _check_tags(tags: Any) -> int:
 
 
 def _join_16_bits(file: Path, raw: str, little_endian: bool) -> PixelValues:
-    """Decodes the file twice: the raw modes ;16B and ;16L give the first and the second byte of each value."""
+    """Returns the pixels, decoded twice: raw mode ;16B gives the first byte of each value, ;16L the second."""
     kind = raw.split(";")[0]
     straight = kind.replace("a", "A")
     first, second = decode_raw(file, f"{straight};16B"), decode_raw(file, f"{straight};16L")
