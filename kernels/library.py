@@ -62,7 +62,7 @@ def warn_unusable(library: Path, reason: str) -> None:
             return
         _unusable.add(library)
     text = f"the native operators cannot be loaded: {reason} ({library})"
-    remedy = "graphs run in standard operators, more slowly; reinstall latentloop"
+    remedy = "graphs run in standard ONNX operators, more slowly; reinstall latentloop"
     warnings.warn(f"{text}: {remedy}", OperatorsWarning, stacklevel=2)
 
 

@@ -69,7 +69,7 @@ def test_graphs_run_without_an_unusable_library(small_bundle: Path, broken: tupl
     (warning,) = warned
     text = str(warning.message)
     assert "\n" not in text
-    assert all(part in text for part in (str(path), "standard operators, more slowly", "reinstall latentloop"))
+    assert all(part in text for part in (str(path), "standard ONNX operators, more slowly", "reinstall latentloop"))
     again = OrtSession(small_bundle / "encoder.onnx", 1, path)  # does not warn again
     for session in (graph, again):
         for name, codes in session.run({"images": images}).items():
@@ -81,7 +81,7 @@ def test_info_reports_the_reason_without_a_warning(broken: tuple[Path, str], mon
     monkeypatch.setattr(library, "operators", lambda: path)
     text = info._operators()
     assert text.startswith(f"{path} cannot be loaded: ")
-    assert "standard operators" in text
+    assert "standard ONNX operators" in text
 
 
 @pytest.mark.parametrize("kind", ["dangling link", "link to itself", "directory", "pipe"])
