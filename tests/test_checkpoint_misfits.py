@@ -69,17 +69,17 @@ def strided(level: str) -> State:
         ({"enc_b.blocks.0.weight": VQVAE["enc_b.blocks.0.weight"]}, "no tensor enc_b.blocks.2.weight"),
         (
             {"encoder.0.weight": ONES, "vq.embedding": ONES, "decoder.0.weight": ONES},
-            "another architecture: its names are encoder.0.weight, vq.embedding, decoder.0.weight; expected a "
+            "another architecture: its tensors are encoder.0.weight, vq.embedding, decoder.0.weight; expected a "
             ".safetensors file that `latentloop train vqvae` wrote, or the names of rosinality/vq-vae-2-pytorch: "
             "enc_b.blocks.0.weight, quantize_t.embed,",
         ),
         (under("discriminator", {"main.0.weight": ONES, "main.2.weight": ONES}), "it holds a discriminator"),
         ({"netD": {"main.0.weight": ONES}}, "it holds a discriminator"),
-        (stepped_optimiser(), "it is an optimiser's state alone"),
-        ({"optimizer": stepped_optimiser(), "epoch": 3}, "it is an optimiser's state alone"),
+        (stepped_optimiser(), "it holds only an optimiser's state"),
+        ({"optimizer": stepped_optimiser(), "epoch": 3}, "it holds only an optimiser's state"),
         ({"epoch": 3, "loss": 0.1}, "it holds no tensors, but epoch (an int), loss (a float)"),
-        (ONES, "it is float32 [2, 3] alone"),
-        ("text", "it is a str alone"),
+        (ONES, "it holds only float32 [2, 3]"),
+        ("text", "it holds only a str"),
         ({"deep": under("module", PRIOR)}, "holds a prior, expected a VQ-VAE; are the files exchanged?"),
     ],
 )  # fmt: skip
@@ -105,7 +105,7 @@ def test_a_vqvae_instead_of_a_prior(tmp_path: Path) -> None:
 def test_the_names_of_own_checkpoints_without_their_metadata(tmp_path: Path) -> None:
     weights = {name: torch.from_numpy(value) for name, value in vqvae_checkpoint(3).weights.items()}
     save_file(weights, tmp_path / "v.safetensors")
-    with pytest.raises(CheckpointError, match="LatentLoop's own checkpoints, which are read by their metadata"):
+    with pytest.raises(CheckpointError, match="names of LatentLoop's own checkpoints, but it lacks their metadata"):
         read_vqvae(tmp_path / "v.safetensors")
 
 

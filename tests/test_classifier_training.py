@@ -148,7 +148,7 @@ def test_a_resumed_run_is_bit_identical(
         ("--label-smoothing 1", "label-smoothing is 1.0, expected at least 0, under 1"),
         ("--shift -1", "shift is -1, expected at least 0 pixels"),
         ("--channels 7", "channels is 7, expected a multiple of groups"),
-        ("--class-names a,b", "class-names are 2, expected 3"),
+        ("--class-names a,b", "class-names has 2 names, expected 3"),
         ("--class-names ,,", "class-names: label 0 is '', expected a name that no other label has"),
         ("--class-names=a,b,a", "class-names: label 2 is 'a', expected a name"),
     ],

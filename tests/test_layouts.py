@@ -31,7 +31,7 @@ def layouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_layout_outside_the_list_is_not_read(toy_file: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"it is another architecture: its names are model\.toy_"):
+    with pytest.raises(CheckpointError, match=r"it has another architecture: its tensors are model\.toy_"):
         read_vqvae(toy_file)
 
 

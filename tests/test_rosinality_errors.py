@@ -186,10 +186,10 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "own.safetensors", read_prior(save(tmp_path / "prior.pt", changed())))
     assert not RosinalityLayout().can_read(CheckpointFile(tmp_path / "own.safetensors"))
     for content, expected in (
-        ([1, 2], "it is a list alone"),
-        ({}, "it is a dict alone"),
+        ([1, 2], "it holds only a list"),
+        ({}, "it holds only a dict"),
         ({"model": 3}, "it holds no tensors, but model (an int)"),
-        ({1: torch.ones(1)}, "it is another architecture: its names are 1; expected"),
+        ({1: torch.ones(1)}, "it has another architecture: its tensors are 1; expected"),
     ):
         assert expected in refusal(save(tmp_path / "other.pt", content))
 

@@ -1,4 +1,4 @@
-"""LatentLoop as a timed implementation, in float32 and int8: rows of a level in order, each graph run timed."""
+"""LatentLoop as a timed implementation, in float32 or int8: draws a level's rows in order and times every graph run."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class LatentLoopSampler:
         self._prepared_batch: dict[str, int] = {}  # by level: the batch size that its loop is prepared for
 
     def load(self, part: Part) -> float:
-        """Opens and verifies the bundle and loads the graphs that one image needs.
+        """Opens and verifies the bundle and loads the graphs that one image needs; returns seconds.
 
-        The time of loading graphs is the difference between a first and a second run of one row. Raises MissingError
-        if the bundle does not have the precision.
+        Graphs are loaded when they first run, so their loading time is the difference between a first and a second run.
+        Raises MissingError if the bundle does not have the precision.
         """
         begin = time.perf_counter()
         bundle = Bundle.open(part.bundle)
@@ -45,22 +45,22 @@ class LatentLoopSampler:
         self.sampler = Sampler.with_backend(bundle, self._backend, self.threads, precision)
         self._prepared_batch = {}
         opened = time.perf_counter() - begin
-        first, second = self._first_rows(part), self._first_rows(part)
+        first, second = self._time_first_rows(part), self._time_first_rows(part)
         return opened + max(0.0, first - second)
 
     def time(self, level: TimedLevel, batch: int, budget: float) -> Timing:
-        """Draws rows in order from the first."""
+        """Draws rows in order, from the first, until ``budget`` seconds have passed; at least one row."""
         manifest_level = self.sampler.bundle.manifest.level(level.name)
         inputs = Inputs.random(level, batch)
-        controls = self._level_inputs(level, inputs, np.full_like(inputs.codes, -1))
+        level_inputs = self._level_inputs(level, inputs, np.full_like(inputs.codes, -1))  # -1: the code is drawn
         if self._prepared_batch.get(level.name) != batch:
-            for _ in self.sampler.rows(manifest_level, controls, min(2, manifest_level.height)):
-                pass  # allocates memory, and prepares the calls of graphs
+            for _ in self.sampler.rows(manifest_level, level_inputs, min(2, manifest_level.height)):
+                pass  # a warm-up: allocates memory and binds the inputs and outputs of the graphs
             self._prepared_batch[level.name] = batch
         timing = Timing()
         self._backend.take_seconds()
         begin = started = time.perf_counter()
-        rows = self.sampler.rows(manifest_level, controls)
+        rows = self.sampler.rows(manifest_level, level_inputs)
         for row in rows:
             now = time.perf_counter()
             self._add_row(timing, row.index, now - begin)
@@ -73,9 +73,9 @@ class LatentLoopSampler:
     def logits(self, level: TimedLevel, inputs: Inputs, rows: int) -> NDArray[np.float32]:
         """Returns the first rows' teacher-forced logits [rows, W, B, K]."""
         manifest_level = self.sampler.bundle.manifest.level(level.name)
-        controls = self._level_inputs(level, inputs, inputs.codes)
+        level_inputs = self._level_inputs(level, inputs, inputs.codes)
         self._prepared_batch.pop(level.name, None)  # the sampler caches one loop per level
-        return np.stack([row.logits.copy() for row in self.sampler.rows(manifest_level, controls, rows)])
+        return np.stack([row.logits.copy() for row in self.sampler.rows(manifest_level, level_inputs, rows)])
 
     def decode(self, codes: dict[str, Codes]) -> float:
         """Decodes codes by level [N, h, w]; returns seconds."""
@@ -99,7 +99,7 @@ class LatentLoopSampler:
         if steps := by_role.get("step"):
             timing.steps[row] = steps
 
-    def _first_rows(self, part: Part) -> float:
+    def _time_first_rows(self, part: Part) -> float:
         """Runs one row of every level and decodes one image; returns seconds."""
         begin = time.perf_counter()
         for level in part.levels:

@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=float,
         metavar="S",
-        help="time to draw per implementation, level and round at batch 1, a quarter at other batches (default: 15)",
+        help="limit of the drawing time per implementation, level and round at batch 1; a quarter of it at other "
+        "batches (default: 15)",
     )
     group.add_argument(
         "--batches", metavar="A,B", help="batch sizes (default: 1,4,16,64; 1,4,16 if the preset is timed in parts)"

@@ -62,7 +62,7 @@ def _add_growth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--largest", type=positive, default=128, metavar="N", help="side of the largest grid (default: 128)"
     )
-    _add_budget(parser, 4, "time to draw per point")
+    _add_budget(parser, 4, "limit of the drawing time per point")
     add_common(parser)
 
 
@@ -79,13 +79,13 @@ def _add_nearest(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="rounds in which every implementation is timed once (default: 3)",
     )
-    _add_budget(parser, 0.5, "time to search per implementation, shape and round")
+    _add_budget(parser, 0.5, "limit of the search time per implementation, shape and round")
     add_common(parser)
 
 
 MEASUREMENTS = (
     SubCommand("growth", "time against grid, channels, layers and batch, with fitted exponents", _add_growth, _growth),
     SubCommand("cold-start", "phases of `latentloop sample -n 1` in whole processes", _add_cold_start, _cold_start),
-    SubCommand("roofline", "the machine alone: GEMM rates and read bandwidths", add_common, _roofline),
+    SubCommand("roofline", "GEMM rates and read bandwidths of the machine, without a model", add_common, _roofline),
     SubCommand("nearest", "codebook search, compared with NumPy, PyTorch and FAISS", _add_nearest, _nearest),
 )

@@ -24,7 +24,10 @@ class SubCommand:
 
 
 def require_extra(purpose: str) -> None:
-    """Raises MissingError without the packages of the ``bench`` extra that measurements import."""
+    """Raises MissingError if a package of the ``bench`` extra that measurements import is not installed.
+
+    ``purpose`` says in the message what needs the packages.
+    """
     require(purpose, "torch", "onnx", extra="bench")
 
 
@@ -32,7 +35,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """Adds ``--threads`` and the options that ``finish`` reads."""
     parser.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: all)")
     group = parser.add_argument_group("output")
-    group.add_argument("--out", type=Path, metavar="FILE", help="also write the figures as JSON")
+    group.add_argument("--out", type=Path, metavar="FILE", help="also write the results as JSON")
     group.add_argument("--plots", type=Path, metavar="DIR", help="also write plots as PNG files into a folder")
     group.add_argument("--json", action="store_true", help="print JSON instead of tables")
     group.add_argument("--force", action="store_true", help="replace an existing --out file")
@@ -46,8 +49,8 @@ def finish(
 ) -> int:
     """Measures, writes the requested files, prints the result, and returns the exit status.
 
-    Output paths are checked before measuring. ``other_files`` are further functions that write a file, by its name.
-    Every file is attempted even if another cannot be written. Raises LatentLoopError.
+    Output paths are checked before measuring. ``other_files`` maps the name of each further file to a function that
+    writes it. Every file is attempted even if another cannot be written. Raises LatentLoopError.
     """
     from latentloop.bench.figures.result_files import write_result
     from latentloop.io.files import check_free, write_each

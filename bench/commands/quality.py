@@ -60,11 +60,11 @@ def _add_quality(parser: argparse.ArgumentParser) -> None:
     add_bundle(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, metavar="FOLDER", help="data set whose held-out images are encoded")
-    source.add_argument("--own-samples", type=positive, metavar="N", help="use N images that the model draws, no data")
+    source.add_argument("--own-samples", type=positive, metavar="N", help="use N samples of the model instead of data")
     parser.add_argument(
-        "--images", type=positive, metavar="N", help=f"held-out images at most (default: {HELD_OUT_IMAGES})"
+        "--images", type=positive, metavar="N", help=f"at most N held-out images (default: {HELD_OUT_IMAGES})"
     )
-    parser.add_argument("--rows", type=positive, metavar="N", help="first rows of each level (default: all)")
+    parser.add_argument("--rows", type=positive, metavar="N", help="only the first N rows of each level (default: all)")
     add_common(parser)
 
 
@@ -78,11 +78,15 @@ def _add_samples(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=2000,
         metavar="N",
-        help="number of samples, of held-out and of training images; less if the data has fewer (default: 2000)",
+        help="number of samples, and of held-out and training images each; fewer if the data has fewer (default: 2000)",
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the first sample (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the first sample (default: 1)")
     parser.add_argument(
-        "--temperature", type=setting, default=1.0, metavar="X", help="of the draws; also by level: top=X,bottom=Y"
+        "--temperature",
+        type=setting,
+        default=1.0,
+        metavar="X",
+        help="temperature; also by level: top=X,bottom=Y",
     )
     add_common(parser)
     parser.add_argument(

@@ -24,7 +24,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 
 
 def new_result(kind: str, environment: dict[str, Any], **values: Any) -> dict[str, Any]:
-    """Returns a result of a kind, ready to be written."""
+    """Returns a result of ``kind``, ready to be written by ``write_result``."""
     return {"schema": SCHEMA, "kind": kind, "environment": environment, **values}
 
 
@@ -35,7 +35,10 @@ def write_result(path: Path, value: dict[str, Any], *, force: bool = False) -> N
 
 
 def read_result(path: Path, *kinds: str) -> dict[str, Any]:
-    """Reads a result file; of one of ``kinds`` if any are listed. Raises InputError that names the file and field."""
+    """Reads a result file of one of ``kinds``, or of any kind if none is given.
+
+    Raises InputError that names the file and the field.
+    """
     try:
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path}: larger than {LARGEST} bytes, not a result of `latentloop bench`")

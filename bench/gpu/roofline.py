@@ -1,7 +1,8 @@
 """The GPU's roofline, measured, and the bounds of rows, steps and levels that follow from it.
 
-A graph's bound is the larger of two times: its FLOPs at the rate of a large matrix product, and its weights' bytes at
-the rate of reading memory of that size repeatedly. Weights that fit into the L2 cache are read faster than from HBM.
+A graph's bound is the larger of two times: that of its FLOPs, at the rate of a large matrix product, and that of
+reading its weights, keys and values, at the rate of reading memory of that size repeatedly. Weights that fit into the
+L2 cache are read faster than from HBM.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ BUDGET = 1.0  # seconds for one rate
 
 @dataclass(frozen=True)
 class Rates:
-    """FLOP/s by type, and bytes read a second by size of the working set in bytes, ascending."""
+    """``flops``: FLOP/s by type. ``read``: bytes per second by the size of the working set in bytes, ascending."""
 
     flops: dict[str, float]
     read: dict[int, float]
@@ -41,13 +42,13 @@ class Rates:
         return Rates(values["flops"], {int(size): rate for size, rate in values["read"].items()})
 
     def read_rate(self, size: float) -> float:
-        """Returns bytes per second for ``size`` bytes: the rate of the largest measured size up to it."""
+        """Returns bytes per second for ``size`` bytes: the rate of the largest measured size that is not larger."""
         below = [measured for measured in self.read if measured <= size]
         return self.read[max(below)] if below else self.read[min(self.read)]
 
 
 def measure_rates(device: str, gemm_size: int = GEMM_SIZE, read_sizes: tuple[int, ...] = READ_SIZES) -> Rates:
-    """Measures both kinds of rate on the device."""
+    """Measures the FLOP/s of matrix products and the rates of reading memory on the device."""
     disable_tf32()
     flops, read = {}, {}
     for name, dtype in TYPES.items():
@@ -56,18 +57,19 @@ def measure_rates(device: str, gemm_size: int = GEMM_SIZE, read_sizes: tuple[int
         flops[name] = 2 * gemm_size**3 / median(product, device, REPEATS, BUDGET)
     for size in read_sizes:
         values = torch.randn(size // 4, device=device)
-        read[size] = READS * size / median(captured(partial(_sums, values), device), device, REPEATS, BUDGET)
+        read[size] = READS * size / median(captured(partial(_read_repeatedly, values), device), device, REPEATS, BUDGET)
     return Rates(flops, read)
 
 
-def _sums(values: torch.Tensor) -> None:
+def _read_repeatedly(values: torch.Tensor) -> None:
+    """Reads the values ``READS`` times, by summing them."""
     for _ in range(READS):
         values.sum()
 
 
 @dataclass(frozen=True)
 class LevelBound:
-    """The least seconds of a batch's row, of one step, and of a whole level."""
+    """Lower bounds of the time of one row, one step and a whole level, in seconds for a batch."""
 
     row: float
     step: float
@@ -75,7 +77,7 @@ class LevelBound:
 
 
 def level_bound(config: PriorConfig, batch: int, kind: str, columns: int, rates: Rates) -> LevelBound:
-    """Returns the bounds for weights of type ``kind``, and steps of ``columns`` columns that read them once."""
+    """Returns the bounds for weights of type ``kind`` and steps of ``columns`` columns, which read the weights once."""
     scale = TYPES[kind].itemsize / FLOAT
 
     def seconds(work: Work) -> float:
@@ -84,6 +86,6 @@ def level_bound(config: PriorConfig, batch: int, kind: str, columns: int, rates:
 
     c = config
     row = seconds(row_work(c, batch))
-    step = seconds(step_work(c, batch, (c.height * c.width - 1) / 2, columns))  # linear in the position
+    step = seconds(step_work(c, batch, (c.height * c.width - 1) / 2, columns))  # the work is linear in the position
     level = seconds(condition_work(c, batch)) + c.height * (row + c.width / columns * step)
     return LevelBound(row, step, level)

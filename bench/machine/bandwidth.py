@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-LARGEST = 512 * 2**20  # bytes; several times any cache of today
+LARGEST = 512 * 2**20  # bytes; several times the largest caches
 SMALLEST = 2**20
 SECONDS = 0.15  # per size, kind of page and method of reading
 
 
 def measure_bandwidth(threads: int, largest: int = LARGEST, seconds: float = SECONDS) -> list[dict[str, Any]]:
-    """Returns rows of {pages, bytes, gb_s, by}: the best rate in 1e9 bytes per second, and the method that had it."""
+    """Returns rows of {pages, bytes, gb_s, by}: the best rate in 1e9 bytes/s, and the method that reached it."""
     torch.set_num_threads(threads)
     rows = []
     for pages, advice in (("ordinary", "MADV_NOHUGEPAGE"), ("huge", "MADV_HUGEPAGE")):
@@ -55,17 +55,17 @@ def _read_methods(array: np.ndarray) -> dict[str, Callable[[], object]]:
     """Returns calls that read the whole array: the matrix-vector product of a step, and a sum, which can be faster."""
     matrix = array.reshape(-1, 1024)
     tensor, vector = torch.from_numpy(matrix), np.ones(1024, np.float32)
-    other = torch.from_numpy(vector)
+    tensor_vector = torch.from_numpy(vector)
     out, tensor_out = np.empty(len(matrix), np.float32), torch.empty(len(matrix))
     return {
         "torch sum": lambda: tensor.sum(),
-        "torch matrix x vector": lambda: torch.mv(tensor, other, out=tensor_out),
+        "torch matrix x vector": lambda: torch.mv(tensor, tensor_vector, out=tensor_out),
         "NumPy matrix x vector": lambda: np.dot(matrix, vector, out=out),
     }
 
 
 def _rate(read: Callable[[], object], size: int, seconds: float) -> float:
-    """Returns the bytes per second of the fastest pass: slower ones were disturbed by other processes."""
+    """Returns the bytes per second of the fastest pass: slower passes were disturbed by other processes."""
     read()
     best, until = float("inf"), time.perf_counter() + seconds
     while True:

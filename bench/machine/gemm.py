@@ -49,7 +49,7 @@ def best(rates: dict[str, float | str]) -> tuple[str, float]:
 
 
 def _gops(call: Callable[[], object], operations: int, seconds: float) -> float | str:
-    """Returns 1e9 operations a second of the fastest run, or why the library cannot run it."""
+    """Returns 1e9 operations per second of the fastest run, or why the library cannot run it."""
     try:
         call()
     except Exception as error:  # each library has exceptions of its own

@@ -79,7 +79,7 @@ def host_seconds(call: Call) -> float:
 
 
 def measure_rates(timer: Timer) -> dict[str, float]:
-    """Returns this GPU's FLOP/s of a large matrix product by type, and byte/s of a copy (read and written)."""
+    """Returns this GPU's FLOP/s of a large matrix product by type, and bytes/s of a copy (read and written)."""
     rates = {}
     for name, dtype in gpu_correctness.TYPES.items():
         a, b = (torch.randn(RATE_SIZE, RATE_SIZE, device="cuda").to(dtype) for _ in range(2))

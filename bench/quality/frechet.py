@@ -11,7 +11,8 @@ Floats = NDArray[np.float64]
 def frechet_distance(features: NDArray[np.floating], others: NDArray[np.floating]) -> float:
     """Returns the distance between features [N, F] and [M, F]; N and M at least 2.
 
-    The estimate grows as N and M shrink, even for samples of one distribution: compare distances of equal N and M only.
+    The estimate grows as N and M shrink, even for samples of one distribution: compare distances only if N and M are
+    the same.
     """
     return between_normals(*moments(features), *moments(others))
 
@@ -28,8 +29,8 @@ def between_normals(mean: Floats, covariance: Floats, other_mean: Floats, other_
     AB has the same eigenvalues as A^½ B A^½, which is symmetric, so no root of a general matrix is needed.
     """
     root = _root(covariance)
-    product = np.linalg.eigvalsh(root @ other_covariance @ root)
-    traces = np.trace(covariance) + np.trace(other_covariance) - 2 * np.sqrt(np.maximum(product, 0)).sum()
+    eigenvalues = np.linalg.eigvalsh(root @ other_covariance @ root)
+    traces = np.trace(covariance) + np.trace(other_covariance) - 2 * np.sqrt(np.maximum(eigenvalues, 0)).sum()
     return max(0.0, float(np.square(mean - other_mean).sum() + traces))  # rounding can make the sum negative
 
 

@@ -1,4 +1,4 @@
-"""The bundle's classifier on images: its accuracy, and the similarity of its features between two sets."""
+"""The bundle's classifier applied to images: its accuracy, and how similar the features of two sets of images are."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def recognise(sampler: Sampler, images: NDArray[np.uint8], what: str) -> tuple[N
 
 
 def accuracy(labels: NDArray[np.int64], predicted: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, Any]:
-    """True and predicted classes [N] -> shares of correct predictions, in all and by class (None without images).
+    """True and predicted classes [N] -> shares of correct predictions, in total and by class.
 
-    ``confusion`` counts images, with a row for each true class and a column for each predicted class.
+    The share of a class without images is None. ``confusion`` counts images, with a row for each true class and a
+    column for each predicted class.
     """
     confusion = np.zeros((len(names), len(names)), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
@@ -38,7 +39,7 @@ def accuracy(labels: NDArray[np.int64], predicted: NDArray[np.int64], names: tup
     }
 
 
-def likeness(real: NDArray[np.float64], others: NDArray[np.float64]) -> dict[str, float]:
-    """Compares the distributions of features: ``real`` and ``others`` [N, F], equally many of each."""
+def compare_features(real: NDArray[np.float64], others: NDArray[np.float64]) -> dict[str, float]:
+    """Returns how similar two distributions of features are: ``real`` and ``others``, both [N, F]."""
     precision, recall = precision_recall(real, others)
     return {"frechet_distance": frechet_distance(real, others), "precision": precision, "recall": recall}

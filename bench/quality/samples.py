@@ -18,7 +18,7 @@ from latentloop.bench.machine.environment import environment
 from latentloop.bench.quality.dataset import interleaved, load_for, select
 from latentloop.bench.quality.neighbours import K
 from latentloop.bench.quality.novelty import ROWS, Images, Novelty, novelty, picture, pixels
-from latentloop.bench.quality.recognition import accuracy, likeness, recognise
+from latentloop.bench.quality.recognition import accuracy, compare_features, recognise
 from latentloop.bench.quality.reconstruction import code_use, mean_squared_errors, psnr
 from latentloop.cli.progress import decode, encode, parts
 from latentloop.errors import InputError
@@ -184,7 +184,9 @@ def _by_classifier(sampler: Sampler, images: Compared) -> tuple[dict[str, Any], 
             for kind, (labels, classes, _) in recognised.items()
             if labels is not None
         },
-        "likeness": {kind: likeness(real, others) for kind, (_, _, others) in recognised.items() if kind != "held_out"},
+        "likeness": {
+            kind: compare_features(real, others) for kind, (_, _, others) in recognised.items() if kind != "held_out"
+        },
     }
     return figures, novelty(recognised["samples"][2], real, features)
 

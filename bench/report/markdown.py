@@ -14,7 +14,7 @@ def report(result: dict[str, Any]) -> str:
     """Returns all of a sampling result: implementations, batches, steps, graphs and their bounds, the machine."""
     sections = [f"`{result['environment']['command']}`", heading(result), implementations_table(result)]
     sections += _notes(result)
-    sections += ["Images a second by batch size:", batches_table(result)]
+    sections += ["Images per second by batch size:", batches_table(result)]
     sections += ["Milliseconds per column:", steps_table(result)]
     sections += ["Graphs at the smallest batch, and their roofline bounds:", graphs_table(result)]
     sections += ["Codec, images per second:", codec_table(result)]
@@ -95,7 +95,7 @@ def steps_table(result: dict[str, Any]) -> str:
                         quantity(step["weight_bytes"], "B"),
                     ]
                 )
-    return markdown_table(["", "level", "batch", "p50", "p95", "timed", "columns a step", "weights a step"], rows)
+    return markdown_table(["", "level", "batch", "p50", "p95", "timed", "columns per step", "weights per step"], rows)
 
 
 def graphs_table(result: dict[str, Any]) -> str:
@@ -121,7 +121,7 @@ def graphs_table(result: dict[str, Any]) -> str:
 
 
 def codec_table(result: dict[str, Any]) -> str:
-    """Returns images encoded and decoded a second, by the number of images at once."""
+    """Returns images encoded and decoded per second, by the number of images at once."""
     rows = []
     for implementation in _available(result):
         for direction, by_count in implementation["codec"].items():

@@ -1,1 +1,1 @@
-"""Measurements of sampling: a preset against all baselines, growth with size, and the cold start."""
+"""Measurements of sampling: all implementations on one preset, growth with size, cold start, and peak memory."""

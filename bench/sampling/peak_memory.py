@@ -14,9 +14,10 @@ from latentloop.bench.workload.part import Part
 
 
 def peak_memory(name: str, folder: str, threads: int) -> dict[str, Any]:
-    """Returns the peak of resident bytes while an implementation draws one row of every level and decodes an image.
+    """Returns the peak of resident bytes while an implementation draws one row of every level and decodes one image.
 
-    Batch 1. Loading is not included if the system can reset the peak: arranging weights holds them twice.
+    Loading holds the weights twice for a while, so it is left out if the system can reset the peak; the result says
+    in ``without_loading`` whether it could.
     """
     part, implementation = Part.open(Path(folder)), create(name, threads)
     implementation.load(part)

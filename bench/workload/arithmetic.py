@@ -1,8 +1,8 @@
-"""FLOPs and bytes of weights that condition, row and step need at least, computed from the configuration alone.
+"""The least FLOPs and weight bytes of the condition, row and step graphs, computed from the configuration alone.
 
 Matrix products are counted: unmasked taps of every causal convolution, every 1 x 1 convolution, attention, logits. A
 multiply-add is 2 FLOPs. Not counted, because they are under 1 %: biases, activations, the table look-ups of the input
-stage, and the draw. A convolution's taps in the padding count too, because every implementation computes them.
+stage, and the draw. Taps that lie in the padding count too, because every implementation computes them.
 
 A ``Form`` describes how an implementation computes the products: Winograd's F(m, k) along the columns computes m
 outputs of k taps with m + k - 1 products instead of m k, and weights can be stored in fewer bytes.
@@ -44,8 +44,8 @@ class Work:
 class Form:
     """How rows and steps are computed, relative to direct convolutions in float32.
 
-    row_products: products per product of the direct convolutions; row_bytes and step_bytes: bytes read per weight of
-    the direct form.
+    ``row_products``: multiplications of a row per multiplication of the direct form; ``row_bytes`` and ``step_bytes``:
+    bytes that a row and a step read per weight of the direct form.
     """
 
     name: str
@@ -58,17 +58,17 @@ DIRECT = Form("direct")
 
 
 def native_form(kernel: int, precision: str = "float32") -> Form:
-    """Returns the form of the native operators (docs/design.md). int8 stores rows in 2 bytes, steps in 1."""
-    stored, step = (2, 1) if precision == "int8" else (FLOAT, 3)
+    """Returns the form of the native operators (docs/design.md). int8: 2 bytes per weight of a row, 1 of a step."""
+    row_bytes, step_bytes = (2, 1) if precision == "int8" else (FLOAT, 3)
     outputs = {3: 4, 5: 4, 7: 2}.get(kernel)
     if outputs is None:
-        return Form("direct", 1.0, stored, step)
+        return Form("direct", 1.0, row_bytes, step_bytes)
     points = outputs + kernel - 1
-    products, read = points / (outputs * kernel), points / kernel
+    products, weights = points / (outputs * kernel), points / kernel
     if kernel != 5:
-        return Form(f"F({outputs}, {kernel})", products, stored * read, step)
-    pairs = 6 / 8  # F(2, 3) on the taps that two rows share
-    return Form(f"F({outputs}, 5), pairs of rows", products * pairs, stored * read * pairs, step)
+        return Form(f"F({outputs}, {kernel})", products, row_bytes * weights, step_bytes)
+    pairs = 6 / 8  # two rows share 3 of their 4 row taps: F(2, 3) needs 4 products for these, not 6
+    return Form(f"F({outputs}, 5), pairs of rows", products * pairs, row_bytes * weights * pairs, step_bytes)
 
 
 def condition_work(c: PriorConfig, batch: int = 1) -> Work:
@@ -81,7 +81,9 @@ def condition_work(c: PriorConfig, batch: int = 1) -> Work:
 
 
 def row_work(c: PriorConfig, batch: int = 1, form: Form = DIRECT) -> Work:
-    """Returns the work of the row graph: k (k - 1) taps above, and the condition's 1 x 1 for half of the columns."""
+    """Returns the work of the row graph: the taps in the k - 1 rows above, and the condition's 1 x 1 convolution, whose
+    grid has half of the columns.
+    """
     above = c.layers * c.kernel * (c.kernel - 1) * _gated(c.channels, c.residual_channels)
     condition = c.condition_channels * c.layers * 2 * c.channels
     products = above * c.width * form.row_products + condition * c.condition_grid[1]
@@ -106,14 +108,15 @@ def step_work(c: PriorConfig, batch: int = 1, position: float = 0, columns: int 
 
 
 def level_work(c: PriorConfig, batch: int = 1, form: Form = DIRECT, columns: int = 1) -> Work:
-    """Returns the work of all runs of one level for a batch of images; every run counts the bytes of its weights."""
+    """Returns the work of all runs of one level for a batch of images; every run reads its weights again."""
     positions = c.height * c.width
-    steps = step_work(c, batch, (positions - 1) / 2, columns, form).times(positions / columns)  # linear in the position
-    return condition_work(c, batch) + row_work(c, batch, form).times(c.height) + steps
+    mean_step = step_work(c, batch, (positions - 1) / 2, columns, form)  # the work is linear in the position
+    rows = row_work(c, batch, form).times(c.height)
+    return condition_work(c, batch) + rows + mean_step.times(positions / columns)
 
 
 def forward_flops(c: PriorConfig, rows: int | None = None) -> float:
-    """Returns FLOPs of one parallel forward over the first rows, batch 1.
+    """Returns FLOPs of one parallel forward over the first ``rows`` (default: all), batch 1.
 
     Masked taps and the condition stack are not counted.
     """

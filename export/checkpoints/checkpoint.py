@@ -70,9 +70,9 @@ def wrong_kind_error(source: Path | str, held: Kind, expected: Kind) -> Checkpoi
 
 
 def write_tensors(path: Path, tensors: dict[str, NDArray[Any]], metadata: dict[str, str] | None = None) -> None:
-    """Writes a safetensors file with the permissions of any new file; safetensors itself makes files private.
+    """Writes a safetensors file with the default permissions of new files. Raises OSError.
 
-    Raises OSError.
+    ``save_file`` alone would make it readable by its owner only.
     """
     path.touch()
     mode = path.stat().st_mode
@@ -84,13 +84,13 @@ def write_tensors(path: Path, tensors: dict[str, NDArray[Any]], metadata: dict[s
 
 
 def is_own(path: Path) -> bool:
-    """Returns whether a file, of any name, is a checkpoint of LatentLoop, of this version or another."""
+    """Returns whether a file is a checkpoint of LatentLoop, of this version or another; its name does not matter."""
     try:
         if not path.is_file():  # opening a pipe would block
             return False
         with safe_open(path, framework="numpy") as opened:
             return str((opened.metadata() or {}).get("format", "")).startswith(FORMAT.rstrip("0123456789"))
-    except Exception:  # no safetensors file, or a damaged one, which its reader reports
+    except Exception:  # not a safetensors file, or a damaged one
         return False
 
 

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--test", 250, "held-out images per class"),
     ):
         planets.add_argument(option, type=positive, default=default, metavar="N", help=f"{text} (default: {default})")
-    planets.add_argument("--seed", type=int, default=0, metavar="N", help="decides every image (default: 0)")
+    planets.add_argument("--seed", type=int, default=0, metavar="N", help="determines every image (default: 0)")
     planets.add_argument("--processes", type=positive, metavar="N", help="parallel processes (default: one per CPU)")
 
 

@@ -167,7 +167,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """Adds the options of a run: files, seed, threads, device."""
     running = parser.add_argument_group("running")
     running.add_argument("--out", type=Path, required=True, metavar="FILE", help="the checkpoint (.safetensors)")
-    running.add_argument("--seed", type=int, default=0, help="decides weights, order and dropout (default: 0)")
+    running.add_argument("--seed", type=int, default=0, help="determines weights, order and dropout (default: 0)")
     running.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
     running.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     running.add_argument(

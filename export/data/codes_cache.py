@@ -1,6 +1,6 @@
 """A cache of a data set's codes, in a file beside the VQ-VAE: the next training need not encode the images again.
 
-The file name contains a digest of everything that decides the codes, the metadata a digest of the codes. A file that
+The file name contains a digest of everything that determines the codes, the metadata a digest of the codes. A file that
 cannot be read or does not fit is written again. If several processes write it at the same time, each writes a complete
 file with the same codes.
 """
@@ -26,11 +26,11 @@ FORMAT = "latentloop-codes-1"
 
 
 def cache_key(vqvae_codes: str, data: str, *, flip: bool) -> str:
-    """Returns the SHA-256, in hexadecimal, of what decides codes: the VQ-VAE's codes digest, the data's digest, and
-    whether mirrored images are included.
+    """Returns the SHA-256, in hexadecimal, of what determines the codes: the VQ-VAE's codes digest, the data's digest,
+    and whether mirrored images are included.
     """
-    decisive = {"format": FORMAT, "vqvae": vqvae_codes, "data": data, "flip": flip}
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    key = {"format": FORMAT, "vqvae": vqvae_codes, "data": data, "flip": flip}
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
 def cache_path(vqvae: Path, key: str) -> Path:

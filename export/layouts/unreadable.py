@@ -1,4 +1,4 @@
-"""Errors for files that no layout can read: they name the content of the file, and a remedy."""
+"""Errors for files that no layout can read. The messages say what the file holds and what to do."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ def whole_module(file: CheckpointFile) -> CheckpointError:
     """Returns the error for a file that holds a pickled module, which refers to code that would have to be executed."""
     expression, name = next(iter(file.contents.modules.items()))
     return CheckpointError(
-        f"{file.path} holds a whole module ({name[:80]}), which only its own code can open, and that is not run; on a "
-        f'machine with that code, save its tensors alone: torch.save(torch.load("{file.path.name}", '
+        f"{file.path} holds a whole module ({name[:80]}); opening it would run the code of its class, which LatentLoop "
+        "does not do. On a machine with that code, save only its tensors: "
+        f'torch.save(torch.load("{file.path.name}", '
         f'map_location="cpu", weights_only=False){expression}.state_dict(), "{file.path.stem}-weights.pt")'
     )
 
@@ -45,19 +46,19 @@ def _reason(file: CheckpointFile, contents: Contents, expected: str) -> str:
     tensors = [item for item in contents.items if isinstance(item.value, StoredTensor)]
     if file.has_any(own.LANDMARKS):
         return (
-            "its names are those of LatentLoop's own checkpoints, which are read by their metadata; give the file that "
-            "LatentLoop wrote"
+            "its tensors have the names of LatentLoop's own checkpoints, but it lacks their metadata; give the file "
+            "that LatentLoop wrote"
         )
     if any("param_groups" in item.parts for item in contents.items) and all(
         not {"state", "optimizer", "param_groups"}.isdisjoint(item.parts) for item in tensors
     ):
-        return "it is an optimiser's state alone; give the file that holds the model's weights"
+        return "it holds only an optimiser's state; give the file that holds the model's weights"
     if tensors and all(_DISCRIMINATOR.search(item.spelled) for item in tensors):
-        return "it holds a discriminator, which only trains; give the file that holds the model's weights"
+        return "it holds a discriminator, which only training needs; give the file that holds the model's weights"
     if tensors:
-        return f"it is another architecture: its names are {_names(i.spelled for i in tensors)}; expected {expected}"
+        return f"it has another architecture: its tensors are {_names(i.spelled for i in tensors)}; expected {expected}"
     if not contents.items:
-        return f"it is {describe(contents.root)} alone; give the file that holds the model's weights"
+        return f"it holds only {describe(contents.root)}; give the file that holds the model's weights"
     values = [f"{item.spelled} ({describe(item.value)})" for item in contents.items]
     return f"it holds no tensors, but {_names(values)}; give the file that holds the model's weights"
 

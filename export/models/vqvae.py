@@ -1,6 +1,6 @@
 """The hierarchical VQ-VAE: encoder, vector quantisation and decoder for N levels (VQ-VAE-2, section 3.1).
 
-Levels count from the top (coarsest). Tensors are [N, C, H, W]; images are x / 127.5 - 1.
+Levels count from the top (coarsest). Tensors are [N, C, H, W]; pixels x are scaled to x / 127.5 - 1.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Decoder(nn.Module):
 
 
 class Codebook(nn.Module):
-    """Nearest-codeword quantisation. The codewords are a buffer: they are trained by averages, not by gradients."""
+    """Nearest-codeword quantisation. Codewords are a buffer: they are trained by moving averages, not by gradients."""
 
     embedding: Tensor
 
@@ -134,7 +134,7 @@ class Vqvae(nn.Module):
         self.decoder = Decoder(width * levels, config.image_channels, config, config.bottom_stride)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Encoder features of each level, top first. images [N, C, H, W] in [-1, 1]."""
+        """Images [N, C, H, W] in [-1, 1] -> the encoder features of each level, top first."""
         x, features = images, []
         for encoder in reversed(self.encoders):
             x = encoder(x)
@@ -142,7 +142,7 @@ class Vqvae(nn.Module):
         return features[::-1]
 
     def project(self, level: int, feature: Tensor, upper: Tensor | None) -> Tensor:
-        """z [N, D, H, W] of one level, from its features and the codewords of the level above."""
+        """Returns z [N, D, H, W] of one level, from its features and the codewords of the level above."""
         if upper is not None:
             feature = torch.cat([self.level_decoders[level - 1](upper), feature], 1)
         z: Tensor = self.to_code[level](feature)

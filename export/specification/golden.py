@@ -2,7 +2,7 @@
 
 They are one npz file. Per level: seeds [n], labels [n], upper [n, H', W'] (if the prior has a condition), codes
 [n, rows, W] drawn with the seeds (the first rows only for a large prior), and logits [n, m, K] at positions [m, 2].
-``codec.*``: images, their codes, each code's margin to the second nearest codeword, and the decoded images.
+``codec.*``: images, their codes, each code's relative margin to the second nearest codeword, and the decoded images.
 ``classifier.*``: probabilities and features of the same images.
 """
 
@@ -41,15 +41,15 @@ def golden_prior(name: str, level: int, weights: RowStepWeights) -> Arrays:
     upper = rng.integers(0, c.condition_codes, (SAMPLES, *c.condition_grid)) if c.condition_codes else None
     random = uniforms(seeds, level, c.height, c.width).astype(np.float64)
     spec = RowStep(weights)
-    state, image = spec.start(SAMPLES, rows), spec.condition(upper, labels)
+    state, image_terms = spec.start(SAMPLES, rows), spec.condition(upper, labels)
     codes = np.empty((SAMPLES, rows, c.width), np.int64)
     logits = np.empty((rows, c.width, SAMPLES, c.codebook_size))
     ones, no_top_k = np.ones(SAMPLES), np.full(SAMPLES, c.codebook_size)
     # disable=None: a progress bar only if stderr is a terminal
     for i in tqdm(range(rows), desc=f"golden vectors, {name}", unit="row", delay=1, leave=False, disable=None):
-        terms = spec.row(state, image, i)
+        row_terms = spec.row(state, image_terms, i)
         for j in range(c.width):
-            logits[i, j] = spec.step(state, image, terms, i, j)
+            logits[i, j] = spec.step(state, image_terms, row_terms, i, j)
             drawn = draw(logits[i, j], random[i, j], ones, no_top_k, ones)
             state.codes[i + c.reach, j + c.reach] = codes[:, i, j] = drawn
     indices = np.unique(np.linspace(0, rows * c.width - 1, POSITIONS).astype(np.int64))
@@ -68,23 +68,23 @@ def golden_prior(name: str, level: int, weights: RowStepWeights) -> Arrays:
 
 
 def golden_rows(config: PriorConfig) -> int:
-    """Returns how many rows the budget allows: all of an ordinary prior, at least one of a large one."""
+    """Returns how many rows ``BUDGET`` allows: all rows of an ordinary prior, at least one row of a large one."""
     c = config
     taps = (c.kernel - 1) * c.kernel + c.reach
     per_position = c.layers * taps * 3 * c.channels * c.residual_channels
     return max(1, min(c.height, int(BUDGET / (SAMPLES * c.width * per_position))))
 
 
-def golden_codec(checkpoint: Checkpoint, image: tuple[int, int], images: NDArray[np.uint8] | None) -> Arrays:
+def golden_codec(checkpoint: Checkpoint, size: tuple[int, int], images: NDArray[np.uint8] | None) -> Arrays:
     """Returns the golden vectors of the encoder and decoder.
 
-    ``image``: (height, width). ``images`` [n, H, W, C]: real images; None for smooth noise.
+    ``size``: (height, width). ``images`` [n, H, W, C]: real images; None for smooth noise.
     """
     config = checkpoint.config
     assert isinstance(config, VqvaeConfig)
     model = build_vqvae(checkpoint, "vqvae").double()
     if images is None:
-        images = _smooth_noise(image, config.image_channels)
+        images = _smooth_noise(size, config.image_channels)
     scaled = _scaled(images)
     golden: Arrays = {"codec.images": images}
     with torch.no_grad():
@@ -118,9 +118,9 @@ def _scaled(images: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(images.astype(np.float64)).permute(0, 3, 1, 2) / 127.5 - 1
 
 
-def _smooth_noise(image: tuple[int, int], channels: int) -> NDArray[np.uint8]:
+def _smooth_noise(size: tuple[int, int], channels: int) -> NDArray[np.uint8]:
     """Returns enlarged coarse noise [n, H, W, C], which is closer to real images than white noise."""
     rng = np.random.default_rng(0)
-    height, width = image
+    height, width = size
     coarse = rng.integers(0, 256, (SAMPLES, -(-height // 8), -(-width // 8), channels), dtype=np.uint8)
     return np.ascontiguousarray(coarse.repeat(8, 1).repeat(8, 2)[:, :height, :width])

@@ -9,11 +9,11 @@ from latentloop.export.graphs.builder import OPSET
 from latentloop.export.graphs.nodes import Array
 from latentloop.export.tensorrt.inlined_graph import Constant, InlinedGraph
 
-NOT_FOLDED = "DequantizeLinear"  # so that an engine holds the integers
+NOT_FOLDED = "DequantizeLinear"  # so that an engine holds weights as integers
 
 
 def fold_constants(graph: InlinedGraph) -> None:
-    """Replaces every node whose inputs are constants by its outputs, and removes unused constants."""
+    """Computes every node whose inputs are all constants, replaces it by constants, and removes unused constants."""
     nodes = []
     for node in graph.nodes:
         if node.op_type == NOT_FOLDED or not all(value in graph.constants for value in node.input):
@@ -26,7 +26,7 @@ def fold_constants(graph: InlinedGraph) -> None:
 
 
 def run_node(node: NodeProto, inputs: list[Array]) -> list[Array]:
-    """Returns one node's outputs."""
+    """Runs one node; returns its outputs."""
     infos = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(values.dtype), values.shape)
         for name, values in zip(node.input, inputs, strict=True)

@@ -200,15 +200,15 @@ def train_decoder(arguments: argparse.Namespace) -> dict[str, Any]:
     model, data = encoded.vqvae, encoded.data
     check_size(model.config, encoded.size)
     options = network_options(DecoderOptions, arguments)
-    decisive = {**asdict(options), "flip": arguments.flip, "vqvae": file_digest(arguments.vqvae)}
-    loop = loop_options(arguments, model.config, decisive, data)
+    result_options = {**asdict(options), "flip": arguments.flip, "vqvae": file_digest(arguments.vqvae)}
+    loop = loop_options(arguments, model.config, result_options, data)
     codes = encoded.codes(arguments, progress=loop.progress)
     task = DecoderTask(model, data.training.images, codes["training"], options, device)
     force = run_training(task, loop)
     averaged = task.averaged()
     metrics = reconstruction_metrics(averaged, data.held_out.images, device)
     before = {name: encoded.checkpoint.provenance.get(name) for name in ("training", "held_out")}
-    provenance = training_provenance(arguments, data, decisive, metrics)
+    provenance = training_provenance(arguments, data, result_options, metrics)
     provenance |= {"before": before, "codes_sha256": encoded.codes_digest}
     save_trained(loop, averaged.config, averaged, provenance, force=force)
     return metrics

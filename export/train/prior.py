@@ -51,9 +51,9 @@ class PriorOptions:
 
 
 def prior_fields(config: VqvaeConfig, level: str, size: int) -> dict[str, int]:
-    """Returns the fields of a PriorConfig that the VQ-VAE decides: grid, codebook size, codes of the level above.
+    """Returns the fields of a PriorConfig that the VQ-VAE determines: grid, codebook size, codes of the level above.
 
-    Raises InputError for an unknown level or a size that does not fit.
+    Raises InputError for an unknown level, or if ``size`` is not a multiple of the top level's stride.
     """
     if level not in config.level_names:
         raise InputError(f"level is {level!r}, expected one of {', '.join(config.level_names)}; pass --level")
@@ -126,8 +126,8 @@ class PriorTask:
 
 
 def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Trains and saves the prior of one level. Returns its held-out metrics; no metrics in processes other than the
-    leader. Raises LatentLoopError.
+    """Trains and saves the prior of one level. Returns its held-out metrics, or an empty dict in processes other
+    than the leader. Raises LatentLoopError.
     """
     # 1. The VQ-VAE, the data and the prior's configuration.
     device = prepare(arguments, allow_processes=True)
@@ -141,14 +141,16 @@ def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
             print(f"latentloop: {text}", file=sys.stderr)
     # 2. The options, and the checkpoint to start from.
     options = network_options(PriorOptions, arguments)
-    decisive = {**asdict(options), "flip": arguments.flip}
+    result_options = {**asdict(options), "flip": arguments.flip}
     start = None if arguments.start is None else read_start(arguments.start, config)
     if start is not None:
         assert isinstance(start.config, PriorConfig)
         config = replace(config, inplace=start.config.inplace)
-        decisive["from"] = file_digest(arguments.start)
+        result_options["from"] = file_digest(arguments.start)
     vqvae_digest = file_digest(arguments.vqvae)
-    loop = loop_options(arguments, config, {**decisive, "level": arguments.level, "codes": encoded.codes_digest}, data)
+    loop = loop_options(
+        arguments, config, {**result_options, "level": arguments.level, "codes": encoded.codes_digest}, data
+    )
     # 3. The codes.
     levels = encoded.codes(arguments, progress=loop.progress)
     index = vqvae_config.level_names.index(arguments.level)
@@ -166,7 +168,7 @@ def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
     # 5. The metrics and the checkpoint.
     averaged = task.averaged()
     metrics = {"bits_per_code": bits_per_code(averaged, held_out.to(device))}
-    provenance = training_provenance(arguments, data, decisive, metrics)
+    provenance = training_provenance(arguments, data, result_options, metrics)
     provenance |= {"level": arguments.level, "vqvae_sha256": vqvae_digest, "codes_sha256": encoded.codes_digest}
     provenance["classes"] = list(data.classes) if config.classes else []
     save_trained(loop, config, averaged, provenance, force=force)
@@ -201,7 +203,7 @@ def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, 
 
 
 def options_without_effect(arguments: argparse.Namespace, config: PriorConfig) -> list[str]:
-    """Returns a message for each option on the command line that such a prior does not use."""
+    """Returns a message for each option on the command line that a prior of this configuration does not use."""
     reasons = (
         (config.attention, "has no attention", ("heads",)),
         (config.condition_codes, "has no level above it", ("condition_channels", "condition_blocks")),
@@ -218,7 +220,7 @@ def options_without_effect(arguments: argparse.Namespace, config: PriorConfig) -
 def read_start(path: Path, config: PriorConfig) -> Checkpoint:
     """Reads the checkpoint with which a prior's training starts.
 
-    Raises InputError if its configuration differs in more than dropout and the form of the residual blocks.
+    Raises InputError if its configuration differs in more than dropout and the variant of the residual blocks.
     """
     start = load_checkpoint(path)
     actual, expected = to_json(start.config), to_json(config)

@@ -5,7 +5,7 @@
 with images x in [-1, 1] and sg the stop-gradient; means are over all elements. The decoder's gradient passes
 straight through the quantisation to z. The first ``warm_up`` steps train without quantisation (an autoencoder). Then
 k-means on the encoder's outputs initialises the codebooks, which are updated by moving averages. Unused codes restart
-during the first four fifths of the steps; the last fifth lets every code settle.
+during the first four fifths of the steps, so that every code can settle in the last fifth.
 
 The average of the weights over the steps is evaluated and saved, with the codebooks of the last step, which are
 averages already. Fitting the codebooks again to the averaged encoder brought no improvement.
@@ -170,7 +170,7 @@ class VqvaeTask:
 
     @torch.no_grad()
     def initialise_codebooks(self, generator: torch.Generator) -> None:
-        """Sets the codebooks by k-means, top level first: its codewords decide the vectors of the next level."""
+        """Sets the codebooks by k-means, top level first: its codewords determine the vectors of the next level."""
         model, count = self.model, len(self.images)
         for level, codebook in enumerate(self.codebooks):
             per_image = (self.images.shape[1] // model.config.stride(level)) ** 2
@@ -207,7 +207,7 @@ def flatten(z: Tensor) -> Tensor:
 
 
 def train_vqvae(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Trains and saves a VQ-VAE. Returns its held-out metrics; no metrics in processes other than the leader.
+    """Trains and saves a VQ-VAE. Returns its held-out metrics, or an empty dict in processes other than the leader.
 
     Raises LatentLoopError.
     """

@@ -15,7 +15,7 @@ PACKAGES = ("cuda-bindings", "pycuda", "onnx", "onnxruntime-gpu", "tensorrt", "t
 
 
 def machine(commit: str | None) -> dict[str, Any]:
-    """Returns plain JSON types. ``commit`` of the source tree, if it is not a git repository."""
+    """Returns the description as plain JSON types. ``commit``: that of the source tree, if the tree has no .git."""
     description = environment(os.cpu_count() or 1)
     description |= {name: installed.package_version(name) or "not installed" for name in PACKAGES}
     if commit:

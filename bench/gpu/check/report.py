@@ -46,7 +46,7 @@ def level_bounds(parts: Parts) -> list[dict[str, Any]]:
 
 
 def image_times(parts: Parts) -> list[dict[str, Any]]:
-    """Returns seconds per batch, decoding included, and images per second.
+    """Returns seconds of a batch, decoding included, and images per second.
 
     Samplers time whole images. Baselines time levels and the decoder, whose sum is returned if every level was timed.
     """

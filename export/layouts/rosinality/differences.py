@@ -19,7 +19,7 @@ def explain_names(unknown: list[str], missing: list[str]) -> str:
             "only a model without it, or one that LatentLoop trained, can be exported"
         )
     if unknown and len(missing) > len(unknown):
-        return f"it is another architecture, in part: its names include {_names(unknown)}"
+        return f"its architecture differs in part: its tensors include {_names(unknown)}"
     if unknown and not missing:
         return f"it is a fork's model, with more in it than the common layout has ({_names(unknown)})"
     return ""

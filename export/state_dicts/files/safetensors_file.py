@@ -33,13 +33,13 @@ def header_of(path: Path) -> dict[str, Any] | None:
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
-    """Returns every tensor by its name. Raises CheckpointError for a damaged header and for offsets out of the file."""
+    """Returns every tensor by its name. Raises CheckpointError for a damaged header or offsets outside the file."""
     header = header_of(path)
     if header is None:
         raise CheckpointError(f"{path}: not a readable safetensors file: its header is damaged")
     with path.open("rb") as opened:
-        first = 8 + int.from_bytes(opened.read(8), "little")
-        content = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))[first:]
+        data_start = 8 + int.from_bytes(opened.read(8), "little")
+        content = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))[data_start:]
     return {name: _tensor(path, name, entry, content) for name, entry in header.items() if name != "__metadata__"}
 
 
@@ -48,7 +48,7 @@ def _tensor(path: Path, name: str, entry: object, content: memoryview) -> Stored
         case {"dtype": str() as kind, "shape": [*shape], "data_offsets": [int() as start, int() as stop]}:
             dtype = _TYPES.get(kind, kind)
             if len(shape) > MAX_AXES or not all(isinstance(n, int) and n >= 0 for n in shape):
-                raise CheckpointError(f"{path}: {name} has no shape; save the file again")
+                raise CheckpointError(f"{path}: {name} has no valid shape; save the file again")
             if not 0 <= start <= stop <= len(content):
                 raise CheckpointError(
                     f"{path} is cut short: {name} ends at byte {stop} of the tensors, the file holds {len(content)}; "
@@ -60,4 +60,4 @@ def _tensor(path: Path, name: str, entry: object, content: memoryview) -> Stored
                     f"offsets span {stop - start}; copy or download it again"
                 )
             return StoredTensor(dtype, tuple(shape), contiguous(tuple(shape)), 0, lambda: content[start:stop])
-    raise CheckpointError(f"{path}: the header's entry for {name} is not one of safetensors; save the file again")
+    raise CheckpointError(f"{path}: the header has no valid entry for {name}; save the file again")

@@ -85,9 +85,9 @@ def contiguous(shape: Shape) -> Shape:
 def out_of_bounds(shape: object, strides: object, offset: object, elements: int) -> str:
     """Returns why a view does not fit into a storage of ``elements``, or an empty string if it does."""
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) != len(strides):
-        return "has no shape"
+        return "has no valid shape"
     if len(shape) > MAX_AXES or not all(isinstance(n, int) and n >= 0 for n in (*shape, *strides, offset)):
-        return "has no shape"
+        return "has no valid shape"
     if 0 in shape:
         return ""
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))

@@ -29,9 +29,10 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Loads the result of ``state_dict``. Raises ValueError if a moment's shape differs from its parameter's.
+    """Loads a result of ``optimiser.state_dict``.
 
-    ``load_state_dict`` itself compares only the number of parameters.
+    Raises ValueError if a moment's shape differs from its parameter's: ``load_state_dict`` compares only the number of
+    parameters.
     """
     optimiser.load_state_dict(state)
     for parameter, moments in optimiser.state.items():

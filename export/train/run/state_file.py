@@ -40,7 +40,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class StateFile:
-    """The state file of one training. ``arguments`` is everything that decides the result, as JSON values."""
+    """The state file of one training. ``arguments`` is everything that determines the result, as JSON values."""
 
     path: Path
     arguments: dict[str, Any]

@@ -37,11 +37,11 @@ def load_dataset(arguments: argparse.Namespace, size: int, image_channels: int |
 def rename_classes(data: Data, names: list[str]) -> Data:
     """Returns the same data with other class names. Raises InputError if a name is empty or occurs twice."""
     if len(names) != len(data.classes):
-        raise InputError(f"class-names are {len(names)}, expected {len(data.classes)}, one per label")
+        raise InputError(f"--class-names has {len(names)} names, expected {len(data.classes)}, one per label")
     names = [name.strip() for name in names]
     for label, name in enumerate(names):
         if not name or name in names[:label]:
-            raise InputError(f"class-names: label {label} is {name!r}, expected a name that no other label has")
+            raise InputError(f"--class-names: label {label} is {name!r}, expected a name that no other label has")
     return Data(data.training, data.held_out, tuple(names), data.description)
 
 
@@ -49,7 +49,7 @@ def rename_classes(data: Data, names: list[str]) -> Data:
 class EncodedData:
     """A trained VQ-VAE and a data set of images of ``size`` x ``size``, which it encodes.
 
-    ``codes_digest`` is a digest of the weights and configuration that decide the VQ-VAE's codes.
+    ``codes_digest`` is a digest of the weights and configuration that determine the VQ-VAE's codes.
     """
 
     checkpoint: Checkpoint
@@ -78,8 +78,10 @@ class EncodedData:
 
 
 def load_encoded_data(arguments: argparse.Namespace, device: str) -> EncodedData:
-    """Reads the VQ-VAE of ``--vqvae`` and the data set. Raises InputError or CheckpointError, InputError also if the
-    VQ-VAE reconstructs the data better in the other variant of its residual blocks (``export/inplace``).
+    """Reads the VQ-VAE of ``--vqvae`` and the data set. Raises InputError or CheckpointError.
+
+    Also raises InputError if the VQ-VAE clearly reconstructs the data better with the other variant of its residual
+    blocks (``export/inplace/``) and the user did not name the variant.
     """
     checkpoint = with_inplace_option(arguments.vqvae, read_vqvae(arguments.vqvae), arguments.vqvae_inplace)
     vqvae = build_vqvae(checkpoint, arguments.vqvae).to(device)

@@ -32,8 +32,8 @@ LOSS_INTERVAL = 20  # steps between two readings of the loss: each reading waits
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """Options of a training run. ``arguments`` is everything that decides the result, as JSON values: a state file is
-    loaded only if its arguments are the same.
+    """Options of a training run. ``arguments`` is everything that determines the result, as JSON values: a state file
+    is loaded only if its arguments are the same.
     """
 
     out: Path

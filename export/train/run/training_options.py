@@ -77,8 +77,8 @@ def network_options(kind: type[Options], arguments: argparse.Namespace) -> Optio
 
 
 def loop_options(arguments: argparse.Namespace, config: AnyConfig, options: dict[str, Any], data: Data) -> LoopOptions:
-    """Returns the loop's options. Configuration, ``options``, data and device decide the result of the training."""
-    decisive = {**to_json(config), **options, "data": data.digest, "device": str(arguments.device)}
+    """Returns the loop's options. Configuration, ``options``, data and device determine the result of the training."""
+    result_options = {**to_json(config), **options, "data": data.digest, "device": str(arguments.device)}
     return LoopOptions(
         Path(arguments.out),
         arguments.steps,
@@ -87,5 +87,5 @@ def loop_options(arguments: argparse.Namespace, config: AnyConfig, options: dict
         restart=arguments.restart,
         force=arguments.force,
         progress=distributed.is_leader(),
-        arguments=decisive,
+        arguments=result_options,
     )
