@@ -19,8 +19,6 @@ from latentloop.draws.level_inputs import AfterRow, Codes, LevelInputs, Row
 from latentloop.environment.machine import available_threads
 from latentloop.errors import BundleError, InputError, short_repr
 from latentloop.sampling import validation
-from latentloop.sampling.classifier import classify
-from latentloop.sampling.likelihood import log_likelihood
 from latentloop.sampling.results import Classification, Progress, Samples
 from latentloop.sampling.sample_request import SampleRequest
 
@@ -199,6 +197,8 @@ class Sampler:
         """Classifies images uint8 [N, H, W, C] at the bundle's size with the bundle's classifier, on the CPU for every
         device. Raises InputError, also if the bundle has no classifier.
         """
+        from latentloop.sampling.classifier import classify  # late: `sample` does not need it
+
         return classify(self.bundle, validation.check_images(images, self.bundle.manifest), self.threads)
 
     def encode_on_gpu(self, images: Any, stream: Any = None) -> dict[str, DeviceArray]:
@@ -237,6 +237,8 @@ class Sampler:
         codes by level, integers [N, h, w]; labels as in ``sample``, but required if the bundle has classes.
         Raises InputError.
         """
+        from latentloop.sampling.likelihood import log_likelihood  # late: `sample` does not need it
+
         return log_likelihood(self.bundle, self.rows, self.default_batch, codes, labels)
 
     def rows(self, level: Level, level_inputs: LevelInputs, rows: int | None = None) -> Iterator[Row]:
