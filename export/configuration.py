@@ -103,7 +103,7 @@ class PriorConfig:
             _require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("output_blocks", "condition_codes", "condition_blocks", "classes"):
             _require(self, name, getattr(self, name) >= 0, "at least 0")
-        _require(self, "kernel", self.kernel >= 3 and self.kernel % 2 == 1, "odd, at least 3")
+        _require(self, "kernel", 3 <= self.kernel <= 31 and self.kernel % 2 == 1, "odd, 3 to 31")  # as the operators
         _require(self, "condition_kernel", self.condition_kernel >= 1 and self.condition_kernel % 2 == 1, "odd")
         _check_sizes(self)
         _require(self, "layers", self.layers <= MAX_LAYERS, f"at most {MAX_LAYERS}")

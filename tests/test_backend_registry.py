@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from command_line import run
 
 from latentloop import Bundle, InputError, MissingError, Sampler
 from latentloop.backends import registry
-from latentloop.backends.registry import BACKENDS, Registration, usable
+from latentloop.backends.registry import BACKENDS, BackendRequest, Registration, usable
 
 
 @pytest.fixture
@@ -78,6 +81,45 @@ def test_auto_tries_backends_in_the_order_of_their_ranks(bundle: Bundle, monkeyp
     sampler = Sampler(bundle)
     assert sampler.device == "cpu"
     assert sampler.device_reason.startswith("toy: no toys here; ")
+
+
+@pytest.mark.parametrize(
+    ("functions", "reason"),
+    [
+        (None, "the backend faulty is registered with the module faulty_backend, which does not exist"),
+        (("check",), "the module faulty_backend of the backend faulty has no find, expected check and find"),
+        (("find",), "the module faulty_backend of the backend faulty has no check, expected check and find"),
+    ],
+)
+def test_a_registration_that_is_wrong_is_named(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, functions: tuple[str, ...] | None, reason: str
+) -> None:
+    if functions is not None:
+        module = ModuleType("faulty_backend")
+        vars(module).update({name: getattr(toy_backend, name) for name in functions})
+        monkeypatch.setitem(sys.modules, "faulty_backend", module)
+    monkeypatch.setitem(BACKENDS, "faulty", Registration("faulty_backend", auto_rank=0))
+    with pytest.raises(MissingError, match=f"^{reason}$"):
+        Sampler(bundle, "faulty")
+    assert Sampler(bundle).device_reason.startswith(f"faulty: {reason}; ")
+    for opened in (bundle, None):
+        assert usable(opened)["faulty"] == f"no: {reason}"
+
+
+@pytest.mark.parametrize("error", [ImportError("no\ntoys"), ValueError("no\ntoys")])
+def test_a_fault_of_one_backend_does_not_hide_the_others(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def fail(request: BackendRequest) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(toy_backend, "find", fail)
+    reason = f"no: {type(error).__name__}: no toys"
+    answers = usable(bundle)
+    assert (answers["toy"], answers["cpu"]) == (reason, "yes")
+    assert run("info", "--json", "--bundle", bundle.path) == 0
+    devices = json.loads(capsys.readouterr().out)["devices"]
+    assert (devices["toy"], devices["cpu"]) == (reason, "yes")
 
 
 def test_every_cpu_backend_can_be_used_here() -> None:

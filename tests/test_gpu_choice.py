@@ -119,6 +119,13 @@ def test_without_a_driver_package(monkeypatch: pytest.MonkeyPatch) -> None:
         ("gpu", InputError, "device is 'gpu', expected auto, cpu, cuda, tensorrt or onnxruntime-tensorrt, for a GPU"),
         ("cuda:", InputError, "device is 'cuda:', expected"),
         ("cuda:-1", InputError, "device is 'cuda:-1', expected"),
+        ("cuda:٣", InputError, "device is 'cuda:٣', expected"),
+        (
+            "cuda:9999",
+            InputError,
+            "device is 'cuda:9999', expected auto, cpu, cuda, tensorrt or onnxruntime-tensorrt, "
+            "for a GPU optionally with its number, 0 to 999, as in cuda:1",
+        ),
         ("cpu:0", InputError, "device is 'cpu:0', expected"),
         ("auto:0", InputError, "device is 'auto:0', expected"),
         (0, InputError, "device is 0, expected"),

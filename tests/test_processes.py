@@ -81,6 +81,40 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 assert len(list(rows)) == level.height - 1
 """
 
+FORKED_WITH_THREADS = """
+import os, sys, threading, time
+from latentloop import Bundle
+bundle = Bundle.open(sys.argv[1])
+THREADS = 4
+made, values, making = [], [None] * THREADS, threading.Event()
+def make():
+    made.append(0)
+    making.set()
+    time.sleep(0.01)
+    return object()
+def use(index, barrier):
+    barrier.wait()
+    values[index] = bundle.cached("key", make)
+def use_in_threads():
+    made.clear()
+    barrier = threading.Barrier(THREADS)
+    threads = [threading.Thread(target=use, args=(index, barrier)) for index in range(THREADS)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    return len(made) == len(set(map(id, values))) == 1
+sys.setswitchinterval(1e-6)
+threading.Thread(target=bundle.cached, args=("slow", lambda: making.set() or time.sleep(5)), daemon=True).start()
+making.wait()  # a thread of the parent holds the lock at every fork
+results = []
+for _ in range(30):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if use_in_threads() else 1)
+    results.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(sum(results), flush=True)
+os._exit(0)
+"""
+
 
 def output_of(script: str, *arguments: object) -> str:
     """Runs a script, which must succeed, and returns its output."""
@@ -145,6 +179,10 @@ def test_a_pickle_of_a_bundle_that_has_changed_is_rejected(small_bundle: Path, t
 @pytest.mark.parametrize("after", ["used", "unused"])
 def test_a_forked_process_samples_and_ends(small_bundle: Path, before: str, after: str) -> None:
     assert output_of(FORKED, before, after, small_bundle) == "3"
+
+
+def test_threads_of_a_forked_process_share_the_cache_of_a_bundle(small_bundle: Path) -> None:
+    assert output_of(FORKED_WITH_THREADS, small_bundle) == "0"
 
 
 def test_an_iteration_over_rows_cannot_continue_after_a_fork(small_bundle: Path) -> None:

@@ -1,4 +1,4 @@
-"""The wheel: its tag matches the requirements of its libraries, and they do not request an executable stack."""
+"""The wheel: it has every module, the right tag, and libraries that request no executable stack."""
 
 from __future__ import annotations
 
@@ -38,6 +38,15 @@ def libraries(wheel: Path) -> dict[str, bytes]:
     if not content:
         pytest.skip("no library was built")
     return content
+
+
+@pytest.mark.slow
+def test_it_has_every_module(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    for folder, package in {"runtime": "", "export": "export/", "kernels": "kernels/", "bench": "bench/"}.items():
+        modules = {f"latentloop/{package}{file.relative_to(ROOT / folder)}" for file in (ROOT / folder).rglob("*.py")}
+        assert modules <= packed, "is its folder listed in pyproject.toml, tool.setuptools.packages?"
 
 
 @pytest.mark.slow

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop import Bundle
 from latentloop.backends.cpu.backend import Decoded
 from latentloop.backends.registry import BackendRequest
+from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import AfterRow, Codes, LevelDraw, LevelInputs, Row
 from latentloop.errors import MissingError

@@ -54,7 +54,7 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
         (
             ("--channels", 256, "channels"),
             ("--residual-channels", 256, "channels inside a gated block"),
-            ("--kernel", 5, "kernel of the causal convolutions, odd"),
+            ("--kernel", 5, "kernel of the causal convolutions, odd, 3 to 31"),
             ("--blocks", 4, "blocks"),
             ("--residual-blocks", 4, "causal gated blocks per block"),
             ("--output-blocks", 0, "pointwise blocks before the logits"),

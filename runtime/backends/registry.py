@@ -113,11 +113,24 @@ def usable(bundle: Bundle | None) -> dict[str, str]:
             answers[name] = "yes"
         except LatentLoopError as error:
             answers[name] = f"no: {error}"
+        except Exception as error:  # a fault of one backend must not hide the others
+            answers[name] = " ".join(f"no: {type(error).__name__}: {error}".split())
     return answers
 
 
 def _module(name: str) -> BackendModule:
-    return import_module(BACKENDS[name].module)
+    """Imports the module of a backend. Raises MissingError if it does not exist or lacks a function."""
+    path = BACKENDS[name].module
+    try:
+        module = import_module(path)
+    except ModuleNotFoundError as error:
+        if not f"{path}.".startswith(f"{error.name}."):  # the module exists, and imports a package that does not
+            raise
+        raise MissingError(f"the backend {name} is registered with the module {path}, which does not exist") from error
+    for function in ("check", "find"):
+        if not callable(getattr(module, function, None)):
+            raise MissingError(f"the module {path} of the backend {name} has no {function}, expected check and find")
+    return module
 
 
 def _joined(reasons: dict[str, str]) -> str:
@@ -131,12 +144,12 @@ def _parse(device: object) -> tuple[str, int]:
     """Returns the name of the backend, or "auto", and the number of the GPU. Raises InputError for any other value."""
     if isinstance(device, str):
         name, colon, number = device.partition(":")
-        is_number = number.isdecimal() and len(number) < 4
+        is_number = number.isascii() and number.isdecimal() and len(number) < 4
         entry = BACKENDS.get(name)
         if (name == AUTO or entry) and (not colon or (entry and entry.on_gpu and is_number)):
             return name, int(number or 0)
     *most, last = names()
     raise InputError(
-        f"device is {short_repr(device)}, expected auto, {', '.join(most)} or {last}, for a GPU optionally "
-        "with its number, as in cuda:1"
+        f"device is {short_repr(device)}, expected auto, {', '.join(most)} or {last}, for a GPU optionally with its "
+        "number, 0 to 999, as in cuda:1"
     )

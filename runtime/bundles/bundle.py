@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,15 @@ from latentloop.errors import BundleError, InputError, short_repr
 from latentloop.io.file_names import MANIFEST
 
 Value = TypeVar("Value")
+_bundles: WeakSet[Bundle] = WeakSet()
+
+
+def _start_caches() -> None:
+    for bundle in _bundles:
+        bundle._start_cache()
+
+
+os.register_at_fork(after_in_child=_start_caches)  # before the child has several threads
 
 
 class Bundle:
@@ -33,12 +43,12 @@ class Bundle:
         self.manifest = manifest
         self._identities = identities
         self._caches: list[dict[Hashable, Any]] = []
-        self._start()
+        self._start_cache()
+        _bundles.add(self)
 
-    def _start(self) -> None:
+    def _start_cache(self) -> None:
         self._caches.append({})  # caches of parent processes are kept: their sessions must not be destroyed in a child
-        self._lock = threading.Lock()
-        self._process = os.getpid()
+        self._lock = threading.Lock()  # a new one, because another thread may have held the parent's at the fork
 
     def __reduce__(self) -> tuple[Callable[..., Bundle], tuple[str, Manifest]]:
         """A copy or pickle holds the path and the manifest: the bundle is opened and verified again."""
@@ -100,8 +110,6 @@ class Bundle:
         Samplers of the same Bundle share these values, for example sessions. A forked process starts with an empty
         cache, because the threads of its parent's sessions do not exist there.
         """
-        if self._process != os.getpid():
-            self._start()  # and replace the lock, which another thread may have held at the fork
         with self._lock:
             cache = self._caches[-1]
             if key not in cache:
