@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -302,3 +303,14 @@ def engines(bundle: Path) -> Path:
     folder = bundle / "engines" / "sm90_tensorrt-11.4.0.106_float32"
     assert json.loads((folder / "manifest.json").read_text())["precision"] == "float32"
     return folder
+
+
+@pytest.mark.parametrize("device", ["cuda", "onnxruntime-tensorrt"])
+def test_a_broken_onnx_runtime_is_named(
+    bundle: Bundle, machines: Machines, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    machines()
+    monkeypatch.delitem(sys.modules, "latentloop.backends.onnxruntime", raising=False)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # its import fails
+    text = error_text(MissingError, lambda: Sampler(bundle, device))
+    assert text.startswith("the installation of onnxruntime is broken")

@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 import numpy as np
 
-from latentloop.errors import BundleError
+from latentloop.errors import BundleError, MissingError
 from latentloop.kernels.library import is_unusable, problem, warn_unusable
 
 # Recent releases start a telemetry thread on import. That thread does not exist in a forked process, which would wait
@@ -59,6 +59,15 @@ def _leak_sessions() -> None:
 
 
 os.register_at_fork(after_in_child=_leak_sessions)
+
+
+def check_provider(provider: str) -> None:
+    """Raises MissingError if the installed ONNX Runtime lacks the execution provider."""
+    if provider not in onnxruntime.get_available_providers():
+        raise MissingError(
+            f"ONNX Runtime {onnxruntime.__version__} here has no {provider}: pip uninstall -y onnxruntime && "
+            "pip install onnxruntime-gpu cuda-bindings"
+        )
 
 
 def session_options(operators: Path | None) -> onnxruntime.SessionOptions:

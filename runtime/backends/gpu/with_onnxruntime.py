@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from latentloop.backends.gpu import availability
-from latentloop.errors import MissingError
 
 if TYPE_CHECKING:  # imported late for the reason given in ``availability``
     from latentloop.backends.interface import Backend
@@ -20,24 +19,21 @@ _PROVIDERS = {"cuda": "CUDAExecutionProvider", "onnxruntime-tensorrt": "Tensorrt
 def check(name: str) -> None:
     """Raises MissingError if there is no GPU, or if the installed ONNX Runtime lacks the execution provider."""
     availability.open_gpu()
-    import onnxruntime
-
-    import latentloop.backends.onnxruntime  # noqa: F401 (it raises MissingError for a broken ONNX Runtime)
-
-    provider = _PROVIDERS[name]
-    if provider not in onnxruntime.get_available_providers():
-        raise MissingError(
-            f"ONNX Runtime {onnxruntime.__version__} here has no {provider}: pip uninstall -y onnxruntime && "
-            "pip install onnxruntime-gpu cuda-bindings"
-        )
+    _check_provider(name)
 
 
 def find(request: BackendRequest) -> Callable[[], Backend]:
     """Implements ``BackendModule.find``; finds the GPU and the execution provider."""
     with availability.gpu(request.name, request.number) as driver:
         precision = request.bundle.manifest.check_precision(request.precision)
-        check(request.name)
+        _check_provider(request.name)
     return availability.reporting_device_errors(request.number, lambda: _with_sessions(request, driver, precision))
+
+
+def _check_provider(name: str) -> None:
+    from latentloop.backends.onnxruntime import check_provider  # its import raises MissingError for a broken package
+
+    check_provider(_PROVIDERS[name])
 
 
 def _with_sessions(request: BackendRequest, driver: Driver, precision: str) -> Backend:
