@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -19,9 +20,9 @@ def reset_peak() -> bool:
 
 def peak() -> int:
     """Returns the largest number of resident bytes since ``reset_peak``."""
-    try:
+    with suppress(OSError):
         status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
-    except (OSError, TypeError):
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        if match := re.search(r"VmHWM:\s+(\d+) kB", status):
+            return int(match[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

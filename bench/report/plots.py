@@ -206,10 +206,7 @@ def _bits(axes: Axes, result: dict[str, Any]) -> None:
         bars = axes.bar(_positions(levels, 0.4 * number), bits, 0.38, color=COLOURS[precision], label=precision)
         axes.bar_label(bars, fmt="%.3f", fontsize=8)
     names = [f"{level['name']}\n{level['relative_change']:+.2%}, KL {level['kl_nats']:.1g} nats" for level in levels]
-    axes.set_xticks(_positions(levels, 0.2), names)
-    axes.set_ylabel("bits per code")
-    axes.set_title(f"{result['images']} images, {result['codes']}")
-    axes.legend()
+    _label_levels(axes, names, f"{result['images']} images, {result['codes']}")
 
 
 def _likelihood(axes: Axes, result: dict[str, Any]) -> None:
@@ -221,10 +218,7 @@ def _likelihood(axes: Axes, result: dict[str, Any]) -> None:
         bars.set_label(name)
         axes.bar_label(bars, fmt="%.3f", fontsize=8)
     names = [f"{level['name']}\n{level['codes_used']} of {level['codes']} codes used" for level in levels]
-    axes.set_xticks(_positions(levels, 0.2), names)
-    axes.set_ylabel("bits per code")
-    axes.set_title(f"Codes of {result['images']} held-out images")
-    axes.legend()
+    _label_levels(axes, names, f"Codes of {result['images']} held-out images")
 
 
 def _accuracy(axes: Axes, result: dict[str, Any]) -> None:
@@ -259,6 +253,14 @@ def _searches(axes: Axes, result: dict[str, Any]) -> None:
     axes.set_ylabel("seconds a search (logarithmic)")
     axes.set_title("The nearest codeword of each of N vectors")
     axes.legend(fontsize=7)
+
+
+def _label_levels(axes: Axes, names: Sequence[str], title: str) -> None:
+    """Labels two bars of bits per code for each level."""
+    axes.set_xticks(_positions(names, 0.2), names)
+    axes.set_ylabel("bits per code")
+    axes.set_title(title)
+    axes.legend()
 
 
 def _positions(groups: Sequence[object], offset: float) -> list[float]:

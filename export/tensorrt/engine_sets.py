@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -198,8 +199,9 @@ def _build_set(
         (folder / MANIFEST).write_text(json.dumps(to_json(engines), indent=1) + "\n", encoding="utf-8")
 
 
-def _write_plan(path: Path, data: object) -> FileRecord:
-    view = memoryview(data)  # type: ignore[arg-type]
+def _write_plan(path: Path, data: Any) -> FileRecord:
+    """``data`` is a plan as TensorRT returns it: any object with the buffer protocol."""
+    view = memoryview(data)
     path.write_bytes(view)
     return FileRecord(view.nbytes, hashlib.sha256(view).hexdigest())
 

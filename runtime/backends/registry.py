@@ -74,19 +74,23 @@ def open_backend(bundle: Bundle, device: object, threads: int, precision: object
 
     Raises InputError for an unknown name or an unsupported precision, MissingError if the backend cannot be used.
     """
+
+    def create(name: str, number: int, reason: str) -> Backend:
+        return _module(name).find(BackendRequest(name, bundle, number, threads, precision, reason))()
+
     name, number = _parse(device)
     if name != AUTO:
-        return _module(name).find(BackendRequest(name, bundle, number, threads, precision, "as requested"))()
+        return create(name, number, "as requested")
     candidates = sorted((entry.auto_rank, name) for name, entry in BACKENDS.items() if entry.auto_rank is not None)
     reasons: dict[str, str] = {}
     for _, candidate in candidates[:-1]:
         try:
-            return _module(candidate).find(BackendRequest(candidate, bundle, 0, threads, precision, ""))()
+            return create(candidate, 0, "")
         except LatentLoopError as error:
             reasons[candidate] = str(error)
     last, reason = candidates[-1][1], _joined(reasons)
     try:
-        return _module(last).find(BackendRequest(last, bundle, 0, threads, precision, reason))()
+        return create(last, 0, reason)
     except InputError as error:
         from latentloop.engines.engine_set import NARROW
 

@@ -11,6 +11,7 @@ from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import LevelInputs, Row
 from latentloop.errors import BundleError, InputError
+from latentloop.sampling.batches import padded_batches
 from latentloop.sampling.validation import check_codes, check_labels, check_prior
 
 Rows = Callable[[Level, LevelInputs], Iterator[Row]]  # runs one level's loop
@@ -36,10 +37,7 @@ def log_likelihood(
         check_prior(level)
     classes = check_labels(labels, n, bundle.manifest)
     # 2. Run each level over the codes, in batches of equal size; the last batch is padded with the last sample.
-    batch = min(n, batch_size)
-    for start in range(0, n, batch):
-        indices = np.minimum(np.arange(start, start + batch), n - 1)
-        count = min(batch, n - start)
+    for part, indices in padded_batches(n, min(n, batch_size)):
         upper = None
         for level in levels:
             forced = checked[level.name][indices]
@@ -50,7 +48,7 @@ def log_likelihood(
                     raise BundleError(f"{bundle.path}: {level.name} has logits that are not finite numbers")
                 log_probabilities = log_softmax(row.logits.astype(np.float64))
                 picked = np.take_along_axis(log_probabilities, row.codes[..., None], 2)[..., 0]  # [W, B]
-                result[level.name][start : start + count, row.index] = picked.T[:count]
+                result[level.name][part, row.index] = picked.T[: part.stop - part.start]
             upper = forced
     return result
 

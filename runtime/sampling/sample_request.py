@@ -1,8 +1,8 @@
-"""A validated request for samples, and its division into batches."""
+"""A validated request for samples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,13 +60,6 @@ class SampleRequest:
             if (codes[level.name] < 0).any():
                 check_prior(level)
         return SampleRequest(manifest, n, classes, checked_seeds, settings, codes)
-
-    def batches(self, size: int) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-        """Yields, for each batch, its slice of the samples, and the indices [size] of the samples to compute. The last
-        batch is padded with the last sample, because results depend on the batch size.
-        """
-        for start in range(0, self.n, size):
-            yield slice(start, min(start + size, self.n)), np.minimum(np.arange(start, start + size), self.n - 1)
 
     def draws(self, indices: NDArray[np.int64]) -> list[LevelDraw]:
         """Returns a backend's inputs for these samples [B], one per level from the top down."""

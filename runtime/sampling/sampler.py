@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from latentloop.draws.level_inputs import AfterRow, Codes, LevelInputs, Row
 from latentloop.environment.machine import available_threads
 from latentloop.errors import BundleError, InputError, short_repr
 from latentloop.sampling import validation
+from latentloop.sampling.batches import batches, padded_batches
 from latentloop.sampling.results import Classification, Progress, Samples
 from latentloop.sampling.sample_request import SampleRequest
 
@@ -148,7 +149,7 @@ class Sampler:
         images = np.empty((request.n, *manifest.image), np.uint8)
         decodings: list[tuple[Decoding, slice]] = []
         finished = 0
-        for part, indices in request.batches(batch):
+        for part, indices in padded_batches(request.n, batch):
             after_row = None if callback is None else self._after_row(callback, finished, request.n)
             with self._run() as backend:
                 drawn = backend.draw(request.draws(indices), after_row)
@@ -178,7 +179,7 @@ class Sampler:
         """
         array = validation.check_images(images, self.bundle.manifest)
         codes = _empty_codes(len(array), self.bundle.manifest)
-        for part in _batches(len(array), self.default_batch):
+        for part in batches(len(array), self.default_batch):
             batch = self._backend.encode(array[part])
             for name, values in codes.items():
                 values[part] = batch[name]
@@ -189,7 +190,7 @@ class Sampler:
         checked = validation.check_codes(codes, self.bundle.manifest.levels, partial=False)
         n = len(next(iter(checked.values())))
         images = np.empty((n, *self.bundle.manifest.image), np.uint8)
-        for part in _batches(n, self.default_batch):
+        for part in batches(n, self.default_batch):
             self._finish(self._backend.decode({name: values[part] for name, values in checked.items()}), part, images)
         return images
 
@@ -226,7 +227,7 @@ class Sampler:
     def decoded(self, codes: dict[str, Codes]) -> NDArray[np.float32]:
         """Returns unrounded images, float32 [N, H, W, C], nominally in [-1, 1], of codes by level, int64 [N, h, w]."""
         n = len(next(iter(codes.values())))
-        parts = [{name: values[part] for name, values in codes.items()} for part in _batches(n, self.default_batch)]
+        parts = [{name: values[part] for name, values in codes.items()} for part in batches(n, self.default_batch)]
         return np.concatenate([self._backend.decode(part).wait()[1] for part in parts])
 
     def log_likelihood(
@@ -241,7 +242,7 @@ class Sampler:
 
         return log_likelihood(self.bundle, self.rows, self.default_batch, codes, labels)
 
-    def rows(self, level: Level, level_inputs: LevelInputs, rows: int | None = None) -> Iterator[Row]:
+    def rows(self, level: Level, level_inputs: LevelInputs, rows: int | None = None) -> Generator[Row, None, None]:
         """Runs one level's loop and yields each finished row; ``rows`` limits their number.
 
         Raises InputError if the level has no prior or this Sampler is already running, BundleError if the graphs and
@@ -275,18 +276,12 @@ class Sampler:
         images[part] = decoded[: part.stop - part.start]
 
     def _after_row(self, callback: Callable[[Progress], bool | None], images_done: int, images_total: int) -> AfterRow:
-        heights = {level.name: level.height for level in self.bundle.manifest.levels}
-
         def after_row(level: str, rows_done: int) -> bool:
-            proceed = callback(Progress(level, rows_done, heights[level], images_done, images_total))
+            height = self.bundle.manifest.level(level).height
+            proceed = callback(Progress(level, rows_done, height, images_done, images_total))
             return proceed is None or bool(proceed)
 
         return after_row
-
-
-def _batches(n: int, size: int) -> Iterator[slice]:
-    for start in range(0, n, size):
-        yield slice(start, min(start + size, n))
 
 
 def _empty_codes(n: int, manifest: Manifest) -> dict[str, Codes]:

@@ -70,5 +70,5 @@ def _rows(sampler: Sampler, level: Level, inputs: LevelInputs, budget: float) ->
         begin = now
         if now - started > budget:
             break
-    rows.close()  # type: ignore[attr-defined]  # a generator: closing it releases the sampler
+    rows.close()  # which releases the sampler
     return seconds

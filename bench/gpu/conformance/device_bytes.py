@@ -38,6 +38,13 @@ def host_array(driver: Driver, size: int, page_locked: bool = True) -> Bytes:
         return driver.host_memory(size) if page_locked else np.empty(size, np.uint8)
 
 
+def random_and_empty(driver: Driver, size: int, page_locked: bool = True) -> tuple[Bytes, Bytes]:
+    """Allocates two arrays like ``host_array``: the source of a copy, with random bytes, and its target."""
+    source, target = host_array(driver, size, page_locked), host_array(driver, size, page_locked)
+    source[:] = random_bytes(1, size)
+    return source, target
+
+
 def fill(driver: Driver, memory: DeviceMemory, values: Bytes, stream: Stream) -> None:
     """Copies values to device memory, and waits for the copy."""
     source = host_array(driver, memory.size)

@@ -18,6 +18,7 @@ from latentloop.bench.gpu.conformance.device_bytes import (
     fill,
     host_array,
     new_stream,
+    random_and_empty,
     random_bytes,
     read,
     wait_for,
@@ -73,8 +74,7 @@ def check_copies(driver: Driver, size: int) -> None:
     half = size // 2
     for stream in (new_stream(driver), LEGACY):
         for page_locked in (True, False):
-            values, copy = host_array(driver, size, page_locked), host_array(driver, size, page_locked)
-            values[:] = random_bytes(1, size)
+            values, copy = random_and_empty(driver, size, page_locked)
             a, b = DeviceMemory(driver, DEVICE, size, stream), DeviceMemory(driver, DEVICE, size, stream)
             with driver.use(DEVICE):
                 driver.copy_in(a.pointer, values, stream)
@@ -148,8 +148,7 @@ def check_waits_with_the_legacy_stream(driver: Driver, size: int) -> None:
     """A stream and the legacy default stream can wait for each other."""
     stream = new_stream(driver)
     memory = DeviceMemory(driver, DEVICE, size, LEGACY)
-    values, copy = host_array(driver, size), host_array(driver, size)
-    values[:] = random_bytes(1, size)
+    values, copy = random_and_empty(driver, size)
     with driver.use(DEVICE):
         driver.copy_in(memory.pointer, values, LEGACY)
         driver.wait(stream, driver.record(LEGACY))
@@ -164,8 +163,7 @@ def check_events(driver: Driver, size: int) -> None:
     """An event covers the work before it, or none; it can be waited for twice, and after its stream was destroyed."""
     stream, idle = new_stream(driver), new_stream(driver)
     memory = DeviceMemory(driver, DEVICE, size, stream)
-    values, copy = host_array(driver, size), host_array(driver, size)
-    values[:] = random_bytes(1, size)
+    values, copy = random_and_empty(driver, size)
     wait_for(driver, idle)
     with driver.use(DEVICE):
         driver.wait(stream, driver.record(idle))
@@ -187,8 +185,7 @@ def check_streams_end(driver: Driver, size: int) -> None:
     """Pending work completes after its stream was destroyed."""
     stream = new_stream(driver)
     memory = DeviceMemory(driver, DEVICE, size, LEGACY)
-    values, copy = host_array(driver, size), host_array(driver, size)
-    values[:] = random_bytes(1, size)
+    values, copy = random_and_empty(driver, size)
     with driver.use(DEVICE):
         driver.wait(stream, driver.record(LEGACY))
         driver.copy_in(memory.pointer, values, stream)

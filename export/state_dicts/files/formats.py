@@ -93,7 +93,7 @@ def _zip(path: Path) -> Format:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:  # NotImplementedError: a later ZIP version
         raise CheckpointError(
             f"{path} is not a PyTorch checkpoint, or a damaged one: its archive is cut short or damaged ({error}); "
             f"{CUT_SHORT}"
