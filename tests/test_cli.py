@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -54,8 +53,8 @@ def test_a_command_that_cannot_be_imported_breaks_no_other(
 ) -> None:
     installed = {
         **cli.commands(),
-        "broken": EntryPoint("broken", "no_such_package.command", cli.GROUP),
-        "empty": EntryPoint("empty", "latentloop.errors", cli.GROUP),
+        "broken": "no_such_package.command",
+        "empty": "latentloop.errors",
     }
     monkeypatch.setattr(cli, "commands", lambda: installed)
     assert "'broken' (no_such_package.command) cannot be loaded: ModuleNotFoundError" in fails(1, "broken")
@@ -101,10 +100,10 @@ def test_installed_program(small_bundle: Path, tmp_path: Path) -> None:
     [
         (
             "['sample', '--out', 'a.png', '-n', '1', '--bundle', BUNDLE]",
-            ("latentloop.cli.commands.info", "torch", "onnx"),
+            ("latentloop.cli.commands.info", "torch", "onnx", "importlib.metadata"),
         ),
         ("['--help']", ("numpy", "onnxruntime", "torch", "PIL")),
-        ("['--version']", ("numpy", "onnxruntime", "torch", "latentloop.cli.commands")),
+        ("['--version']", ("numpy", "onnxruntime", "torch", "latentloop.cli.commands.sample")),
     ],
 )
 def test_a_command_does_not_import_what_it_does_not_need(

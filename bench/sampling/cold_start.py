@@ -83,7 +83,7 @@ def _run(command: Sequence[str]) -> str:
 def _slowest_imports() -> dict[str, float]:
     """Returns the seconds of the slowest packages that the command imports, slowest first."""
     modules = ["cli.commands.sample", "sampling.sampler", "images.writing"]
-    code = f"import {', '.join(f'latentloop.{name}' for name in modules)}, tqdm, PIL.Image, PIL.PngImagePlugin"
+    code = f"import {', '.join(f'latentloop.{name}' for name in modules)}, PIL.Image, PIL.PngImagePlugin"
     command = [sys.executable, "-X", "importtime", "-c", code]
     return import_times(subprocess.run(command, capture_output=True, text=True, check=False).stderr)
 

@@ -15,14 +15,12 @@ def phase_ends(threads: int, out: str) -> list[float]:
     from pathlib import Path
 
     import PIL.PngImagePlugin
-    import tqdm
 
     from latentloop import Bundle, Sampler
     from latentloop.backends.cpu.session import bundle_session
     from latentloop.images.writing import write_image
 
     assert PIL.PngImagePlugin
-    assert tqdm
     imported = time.monotonic()
     bundle = Bundle.default()
     verified = time.monotonic()

@@ -8,6 +8,7 @@ so all processes have the same weights and codebooks after every step. Rank 0, t
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -47,9 +48,19 @@ def join(device: str) -> str:
 
 
 def leave() -> None:
-    """Leaves the process group, after the last collective operation."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    """Ends this process with status 0 if torchrun started several: call it last, when the leader has written its files.
+
+    All end together: if one ends with an error before the leader is done, torchrun stops the leader.
+    """
+    if not dist.is_initialized():
+        return
+    dist.barrier()
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # DistributedDataParallel keeps Gloo's threads alive (PyTorch 2.13), and one that is busy when the interpreter shuts
+    # down aborts the process: https://github.com/pytorch/pytorch/pull/179291
+    os._exit(0)
 
 
 def world_size() -> int:

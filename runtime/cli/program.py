@@ -1,4 +1,5 @@
-"""The program ``latentloop``. Its commands are the entry points of the group ``latentloop.commands``.
+"""The program ``latentloop``. Its commands are the modules of ``latentloop.cli.commands``, and the entry points of the
+group ``latentloop.commands``, which other packages register.
 
 A command is a module with ``HELP`` (one line), optionally ``EPILOG`` (examples), ``add_arguments(parser)`` and
 ``run(arguments) -> exit status``. Only the requested command's module is imported, so that the program starts fast and
@@ -15,12 +16,13 @@ import os
 import sys
 import traceback
 import warnings
-from importlib.metadata import EntryPoint, entry_points
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 from latentloop._version import __version__
+from latentloop.cli.commands import COMMANDS
 from latentloop.cli.interrupt import TERMINATION_SIGNALS, exit_status, raise_on_termination
 from latentloop.errors import InputError, LatentLoopError, MissingError
 
@@ -92,11 +94,13 @@ def _run(argv: list[str]) -> int:
         return WRONG_USE if isinstance(error, InputError) else FAILURE
 
 
-def commands() -> dict[str, EntryPoint]:
-    """Returns the installed commands by name, in the order of ``--help``, without importing them."""
-    installed: dict[str, EntryPoint] = {}
+def commands() -> dict[str, str]:
+    """Returns the modules of the installed commands by name, in the order of ``--help``, without importing them."""
+    from importlib.metadata import entry_points  # late: takes 30 ms, and the runtime's own commands do not need it
+
+    installed = {name: f"latentloop.cli.commands.{name}" for name in COMMANDS}
     for entry in entry_points(group=GROUP):
-        installed.setdefault(entry.name, entry)
+        installed.setdefault(entry.name, entry.value)
     rank = {name: index for index, name in enumerate(ORDER)}
     return {name: installed[name] for name in sorted(installed, key=lambda name: (rank.get(name, len(ORDER)), name))}
 
@@ -112,10 +116,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name == "--version":
         print(f"latentloop {__version__}")
         return 0
-    installed = commands()
-    if name not in installed:
-        raise InputError(_unknown_command(name, list(installed)))
-    module = _load(installed[name])
+    module = _load(name, f"latentloop.cli.commands.{name}" if name in COMMANDS else _other_command(name))
     parser = Parser(prog=f"latentloop {name}", description=module.HELP, epilog=getattr(module, "EPILOG", None))
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -136,6 +137,14 @@ def _check_paths(parsed: argparse.Namespace, arguments: list[str]) -> None:
             raise InputError(f"{name.replace('_', '-')} is empty, expected a path: is a variable of the shell not set?")
 
 
+def _other_command(name: str) -> str:
+    """Returns the module of a command that another package registers. Raises InputError if there is none."""
+    installed = commands()
+    if name not in installed:
+        raise InputError(_unknown_command(name, list(installed)))
+    return installed[name]
+
+
 def _unknown_command(name: str, installed: list[str]) -> str:
     if name.startswith("-"):
         return f"no option {name} before the command; see `latentloop --help`"
@@ -144,11 +153,11 @@ def _unknown_command(name: str, installed: list[str]) -> str:
     return f"no command {name!r}{hint}"
 
 
-def _load(entry: EntryPoint) -> ModuleType:
+def _load(name: str, module_name: str) -> ModuleType:
     """Imports and returns a command. Raises MissingError that names it if it cannot be imported or is not a command."""
-    subject = f"the command {entry.name!r} ({entry.value})"
+    subject = f"the command {name!r} ({module_name})"
     try:
-        module = entry.load()
+        module = import_module(module_name)
     except Exception as error:  # an installed package may raise anything
         raise MissingError(
             f"{subject} cannot be loaded: {type(error).__name__}: {error}; reinstall the package that registers it"
@@ -156,14 +165,14 @@ def _load(entry: EntryPoint) -> ModuleType:
     for attribute in ("HELP", "add_arguments", "run"):
         if not hasattr(module, attribute):
             raise MissingError(f"{subject} has no {attribute}; it is not a LatentLoop command, remove its package")
-    return module  # type: ignore[no-any-return]
+    return module
 
 
 def _overview() -> str:
     lines = []
-    for name, entry in commands().items():
+    for name, module_name in commands().items():
         try:
-            text = _load(entry).HELP
+            text = _load(name, module_name).HELP
         except MissingError as error:
             text = f"(not usable: {_one_line(error)})"
         lines.append(f"  {name:<12} {text}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,17 +16,51 @@ if TYPE_CHECKING:
     from latentloop.sampling.sampler import Sampler
 
 PART = 64  # images between two updates of the bar
+DELAY = 1.0  # seconds
+
+
+class Bar:
+    """A progress bar. Use it as a context manager. tqdm, whose import takes 30 ms, is imported when the bar appears."""
+
+    def __init__(self, unit: str, label: str | None = None) -> None:
+        self._unit, self._label = unit, label
+        self._is_shown = sys.stderr is not None and sys.stderr.isatty()
+        self._start = time.monotonic()
+        self._done = 0
+        self._bar: Any = None
+
+    def update(self, more: int, total: int, note: str = "") -> None:
+        """Counts ``more`` units of ``total``, with a ``note`` behind the figures."""
+        self._done += more
+        if not self._is_shown or time.monotonic() - self._start < DELAY:
+            return
+        if self._bar is None:
+            try:
+                from tqdm import tqdm
+            except ImportError:  # a broken installation is no reason to stop
+                self._is_shown = False
+                return
+            earlier = self._done - more
+            self._bar = tqdm(total=total, initial=earlier, unit=self._unit, desc=self._label, leave=False)
+        self._bar.total = total
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(more)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
 
 def parts(count: int, label: str) -> Iterator[slice]:
     """Yields slices that cover ``count`` images, with a progress bar."""
-    from tqdm import tqdm
-
-    with tqdm(total=count, desc=label, unit="image", delay=1, leave=False, disable=None) as bar:
+    with Bar("image", label) as bar:
         for start in range(0, count, PART):
             part = slice(start, min(start + PART, count))
             yield part
-            bar.update(part.stop - part.start)
+            bar.update(part.stop - part.start, count)
 
 
 def encode(sampler: Sampler, images: NDArray[np.uint8]) -> dict[str, NDArray[np.int64]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8",
 
 def package_version(package: str) -> str | None:
     """Returns the version of an installed distribution, without importing it; None if it is not installed."""
+    from importlib import metadata  # late: takes 30 ms
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

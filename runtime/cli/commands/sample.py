@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from latentloop.cli import messages, options
 from latentloop.cli.image_output import ImageOutput, file_names
 from latentloop.cli.interrupt import StopRequest, defer_stop, stop_request
+from latentloop.cli.progress import Bar
 from latentloop.cli.sample_job import DEFAULT_COUNT, SampleJob, plan_sampling
 from latentloop.errors import InputError, OutputError
 
@@ -136,18 +137,14 @@ def _sample(
     sampler: Sampler, job: SampleJob, arguments: argparse.Namespace
 ) -> tuple[Samples, Selection | None, StopRequest]:
     """Samples with a progress bar, until finished or requested to stop. With ``--best`` also returns the selection."""
-    from tqdm import tqdm
-
     codes = job.codes
     heights = [v.height for v in sampler.bundle.manifest.levels if v.name not in codes or (codes[v.name] < 0).any()]
-    # disable=None: no bar unless stderr is a terminal
-    with stop_request() as stop, tqdm(unit="row", delay=1, leave=False, disable=None) as bar:
+    with stop_request() as stop, Bar("row") as bar:
 
         def after_row(progress: Progress) -> bool:
             count = progress.images_total  # with --best, of all candidates
-            bar.total = sum(heights) * -(-count // (arguments.batch_size or min(count, sampler.default_batch)))
-            bar.set_postfix_str(f"{progress.images_done} of {count} images", refresh=False)
-            bar.update()
+            rows = sum(heights) * -(-count // (arguments.batch_size or min(count, sampler.default_batch)))
+            bar.update(1, rows, f"{progress.images_done} of {count} images")
             if progress.images_done:
                 stop.wait_for_results()
             return not stop.is_set()
