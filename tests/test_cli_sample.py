@@ -8,7 +8,6 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from PIL import Image
 from latentloop.images import read_images
 from latentloop.kernels.driver import MissingGpuError
 from latentloop.sampling.results import Progress, Samples
+from latentloop.sampling.sample_request import SampleRequest
 from latentloop.sampling.sampler import Sampler
 
 
@@ -210,18 +210,20 @@ def test_a_failed_write_leaves_nothing_behind(small_bundle: Path, tmp_path: Path
 
 def ctrl_c_after(monkeypatch: pytest.MonkeyPatch, images: int, times: int = 1) -> None:
     """Sends Ctrl-C ``times`` times after every row, as soon as ``images`` images are finished."""
-    original = Sampler.sample
+    original = Sampler.draw
 
-    def patched(self: Sampler, n: int, *, callback: Callable[[Progress], bool], **options: Any) -> Samples:
+    def patched(
+        self: Sampler, request: SampleRequest, batch_size: int | None, callback: Callable[[Progress], bool]
+    ) -> Samples:
         def after_row(progress: Progress) -> bool:
             if progress.images_done >= images:
                 for _ in range(times):
                     signal.raise_signal(signal.SIGINT)
             return callback(progress)
 
-        return original(self, n, callback=after_row, **options)
+        return original(self, request, batch_size, after_row)
 
-    monkeypatch.setattr(Sampler, "sample", patched)
+    monkeypatch.setattr(Sampler, "draw", patched)
 
 
 def test_ctrl_c_writes_finished_images(

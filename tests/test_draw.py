@@ -10,6 +10,8 @@ import onnxruntime
 import pytest
 from random_models import LIBRARY, NATIVE
 
+from latentloop.draws.draw_settings import DrawSettings
+from latentloop.draws.settings import SETTINGS
 from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder, WeightStore
 from latentloop.export.graphs.prior.draw import DrawInputs, draw_code
 from latentloop.export.specification.draw import distribution, draw
@@ -33,8 +35,9 @@ def draw_session(*, filtered: bool, codes: int = CODES, native: Path | None = LI
 
 def run(session: onnxruntime.InferenceSession, **inputs: Any) -> np.ndarray:
     n = len(inputs["logits"])
-    values = {"forced": np.full(n, -1), "temperature": np.ones(n), "top_k": np.full(n, CODES), "top_p": np.ones(n)}
-    values |= inputs
+    settings = DrawSettings.of(n, **{name: value for name, value in inputs.items() if name in SETTINGS})
+    values = {"forced": np.full(n, -1), **settings.values, **inputs}
+    values["top_k"] = np.minimum(values["top_k"], inputs["logits"].shape[1])
     types = {i.name: np.int64 if "int64" in i.type else np.float32 for i in session.get_inputs()}
     per_column = ("uniform", "forced")
     feeds = {name: values[name].astype(kind)[None if name in per_column else ...] for name, kind in types.items()}
@@ -48,17 +51,24 @@ def uniforms(n: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("temperature", "top_k", "top_p"),
-    [(1.0, CODES, 1.0), (0.5, CODES, 1.0), (2.0, 5, 1.0), (1.0, CODES, 0.7), (0.8, 6, 0.9), (1.0, 1, 1.0)],
+    "settings",
+    [
+        {},
+        {"temperature": 0.5},
+        {"temperature": 2.0, "top_k": 5},
+        {"top_p": 0.7},
+        {"temperature": 0.8, "top_k": 6, "top_p": 0.9},
+        {"top_k": 1},
+    ],
+    ids=str,
 )
-def test_draws_follow_the_softmax(temperature: float, top_k: int, top_p: float) -> None:
+def test_draws_follow_the_softmax(settings: dict[str, float]) -> None:
     """A chi-squared test over 100 000 draws. A correct draw exceeds the bound once in 10^5 runs."""
     n = 100_000
     logits = np.random.default_rng(5).normal(size=(1, CODES)) * 1.5
-    settings = [np.full(1, value) for value in (temperature, top_k, top_p)]
-    expected = distribution(logits, *settings)[0]
-    session = draw_session(filtered=top_k < CODES or top_p < 1)
-    many = {name: np.full(n, value[0]) for name, value in zip(("temperature", "top_k", "top_p"), settings, strict=True)}
+    expected = distribution(logits, DrawSettings.of(1, **settings))[0]
+    session = draw_session(filtered=bool(settings.keys() - {"temperature"}))
+    many = {name: np.full(n, value) for name, value in settings.items()}
     codes = run(session, logits=np.repeat(logits, n, 0), uniform=uniforms(n), **many)
     counts = np.bincount(codes, minlength=CODES)
     assert (counts[expected == 0] == 0).all()
@@ -76,12 +86,13 @@ def test_equals_the_reference(filtered: bool, native: Path | None) -> None:
     rng = np.random.default_rng(1)
     n = 4000
     logits = rng.normal(size=(n, CODES)).astype(np.float32).astype(np.float64) * 3
-    inputs = {"uniform": uniforms(n, 2), "temperature": rng.uniform(0.2, 3, n).astype(np.float32).astype(np.float64)}
-    top_k = rng.integers(1, CODES + 1, n) if filtered else np.full(n, CODES)
-    top_p = rng.uniform(0.05, 1, n).astype(np.float32) if filtered else np.ones(n, np.float32)
-    session = draw_session(filtered=filtered, native=native)
-    codes = run(session, logits=logits, top_k=top_k, top_p=top_p, **inputs)
-    expected = draw(logits, top_k=top_k, top_p=top_p.astype(np.float64), **inputs)
+    settings: dict[str, Any] = {"temperature": rng.uniform(0.2, 3, n)}
+    if filtered:
+        settings |= {"top_k": rng.integers(1, CODES + 1, n), "top_p": rng.uniform(0.05, 1, n)}
+    settings = {name: value.astype(np.float32).astype(np.float64) for name, value in settings.items()}
+    uniform = uniforms(n, 2)
+    codes = run(draw_session(filtered=filtered, native=native), logits=logits, uniform=uniform, **settings)
+    expected = draw(logits, uniform, DrawSettings.of(n, **settings))
     differs = codes != expected
     assert differs.mean() < 2e-3  # float32 rounding sometimes moves an edge across u, or a filter's boundary
 

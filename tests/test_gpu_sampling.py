@@ -141,7 +141,6 @@ def test_rows_can_be_abandoned(small_engines: Path, machines: Machines, cpu: Sam
     level_inputs = LevelInputs(
         uniform=uniforms(np.array([5, 6], np.uint64), 0, level.height, level.width),
         forced=np.full((level.height, level.width, 2), -1),
-        temperature=np.ones(2, np.float32),
         labels=np.array([0, 2]),
     )
     expected = [row.codes.copy() for row in cpu.rows(level, level_inputs)]

@@ -22,6 +22,7 @@ from random_models import (
 from latentloop.backends.cpu.loop import PriorLoop
 from latentloop.backends.cpu.session import OrtSession
 from latentloop.bundles.manifest import Level
+from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.errors import BundleError
 from latentloop.export.bundle.files import write_graphs
@@ -48,7 +49,6 @@ def level_inputs(config: PriorConfig, inputs: dict[str, Any], **overrides: Any) 
     settings: dict[str, Any] = {
         "uniform": np.zeros((config.height, config.width, batch), np.float32),
         "forced": inputs["codes"].transpose(1, 2, 0),
-        "temperature": np.ones(batch, np.float32),
         "upper": inputs["upper"],
         "labels": inputs["labels"],
     }
@@ -135,9 +135,9 @@ def test_no_code_is_drawn_from_logits_that_are_not_finite(
     bias = next(name for name, array in weights.items() if name.startswith("logits") and array.ndim == 1)
     weights[bias] = weights[bias].copy()
     weights[bias][3] = value
-    filters = {"top_k": np.full(2, 2), "top_p": np.ones(2, np.float32)} if filtered else {}
+    settings = DrawSettings.of(2, **({"top_k": 2} if filtered else {})).arrays(config.codebook_size)
     free = np.full((config.height, config.width, 2), -1)
-    inputs = level_inputs(config, random_inputs(config, 2), forced=free, **filters)
+    inputs = level_inputs(config, random_inputs(config, 2), forced=free, settings=settings)
     with pytest.raises(BundleError, match="logits that are not finite numbers"):
         list(make_loop(config, weights, 2, tmp_path, native).rows(inputs))
 
@@ -149,8 +149,8 @@ def test_top_k_1_draws_the_most_probable_code(name: str, tmp_path: Path) -> None
     inputs = random_inputs(config, 2)
     loop = make_loop(config, plain_weights(model), 2, tmp_path)
     free = np.full((config.height, config.width, 2), -1)
-    greedy = {"forced": free, "top_k": np.ones(2, np.int64), "top_p": np.ones(2, np.float32)}
-    rows = [row.codes.copy() for row in loop.rows(level_inputs(config, inputs, **greedy))]
+    greedy = DrawSettings.of(2, top_k=1).arrays(config.codebook_size)
+    rows = [row.codes.copy() for row in loop.rows(level_inputs(config, inputs, forced=free, settings=greedy))]
     codes = np.stack(rows).transpose(2, 0, 1)
     expected, _ = full_forward(model, codes, inputs["upper"], inputs["labels"])
     chosen = np.take_along_axis(expected, codes[..., None], 3)[..., 0]

@@ -22,6 +22,7 @@ from latentloop import Bundle, InputError, Sampler
 from latentloop.backends.cpu.loop import PriorLoop
 from latentloop.backends.cpu.session import OrtSession
 from latentloop.bundles.manifest import GRAPHS, Level
+from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.export.bundle.files import write_graphs
 from latentloop.export.bundle.prior import export_prior
@@ -71,14 +72,13 @@ def int8_logits(config: PriorConfig, weights: Any, inputs: dict[str, Any], folde
     batch = len(inputs["codes"])
     loop = PriorLoop(level, prior.at("int8"), lambda file: OrtSession(folder / file, 2, native), batch)
     results = []
-    for filters in ({}, {"top_k": np.full(batch, 2), "top_p": np.ones(batch, np.float32)}):
+    for filters in ({}, {"top_k": 2}):
         level_inputs = LevelInputs(
             uniform=np.zeros((config.height, config.width, batch), np.float32),
             forced=inputs["codes"].transpose(1, 2, 0),
-            temperature=np.ones(batch, np.float32),
+            settings=DrawSettings.of(batch, **filters).arrays(config.codebook_size),
             upper=inputs["upper"],
             labels=inputs["labels"],
-            **filters,
         )
         results.append(np.stack([row.logits.copy() for row in loop.rows(level_inputs)]).transpose(2, 0, 1, 3))
     return results

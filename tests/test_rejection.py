@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 from command_line import codes, run
 
 from latentloop import Bundle, InputError, Sampler, Selection, sample_best
-from latentloop.sampling.rejection import candidate_labels, choose
+from latentloop.sampling.rejection import best_of_candidates, candidates, choose
+from latentloop.sampling.sample_request import SampleRequest
 
 BATCH = 4
 
@@ -47,7 +49,7 @@ def test_choose_equals_the_reference() -> None:
 @pytest.mark.parametrize("keep", ["1", "0.5", "0.3", "0.1", "0.07"])
 def test_every_label_has_its_share_of_candidates(keep: str) -> None:
     requested = np.array([2, 0, 2, 2, 1, 0])
-    labels = candidate_labels(requested, Fraction(keep))
+    labels = requested[candidates(requested, Fraction(keep))]
     for label, count in enumerate((2, 1, 3)):
         assert (labels == label).sum() == math.ceil(Fraction(count) / Fraction(keep))
     assert labels[: len(requested)].tolist() == requested.tolist()  # so that a cancelled run has samples of each label
@@ -135,11 +137,18 @@ def test_a_cancelled_run_chooses_among_the_finished_candidates(sampler: Sampler)
         ({"seed": [1, 2]}, r"seed is \[1, 2\], expected the first candidate's"),
         ({"seed": -1}, r"seeds holds -1, expected integers from 0"),
         ({"n": 0}, "n is 0, expected a positive integer"),
+        ({"temprature": 0.5}, "no setting 'temprature', expected one of temperature, top_k, "),
     ],
 )
 def test_invalid_arguments(sampler: Sampler, change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         sample_best(sampler, **{"n": 2, "keep": 0.5, **change})
+
+
+def test_samples_without_classes_cannot_be_compared(sampler: Sampler) -> None:
+    request = SampleRequest.validated(sampler.bundle.manifest, 2, labels=0, settings={})
+    with pytest.raises(InputError, match="has no classes, so a classifier cannot compare samples"):
+        best_of_candidates(sampler, replace(request, labels=None), keep=0.5)
 
 
 def test_the_best_option_of_the_command(
@@ -169,7 +178,7 @@ def test_the_best_option_needs_a_classifier_and_no_given_codes(
     common = ("sample", "--out", tmp_path / "a.png", "--best")
     assert "'2' is not a fraction over 0, at most 1" in fails(2, *common, 2)
     assert "'x' is not a fraction" in fails(2, *common, "x")
-    assert "has no classes, so a classifier cannot compare" in fails(2, *common, 0.5, "--bundle", grey_bundle)
+    assert "has no prior for the level 'top'" in fails(2, *common, 0.5, "--bundle", grey_bundle)
     np.savez(tmp_path / "given.npz", top=np.zeros((1, 4, 6), np.int64))
     given = ("--given", tmp_path / "given.npz", "--bundle", small_bundle)
     assert "--given holds codes of the images: use one" in fails(2, *common, 0.5, *given)

@@ -14,6 +14,7 @@ from random_models import full_forward, random_prior
 from safetensors.numpy import load_file
 
 from latentloop.bundles.bundle import Bundle
+from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.uniforms import uniforms
 from latentloop.export.configuration import PriorConfig, VqvaeConfig, from_json
 from latentloop.export.models.pixelsnail import PixelSnail
@@ -103,13 +104,11 @@ def test_every_code_agrees_with_its_uniform_number_in_float64(
     """So results of two batch sizes can differ only if u is within rounding error of an edge."""
     n = 5
     drawn = sampler.sample(n, seeds=40, batch_size=batch_size, **settings)
-    temperature = np.asarray(settings.get("temperature", np.ones(n)))
-    top_k, top_p = np.asarray(settings.get("top_k", np.full(n, 11))), np.asarray(settings.get("top_p", np.ones(n)))
     for index, (name, logits) in enumerate(logits_of(priors, drawn.codes, drawn.labels).items()):
         _, height, width, _ = logits.shape
         numbers = uniforms(drawn.seeds, index, height, width)
         for i, j in np.ndindex(height, width):
-            cdf = distribution(logits[:, i, j], temperature, top_k, top_p).cumsum(1)
+            cdf = distribution(logits[:, i, j], DrawSettings.of(n, **settings)).cumsum(1)
             code, u = drawn.codes[name][:, i, j], numbers[i, j]
             upper = cdf[np.arange(n), code]
             lower = np.where(code > 0, cdf[np.arange(n), code - 1], 0)

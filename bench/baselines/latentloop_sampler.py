@@ -113,7 +113,6 @@ class LatentLoopSampler:
         return LevelInputs(
             uniform=uniforms(np.arange(batch, dtype=np.uint64), 0, c.height, c.width),
             forced=forced.transpose(1, 2, 0),
-            temperature=np.ones(batch, np.float32),
             upper=inputs.upper,
             labels=inputs.labels,
         )

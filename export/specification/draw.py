@@ -2,48 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
+
+from latentloop.draws.draw_settings import DrawSettings
+from latentloop.draws.settings import FILTERS
 
 Float64 = NDArray[np.float64]
 
 
-def allowed_codes(
-    logits: Float64, temperature: Float64, top_k: NDArray[np.int64], top_p: Float64
-) -> tuple[Float64, NDArray[np.bool_]]:
+def allowed_codes(logits: Float64, settings: DrawSettings) -> tuple[Float64, NDArray[np.bool_]]:
     """Returns the unnormalised probabilities of all codes, and which of them the filters allow, both [B, K].
 
-    logits [B, K]; temperature, top_k (K or more: off) and top_p (1: off) are per sample [B]. Codes are ranked by logit,
-    equal logits by index. Top-k allows the first k ranks, top-p those whose predecessors have less than p of the mass.
-    The first rank is always allowed.
+    logits [B, K]; settings of B samples. Codes are ranked by logit, equal logits by index. Top-k allows the first k
+    ranks, top-p those whose predecessors have less than p of the mass. The first rank is always allowed.
     """
-    scaled = logits / temperature[:, None]
+    scaled = logits / settings.values["temperature"][:, None]
     mass = np.exp(scaled - scaled.max(1, keepdims=True))
     order = np.argsort(-logits, axis=1, kind="stable")
     ranked = np.take_along_axis(mass, order, 1)
-    before = np.cumsum(ranked, 1) - ranked
-    ranks = np.arange(logits.shape[1])
-    within_p = (before < top_p[:, None] * ranked.sum(1, keepdims=True)) | (top_p[:, None] >= 1)
-    allowed_ranks = (ranks < top_k[:, None]) & within_p
+    passed = [PASSES[each.name](ranked, settings.values[each.name][:, None]) for each in FILTERS]
+    allowed_ranks = np.logical_and.reduce(np.broadcast_arrays(*passed))
     allowed_ranks[:, 0] = True
     allowed = np.zeros_like(allowed_ranks)
     np.put_along_axis(allowed, order, allowed_ranks, 1)
     return mass, allowed
 
 
-def distribution(logits: Float64, temperature: Float64, top_k: NDArray[np.int64], top_p: Float64) -> Float64:
+def _passes_top_k(ranked: Float64, top_k: Float64) -> NDArray[np.bool_]:
+    within: NDArray[np.bool_] = np.arange(ranked.shape[1]) < top_k
+    return within
+
+
+def _passes_top_p(ranked: Float64, top_p: Float64) -> NDArray[np.bool_]:
+    before = np.cumsum(ranked, 1) - ranked
+    within: NDArray[np.bool_] = (before < top_p * ranked.sum(1, keepdims=True)) | (top_p >= 1)
+    return within
+
+
+# By filter: whether codes with the masses ``ranked`` [B, K] pass it with the setting [B, 1].
+PASSES: dict[str, Callable[[Float64, Float64], NDArray[np.bool_]]] = {"top_k": _passes_top_k, "top_p": _passes_top_p}
+
+
+def distribution(logits: Float64, settings: DrawSettings) -> Float64:
     """Returns the probabilities [B, K] of a draw; arguments as in ``allowed_codes``."""
-    mass, allowed = allowed_codes(logits, temperature, top_k, top_p)
+    mass, allowed = allowed_codes(logits, settings)
     weight = mass * allowed
     normalised: Float64 = weight / weight.sum(1, keepdims=True)
     return normalised
 
 
-def draw(
-    logits: Float64, uniform: Float64, temperature: Float64, top_k: NDArray[np.int64], top_p: Float64
-) -> NDArray[np.int64]:
+def draw(logits: Float64, uniform: Float64, settings: DrawSettings) -> NDArray[np.int64]:
     """Inverts the CDF: returns the first codes [B] whose cumulative mass exceeds uniform [B] times the total."""
-    mass, allowed = allowed_codes(logits, temperature, top_k, top_p)
+    mass, allowed = allowed_codes(logits, settings)
     cumulative = np.cumsum(mass * allowed, 1)
     drawn: NDArray[np.int64] = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(1)
     return drawn

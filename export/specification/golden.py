@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.uniforms import uniforms
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
@@ -44,13 +45,13 @@ def golden_prior(name: str, level: int, weights: RowStepWeights) -> Arrays:
     state, image_terms = spec.start(SAMPLES, rows), spec.condition(upper, labels)
     codes = np.empty((SAMPLES, rows, c.width), np.int64)
     logits = np.empty((rows, c.width, SAMPLES, c.codebook_size))
-    ones, no_top_k = np.ones(SAMPLES), np.full(SAMPLES, c.codebook_size)
+    settings = DrawSettings.of(SAMPLES)
     # disable=None: a progress bar only if stderr is a terminal
     for i in tqdm(range(rows), desc=f"golden vectors, {name}", unit="row", delay=1, leave=False, disable=None):
         row_terms = spec.row(state, image_terms, i)
         for j in range(c.width):
             logits[i, j] = spec.step(state, image_terms, row_terms, i, j)
-            drawn = draw(logits[i, j], random[i, j], ones, no_top_k, ones)
+            drawn = draw(logits[i, j], random[i, j], settings)
             state.codes[i + c.reach, j + c.reach] = codes[:, i, j] = drawn
     indices = np.unique(np.linspace(0, rows * c.width - 1, POSITIONS).astype(np.int64))
     positions = np.stack(np.divmod(indices, c.width), axis=1)

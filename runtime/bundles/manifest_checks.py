@@ -7,6 +7,7 @@ import math
 from latentloop.bundles.manifest import (
     BATCH,
     GRAPHS,
+    OLDEST,
     PRECISIONS,
     SHARED_GRAPHS,
     Binding,
@@ -16,6 +17,7 @@ from latentloop.bundles.manifest import (
     StateBuffer,
     graph_name,
 )
+from latentloop.draws.settings import SETTINGS
 from latentloop.errors import BundleError
 
 LARGEST_IMAGE = 2**28  # values; a larger one is a mistake or an attack
@@ -130,9 +132,7 @@ def _check_loop_buffers(
         "column": ("int64", (level.width, 1)),
         "uniform": ("float32", (level.width, BATCH)),
         "forced": ("int64", (level.width, BATCH)),
-        "temperature": ("float32", (BATCH,)),
-        "top_k": ("int64", (BATCH,)),
-        "top_p": ("float32", (BATCH,)),
+        **{setting.name: (setting.dtype, (BATCH,)) for setting in SETTINGS.values()},
         "logits": ("float32", (level.width, BATCH, level.codebook_size)),
     }
     if prior.classes:
@@ -143,6 +143,8 @@ def _check_loop_buffers(
         expected["codes"] = ("int64", (*codes.shape[:1], level.width + 2 * codes.padding, BATCH))
     for name in ("codes", *expected):
         if name not in buffers:
+            if name in SETTINGS and SETTINGS[name].since > OLDEST:  # `SampleRequest` refuses to use it
+                continue
             raise BundleError(f"{where}: {name!r} is missing")
         buffer, (dtype, shape) = buffers[name], expected[name]
         if (buffer.dtype, buffer.shape) != (dtype, shape) or buffer.ring != (name == "codes"):

@@ -4,37 +4,42 @@ from __future__ import annotations
 
 import argparse
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from latentloop.cli import messages
+from latentloop.draws.settings import SETTINGS
 from latentloop.errors import InputError
 
 if TYPE_CHECKING:  # imported late, so that --help is fast
     from latentloop.bundles.manifest import Manifest
     from latentloop.cli.given_codes import GivenCodes
     from latentloop.cli.image_output import ImageOutput
+    from latentloop.sampling.sample_request import SampleRequest
 
 DEFAULT_COUNT = 16
 
 
 @dataclass(frozen=True)
 class SampleJob:
-    """A request for n images: their labels (None for the sampler's default), the first seed, and codes to keep by
-    level. ``settings`` are those of each drawn level, as files of codes record them.
-    """
+    """A validated request, the seed of its first image, the given codes, and the levels that are drawn."""
 
-    n: int
-    labels: list[int | str] | None
+    request: SampleRequest
     seed: int
-    codes: dict[str, Any]
     given: GivenCodes | None
-    settings: dict[str, dict[str, Any]]
+    drawn_levels: tuple[str, ...]
+
+    def recorded(self, precision: str) -> dict[str, dict[str, Any]]:
+        """Returns the settings of each drawn level as files of codes record them."""
+        return {
+            level: {"precision": precision, **self.request.settings[level].recorded()} for level in self.drawn_levels
+        }
 
 
 def plan_sampling(arguments: argparse.Namespace, manifest: Manifest, output: ImageOutput) -> SampleJob:
-    """Returns the job, checked against the bundle. Prints notes on options without effect. Raises InputError."""
+    """Returns the job, checked against the bundle. Raises InputError."""
+    from latentloop.sampling.sample_request import SampleRequest
+
+    # 1. What to draw.
     given = _given_codes(arguments, manifest)
     given_count = given.count if given else 1
     n, labels = _count_and_labels(arguments, manifest, given_count)
@@ -43,20 +48,18 @@ def plan_sampling(arguments: argparse.Namespace, manifest: Manifest, output: Ima
             f"{arguments.given} holds codes of {given_count} images, expected {n} as requested, or one for all"
         )
     output.check_size(n, manifest.image, arguments.per_class)
-    drawn_levels = [level.name for level in manifest.levels] if given is None else given.drawn_levels
-    settings = _settings(arguments, drawn_levels)
-    if given or arguments.label or arguments.top_k or arguments.best:
-        from latentloop.cli import unused_options
-
-        if given:
-            unused_options.check_given(arguments, given, n, manifest)
-        for text in unused_options.notes(arguments, given, labels, n, settings, manifest):
-            messages.note(text)
-    if given and labels is None:
-        labels = given.labels(manifest, n)
-    codes = {} if given is None else {name: each.repeat(n // given_count, 0) for name, each in given.codes.items()}
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
-    return SampleJob(n, labels, seed, codes, given, settings)
+    # 2. Validate it.
+    request = SampleRequest.validated(
+        manifest,
+        n,
+        labels=given.labels(manifest, n) if given and labels is None else labels,
+        seeds=seed,
+        given={} if given is None else {name: each.repeat(n // given_count, 0) for name, each in given.codes.items()},
+        settings={name: getattr(arguments, name) for name in SETTINGS},
+    )
+    drawn_levels = tuple(level.name for level in manifest.levels) if given is None else given.drawn_levels
+    return SampleJob(request, seed, given, drawn_levels)
 
 
 def _count_and_labels(
@@ -86,14 +89,3 @@ def _given_codes(arguments: argparse.Namespace, manifest: Manifest) -> GivenCode
     from latentloop.cli.given_codes import read_given_codes
 
     return read_given_codes(arguments.given, arguments.keep, manifest)
-
-
-def _settings(arguments: argparse.Namespace, drawn_levels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Returns the settings of each drawn level, as files of codes record them."""
-    settings: dict[str, dict[str, Any]] = {level: {"precision": arguments.precision} for level in drawn_levels}
-    for name, default in (("temperature", 1.0), ("top_k", None), ("top_p", 1.0)):
-        value = getattr(arguments, name)
-        by_level = value if isinstance(value, dict) else dict.fromkeys(drawn_levels, value)
-        for level in drawn_levels:
-            settings[level][name] = default if by_level.get(level) is None else by_level[level]
-    return settings

@@ -8,14 +8,23 @@ from typing import Any
 
 from latentloop.bundles.manifest import Manifest
 from latentloop.cli.given_codes import GivenCodes
-from latentloop.cli.messages import plural
+from latentloop.cli.messages import note, plural
+from latentloop.cli.sample_job import SampleJob
+from latentloop.draws.settings import SETTINGS
 from latentloop.errors import InputError
+from latentloop.sampling.sample_request import SampleRequest
 from latentloop.sampling.validation import check_labels
 
-SETTINGS = ("temperature", "top_k", "top_p")
+
+def note_unused_options(arguments: argparse.Namespace, job: SampleJob, manifest: Manifest) -> None:
+    """Prints a note on each option that has no effect. Raises InputError for a clear mistake."""
+    if job.given:
+        _check_given(arguments, job.given, job.request.n, manifest)
+    for text in _notes(arguments, job, manifest):
+        note(text)
 
 
-def check_given(arguments: argparse.Namespace, given: GivenCodes, n: int, manifest: Manifest) -> None:
+def _check_given(arguments: argparse.Namespace, given: GivenCodes, n: int, manifest: Manifest) -> None:
     """Raises InputError if nothing is left to draw for several images, or if a setting names a level that is given."""
     path = given.file.path
     if not given.drawn_levels and n > 1:
@@ -36,22 +45,15 @@ def check_given(arguments: argparse.Namespace, given: GivenCodes, n: int, manife
                 )
 
 
-def notes(
-    arguments: argparse.Namespace,
-    given: GivenCodes | None,
-    labels: list[int | str] | None,
-    n: int,
-    settings: Mapping[str, Mapping[str, Any]],
-    manifest: Manifest,
-) -> Iterator[str]:
-    """Yields a line for each option that has no effect. ``labels`` [n] are those requested on the command line,
-    ``settings`` those of each drawn level, as files of codes record them.
-    """
-    if given is not None:
-        yield from _notes_on_given(arguments, given, labels, settings, manifest)
+def _notes(arguments: argparse.Namespace, job: SampleJob, manifest: Manifest) -> Iterator[str]:
+    """Yields a line for each option that has no effect."""
+    settings = job.recorded(arguments.precision)
+    if job.given is not None:
+        yield from _notes_on_given(arguments, job, job.given, manifest)
     greedy = [level for level, of_level in settings.items() if of_level["top_k"] == 1]
     if greedy:
-        unused = [name for name in ("temperature", "top_p") if any(_is_set(arguments, name, level) for level in greedy)]
+        others = [name for name in SETTINGS if name != "top_k"]
+        unused = [name for name in others if any(_is_set(arguments, name, level) for level in greedy)]
         unused += ["seed"] if arguments.seed is not None and len(greedy) == len(settings) else []
         if unused:
             where = "" if len(greedy) == len(settings) else f" in {', '.join(greedy)}"
@@ -64,19 +66,16 @@ def notes(
             for text in arguments.label
             for name in ([text] if text in manifest.classes else text.split(","))
         ]
+        n = job.request.n
         if len(names) > n:
             rest = f"{', '.join(names[n:])} {'is' if len(names) == n + 1 else 'are'} not used"
             yield f"--label names {len(names)} classes for {n} {plural(n, 'image')}: {rest}"
 
 
 def _notes_on_given(
-    arguments: argparse.Namespace,
-    given: GivenCodes,
-    labels: list[int | str] | None,
-    settings: Mapping[str, Mapping[str, Any]],
-    manifest: Manifest,
+    arguments: argparse.Namespace, job: SampleJob, given: GivenCodes, manifest: Manifest
 ) -> Iterator[str]:
-    file = given.file
+    file, settings = given.file, job.recorded(arguments.precision)
     if other_bundle := file.other_bundle(manifest.digest(), given.codes):
         yield other_bundle
     label_option = "label" if arguments.label else "per_class" if arguments.per_class else ""
@@ -99,7 +98,7 @@ def _notes_on_given(
         )
     elif "labels" in file.per_image and not manifest.classes:
         yield f"the labels of {file.path} are not used: the bundle has no classes"
-    elif "labels" in file.per_image and labels is not None and not _same_labels(given, labels, manifest):
+    elif "labels" in file.per_image and label_option and not _same_labels(given, job.request, manifest):
         yield f"{_option(label_option)} overrides the labels of {file.path}"
     differences = list(_different_settings(given, settings))
     if any(of_level["top_k"] != 1 for of_level in settings.values()):
@@ -128,13 +127,12 @@ def _different_seeds(given: GivenCodes, seed: int | None) -> Iterator[tuple[str,
         yield before, "fresh seeds" if seed is None else f"seeds from {seed}"
 
 
-def _same_labels(given: GivenCodes, labels: list[int | str], manifest: Manifest) -> bool:
+def _same_labels(given: GivenCodes, request: SampleRequest, manifest: Manifest) -> bool:
     try:
-        labels_of_file = given.labels(manifest, len(labels))
+        of_file = check_labels(given.labels(manifest, request.n), request.n, manifest)
     except InputError:  # the bundle does not have one of the classes
         return False
-    requested, stored = (check_labels(each, len(labels), manifest) for each in (labels, labels_of_file))
-    return requested is not None and stored is not None and bool((requested == stored).all())
+    return request.labels is not None and of_file is not None and bool((request.labels == of_file).all())
 
 
 def _is_set(arguments: argparse.Namespace, name: str, level: str) -> bool:

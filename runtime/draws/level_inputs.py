@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from latentloop.draws.settings import FILTERS
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -16,13 +18,13 @@ AfterRow = Callable[[str, int], bool]  # arguments: the level's name, its number
 
 @dataclass(frozen=True)
 class LevelInputs:
-    """Inputs of one level for a batch of B samples. ``top_k`` and ``top_p`` are both None if no filter is requested."""
+    """Inputs of one level for a batch of B samples. ``settings`` are those of ``DrawSettings.arrays``; without them the
+    temperature is 1, and there are no filters.
+    """
 
     uniform: Floats  # [H, W, B]
     forced: Codes  # [H, W, B], -1 if the code is to be drawn
-    temperature: Floats  # [B]
-    top_k: Codes | None = None  # [B]
-    top_p: Floats | None = None  # [B]
+    settings: dict[str, NDArray[Any]] = field(default_factory=dict)  # [B] by name
     upper: Codes | None = None  # [B, H', W'], the level above
     labels: Codes | None = None  # [B]
 
@@ -33,7 +35,6 @@ class LevelInputs:
         return LevelInputs(
             uniform=np.zeros((height, width, batch), np.float32),
             forced=codes.transpose(1, 2, 0),
-            temperature=np.ones(batch, np.float32),
             upper=upper,
             labels=labels,
         )
@@ -41,23 +42,25 @@ class LevelInputs:
     @property
     def batch(self) -> int:
         """Number of samples, B."""
-        return len(self.temperature)
+        return int(self.uniform.shape[-1])
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether a filter is in use, so that the step with filters has to run."""
+        return any(each.name in self.settings for each in FILTERS)
 
     def with_upper(self, upper: Codes | None) -> LevelInputs:
         """Returns these inputs with the codes [B, H', W'] of the level above."""
         return replace(self, upper=upper)
 
-    def settings(self) -> dict[str, NDArray[Any]]:
+    def constants(self) -> dict[str, NDArray[Any]]:
         """Returns the arrays that are constant during a batch, by the name of their state buffer and in its layout."""
-        upper = None if self.upper is None else self.upper.transpose(1, 2, 0)
-        arrays = {
-            "temperature": self.temperature,
-            "top_k": self.top_k,
-            "top_p": self.top_p,
-            "upper": upper,
-            "labels": self.labels,
-        }
-        return {name: array for name, array in arrays.items() if array is not None}
+        arrays = {"temperature": np.ones(self.batch, np.float32), **self.settings}
+        if self.upper is not None:
+            arrays["upper"] = self.upper.transpose(1, 2, 0)
+        if self.labels is not None:
+            arrays["labels"] = self.labels
+        return arrays
 
 
 @dataclass(frozen=True)

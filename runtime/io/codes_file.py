@@ -30,9 +30,9 @@ class CodesFile:
     """The contents of a file of codes: ``levels`` by name, and the arrays of ``PER_IMAGE`` that it has.
 
     ``origins`` lists by level the runs that made its codes, first to last: several if parts of the level were drawn
-    later. An origin has ``bundle``, the digest of the bundle; if codes were drawn also temperature, top_k, top_p and
-    precision; and ``seeds`` (of N images, or one for all) if they differ from the file's. ``classes`` maps labels in
-    use to names. Both are empty if the file does not record them.
+    later. An origin has ``bundle``, the digest of the bundle; if codes were drawn also the settings and the
+    precision of the draw; and ``seeds`` (of N images, or one for all) if they differ from the file's. ``classes`` maps
+    labels in use to names. Both are empty if the file does not record them.
     """
 
     path: Path

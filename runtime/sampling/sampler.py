@@ -124,7 +124,7 @@ class Sampler:
             number of classes.
         seeds: integers, one per sample, or the first of n consecutive ones; by default fresh ones (returned).
         temperature (over 0), top_k (from 1; 1 draws the most probable code), top_p (in (0, 1]): a number for all,
-            one per sample [n], or a mapping from level names to either. A code must pass both filters.
+            one per sample [n], or a mapping from level names to either. A code must pass all filters.
         given: codes to keep by level, integers [n, h, w], -1 for a code to draw; the kept codes must be a prefix in
             raster order.
         All of these may also be arrays or tensors in host memory.
@@ -134,9 +134,20 @@ class Sampler:
 
         Raises InputError for arguments that do not fit the bundle.
         """
-        # 1. Validate.
-        manifest = self.bundle.manifest
-        request = SampleRequest.validated(manifest, n, labels, seeds, temperature, top_k, top_p, given)
+        settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        request = SampleRequest.validated(
+            self.bundle.manifest, n, labels=labels, seeds=seeds, given=given, settings=settings
+        )
+        return self.draw(request, batch_size, callback)
+
+    def draw(
+        self,
+        request: SampleRequest,
+        batch_size: int | None = None,
+        callback: Callable[[Progress], bool | None] | None = None,
+    ) -> Samples:
+        """Draws the samples of a request, which was validated for this sampler's bundle; see ``sample``."""
+        # 1. Validate what is not in the request.
         if callback is not None and not callable(callback):
             raise InputError(f"callback is {short_repr(callback)}, expected a function or None")
         batch = (
@@ -145,8 +156,8 @@ class Sampler:
             else validation.check_count("batch_size", batch_size, self._backend.largest_batch)
         )
         # 2. Draw the batches. Each is decoded while the next is drawn, if the device can do both at once.
-        codes = _empty_codes(request.n, manifest)
-        images = np.empty((request.n, *manifest.image), np.uint8)
+        codes = _empty_codes(request.n, self.bundle.manifest)
+        images = np.empty((request.n, *self.bundle.manifest.image), np.uint8)
         decodings: list[tuple[Decoding, slice]] = []
         finished = 0
         for part, indices in padded_batches(request.n, batch):

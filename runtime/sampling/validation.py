@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentloop.bundles.manifest import Level, Manifest
+from latentloop.draws.draw_settings import DrawSettings
+from latentloop.draws.settings import SETTINGS, DrawSetting
 from latentloop.errors import InputError, short_repr
 from latentloop.sampling.host_arrays import as_array, to_python
 
-# Temperatures by which float32 logits can be divided. Lower temperatures draw the same codes as the lowest of these.
-MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-20, 1e20
 Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
 
 
@@ -90,48 +90,50 @@ def _check_level_names(name: str, by_level: Mapping[str, object], levels: Sequen
             raise InputError(f"{name}: there is no level {short_repr(key)}, the bundle has: {', '.join(names)}")
 
 
-def check_setting(
-    name: str, setting: Setting, n: int, levels: Sequence[Level], default: float, low: float, high: float
-) -> dict[str, NDArray[np.float64]]:
-    """Returns the values [n] by level, from a number, one per sample, or a mapping from level names to either.
-
-    Values must be in (low, high].
+def check_settings(settings: Mapping[str, Setting], n: int, levels: Sequence[Level]) -> dict[str, DrawSettings]:
+    """Returns the settings by level. A value is a number, one per sample [n], or a mapping from level names to either;
+    None, or a missing level, is the default.
     """
-    names = [level.name for level in levels]
-    if isinstance(setting, Mapping):
-        _check_level_names(name, setting, levels)
-        by_level: dict[str, Any] = {level: setting.get(level) for level in names}
-    else:
-        by_level = dict.fromkeys(names, setting)
-    values = {}
-    for level, value in by_level.items():
-        array = as_array(f"{name} for {level}", default if value is None else value)
-        if array.dtype.kind not in "iuf":
-            raise InputError(f"{name} for {level} is {short_repr(value)}, expected a number or {n} numbers")
-        if array.shape not in ((), (n,)):
-            raise InputError(f"{name} for {level} has shape {array.shape}, expected a number or {n} numbers")
-        with np.errstate(over="ignore"):  # a longdouble may become infinity
-            array = array.astype(np.float64)  # before the comparison: float16 cannot represent the bounds
-        if not ((array > low) & (array <= high)).all():
-            expected = f"over {low:g}" + (f", at most {high:g}" if np.isfinite(high) else "")
-            raise InputError(f"{name} for {level} is {short_repr(value)}, expected {expected}")
-        values[level] = np.broadcast_to(array, (n,))
-    return values
+    for name, value in settings.items():
+        if name not in SETTINGS:
+            raise InputError(f"there is no setting {short_repr(name)}, expected one of {', '.join(SETTINGS)}")
+        if isinstance(value, Mapping):
+            _check_level_names(name, value, levels)
+
+    def values(name: str, level: str) -> NDArray[np.float64]:
+        value: Any = settings.get(name)
+        return _check_setting(SETTINGS[name], level, value.get(level) if isinstance(value, Mapping) else value, n)
+
+    return {level.name: DrawSettings({name: values(name, level.name) for name in SETTINGS}) for level in levels}
 
 
-def check_settings(
-    temperature: Setting, top_k: Setting, top_p: Setting, n: int, levels: Sequence[Level]
-) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """Returns the three settings by name, as from ``check_setting``; top_k is an integer, or infinity if it is off."""
-    settings = {
-        "temperature": check_setting("temperature", temperature, n, levels, 1.0, 0.0, MAX_TEMPERATURE),
-        "top_k": check_setting("top_k", top_k, n, levels, np.inf, 0.0, np.inf),
-        "top_p": check_setting("top_p", top_p, n, levels, 1.0, 0.0, 1.0),
-    }
-    for name, values in settings["top_k"].items():
-        if (values != np.floor(values)).any():
-            raise InputError(f"top_k for {name} is {values[values != np.floor(values)][0]}, expected an integer")
-    return settings
+def _check_setting(setting: DrawSetting, level: str, value: Any, n: int) -> NDArray[np.float64]:
+    """Returns the values [n] of one setting for one level."""
+    where = f"{setting.name} for {level}"
+    array = as_array(where, setting.default if value is None else value)
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"{where} is {short_repr(value)}, expected a number or {n} numbers")
+    if array.shape not in ((), (n,)):
+        raise InputError(f"{where} has shape {array.shape}, expected a number or {n} numbers")
+    with np.errstate(over="ignore"):  # a longdouble may become infinity
+        array = array.astype(np.float64)  # before the comparison: float16 cannot represent the bounds
+    above = array >= setting.low if setting.allows_low else array > setting.low
+    if not (above & (array <= setting.high)).all():
+        raise InputError(f"{where} is {short_repr(value)}, expected {setting.expected}")
+    if setting.is_integer and (array != np.floor(array)).any():
+        raise InputError(f"{where} is {array[array != np.floor(array)].flat[0]}, expected an integer")
+    return np.broadcast_to(array, (n,))
+
+
+def check_filters(settings: DrawSettings, level: Level) -> None:
+    """Raises InputError for a filter in use that the level's prior, exported by an earlier release, does not have."""
+    buffers = [] if level.prior is None else [buffer.name for buffer in level.prior.memories]
+    for name in settings.filters_in_use(level.codebook_size):
+        if name not in buffers:
+            raise InputError(
+                f"{name} for {level.name}: the bundle has no such filter, because an earlier release exported it: "
+                f"export it again, or leave {name} out"
+            )
 
 
 def check_codes(

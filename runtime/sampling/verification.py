@@ -170,7 +170,6 @@ def _run(
         level_inputs = LevelInputs(
             uniform=random[..., part],
             forced=forced.transpose(1, 2, 0),
-            temperature=np.ones(n, np.float32),
             upper=None if upper is None else upper[part],
             labels=None if labels is None else labels[part],
         )

@@ -51,7 +51,6 @@ def _level(sampler: Sampler, level: Level, index: int, batch: int, budget: float
     inputs = LevelInputs(
         uniform=uniforms(np.arange(batch, dtype=np.uint64), index, level.height, level.width),
         forced=np.full((level.height, level.width, batch), -1),
-        temperature=np.ones(batch, np.float32),
         upper=np.zeros((batch, upper.height, upper.width), np.int64) if prior.condition_level else None,
         labels=np.zeros(batch, np.int64) if prior.classes else None,
     )

@@ -6,6 +6,7 @@ A row reads the k - 1 rows above from ring buffers. A step reads the columns bef
 from __future__ import annotations
 
 from latentloop.bundles.manifest import BATCH, Binding, StateBuffer
+from latentloop.draws.settings import SETTINGS
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.graphs.builder import GraphBuilder
 
@@ -30,9 +31,7 @@ def state_buffers(config: PriorConfig, class_pointwise: int) -> tuple[StateBuffe
         StateBuffer("column", "int64", (c.width, 1)),
         StateBuffer("uniform", "float32", (c.width, BATCH)),
         StateBuffer("forced", "int64", (c.width, BATCH)),
-        StateBuffer("temperature", "float32", (BATCH,)),
-        StateBuffer("top_k", "int64", (BATCH,)),
-        StateBuffer("top_p", "float32", (BATCH,)),
+        *(StateBuffer(setting.name, setting.dtype, (BATCH,)) for setting in SETTINGS.values()),
         StateBuffer("logits", "float32", (c.width, BATCH, c.codebook_size)),
     ]
     if rows_pair_up(c):

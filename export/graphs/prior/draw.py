@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
+
 import numpy as np
 
+from latentloop.draws.settings import FILTERS
 from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder
 from latentloop.export.graphs.function import Function
 from latentloop.export.graphs.nodes import NodeBuilder
@@ -13,17 +17,19 @@ class DrawInputs:
     """The draw's graph inputs, shared by all columns of a step.
 
     ``uniform`` [n, B] (24 random bits / 2^24), ``temperature`` [B], ``forced`` [n, B] int64 (-1: draw), and with
-    ``filtered`` also ``top_k`` [B] int64 and ``top_p`` [B], for which the graph sorts the logits.
+    ``filtered`` also the value of every filter, [B], for which the graph sorts the logits.
     """
 
     def __init__(self, g: GraphBuilder, codebook_size: int, columns: int, *, filtered: bool) -> None:
-        self.codebook_size, self.filtered = codebook_size, filtered
+        self.codebook_size = codebook_size
         self.uniform = g.input("uniform", FLOAT, [columns, "batch"])
         self.forced = g.input("forced", INT64, [columns, "batch"])
         self.temperature = g.input("temperature", FLOAT, ["batch"])
-        if filtered:
-            self.top_k = g.input("top_k", INT64, ["batch"])
-            self.top_p = g.input("top_p", FLOAT, ["batch"])
+        self.filters = {
+            each.name: g.input(each.name, INT64 if each.is_integer else FLOAT, ["batch"])
+            for each in FILTERS
+            if filtered
+        }
 
 
 def draw_code(g: GraphBuilder, x: str, weight: str, bias: str, inputs: DrawInputs, column: int) -> tuple[str, str]:
@@ -36,7 +42,7 @@ def draw_code(g: GraphBuilder, x: str, weight: str, bias: str, inputs: DrawInput
     code = _draw(f, logits, f.column("uniform"), "temperature", f.column("forced"), inputs, filtered=False)
     operands = [x, weight, bias, inputs.uniform, inputs.temperature, inputs.forced]
     code, logits = f.call(g, operands, [code, logits], column=column)
-    if inputs.filtered:  # the operator's code is not used, but its logits are those of a step without filters
+    if inputs.filters:  # the operator's code is not used, but its logits are those of a step without filters
         uniform, forced = (
             g.op("Gather", values, g.constant(column), axis=0) for values in (inputs.uniform, inputs.forced)
         )
@@ -66,20 +72,35 @@ def _draw(
 
 
 def _filter(g: NodeBuilder, logits: str, mass: str, inputs: DrawInputs) -> str:
-    """Returns [B, K] with 1 for codes within top-k and top-p and 0 for others. Equal logits are ranked by index."""
+    """Returns [B, K] with 1 for codes that pass all filters and 0 for others. Equal logits are ranked by index; the
+    first rank always passes.
+    """
     codebook_size = inputs.codebook_size
-    last = g.constant([1])
     _, order = g.split_op("TopK", 2, logits, g.constant([codebook_size]), axis=1, largest=1, sorted=1)
     ranked = g.op("GatherElements", mass, order, axis=1)
-    before = g.op("CumSum", ranked, g.constant(1), exclusive=1)
-    total = g.op("ReduceSum", ranked, last, keepdims=1)
-    share = g.op("Unsqueeze", inputs.top_p, last)
-    # 1 disables the filter: float32 rounding of the sums must not remove the tail.
-    is_off = g.op("GreaterOrEqual", share, g.constant(1.0))
     ranks = g.constant(np.arange(codebook_size)[None])
-    within_k = g.op("Less", ranks, g.op("Unsqueeze", inputs.top_k, last))
-    within_p = g.op("Or", g.op("Less", before, g.op("Mul", share, total)), is_off)
+    passed = [
+        PASSES[name](g, ranks, ranked, g.op("Unsqueeze", value, g.constant([1])))
+        for name, value in inputs.filters.items()
+    ]
+    within_all = reduce(lambda one, other: g.op("And", one, other), passed)
     first = g.op("Equal", ranks, g.constant(0))
-    allowed = g.op("Cast", g.op("Or", g.op("And", within_k, within_p), first), to=FLOAT)  # by rank
+    allowed = g.op("Cast", g.op("Or", within_all, first), to=FLOAT)  # by rank
     # Back to code order: the indices are a permutation, so every element of the first input is overwritten.
     return g.op("ScatterElements", allowed, order, allowed, axis=1)
+
+
+def _passes_top_k(g: NodeBuilder, ranks: str, ranked: str, top_k: str) -> str:
+    return g.op("Less", ranks, top_k)
+
+
+def _passes_top_p(g: NodeBuilder, ranks: str, ranked: str, top_p: str) -> str:
+    before = g.op("CumSum", ranked, g.constant(1), exclusive=1)
+    total = g.op("ReduceSum", ranked, g.constant([1]), keepdims=1)
+    # 1 disables the filter: float32 rounding of the sums must not remove the tail.
+    is_off = g.op("GreaterOrEqual", top_p, g.constant(1.0))
+    return g.op("Or", g.op("Less", before, g.op("Mul", top_p, total)), is_off)
+
+
+# By filter: whether codes of ``ranks`` [1, K] and masses ``ranked`` [B, K] pass it with the setting [B, 1].
+PASSES: dict[str, Callable[[NodeBuilder, str, str, str], str]] = {"top_k": _passes_top_k, "top_p": _passes_top_p}

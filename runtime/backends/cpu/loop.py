@@ -55,7 +55,7 @@ class PriorLoop:
         differ from those in the manifest, or if logits are not finite.
         """
         self._begin(level_inputs)
-        role = "step" if level_inputs.top_k is None else "step_filtered"
+        role = "step_filtered" if level_inputs.is_filtered else "step"
         ring, padding = self._arrays["codes"], self._buffers["codes"].padding
         inside = slice(padding, padding + self.level.width)
         for i in range(rows or self.level.height):
@@ -77,7 +77,7 @@ class PriorLoop:
         for buffer in self.prior.memories:
             if buffer.ring:
                 self._arrays[buffer.name][:] = buffer.fill
-        for name, value in level_inputs.settings().items():
+        for name, value in level_inputs.constants().items():
             if name in self._arrays:
                 self._arrays[name][:] = value
         if "condition" in self.prior.graphs:

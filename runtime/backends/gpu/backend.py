@@ -169,7 +169,7 @@ class GpuBackend:
 
     def _enqueue_row(self, loop: DeviceLoop, i: int, level_inputs: LevelInputs) -> None:
         with self._context.bundle_errors(self.bundle.path, f"the prior of {loop.level.name}"):
-            loop.enqueue_row(i, "step" if level_inputs.top_k is None else "step_filtered")
+            loop.enqueue_row(i, "step_filtered" if level_inputs.is_filtered else "step")
 
     def _wait_for_row(self, level: Level, row: Row, copies: Staging, event: Any) -> Row:
         """Waits until a row has been copied to the host, and returns it in arrays that outlive the staging memory."""

@@ -74,7 +74,7 @@ class DeviceLoop:
         they are on the device.
         """
         self.buffers.clear_rings()
-        for name, value in level_inputs.settings().items():
+        for name, value in level_inputs.constants().items():
             if name in self.buffers:
                 staging.copy_in(self.buffers[name], value)
         staging.copy_in(self._uniform, level_inputs.uniform)

@@ -13,6 +13,7 @@ from latentloop.cli.image_output import ImageOutput, file_names
 from latentloop.cli.interrupt import StopRequest, defer_stop, stop_request
 from latentloop.cli.progress import Bar
 from latentloop.cli.sample_job import DEFAULT_COUNT, SampleJob, plan_sampling
+from latentloop.draws.settings import SETTINGS
 from latentloop.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -51,12 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="classes by name or number, used in turn; may be repeated (default: all)",
     )
     group.add_argument("--seed", type=int, metavar="N", help="of the first image, the next has N + 1 (default: fresh)")
-    for name, text in (
-        ("--temperature", "flattens (over 1) or sharpens (under 1) every draw"),
-        ("--top-k", "draw from the K most probable codes"),
-        ("--top-p", "draw from the most probable codes that hold this share"),
-    ):
-        group.add_argument(name, type=options.setting, metavar="X", help=f"{text}; also by level: top=X,bottom=Y")
+    for setting in SETTINGS.values():
+        group.add_argument(
+            f"--{setting.name.replace('_', '-')}",
+            type=options.setting,
+            metavar="X",
+            help=f"{setting.help}; also by level: top=X,bottom=Y",
+        )
     group.add_argument(
         "--given", type=Path, metavar="FILE", help="codes to keep (.npz, as `encode` writes); -1 where to draw"
     )
@@ -89,6 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
         _check_codes_output(arguments, output)
     sampler = options.open_sampler(arguments)
     job = plan_sampling(arguments, sampler.bundle.manifest, output)
+    if any((arguments.given, arguments.label, arguments.top_k, arguments.best)):  # others always have an effect
+        from latentloop.cli.unused_options import note_unused_options
+
+        note_unused_options(arguments, job, sampler.bundle.manifest)
     # 2. Sample.
     loaded = time.perf_counter()
     samples, selection, stop = _sample(sampler, job, arguments)
@@ -108,17 +114,22 @@ def run(arguments: argparse.Namespace) -> int:
         }
         messages.print_json(_summary(arguments, output, sampler, samples, selection, names, seconds))
     elif done:
-        last_seed = job.seed + (selection.candidates if selection else done) - 1
-        seeds = f"seeds {job.seed} to {last_seed}" if last_seed > job.seed else f"seed {job.seed}"
-        chosen = f"the best of {selection.candidates} with " if selection else ""
-        print(
-            f"{output}: {done} {messages.plural(done, 'image')} in {sampled - loaded:.2f} s "
-            f"({done / (sampled - loaded):.1f} per second) on {sampler.device}, {chosen}{seeds}"
-        )
+        print(f"{output}: {_report(sampler, job, done, selection, sampled - loaded)}")
     if stop.is_set():
-        messages.note_interrupted(done, job.n)
+        messages.note_interrupted(done, job.request.n)
         return stop.exit_status
     return 0
+
+
+def _report(sampler: Sampler, job: SampleJob, done: int, selection: Selection | None, seconds: float) -> str:
+    """Returns the line about the result for people."""
+    last_seed = job.seed + (selection.candidates if selection else done) - 1
+    seeds = f"seeds {job.seed} to {last_seed}" if last_seed > job.seed else f"seed {job.seed}"
+    chosen = f"the best of {selection.candidates} with " if selection else ""
+    return (
+        f"{done} {messages.plural(done, 'image')} in {seconds:.2f} s ({done / seconds:.1f} per second) on "
+        f"{sampler.device}, {chosen}{seeds}"
+    )
 
 
 def _check_codes_output(arguments: argparse.Namespace, output: ImageOutput) -> None:
@@ -137,8 +148,7 @@ def _sample(
     sampler: Sampler, job: SampleJob, arguments: argparse.Namespace
 ) -> tuple[Samples, Selection | None, StopRequest]:
     """Samples with a progress bar, until finished or requested to stop. With ``--best`` also returns the selection."""
-    codes = job.codes
-    heights = [v.height for v in sampler.bundle.manifest.levels if v.name not in codes or (codes[v.name] < 0).any()]
+    heights = [level.height for level in sampler.bundle.manifest.levels if job.request.draws_codes_of(level.name)]
     with stop_request() as stop, Bar("row") as bar:
 
         def after_row(progress: Progress) -> bool:
@@ -149,17 +159,11 @@ def _sample(
                 stop.wait_for_results()
             return not stop.is_set()
 
-        settings = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "batch_size")}
         if arguments.best is None:
-            samples = sampler.sample(
-                job.n, labels=job.labels, seeds=job.seed, given=codes, callback=after_row, **settings
-            )
-            return samples, None, stop
-        from latentloop.sampling.rejection import sample_best
+            return sampler.draw(job.request, arguments.batch_size, after_row), None, stop
+        from latentloop.sampling.rejection import best_of_candidates
 
-        selection = sample_best(
-            sampler, job.n, keep=arguments.best, labels=job.labels, seed=job.seed, callback=after_row, **settings
-        )
+        selection = best_of_candidates(sampler, job.request, arguments.best, arguments.batch_size, after_row)
         return selection.samples, selection, stop
 
 
@@ -192,7 +196,7 @@ def _write(
             per_image,
             digest=manifest.digest(),
             classes=manifest.classes,
-            settings=job.settings,
+            settings=job.recorded(arguments.precision),
             earlier_origins=job.given.origins(done) if job.given else None,
             force=arguments.force,
         )
