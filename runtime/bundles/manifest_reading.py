@@ -11,6 +11,7 @@ from latentloop.bundles.manifest import (
     BATCH,
     DTYPES,
     FORMAT,
+    OLDEST,
     VERSION,
     VIEWS,
     Binding,
@@ -49,8 +50,11 @@ def from_json(value: object, source: str) -> Manifest:
     root = Fields.of(source, value)
     root.text("format", (FORMAT,))
     version = root.integer("version")
-    if version != VERSION:
-        raise BundleError(f"{source}.version is {version}, this LatentLoop reads {VERSION}: use a matching release")
+    if not OLDEST <= version <= VERSION:
+        raise BundleError(
+            f"{source}.version is {version}, this LatentLoop reads {OLDEST} to {VERSION}: use a matching release, or "
+            "export the bundle again"
+        )
     provenance = root.optional_section("provenance")
     manifest = Manifest(
         image=read_image(root),

@@ -110,13 +110,20 @@ def _notes_on_given(
 
 def _different_settings(given: GivenCodes, settings: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Yields, as text, settings with which the file's codes of the drawn levels were drawn last, and this run's."""
-    last = {level: origins[-1] for level in settings if (origins := given.file.origins_of(level))}
+    last = {level: _complete(origins[-1]) for level in settings if (origins := given.file.origins_of(level))}
     for name in (*SETTINGS, "precision"):
         before = {level: origin[name] for level, origin in last.items() if name in origin}
         now = {level: settings[level][name] for level in before}
         if before != now:
             setting = name.replace("_", "-")
             yield f"{setting} {_shown(before)}", f"{setting} {_shown(now)}"
+
+
+def _complete(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an origin of drawn codes with the settings that did not exist yet when it was recorded."""
+    if "temperature" not in origin:  # the codes were encoded
+        return dict(origin)
+    return {name: setting.recorded(setting.default) for name, setting in SETTINGS.items()} | dict(origin)
 
 
 def _different_seeds(given: GivenCodes, seed: int | None) -> Iterator[tuple[str, str]]:
