@@ -59,6 +59,9 @@ def uniforms(n: int, seed: int = 0) -> np.ndarray:
         {"top_p": 0.7},
         {"temperature": 0.8, "top_k": 6, "top_p": 0.9},
         {"top_k": 1},
+        {"min_p": 0.2},
+        {"temperature": 1.5, "top_k": 9, "top_p": 0.95, "min_p": 0.1},
+        {"min_p": 1.0},
     ],
     ids=str,
 )
@@ -88,13 +91,34 @@ def test_equals_the_reference(filtered: bool, native: Path | None) -> None:
     logits = rng.normal(size=(n, CODES)).astype(np.float32).astype(np.float64) * 3
     settings: dict[str, Any] = {"temperature": rng.uniform(0.2, 3, n)}
     if filtered:
-        settings |= {"top_k": rng.integers(1, CODES + 1, n), "top_p": rng.uniform(0.05, 1, n)}
+        settings |= {
+            "top_k": rng.integers(1, CODES + 1, n),
+            "top_p": rng.uniform(0.05, 1, n),
+            "min_p": rng.uniform(0, 1, n) ** 4,
+        }
     settings = {name: value.astype(np.float32).astype(np.float64) for name, value in settings.items()}
     uniform = uniforms(n, 2)
     codes = run(draw_session(filtered=filtered, native=native), logits=logits, uniform=uniform, **settings)
     expected = draw(logits, uniform, DrawSettings.of(n, **settings))
     differs = codes != expected
     assert differs.mean() < 2e-3  # float32 rounding sometimes moves an edge across u, or a filter's boundary
+
+
+def test_min_p_compares_probabilities_after_the_temperature() -> None:
+    """Among the probabilities 8 : 4 : 2 : 1, a temperature of 1/2 makes 64 : 16 : 4 : 1; equal ones pass together."""
+    logits = np.log(np.array([[4.0, 8.0, 1.0, 8.0, 2.0, *[1e-9] * 7]]))
+    n = 400
+    for temperature, min_p, allowed in (
+        (1.0, 0.6, {1, 3}),
+        (1.0, 0.4, {0, 1, 3}),
+        (0.5, 0.4, {1, 3}),
+        (0.5, 0.2, {0, 1, 3}),
+        (1.0, 1.0, {1, 3}),
+        (1.0, 0.1, {0, 1, 2, 3, 4}),
+    ):
+        settings = {"temperature": np.full(n, temperature), "min_p": np.full(n, min_p)}
+        codes = run(draw_session(filtered=True), logits=np.repeat(logits, n, 0), uniform=np.arange(n) / n, **settings)
+        assert set(codes) == allowed, (temperature, min_p)
 
 
 def test_ties_are_ranked_by_index() -> None:

@@ -50,7 +50,7 @@ def edited(source: Path, target: Path, arrays: dict[str, Any]) -> Path:
 def test_files_record_bundle_settings_and_class_names(drawn: Path, small_bundle: Path) -> None:
     file = open_codes(drawn)
     origin: dict[str, Any] = {"bundle": Bundle.open(small_bundle).manifest.digest(), "precision": "float32"}
-    origin |= {"temperature": 1.0, "top_k": None, "top_p": 1.0}
+    origin |= {"temperature": 1.0, "top_k": None, "top_p": 1.0, "min_p": 0.0}
     assert file.classes == {0: "coat", 2: "boot"}
     assert file.origins == {"top": [origin], "bottom": [origin | {"temperature": 0.9}]}
     # No further arrays: some programs treat them as levels.
@@ -141,6 +141,12 @@ def test_different_settings_and_another_bundle_are_noted(drawn: Path, sample: Sa
     assert "top-k bottom=none; this run draws with top-k bottom=1.0" in greedy
     assert "seeds" not in greedy  # the seed has no effect
     assert "seeds" not in sample("--given", drawn, "-n", 2, "--keep", "top,bottom")[1]
+    expected = note.format("min-p bottom=0.0", "min-p bottom=0.1")
+    assert sample(*same, "--seed", 3, "--min-p", 0.1) == (0, expected)
+    with zipfile.ZipFile(drawn, "a") as archive:  # as an earlier release recorded it
+        archive.comment = archive.comment.replace(b', "min_p": 0.0', b"")
+    assert sample(*same, "--seed", 3) == (0, "")
+    assert sample(*same, "--seed", 3, "--min-p", 0.1) == (0, expected)
     set_other_bundle(drawn, "top", "bottom")
     other = f"{drawn} was made with another bundle, whose codes may have another meaning\n"
     assert sample(*same, "--seed", 3) == (0, f"latentloop: {other}")
@@ -165,8 +171,9 @@ def test_origins_of_kept_levels_are_copied(
     keep = ("--keep", "top", "--temperature", 0.8)
     assert f"{first}{other}" in sample("--given", first, *keep, "--seed", 7, "--codes", second)[1]
     digest = Bundle.open(small_bundle).manifest.digest()
-    top = {"bundle": "0123", "precision": "float32", "temperature": 0.8, "top_k": None, "top_p": 0.9}
-    bottom = {"bundle": digest, "precision": "float32", "temperature": 0.8, "top_k": None, "top_p": 1.0}
+    settings = {"precision": "float32", "temperature": 0.8, "top_k": None, "min_p": 0.0}
+    top = {"bundle": "0123", **settings, "top_p": 0.9}
+    bottom = {"bundle": digest, **settings, "top_p": 1.0}
     assert open_codes(second).origins == {"top": [top | {"seeds": [1, 2, 3]}], "bottom": [bottom]}
     assert codes(second)["seeds"].tolist() == [7, 8, 9]
     for given in (second, fourth):  # repeatedly, and with a level of which a part is drawn

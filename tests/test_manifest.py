@@ -130,7 +130,7 @@ ROW = ("levels", 0, "prior", "graphs", "row", "inputs", 0)
 @pytest.mark.parametrize(
     ("keys", "value", "expected"),
     [
-        (("version",), 1, "version is 1, this LatentLoop reads 3"),
+        (("version",), 1, "version is 1, this LatentLoop reads 3 to 4: use a matching release, or export"),
         (("format",), "other", "format is 'other'"),
         (("precisions",), ["float32", "int3"], "precisions has 'int3', expected some of float32, int8"),
         (("precisions",), ["int8"], "precisions: 'float32' is missing"),

@@ -13,7 +13,7 @@ from latentloop.bundles.bundle import Bundle
 from latentloop.errors import InputError
 from latentloop.sampling.sampler import Sampler
 
-SETTINGS = ("temperature", "top_k", "top_p")
+SETTINGS = ("temperature", "top_k", "top_p", "min_p")
 TOP, BOTTOM = (4, 6), (8, 12)
 
 
@@ -132,6 +132,9 @@ INVALID: list[tuple[dict[str, Any], list[str]]] = [
     ({"top_p": 0.0}, ["top_p for top is 0.0", "over 0, at most 1"]),
     ({"top_p": 1.01}, ["top_p for top is 1.01", "at most 1"]),
     ({"top_p": {"bottom": [0.5, np.nan]}}, ["top_p for bottom", "nan"]),
+    ({"min_p": -0.1}, ["min_p for top is -0.1", "from 0 to 1"]),
+    ({"min_p": 1.01}, ["min_p for top is 1.01", "from 0 to 1"]),
+    ({"min_p": {"bottom": [0.5, np.nan]}}, ["min_p for bottom", "nan"]),
     ({"given": []}, ["list", "mapping"]),
     ({"given": np.zeros((2, *TOP), int)}, ["ndarray", "mapping"]),
     ({"given": {"middle": np.zeros((2, *TOP), int)}}, ["'middle'", "top, bottom"]),
@@ -278,7 +281,7 @@ def test_default_seeds_are_fresh_and_returned(sampler: Sampler) -> None:
 
 def test_settings_without_effect_change_nothing(sampler: Sampler) -> None:
     expected = sampler.sample(2, seeds=3)
-    off: list[dict[str, Any]] = [{"top_k": 11}, {"top_k": 2**63}, {"top_k": np.inf}, {"top_p": 1}]
+    off: list[dict[str, Any]] = [{"top_k": 11}, {"top_k": 2**63}, {"top_k": np.inf}, {"top_p": 1}, {"min_p": 0}]
     for settings in [*off, {"given": {}}, {"given": no_codes()}, {"temperature": {}}, {"top_p": {"top": None}}]:
         np.testing.assert_array_equal(sampler.sample(2, seeds=3, **settings).images, expected.images)
 

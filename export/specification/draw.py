@@ -17,7 +17,8 @@ def allowed_codes(logits: Float64, settings: DrawSettings) -> tuple[Float64, NDA
     """Returns the unnormalised probabilities of all codes, and which of them the filters allow, both [B, K].
 
     logits [B, K]; settings of B samples. Codes are ranked by logit, equal logits by index. Top-k allows the first k
-    ranks, top-p those whose predecessors have less than p of the mass. The first rank is always allowed.
+    ranks, top-p those whose predecessors have less than p of the mass, min-p those with at least p of the mass of the
+    first rank. The first rank is always allowed.
     """
     scaled = logits / settings.values["temperature"][:, None]
     mass = np.exp(scaled - scaled.max(1, keepdims=True))
@@ -42,8 +43,17 @@ def _passes_top_p(ranked: Float64, top_p: Float64) -> NDArray[np.bool_]:
     return within
 
 
+def _passes_min_p(ranked: Float64, min_p: Float64) -> NDArray[np.bool_]:
+    within: NDArray[np.bool_] = ranked >= min_p * ranked[:, :1]
+    return within
+
+
 # By filter: whether codes with the masses ``ranked`` [B, K] pass it with the setting [B, 1].
-PASSES: dict[str, Callable[[Float64, Float64], NDArray[np.bool_]]] = {"top_k": _passes_top_k, "top_p": _passes_top_p}
+PASSES: dict[str, Callable[[Float64, Float64], NDArray[np.bool_]]] = {
+    "top_k": _passes_top_k,
+    "top_p": _passes_top_p,
+    "min_p": _passes_min_p,
+}
 
 
 def distribution(logits: Float64, settings: DrawSettings) -> Float64:

@@ -14,7 +14,7 @@ from typing import Any
 from latentloop.errors import BundleError, InputError, short_repr
 
 FORMAT = "latentloop-bundle"
-VERSION = 3
+VERSION = 4
 OLDEST = 3  # version that is read
 DTYPES = ("float32", "int64", "uint8")
 BATCH = "batch"  # the only dynamic size

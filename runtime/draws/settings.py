@@ -67,5 +67,15 @@ FILTERS = (
         low=0.0,
         high=1.0,
     ),
+    DrawSetting(
+        "min_p",
+        help="draw from the codes that have at least this share of the most probable one's probability",
+        dtype="float32",
+        default=0.0,
+        low=0.0,
+        high=1.0,
+        allows_low=True,
+        since=4,
+    ),
 )
 SETTINGS = {setting.name: setting for setting in (TEMPERATURE, *FILTERS)}

@@ -114,6 +114,7 @@ class Sampler:
         temperature: validation.Setting = None,
         top_k: validation.Setting = None,
         top_p: validation.Setting = None,
+        min_p: validation.Setting = None,
         given: Mapping[str, ArrayLike] | None = None,
         batch_size: int | None = None,
         callback: Callable[[Progress], bool | None] | None = None,
@@ -123,8 +124,9 @@ class Sampler:
         labels: class indices or names, one for all or one per sample; by default sample i has class i modulo the
             number of classes.
         seeds: integers, one per sample, or the first of n consecutive ones; by default fresh ones (returned).
-        temperature (over 0), top_k (from 1; 1 draws the most probable code), top_p (in (0, 1]): a number for all,
-            one per sample [n], or a mapping from level names to either. A code must pass all filters.
+        temperature (over 0), top_k (from 1; 1 draws the most probable code), top_p (in (0, 1]), min_p (in [0, 1]; the
+            share that a code must have of the most probable one's probability): a number for all, one per sample [n],
+            or a mapping from level names to either. A code must pass all filters.
         given: codes to keep by level, integers [n, h, w], -1 for a code to draw; the kept codes must be a prefix in
             raster order.
         All of these may also be arrays or tensors in host memory.
@@ -134,7 +136,7 @@ class Sampler:
 
         Raises InputError for arguments that do not fit the bundle.
         """
-        settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
         request = SampleRequest.validated(
             self.bundle.manifest, n, labels=labels, seeds=seeds, given=given, settings=settings
         )

@@ -102,5 +102,13 @@ def _passes_top_p(g: NodeBuilder, ranks: str, ranked: str, top_p: str) -> str:
     return g.op("Or", g.op("Less", before, g.op("Mul", top_p, total)), is_off)
 
 
+def _passes_min_p(g: NodeBuilder, ranks: str, ranked: str, min_p: str) -> str:
+    return g.op("GreaterOrEqual", ranked, min_p)  # the largest mass is exp(0) = 1
+
+
 # By filter: whether codes of ``ranks`` [1, K] and masses ``ranked`` [B, K] pass it with the setting [B, 1].
-PASSES: dict[str, Callable[[NodeBuilder, str, str, str], str]] = {"top_k": _passes_top_k, "top_p": _passes_top_p}
+PASSES: dict[str, Callable[[NodeBuilder, str, str, str], str]] = {
+    "top_k": _passes_top_k,
+    "top_p": _passes_top_p,
+    "min_p": _passes_min_p,
+}
