@@ -17,11 +17,11 @@ class DrawSetting:
     """One setting. Its values are over ``low``, or from ``low`` on, and at most ``high``."""
 
     name: str
-    help: str  # of the option
     dtype: str  # of the state buffer
+    help: str  # of the option
     default: float  # for a filter the value that allows every code; infinity stands for the number of codes
-    low: float
-    high: float
+    low: float = 0.0
+    high: float = 1.0
     allows_low: bool = False
     is_integer: bool = False
     lowest: float = 0.0  # in the state buffer
@@ -39,43 +39,19 @@ class DrawSetting:
         return value if math.isfinite(value) else None
 
 
+# float32 logits can be divided by temperatures from 1e-20 to 1e20. Lower ones draw the same codes as the lowest.
 TEMPERATURE = DrawSetting(
-    "temperature",
-    help="flattens (over 1) or sharpens (under 1) every draw",
-    dtype="float32",
-    default=1.0,
-    low=0.0,
-    # float32 logits can be divided by temperatures from 1e-20 to 1e20. Lower ones draw the same codes as the lowest.
-    high=1e20,
-    lowest=1e-20,
+    "temperature", "float32", "flattens (over 1) or sharpens (under 1) every draw", 1.0, high=1e20, lowest=1e-20
 )
-FILTERS = (
-    DrawSetting(
-        "top_k",
-        help="draw from the K most probable codes",
-        dtype="int64",
-        default=math.inf,
-        low=0.0,
-        high=math.inf,
-        is_integer=True,
-    ),
-    DrawSetting(
-        "top_p",
-        help="draw from the most probable codes that hold this share",
-        dtype="float32",
-        default=1.0,
-        low=0.0,
-        high=1.0,
-    ),
-    DrawSetting(
-        "min_p",
-        help="draw from the codes that have at least this share of the most probable one's probability",
-        dtype="float32",
-        default=0.0,
-        low=0.0,
-        high=1.0,
-        allows_low=True,
-        since=4,
-    ),
+TOP_K = DrawSetting("top_k", "int64", "draw from the K most probable codes", math.inf, high=math.inf, is_integer=True)
+TOP_P = DrawSetting("top_p", "float32", "draw from the most probable codes that hold this share", 1.0)
+MIN_P = DrawSetting(
+    "min_p",
+    "float32",
+    "draw from codes with at least this share of the highest probability",
+    0.0,
+    allows_low=True,
+    since=4,
 )
+FILTERS = (TOP_K, TOP_P, MIN_P)
 SETTINGS = {setting.name: setting for setting in (TEMPERATURE, *FILTERS)}
