@@ -12,7 +12,7 @@ from random_models import plain_weights, random_prior
 
 from latentloop.bundles.manifest import Prior
 from latentloop.bundles.views import buffer_shape, view_index
-from latentloop.engines.engine_set import NARROW, EnginePrior, Tensor
+from latentloop.engines.engine_set import NARROW, Tensor
 from latentloop.export.bundle.files import write_graphs
 from latentloop.export.bundle.prior import export_prior
 from latentloop.export.checkpoints.checkpoint import Checkpoint
@@ -30,7 +30,7 @@ def exported(config: PriorConfig, folder: Path) -> Prior:
     return prior
 
 
-def rewritten(config: PriorConfig, folder: Path, precision: str) -> tuple[EnginePrior, dict[str, InlinedGraph]]:
+def rewritten(config: PriorConfig, folder: Path, precision: str) -> tuple[Prior, dict[str, InlinedGraph]]:
     """Exports a random prior's graphs and rewrites them for engines."""
     prior = exported(config, folder)
     weights = np.memmap(folder / WEIGHTS_FILE, np.uint8, "r")
@@ -48,7 +48,7 @@ def session(graph: InlinedGraph, folder: Path) -> onnxruntime.InferenceSession:
 
 
 def logits(
-    config: PriorConfig, prior: EnginePrior, graphs: dict[str, InlinedGraph], asked: dict[str, Any], folder: Path
+    config: PriorConfig, prior: Prior, graphs: dict[str, InlinedGraph], asked: dict[str, Any], folder: Path
 ) -> np.ndarray:
     """Returns teacher-forced logits [N, H, W, K] of codes [N, H, W], upper [N, H', W'] or None, labels [N] or None."""
     codes = asked["codes"]

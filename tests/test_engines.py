@@ -15,6 +15,7 @@ from command_line import run
 from corrupted_bundles import edit_manifest, read_manifest, replace_file, value_at
 
 from latentloop import Bundle, BundleError
+from latentloop.engines import engine_set_reading
 from latentloop.engines.engine_set import EngineSet, Profile, source_digests, to_json
 from latentloop.engines.engine_set_reading import read_engines
 from latentloop.engines.finding import find_engines
@@ -225,7 +226,11 @@ def test_larger_batches_and_force_cause_a_rebuild(bundle: Path) -> None:
             99,
             r"memories: StateBuffer\(name='residual'.*not the bundle's",
         ),
-        (("levels", 0, "prior", "graphs", "step", "inputs", 0, "shape"), [1], r"graphs.step.inputs: .*expected Engine"),
+        (
+            ("levels", 0, "prior", "graphs", "step", "inputs", 0, "shape"),
+            [1],
+            r"graphs.step.inputs: .*expected Binding",
+        ),
         (("levels", 0, "prior", "graphs", "step", "outputs", 0, "name"), "x", "outputs: 'x' of .* is not the bundle's"),
         (("levels", 0, "prior", "graphs", "row", "inputs", 0, "view"), "some", "view is 'some', expected one of all"),
         (("encoder", "file"), "other.plan", "files does not list other.plan"),
@@ -272,6 +277,16 @@ def test_a_failed_build_keeps_the_earlier_set(bundle: Path) -> None:
         "sm90_tensorrt-11.0.timings",
         "sm90_tensorrt-11.0_float16",
     ]
+
+
+def test_a_set_that_could_not_be_read_is_not_written(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(bundle / "engines")
+    monkeypatch.setattr(engine_set_reading, "NARROW", ())
+    with pytest.raises(
+        BundleError, match=r"manifest\.json\.levels\[0\]\.prior\.memories.*dtype is 'float16', expected"
+    ):
+        build(bundle)
+    assert not (bundle / "engines" / folder(bundle).name).exists()
 
 
 def test_a_bundle_without_priors_or_int8(grey_bundle: Path, tmp_path: Path) -> None:

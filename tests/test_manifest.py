@@ -11,10 +11,16 @@ from typing import Any
 
 import pytest
 from corrupted_bundles import Keys, edit_manifest, error_of, read_manifest, value_at
+from random_models import plain_weights, random_vqvae
 
+from latentloop.bundles import manifest_checks
 from latentloop.bundles.bundle import Bundle
+from latentloop.bundles.json_reading import read_versioned
 from latentloop.bundles.manifest_reading import from_json
 from latentloop.errors import BundleError, LatentLoopError
+from latentloop.export.bundle import BundleSource, write_bundle
+from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.configuration import VqvaeConfig
 from latentloop.sampling.sampler import Sampler
 
 
@@ -125,6 +131,7 @@ def test_mutated_manifests_work_or_raise_a_latentloop_error(bundle: Path) -> Non
 BUFFERS = ("levels", 0, "prior", "memories")
 STEP = ("levels", 0, "prior", "graphs", "step", "inputs", 0)
 ROW = ("levels", 0, "prior", "graphs", "row", "inputs", 0)
+BYTES = {"name": "bytes", "dtype": "uint8", "shape": [1], "ring": False, "padding": 0}
 
 
 @pytest.mark.parametrize(
@@ -160,7 +167,9 @@ ROW = ("levels", 0, "prior", "graphs", "row", "inputs", 0)
         ((*BUFFERS, 1, "shape", 2), "columns", "shape"),
         ((*BUFFERS, 1, "shape"), [4, 12] + [1] * 60, "shape"),
         ((*BUFFERS, 1, "padding"), 4, "'residual'"),
-        ((*BUFFERS, 1, "dtype"), "float16", "dtype is 'float16'"),
+        ((*BUFFERS, 1, "dtype"), "float16", "memories[1].dtype is 'float16', expected one of float32, int64, uint8"),
+        ((*BUFFERS, 1, "fill"), 2**31, "memories[1].fill is 2147483648, expected an integer from 0 to 2147483647"),
+        ((*BUFFERS, 1), {**BYTES, "fill": 256}, "memories[1].fill is 256, expected an integer from 0 to 255"),
         ((*ROW, "memory"), "nothing", "names the memory 'nothing'"),
         ((*ROW, "view"), "sideways", "view is 'sideways'"),
         ((*ROW, "view"), "span", "is not a ring"),
@@ -185,3 +194,24 @@ def test_the_order_of_fields_does_not_matter(small_bundle: Path) -> None:
 
     manifest = read_manifest(small_bundle)
     assert from_json(shuffled(manifest), "manifest.json") == from_json(manifest, "manifest.json")
+
+
+@pytest.mark.parametrize("version", [2, 3, 5, 6])
+def test_versions_from_the_oldest_to_the_newest_are_read(version: int) -> None:
+    value = {"format": "some", "version": version}
+    if version in (3, 5):
+        assert read_versioned(value, "x.json", "some", 3, 5) == value
+    else:
+        text = error_of(lambda: read_versioned(value, "x.json", "some", 3, 5, ": update"))
+        assert text == f"x.json.version is {version}, this LatentLoop reads 3 to 5: update"
+
+
+def test_a_manifest_that_could_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest_checks, "LARGEST_IMAGE", 100)
+    config = VqvaeConfig(channels=8, residual_channels=4, code_channels=4, codebook_size=11)
+    vqvae = Checkpoint(config, plain_weights(random_vqvae(config)))
+    with pytest.raises(
+        BundleError, match=r"bundle/manifest\.json\.image is \[32, 32, 3\], expected at most 100 values"
+    ):
+        write_bundle(tmp_path / "bundle", BundleSource(vqvae, image=(32, 32)))
+    assert not list(tmp_path.iterdir())

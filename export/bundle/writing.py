@@ -11,6 +11,7 @@ import numpy as np
 from latentloop._version import __version__
 from latentloop.bundles.manifest import PRECISIONS, Level, Manifest
 from latentloop.bundles.manifest import to_json as manifest_json
+from latentloop.bundles.manifest_reading import from_json
 from latentloop.export.bundle.checks import check_source, check_target
 from latentloop.export.bundle.files import file_records, write_graphs
 from latentloop.export.bundle.prior import export_prior
@@ -32,7 +33,7 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
     """Checks ``source``, rounds its weights to ``source.weights``, and writes the bundle to the directory ``path``.
 
     Raises InputError if checkpoints do not fit each other, OutputError if ``path`` exists (unless ``force`` is set) or
-    cannot be written. No file is left behind after an error.
+    cannot be written, BundleError if the manifest could not be read again. No file is left behind after an error.
     """
     checked = check_source(source)
     check_target(path)
@@ -73,7 +74,7 @@ def write_checked_bundle(path: Path, checked: CheckedSource, *, force: bool = Fa
         write_graphs(folder, graphs, store)
         np.savez_compressed(folder / GOLDEN_FILE, **golden)
 
-        # 5. The manifest, which holds the hashes of the other files.
+        # 5. The manifest, which holds the hashes of the other files, checked as when a bundle is opened.
         manifest = Manifest(
             image=(*image, config.image_channels),
             levels=tuple(levels),
@@ -90,8 +91,9 @@ def write_checked_bundle(path: Path, checked: CheckedSource, *, force: bool = Fa
             licence=source.licence,
             provenance={**source.provenance, "models": _models(source)},
         )
-        text = json.dumps(manifest_json(manifest), indent=1)
-        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(manifest_json(manifest), indent=1) + "\n"
+        from_json(json.loads(text), str(path / MANIFEST))
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def _models(source: BundleSource) -> dict[str, dict[str, Any]]:

@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 
 from onnx import NodeProto
 
-from latentloop.engines.engine_set import EngineBinding
+from latentloop.bundles.manifest import GraphFile
 from latentloop.export.tensorrt.inlined_graph import InlinedGraph, is_exact
 
 PRODUCTS = ("MatMul", "Conv", "ConvTranspose")
 # Nodes whose outputs hold values of their first input alone (Concat: of all inputs).
 MOVES = ("Concat", "Gather", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 
-BoundGraphs = Sequence[tuple[InlinedGraph, Sequence[EngineBinding], Sequence[EngineBinding]]]
+BoundGraphs = Sequence[tuple[InlinedGraph, GraphFile]]  # with the bindings of the graph's inputs and outputs
 
 
 def rounds_input(node: NodeProto, index: int) -> bool:
@@ -44,12 +44,9 @@ class ReducedReaders:
 
 
 def reduced_buffers(graphs: BoundGraphs) -> set[str]:
-    """Returns the names of a prior's float32 buffers that can hold 16 bits.
-
-    ``graphs``: each with the bindings of its inputs and outputs.
-    """
-    read = {b.memory for _, inputs, _ in graphs for b in inputs if b.dtype == "float32"}
-    written = {b.memory for _, _, outputs in graphs for b in outputs}
+    """Returns the names of a prior's float32 buffers that can hold 16 bits."""
+    read = {b.memory for graph, file in graphs for b in file.inputs if graph.inputs[b.name].dtype == "float32"}
+    written = {b.memory for _, file in graphs for b in file.outputs}
     candidates = read & written  # the host writes or reads the other buffers
     # A buffer that keeps float32 makes the outputs that are bound to it float32: repeat until nothing changes.
     while excluded := set(_excluded(graphs, candidates)):
@@ -59,8 +56,8 @@ def reduced_buffers(graphs: BoundGraphs) -> set[str]:
 
 def _excluded(graphs: BoundGraphs, candidates: set[str]) -> Iterable[str]:
     """Yields the candidates that a graph reads as float32."""
-    for graph, inputs, outputs in graphs:
-        readers = ReducedReaders(graph, {b.name for b in outputs if b.memory in candidates})
-        for binding in inputs:
+    for graph, file in graphs:
+        readers = ReducedReaders(graph, {b.name for b in file.outputs if b.memory in candidates})
+        for binding in file.inputs:
             if binding.memory in candidates and not readers.only_reduced(binding.name):
                 yield binding.memory

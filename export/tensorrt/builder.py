@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentloop.backends.gpu.tensorrt_module import error_log, tensorrt_module
+from latentloop.backends.gpu.tensorrt_module import ELEMENTS, error_log, tensorrt_module
 from latentloop.bundles.manifest import BATCH
 from latentloop.engines.engine_set import FLAVOURS, Profile, Tensor, architecture_of
 from latentloop.errors import BundleError, MissingError
@@ -21,7 +21,6 @@ from latentloop.kernels.driver import MissingGpuError, open_driver
 
 EXTRAS = {"tensorrt": "trt", "tensorrt_rtx": "rtx"}  # of this package, by module
 OLDEST = 80  # sm75 has no bfloat16, and in TensorRT for RTX no float32 products
-ELEMENTS = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64", "uint8": "UINT8"}
 
 
 @dataclass(frozen=True)

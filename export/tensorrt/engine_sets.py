@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from latentloop.bundles.bundle import Bundle
-from latentloop.bundles.manifest import FileRecord
+from latentloop.bundles.manifest import FileRecord, Level
 from latentloop.engines.engine_set import (
     CodecEngine,
-    EngineLevel,
     EngineSet,
     Profile,
     Tensor,
@@ -28,6 +27,8 @@ from latentloop.engines.engine_set import (
     source_digests,
     to_json,
 )
+from latentloop.engines.engine_set_checks import check_contents
+from latentloop.engines.engine_set_reading import from_json
 from latentloop.engines.finding import find_engines
 from latentloop.errors import OutputError
 from latentloop.export.tensorrt.builder import TensorRtBuilder
@@ -67,7 +68,7 @@ class EngineSource:
 class RewrittenBundle:
     """A bundle's graphs on disk, rewritten for one precision, and their part of an engine set's manifest."""
 
-    levels: tuple[EngineLevel, ...]
+    levels: tuple[Level, ...]
     encoder: CodecEngine
     decoder: CodecEngine
     sources: tuple[EngineSource, ...]
@@ -85,27 +86,31 @@ def build_sets(
     """Builds the sets one after the other, and yields each one's outcome.
 
     A set that exists and is up to date is not built again unless ``force`` is set. Raises BundleError for a graph that
-    cannot be built, OutputError if a set cannot be written. No incomplete set is left behind after an error.
+    cannot be built and for a manifest that could not be read again, OutputError if a set cannot be written. No
+    incomplete set is left behind after an error.
     """
+    library = {"flavour": builder.name, "library": builder.version}
     for precision in precisions:
         missing = []
         for architecture in architectures:
-            folder, state, why = _state(bundle, builder, architecture, precision, max_batch)
-            if state == "up to date" and not force:
-                yield Outcome(folder, architecture, precision, state, "", _size(folder), 0.0)
+            key = {"architecture": architecture, "precision": precision, **library}
+            folder = bundle.path / ENGINES / folder_name(**key)
+            why = _reason_to_build(bundle, key, max_batch)
+            if why or force:
+                missing.append((folder, key, why or "requested"))
             else:
-                missing.append((folder, architecture, "rebuilt" if folder.is_dir() else "built", why or "requested"))
+                yield Outcome(folder, architecture, precision, "up to date", "", _size(folder), 0.0)
         if not missing:
             continue
         for folder, *_ in missing:
             check_free(folder, force=True, directory=True)
         with rewritten_bundle(bundle, precision) as rewritten:
-            for folder, architecture, state, why in missing:
+            for folder, key, why in missing:
+                state, reason = ("rebuilt", why) if folder.is_dir() else ("built", "")
                 started = time.perf_counter()
-                _build_set(bundle, builder, rewritten, folder, architecture, precision, max_batch)
+                _build_set(bundle, builder, rewritten, folder, key, max_batch)
                 seconds = time.perf_counter() - started
-                reason = why if state == "rebuilt" else ""
-                yield Outcome(folder, architecture, precision, state, reason, _size(folder), seconds)
+                yield Outcome(folder, key["architecture"], precision, state, reason, _size(folder), seconds)
 
 
 @contextmanager
@@ -136,7 +141,7 @@ def rewritten_bundle(bundle: Bundle, precision: str) -> Iterator[RewrittenBundle
                 prior, graphs = rewrite_prior(bundle.path, level.name, level.prior, weights, precision)
                 for role, graph in graphs.items():
                     write(prior.graphs[role].file, graph)
-            levels.append(EngineLevel(level.name, level.height, level.width, level.codebook_size, prior))
+            levels.append(replace(level, prior=prior))
         encoder, decoder = (CodecEngine(source.plan, source.inputs, source.outputs) for source in codec)
         yield RewrittenBundle(tuple(levels), encoder, decoder, tuple(engine_sources))
 
@@ -147,19 +152,13 @@ def batch_profiles(max_batch: int) -> tuple[Profile, ...]:
     return (one,) if max_batch == 1 else (one, Profile(1, max_batch, max_batch))
 
 
-def _state(
-    bundle: Bundle, builder: TensorRtBuilder, architecture: str, precision: str, max_batch: int
-) -> tuple[Path, str, str]:
-    """Returns a set's folder, "up to date" or "missing", and the reason."""
-    key = {"flavour": builder.name, "library": builder.version, "architecture": architecture, "precision": precision}
-    folder = bundle.path / ENGINES / folder_name(**key)
+def _reason_to_build(bundle: Bundle, key: dict[str, str], max_batch: int) -> str:
+    """Returns the reason why a set is not up to date; empty if it is."""
     engines = find_engines(bundle, **key)
     if isinstance(engines, str):
-        return folder, "missing", engines
+        return engines
     largest = max(profile.maximum for profile in engines.profiles)
-    if largest < max_batch:
-        return folder, "missing", f"{folder} is for batches up to {largest}, not up to {max_batch}"
-    return folder, "up to date", ""
+    return "" if largest >= max_batch else f"{engines.folder} is for batches up to {largest}, not up to {max_batch}"
 
 
 def _build_set(
@@ -167,11 +166,11 @@ def _build_set(
     builder: TensorRtBuilder,
     rewritten: RewrittenBundle,
     target: Path,
-    architecture: str,
-    precision: str,
+    key: dict[str, str],
     max_batch: int,
 ) -> None:
     profiles = batch_profiles(max_batch)
+    architecture, precision = key["architecture"], key["precision"]
     timings = bundle.path / ENGINES / f"{architecture}_{builder.name}-{builder.version}.timings"
     files = {}
     with new_directory(target, force=True) as folder:
@@ -184,10 +183,7 @@ def _build_set(
             files[source.plan] = _write_plan(folder / source.plan, plan.data)
         engines = EngineSet(
             folder=target,
-            flavour=builder.name,
-            library=builder.version,
-            architecture=architecture,
-            precision=precision,
+            **key,
             profiles=profiles,
             sources=source_digests(bundle.manifest, precision),
             image=bundle.manifest.image,
@@ -196,7 +192,9 @@ def _build_set(
             decoder=rewritten.decoder,
             files=files,
         )
-        (folder / MANIFEST).write_text(json.dumps(to_json(engines), indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(to_json(engines), indent=1) + "\n"
+        check_contents(from_json(json.loads(text), target), bundle.manifest)
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def _write_plan(path: Path, data: Any) -> FileRecord:

@@ -9,15 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.bundles.manifest import Binding, GraphFile, Prior, StateBuffer
-from latentloop.engines.engine_set import (
-    NARROW,
-    EngineBinding,
-    EngineFile,
-    EnginePrior,
-    Tensor,
-    engine_binding,
-    graph_precision,
-)
+from latentloop.engines.engine_set import NARROW, Tensor, engine_file, graph_precision, view_tensor
 from latentloop.errors import BundleError
 from latentloop.export.tensorrt.buffer_precision import reduced_buffers
 from latentloop.export.tensorrt.constant_folding import fold_constants
@@ -42,115 +34,86 @@ def rewrite_codec(path: Path, weights: Bytes, precision: str) -> InlinedGraph:
 
 def rewrite_prior(
     folder: Path, level: str, prior: Prior, weights: Bytes, precision: str
-) -> tuple[EnginePrior, dict[str, InlinedGraph]]:
+) -> tuple[Prior, dict[str, InlinedGraph]]:
     """Returns a prior's part of an engine set's manifest, and its graphs at a precision by role.
 
     Engines are named ``level.role.plan``. ``weights``: the bundle's weights file, memory-mapped. Raises BundleError.
     """
-    # 1. Read the graphs, and fold their constants.
+    # 1. Read the graphs, bind them, and fold their constants.
     prior = prior.at(graph_precision(precision))
     buffers = {buffer.name: buffer for buffer in prior.memories}
-    graphs = {
-        role: _bound_graph(read_graph(folder / file.file, weights), file, buffers)
-        for role, file in prior.graphs.items()
-    }
-    for bound_graph in graphs.values():
+    graphs = {role: read_graph(folder / file.file, weights) for role, file in prior.graphs.items()}
+    bound = {role: _bind(graph, prior.graphs[role], buffers) for role, graph in graphs.items()}
+    for graph in graphs.values():
         if precision == "int8":
-            quantize(bound_graph.graph)
-        fold_constants(bound_graph.graph)
+            quantize(graph)
+        fold_constants(graph)
 
     # 2. Reduce products and buffers to 16 bits.
     if precision in NARROW:
-        reduced = reduced_buffers([(g.graph, g.inputs, g.outputs) for g in graphs.values()])
+        reduced = reduced_buffers([(graph, bound[role]) for role, graph in graphs.items()])
         buffers |= {name: replace(buffers[name], dtype=precision) for name in reduced}
-        for bound_graph in graphs.values():
-            bound_graph.reduce(precision, reduced)
+        for role, graph in graphs.items():
+            sides = (bound[role].inputs, bound[role].outputs)
+            to_mixed_precision(graph, precision, *({b.name for b in side if b.memory in reduced} for side in sides))
 
     # 3. Leave out buffers that no graph is bound to any more.
-    before = {binding.memory for file in prior.graphs.values() for binding in _bindings(file)}
-    after = {binding.memory for bound_graph in graphs.values() for binding in bound_graph.bindings()}
-    described = EnginePrior(
-        prior.condition_level,
-        prior.classes,
-        prior.columns_per_step,
-        tuple(buffer for buffer in buffers.values() if buffer.name in after or buffer.name not in before),
-        {role: bound_graph.described(f"{level}.{role}.plan") for role, bound_graph in graphs.items()},
+    before, after = (
+        {binding.memory for file in files.values() for binding in (*file.inputs, *file.outputs)}
+        for files in (prior.graphs, bound)
     )
-    return described, {role: bound_graph.graph for role, bound_graph in graphs.items()}
+    described = replace(
+        prior,
+        memories=tuple(buffer for buffer in buffers.values() if buffer.name in after or buffer.name not in before),
+        graphs={role: engine_file(f"{level}.{role}.plan", file, buffers) for role, file in bound.items()},
+    )
+    return described, graphs
 
 
-class BoundGraph:
-    """A graph with the bindings of its inputs and outputs.
+def _bind(graph: InlinedGraph, file: GraphFile, buffers: dict[str, StateBuffer]) -> GraphFile:
+    """Gives the graph the static shapes of its bindings, and returns these as the bindings of an engine.
 
-    Inputs that it does not read are left out, and outputs that return an input unchanged.
+    Inputs that the graph does not read are left out, and outputs that return an input unchanged. Raises BundleError if
+    the graph's inputs, outputs or shapes are not those of ``file``.
     """
-
-    def __init__(self, graph: InlinedGraph, inputs: list[EngineBinding], outputs: list[EngineBinding]) -> None:
-        self.graph = graph
-        inputs_by_name = {binding.name: binding for binding in inputs}
-        producers = graph.producers()
-
-        def is_unchanged(output: EngineBinding) -> bool:
-            producer = producers[output.name]
-            source = inputs_by_name.get(producer.input[0]) if producer.op_type == "Identity" else None
-            return source is not None and replace(source, name=output.name) == output
-
-        self.outputs = [output for output in outputs if not is_unchanged(output)]
-        graph.outputs = {binding.name: _tensor(binding) for binding in self.outputs}
-        graph.prune()
-        readers = graph.readers()
-        self.inputs = [binding for binding in inputs if binding.name in readers]
-        graph.inputs = {binding.name: _tensor(binding) for binding in self.inputs}
-
-    def bindings(self) -> tuple[EngineBinding, ...]:
-        """Returns the bindings of inputs and outputs."""
-        return (*self.inputs, *self.outputs)
-
-    def reduce(self, dtype: str, buffers: set[str]) -> None:
-        """Reduces products and ``buffers`` to the 16-bit type ``dtype``."""
-        inputs, outputs = ({b.name for b in side if b.memory in buffers} for side in (self.inputs, self.outputs))
-        to_mixed_precision(self.graph, dtype, inputs, outputs)
-        self.inputs, self.outputs = (
-            [replace(b, dtype=dtype) if b.memory in buffers else b for b in side]
-            for side in (self.inputs, self.outputs)
-        )
-
-    def described(self, file: str) -> EngineFile:
-        """Returns the engine's part of the manifest."""
-        return EngineFile(file, tuple(self.inputs), tuple(self.outputs))
-
-
-def _bound_graph(graph: InlinedGraph, file: GraphFile, buffers: dict[str, StateBuffer]) -> BoundGraph:
-    """Binds a graph, with the static shapes of its bindings. Raises BundleError if the graph's shapes are different."""
-    sides = []
+    engine = engine_file(file.file, file, buffers)
     for kind, tensors, bindings in (
-        ("inputs", graph.inputs, file.inputs),
-        ("outputs", graph.outputs, file.outputs),
+        ("inputs", graph.inputs, engine.inputs),
+        ("outputs", graph.outputs, engine.outputs),
     ):
         differing = {binding.name for binding in bindings} ^ set(tensors)
         if differing:
             raise BundleError(f"{file.file}: {kind} of graph and manifest differ: {sorted(differing)}")
-        sides.append([engine_binding(binding, buffers[binding.memory]) for binding in bindings])
-        for binding in sides[-1]:
-            _check(binding, tensors[binding.name], file.file)
-    return BoundGraph(graph, *sides)
+        for binding in bindings:
+            tensors[binding.name] = _static(tensors[binding.name], binding, buffers[binding.memory], file.file)
+    inputs_by_name = {binding.name: binding for binding in engine.inputs}
+    producers = graph.producers()
+
+    def is_unchanged(output: Binding) -> bool:
+        producer = producers[output.name]
+        source = inputs_by_name.get(producer.input[0]) if producer.op_type == "Identity" else None
+        return source is not None and replace(source, name=output.name) == output
+
+    outputs = tuple(output for output in engine.outputs if not is_unchanged(output))
+    graph.outputs = {binding.name: graph.outputs[binding.name] for binding in outputs}
+    graph.prune()
+    readers = graph.readers()
+    inputs = tuple(binding for binding in engine.inputs if binding.name in readers)
+    graph.inputs = {binding.name: graph.inputs[binding.name] for binding in inputs}
+    return GraphFile(file.file, inputs, outputs)
 
 
-def _check(binding: EngineBinding, tensor: Tensor, file: str) -> None:
-    """Raises BundleError if a graph's shape is not the binding's; only the length of the history can be dynamic."""
-    agree = len(binding.shape) == len(tensor.shape) and all(
-        in_graph in (in_buffer, "finished") for in_buffer, in_graph in zip(binding.shape, tensor.shape, strict=True)
+def _static(tensor: Tensor, binding: Binding, buffer: StateBuffer, file: str) -> Tensor:
+    """Returns the tensor with the shape of its binding's view, in which the length of the history is static. Raises
+    BundleError if the graph's shape differs from it elsewhere.
+    """
+    view = view_tensor(binding, buffer)
+    agree = len(view.shape) == len(tensor.shape) and all(
+        in_graph in (in_buffer, "finished") for in_buffer, in_graph in zip(view.shape, tensor.shape, strict=True)
     )
-    if not agree or tensor.dtype != binding.dtype:
+    if not agree or tensor.dtype != view.dtype:
         raise BundleError(
             f"{file}: {binding.name!r} is {tensor.dtype} {list(tensor.shape)}, but its view of {binding.memory!r} is "
-            f"{binding.dtype} {list(binding.shape)}: export the bundle again"
+            f"{view.dtype} {list(view.shape)}: export the bundle again"
         )
-
-
-def _bindings(file: GraphFile) -> tuple[Binding, ...]:
-    return (*file.inputs, *file.outputs)
-
-
-def _tensor(binding: EngineBinding) -> Tensor:
-    return Tensor(binding.name, binding.dtype, binding.shape)
+    return view

@@ -1,16 +1,17 @@
 """The manifest: the contents of a bundle, and how a loop runs its graphs.
 
 A loop allocates the state buffers of a prior (``memories`` in JSON) once, and runs the graphs on views of them. A
-*binding* says which view is bound to an input or output of a graph. A loop knows nothing else of the model.
+*binding* says which view is bound to an input or output of a graph. A loop knows nothing else of the model. The
+manifests of sets of engines use the same classes. The types of the fields are those that ``json_reading`` expects.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
+from latentloop.bundles.json_reading import Shape, Size
 from latentloop.errors import BundleError, InputError, short_repr
 
 FORMAT = "latentloop-bundle"
@@ -31,6 +32,8 @@ VIEWS = (
 GRAPHS = ("row", "step", "step_filtered")  # a prior has one of each per precision
 SHARED_GRAPHS = ("condition",)  # one for all precisions, if the prior has a condition to compute once per batch
 PRECISIONS = ("float32", "int8")  # of weights; accumulators and activations are float32
+MAX_COLUMNS = 2**20
+ABSENT_IF_NONE = ("classifier", "dtype", "shape")  # fields that JSON lacks if they are None; others are null
 
 
 @dataclass(frozen=True)
@@ -39,27 +42,31 @@ class StateBuffer:
 
     name: str
     dtype: str
-    shape: tuple[int | str, ...]
-    fill: int = 0
+    shape: Shape
+    fill: Annotated[int, range(2**31)] = 0
     ring: bool = False
     padding: int = 0  # columns added on both sides of a ring's rows
 
 
 @dataclass(frozen=True)
 class Binding:
-    """One input or output of a graph, and the view of a state buffer that is bound to it."""
+    """One input or output of a graph, and the view of a state buffer that is bound to it. In a set of engines it has
+    the type and the shape of the view, too.
+    """
 
     name: str
     memory: str
-    view: str
+    view: Annotated[str, VIEWS]
     back: int = 0  # number of rows, for the view "span"
-    first: int = 0  # column, for the views "span" and "columns"
-    count: int = 0  # number of columns, for the same views
+    first: Annotated[int, range(-MAX_COLUMNS, MAX_COLUMNS + 1)] = 0  # column, for the views "span" and "columns"
+    count: Annotated[int, range(MAX_COLUMNS + 1)] = 0  # number of columns, for the same views
+    dtype: str | None = None
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True)
 class GraphFile:
-    """An ONNX file with its bindings."""
+    """An ONNX file, or an engine's plan, with its bindings."""
 
     file: str
     inputs: tuple[Binding, ...]
@@ -68,15 +75,18 @@ class GraphFile:
 
 @dataclass(frozen=True)
 class Prior:
-    """The prior of one level: its graphs by ``graph_name``, and the state buffers they share."""
+    """The prior of one level: its graphs by ``graph_name``, and the state buffers they share.
+
+    In a set of engines the graphs are of one precision, by role, and the buffers have their types at that precision.
+    """
 
     condition_level: str | None
     classes: bool
-    columns_per_step: int
+    columns_per_step: Annotated[int, range(1, 3)]
     memories: tuple[StateBuffer, ...]
     graphs: dict[str, GraphFile]
 
-    def at(self, precision: str) -> Prior:
+    def at(self, precision: str) -> "Prior":
         """Returns this prior with the graphs of one precision only, keyed by role: "row", not "row_int8"."""
         names = {role: graph_name(role, precision) for role in (*GRAPHS, *SHARED_GRAPHS)}
         return replace(self, graphs={role: self.graphs[name] for role, name in names.items() if name in self.graphs})
@@ -87,9 +97,9 @@ class Level:
     """One level of codes, with its prior if the bundle has one."""
 
     name: str
-    height: int
-    width: int
-    codebook_size: int
+    height: Size
+    width: Size
+    codebook_size: Size
     prior: Prior | None
 
 
@@ -114,7 +124,7 @@ class Manifest:
     classes: tuple[str, ...]
     precisions: tuple[str, ...]
     exporter: str
-    opset: int
+    opset: Size
     files: dict[str, FileRecord]
     classifier: str | None = None  # file of the graph that computes class probabilities, if the bundle has one
     licence: str = ""
@@ -150,7 +160,9 @@ def graph_name(role: str, precision: str) -> str:
 
 def to_json(manifest: Manifest) -> dict[str, Any]:
     """Returns the manifest as plain JSON types; without ``classifier`` if the bundle has none."""
-    values = asdict(manifest)
-    if manifest.classifier is None:
-        del values["classifier"]
-    return {"format": FORMAT, "version": VERSION, **values}
+    return {"format": FORMAT, "version": VERSION, **asdict(manifest, dict_factory=present_fields)}
+
+
+def present_fields(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns the fields of one object that its JSON has."""
+    return {name: value for name, value in items if value is not None or name not in ABSENT_IF_NONE}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+from latentloop.bundles.json_reading import unexpected
 from latentloop.bundles.manifest import (
     BATCH,
+    DTYPES,
     GRAPHS,
     OLDEST,
     PRECISIONS,
@@ -22,6 +24,7 @@ from latentloop.errors import BundleError
 
 LARGEST_IMAGE = 2**28  # values; a larger one is a mistake or an attack
 LARGEST_STATE = 2**28  # values in the state buffers of one prior for one sample
+MAX_AXES = 8
 
 
 def check_manifest(manifest: Manifest, source: str) -> None:
@@ -36,6 +39,22 @@ def check_manifest(manifest: Manifest, source: str) -> None:
             if level.prior.classes and not manifest.classes:
                 raise BundleError(f"{source}.classes is empty, but the prior of {level.name} is conditioned on classes")
         upper = level
+
+
+def check_buffers(prior: Prior, dtypes: tuple[str, ...], where: str) -> None:
+    """Checks each state buffer of a prior, at ``where``, by itself. Raises BundleError."""
+    for index, buffer in enumerate(prior.memories):
+        name = f"{where}.memories[{index}]"
+        if buffer.dtype not in dtypes:
+            raise unexpected(f"{name}.dtype", buffer.dtype, f"one of {', '.join(dtypes)}")
+        if buffer.dtype == "uint8" and buffer.fill > 255:
+            raise unexpected(f"{name}.fill", buffer.fill, "an integer from 0 to 255")
+        dynamic_sizes = [size for size in buffer.shape if isinstance(size, str)]
+        if dynamic_sizes not in ([], [BATCH]) or len(buffer.shape) > MAX_AXES:
+            raise BundleError(
+                f"{name}.shape is {list(buffer.shape)}, expected at most {MAX_AXES} sizes, of which at most one is "
+                f"'{BATCH}' and the others are integers"
+            )
 
 
 def _check_grids(manifest: Manifest, source: str) -> None:
@@ -111,6 +130,7 @@ def _check_prior(level: Level, prior: Prior, upper: Level | None, where: str) ->
         raise BundleError(
             f"{where}.columns_per_step is {prior.columns_per_step}, which does not divide {level.width} columns"
         )
+    check_buffers(prior, DTYPES, where)
     _check_distinct(f"{where}.memories", [buffer.name for buffer in prior.memories])
     buffers = {buffer.name: buffer for buffer in prior.memories}
     _check_loop_buffers(level, prior, upper, buffers, f"{where}.memories")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 from latentloop.bundles.manifest import BATCH, Binding, Level, StateBuffer
 from latentloop.errors import InputError
 
 LARGEST_LOOP = 2**31  # values in the state buffers of one loop; 8 GiB in float32
 Index = tuple[int | slice, ...]
+Extent = TypeVar("Extent", int, int | str)
 
 
 def view_index(binding: Binding, buffer: StateBuffer, i: int, j: int) -> Index:
@@ -30,13 +32,14 @@ def view_index(binding: Binding, buffer: StateBuffer, i: int, j: int) -> Index:
 
 def offset_and_shape(index: Index, shape: Sequence[int]) -> tuple[int, tuple[int, ...]]:
     """Returns the offset, in values, of the view ``index`` in an array of that shape, and the shape of the view."""
-    offset, sizes = 0, []
-    for axis, part in enumerate(index):
-        start = part.start if isinstance(part, slice) else part
-        offset += start * math.prod(shape[axis + 1 :])
-        if isinstance(part, slice):
-            sizes.append(part.stop - part.start)
-    return offset, (*sizes, *shape[len(index) :])
+    starts = (part.start if isinstance(part, slice) else part for part in index)
+    offset = sum(start * math.prod(shape[axis + 1 :]) for axis, start in enumerate(starts))
+    return offset, view_shape(index, shape)
+
+
+def view_shape(index: Index, shape: Sequence[Extent]) -> tuple[Extent, ...]:
+    """Returns the shape of the view ``index`` in an array of that shape, which may contain the dynamic size "batch"."""
+    return (*(part.stop - part.start for part in index if isinstance(part, slice)), *shape[len(index) :])
 
 
 def buffer_shape(buffer: StateBuffer, batch: int) -> tuple[int, ...]:

@@ -3,15 +3,24 @@
 Its ``manifest.json`` describes levels, state buffers and bindings like the manifest of the bundle.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from latentloop.bundles.manifest import BATCH, Binding, FileRecord, GraphFile, Manifest, StateBuffer
-from latentloop.bundles.views import view_index
+from latentloop.bundles.json_reading import Shape, Size
+from latentloop.bundles.manifest import (
+    BATCH,
+    DTYPES,
+    Binding,
+    FileRecord,
+    GraphFile,
+    Level,
+    Manifest,
+    StateBuffer,
+    present_fields,
+)
+from latentloop.bundles.views import view_index, view_shape
 from latentloop.errors import InputError, short_repr
 
 FORMAT = "latentloop-engines"
@@ -26,24 +35,8 @@ class Tensor:
     """The description of an input or output of an engine; ``shape`` may contain the dynamic size "batch"."""
 
     name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineBinding(Binding):
-    """A ``Binding`` of a prior's engine, with the type and the shape of its view."""
-
-    dtype: str
-    shape: tuple[int | str, ...]
-
-
-@dataclass(frozen=True)
-class EngineFile(GraphFile):
-    """The plan of one of a prior's graphs, with its bindings."""
-
-    inputs: tuple[EngineBinding, ...]
-    outputs: tuple[EngineBinding, ...]
+    dtype: Annotated[str, DTYPES]  # in a manifest; of rewritten graphs also one of NARROW
+    shape: Shape
 
 
 @dataclass(frozen=True)
@@ -58,34 +51,12 @@ class CodecEngine:
 
 
 @dataclass(frozen=True)
-class EnginePrior:
-    """Like ``Prior``, for one precision: ``graphs`` by role, and state buffers with their types at that precision."""
-
-    condition_level: str | None
-    classes: bool
-    columns_per_step: int
-    memories: tuple[StateBuffer, ...]
-    graphs: dict[str, EngineFile]
-
-
-@dataclass(frozen=True)
-class EngineLevel:
-    """Like ``Level``."""
-
-    name: str
-    height: int
-    width: int
-    codebook_size: int
-    prior: EnginePrior | None
-
-
-@dataclass(frozen=True)
 class Profile:
     """The batch sizes of one optimisation profile; all engines of a set have the same profiles."""
 
-    minimum: int
-    optimum: int
-    maximum: int
+    minimum: Size
+    optimum: Size
+    maximum: Size
 
 
 @dataclass(frozen=True)
@@ -93,19 +64,19 @@ class EngineSet:
     """The manifest of a set, except ``folder``, which is the directory of the set."""
 
     folder: Path
-    flavour: str
+    flavour: Annotated[str, FLAVOURS]
     library: str  # version of the TensorRT library
     architecture: str  # for example "sm90", for compute capability 9.0
-    precision: str
+    precision: Annotated[str, PRECISIONS]
     profiles: tuple[Profile, ...]
     sources: dict[str, str]  # SHA-256 of the bundle's files that the engines were built from
     image: tuple[int, int, int]
-    levels: tuple[EngineLevel, ...]
+    levels: tuple[Level, ...]
     encoder: CodecEngine
     decoder: CodecEngine
     files: dict[str, FileRecord]
 
-    def engines(self) -> Iterator[CodecEngine | EngineFile]:
+    def engines(self) -> Iterator[CodecEngine | GraphFile]:
         """Yields the description of every engine."""
         yield from (self.encoder, self.decoder)
         for level in self.levels:
@@ -139,14 +110,27 @@ def graph_precision(precision: str) -> str:
     return "float32" if precision in NARROW else precision
 
 
-def engine_binding(binding: Binding, buffer: StateBuffer) -> EngineBinding:
-    """Returns the engine's form of a bundle's binding: the view "entries" becomes "all", because the shapes of an
-    engine must not change from row to row.
+def view_tensor(binding: Binding, buffer: StateBuffer) -> Tensor:
+    """Returns the type and the shape of a binding's view at the first row and column, with the binding's name."""
+    return Tensor(binding.name, buffer.dtype, view_shape(view_index(binding, buffer, 0, 0), buffer.shape))
+
+
+def engine_binding(binding: Binding, buffer: StateBuffer) -> Binding:
+    """Returns the engine's form of a binding: the view "entries" becomes "all", because the shapes of an engine must
+    not change from row to row.
     """
-    values = {**asdict(binding), "view": "all" if binding.view == "entries" else binding.view}
-    index = view_index(Binding(**values), buffer, 0, 0)
-    sizes = [part.stop - part.start for part in index if isinstance(part, slice)]
-    return EngineBinding(**values, dtype=buffer.dtype, shape=(*sizes, *buffer.shape[len(index) :]))
+    fixed = replace(binding, view="all") if binding.view == "entries" else binding
+    view = view_tensor(fixed, buffer)
+    return replace(fixed, dtype=view.dtype, shape=view.shape)
+
+
+def engine_file(name: str, graph: GraphFile, buffers: dict[str, StateBuffer]) -> GraphFile:
+    """Returns the description of the engine, in the file ``name``, that has the bindings of a graph."""
+    inputs, outputs = (
+        tuple(engine_binding(binding, buffers[binding.memory]) for binding in bindings)
+        for bindings in (graph.inputs, graph.outputs)
+    )
+    return GraphFile(name, inputs, outputs)
 
 
 def source_digests(manifest: Manifest, precision: str) -> dict[str, str]:
@@ -161,7 +145,7 @@ def source_digests(manifest: Manifest, precision: str) -> dict[str, str]:
 
 def to_json(engines: EngineSet) -> dict[str, Any]:
     """Returns the manifest of a set as plain JSON types."""
-    fields = asdict(engines)
+    fields = asdict(engines, dict_factory=present_fields)
     del fields["folder"]
     return {"format": FORMAT, "version": VERSION, **fields}
 

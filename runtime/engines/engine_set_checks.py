@@ -8,18 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from latentloop.bundles.manifest import Binding, GraphFile, Level, Manifest, Prior, StateBuffer
-from latentloop.engines.engine_set import (
-    NARROW,
-    EngineBinding,
-    EngineFile,
-    EngineLevel,
-    EnginePrior,
-    EngineSet,
-    codec_of,
-    engine_binding,
-    graph_precision,
-)
+from latentloop.bundles.manifest import GraphFile, Level, Manifest, Prior, StateBuffer
+from latentloop.engines.engine_set import NARROW, EngineSet, codec_of, engine_binding, graph_precision
 from latentloop.errors import BundleError
 from latentloop.io.file_names import MANIFEST
 
@@ -46,7 +36,7 @@ def check_contents(engines: EngineSet, manifest: Manifest) -> None:
             raise BundleError(f"{source}.files does not list {plan}")
 
 
-def _check_prior(prior: EnginePrior, expected: Prior, where: str) -> None:
+def _check_prior(prior: Prior, expected: Prior, where: str) -> None:
     of_bundle = {buffer.name: buffer for buffer in expected.memories}
     for buffer in prior.memories:
         original = of_bundle.get(buffer.name)
@@ -59,11 +49,8 @@ def _check_prior(prior: EnginePrior, expected: Prior, where: str) -> None:
         _check_engine(engine, expected.graphs[role], buffers, f"{where}.graphs.{role}")
 
 
-def _check_engine(engine: EngineFile, expected: GraphFile, buffers: dict[str, StateBuffer], where: str) -> None:
-    sides: tuple[tuple[str, tuple[EngineBinding, ...], tuple[Binding, ...]], ...] = (
-        ("inputs", engine.inputs, expected.inputs),
-        ("outputs", engine.outputs, expected.outputs),
-    )
+def _check_engine(engine: GraphFile, expected: GraphFile, buffers: dict[str, StateBuffer], where: str) -> None:
+    sides = (("inputs", engine.inputs, expected.inputs), ("outputs", engine.outputs, expected.outputs))
     for kind, bindings, expected_bindings in sides:
         of_bundle = {binding.name: binding for binding in expected_bindings}
         for binding in bindings:
@@ -74,7 +61,7 @@ def _check_engine(engine: EngineFile, expected: GraphFile, buffers: dict[str, St
                 raise BundleError(f"{where}.{kind}: {binding}, expected {correct}")
 
 
-def _summary(level: Level | EngineLevel) -> tuple[object, ...]:
+def _summary(level: Level) -> tuple[object, ...]:
     """Returns what a level of engines must have in common with the bundle's, for comparison and for messages."""
     prior = level.prior
     of_prior = None if prior is None else (prior.condition_level, prior.classes, prior.columns_per_step)

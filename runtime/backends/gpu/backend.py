@@ -12,10 +12,10 @@ from latentloop.backends.gpu.arrays import ArrayCodec
 from latentloop.backends.gpu.codec import DeviceCodec, DeviceDecoding
 from latentloop.backends.gpu.device_context import DeviceContext
 from latentloop.backends.gpu.device_graph import DeviceGraph, Tensor
-from latentloop.backends.gpu.loop import AnyPrior, DeviceLoop, LoadGraph
+from latentloop.backends.gpu.loop import DeviceLoop, LoadGraph
 from latentloop.backends.gpu.staging import Pool, Staging
 from latentloop.bundles.bundle import Bundle
-from latentloop.bundles.manifest import Level
+from latentloop.bundles.manifest import Level, Prior
 from latentloop.draws.level_inputs import AfterRow, Codes, LevelDraw, LevelInputs, Row
 from latentloop.engines.engine_set import CodecEngine
 from latentloop.errors import BundleError, InputError
@@ -37,7 +37,7 @@ class GraphProvider(Protocol):
     def largest_batch(self) -> int:
         """The largest batch size that the graphs accept."""
 
-    def prior(self, level: str) -> AnyPrior:
+    def prior(self, level: str) -> Prior:
         """Returns the description of a level's prior at the requested precision."""
 
     def load(self, file: str, batch: int, stream: Stream) -> DeviceGraph:

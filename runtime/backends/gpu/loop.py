@@ -21,10 +21,8 @@ from latentloop.backends.gpu.state_buffers import DeviceStateBuffers
 from latentloop.bundles.manifest import Binding, GraphFile, Level, Prior
 from latentloop.bundles.views import check_size
 from latentloop.draws.level_inputs import LevelInputs
-from latentloop.engines.engine_set import EnginePrior
 from latentloop.kernels.driver import Driver
 
-AnyPrior = Prior | EnginePrior
 LoadGraph = Callable[[GraphFile, int], DeviceGraph]  # arguments: a graph of the manifest, and the batch size
 
 
@@ -45,7 +43,7 @@ class DeviceLoop:
     """The loop of one level for one batch size. The device must be current when methods are called."""
 
     def __init__(
-        self, level: Level, prior: AnyPrior, load: LoadGraph, batch: int, driver: Driver, device: int, staging: Staging
+        self, level: Level, prior: Prior, load: LoadGraph, batch: int, driver: Driver, device: int, staging: Staging
     ) -> None:
         """All work is enqueued on the stream of ``staging``."""
         check_size(level, prior.memories, batch)

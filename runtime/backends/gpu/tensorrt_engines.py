@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from latentloop.backends.gpu.device_graph import Tensor
-from latentloop.backends.gpu.tensorrt_module import error_log
-from latentloop.engines.engine_set import CodecEngine, EnginePrior, EngineSet
+from latentloop.backends.gpu.tensorrt_module import ELEMENTS, error_log
+from latentloop.bundles.manifest import Prior
+from latentloop.engines.engine_set import CodecEngine, EngineSet
 from latentloop.errors import BundleError
 from latentloop.kernels.driver import Stream
 
@@ -44,7 +45,7 @@ class TensorRtGraphs:
         """The largest batch size of all profiles."""
         return max(profile.maximum for profile in self._set.profiles)
 
-    def prior(self, level: str) -> EnginePrior:
+    def prior(self, level: str) -> Prior:
         """Returns the description of a level's prior."""
         prior = next(candidate.prior for candidate in self._set.levels if candidate.name == level)
         assert prior is not None
@@ -106,14 +107,7 @@ class TensorRtGraphs:
         """Raises BundleError if the plan's inputs and outputs differ from those in the set's manifest."""
         description = next(engine for engine in self._set.engines() if engine.file == file)
         expected = {tensor.name: tensor.dtype for tensor in (*description.inputs, *description.outputs)}
-        types = self._module.DataType
-        dtypes = {
-            types.FLOAT: "float32",
-            types.HALF: "float16",
-            types.BF16: "bfloat16",
-            types.INT64: "int64",
-            types.UINT8: "uint8",
-        }
+        dtypes = {getattr(self._module.DataType, element): dtype for dtype, element in ELEMENTS.items()}
         actual = {name: dtypes.get(engine.get_tensor_dtype(name)) for name in _names(engine)}
         if actual != expected:
             names = actual.keys() | expected.keys()
