@@ -72,6 +72,9 @@ def unexpected(where: str, value: object, expected: str) -> BundleError:
     return BundleError(f"{where} is {problem}")
 
 
+# Readers, after the arguments that depend on the type.
+
+
 def _typed(kind: type[Value], expected: str, value: Any, where: str) -> Value:
     if type(value) is not kind:
         raise unexpected(where, value, expected)

@@ -72,15 +72,14 @@ def _check_grids(manifest: Manifest, source: str) -> None:
             f"{source}.levels: {bottom.name} has {bottom.height} rows for images of {height} x {width}, expected the "
             "height divided by a power of two"
         )
-    upper_names = {level.name: upper.name for upper, level in zip(manifest.levels, manifest.levels[1:], strict=False)}
-    for level in reversed(manifest.levels):
+    upper_names = [None, *(level.name for level in manifest.levels[:-1])]
+    for level, upper in reversed([*zip(manifest.levels, upper_names, strict=True)]):
         if (level.height * scale, level.width * scale) != (height, width):
             raise BundleError(
                 f"{source}.levels: {level.name} has the grid {level.height} x {level.width}, expected "
                 f"{height / scale:g} x {width / scale:g} for images of {height} x {width}"
             )
         scale *= 2
-        upper = upper_names.get(level.name)
         if level.prior and level.prior.condition_level not in (None, upper):
             raise BundleError(
                 f"{source}.levels: the condition_level of {level.name} is {level.prior.condition_level!r}, expected "
