@@ -19,7 +19,8 @@ from latentloop.export.configuration import ClassifierConfig
 from latentloop.export.data.datasets import Dataset
 from latentloop.export.evaluation import classification_metrics
 from latentloop.export.models.build import build_classifier
-from latentloop.export.train.classifier import ClassifierOptions, ClassifierTask, augment, train_classifier
+from latentloop.export.train.classifier import ClassifierTask, augment, train_classifier
+from latentloop.export.train.options import ClassifierOptions
 
 TINY = ClassifierConfig(height=12, width=12, classes=3, image_channels=1, channels=8, stages=2, groups=2)
 COMMAND = (

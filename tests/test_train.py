@@ -22,6 +22,7 @@ from latentloop.export.train.codebook import EPSILON, EmaCodebook, assign, k_mea
 from latentloop.export.train.optimisation.adamw import adamw
 from latentloop.export.train.optimisation.precision import mixed_precision, set_layout
 from latentloop.export.train.optimisation.weight_average import WeightAverage
+from latentloop.export.train.options import PriorOptions, VqvaeOptions
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -105,7 +106,7 @@ def test_the_gradient_passes_straight_through() -> None:
 
 def test_a_vqvae_learns_and_uses_its_codes() -> None:
     images = blobs(128)
-    task = vqvae.VqvaeTask(SMALL, images, vqvae.VqvaeOptions(steps=200, batch=32, rate=2e-3, warm_up=50))
+    task = vqvae.VqvaeTask(SMALL, images, VqvaeOptions(steps=200, batch=32, rate=2e-3, warm_up=50))
     untrained = reconstruction_metrics(task.model, images)
     for step in range(200):
         task.step(step)
@@ -121,7 +122,7 @@ def test_a_codebook_of_colours_is_used_completely() -> None:
     """With a small decay and few steps. Without restarts, five bottom codes are unused at the end."""
     config = replace(SMALL, image_channels=3, codebook_size=32, ema_decay=0.98)
     images = colours(128, 16)
-    task = vqvae.VqvaeTask(config, images, vqvae.VqvaeOptions(steps=500, batch=32, rate=2e-3, warm_up=30, flip=True))
+    task = vqvae.VqvaeTask(config, images, VqvaeOptions(steps=500, batch=32, rate=2e-3, warm_up=30, flip=True))
     for step in range(500):
         task.step(step)
     metrics = reconstruction_metrics(task.averaged(), images)
@@ -130,7 +131,7 @@ def test_a_codebook_of_colours_is_used_completely() -> None:
 
 
 def test_the_saved_vqvae_has_averaged_weights_and_the_current_codebooks() -> None:
-    options = vqvae.VqvaeOptions(steps=6, batch=8, rate=1e-2, warm_up=2, average=0.5)
+    options = VqvaeOptions(steps=6, batch=8, rate=1e-2, warm_up=2, average=0.5)
     task = vqvae.VqvaeTask(SMALL, blobs(16), options)
     expected = task.model.decoder.conv.weight.detach().clone()
     for step in range(6):
@@ -173,7 +174,7 @@ def test_weight_decay_applies_to_matrices_and_kernels_only() -> None:
 
 def test_the_image_size_must_be_a_multiple_of_the_stride() -> None:
     with pytest.raises(InputError, match="size is 20, expected a multiple of 8"):
-        vqvae.VqvaeTask(SMALL, blobs(4, 20), vqvae.VqvaeOptions(steps=1))
+        vqvae.VqvaeTask(SMALL, blobs(4, 20), VqvaeOptions(steps=1))
 
 
 def test_flip_appends_the_codes_of_the_mirrored_images() -> None:
@@ -200,7 +201,7 @@ def test_a_prior_learns_and_bits_per_code_equals_a_direct_computation() -> None:
     config = PriorConfig(4, 4, 8, 16, 4, 3, 1, 1, heads=2, dropout=0.0)
     codes = torch.arange(4).repeat(32, 4, 1).to(torch.int16)
     data = Codes(codes + torch.randint(0, 4, (32, 1, 1)).short(), None, None)
-    task = prior.PriorTask(config, data, prior.PriorOptions(steps=60, batch=16, rate=3e-3, average=0.8))
+    task = prior.PriorTask(config, data, PriorOptions(steps=60, batch=16, rate=3e-3, average=0.8))
     losses = [float(task.step(step)) for step in range(60)]
     assert losses[-1] < losses[0] / 2
     model = task.averaged()

@@ -23,7 +23,8 @@ from latentloop.export.evaluation import reconstruction_metrics, texture
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train import decoder
-from latentloop.export.train.decoder import DecoderOptions, DecoderTask, PatchDiscriminator, train_decoder
+from latentloop.export.train.decoder import DecoderTask, PatchDiscriminator, train_decoder
+from latentloop.export.train.options import DecoderOptions
 
 COMMAND = "decoder --batch 8 --discriminator-channels 4 --threads 1 --json"
 

@@ -21,12 +21,7 @@ The images are synthetic: imaginary planets, drawn procedurally, eight classes, 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the sub-command."""
     commands = parser.add_subparsers(dest="data_set", required=True, metavar="DATA-SET")
-    planets = commands.add_parser(
-        "planets",
-        help="imaginary planets of eight classes, 64 x 64, RGB",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    planets = commands.add_parser("planets", help="imaginary planets of eight classes, 64 x 64, RGB", epilog=EPILOG)
     planets.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the new folder")
     for option, default, text in (
         ("--train", 4000, "training images per class; the ringed class has twice as many"),

@@ -10,8 +10,7 @@ from latentloop.environment.packages import require
 from latentloop.export.commands import train_arguments
 
 HELP = "train a VQ-VAE, a prior, the decoder of a trained VQ-VAE, or a classifier"
-
-_EPILOG = """examples:
+EPILOG = """examples:
   latentloop train vqvae --data fashion-mnist --size 32 --codebook-size 256 --out vqvae.safetensors
   latentloop train prior --vqvae vqvae.safetensors --data fashion-mnist --level top --out top.safetensors
   latentloop train decoder --vqvae vqvae.safetensors --data fashion-mnist --out sharper.safetensors
@@ -27,8 +26,6 @@ On several GPUs (a VQ-VAE or a prior; each GPU computes its part of --batch):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds a sub-command per network."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
     commands = parser.add_subparsers(dest="network", required=True, metavar="NETWORK")
     for name, text, add in (
         ("vqvae", "train a VQ-VAE on images", train_arguments.add_vqvae),
@@ -40,13 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ),
         ("classifier", "train an image classifier, for `latentloop sample --best`", train_arguments.add_classifier),
     ):
-        command = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=_EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        command = commands.add_parser(name, help=text, description=text, epilog=EPILOG)
         add(command)
         train_arguments.add_data(command)
         train_arguments.add_run(command)
@@ -61,13 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     from latentloop.export.train.prior import train_prior
     from latentloop.export.train.vqvae import train_vqvae
 
-    networks = {
-        "vqvae": train_vqvae,
-        "prior": train_prior,
-        "decoder": train_decoder,
-        "classifier": train_classifier,
-    }
-    metrics = networks[arguments.network](arguments)
+    train = {"vqvae": train_vqvae, "prior": train_prior, "decoder": train_decoder, "classifier": train_classifier}
+    metrics = train[arguments.network](arguments)
     if distributed.is_leader():
         _print_metrics(metrics, as_json=arguments.json)
     distributed.leave()

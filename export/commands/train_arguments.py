@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 
 from latentloop.export.commands.vqvae_inplace import add_vqvae_inplace
-from latentloop.export.configuration import CONDITION_BLOCKS, HEADS
+from latentloop.export.configuration import (
+    CONDITION_BLOCKS,
+    HEADS,
+    AnyConfig,
+    ClassifierConfig,
+    PriorConfig,
+    VqvaeConfig,
+)
+from latentloop.export.train.options import (
+    ClassifierOptions,
+    DecoderOptions,
+    PriorOptions,
+    TrainingOptions,
+    VqvaeOptions,
+)
 
 _Target = argparse.ArgumentParser | argparse._ArgumentGroup
 _RISING_RATE = "steps with a rising learning rate"
@@ -16,25 +29,25 @@ _RISING_RATE = "steps with a rising learning rate"
 def add_vqvae(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``train vqvae``."""
     model = parser.add_argument_group("model (the defaults are the paper's for 256 x 256)")
-    _add_counts(
+    _add_fields(
         model,
-        (
-            ("--levels", 2, "levels of codes"),
-            ("--bottom-stride", 4, "pixels per bottom code along one axis"),
-            ("--channels", 128, "channels of the encoders and decoders"),
-            ("--residual-channels", 64, "channels inside a residual block"),
-            ("--residual-layers", 2, "residual blocks per encoder and decoder"),
-            ("--code-channels", 64, "channels of a codeword"),
-            ("--codebook-size", 512, "codes per level"),
-        ),
+        VqvaeConfig,
+        levels="levels of codes",
+        bottom_stride="pixels per bottom code along one axis",
+        channels="channels of the encoders and decoders",
+        residual_channels="channels inside a residual block",
+        residual_layers="residual blocks per encoder and decoder",
+        code_channels="channels of a codeword",
+        codebook_size="codes per level",
     )
     _add_image_channels(model)
-    model.add_argument("--ema-decay", type=float, default=0.99, help="decay of the codebooks' averages (default: 0.99)")
-    model.add_argument("--commitment", type=float, default=0.25, help="weight of the commitment (default: 0.25)")
+    _add_fields(model, VqvaeConfig, ema_decay="decay of the codebooks' averages", commitment="weight of the commitment")
     training = parser.add_argument_group("training")
     _add_image_size(training)
-    training.add_argument("--warm-up", type=int, default=200, metavar="STEPS", help="steps before quantisation starts")
-    _add_optimisation(training, steps=10000, batch=128, rate=1e-3, decay=0.0, flip="mirror images at random")
+    training.add_argument(
+        "--warm-up", type=int, default=VqvaeOptions.warm_up, metavar="STEPS", help="steps before quantisation starts"
+    )
+    _add_optimisation(training, VqvaeOptions, flip="mirror images at random")
 
 
 def add_prior(parser: argparse.ArgumentParser) -> None:
@@ -49,16 +62,15 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
         help="start with the weights of a trained prior (default: random weights)",
     )
     model.add_argument("--level", required=True, help="the level whose codes to learn: top, middle or bottom")
-    _add_counts(
+    _add_fields(
         model,
-        (
-            ("--channels", 256, "channels"),
-            ("--residual-channels", 256, "channels inside a gated block"),
-            ("--kernel", 5, "kernel of the causal convolutions, odd, 3 to 31"),
-            ("--blocks", 4, "blocks"),
-            ("--residual-blocks", 4, "causal gated blocks per block"),
-            ("--output-blocks", 0, "pointwise blocks before the logits"),
-        ),
+        PriorConfig,
+        channels="channels",
+        residual_channels="channels inside a gated block",
+        kernel="kernel of the causal convolutions, odd, 3 to 31",
+        blocks="blocks",
+        residual_blocks="causal gated blocks per block",
+        output_blocks="pointwise blocks before the logits",
     )
     for option, default, text in (
         ("--heads", str(HEADS), "attention heads"),
@@ -70,12 +82,12 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
     toggle = argparse.BooleanOptionalAction
     model.add_argument("--attention", action=toggle, help="attention (default: at the top level only)")
     model.add_argument("--classes", action=toggle, default=True, help="condition on the labels, if there are any")
-    model.add_argument("--dropout", type=float, default=0.1, help="(default: 0.1)")
+    _add_fields(model, PriorConfig, dropout="")
     training = parser.add_argument_group("training")
     _add_image_size_of_vqvae(training)
-    _add_warm_up(training, 200, _RISING_RATE)
+    _add_fields(training, PriorOptions, "STEPS", warm_up=_RISING_RATE)
     _add_clip(training)
-    _add_optimisation(training, steps=20000, batch=64, rate=1e-3, decay=0.01, flip="train on mirrored images too")
+    _add_optimisation(training, PriorOptions, flip="train on mirrored images too")
     _add_class_names(training)
 
 
@@ -84,56 +96,35 @@ def add_decoder(parser: argparse.ArgumentParser) -> None:
     _add_trained_vqvae(parser)
     training = parser.add_argument_group("training")
     _add_image_size_of_vqvae(training)
-    training.add_argument(
-        "--weight",
-        type=float,
-        default=0.3,
-        help="ratio of the discriminator's gradient to the squared error's (default: 0.3)",
+    _add_fields(
+        training,
+        DecoderOptions,
+        weight="ratio of the discriminator's gradient to the squared error's",
+        discriminator_channels="channels of the discriminator's first layer",
     )
-    training.add_argument(
-        "--discriminator-channels",
-        type=int,
-        default=64,
-        metavar="N",
-        help="channels of the discriminator's first layer (default: 64)",
-    )
-    _add_warm_up(training, 100, "steps with a rising learning rate and a rising weight")
-    flip = "train on mirrored images too"
-    _add_optimisation(training, steps=2000, batch=64, rate=2e-4, decay=0.0, average=0.995, flip=flip)
+    _add_fields(training, DecoderOptions, "STEPS", warm_up=f"{_RISING_RATE} and a rising weight")
+    _add_optimisation(training, DecoderOptions, flip="train on mirrored images too")
 
 
 def add_classifier(parser: argparse.ArgumentParser) -> None:
     """Adds the options of ``train classifier``."""
     model = parser.add_argument_group("model")
-    _add_counts(
+    _add_fields(
         model,
-        (
-            ("--channels", 16, "channels of the first stage; each further stage has twice as many"),
-            ("--stages", 4, "stages; each further stage has half the height and width"),
-            ("--residual-blocks", 1, "residual blocks per stage"),
-            ("--groups", 8, "groups of channels for group normalisation"),
-        ),
+        ClassifierConfig,
+        channels="channels of the first stage; each further stage has twice as many",
+        stages="stages; each further stage has half the height and width",
+        residual_blocks="residual blocks per stage",
+        groups="groups of channels for group normalisation",
     )
     _add_image_channels(model)
     training = parser.add_argument_group("training")
     _add_image_size(training)
-    _add_warm_up(training, 200, _RISING_RATE)
+    _add_fields(training, ClassifierOptions, "STEPS", warm_up=_RISING_RATE)
     _add_clip(training)
-    training.add_argument(
-        "--label-smoothing",
-        type=float,
-        default=0.1,
-        metavar="SHARE",
-        help="probability spread evenly over all classes (default: 0.1)",
-    )
-    training.add_argument(
-        "--shift",
-        type=int,
-        default=0,
-        metavar="PIXELS",
-        help="translate images at random by up to this (default: 0)",
-    )
-    _add_optimisation(training, steps=4000, batch=128, rate=1e-3, decay=0.05, flip="mirror images at random")
+    _add_fields(training, ClassifierOptions, "SHARE", label_smoothing="probability spread evenly over all classes")
+    _add_fields(training, ClassifierOptions, "PIXELS", shift="translate images at random by up to this")
+    _add_optimisation(training, ClassifierOptions, flip="mirror images at random")
     _add_class_names(training)
 
 
@@ -182,9 +173,22 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--json", action="store_true", help="print the held-out metrics as JSON")
 
 
-def _add_counts(target: _Target, options: Iterable[tuple[str, int, str]]) -> None:
-    for option, default, text in options:
-        target.add_argument(option, type=int, default=default, metavar="N", help=f"{text} (default: {default})")
+def _add_fields(
+    target: _Target, kind: type[AnyConfig | TrainingOptions], metavar: str | None = None, **texts: str
+) -> None:
+    """Adds an option for each of the fields of ``kind`` that ``texts`` describes, with the field's type and default.
+
+    ``metavar``: by default N for an integer, and argparse's own for a number.
+    """
+    for field, text in texts.items():
+        default = getattr(kind, field)
+        target.add_argument(
+            f"--{field.replace('_', '-')}",
+            type=type(default),
+            default=default,
+            metavar=metavar or ("N" if isinstance(default, int) else None),
+            help=f"{text} (default: {default})",
+        )
 
 
 def _add_trained_vqvae(target: _Target) -> None:
@@ -204,10 +208,6 @@ def _add_image_size_of_vqvae(target: _Target) -> None:
     target.add_argument("--size", type=int, metavar="PIXELS", help="(default: as in the VQ-VAE's training)")
 
 
-def _add_warm_up(target: _Target, steps: int, text: str) -> None:
-    target.add_argument("--warm-up", type=int, default=steps, metavar="STEPS", help=f"{text} (default: {steps})")
-
-
 def _add_clip(target: _Target) -> None:
     target.add_argument("--clip", type=float, default=1.0, metavar="NORM", help="maximal gradient norm (default: 1)")
 
@@ -216,24 +216,17 @@ def _add_class_names(target: _Target) -> None:
     target.add_argument("--class-names", metavar="A,B,…", help="names of the classes, by label (default: the data's)")
 
 
-def _add_optimisation(
-    target: _Target, *, steps: int, batch: int, rate: float, decay: float, flip: str, average: float = 0.999
-) -> None:
-    target.add_argument("--steps", type=int, default=steps, metavar="N", help=f"(default: {steps})")
-    target.add_argument("--batch", type=int, default=batch, metavar="N", help=f"images per step (default: {batch})")
+def _add_optimisation(target: _Target, kind: type[TrainingOptions], *, flip: str) -> None:
+    _add_fields(target, kind, steps="", batch="images per step")
     target.add_argument(
-        "--lr", type=float, default=rate, metavar="RATE", help=f"peak learning rate of AdamW (default: {rate})"
-    )
-    target.add_argument(
-        "--weight-decay",
+        "--lr",
         type=float,
-        default=decay,
-        metavar="DECAY",
-        help=f"weight decay of matrices and kernels (default: {decay})",
+        default=kind.rate,
+        metavar="RATE",
+        help=f"peak learning rate of AdamW (default: {kind.rate})",
     )
-    target.add_argument(
-        "--average", type=float, default=average, help=f"decay of the weight average (default: {average})"
-    )
+    _add_fields(target, kind, "DECAY", weight_decay="weight decay of matrices and kernels")
+    _add_fields(target, kind, average="decay of the weight average")
     target.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),

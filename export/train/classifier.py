@@ -7,8 +7,7 @@ The average of the weights over the steps is evaluated and saved.
 from __future__ import annotations
 
 import argparse
-import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,66 +21,27 @@ from latentloop.export.data.datasets import Data, Dataset
 from latentloop.export.data.pixels import to_signed
 from latentloop.export.evaluation import classification_metrics
 from latentloop.export.models.classifier import Classifier
+from latentloop.export.train.network_task import NetworkTask
 from latentloop.export.train.optimisation.precision import mixed_precision, set_layout
-from latentloop.export.train.optimisation.schedule import BatchOrder, step_seed
-from latentloop.export.train.optimisation.weight_updates import WeightUpdates
+from latentloop.export.train.optimisation.schedule import step_seed
+from latentloop.export.train.options import ClassifierOptions
 from latentloop.export.train.run.saving import save_trained, training_provenance
 from latentloop.export.train.run.training_inputs import load_dataset, rename_classes
 from latentloop.export.train.run.training_loop import run_training
-from latentloop.export.train.run.training_options import loop_options, network_options, prepare
+from latentloop.export.train.run.training_options import from_arguments, loop_options, prepare
 
 
-@dataclass(frozen=True)
-class ClassifierOptions:
-    """Options of the training. ``rate``: the peak learning rate, reached after ``warm_up`` steps; ``clip``: the maximal
-    norm of the gradient; ``average``: the decay of the weight average; ``label_smoothing``: the probability that is
-    spread evenly over all classes; ``flip``: mirror images at random; ``shift``: translate images at random by up to so
-    many pixels along each axis; ``precision``: one of ``PRECISIONS``.
-    """
-
-    steps: int
-    batch: int = 128
-    rate: float = 1e-3
-    seed: int = 0
-    warm_up: int = 200
-    clip: float = 1.0
-    average: float = 0.999
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.1
-    flip: bool = False
-    shift: int = 0
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label-smoothing is {self.label_smoothing}, expected at least 0, under 1")
-        if self.shift < 0:
-            raise InputError(f"shift is {self.shift}, expected at least 0 pixels")
-
-
-class ClassifierTask:
+class ClassifierTask(NetworkTask[Classifier]):
     """A classifier in training."""
 
     def __init__(
         self, config: ClassifierConfig, data: Dataset, options: ClassifierOptions, device: str = "cpu"
     ) -> None:
         assert data.labels is not None
-        torch.manual_seed(options.seed)
-        self.options, self.device = options, device
-        self.model = Classifier(config).to(device)
-        set_layout(self.model, options.precision)
+        super().__init__(Classifier, config, len(data), options, device, clip=options.clip)
+        self.options = options
         self.images = torch.from_numpy(np.ascontiguousarray(data.images)).to(device)
         self.labels = torch.from_numpy(data.labels).to(device)
-        self.order = BatchOrder(len(data), options.batch, options.seed)
-        self.updates = WeightUpdates(
-            self.model,
-            steps=options.steps,
-            rate=options.rate,
-            warm_up=options.warm_up,
-            weight_decay=options.weight_decay,
-            average=options.average,
-            clip=options.clip,
-        )
 
     def step(self, step: int) -> Tensor:
         """Runs one step; returns its loss."""
@@ -94,20 +54,6 @@ class ClassifierTask:
         loss = functional.cross_entropy(logits.float(), self.labels[indices], label_smoothing=options.label_smoothing)
         self.updates.apply(step, loss)
         return loss.detach()
-
-    def averaged(self) -> Classifier:
-        """Returns a model with the averaged weights, for evaluation."""
-        model = copy.deepcopy(self.model).eval()
-        self.updates.average.copy_to(model)
-        return model
-
-    def state(self) -> dict[str, Any]:
-        """Returns model, optimiser and weight average for the state file."""
-        return self.updates.state()
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Loads what ``state`` returned."""
-        self.updates.restore(state)
 
 
 def augment(images: Tensor, generator: torch.Generator, *, flip: bool, shift: int) -> Tensor:
@@ -130,22 +76,22 @@ def augment(images: Tensor, generator: torch.Generator, *, flip: bool, shift: in
 def train_classifier(arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains and saves a classifier; returns its held-out metrics. Raises LatentLoopError."""
     device = prepare(arguments)
-    options = network_options(ClassifierOptions, arguments)
+    options = from_arguments(ClassifierOptions, arguments)
     data = _load_labelled(arguments)
-    config = ClassifierConfig(
+    config = from_arguments(
+        ClassifierConfig,
+        arguments,
         height=arguments.size,
         width=arguments.size,
         classes=len(data.classes),
         image_channels=data.image_channels,
-        **{name: getattr(arguments, name) for name in ("channels", "stages", "residual_blocks", "groups")},
     )
     task = ClassifierTask(config, data.training, options, device)
     loop = loop_options(arguments, config, asdict(options), data)
     force = run_training(task, loop)
     averaged = task.averaged()
     metrics = classification_metrics(averaged, data.held_out, data.classes, device)
-    provenance = training_provenance(arguments, data, asdict(options), metrics)
-    save_trained(loop, config, averaged, provenance, force=force)
+    save_trained(loop, averaged, training_provenance(arguments, data, asdict(options), metrics), force=force)
     return metrics
 
 
@@ -153,6 +99,4 @@ def _load_labelled(arguments: argparse.Namespace) -> Data:
     data = load_dataset(arguments, arguments.size, arguments.image_channels)
     if not data.classes:
         raise InputError(f"{arguments.data}: has no labels; expected one sub-folder of images per class")
-    if arguments.class_names is not None:
-        return rename_classes(data, arguments.class_names.split(","))
-    return data
+    return rename_classes(data, arguments.class_names)

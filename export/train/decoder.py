@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -34,38 +34,21 @@ from latentloop.export.data.codes import Levels
 from latentloop.export.data.pixels import mirror_selected, to_signed
 from latentloop.export.evaluation import reconstruction_metrics
 from latentloop.export.models.vqvae import Vqvae
+from latentloop.export.train.network_task import evaluation_copy
 from latentloop.export.train.optimisation.adamw import adamw, restore_optimiser
 from latentloop.export.train.optimisation.precision import mixed_precision, set_layout
 from latentloop.export.train.optimisation.schedule import BatchOrder, learning_rate
 from latentloop.export.train.optimisation.weight_average import WeightAverage
 from latentloop.export.train.optimisation.weight_updates import gradient_step
+from latentloop.export.train.options import DecoderOptions
 from latentloop.export.train.run.saving import save_trained, training_provenance
 from latentloop.export.train.run.training_inputs import load_encoded_data
 from latentloop.export.train.run.training_loop import run_training
-from latentloop.export.train.run.training_options import loop_options, network_options, prepare
+from latentloop.export.train.run.training_options import from_arguments, loop_options, prepare
 from latentloop.export.train.vqvae import check_size
 
 MAX_LAMBDA = 1e4
 BETAS = (0.5, 0.9)  # of both optimisers: longer averages lag behind the other network's changes
-
-
-@dataclass(frozen=True)
-class DecoderOptions:
-    """Options of the training. ``rate``: the peak learning rate of both networks, reached after ``warm_up`` steps;
-    ``weight``: that of the discriminator's gradient; ``discriminator_channels``: those of its first layer; ``average``:
-    the decay of the weight average; ``precision``: one of ``PRECISIONS``.
-    """
-
-    steps: int
-    batch: int = 64
-    rate: float = 2e-4
-    seed: int = 0
-    warm_up: int = 100
-    weight: float = 0.3
-    discriminator_channels: int = 64
-    average: float = 0.995
-    weight_decay: float = 0.0
-    precision: str = "float32"
 
 
 class PatchDiscriminator(nn.Module):
@@ -149,8 +132,7 @@ class DecoderTask:
 
     def averaged(self) -> Vqvae:
         """Returns the VQ-VAE with the decoder's averaged weights, for evaluation."""
-        model = Vqvae(self.model.config).to(self.device).eval()
-        model.load_state_dict(self.model.state_dict())
+        model = evaluation_copy(self.model)
         self.average.copy_to(trained_modules(model))
         return model
 
@@ -199,7 +181,7 @@ def train_decoder(arguments: argparse.Namespace) -> dict[str, Any]:
     encoded = load_encoded_data(arguments, device)
     model, data = encoded.vqvae, encoded.data
     check_size(model.config, encoded.size)
-    options = network_options(DecoderOptions, arguments)
+    options = from_arguments(DecoderOptions, arguments)
     result_options = {**asdict(options), "flip": arguments.flip, "vqvae": file_digest(arguments.vqvae)}
     loop = loop_options(arguments, model.config, result_options, data)
     codes = encoded.codes(arguments, progress=loop.progress)
@@ -210,5 +192,5 @@ def train_decoder(arguments: argparse.Namespace) -> dict[str, Any]:
     before = {name: encoded.checkpoint.provenance.get(name) for name in ("training", "held_out")}
     provenance = training_provenance(arguments, data, result_options, metrics)
     provenance |= {"before": before, "codes_sha256": encoded.codes_digest}
-    save_trained(loop, averaged.config, averaged, provenance, force=force)
+    save_trained(loop, averaged, provenance, force=force)
     return metrics

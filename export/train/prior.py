@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +23,14 @@ from latentloop.export.evaluation import bits_per_code
 from latentloop.export.models.build import build_prior
 from latentloop.export.models.pixelsnail import CausalConv2d, PixelSnail
 from latentloop.export.train import distributed
-from latentloop.export.train.optimisation.precision import mixed_precision, set_layout
-from latentloop.export.train.optimisation.schedule import BatchOrder
-from latentloop.export.train.optimisation.weight_updates import WeightUpdates
+from latentloop.export.train.network_task import NetworkTask
+from latentloop.export.train.optimisation.precision import mixed_precision
+from latentloop.export.train.options import PriorOptions
 from latentloop.export.train.run.saving import save_trained, training_provenance
 from latentloop.export.train.run.training_inputs import load_encoded_data, rename_classes
 from latentloop.export.train.run.training_loop import run_training
-from latentloop.export.train.run.training_options import loop_options, network_options, prepare
+from latentloop.export.train.run.training_options import from_arguments, loop_options, prepare
 from latentloop.export.train.vqvae import check_size
-
-
-@dataclass(frozen=True)
-class PriorOptions:
-    """Options of the training. ``rate``: the peak learning rate, reached after ``warm_up`` steps; ``clip``: the maximal
-    norm of the gradient; ``average``: the decay of the weight average; ``precision``: one of ``PRECISIONS``.
-    """
-
-    steps: int
-    batch: int = 64
-    rate: float = 1e-3
-    seed: int = 0
-    warm_up: int = 200
-    clip: float = 1.0
-    average: float = 0.999
-    weight_decay: float = 0.01
-    precision: str = "float32"
 
 
 def prior_fields(config: VqvaeConfig, level: str, size: int) -> dict[str, int]:
@@ -68,26 +51,14 @@ def prior_fields(config: VqvaeConfig, level: str, size: int) -> dict[str, int]:
     }
 
 
-class PriorTask:
+class PriorTask(NetworkTask[PixelSnail]):
     """A prior in training."""
 
     def __init__(self, config: PriorConfig, data: Codes, options: PriorOptions, device: str = "cpu") -> None:
-        torch.manual_seed(options.seed)
-        distributed.check_batch(options.batch)
-        self.options, self.device = options, device
-        self.model: PixelSnail = set_layout(PixelSnail(config).to(device), options.precision)
+        super().__init__(PixelSnail, config, len(data), options, device, clip=options.clip)
+        self.options = options
         self.network = distributed.data_parallel(self.model, device)
         self.data = data.to(device)
-        self.order = BatchOrder(len(data), options.batch, options.seed)
-        self.updates = WeightUpdates(
-            self.model,
-            steps=options.steps,
-            rate=options.rate,
-            warm_up=options.warm_up,
-            weight_decay=options.weight_decay,
-            average=options.average,
-            clip=options.clip,
-        )
 
     @torch.no_grad()
     def start_from(self, trained: PixelSnail) -> None:
@@ -106,23 +77,14 @@ class PriorTask:
         self.updates.apply(step, loss)
         return loss.detach()
 
+    @torch.no_grad()
     def averaged(self) -> PixelSnail:
         """Returns a model with the averaged weights, for evaluation; masked weights of causal convolutions are zero."""
-        model = PixelSnail(self.model.config).to(self.device).eval()
-        self.updates.average.copy_to(model)
-        with torch.no_grad():
-            for module in model.modules():
-                if isinstance(module, CausalConv2d):
-                    module.weight.mul_(module.get_buffer("live"))
+        model = super().averaged()
+        for module in model.modules():
+            if isinstance(module, CausalConv2d):
+                module.weight.mul_(module.get_buffer("live"))
         return model
-
-    def state(self) -> dict[str, Any]:
-        """Returns model, optimiser and weight average for the state file."""
-        return self.updates.state()
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Loads what ``state`` returned."""
-        self.updates.restore(state)
 
 
 def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -132,15 +94,14 @@ def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
     # 1. The VQ-VAE, the data and the prior's configuration.
     device = prepare(arguments, allow_processes=True)
     encoded = load_encoded_data(arguments, device)
-    data, vqvae_config = encoded.data, encoded.vqvae.config
-    if arguments.class_names is not None:
-        data = rename_classes(data, arguments.class_names.split(","))
+    vqvae_config = encoded.vqvae.config
+    data = rename_classes(encoded.data, arguments.class_names)
     config = prior_config(arguments, vqvae_config, encoded.size, len(data.classes))
     if distributed.is_leader():
         for text in options_without_effect(arguments, config):
             print(f"latentloop: {text}", file=sys.stderr)
     # 2. The options, and the checkpoint to start from.
-    options = network_options(PriorOptions, arguments)
+    options = from_arguments(PriorOptions, arguments)
     result_options = {**asdict(options), "flip": arguments.flip}
     start = None if arguments.start is None else read_start(arguments.start, config)
     if start is not None:
@@ -171,7 +132,7 @@ def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
     provenance = training_provenance(arguments, data, result_options, metrics)
     provenance |= {"level": arguments.level, "vqvae_sha256": vqvae_digest, "codes_sha256": encoded.codes_digest}
     provenance["classes"] = list(data.classes) if config.classes else []
-    save_trained(loop, config, averaged, provenance, force=force)
+    save_trained(loop, averaged, provenance, force=force)
     return metrics
 
 
@@ -181,18 +142,10 @@ def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, 
     has_upper = fields["condition_codes"] > 0
     classes = classes if arguments.classes else 0
     condition_blocks = CONDITION_BLOCKS if arguments.condition_blocks is None else arguments.condition_blocks
-    names = (
-        "channels",
-        "residual_channels",
-        "kernel",
-        "blocks",
-        "residual_blocks",
-        "output_blocks",
-        "dropout",
-    )
-    return PriorConfig(
+    return from_arguments(
+        PriorConfig,
+        arguments,
         **fields,
-        **{name: getattr(arguments, name) for name in names},
         heads=HEADS if arguments.heads is None else arguments.heads,
         attention=not has_upper if arguments.attention is None else arguments.attention,
         condition_channels=(arguments.condition_channels or arguments.channels) if has_upper else 0,

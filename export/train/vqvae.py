@@ -32,34 +32,18 @@ from latentloop.export.evaluation import reconstruction_metrics
 from latentloop.export.models.vqvae import Quantised, Vqvae
 from latentloop.export.train import distributed
 from latentloop.export.train.codebook import EmaCodebook
+from latentloop.export.train.network_task import NetworkTask
 from latentloop.export.train.optimisation.precision import full_precision, mixed_precision, set_layout
-from latentloop.export.train.optimisation.schedule import BatchOrder, step_seed
-from latentloop.export.train.optimisation.weight_updates import WeightUpdates
+from latentloop.export.train.optimisation.schedule import step_seed
+from latentloop.export.train.options import VqvaeOptions
 from latentloop.export.train.run.saving import save_trained, training_provenance
 from latentloop.export.train.run.training_inputs import load_dataset
 from latentloop.export.train.run.training_loop import run_training
-from latentloop.export.train.run.training_options import loop_options, network_options, prepare
+from latentloop.export.train.run.training_options import from_arguments, loop_options, prepare
 
 RESTART_UNTIL = 0.8  # of the steps
 RATE_WARM_UP = 100  # steps with a rising learning rate
 KMEANS_PER_CODE = 40  # the least number of vectors per code for k-means
-
-
-@dataclass(frozen=True)
-class VqvaeOptions:
-    """Options of the training. ``rate``: the peak learning rate; ``warm_up``: steps without quantisation; ``flip``:
-    mirror images at random; ``average``: the decay of the weight average; ``precision``: one of ``PRECISIONS``.
-    """
-
-    steps: int
-    batch: int = 128
-    rate: float = 1e-3
-    seed: int = 0
-    warm_up: int = 200
-    flip: bool = False
-    average: float = 0.999
-    weight_decay: float = 0.0
-    precision: str = "float32"
 
 
 @dataclass
@@ -114,31 +98,20 @@ class _Network(nn.Module):
         return forward(self.model, images, quantised=quantised)
 
 
-class VqvaeTask:
+class VqvaeTask(NetworkTask[Vqvae]):
     """A VQ-VAE in training on images [N, H, W, C] uint8."""
 
     def __init__(
         self, config: VqvaeConfig, images: NDArray[np.uint8], options: VqvaeOptions, device: str = "cpu"
     ) -> None:
         check_size(config, images.shape[1])
-        torch.manual_seed(options.seed)
-        distributed.check_batch(options.batch)
-        self.options, self.device = options, device
-        self.model: Vqvae = set_layout(Vqvae(config).to(device), options.precision)
+        super().__init__(Vqvae, config, len(images), options, device, warm_up=RATE_WARM_UP)
+        self.options = options
         self.network = distributed.data_parallel(_Network(self.model), device)
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-        self.order = BatchOrder(len(images), options.batch, options.seed)
         self.codebooks = [
             EmaCodebook(self.model.codebook(level).embedding, config.ema_decay) for level in range(config.levels)
         ]
-        self.updates = WeightUpdates(
-            self.model,
-            steps=options.steps,
-            rate=options.rate,
-            warm_up=RATE_WARM_UP,
-            weight_decay=options.weight_decay,
-            average=options.average,
-        )
 
     def step(self, step: int) -> Tensor:
         """Runs one step; returns its loss."""
@@ -182,21 +155,13 @@ class VqvaeTask:
             ]
             codebook.initialise(torch.cat(vectors), self.options.batch * per_image, generator)
 
-    @torch.no_grad()
-    def averaged(self) -> Vqvae:
-        """Returns a model with the averaged weights and the current codebooks, for evaluation."""
-        model = Vqvae(self.model.config).to(self.device).eval()
-        model.load_state_dict(self.model.state_dict())
-        self.updates.average.copy_to(model)
-        return model
-
     def state(self) -> dict[str, Any]:
         """Returns model, optimiser and the averages of weights and codebooks for the state file."""
-        return self.updates.state() | {"codebooks": [codebook.state() for codebook in self.codebooks]}
+        return super().state() | {"codebooks": [codebook.state() for codebook in self.codebooks]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Loads what ``state`` returned."""
-        self.updates.restore(state)
+        super().restore(state)
         for codebook, saved in zip(self.codebooks, state["codebooks"], strict=True):
             codebook.restore(saved)
 
@@ -213,19 +178,8 @@ def train_vqvae(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     device = prepare(arguments, allow_processes=True)
     data = load_dataset(arguments, arguments.size, arguments.image_channels)
-    names = (
-        "levels",
-        "bottom_stride",
-        "channels",
-        "residual_channels",
-        "residual_layers",
-        "code_channels",
-        "codebook_size",
-        "ema_decay",
-        "commitment",
-    )
-    config = VqvaeConfig(image_channels=data.image_channels, **{name: getattr(arguments, name) for name in names})
-    options = network_options(VqvaeOptions, arguments)
+    config = from_arguments(VqvaeConfig, arguments, image_channels=data.image_channels)
+    options = from_arguments(VqvaeOptions, arguments)
     task = VqvaeTask(config, data.training.images, options, device)
     loop = loop_options(arguments, config, asdict(options), data)
     force = run_training(task, loop)
@@ -235,5 +189,5 @@ def train_vqvae(arguments: argparse.Namespace) -> dict[str, Any]:
     metrics = reconstruction_metrics(averaged, data.held_out.images, device)
     codes = codes_digest(config, {name: value.cpu().numpy() for name, value in averaged.state_dict().items()})
     provenance = training_provenance(arguments, data, asdict(options), metrics) | {"codes_sha256": codes}
-    save_trained(loop, config, averaged, provenance, force=force)
+    save_trained(loop, averaged, provenance, force=force)
     return metrics

@@ -10,27 +10,18 @@ from torch import Tensor, nn
 from latentloop.export.train.optimisation.adamw import adamw, restore_optimiser, set_learning_rate
 from latentloop.export.train.optimisation.schedule import learning_rate
 from latentloop.export.train.optimisation.weight_average import WeightAverage
+from latentloop.export.train.options import TrainingOptions
 
 
 class WeightUpdates:
     """A network with its optimiser and its weight average. Codebooks have updates of their own (``EmaCodebook``)."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        steps: int,
-        rate: float,
-        warm_up: int,
-        weight_decay: float,
-        average: float,
-        clip: float | None = None,
-    ) -> None:
-        """``rate`` is reached after ``warm_up`` steps, at most a tenth of all; ``clip`` limits the gradient's norm."""
-        self.network, self.steps, self.rate, self.clip = network, steps, rate, clip
-        self.warm_up = min(warm_up, steps // 10)
-        self.optimiser = adamw(network, rate, weight_decay)
-        self.average = WeightAverage(network, average)
+    def __init__(self, network: nn.Module, options: TrainingOptions, warm_up: int, clip: float | None) -> None:
+        """The rate is reached after ``warm_up`` steps, at most a tenth of all; ``clip`` limits the gradient's norm."""
+        self.network, self.steps, self.rate, self.clip = network, options.steps, options.rate, clip
+        self.warm_up = min(warm_up, options.steps // 10)
+        self.optimiser = adamw(network, options.rate, options.weight_decay)
+        self.average = WeightAverage(network, options.average)
 
     def apply(self, step: int, loss: Tensor) -> None:
         """Updates weights and average by the gradient of a step's loss; steps count from 0."""

@@ -6,13 +6,14 @@ import argparse
 from typing import Any
 
 import torch
-from torch import nn
 
 from latentloop._version import __version__
 from latentloop.export.checkpoints.checkpoint import Checkpoint, save_checkpoint
-from latentloop.export.configuration import AnyConfig
 from latentloop.export.data.datasets import Data
-from latentloop.export.train.run.training_loop import LoopOptions, finish
+from latentloop.export.models.classifier import Classifier
+from latentloop.export.models.pixelsnail import PixelSnail
+from latentloop.export.models.vqvae import Vqvae
+from latentloop.export.train.run.training_loop import LoopOptions
 
 
 def training_provenance(
@@ -35,9 +36,12 @@ def training_provenance(
 
 
 def save_trained(
-    loop: LoopOptions, config: AnyConfig, model: nn.Module, provenance: dict[str, Any], *, force: bool
+    loop: LoopOptions, model: Vqvae | PixelSnail | Classifier, provenance: dict[str, Any], *, force: bool
 ) -> None:
-    """Writes the checkpoint and removes the state file. Raises OutputError."""
+    """Writes the checkpoint, then removes the state file: a run that is killed in between can be run again.
+
+    Raises OutputError.
+    """
     weights = {name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()}
-    checkpoint = Checkpoint(config, weights, provenance)
-    finish(loop, lambda: save_checkpoint(loop.out, checkpoint, force=force))
+    save_checkpoint(loop.out, Checkpoint(model.config, weights, provenance), force=force)
+    loop.state_file.remove()

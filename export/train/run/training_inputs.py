@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint
@@ -34,15 +34,20 @@ def load_dataset(arguments: argparse.Namespace, size: int, image_channels: int |
     return data
 
 
-def rename_classes(data: Data, names: list[str]) -> Data:
-    """Returns the same data with other class names. Raises InputError if a name is empty or occurs twice."""
+def rename_classes(data: Data, text: str | None) -> Data:
+    """Returns the same data with the class names of ``--class-names``, if it is given.
+
+    Raises InputError if a name is empty or occurs twice.
+    """
+    if text is None:
+        return data
+    names = [name.strip() for name in text.split(",")]
     if len(names) != len(data.classes):
         raise InputError(f"--class-names has {len(names)} names, expected {len(data.classes)}, one per label")
-    names = [name.strip() for name in names]
     for label, name in enumerate(names):
         if not name or name in names[:label]:
             raise InputError(f"--class-names: label {label} is {name!r}, expected a name that no other label has")
-    return Data(data.training, data.held_out, tuple(names), data.description)
+    return replace(data, classes=tuple(names))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,14 +46,9 @@ class LoopOptions:
     arguments: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def state_path(self) -> Path:
-        """The path of the state file, beside ``out``."""
-        return state_path(self.out)
-
-    @property
     def state_file(self) -> StateFile:
-        """The state file of this run."""
-        return StateFile(self.state_path, self.arguments)
+        """The state file of this run, beside ``out``."""
+        return StateFile(state_path(self.out), self.arguments)
 
 
 def state_path(out: Path) -> Path:
@@ -69,7 +63,7 @@ def run_training(task: Task, options: LoopOptions) -> bool:
     handles them.
 
     Returns whether ``out`` may be replaced: ``force`` is set, now or when the interrupted run started. The caller then
-    calls ``finish``.
+    calls ``save_trained``.
     Raises InputError, CheckpointError, OutputError, KeyboardInterrupt.
     """
     if options.steps < 1 or options.save_every < 1:
@@ -105,12 +99,6 @@ def run_training(task: Task, options: LoopOptions) -> bool:
         print(f"{options.out}: stopped after step {done}; run the same command to continue", file=sys.stderr)
         raise stop.exception()
     return force
-
-
-def finish(options: LoopOptions, write: Callable[[], None]) -> None:
-    """Writes the checkpoint, then removes the state file: a run that is killed in between can be run again."""
-    write()
-    options.state_file.remove()
 
 
 def _start(task: Task, options: LoopOptions) -> tuple[int, bool]:

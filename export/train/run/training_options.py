@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SEEDS = 2**63  # the number of seeds: torch accepts the signed 64-bit integers from 0 on every device
 
-Options = TypeVar("Options", bound="DataclassInstance")
+Values = TypeVar("Values", bound="DataclassInstance")
 
 
 def prepare(arguments: argparse.Namespace, *, allow_processes: bool = False) -> str:
@@ -70,10 +70,14 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise InputError(f"weight-decay is {arguments.weight_decay}, expected at least 0")
 
 
-def network_options(kind: type[Options], arguments: argparse.Namespace) -> Options:
-    """Returns one network's options, each field from the command-line option of the same name; ``rate`` from ``lr``."""
-    options = {field.name: "lr" if field.name == "rate" else field.name for field in fields(kind)}
-    return kind(**{name: getattr(arguments, option) for name, option in options.items()})
+def from_arguments(kind: type[Values], arguments: argparse.Namespace, **given: Any) -> Values:
+    """Returns a network's configuration or the options of its training.
+
+    Each field is ``given``, or the command-line option of the same name (``rate``: of ``lr``); without such an option
+    it has its default.
+    """
+    values = {"rate": arguments.lr, **vars(arguments), **given}
+    return kind(**{field.name: values[field.name] for field in fields(kind) if field.name in values})
 
 
 def loop_options(arguments: argparse.Namespace, config: AnyConfig, options: dict[str, Any], data: Data) -> LoopOptions:
