@@ -46,16 +46,15 @@ class VqvaeConfig:
     inplace: bool = False
 
     def __post_init__(self) -> None:
-        _require(self, "levels", self.levels >= 1, "at least 1")
+        _require_at_least(1, self, "levels")
         _require(self, "bottom_stride", self.bottom_stride in (2, 4, 8, 16), "2, 4, 8 or 16")
-        for name in ("image_channels", "residual_channels", "code_channels", "codebook_size"):
-            _require(self, name, getattr(self, name) >= 1, "at least 1")
-        _require(self, "residual_layers", self.residual_layers >= 0, "at least 0")
+        _require_at_least(1, self, "image_channels", "residual_channels", "code_channels", "codebook_size")
+        _require_at_least(0, self, "residual_layers")
         _require(self, "channels", self.channels >= 2 and self.channels % 2 == 0, "even, at least 2")
         _check_sizes(self)
         _require(self, "levels", self.levels <= 8, "at most 8")
         _require(self, "ema_decay", 0 < self.ema_decay < 1, "between 0 and 1")
-        _require(self, "commitment", self.commitment >= 0, "at least 0")
+        _require_at_least(0, self, "commitment")
 
     @property
     def level_names(self) -> tuple[str, ...]:
@@ -97,12 +96,9 @@ class PriorConfig:
     inplace: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("height", "width", "codebook_size", "channels", "residual_channels", "blocks"):
-            _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("residual_blocks", "heads"):
-            _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("output_blocks", "condition_codes", "condition_blocks", "classes"):
-            _require(self, name, getattr(self, name) >= 0, "at least 0")
+        _require_at_least(1, self, "height", "width", "codebook_size", "channels", "residual_channels", "blocks")
+        _require_at_least(1, self, "residual_blocks", "heads")
+        _require_at_least(0, self, "output_blocks", "condition_codes", "condition_blocks", "classes")
         _require(self, "kernel", 3 <= self.kernel <= 31 and self.kernel % 2 == 1, "odd, 3 to 31")  # as the operators
         _require(self, "condition_kernel", self.condition_kernel >= 1 and self.condition_kernel % 2 == 1, "odd")
         _check_sizes(self)
@@ -155,11 +151,9 @@ class ClassifierConfig:
     groups: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("height", "width"):
-            _require(self, name, getattr(self, name) >= 8, "at least 8")
-        for name in ("image_channels", "channels", "stages", "residual_blocks", "groups"):
-            _require(self, name, getattr(self, name) >= 1, "at least 1")
-        _require(self, "classes", self.classes >= 2, "at least 2")
+        _require_at_least(8, self, "height", "width")
+        _require_at_least(1, self, "image_channels", "channels", "stages", "residual_blocks", "groups")
+        _require_at_least(2, self, "classes")
         _check_sizes(self)
         _require(self, "stages", self.stages <= 8, "at most 8")
         _require(self, "channels", self.channels % self.groups == 0, f"a multiple of groups ({self.groups})")
@@ -212,6 +206,11 @@ def _check_sizes(config: AnyConfig) -> None:
         if not isinstance(value, float | bool):
             most = MAX_LAYERS if "blocks" in size.name or "layers" in size.name else LARGEST_SIZE
             _require(config, size.name, value <= most, f"at most {most}")
+
+
+def _require_at_least(least: int, config: object, *names: str) -> None:
+    for name in names:
+        _require(config, name, getattr(config, name) >= least, f"at least {least}")
 
 
 def _require(config: object, name: str, holds: bool, expected: str) -> None:

@@ -13,6 +13,9 @@ LatentLoopError
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterable
+
+MAX_LISTED = 20  # items in a message; the rest is counted
 
 
 class LatentLoopError(Exception):
@@ -69,3 +72,10 @@ _short = _ShortRepr()
 def short_repr(value: object) -> str:
     """Returns the representation of a value, shortened to one line for a message."""
     return " ".join(_short.repr(value).splitlines())
+
+
+def listed(items: Iterable[object], separator: str = ", ", most: int = MAX_LISTED) -> str:
+    """Joins the first ``most`` items for a message; a longer list ends with the number of the others."""
+    texts = [str(item) for item in items]
+    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
+    return separator.join([*texts[:most], *more])

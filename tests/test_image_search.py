@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from image_bytes import png
 
-from latentloop.errors import InputError
+from latentloop.errors import MAX_LISTED, InputError
 from latentloop.images import read_images
-from latentloop.images.problems import MAX_LISTED
 from latentloop.images.search import find_images
 
 ONE = (1, 1, 1)

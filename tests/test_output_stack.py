@@ -59,7 +59,7 @@ def write_stack(folder: Path, stages: Sequence[Pointwise], *, labels: bool, bits
     store = WeightStore()
     g = GraphBuilder("stack", store, bits)
     x = g.input("x", FLOAT, ["batch", CHANNELS])
-    terms = [g.input(f"label.{s}", FLOAT, ["batch", 2 * CHANNELS]) if labels else None for s in range(len(stages))]
+    terms = [g.input(f"label.{s}", FLOAT, ["batch", 2 * CHANNELS]) for s in range(len(stages)) if labels]
     out = output_stack(g, "level", x, stages, terms, inplace=inplace)
     g.output("out", out, FLOAT, ["batch", CHANNELS])
     write_graphs(folder, {"stack.onnx": g}, store)

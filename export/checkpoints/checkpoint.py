@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from latentloop.errors import CheckpointError, ConfigurationError
-from latentloop.export.checkpoints.listing import listed
+from latentloop.errors import CheckpointError, ConfigurationError, listed
 from latentloop.export.configuration import AnyConfig, ClassifierConfig, PriorConfig, VqvaeConfig, from_json, to_json
 from latentloop.io.files import write_file
 
@@ -115,7 +114,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format is {metadata.get('format')!r}, expected {FORMAT!r}")
     if others := [f"{name} is {dtype}" for name, dtype in dtypes.items() if dtype not in STORED]:
-        raise CheckpointError(f"{path}: {listed(others, ', ')}; expected {' or '.join(STORED.values())}")
+        raise CheckpointError(f"{path}: {listed(others)}; expected {' or '.join(STORED.values())}")
     kind = next((kind for kind in _KINDS if kind == metadata.get("kind")), None)
     if kind is None:
         raise CheckpointError(f"{path}: kind is {metadata.get('kind')!r}, expected one of {', '.join(_KINDS)}")

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.errors import InputError
-from latentloop.images.problems import join_first, printable, raise_for
+from latentloop.errors import InputError, listed
+from latentloop.images.problems import printable, raise_for
 from latentloop.images.search import SUFFIXES, SearchResult, is_ignored, search_folder
 
 PARTS = ("train", "test")
@@ -91,7 +91,7 @@ def _search(folder: Path) -> SearchResult:
     content = search_folder(folder, below=False)
     raise_for(content.problems, len(content.problems))
     if content.broken_links:  # perhaps a class
-        print(f"{folder}: ignored broken links: {join_first(map(printable, content.broken_links))}", file=sys.stderr)
+        print(f"{folder}: ignored broken links: {listed(map(printable, content.broken_links))}", file=sys.stderr)
     return content
 
 
@@ -104,7 +104,7 @@ def _report_ignored(folder: Path, sub_folders: Sequence[Path]) -> None:
         images = "1 image in a sub-folder of a class" if count == 1 else f"{count} images in sub-folders of classes"
         print(
             f"{folder}: ignored {images}; only images directly inside a class folder are read:"
-            f" {join_first(map(printable, with_images))}",
+            f" {listed(map(printable, with_images))}",
             file=sys.stderr,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from latentloop.export.checkpoints.checkpoint import Weights
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.graphs.builder import FLOAT, INT64, UINT8, Dim, GraphBuilder, WeightStore
+from latentloop.export.graphs.layers import Layers
 from latentloop.export.graphs.nearest import nearest_codebook
 
 
@@ -16,9 +17,7 @@ def encoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
     g = GraphBuilder("encoder", store)
     codec = _Codec(g, config, weights)
     height, width = image
-    images = g.input("images", UINT8, ["batch", height, width, config.image_channels])
-    scaled = g.op("Div", g.op("Cast", images, to=FLOAT), g.constant(127.5))
-    x = g.op("Transpose", g.op("Sub", scaled, g.constant(1.0)), perm=[0, 3, 1, 2])
+    x = codec.images(height, width, config.image_channels)
     features = []
     bottom = config.bottom_stride.bit_length() - 1
     for level in reversed(range(config.levels)):
@@ -67,13 +66,12 @@ def decoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
     return g
 
 
-class _Codec:
-    """The layers of both graphs, by the names of the model's modules."""
+class _Codec(Layers):
+    """The layers of both graphs."""
 
     def __init__(self, g: GraphBuilder, config: VqvaeConfig, weights: Weights) -> None:
-        self.g = g
+        super().__init__(g, "vqvae", weights)
         self.config = config
-        self.weights = weights
 
     def encoder(self, name: str, x: str, downs: int) -> str:
         for n in range(downs):
@@ -94,27 +92,15 @@ class _Codec:
             x = self.g.op("Add", skip, self.conv(f"{name}.residual.{n}.conv1", self.g.op("Relu", inner)))
         return x
 
-    def conv(self, name: str, x: str, stride: int = 1) -> str:
-        kernel = self.weights[f"{name}.weight"].shape[-1]
-        pads = [(kernel - 1) // 2] * 4  # 4 x 4 at stride 2 pads 1, 3 x 3 pads 1, 1 x 1 none
-        return self.g.op("Conv", x, *self._parameters(name), strides=[stride] * 2, pads=pads)
-
     def conv_transpose(self, name: str, x: str) -> str:
-        return self.g.op("ConvTranspose", x, *self._parameters(name), strides=[2, 2], pads=[1] * 4)
+        return self.g.op("ConvTranspose", x, *self.parameters(name), strides=[2, 2], pads=[1] * 4)
 
     def nearest(self, level: int, z: str) -> str:
         """Returns the indices [B, h, w] of the codewords nearest to z [B, D, h, w]."""
-        return nearest_codebook(self.g, z, self._codebook(level), rank=4, channels_first=True)
+        codebook = self.weight(f"codebooks.{level}.embedding")
+        return nearest_codebook(self.g, z, codebook, rank=4, channels_first=True)
 
     def lookup(self, level: int, codes: str) -> str:
         """Returns the codewords [B, D, h, w] of codes [B, h, w]."""
-        return self.g.op("Transpose", self.g.op("Gather", self._codebook(level), codes, axis=0), perm=[0, 3, 1, 2])
-
-    def _codebook(self, level: int) -> str:
-        name = f"codebooks.{level}.embedding"
-        return self.g.weight(f"vqvae.{name}", self.weights[name])
-
-    def _parameters(self, name: str) -> tuple[str, str]:
-        both = (f"{name}.weight", f"{name}.bias")
-        weight, bias = (self.g.weight(f"vqvae.{part}", self.weights[part]) for part in both)
-        return weight, bias
+        codebook = self.weight(f"codebooks.{level}.embedding")
+        return self.g.op("Transpose", self.g.op("Gather", codebook, codes, axis=0), perm=[0, 3, 1, 2])

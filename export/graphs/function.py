@@ -51,17 +51,13 @@ class Function(NodeBuilder):
     def weight(self, name: str, axes: Sequence[int] = (0,)) -> str:
         """Returns the weight ``name``, rounded to ``bits`` with one scale per output.
 
-        ``axes``: those that the product sums over.
+        ``axes``: those that the product sums over, by default those of a matrix [I, O].
         """
         if self.bits is None or self.bits == 32:
             return name
         largest = self.op("ReduceMax", self.op("Abs", name), self.constant(list(axes)), keepdims=1)
         unit = self.op("Max", self.op("Div", largest, self.constant(2.0 ** (self.bits - 1) - 1)), self.constant(1e-30))
         return self.op("Mul", self.op("Round", self.op("Div", name, unit)), unit)
-
-    def weight_matrix(self, name: str) -> str:
-        """Returns the matrix [I, O] of the weight ``name``, rounded."""
-        return self.weight(name)
 
     def column(self, x: str) -> str:
         """Returns x[column], for the operator's attribute ``column`` and x [n, ...]."""

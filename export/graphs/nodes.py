@@ -26,10 +26,6 @@ class NodeBuilder(ABC):
     def constant(self, value: Constant) -> str:
         """Adds a small constant; Python integers become int64, floats float32."""
 
-    def weight_matrix(self, name: str) -> str:
-        """Returns the matrix [I, O] of the weight ``name``, rounded if the operator rounds its weights."""
-        return name
-
     def op(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """Adds a node with one output; returns the output."""
         return self.split_op(kind, 1, *inputs, name=name, **attributes)[0]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from latentloop.errors import CheckpointError
 from latentloop.export.checkpoints.checkpoint import KIND_NAMES
-from latentloop.export.checkpoints.listing import listed
 from latentloop.export.layouts import own
 from latentloop.export.layouts.layout import Layout, ReadRequest
 from latentloop.export.state_dicts.checkpoint_file import CheckpointFile
-from latentloop.export.state_dicts.files.contents import Contents, describe
+from latentloop.export.state_dicts.files.contents import Contents, describe, listed_names
 from latentloop.export.state_dicts.files.tensors import StoredTensor
 
 _DISCRIMINATOR = re.compile(r"(^|[._])(net_?d|disc\w*|d_model)([._]|$)", re.I)
@@ -56,12 +55,9 @@ def _reason(file: CheckpointFile, contents: Contents, expected: str) -> str:
     if tensors and all(_DISCRIMINATOR.search(item.spelled) for item in tensors):
         return "it holds a discriminator, which only training needs; give the file that holds the model's weights"
     if tensors:
-        return f"it has another architecture: its tensors are {_names(i.spelled for i in tensors)}; expected {expected}"
+        names = listed_names(item.spelled for item in tensors)
+        return f"it has another architecture: its tensors are {names}; expected {expected}"
     if not contents.items:
         return f"it holds only {describe(contents.root)}; give the file that holds the model's weights"
     values = [f"{item.spelled} ({describe(item.value)})" for item in contents.items]
-    return f"it holds no tensors, but {_names(values)}; give the file that holds the model's weights"
-
-
-def _names(names: Iterable[str]) -> str:
-    return listed([name[:80] for name in names], ", ", most=4)
+    return f"it holds no tensors, but {listed_names(values)}; give the file that holds the model's weights"

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from latentloop.errors import CheckpointError
+from latentloop.errors import CheckpointError, listed
 from latentloop.export.checkpoints.checkpoint import Checkpoint, wrong_kind_error
-from latentloop.export.checkpoints.listing import listed
 from latentloop.export.configuration import AnyConfig, ClassifierConfig, PriorConfig, VqvaeConfig
 from latentloop.export.models.classifier import Classifier
 from latentloop.export.models.pixelsnail import PixelSnail

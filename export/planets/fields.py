@@ -73,9 +73,7 @@ def craters(rng: np.random.Generator, points: Array, count: int, largest: float)
 
 def on_sphere(rng: np.random.Generator, count: int) -> Array:
     """Returns random points [count, 3], uniformly distributed on the unit sphere."""
-    vectors = rng.standard_normal((count, 3))
-    points: Array = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return points
+    return unit(rng.standard_normal((count, 3))).astype(np.float32)
 
 
 def spread(rng: np.random.Generator, count: int) -> Array:
@@ -102,6 +100,12 @@ def smoothstep(low: float, high: float, x: Array) -> Array:
     t = np.clip((x - low) / (high - low), 0, 1).astype(np.float32)
     step: Array = t * t * (3 - 2 * t)
     return step
+
+
+def unit(vectors: Array) -> Array:
+    """Returns vectors [P, 3] normalised to length 1."""
+    normalised: Array = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return normalised
 
 
 def stretched(points: Array, *factors: float) -> Array:

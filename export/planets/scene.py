@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.export.planets.fields import Array, smoothstep
+from latentloop.export.planets.fields import Array, smoothstep, unit
 from latentloop.export.planets.surfaces import SURFACES, Surface, hsv
 
 SIZE = 64  # pixels along a side
@@ -83,17 +83,12 @@ def arrange(kind: str, rng: np.random.Generator) -> Scene:
         roll, pitch = rng.uniform(-0.4, 0.4), rng.uniform(0.26, 0.36) * rng.choice([-1, 1])
     else:
         roll, pitch = rng.uniform(-0.6, 0.6), rng.uniform(-0.5, 0.5)
-    axes = _rotation_y(rng.uniform(0, 2 * np.pi)) @ _rotation_x(pitch) @ _rotation_z(roll)
+    axes = _rotation("y", rng.uniform(0, 2 * np.pi)) @ _rotation("x", pitch) @ _rotation("z", roll)
     rings = None
     if ringed:
         inner, outer = rng.uniform(1.32, 1.38), rng.uniform(1.82, 1.9)
-        rings = Rings(
-            axes[1],
-            inner,
-            outer,
-            inner + (outer - inner) * rng.uniform(0.55, 0.7),
-            hsv(rng.choice([0.1, 0.6]), rng.uniform(0.05, 0.3), 0.95),
-        )
+        gap = inner + (outer - inner) * rng.uniform(0.55, 0.7)
+        rings = Rings(axes[1], inner, outer, gap, hsv(rng.choice([0.1, 0.6]), rng.uniform(0.05, 0.3), 0.95))
     return Scene(radius, light, axes.T.copy(), rings)
 
 
@@ -122,9 +117,7 @@ def _tilt_normals(normals: Array, height: Array, disc: NDArray[np.bool_], radius
     down, right = np.gradient(grid, 1 / (radius * SUPERSAMPLING))
     weight = smoothstep(0.25, 0.6, normals[:, 2])  # no slopes near the edge of the disc, where neighbours are missing
     slope = np.stack([right[disc], -down[disc], np.zeros(len(normals), np.float32)], 1) * weight[:, None]
-    tilted = normals - np.clip(slope, -0.9, 0.9)
-    unit: Array = tilted / np.linalg.norm(tilted, axis=1, keepdims=True)
-    return unit
+    return unit(normals - np.clip(slope, -0.9, 0.9))
 
 
 def _add_halo(image: Array, scene: Scene, surface: Surface, x: Array, y: Array, squared_radius: Array) -> None:
@@ -179,16 +172,11 @@ def _tone_map(light: Array) -> Array:
     return np.clip(compressed, 0, 1) ** np.float32(1 / 2.2)
 
 
-def _rotation_y(angle: float) -> Array:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32)
-
-
-def _rotation_x(angle: float) -> Array:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]], np.float32)
-
-
-def _rotation_z(angle: float) -> Array:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
+def _rotation(axis: str, angle: float) -> Array:
+    """Returns the rotation [3, 3] about an axis, x, y or z."""
+    first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
+    rotation = np.eye(3, dtype=np.float32)
+    rotation[first, first] = rotation[second, second] = np.cos(angle)
+    rotation[second, first] = np.sin(angle)
+    rotation[first, second] = -np.sin(angle)
+    return rotation

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latentloop.export.planets.fields import Array, cells, craters, mix, noise, smoothstep, stretched
+from latentloop.export.planets.fields import Array, cells, craters, mix, noise, smoothstep, stretched, unit
 
 
 @dataclass
@@ -143,13 +143,8 @@ def _banded(rng: np.random.Generator, p: Array, *, storm: bool) -> Surface:
     for band in range(count):
         dark = band % 2
         saturation = rng.uniform(0.5, 0.75) if dark else rng.uniform(0.12, 0.35)
-        colours.append(
-            hsv(
-                hue + hue_shift * dark + rng.normal(0, 0.015),
-                saturation,
-                rng.uniform(0.5, 0.68) if dark else rng.uniform(0.88, 1),
-            )
-        )
+        band_hue = hue + hue_shift * dark + rng.normal(0, 0.015)
+        colours.append(hsv(band_hue, saturation, rng.uniform(0.5, 0.68) if dark else rng.uniform(0.88, 1)))
     colour = np.broadcast_to(colours[0], p.shape)
     for border, next_colour in zip(borders, colours[1:], strict=True):
         colour = mix(colour, next_colour, smoothstep(border - 0.05, border + 0.05, latitude))
@@ -163,6 +158,4 @@ def _banded(rng: np.random.Generator, p: Array, *, storm: bool) -> Surface:
 
 def _distort(rng: np.random.Generator, p: Array, amount: float, scale: float) -> Array:
     """Moves points [P, 3] by noise and normalises them to the sphere, so straight features become curved."""
-    moved = p + np.float32(amount) * np.stack([noise(rng, p, scale) for _ in range(3)], 1)
-    unit: Array = moved / np.linalg.norm(moved, axis=1, keepdims=True)
-    return unit
+    return unit(p + np.float32(amount) * np.stack([noise(rng, p, scale) for _ in range(3)], 1))

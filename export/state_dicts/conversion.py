@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.errors import CheckpointError, ConfigurationError
+from latentloop.errors import CheckpointError, ConfigurationError, listed
 from latentloop.export.checkpoints.checkpoint import Weights
-from latentloop.export.checkpoints.listing import listed
 from latentloop.export.configuration import Configuration
 from latentloop.export.state_dicts.files.contents import describe
 from latentloop.export.state_dicts.files.tensors import Shape
@@ -120,7 +119,7 @@ def convert(state: StateDict, mappings: Iterable[TensorMapping]) -> Weights:
         weights[mapping.name] = _convert(state, mapping, not_finite)
     if not_finite:
         raise CheckpointError(
-            f"{state.path}: not finite as float32: {listed(not_finite, ', ')}; the training has diverged, "
+            f"{state.path}: not finite as float32: {listed(not_finite)}; the training has diverged, "
             "take an earlier checkpoint"
         )
     return weights
@@ -156,7 +155,7 @@ def _convert(state: StateDict, mapping: TensorMapping, not_finite: list[str]) ->
         if zero:
             key = state.spelled(f"{mapping.key}_v")
             raise CheckpointError(
-                f"{state.path}: {key} is all zero for output {listed(zero, ', ')}, so that its weight norm "
+                f"{state.path}: {key} is all zero for output {listed(zero)}, so that its weight norm "
                 "is undefined; take another checkpoint"
             )
         value = gain[0] * value / norm

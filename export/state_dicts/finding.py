@@ -6,8 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from latentloop.errors import CheckpointError
-from latentloop.export.checkpoints.listing import listed
+from latentloop.errors import CheckpointError, listed
 from latentloop.export.state_dicts.candidates import candidates
 from latentloop.export.state_dicts.checkpoint_file import CheckpointFile
 from latentloop.export.state_dicts.selection import StateSelection
@@ -58,7 +57,7 @@ def find_state(
     if selected is None and len(configurations) > 1:
         other = next(each for each in configurations if each != name)
         print(
-            f"{file.path} holds {len(configurations)} states that make {model}: {listed(configurations, ', ')}; {name} "
+            f"{file.path} holds {len(configurations)} states that make {model}: {listed(configurations)}; {name} "
             f"is used (latentloop export selects another with --state, such as --state {other})",
             file=sys.stderr,
         )

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from latentloop.errors import CheckpointError, InputError
-from latentloop.export.checkpoints.listing import listed
+from latentloop.errors import CheckpointError, InputError, listed
 
 
 class State(Protocol):
@@ -49,7 +48,7 @@ class StateSelection:
 
         Raises CheckpointError if the file lacks the ``required`` state, or if several states match the name.
         """
-        names = listed([state.name for state in states], ", ") or "no named state"
+        names = listed([state.name for state in states]) or "no named state"
         self.content = f"{path} holds {names}"
         name = self.name
         if name is None:
@@ -57,7 +56,7 @@ class StateSelection:
         best = max((state.match_rank(name) for state in states), default=0)
         matches = [state for state in states if best and state.match_rank(name) == best]
         if len(matches) > 1:
-            ambiguous = listed([state.name for state in matches], ", ")
+            ambiguous = listed([state.name for state in matches])
             raise CheckpointError(f"{path}: the state {name} could be each of {ambiguous}; give one of these names")
         self.matched = bool(matches)
         if not matches and self.required is not None:

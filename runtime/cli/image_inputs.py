@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.cli import progress
+from latentloop.cli.interrupt import StopRequest
 from latentloop.cli.messages import note
 from latentloop.errors import InputError
 from latentloop.images.problems import Problem, raise_for, summarise
@@ -62,10 +63,8 @@ class ImageInputs:
             note(summarise(problems, total, "are left out"))
         return ImageInputs(files, problems, image, arguments.resize, arguments.skip_bad, arguments.threads)
 
-    def parts(
-        self, label: str, stopped: Callable[[], bool] = lambda: False
-    ) -> Iterator[tuple[list[Path], NDArray[np.uint8]]]:
-        """Yields files and their images, uint8 [n, H, W, C], with a progress bar, until ``stopped`` returns True.
+    def batches(self, size: int, label: str, stop: StopRequest) -> Iterator[tuple[list[Path], NDArray[np.uint8]]]:
+        """Yields up to ``size`` files and their images, uint8 [n, H, W, C], with a progress bar, until ``stop`` is set.
 
         Leaves out files that can no longer be read, and adds them to ``changed``. Raises InputError if no
         file is left.
@@ -73,15 +72,17 @@ class ImageInputs:
         for part in progress.parts(len(self.files), label):
             files, images = [], []
             for result in read_each(self.files[part], self.image, resize=self.resize, threads=self.threads):
-                if stopped():
+                if stop.is_set():
                     return
                 if result.problem:
                     self.changed.append(result.problem)
                 if result.pixels is not None:
                     files.append(result.file)
                     images.append(result.pixels)
-            if files:
-                yield files, np.stack(images)
+            for start in range(0, len(files), size):
+                if stop.is_set():
+                    return
+                yield files[start : start + size], np.stack(images[start : start + size])
         if len(self.changed) == len(self.files):
             raise InputError(summarise(self.changed, len(self.files), _CHANGED))
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
-from latentloop.errors import InputError
-
-MAX_LISTED = 20  # files named in a message; the rest is counted
+from latentloop.errors import InputError, listed
 
 
 @dataclass(frozen=True)
@@ -28,16 +25,9 @@ def printable(path: Path) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(path))
 
 
-def join_first(texts: Iterable[str], separator: str = ", ") -> str:
-    """Returns the first ``MAX_LISTED`` texts, joined, and how many more there are."""
-    every = list(texts)
-    rest = len(every) - MAX_LISTED
-    return separator.join(islice(every, MAX_LISTED)) + (f"{separator}and {rest} more" if rest > 0 else "")
-
-
 def summarise(problems: Sequence[Problem], total: int, outcome: str = "cannot be used") -> str:
     """Returns a line with the number of problems among ``total`` inputs, and the problems."""
-    return f"{len(problems)} of {total} inputs {outcome}: {join_first(map(str, problems), '; ')}"
+    return f"{len(problems)} of {total} inputs {outcome}: {listed(problems, '; ')}"
 
 
 def raise_for(problems: Sequence[Problem], total: int, remedy: str = "") -> None:

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from latentloop.errors import InputError
+from latentloop.errors import InputError, listed
 from latentloop.images.decoding import decode
 from latentloop.images.formats.pixel_values import FORMATS
 from latentloop.images.formats.tiff import is_tiff
-from latentloop.images.problems import Problem, join_first, printable
+from latentloop.images.problems import Problem, printable
 
 MAX_THREADS = 4  # each decoder holds a whole image in memory, of up to 89 megapixels
 _SMALL_FILE = 2**16  # bytes
@@ -78,7 +78,7 @@ def merge_notes(notes: Sequence[tuple[Path, str]]) -> list[str]:
     files_by_note: dict[str, list[Path]] = {}
     for file, note in notes:
         files_by_note.setdefault(note, []).append(file)
-    return [f"{join_first(map(printable, files))} {note}" for note, files in files_by_note.items()]
+    return [f"{listed(map(printable, files))} {note}" for note, files in files_by_note.items()]
 
 
 def _threads_pay(files: Sequence[Path]) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentloop.images.problems import Problem, join_first, printable
+from latentloop.errors import listed
+from latentloop.images.problems import Problem, printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
 
@@ -34,12 +35,12 @@ class SearchResult:
         if self.folder_links:
             count = len(self.folder_links)
             subject = "a link to a folder is" if count == 1 else f"{count} links to folders are"
-            names = join_first(map(printable, self.folder_links))
+            names = listed(map(printable, self.folder_links))
             lines.append(f"{subject} not followed, name the folder itself to have its images: {names}")
         if self.broken_links:
             count = len(self.broken_links)
             subject = "a broken link is" if count == 1 else f"{count} broken links are"
-            lines.append(f"{subject} ignored: {join_first(map(printable, self.broken_links))}")
+            lines.append(f"{subject} ignored: {listed(map(printable, self.broken_links))}")
         return lines
 
 

@@ -36,7 +36,7 @@ class AttentionHistory:
         self.own: list[list[tuple[str, str]]] = [[] for _ in range(c.blocks)]  # (key, value) of the step's columns
 
     def attend(
-        self, level: str, b: int, block: Attention, x: str, gated: str, labels: list[str | None], column: int
+        self, level: str, b: int, block: Attention, x: str, gated: str, labels: list[str], column: int
     ) -> tuple[str, str]:
         """Computes block b at the step's next column.
 
@@ -51,9 +51,8 @@ class AttentionHistory:
         if own:
             operands["own_keys"] = g.stack([key for key, _ in self.own[b]])
             operands["own_values"] = g.stack([value for _, value in self.own[b]])
-        label_terms = [label for label in labels if label is not None]
-        if label_terms:
-            operands |= {f"label.{part}": label for part, label in zip(BLOCKS, label_terms, strict=True)}
+        if labels:
+            operands |= {f"label.{part}": label for part, label in zip(BLOCKS, labels, strict=True)}
 
         # 2. Its weights.
         prefix = f"{level}.blocks.{b}."
@@ -73,10 +72,10 @@ class AttentionHistory:
         # 3. The function, and the node that calls it.
         kind = operator_name("AttentionBlock", inplace=c.inplace)
         f = Function(kind if own == 0 else f"{kind}After{own}", list(operands), g.bits)
-        outputs = self._body(f, own, labelled=bool(label_terms))
+        outputs = self._body(f, own, labelled=bool(labels))
         attributes = {"column": column, "first_layer": b * c.residual_blocks, "layers": c.residual_blocks}
         result, activated, key, value = f.call(
-            g, list(operands.values()), outputs, labels=int(bool(label_terms)), **attributes
+            g, list(operands.values()), outputs, labels=int(bool(labels)), **attributes
         )
         self.own[b].append((key, value))
         return result, activated

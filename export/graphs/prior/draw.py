@@ -38,7 +38,7 @@ def draw_code(g: GraphBuilder, x: str, weight: str, bias: str, inputs: DrawInput
     x [B, C], weight [C, K], bias [K] -> codes [B] int64, logits [B, K].
     """
     f = Function("DrawCode", ["x", "weight", "bias", "uniform", "temperature", "forced"], g.bits)
-    logits = f.op("Add", f.op("MatMul", f.op("Elu", "x"), f.weight_matrix("weight")), "bias")
+    logits = f.op("Add", f.op("MatMul", f.op("Elu", "x"), f.weight("weight")), "bias")
     code = _draw(f, logits, f.column("uniform"), "temperature", f.column("forced"), inputs, filtered=False)
     operands = [x, weight, bias, inputs.uniform, inputs.temperature, inputs.forced]
     code, logits = f.call(g, operands, [code, logits], column=column)

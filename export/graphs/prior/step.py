@@ -90,7 +90,7 @@ def _blocks(
     level: str,
     x: str,
     gated: str,
-    labels: list[str | None],
+    labels: list[str],
     history: AttentionHistory | None,
     column: int,
 ) -> tuple[str, str]:
@@ -119,12 +119,12 @@ def _input_left(g: GraphBuilder, w: RowStepWeights, level: str, codes: str, colu
     return g.op("Add", g.sum_axis(terms, 0), g.op("Gather", "input_above", g.constant(column), axis=0))
 
 
-def _label_terms(g: GraphBuilder, w: RowStepWeights) -> list[str | None]:
-    """Returns the label term [B, 2 width] of each 1 x 1 gated block, in the step's order; None for a block without."""
+def _label_terms(g: GraphBuilder, w: RowStepWeights) -> list[str]:
+    """Returns the label term [B, 2 width] of each 1 x 1 gated block, in the step's order; none without labels."""
     sizes = [block.label.shape[1] for block in w.pointwise if block.label is not None]
     if not sizes:
-        return [None] * len(w.pointwise)
+        return []
     joined = g.input("class_pointwise", FLOAT, ["batch", sum(sizes)])
     if len(sizes) == 1:
         return [joined]
-    return list(g.split_op("Split", len(sizes), joined, g.constant(sizes), axis=1))
+    return g.split_op("Split", len(sizes), joined, g.constant(sizes), axis=1)

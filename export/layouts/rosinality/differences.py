@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from latentloop.export.checkpoints.listing import listed
+from latentloop.export.state_dicts.files.contents import listed_names
 from latentloop.export.state_dicts.files.tensors import Shape
 
 _CLASSES = re.compile(r"(class|label|cls|cond(?!_resnet|ition\.conv)|y_emb|embed_?y)", re.I)
@@ -15,13 +15,13 @@ def explain_names(unknown: list[str], missing: list[str]) -> str:
     classes = [name for name in unknown if _CLASSES.search(name)]
     if classes:
         return (
-            f"it has class conditioning of another fork ({_names(classes)}), which the common layout does not have; "
-            "only a model without it, or one that LatentLoop trained, can be exported"
+            f"it has class conditioning of another fork ({listed_names(classes)}), which the common layout does not "
+            "have; only a model without it, or one that LatentLoop trained, can be exported"
         )
     if unknown and len(missing) > len(unknown):
-        return f"its architecture differs in part: its tensors include {_names(unknown)}"
+        return f"its architecture differs in part: its tensors include {listed_names(unknown)}"
     if unknown and not missing:
-        return f"it is a fork's model, with more in it than the common layout has ({_names(unknown)})"
+        return f"it is a fork's model, with more in it than the common layout has ({listed_names(unknown)})"
     return ""
 
 
@@ -54,7 +54,3 @@ def vqvae_difference(shapes: dict[str, Shape]) -> str:
             f"width {bottom[0]} at the bottom: LatentLoop has one size for all levels, so it cannot be exported"
         )
     return ""
-
-
-def _names(names: list[str]) -> str:
-    return listed([name[:80] for name in names], ", ", most=4)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from latentloop.export.checkpoints.checkpoint import Checkpoint, Kind, wrong_kind_error
-from latentloop.export.checkpoints.listing import listed
 from latentloop.export.layouts.layout import ReadRequest
 from latentloop.export.layouts.rosinality import prior, vqvae
 from latentloop.export.state_dicts.checkpoint_file import CheckpointFile
+from latentloop.export.state_dicts.files.contents import listed_names
 
 LANDMARKS: dict[Kind, tuple[str, ...]] = {"vqvae": vqvae.LANDMARKS, "prior": prior.LANDMARKS}
 
@@ -29,4 +29,4 @@ class RosinalityLayout:
     def expected(self, kind: Kind) -> str:
         """Returns names of the layout."""
         names = LANDMARKS.get(kind, ())
-        return f"the names of {vqvae.LAYOUT}: {listed(names, ', ', most=4)}" if names else ""
+        return f"the names of {vqvae.LAYOUT}: {listed_names(names)}" if names else ""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from latentloop.errors import listed
 from latentloop.export.state_dicts.files.pickled import GlobalName, InertObject, PickleError
 from latentloop.export.state_dicts.files.tensors import StoredTensor
 
@@ -103,6 +104,11 @@ def describe(value: object) -> str:
         return f"the name {value.name[:80]}"
     kind = type(value).__name__
     return f"an {kind}" if kind.startswith("int") else f"a {kind}"
+
+
+def listed_names(names: Iterable[str]) -> str:
+    """Joins the first names of tensors for a message. A file can hold names of any number and length."""
+    return listed([name[:80] for name in names], most=4)
 
 
 def _walk(contents: Contents, value: object, parts: Parts, expression: str, depth: int) -> Iterator[Item]:

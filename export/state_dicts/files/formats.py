@@ -6,8 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from latentloop.errors import CheckpointError
-from latentloop.export.checkpoints.listing import listed
+from latentloop.errors import CheckpointError, listed
 from latentloop.export.state_dicts.files.safetensors_file import header_of
 from latentloop.export.state_dicts.files.torch_file import PICKLE
 
@@ -117,5 +116,5 @@ def _zip(path: Path) -> Format:
         )
     raise CheckpointError(
         f"{path} is not a PyTorch checkpoint: it is a ZIP archive without data.pkl, of "
-        f"{listed(sorted(names), ', ') or 'nothing'}; unpack it, and give the checkpoint in it"
+        f"{listed(sorted(names)) or 'nothing'}; unpack it, and give the checkpoint in it"
     )

@@ -91,15 +91,11 @@ def _encode(sampler: Sampler, inputs: ImageInputs) -> tuple[list[Path], dict[str
     files: list[Path] = []
     codes: dict[str, NDArray[np.int64]] = {}
     with stop_request() as stop:
-        for part, images in inputs.parts("encode", stop.is_set):
-            for start in range(0, len(part), sampler.default_batch):
-                if stop.is_set():
-                    break
-                batch = slice(start, start + sampler.default_batch)
-                for level, batch_codes in sampler.encode(images[batch]).items():
-                    if level not in codes:  # allocated once for all images: concatenation needs twice the memory
-                        codes[level] = np.empty((len(inputs.files), *batch_codes.shape[1:]), np.int64)
-                    codes[level][len(files) : len(files) + len(batch_codes)] = batch_codes
-                files += part[batch]
-                stop.wait_for_results()
+        for batch, images in inputs.batches(sampler.default_batch, "encode", stop):
+            for level, batch_codes in sampler.encode(images).items():
+                if level not in codes:  # allocated once for all images: concatenation needs twice the memory
+                    codes[level] = np.empty((len(inputs.files), *batch_codes.shape[1:]), np.int64)
+                codes[level][len(files) : len(files) + len(batch_codes)] = batch_codes
+            files += batch
+            stop.wait_for_results()
     return files, {level: values[: len(files)] for level, values in codes.items()}, stop

@@ -119,17 +119,13 @@ def _pairs(
     sampler: Sampler, inputs: ImageInputs, files: list[Path], errors: list[float], stop: StopRequest
 ) -> Iterator[Pair]:
     """Yields pairs of original and reconstruction until ``stop`` is set; appends each pair's file and error."""
-    for part, images in inputs.parts("reconstruct", stop.is_set):
-        for start in range(0, len(part), sampler.default_batch):
-            if stop.is_set():
-                return
-            batch = slice(start, start + sampler.default_batch)
-            decoded = sampler.decode(sampler.encode(images[batch]))
-            stop.wait_for_results()
-            for file, image, reconstruction in zip(part[batch], images[batch], decoded, strict=True):
-                files.append(file)
-                errors.append(_mean_squared_error(image, reconstruction))
-                yield image, reconstruction
+    for batch, images in inputs.batches(sampler.default_batch, "reconstruct", stop):
+        decoded = sampler.decode(sampler.encode(images))
+        stop.wait_for_results()
+        for file, image, reconstruction in zip(batch, images, decoded, strict=True):
+            files.append(file)
+            errors.append(_mean_squared_error(image, reconstruction))
+            yield image, reconstruction
 
 
 def _rows(pairs: list[Pair], columns: int) -> NDArray[np.uint8]:

@@ -111,11 +111,13 @@ def from_pillow(image: Image.Image) -> PixelValues:
     if image.mode == "1":
         return PixelValues(np.asarray(image.convert("L")))
     values = np.asarray(image)
-    if image.mode == "LA":
-        return PixelValues(values[:, :, 0], values[:, :, 1])
-    if image.mode == "RGBA":
-        return PixelValues(values[:, :, :3], values[:, :, 3])
-    return PixelValues(values)
+    return with_last_as_alpha(values) if image.mode in ("LA", "RGBA") else PixelValues(values)
+
+
+def with_last_as_alpha(values: NDArray[Any], maximum: int = 255, *, premultiplied: bool = False) -> PixelValues:
+    """Returns values [H, W, 2 or 4], whose last channel is alpha, as grey or RGB with alpha."""
+    colour = values[:, :, 0] if values.shape[2] == 2 else values[:, :, :3]
+    return PixelValues(colour, values[:, :, -1], maximum, premultiplied)
 
 
 def with_transparent_colour(colour: NDArray[Any], transparent: NDArray[Any], maximum: int = 255) -> PixelValues:

@@ -19,6 +19,7 @@ from latentloop.images.formats.pixel_values import (
     palette_colours,
     palette_size,
     raw_mode,
+    with_last_as_alpha,
     with_transparent_colour,
 )
 
@@ -34,15 +35,11 @@ def read_pixels(file: Path, image: ImageFile) -> PixelValues:
         channels = decode_raw(file, "RGBA")  # the four bytes of a pixel
         grey = join_bytes(channels[:, :, 0], channels[:, :, 1])
         return PixelValues(grey, join_bytes(channels[:, :, 2], channels[:, :, 3]), 65535)
-    maximum = 255
     if raw in ("RGB;16B", "RGBA;16B"):
-        values, maximum = join_bytes(np.asarray(image), decode_raw(file, raw[:-1] + "L")), 65535
-        if mode == "RGBA":
-            return PixelValues(values[:, :, :3], values[:, :, 3], maximum)
-        pixels = PixelValues(values, maximum=maximum)
+        values = join_bytes(np.asarray(image), decode_raw(file, raw[:-1] + "L"))
+        pixels = with_last_as_alpha(values, 65535) if mode == "RGBA" else PixelValues(values, maximum=65535)
     elif raw == "I;16B":
-        maximum = 65535
-        pixels = PixelValues(np.asarray(image), maximum=maximum)
+        pixels = PixelValues(np.asarray(image), maximum=65535)
     else:
         pixels = from_pillow(image)
     if transparent is None or pixels.alpha is not None:
@@ -51,9 +48,9 @@ def read_pixels(file: Path, image: ImageFile) -> PixelValues:
     if raw in ("L;2", "L;4"):  # the file stores this colour in 2 or 4 bits; Pillow has scaled the pixels to 8
         largest = 3 if raw == "L;2" else 15
         colour = (colour & largest) * (255 // largest)
-    elif maximum == 255:
+    elif pixels.maximum == 255:
         colour = colour & 255
-    return with_transparent_colour(pixels.colour, colour, maximum)
+    return with_transparent_colour(pixels.colour, colour, pixels.maximum)
 
 
 def check_colour(file: Path, image: ImageFile) -> None:

@@ -20,6 +20,7 @@ from latentloop.images.formats.pixel_values import (
     has_srgb_primaries,
     join_bytes,
     raw_mode,
+    with_last_as_alpha,
 )
 
 # Tags.
@@ -49,11 +50,9 @@ def read_pixels(file: Path, image: ImageFile) -> PixelValues:
             return apply_palette(indices, _palette(tags))
         return PixelValues(apply_palette(indices[:, :, 0], _palette(tags)).colour, indices[:, :, 1])
     if mode == "La":
-        grey = np.asarray(image)
-        return PixelValues(grey[:, :, 0], grey[:, :, 1], premultiplied=True)
+        return with_last_as_alpha(np.asarray(image), premultiplied=True)
     if raw.startswith("RGBa"):
-        colour = decode_raw(file, raw.replace("a", "A"))
-        return PixelValues(colour[:, :, :3], colour[:, :, 3], premultiplied=True)
+        return with_last_as_alpha(decode_raw(file, raw.replace("a", "A")), premultiplied=True)
     if photometric == _YCBCR and not by_libtiff and mode != "YCbCr":
         raise InputError("has YCbCr pixels that are not compressed, which Pillow before 13 misreads: upgrade Pillow")
     if mode == "YCbCr":
@@ -112,7 +111,7 @@ def _join_16_bits(file: Path, raw: str, little_endian: bool) -> PixelValues:
     first, second = decode_raw(file, f"{straight};16B"), decode_raw(file, f"{straight};16L")
     values = join_bytes(second, first) if little_endian else join_bytes(first, second)
     if straight == "RGBA":
-        return PixelValues(values[:, :, :3], values[:, :, 3], 65535, premultiplied=kind == "RGBa")
+        return with_last_as_alpha(values, 65535, premultiplied=kind == "RGBa")
     return PixelValues(values, maximum=65535)
 
 
