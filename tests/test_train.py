@@ -16,9 +16,9 @@ from latentloop.export.data.codes import Codes, codes_of_level, encode
 from latentloop.export.data.datasets import Dataset
 from latentloop.export.evaluation import bits_per_code, perplexity, reconstruction_metrics
 from latentloop.export.models.pixelsnail import PixelSnail
-from latentloop.export.models.vqvae import Vqvae
+from latentloop.export.models.vqvae import Vqvae, nearest_codewords
 from latentloop.export.train import prior, vqvae
-from latentloop.export.train.codebook import EPSILON, EmaCodebook, assign, k_means
+from latentloop.export.train.codebook import EPSILON, EmaCodebook, k_means
 from latentloop.export.train.optimisation.adamw import adamw
 from latentloop.export.train.optimisation.precision import mixed_precision, set_layout
 from latentloop.export.train.optimisation.weight_average import WeightAverage
@@ -37,7 +37,7 @@ def test_k_means_finds_the_clusters() -> None:
     vectors = cluster_centres.repeat(50, 1) + 0.01 * torch.randn(300, 3, generator=generator)
     centres, shares = k_means(vectors, 12, generator)
     assert float(shares.sum()) == pytest.approx(1)
-    distances = (vectors - centres[assign(vectors, centres)]).norm(dim=1)
+    distances = (vectors - centres[nearest_codewords(vectors, centres)]).norm(dim=1)
     assert float(distances.max()) < 0.1
     assert int((shares > 0).sum()) >= 6
 
@@ -50,7 +50,7 @@ def test_codebook_averages_equal_a_numpy_reference() -> None:
     sizes, sums = book.cluster_size.double().numpy().copy(), book.sums.double().numpy().copy()
     for _ in range(3):
         vectors = torch.randn(20, 3, generator=generator)
-        codes = assign(vectors, embedding)
+        codes = nearest_codewords(vectors, embedding)
         book.update(vectors, codes)
         one_hot = np.eye(5)[codes.numpy()]
         sizes = 0.9 * sizes + 0.1 * one_hot.sum(0)
@@ -71,10 +71,10 @@ def test_restarts_repair_a_collapsed_codebook() -> None:
         book.cluster_size += 1
         book.sums += embedding
         for _ in range(60):
-            book.update(vectors, assign(vectors, embedding))
+            book.update(vectors, nearest_codewords(vectors, embedding))
             if restart:
                 book.restart_unused(vectors, generator)
-        perplexities[restart] = perplexity(torch.bincount(assign(vectors, embedding), minlength=32))
+        perplexities[restart] = perplexity(torch.bincount(nearest_codewords(vectors, embedding), minlength=32))
     assert perplexities[False] == pytest.approx(1)
     assert perplexities[True] > 24
 

@@ -127,21 +127,21 @@ def _load_idx(path: Path, size: int, pair: idx.Pair, held_out: float | None, see
     test_pair = idx.read_pair(path, "t10k")
     if test_pair is not None:
         _check_no_split(path, "the t10k files", held_out, seed)
-    training, labels = _pad_idx(path, pair, size)
-    classes = tuple(str(n) for n in range(int(labels.max()) + 1))
+    training = _pad_idx(path, pair, size)
+    classes = tuple(str(n) for n in range(int(pair[1].max()) + 1))
     if test_pair is None:
         return _split(training, classes, held_out, seed, source)
-    test, test_labels = _pad_idx(path, test_pair, size)
-    if int(test_labels.max()) >= len(classes):
-        raise InputError(f"{path}: t10k labels reach {test_labels.max()}, the training labels {len(classes) - 1}")
+    test = _pad_idx(path, test_pair, size)
+    if (largest := int(test_pair[1].max())) >= len(classes):
+        raise InputError(f"{path}: t10k labels reach {largest}, the training labels {len(classes) - 1}")
     return Data(training, test, classes, _describe(source, training, test))
 
 
-def _pad_idx(path: Path, pair: idx.Pair, size: int) -> tuple[Dataset, NDArray[np.int64]]:
+def _pad_idx(path: Path, pair: idx.Pair, size: int) -> Dataset:
     images, labels = pair
     if not len(images):
         raise InputError(f"{path}: an IDX file without images; expected at least one")
-    return Dataset(pad_evenly(images, size, str(path)), labels), labels
+    return Dataset(pad_evenly(images, size, str(path)), labels)
 
 
 def _load_folder(path: Path, size: int, channels: int, held_out: float | None, seed: int | None) -> Data:

@@ -29,7 +29,7 @@ def split_folders(folder: Path) -> tuple[Path, Path] | None:
     """
     training, test = (folder / name for name in PARTS)
     nested = [part.is_dir() and bool(_classes(part)) for part in (training, test)]
-    if nested == [True, False] and not _images_in(training):
+    if nested == [True, False] and not _search(training).files:
         reason = "contains no class folders" if test.is_dir() else "is missing"
         raise InputError(
             f"{test} {reason}, expected the same classes as in train/: add them, or pass {training} as the data; then"
@@ -58,7 +58,7 @@ def list_images(folder: Path) -> Listing:
 
     Raises InputError for a folder without images, a class without images, or images beside class folders.
     """
-    flat = _images_in(folder)
+    flat = _search(folder).files
     classes = _classes(folder)
     if flat and classes:
         raise InputError(
@@ -81,10 +81,6 @@ def list_images(folder: Path) -> Listing:
         sub_folders += content.unsearched + content.folder_links
     _report_ignored(folder, sub_folders)
     return files, np.array(labels, np.int64), tuple(path.name for path in classes)
-
-
-def _images_in(folder: Path) -> list[Path]:
-    return _search(folder).files
 
 
 def _search(folder: Path) -> SearchResult:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -91,8 +92,8 @@ def check_against_data(
     if keeps_variant and codec.gain > -DECISIVE["dB"] and any(each.is_worse_than_guessing for each in measured):
         # The priors know the codes that they were trained on, also if the variants' reconstructions hardly differ.
         on_other = _measure_priors(priors, other_codes, few, data.classes)
-        own_bits, other_bits = (_mean([min(each.own, each.other) for each in m]) for m in (measured, on_other))
-        uniform = _mean([each.uniform for each in measured])
+        own_bits, other_bits = (fmean(min(each.own, each.other) for each in m) for m in (measured, on_other))
+        uniform = fmean(each.uniform for each in measured)
         by_priors = Measurement("vqvae", codec.inplace, "bits per code", own_bits, other_bits, uniform)
         if by_priors.is_other_better:
             codec = by_priors
@@ -243,7 +244,3 @@ def _labels(prior: Checkpoint, images: Dataset, classes: tuple[str, ...]) -> Ten
     if sorted(map(str, names)) != sorted(classes):
         return None
     return torch.from_numpy(np.array([names.index(name) for name in classes])[images.labels])
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

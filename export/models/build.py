@@ -10,34 +10,29 @@ import torch
 from torch import nn
 
 from latentloop.errors import CheckpointError, listed
-from latentloop.export.checkpoints.checkpoint import Checkpoint, wrong_kind_error
-from latentloop.export.configuration import AnyConfig, ClassifierConfig, PriorConfig, VqvaeConfig
+from latentloop.export.checkpoints.checkpoint import Checkpoint, Kind, wrong_kind_error
 from latentloop.export.models.classifier import Classifier
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
 
 Model = TypeVar("Model", bound=nn.Module)
 
+_NETWORKS: dict[Kind, type[nn.Module]] = {"vqvae": Vqvae, "prior": PixelSnail, "classifier": Classifier}
+
 
 def build_vqvae(checkpoint: Checkpoint, source: Path | str) -> Vqvae:
     """Returns the VQ-VAE in evaluation mode. Raises CheckpointError that names the file, ``source``."""
-    if not isinstance(checkpoint.config, VqvaeConfig):
-        raise wrong_kind_error(source, checkpoint.kind, "vqvae")
-    return _filled(Vqvae(checkpoint.config), checkpoint, source)
+    return _build(Vqvae, "vqvae", checkpoint, source)
 
 
 def build_prior(checkpoint: Checkpoint, source: Path | str) -> PixelSnail:
     """Returns one level's prior in evaluation mode. Raises CheckpointError that names the file, ``source``."""
-    if not isinstance(checkpoint.config, PriorConfig):
-        raise wrong_kind_error(source, checkpoint.kind, "prior")
-    return _filled(PixelSnail(checkpoint.config), checkpoint, source)
+    return _build(PixelSnail, "prior", checkpoint, source)
 
 
 def build_classifier(checkpoint: Checkpoint, source: Path | str) -> Classifier:
     """Returns the classifier in evaluation mode. Raises CheckpointError that names the file, ``source``."""
-    if not isinstance(checkpoint.config, ClassifierConfig):
-        raise wrong_kind_error(source, checkpoint.kind, "classifier")
-    return _filled(Classifier(checkpoint.config), checkpoint, source)
+    return _build(Classifier, "classifier", checkpoint, source)
 
 
 def check_weights(checkpoint: Checkpoint, source: Path | str) -> None:
@@ -46,7 +41,7 @@ def check_weights(checkpoint: Checkpoint, source: Path | str) -> None:
     ``source`` names the file.
     """
     with torch.device("meta"):  # shapes only, without memory for the weights
-        model = _model(checkpoint.config)
+        model = _NETWORKS[checkpoint.kind](checkpoint.config)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     problems = [f"{name} is missing, expected {list(shape)}" for name, shape in expected.items()
                 if name not in checkpoint.weights]  # fmt: skip
@@ -62,13 +57,10 @@ def check_weights(checkpoint: Checkpoint, source: Path | str) -> None:
         raise CheckpointError(f"{source}: {len(problems)} tensors do not fit the configuration:\n  {text}")
 
 
-def _model(config: AnyConfig) -> nn.Module:
-    if isinstance(config, VqvaeConfig):
-        return Vqvae(config)
-    return PixelSnail(config) if isinstance(config, PriorConfig) else Classifier(config)
-
-
-def _filled(model: Model, checkpoint: Checkpoint, source: Path | str) -> Model:
+def _build(network: type[Model], kind: Kind, checkpoint: Checkpoint, source: Path | str) -> Model:
+    if checkpoint.kind != kind:
+        raise wrong_kind_error(source, checkpoint.kind, kind)
     check_weights(checkpoint, source)
+    model = network(checkpoint.config)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in checkpoint.weights.items()})
     return model.eval()

@@ -7,6 +7,7 @@ the columns to the left. Tensors are [N, C, H, W]; codes [N, H, W] int64.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,12 +61,9 @@ class GatedBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.inplace = inplace
-        if causal:
-            self.conv1: nn.Conv2d = CausalConv2d(channels, inner, kernel)
-            self.conv2: nn.Conv2d = CausalConv2d(inner, 2 * channels, kernel)
-        else:
-            self.conv1 = nn.Conv2d(channels, inner, kernel, padding=kernel // 2)
-            self.conv2 = nn.Conv2d(inner, 2 * channels, kernel, padding=kernel // 2)
+        conv = CausalConv2d if causal else partial(nn.Conv2d, padding=kernel // 2)
+        self.conv1 = conv(channels, inner, kernel)
+        self.conv2 = conv(inner, 2 * channels, kernel)
         self.auxiliary = nn.Conv2d(auxiliary, inner, 1) if auxiliary else None
         self.condition = nn.Conv2d(condition, 2 * channels, 1, bias=False) if condition else None
         self.label = nn.Linear(label, 2 * channels, bias=False) if label else None
@@ -90,6 +88,12 @@ class GatedBlock(nn.Module):
         if self.label is not None:
             out = out + self.label(label)[:, :, None, None]
         return (active if self.inplace else x) + functional.glu(out, 1)
+
+
+def labelled_block(config: PriorConfig, channels: int, inner: int, kernel: int, **inputs: Any) -> GatedBlock:
+    """Returns a gated block with the label, the dropout and the variant of ``config``; ``inputs``: further options."""
+    label, dropout, inplace = config.class_channels, config.dropout, config.inplace
+    return GatedBlock(channels, inner, kernel, label=label, dropout=dropout, inplace=inplace, **inputs)
 
 
 class CausalAttention(nn.Module):
@@ -128,27 +132,19 @@ class PixelBlock(nn.Module):
 
     def __init__(self, config: PriorConfig) -> None:
         super().__init__()
-        c = config.channels
-        extra: dict[str, Any] = {"label": config.class_channels, "dropout": config.dropout, "inplace": config.inplace}
+        c, inner, condition = config.channels, config.residual_channels, config.condition_channels
         self.inplace = config.inplace
         self.residual = nn.ModuleList(
-            GatedBlock(
-                c,
-                config.residual_channels,
-                config.kernel,
-                causal=True,
-                condition=config.condition_channels,
-                **extra,
-            )
+            labelled_block(config, c, inner, config.kernel, causal=True, condition=condition)
             for _ in range(config.residual_blocks)
         )
         self.attends = config.attention
         if config.attention:
             width = config.attention_channels
-            self.key = GatedBlock(2 * c + 2, c, 1, **extra)
-            self.query = GatedBlock(c + 2, c, 1, **extra)
+            self.key = labelled_block(config, 2 * c + 2, c, 1)
+            self.query = labelled_block(config, c + 2, c, 1)
             self.attention = CausalAttention(c + 2, 2 * c + 2, width, config.heads, config.dropout)
-            self.out = GatedBlock(c, c, 1, auxiliary=width, **extra)
+            self.out = labelled_block(config, c, c, 1, auxiliary=width)
         else:
             self.mix = nn.Conv2d(c + 2, c, 1)
 
@@ -205,9 +201,8 @@ class PixelSnail(nn.Module):
         self.condition = ConditionStack(config) if config.condition_codes else None
         self.label_embedding = nn.Embedding(config.classes, config.class_channels) if config.classes else None
         self.blocks = nn.ModuleList(PixelBlock(config) for _ in range(config.blocks))
-        extra: dict[str, Any] = {"label": config.class_channels, "dropout": config.dropout, "inplace": config.inplace}
         self.output = nn.ModuleList(
-            GatedBlock(c, config.residual_channels, 1, **extra) for _ in range(config.output_blocks)
+            labelled_block(config, c, config.residual_channels, 1) for _ in range(config.output_blocks)
         )
         self.logits = nn.Conv2d(c, codes, 1)
 

@@ -79,6 +79,16 @@ class Decoder(nn.Module):
         return x
 
 
+def as_vectors(z: Tensor) -> Tensor:
+    """[N, D, H, W] -> [N * H * W, D]."""
+    return z.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def nearest_codewords(vectors: Tensor, embedding: Tensor) -> Tensor:
+    """Returns the nearest codeword of each vector, lowest index on ties: [M, D], [K, D] -> [M] int64."""
+    return (embedding.square().sum(1) - 2 * vectors @ embedding.T).argmin(1)
+
+
 class Codebook(nn.Module):
     """Nearest-codeword quantisation. Codewords are a buffer: they are trained by moving averages, not by gradients."""
 
@@ -93,11 +103,8 @@ class Codebook(nn.Module):
 
         z [N, D, H, W] float -> [N, H, W] int64.
         """
-        flat = z.permute(0, 2, 3, 1).flatten(0, 2)
-        squared = self.embedding.square().sum(1)
-        scores = squared - 2 * flat @ self.embedding.T
         n, _, height, width = z.shape
-        return scores.argmin(1).view(n, height, width)
+        return nearest_codewords(as_vectors(z), self.embedding).view(n, height, width)
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Codes [N, H, W] int64 -> codewords [N, D, H, W]."""
@@ -128,7 +135,7 @@ class Vqvae(nn.Module):
         self.codebooks = nn.ModuleList(Codebook(config.codebook_size, width) for _ in range(levels))
         self.level_decoders = nn.ModuleList(Decoder(width, width, config, stride=2) for _ in below)
         self.upsamplers = nn.ModuleList(
-            nn.ModuleList(nn.ConvTranspose2d(width, width, 4, stride=2, padding=1) for _ in range(level, levels - 1))
+            nn.Sequential(*(nn.ConvTranspose2d(width, width, 4, stride=2, padding=1) for _ in range(level, levels - 1)))
             for level in below
         )
         self.decoder = Decoder(width * levels, config.image_channels, config, config.bottom_stride)
@@ -159,11 +166,7 @@ class Vqvae(nn.Module):
 
     def decode_codewords(self, codewords: list[Tensor]) -> Tensor:
         """Codewords per level [N, D, H, W], top first -> images [N, C, H, W], nominally in [-1, 1]."""
-        upsampled = []
-        for level, x in enumerate(codewords[:-1]):
-            for upsample in self.upsampler(level):
-                x = upsample(x)
-            upsampled.append(x)
+        upsampled = [upsample(x) for upsample, x in zip(self.upsamplers, codewords[:-1], strict=True)]
         decoded: Tensor = self.decoder(torch.cat([*upsampled, codewords[-1]], 1))
         return decoded
 
@@ -176,9 +179,3 @@ class Vqvae(nn.Module):
         codebook = self.codebooks[level]
         assert isinstance(codebook, Codebook)
         return codebook
-
-    def upsampler(self, level: int) -> nn.ModuleList:
-        """Returns the transposed convolutions that upsample one level's codewords to the bottom grid."""
-        convolutions = self.upsamplers[level]
-        assert isinstance(convolutions, nn.ModuleList)
-        return convolutions

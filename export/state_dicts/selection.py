@@ -5,23 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from latentloop.errors import CheckpointError, InputError, listed
-
-
-class State(Protocol):
-    """A state in a file."""
-
-    @property
-    def name(self) -> str:
-        """The name for the command line."""
-
-    def match_rank(self, name: str) -> int:
-        """Returns how well ``name`` matches the state; 0 for no match."""
-
-
-AnyState = TypeVar("AnyState", bound=State)
+from latentloop.export.state_dicts.candidates import Candidate
 
 
 @dataclass
@@ -43,7 +29,7 @@ class StateSelection:
         """The selected name, if any."""
         return self.required if self.required is not None else self.preferred
 
-    def select(self, path: Path, states: Sequence[AnyState]) -> AnyState | None:
+    def select(self, path: Path, states: Sequence[Candidate]) -> Candidate | None:
         """Returns the selected state; None without a selection, or if the file lacks the ``preferred`` state.
 
         Raises CheckpointError if the file lacks the ``required`` state, or if several states match the name.

@@ -17,16 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from latentloop.export.models.vqvae import nearest_codewords
 from latentloop.export.train import distributed
 from latentloop.export.train.optimisation.weight_average import copy_same_shape
 
 EPSILON = 1e-5
 RESTART_BELOW = 0.02  # of the count that a code has if all codes are used equally
-
-
-def assign(vectors: Tensor, embedding: Tensor) -> Tensor:
-    """Returns the nearest codeword of each vector, lowest index on ties: [M, D], [K, D] -> [M] int64."""
-    return (embedding.square().sum(1) - 2 * vectors @ embedding.T).argmin(1)
 
 
 def counts_and_sums(vectors: Tensor, codes: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -45,12 +41,12 @@ def k_means(vectors: Tensor, size: int, generator: torch.Generator, iterations: 
     """
     centres = vectors[_random_indices(len(vectors), size, generator).to(vectors.device)]
     for _ in range(iterations):
-        counts, sums = counts_and_sums(vectors, assign(vectors, centres), size)
+        counts, sums = counts_and_sums(vectors, nearest_codewords(vectors, centres), size)
         centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
         empty = counts == 0
         if bool(empty.any()):
             centres[empty] = vectors[_random_indices(len(vectors), int(empty.sum()), generator).to(vectors.device)]
-    counts, _ = counts_and_sums(vectors, assign(vectors, centres), size)
+    counts, _ = counts_and_sums(vectors, nearest_codewords(vectors, centres), size)
     return centres, counts / len(vectors)
 
 

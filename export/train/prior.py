@@ -33,24 +33,6 @@ from latentloop.export.train.run.training_options import from_arguments, loop_op
 from latentloop.export.train.vqvae import check_size
 
 
-def prior_fields(config: VqvaeConfig, level: str, size: int) -> dict[str, int]:
-    """Returns the fields of a PriorConfig that the VQ-VAE determines: grid, codebook size, codes of the level above.
-
-    Raises InputError for an unknown level, or if ``size`` is not a multiple of the top level's stride.
-    """
-    if level not in config.level_names:
-        raise InputError(f"level is {level!r}, expected one of {', '.join(config.level_names)}; pass --level")
-    check_size(config, size)
-    index = config.level_names.index(level)
-    grid = size // config.stride(index)
-    return {
-        "height": grid,
-        "width": grid,
-        "codebook_size": config.codebook_size,
-        "condition_codes": config.codebook_size if index else 0,
-    }
-
-
 class PriorTask(NetworkTask[PixelSnail]):
     """A prior in training."""
 
@@ -137,17 +119,28 @@ def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def prior_config(arguments: argparse.Namespace, config: VqvaeConfig, size: int, classes: int) -> PriorConfig:
-    """Returns the prior's configuration from the options, the VQ-VAE and the number of classes in the data."""
-    fields: dict[str, Any] = prior_fields(config, arguments.level, size)
-    has_upper = fields["condition_codes"] > 0
+    """Returns the prior's configuration from the options, the VQ-VAE ``config``, the size of the images in pixels and
+    the number of classes in the data.
+
+    Raises InputError for an unknown level, or if ``size`` is not a multiple of the top level's stride.
+    """
+    if arguments.level not in config.level_names:
+        raise InputError(f"level is {arguments.level!r}, expected one of {', '.join(config.level_names)}; pass --level")
+    check_size(config, size)
+    level = config.level_names.index(arguments.level)
+    grid = size // config.stride(level)
+    has_upper = level > 0
     classes = classes if arguments.classes else 0
     condition_blocks = CONDITION_BLOCKS if arguments.condition_blocks is None else arguments.condition_blocks
     return from_arguments(
         PriorConfig,
         arguments,
-        **fields,
+        height=grid,
+        width=grid,
+        codebook_size=config.codebook_size,
         heads=HEADS if arguments.heads is None else arguments.heads,
         attention=not has_upper if arguments.attention is None else arguments.attention,
+        condition_codes=config.codebook_size if has_upper else 0,
         condition_channels=(arguments.condition_channels or arguments.channels) if has_upper else 0,
         condition_blocks=condition_blocks if has_upper else 0,
         classes=classes,

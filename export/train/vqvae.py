@@ -29,7 +29,7 @@ from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.data.datasets import batches_of
 from latentloop.export.data.pixels import EVALUATION_BATCH, mirror_selected, to_signed
 from latentloop.export.evaluation import reconstruction_metrics
-from latentloop.export.models.vqvae import Quantised, Vqvae
+from latentloop.export.models.vqvae import Quantised, Vqvae, as_vectors
 from latentloop.export.train import distributed
 from latentloop.export.train.codebook import EmaCodebook
 from latentloop.export.train.network_task import NetworkTask
@@ -127,7 +127,7 @@ class VqvaeTask(NetworkTask[Vqvae]):
         loss = reconstruction + self.model.config.commitment * out.commitment
         self.updates.apply(step, loss)
         for codebook, level in zip(self.codebooks, out.levels, strict=False):
-            vectors = flatten(level.z)
+            vectors = as_vectors(level.z)
             codebook.update(vectors, level.codes.flatten())
             if step < RESTART_UNTIL * options.steps:
                 codebook.restart_unused(vectors, generator)
@@ -150,7 +150,7 @@ class VqvaeTask(NetworkTask[Vqvae]):
             wanted = max(self.options.batch, -(-KMEANS_PER_CODE * model.config.codebook_size // per_image))
             chosen = torch.randperm(count, generator=generator)[:wanted].to(self.device)
             vectors = [
-                flatten(model.quantise(to_signed(self.images[chosen[part]]))[level].z)
+                as_vectors(model.quantise(to_signed(self.images[chosen[part]]))[level].z)
                 for part in batches_of(len(chosen), EVALUATION_BATCH)
             ]
             codebook.initialise(torch.cat(vectors), self.options.batch * per_image, generator)
@@ -164,11 +164,6 @@ class VqvaeTask(NetworkTask[Vqvae]):
         super().restore(state)
         for codebook, saved in zip(self.codebooks, state["codebooks"], strict=True):
             codebook.restore(saved)
-
-
-def flatten(z: Tensor) -> Tensor:
-    """[N, D, H, W] -> [N * H * W, D]."""
-    return z.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def train_vqvae(arguments: argparse.Namespace) -> dict[str, Any]:

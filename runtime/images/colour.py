@@ -7,7 +7,6 @@ two versions would change them by rounding.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -22,12 +21,6 @@ LARGEST_STEP = 4  # levels of 255 between neighbouring greys; a profile with a l
 _SPACES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}
 
 
-@dataclass(frozen=True)
-class _Conversion:
-    transform: Any  # None if the profile is sRGB
-    largest_step: int
-
-
 def to_srgb(image: Image.Image, profile: object, *, rounded: bool = False) -> Image.Image:
     """Returns an "L", "RGB" or "CMYK" image in sRGB, as "L" or "RGB". Grey with an RGB profile means equal R, G and B.
 
@@ -37,7 +30,7 @@ def to_srgb(image: Image.Image, profile: object, *, rounded: bool = False) -> Im
     if not isinstance(profile, bytes) or not profile:
         raise InputError("has a damaged colour profile (ICC): replace or remove it")
     try:
-        space, conversion = _conversion(profile)
+        space, transform, largest_step = _conversion(profile)
     except ImportError as error:
         raise InputError(f"has a colour profile, which this Pillow cannot use ({error}): convert it to sRGB") from None
     except Exception as error:  # a hostile profile can fail in many ways, all with the same meaning
@@ -48,17 +41,19 @@ def to_srgb(image: Image.Image, profile: object, *, rounded: bool = False) -> Im
         image = image.convert("RGB")
     if image.mode != mode:
         raise InputError(f"has {image.mode} pixels and a colour profile for {space}: replace or remove it")
-    if conversion.transform is None:
+    if transform is None:
         return image.getchannel(0) if grey else image
-    if rounded and conversion.largest_step > LARGEST_STEP:
+    if rounded and largest_step > LARGEST_STEP:
         raise InputError("has 16 bits and a profile that needs them (it is nearly linear): convert it to sRGB first")
-    converted: Image.Image = conversion.transform.apply(image)
+    converted: Image.Image = transform.apply(image)
     return converted.getchannel(0) if mode == "L" else converted
 
 
 @lru_cache(maxsize=8)
-def _conversion(profile: bytes) -> tuple[str, _Conversion]:
-    """Returns the profile's colour space, and its conversion to sRGB."""
+def _conversion(profile: bytes) -> tuple[str, Any, int]:
+    """Returns the profile's colour space, its conversion to sRGB (None for a version of sRGB), and the largest step of
+    the conversion between neighbouring greys.
+    """
     from PIL import ImageCms
 
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -74,10 +69,10 @@ def _conversion(profile: bytes) -> tuple[str, _Conversion]:
     converted = np.asarray(transform.apply(greys), np.int64)
     largest_step = int(np.abs(np.diff(converted, axis=1)).max())
     if mode == "CMYK":
-        return space, _Conversion(transform, largest_step)
+        return space, transform, largest_step
     changes = [np.abs(converted - ramp[None, :, None]).max()]
     if mode == "RGB":
         levels = ramp[::15]
         lattice = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
         changes.append(np.abs(np.asarray(transform.apply(Image.fromarray(lattice)), np.int64) - lattice).max())
-    return space, _Conversion(None if max(changes) <= SRGB_TOLERANCE else transform, largest_step)
+    return space, None if max(changes) <= SRGB_TOLERANCE else transform, largest_step

@@ -47,11 +47,9 @@ class CodesFile:
 
         Raises InputError for labels of another shape or type, and for labels without a name.
         """
-        labels = self.per_image.get("labels")
+        labels = self._per_image("labels", n, "iuU", "classes")
         if labels is None:
             return None
-        if labels.shape != (n,) or labels.dtype.kind not in "iuU":
-            raise InputError(f"{self.path}: labels are {labels.dtype} {list(labels.shape)}, expected classes [{n}]")
         if labels.dtype.kind == "U":
             return [str(label) for label in labels]
         names = dict(enumerate(classes)) | self.classes
@@ -62,12 +60,8 @@ class CodesFile:
 
     def seeds(self, n: int) -> list[int] | None:
         """Returns the n images' seeds, or None if the file has none. Raises InputError for another shape or type."""
-        seeds = self.per_image.get("seeds")
-        if seeds is None:
-            return None
-        if seeds.shape != (n,) or seeds.dtype.kind not in "iu":
-            raise InputError(f"{self.path}: seeds are {seeds.dtype} {list(seeds.shape)}, expected integers [{n}]")
-        return [int(seed) for seed in seeds]
+        seeds = self._per_image("seeds", n, "iu", "integers")
+        return None if seeds is None else [int(seed) for seed in seeds]
 
     def other_bundle(self, digest: str, levels: Collection[str]) -> str:
         """Returns a line that names the levels made by another bundle than the one of this digest; empty if the file
@@ -84,6 +78,13 @@ class CodesFile:
     def origins_of(self, level: str) -> list[dict[str, Any]]:
         """Returns the origins of one level, first to last; empty if the file does not record them."""
         return self.origins.get(level, [])
+
+    def _per_image(self, name: str, n: int, kinds: str, expected: str) -> NDArray[Any] | None:
+        """Returns an array of ``PER_IMAGE`` if the file has it. ``kinds``: of NumPy types, ``expected`` in words."""
+        values = self.per_image.get(name)
+        if values is not None and (values.shape != (n,) or values.dtype.kind not in kinds):
+            raise InputError(f"{self.path}: {name} are {values.dtype} {list(values.shape)}, expected {expected} [{n}]")
+        return values
 
 
 def check_codes_path(path: Path, *, force: bool) -> None:

@@ -7,11 +7,12 @@ arguments. The caller's ``build`` function turns the calls that rebuild tensors 
 
 from __future__ import annotations
 
+import mmap
 import pickletools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from latentloop.errors import CheckpointError
 
@@ -93,7 +94,9 @@ def no_persistent_objects(identity: object) -> object:
     return InertObject("persistent id", identity)
 
 
-def read_pickle(file: IO[bytes], build: Build = no_tensors, persistent: Persistent = no_persistent_objects) -> Any:
+def read_pickle(
+    file: IO[bytes] | mmap.mmap, build: Build = no_tensors, persistent: Persistent = no_persistent_objects
+) -> Any:
     """Reads one pickle from ``file``; the position is then at the byte after its end.
 
     ``build(name, arguments)`` returns the result of a call, or None for a call that it does not support.
@@ -101,7 +104,7 @@ def read_pickle(file: IO[bytes], build: Build = no_tensors, persistent: Persiste
     """
     machine = _Machine(build, persistent)
     try:
-        for opcode, argument, _ in pickletools.genops(file):
+        for opcode, argument, _ in pickletools.genops(cast(IO[bytes], file)):  # only read and readline are called
             machine.step(opcode.name, argument)
         return machine.stack[-1]
     except PickleError:

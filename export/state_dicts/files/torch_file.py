@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from latentloop.errors import CheckpointError
 from latentloop.export.state_dicts.files.pickled import GlobalName, PickleError, read_pickle
@@ -88,12 +88,12 @@ def read_legacy(path: Path) -> object:
     Raises PickleError for a damaged file, CheckpointError for a pickle that torch did not write.
     """
     content = _mapped(path)
-    if _next(content) != LEGACY_MAGIC or _next(content) != _LEGACY_PROTOCOL:
+    if read_pickle(content) != LEGACY_MAGIC or read_pickle(content) != _LEGACY_PROTOCOL:
         raise CheckpointError(
             f"{path} is a pickle that torch.save did not write; if you trust it, save its tensors again with "
             f'torch.save(pickle.load(open("{path.name}", "rb")), "{path.stem}-weights.pt")'
         )
-    _next(content)  # properties of the machine that saved it; the data are always little-endian
+    read_pickle(content)  # properties of the machine that saved it; the data are always little-endian
     claimed: dict[object, tuple[int, int]] = {}  # bytes of an element and of the whole storage, by its key
     stored: dict[object, memoryview] = {}
 
@@ -108,8 +108,8 @@ def read_legacy(path: Path) -> object:
             _, first, count = rest[0]
         return Storage(dtype, count * size, lambda: stored[key][first * size : (first + count) * size])
 
-    loaded = read_pickle(_stream(content), build_tensor, persistent)
-    for key in _next(content):
+    loaded = read_pickle(content, build_tensor, persistent)
+    for key in read_pickle(content):
         size, total = claimed.pop(key)
         start = content.tell() + 8
         stop = start + int.from_bytes(content.read(8), "little") * size
@@ -186,11 +186,3 @@ def _storage_of(identity: object) -> tuple[str, str, int, tuple[Any, ...]]:
 def _mapped(path: Path) -> mmap.mmap:
     with path.open("rb") as opened:
         return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _stream(content: mmap.mmap) -> IO[bytes]:
-    return cast(IO[bytes], content)  # it has the methods that reading a pickle needs
-
-
-def _next(content: mmap.mmap) -> Any:
-    return read_pickle(_stream(content))

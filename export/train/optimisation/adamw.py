@@ -22,12 +22,6 @@ def adamw(
     return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Sets the learning rate of the next step."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-
-
 def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Loads a result of ``optimiser.state_dict``.
 

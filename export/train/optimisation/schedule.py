@@ -6,6 +6,7 @@ Nothing here has a state, so a training that resumes at any step repeats what an
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -24,8 +25,6 @@ class BatchOrder:
         if batch < 1:
             raise InputError(f"batch is {batch}, expected at least 1")
         self.count, self.batch, self.seed = count, batch, seed
-        self._epoch = -1
-        self._permutation: NDArray[np.int64] = np.empty(0, np.int64)  # of self._epoch
 
     def __call__(self, step: int) -> torch.Tensor:
         """Returns the item indices [batch] int64 of a step."""
@@ -33,16 +32,15 @@ class BatchOrder:
         parts = []
         while first < end:
             epoch, offset = divmod(first, self.count)
-            part = self._permutation_of(epoch)[offset : offset + end - first]
+            part = _permutation(self.count, self.seed, epoch)[offset : offset + end - first]
             parts.append(part)
             first += len(part)
         return torch.from_numpy(np.concatenate(parts))
 
-    def _permutation_of(self, epoch: int) -> NDArray[np.int64]:
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._permutation = np.random.default_rng((self.seed, epoch)).permutation(self.count)
-        return self._permutation
+
+@lru_cache(maxsize=1)
+def _permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def step_seed(seed: int, step: int, purpose: int = 0, rank: int = 0) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentloop.export.train.optimisation.adamw import adamw, restore_optimiser, set_learning_rate
+from latentloop.export.train.optimisation.adamw import adamw, restore_optimiser
 from latentloop.export.train.optimisation.schedule import learning_rate
 from latentloop.export.train.optimisation.weight_average import WeightAverage
 from latentloop.export.train.options import TrainingOptions
@@ -48,7 +48,8 @@ def gradient_step(
     network: nn.Module, optimiser: torch.optim.AdamW, loss: Tensor, rate: float, clip: float | None = None
 ) -> None:
     """Updates a network by the gradient of ``loss``; ``clip`` limits the gradient's norm."""
-    set_learning_rate(optimiser, rate)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     if clip is not None:

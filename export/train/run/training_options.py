@@ -70,8 +70,8 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise InputError(f"weight-decay is {arguments.weight_decay}, expected at least 0")
 
 
-def from_arguments(kind: type[Values], arguments: argparse.Namespace, **given: Any) -> Values:
-    """Returns a network's configuration or the options of its training.
+def from_arguments(kind: type[Values], arguments: argparse.Namespace, /, **given: Any) -> Values:
+    """Returns a network's configuration, or options of its training or of the loop.
 
     Each field is ``given``, or the command-line option of the same name (``rate``: of ``lr``); without such an option
     it has its default.
@@ -83,13 +83,4 @@ def from_arguments(kind: type[Values], arguments: argparse.Namespace, **given: A
 def loop_options(arguments: argparse.Namespace, config: AnyConfig, options: dict[str, Any], data: Data) -> LoopOptions:
     """Returns the loop's options. Configuration, ``options``, data and device determine the result of the training."""
     result_options = {**to_json(config), **options, "data": data.digest, "device": str(arguments.device)}
-    return LoopOptions(
-        Path(arguments.out),
-        arguments.steps,
-        arguments.seed,
-        arguments.save_every,
-        restart=arguments.restart,
-        force=arguments.force,
-        progress=distributed.is_leader(),
-        arguments=result_options,
-    )
+    return from_arguments(LoopOptions, arguments, progress=distributed.is_leader(), arguments=result_options)
