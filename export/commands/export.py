@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from latentloop.cli.messages import note
 from latentloop.environment.packages import require
 from latentloop.errors import InputError
 from latentloop.export.commands.vqvae_inplace import add_vqvae_inplace
@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
         _measure(source, data, named)
         checked = checked.with_golden_images(data.held_out.images[:SAMPLES])
     elif "vqvae" not in named and "layout" in source.vqvae.provenance and (hint := inplace_hint(source.vqvae)):
-        print(f"latentloop: hint: {hint}", file=sys.stderr)
+        note(f"hint: {hint}")
 
     # 3. Round the weights, and write the checkpoints and the bundle.
     checked = checked.rounded()
@@ -165,7 +165,7 @@ def _measure(source: BundleSource, data: Data, named: set[str]) -> None:
     for line in report.lines:
         print(line)
     for warning in report.warnings:
-        print(f"latentloop: warning: {warning}", file=sys.stderr)
+        note(f"warning: {warning}")
     if report.error:
         raise InputError(report.error)
 

@@ -7,10 +7,10 @@ its weights were trained with.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+from latentloop.cli.messages import note
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.configuration import ClassifierConfig, VqvaeConfig
@@ -26,8 +26,7 @@ def with_inplace_option(path: Path, checkpoint: Checkpoint, inplace: bool | None
     result = with_inplace(checkpoint, inplace)
     if result.config != checkpoint.config and "layout" not in checkpoint.provenance:
         trained, requested = (VARIANTS[getattr(each.config, "inplace", False)] for each in (checkpoint, result))
-        text = f"{path} says that it was trained in {trained}; as requested it is computed in {requested}"
-        print(f"latentloop: warning: {text}", file=sys.stderr)
+        note(f"warning: {path} says that it was trained in {trained}; as requested it is computed in {requested}")
     return result
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 
 from latentloop.errors import CheckpointError, ConfigurationError, listed
 from latentloop.export.checkpoints.checkpoint import Weights
-from latentloop.export.configuration import Configuration
 from latentloop.export.state_dicts.files.contents import describe
 from latentloop.export.state_dicts.files.tensors import Shape
 from latentloop.export.state_dicts.state_dict import StateDict
@@ -54,12 +54,11 @@ def layer_mappings(
     ]
 
 
-def checked_configuration(
-    state: StateDict, make: Callable[[], Configuration], remedy: str | None = None
-) -> Configuration:
-    """Returns the configuration that ``make`` builds. Converts ConfigurationError to CheckpointError with the file."""
+@contextmanager
+def configuration_errors(state: StateDict, remedy: str | None = None) -> Iterator[None]:
+    """Converts ConfigurationErrors of the block to CheckpointErrors with the file."""
     try:
-        return make()
+        yield
     except ConfigurationError as error:
         raise CheckpointError(f"{state.path}: {error}; {remedy or state.remedy}") from error
 

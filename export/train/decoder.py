@@ -57,15 +57,13 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, image_channels: int, channels: int) -> None:
         super().__init__()
         c = channels
-        self.layers = nn.ModuleList(
-            spectral_norm(layer)
-            for layer in (
-                nn.Conv2d(image_channels, c, 4, stride=2, padding=1),
-                nn.Conv2d(c, 2 * c, 4, stride=2, padding=1),
-                nn.Conv2d(2 * c, 2 * c, 3, padding=1),
-                nn.Conv2d(2 * c, 1, 1),
-            )
+        layers = (
+            nn.Conv2d(image_channels, c, 4, stride=2, padding=1),
+            nn.Conv2d(c, 2 * c, 4, stride=2, padding=1),
+            nn.Conv2d(2 * c, 2 * c, 3, padding=1),
+            nn.Conv2d(2 * c, 1, 1),
         )
+        self.layers = nn.ModuleList(map(spectral_norm, layers))
 
     def forward(self, images: Tensor) -> Tensor:
         """[N, C, H, W] in [-1, 1] -> [N, 1, H / 4, W / 4]."""

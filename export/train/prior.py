@@ -6,7 +6,6 @@ The codes of the data set stay in memory. The average of the weights over the st
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from latentloop.cli.messages import note
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint, file_digest, load_checkpoint
 from latentloop.export.configuration import CONDITION_BLOCKS, HEADS, PriorConfig, VqvaeConfig, to_json
@@ -81,7 +81,7 @@ def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
     config = prior_config(arguments, vqvae_config, encoded.size, len(data.classes))
     if distributed.is_leader():
         for text in options_without_effect(arguments, config):
-            print(f"latentloop: {text}", file=sys.stderr)
+            note(text)
     # 2. The options, and the checkpoint to start from.
     options = from_arguments(PriorOptions, arguments)
     result_options = {**asdict(options), "flip": arguments.flip}

@@ -17,7 +17,7 @@ from latentloop.export.state_dicts.checkpoint_file import CheckpointFile
 from latentloop.export.state_dicts.conversion import (
     TensorMapping,
     check_shapes,
-    checked_configuration,
+    configuration_errors,
     convert,
     layer_mappings,
 )
@@ -78,9 +78,8 @@ def _configuration(state: StateDict, heads: int, grid: tuple[int, int] | None) -
     dropout = state.args.get("dropout")
     if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         dropout = _DROPOUT  # only training needs it
-    return checked_configuration(
-        state,
-        lambda: PriorConfig(
+    with configuration_errors(state, "no shape determines heads and grid: check these options"):
+        return PriorConfig(
             height,
             width,
             codebook_size=codes,
@@ -97,9 +96,7 @@ def _configuration(state: StateDict, heads: int, grid: tuple[int, int] | None) -
             condition_blocks=state.count("cond_resnet.blocks.{}", start=1),
             condition_kernel=condition_kernel,
             dropout=float(dropout),
-        ),
-        "no shape determines heads and grid: check these options",
-    )
+        )
 
 
 def _grid(state: StateDict, grid: tuple[int, int] | None) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from latentloop.export.state_dicts.checkpoint_file import CheckpointFile
 from latentloop.export.state_dicts.conversion import (
     TensorMapping,
     check_shapes,
-    checked_configuration,
+    configuration_errors,
     convert,
     layer_mappings,
 )
@@ -58,9 +58,8 @@ def _configuration(state: StateDict) -> VqvaeConfig:
         width = state.shape("enc_b.blocks.5.conv.1.weight", 4, "the residual channels")[0]
     images = state.shape("enc_b.blocks.0.weight", 4, "the image channels")[1]
     code_channels, codes = state.shape("quantize_t.embed", 2, "the size of the codebook")
-    return checked_configuration(
-        state,
-        lambda: VqvaeConfig(
+    with configuration_errors(state):
+        return VqvaeConfig(
             levels=2,
             image_channels=images,
             channels=channels,
@@ -68,8 +67,7 @@ def _configuration(state: StateDict) -> VqvaeConfig:
             residual_layers=layers,
             code_channels=code_channels,
             codebook_size=codes,
-        ),
-    )
+        )
 
 
 def _mappings(config: VqvaeConfig) -> Iterator[TensorMapping]:
