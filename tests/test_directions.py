@@ -49,7 +49,7 @@ ROOMS = {
         ("checkpoints",),
         ("configuration",),
     ],
-    "kernels": [("nearest_codebook",), ("driver", "library", "array_like")],
+    "kernels": [("nearest_codebook",), ("driver", "library", "array_like"), ("element_types",)],
     "bench": [
         ("commands",),
         ("gpu", "nearest", "quality", "report", "sampling"),

@@ -20,8 +20,7 @@ from latentloop.bench.machine.gpu_clock import disable_tf32
 from latentloop.bundles.manifest import Prior
 from latentloop.engines.engine_set import codec_of
 from latentloop.kernels.driver import Driver, Stream
-
-TYPES = {"float32": "<f4", "int64": "<i8", "uint8": "|u1"}  # in the CUDA array interface
+from latentloop.kernels.element_types import ELEMENT_TYPES
 
 
 class InterfaceTensor:
@@ -30,7 +29,7 @@ class InterfaceTensor:
     def __init__(self, tensor: Tensor) -> None:
         self.__cuda_array_interface__ = {
             "shape": tensor.shape,
-            "typestr": TYPES[tensor.dtype],
+            "typestr": ELEMENT_TYPES[tensor.dtype].typestr,
             "data": (tensor.pointer, False),
             "version": 2,
         }

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from onnx import TensorProto
 from torch import Tensor
 from torch.nn import functional
+
+from latentloop.kernels.element_types import ELEMENT_TYPES
 
 Attributes = dict[str, Any]
 Result = Tensor | tuple[Tensor, ...]
@@ -30,14 +31,7 @@ HOST_OPERANDS: dict[str, tuple[int, ...]] = {
     "TopK": (1,),
     "Unsqueeze": (1,),
 }
-_DTYPES = {
-    TensorProto.FLOAT: torch.float32,
-    TensorProto.UINT8: torch.uint8,
-    TensorProto.INT32: torch.int32,
-    TensorProto.INT64: torch.int64,
-    TensorProto.BOOL: torch.bool,
-    TensorProto.DOUBLE: torch.float64,
-}
+_DTYPES = {each.onnx: getattr(torch, each.name) for each in ELEMENT_TYPES.values() if each.onnx}
 
 
 def _arg_max(x: list[Any], a: Attributes) -> Result:

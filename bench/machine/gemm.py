@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
+
+from latentloop.kernels.element_types import ELEMENT_TYPES, FLOAT32, INT32
 
 SIZE = 1536  # of the square matrices: 7.2 GFLOP, 28 MB
 SECONDS = 1.0  # per library
@@ -66,7 +68,7 @@ def _gops(call: Callable[[], object], operations: int, seconds: float) -> float 
 
 def _onnx(kind: str, x: np.ndarray, weight: np.ndarray, threads: int) -> Callable[[], object]:
     """Returns a run of one product whose second matrix is constant, like weights: ONNX Runtime packs it once."""
-    types = [helper.np_dtype_to_tensor_dtype(x.dtype), TensorProto.FLOAT if kind == "MatMul" else TensorProto.INT32]
+    types = ELEMENT_TYPES[x.dtype.name].onnx, (FLOAT32 if kind == "MatMul" else INT32).onnx
     graph = helper.make_graph(
         [helper.make_node(kind, ["x", "w"], ["y"])],
         kind,

@@ -10,10 +10,11 @@ from torch.utils.dlpack import from_dlpack
 
 from latentloop.kernels.driver.driver import Driver
 from latentloop.kernels.driver.with_cuda_python import CudaPython
+from latentloop.kernels.element_types import FLOATS
 from latentloop.kernels.nearest_codebook.codebook import Layout
 from latentloop.kernels.nearest_codebook.on_gpu import Nearest, nearest_on_gpu
 
-TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+TYPES: dict[str, torch.dtype] = {each.name: getattr(torch, each.name) for each in FLOATS}
 LAYOUTS: tuple[Layout, ...] = ("rows", "channels_first")
 SHAPES = [(1, 1, 1), (99, 989, 19), (4096, 512, 64), (5000, 700, 64), (1025, 16384, 64), (700, 300, 512)]  # N, K, D
 VALUES = ("normal", "near codewords", "between codewords", "large", "codewords twice", "not finite")

@@ -19,11 +19,14 @@ from safetensors.numpy import save_file
 from latentloop.errors import CheckpointError, ConfigurationError, listed
 from latentloop.export.configuration import AnyConfig, ClassifierConfig, PriorConfig, VqvaeConfig, from_json, to_json
 from latentloop.io.files import write_file
+from latentloop.kernels.element_types import FLOAT16, FLOAT32
 
 FORMAT = "latentloop-checkpoint-1"
 Weights = dict[str, NDArray[np.float32]]
 Kind = Literal["vqvae", "prior", "classifier"]
-STORED = {"F32": "float32", "F16": "float16"}  # types of a file's tensors, by their names in safetensors
+STORED = {
+    each.short: each.name for each in (FLOAT32, FLOAT16)
+}  # types of a file's tensors, by their names in safetensors
 
 KIND_NAMES: dict[Kind, str] = {"vqvae": "a VQ-VAE", "prior": "a prior", "classifier": "a classifier"}  # for messages
 _KINDS: dict[Kind, type[AnyConfig]] = {"vqvae": VqvaeConfig, "prior": PriorConfig, "classifier": ClassifierConfig}

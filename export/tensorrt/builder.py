@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentloop.backends.gpu.tensorrt_module import ELEMENTS, error_log, tensorrt_module
+from latentloop.backends.gpu.tensorrt_module import error_log, tensorrt_module
 from latentloop.bundles.manifest import BATCH
 from latentloop.engines.engine_set import FLAVOURS, Profile, Tensor, architecture_of
 from latentloop.errors import BundleError, MissingError
 from latentloop.kernels.driver import MissingGpuError, open_driver
+from latentloop.kernels.element_types import ELEMENT_TYPES
 
 EXTRAS = {"tensorrt": "trt", "tensorrt_rtx": "rtx"}  # of this package, by module
 OLDEST = 80  # sm75 has no bfloat16, and in TensorRT for RTX no float32 products
@@ -104,8 +105,9 @@ class TensorRtBuilder:
             if tensor.name not in by_name:
                 raise self._error(f"drops the {kind} {tensor.name!r} of", graph, [])
             parsed = by_name.pop(tensor.name)
+            dtype = getattr(self._module.DataType, ELEMENT_TYPES[tensor.dtype].tensorrt)
             shape = [-1 if size == BATCH else size for size in tensor.shape]
-            if list(parsed.shape) != shape or parsed.dtype != getattr(self._module.DataType, ELEMENTS[tensor.dtype]):
+            if list(parsed.shape) != shape or parsed.dtype != dtype:
                 difference = f"as {parsed.dtype} {list(parsed.shape)}, expected {tensor.dtype} {shape}"
                 raise self._error(f"reads the {kind} {tensor.name!r} {difference}, of", graph, [])
         if by_name:

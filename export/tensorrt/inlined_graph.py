@@ -21,18 +21,13 @@ from latentloop.engines.engine_set import Tensor
 from latentloop.errors import BundleError, InputError
 from latentloop.export.graphs.builder import IR_VERSION, OPSET
 from latentloop.export.graphs.nodes import Array
+from latentloop.kernels.element_types import BOUND
 
 # Functions whose products determine codes: they are float32 at every precision.
 EXACT_FUNCTIONS = ("DrawCode", "NearestCodebook")
 WEIGHTS_FILE = "weights.bin"
 SMALL = 1024  # bytes; constants up to this size are inside the graph's file
-ELEMENTS = {
-    "float32": TensorProto.FLOAT,
-    "float16": TensorProto.FLOAT16,
-    "bfloat16": TensorProto.BFLOAT16,
-    "int64": TensorProto.INT64,
-    "uint8": TensorProto.UINT8,
-}
+ELEMENTS = {dtype.name: dtype.onnx for dtype in BOUND}
 DTYPES: dict[int, str] = {element: dtype for dtype, element in ELEMENTS.items()}
 
 

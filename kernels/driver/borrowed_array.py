@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from latentloop.kernels.driver import dlpack
-from latentloop.kernels.driver.datatype import FLOATS, DataType
 from latentloop.kernels.driver.driver import Driver
 from latentloop.kernels.driver.stream import Stream, as_stream
+from latentloop.kernels.element_types import FLOATS, ElementType
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +18,7 @@ class BorrowedArray:
 
     pointer: int
     shape: tuple[int, ...]
-    dtype: DataType
+    dtype: ElementType
     device: int
     owner: object
 
@@ -30,7 +30,9 @@ def named_stream(array: Any) -> Stream | None:
     return None if stream is None else as_stream(stream)
 
 
-def borrow(array: Any, name: str, driver: Driver, stream: Stream, types: Sequence[DataType] = FLOATS) -> BorrowedArray:
+def borrow(
+    array: Any, name: str, driver: Driver, stream: Stream, types: Sequence[ElementType] = FLOATS
+) -> BorrowedArray:
     """Imports an array by ``__dlpack__``, or else ``__cuda_array_interface__``; ``stream`` waits for its producer.
 
     The memory must not change until the work on ``stream`` has completed. Raises TypeError for an object with neither
@@ -48,7 +50,7 @@ def borrow(array: Any, name: str, driver: Driver, stream: Stream, types: Sequenc
     return _from_interface(array, interface, name, driver, stream, types)
 
 
-def _from_dlpack(array: Any, name: str, stream: Stream, types: Sequence[DataType]) -> BorrowedArray:
+def _from_dlpack(array: Any, name: str, stream: Stream, types: Sequence[ElementType]) -> BorrowedArray:
     kind, _ = map(int, array.__dlpack_device__())
     _check_device(kind, name)
     try:
@@ -57,7 +59,7 @@ def _from_dlpack(array: Any, name: str, stream: Stream, types: Sequence[DataType
         capsule = array.__dlpack__(stream=stream.handle)
     imported = dlpack.read(capsule)
     _check_device(imported.device[0], name)
-    dtype = next((t for t in types if imported.dtype == (t.code, 8 * t.size, 1)), None)
+    dtype = next((t for t in types if imported.dtype == (t.dlpack, 8 * t.size, 1)), None)
     if dtype is None:
         code, bits, lanes = imported.dtype
         raise _unknown_type(name, types, f"DLPack's (code {code}, {bits} bits, {lanes} lanes)")
@@ -66,7 +68,7 @@ def _from_dlpack(array: Any, name: str, stream: Stream, types: Sequence[DataType
 
 
 def _from_interface(
-    array: Any, interface: Mapping[str, Any], name: str, driver: Driver, stream: Stream, types: Sequence[DataType]
+    array: Any, interface: Mapping[str, Any], name: str, driver: Driver, stream: Stream, types: Sequence[ElementType]
 ) -> BorrowedArray:
     if interface.get("mask") is not None:
         raise ValueError(f"{name} is masked, expected an array without a mask")
@@ -123,5 +125,5 @@ def _check_alignment(name: str, array: BorrowedArray) -> BorrowedArray:
     return array
 
 
-def _unknown_type(name: str, types: Sequence[DataType], actual: str) -> TypeError:
+def _unknown_type(name: str, types: Sequence[ElementType], actual: str) -> TypeError:
     return TypeError(f"{name} is of type {actual}, expected {', '.join(t.name for t in types)}")

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.kernels.driver import dlpack
-from latentloop.kernels.driver.datatype import BFLOAT16, DataType
 from latentloop.kernels.driver.device_memory import DeviceMemory
 from latentloop.kernels.driver.stream import as_stream
+from latentloop.kernels.element_types import ElementType
 
 
 class DeviceArray:
@@ -22,7 +22,7 @@ class DeviceArray:
     or that stream must wait for it.
     """
 
-    def __init__(self, memory: DeviceMemory, shape: tuple[int, ...], dtype: DataType) -> None:
+    def __init__(self, memory: DeviceMemory, shape: tuple[int, ...], dtype: ElementType) -> None:
         self.shape = shape
         self._memory, self._dtype = memory, dtype
 
@@ -48,8 +48,7 @@ class DeviceArray:
         if memory.size:
             with memory.driver.use(memory.device):
                 data = memory.driver.to_host(memory.pointer, memory.size, memory.stream)
-        values = np.frombuffer(data, self._dtype.numpy).reshape(self.shape)
-        return (values.astype(np.uint32) << 16).view(np.float32) if self._dtype is BFLOAT16 else values.copy()
+        return self._dtype.values(np.frombuffer(data, self._dtype.numpy).reshape(self.shape)).copy()
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:

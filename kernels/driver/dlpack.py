@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from latentloop.kernels.driver.datatype import DataType
+from latentloop.kernels.element_types import ElementType
 
 CUDA, CUDA_MANAGED = 2, 13  # device types
 NEWEST = (1, 1)  # latest supported version of the protocol
@@ -95,7 +95,7 @@ def read(capsule: object) -> Imported:
     return imported
 
 
-def export(owner: object, pointer: int, shape: tuple[int, ...], dtype: DataType, device: int) -> Any:
+def export(owner: object, pointer: int, shape: tuple[int, ...], dtype: ElementType, device: int) -> Any:
     """Returns a capsule for row-major CUDA memory at ``pointer``. It keeps ``owner`` alive until it is released.
 
     NumPy creates the capsule, of an array that is never read, and this function then sets the device and the type.
@@ -107,7 +107,7 @@ def export(owner: object, pointer: int, shape: tuple[int, ...], dtype: DataType,
     capsule = np.ndarray(shape, dtype.numpy, buffer=memory).__dlpack__()
     tensor = _Managed.from_address(_pointer_of(capsule, b"dltensor")).tensor
     tensor.device = _Device(CUDA, device)
-    tensor.dtype = _Type(dtype.code, 8 * dtype.size, 1)
+    tensor.dtype = _Type(dtype.dlpack, 8 * dtype.size, 1)
     return capsule
 
 

@@ -16,7 +16,6 @@ from latentloop.kernels.nearest_codebook.codebook import MAX_CODEWORDS
 FATBIN = Path(__file__).resolve().parent / "nearest_codebook.fatbin"
 MAX_VECTORS = 2**31
 THREADS = 256  # per block
-_SUFFIXES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
 class Arguments(ctypes.Structure):
@@ -108,7 +107,7 @@ def enqueue_prepare(driver: Driver, codebook: BorrowedArray, norms: Norms, strea
     driver.zero(norms.largest, 4, stream)
     _launch(
         driver,
-        f"nearest_prepare_{_SUFFIXES[codebook.dtype.name]}",
+        f"nearest_prepare_{codebook.dtype.short.lower()}",
         (plan(0, codewords, driver.multiprocessors()).prepare_blocks, 1),
         Arguments(
             codebook=codebook.pointer,
@@ -155,7 +154,7 @@ def enqueue_search(
         splits=launch_plan.splits,
         split_codewords=launch_plan.split_codewords,
     )
-    suffix = _SUFFIXES[z.dtype.name]
+    suffix = z.dtype.short.lower()
     search = "nearest_search" if suffix == "f32" else "nearest_search_tensor"
     driver.zero(out.invalid.pointer, 4, stream)
     _launch(driver, f"{search}_{suffix}", (launch_plan.search_blocks, launch_plan.splits), arguments, stream)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from latentloop.kernels.driver.borrowed_array import BorrowedArray, borrow, named_stream
-from latentloop.kernels.driver.datatype import FLOAT32, INT64
 from latentloop.kernels.driver.device_array import DeviceArray
 from latentloop.kernels.driver.device_memory import DeviceMemory
 from latentloop.kernels.driver.driver import Driver
 from latentloop.kernels.driver.opening import open_driver
 from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
+from latentloop.kernels.element_types import FLOAT32, INT64
 from latentloop.kernels.nearest_codebook.codebook import MAX_CODEWORDS, MAX_DIMENSIONS, Layout
 from latentloop.kernels.nearest_codebook.launcher import (
     MAX_VECTORS,

@@ -10,11 +10,9 @@ from typing import Any
 
 from latentloop.errors import CheckpointError
 from latentloop.export.state_dicts.files.tensors import MAX_AXES, StoredTensor, contiguous, element_size
+from latentloop.kernels.element_types import ELEMENT_TYPES
 
-_TYPES = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
-    "I16": "int16", "I8": "int8", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool",
-}  # fmt: skip
+_TYPES = {each.short: each.name for each in ELEMENT_TYPES.values() if each.short}
 _LONGEST_HEADER = 100_000_000  # bytes, the format's own limit
 
 

@@ -9,15 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from latentloop.kernels.element_types import ELEMENT_TYPES
+
 Shape = tuple[int, ...]
 
-# Types that a weight can have: bytes of an element, and the distance between 1 and the next number.
-_WEIGHTS = {"float64": (8, 2.0**-52), "float32": (4, 2.0**-23), "float16": (2, 2.0**-10), "bfloat16": (2, 2.0**-7)}
-# Other types: bytes of an element.
-_OTHERS = {
-    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1, "uint16": 2, "uint32": 4, "uint64": 8,
-    "complex64": 8, "complex128": 16, "qint8": 1, "quint8": 1, "qint32": 4,
-}  # fmt: skip
 MAX_AXES = 16
 
 
@@ -39,12 +34,12 @@ class StoredTensor:
     @property
     def is_float(self) -> bool:
         """Whether its type is one that a weight can have: float64, float32, float16 or bfloat16."""
-        return self.dtype in _WEIGHTS
+        return self.dtype in ELEMENT_TYPES and ELEMENT_TYPES[self.dtype].epsilon > 0
 
     @property
     def epsilon(self) -> float:
         """The distance between 1 and the next number of its type."""
-        return _WEIGHTS[self.dtype][1]
+        return ELEMENT_TYPES[self.dtype].epsilon
 
     @property
     def nbytes(self) -> int:
@@ -53,23 +48,21 @@ class StoredTensor:
 
     def values(self) -> NDArray[np.float64]:
         """Returns a copy of its values. The tensor must be ``is_float`` and have no ``problem``."""
-        size = element_size(self.dtype)
-        code = f"{self.byte_order}u2" if self.dtype == "bfloat16" else f"{self.byte_order}f{size}"
+        dtype = ELEMENT_TYPES[self.dtype]
         if 0 in self.shape:
             return np.zeros(self.shape)
         last = sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
-        flat = np.frombuffer(self.read(), code, last + 1, self.offset * size)
-        steps = tuple(stride * size for stride in self.strides)
+        stored = f"{self.byte_order}{dtype.numpy[1:]}"
+        flat = np.frombuffer(self.read(), stored, last + 1, self.offset * dtype.size)
+        steps = tuple(stride * dtype.size for stride in self.strides)
         view = np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
-        if self.dtype == "bfloat16":
-            view = (view.astype(np.uint32) << 16).view(np.float32)
         with np.errstate(invalid="ignore"):  # signalling NaN is reported as not finite
-            return view.astype(np.float64)
+            return dtype.values(view).astype(np.float64)
 
 
 def element_size(dtype: str) -> int:
     """Returns the bytes of one element; 0 for an unknown type."""
-    return _WEIGHTS[dtype][0] if dtype in _WEIGHTS else _OTHERS.get(dtype, 0)
+    return ELEMENT_TYPES[dtype].size if dtype in ELEMENT_TYPES else 0
 
 
 def most_bytes(file_size: int) -> int:

@@ -18,19 +18,15 @@ from typing import Any
 from latentloop.errors import CheckpointError
 from latentloop.export.state_dicts.files.pickled import GlobalName, PickleError, read_pickle
 from latentloop.export.state_dicts.files.tensors import StoredTensor, element_size, most_bytes, out_of_bounds
+from latentloop.kernels.element_types import ELEMENT_TYPES
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file before torch 1.6
 _LEGACY_PROTOCOL = 1001
 PICKLE = re.compile(r"^(.*/)?data\.pkl$")
 
 # Element types by the last part of a storage's class name.
-STORAGES = {
-    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
-    "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
-    "ByteStorage": "uint8", "BoolStorage": "bool", "UntypedStorage": "uint8", "ComplexFloatStorage": "complex64",
-    "ComplexDoubleStorage": "complex128", "QInt8Storage": "qint8", "QUInt8Storage": "quint8",
-    "QInt32Storage": "qint32",
-}  # fmt: skip
+STORAGES = {f"{each.storage}Storage": each.name for each in ELEMENT_TYPES.values() if each.storage}
+STORAGES["UntypedStorage"] = "uint8"
 _WRAPPERS = (  # functions whose first argument is the tensor itself
     "_rebuild_parameter", "_rebuild_parameter_with_state", "_rebuild_device_tensor_from_cpu_tensor", "Parameter",
     "Buffer",

@@ -10,7 +10,7 @@ from latentloop.backends.gpu.device_context import DeviceContext
 from latentloop.bundles.manifest import Manifest
 from latentloop.errors import InputError
 from latentloop.kernels.driver import BorrowedArray, DeviceArray, Stream, as_stream, borrow
-from latentloop.kernels.driver.datatype import INT64, UINT8, DataType
+from latentloop.kernels.element_types import INT64, UINT8, ElementType
 
 LARGEST_RUN = 16  # images; larger batches are split
 
@@ -50,7 +50,7 @@ class ArrayCodec:
             )
         return self._decoder.run_on_device(borrowed, ("images",), caller_stream, self._largest_run)["images"]
 
-    def _borrow(self, name: str, array: Any, shape: Sequence[int], dtype: DataType, stream: Stream) -> BorrowedArray:
+    def _borrow(self, name: str, array: Any, shape: Sequence[int], dtype: ElementType, stream: Stream) -> BorrowedArray:
         """Returns the array behind an argument. Raises InputError unless its shape is [N, *shape], with N from 1."""
         try:
             with self._context.current():

@@ -13,17 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.backends.gpu.device_context import DeviceContext
-from latentloop.backends.gpu.device_graph import SIZES, DeviceGraph, Tensor, TensorAllocator
+from latentloop.backends.gpu.device_graph import DeviceGraph, Tensor, TensorAllocator
 from latentloop.backends.gpu.staging import Pool, Staging, wait_for_stream
 from latentloop.bundles.views import shape_for_batch
 from latentloop.engines.engine_set import CodecEngine
 from latentloop.engines.engine_set import Tensor as TensorDescription
 from latentloop.kernels.driver import BorrowedArray, DeviceArray, DeviceMemory, Stream
-from latentloop.kernels.driver.datatype import FLOAT32, INT64, UINT8
+from latentloop.kernels.element_types import ELEMENT_TYPES
 
 Array = NDArray[Any]
 Outputs = dict[str, DeviceArray]
-TYPES = {dtype.name: dtype for dtype in (UINT8, INT64, FLOAT32)}  # of images, codes, and images before rounding
 
 
 @dataclass
@@ -90,9 +89,9 @@ class DeviceCodec:
         return results
 
     def _new(self, description: TensorDescription, n: int, stream: Stream) -> DeviceArray:
-        shape = shape_for_batch(description.shape, n)
-        memory = DeviceMemory(self._driver, self._number, math.prod(shape) * SIZES[description.dtype], stream)
-        return DeviceArray(memory, shape, TYPES[description.dtype])
+        shape, dtype = shape_for_batch(description.shape, n), ELEMENT_TYPES[description.dtype]
+        memory = DeviceMemory(self._driver, self._number, math.prod(shape) * dtype.size, stream)
+        return DeviceArray(memory, shape, dtype)
 
     def _run_slice(self, inputs: dict[str, BorrowedArray], outputs: Outputs, start: int, count: int) -> None:
         """Enqueues a run on ``count`` images from ``start`` on. Slices that are not aligned are copied to or from the
@@ -163,5 +162,5 @@ class DeviceDecoding:
 
 def _view(pointer: int, like: Tensor, start: int) -> Tensor:
     """Returns a view with the type and shape of ``like`` that begins at image ``start`` of the array at ``pointer``."""
-    image_size = math.prod(like.shape[1:]) * SIZES[like.dtype]
+    image_size = math.prod(like.shape[1:]) * ELEMENT_TYPES[like.dtype].size
     return Tensor(pointer + start * image_size, like.dtype, like.shape)

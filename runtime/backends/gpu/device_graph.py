@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from latentloop.kernels.driver import DeviceMemory, Driver, Stream
+from latentloop.kernels.element_types import ELEMENT_TYPES
 
-SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "uint8": 1}  # bytes per value, by dtype
 ALIGNMENT = 256  # bytes; TensorRT rejects other addresses, and kernels may load 16 bytes at once
 
 
@@ -24,7 +24,7 @@ class Tensor:
     @property
     def size(self) -> int:
         """Size in bytes."""
-        return math.prod(self.shape) * SIZES[self.dtype]
+        return math.prod(self.shape) * ELEMENT_TYPES[self.dtype].size
 
     @property
     def is_aligned(self) -> bool:
@@ -37,7 +37,7 @@ class Tensor:
 
     def view(self, offset: int, shape: tuple[int, ...]) -> Tensor:
         """Returns a contiguous view of that shape that begins at value number ``offset`` of this tensor."""
-        return Tensor(self.pointer + offset * SIZES[self.dtype], self.dtype, shape)
+        return Tensor(self.pointer + offset * ELEMENT_TYPES[self.dtype].size, self.dtype, shape)
 
     def row(self, i: int) -> Tensor:
         """Returns a view of the values at index i of the first axis."""
@@ -53,7 +53,7 @@ class TensorAllocator:
 
     def allocate(self, dtype: str, shape: tuple[int, ...]) -> Tensor:
         """Returns a new tensor whose values are undefined."""
-        memory = DeviceMemory(self._driver, self._device, math.prod(shape) * SIZES[dtype], self._stream)
+        memory = DeviceMemory(self._driver, self._device, math.prod(shape) * ELEMENT_TYPES[dtype].size, self._stream)
         self._allocations.append(memory)
         return Tensor(memory.pointer, dtype, shape)
 

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from latentloop.backends.gpu.device_graph import Tensor
-from latentloop.backends.gpu.tensorrt_module import ELEMENTS, error_log
+from latentloop.backends.gpu.tensorrt_module import error_log
 from latentloop.bundles.manifest import Prior
 from latentloop.engines.engine_set import CodecEngine, EngineSet
 from latentloop.errors import BundleError
 from latentloop.kernels.driver import Stream
+from latentloop.kernels.element_types import BOUND
 
 
 class TensorRtGraphs:
@@ -107,7 +108,7 @@ class TensorRtGraphs:
         """Raises BundleError if the plan's inputs and outputs differ from those in the set's manifest."""
         description = next(engine for engine in self._set.engines() if engine.file == file)
         expected = {tensor.name: tensor.dtype for tensor in (*description.inputs, *description.outputs)}
-        dtypes = {getattr(self._module.DataType, element): dtype for dtype, element in ELEMENTS.items()}
+        dtypes = {getattr(self._module.DataType, bound.tensorrt): bound.name for bound in BOUND}
         actual = {name: dtypes.get(engine.get_tensor_dtype(name)) for name in _names(engine)}
         if actual != expected:
             names = actual.keys() | expected.keys()

@@ -6,9 +6,6 @@ from typing import Any
 
 from latentloop.environment.packages import import_package, is_missing, package_error
 
-# Names in the enumeration ``DataType`` of both modules, by dtype.
-ELEMENTS = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16", "int64": "INT64", "uint8": "UINT8"}
-
 
 def tensorrt_module(name: str) -> Any | None:
     """Returns the module of that name, or None if it is not installed. Raises MissingError if its import fails."""
