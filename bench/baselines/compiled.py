@@ -53,7 +53,7 @@ class CompiledPyTorch(EagerPyTorch):
 
         def column_function(*arguments: Any) -> TorchColumn:
             # Copies begin at offset 0. The compiler makes a new program for views at offsets 0, 1 and more.
-            residual, hidden, codes, terms, background, keys, values, labels, uniform, forced = arguments
+            residual, hidden, codes, terms, background, keys, values, labels, uniform, forced, _ = arguments
             copies = [x.clone() for x in (residual, hidden, codes, *terms, background, uniform, forced)]
             result: TorchColumn = column(*copies[:3], tuple(copies[3:6]), copies[6], keys, values, labels, *copies[7:])
             return result

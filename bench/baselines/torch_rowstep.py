@@ -3,13 +3,16 @@
 This is what a careful user would write without ONNX graphs: one batched product for all layers, state updated in
 place. ``row_terms`` and ``column`` are functions of tensors only, as ``torch.compile`` requires.
 
+A row or column is given by an ``Index``. An integer selects memory at no cost. A tensor on the device makes all shapes
+and addresses constant, as CUDA graphs require: attention then reads all keys and values, and masks the later ones.
+
 Axes: W columns, L layers, B batch, p reach, k kernel, n earlier positions, d = attention channels / heads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from latentloop.export.configuration import PriorConfig
+from latentloop.bench.baselines.tensors import Index, map_tensors, put, take
 from latentloop.export.specification.rowstep_weights import Attention, PointwiseConv, RowStepWeights
 
 
@@ -39,6 +42,7 @@ class TorchState:
     hidden: Tensor  # [k, W + 2 p, L, B, R]
     keys: Tensor  # [blocks, B, heads, H * W, d]
     values: Tensor  # [blocks, B, heads, H * W, d]
+    positions: Tensor  # [H * W]: 0, 1, …; empty without attention
 
 
 @dataclass
@@ -59,7 +63,7 @@ class TorchRowStep:
     def __init__(self, weights: RowStepWeights, device: str = "cpu", dtype: torch.dtype | None = None) -> None:
         """Moves the weights to the device, then converts them to ``dtype`` if one is named."""
         self.config = weights.config
-        self.w: Any = _tensors(weights, device, dtype)  # the same fields, as tensors
+        self.w: Any = map_tensors(weights, lambda values: _as_tensor(values, device, dtype))  # the same fields
         self.row_function: Callable[..., tuple[Tensor, Tensor, Tensor]] = self.row_terms
         self.column_function: Callable[..., TorchColumn] = self.column
 
@@ -76,6 +80,7 @@ class TorchRowStep:
             hidden=like.new_zeros(c.kernel, width, c.layers, batch, c.residual_channels),
             keys=torch.randn_like(cached),
             values=torch.randn_like(cached),
+            positions=torch.arange(c.height * c.width if c.attention else 0, device=like.device),
         )
 
     def condition(self, upper: Tensor | None, labels: Tensor | None) -> TorchFixed:
@@ -169,7 +174,7 @@ class TorchRowStep:
         code = torch.where(forced >= 0, forced, drawn)
         return TorchColumn(code, logits, functional.elu(torch.cat(entered_layers)), h, new_keys, new_values)
 
-    def begin_row(self, state: TorchState, fixed: TorchFixed, i: int) -> tuple[Tensor, Tensor, Tensor]:
+    def begin_row(self, state: TorchState, fixed: TorchFixed, i: Index) -> tuple[Tensor, Tensor, Tensor]:
         """Moves the window to row i; returns the row's terms."""
         k, p = self.config.kernel, self.config.reach
         for window, fill in ((state.codes, self.config.codebook_size), (state.residual, 0), (state.hidden, 0)):
@@ -179,7 +184,7 @@ class TorchRowStep:
             state.residual[: k - 1],
             state.hidden[: k - 1],
             state.codes[:p],
-            None if fixed.condition is None else fixed.condition[i],
+            None if fixed.condition is None else take(fixed.condition, i),
             fixed.class_causal,
             i > 0,
         )
@@ -189,7 +194,7 @@ class TorchRowStep:
         state: TorchState,
         fixed: TorchFixed,
         terms: tuple[Tensor, Tensor, Tensor],
-        position: tuple[int, int],
+        position: tuple[Index, Index],
         uniform: Tensor,
         forced: Tensor,
     ) -> TorchColumn:
@@ -199,24 +204,27 @@ class TorchRowStep:
         """
         (i, j), p = position, self.config.reach
         n = i * self.config.width + j
-        seen = n if self.config.attention else 0  # without attention one shape for all columns: one compilation
+        # Without attention one shape for all columns: one compilation.
+        last = (n if self.config.attention else 0) if isinstance(n, int) else None
         column = self.column_function(
-            state.residual[-1, j : j + p],
-            state.hidden[-1, j : j + p],
-            state.codes[-1, j : j + p],
-            tuple(term[j] for term in terms),
-            self.w.background[i, j],
-            state.keys[:, :, :, :seen],
-            state.values[:, :, :, :seen],
+            take(state.residual[-1], j, p),
+            take(state.hidden[-1], j, p),
+            take(state.codes[-1], j, p),
+            tuple(take(term, j) for term in terms),
+            take(self.w.background.flatten(0, 1), n),
+            state.keys[:, :, :, :last],
+            state.values[:, :, :, :last],
             fixed.class_pointwise,
             uniform,
             forced,
+            None if isinstance(n, int) else state.positions < n,
         )
-        state.codes[-1, j + p] = column.code
-        state.residual[-1, j + p] = column.residual
-        state.hidden[-1, j + p] = column.hidden
+        put(state.codes[-1], j + p, column.code)
+        put(state.residual[-1], j + p, column.residual)
+        put(state.hidden[-1], j + p, column.hidden)
         for b, (key, value) in enumerate(zip(column.keys, column.values, strict=True)):
-            state.keys[b, :, :, n], state.values[b, :, :, n] = key, value
+            put(state.keys[b], n, key, 2)
+            put(state.values[b], n, value, 2)
         return column
 
     def _above(self, rows: Tensor, weight: Tensor) -> Tensor:
@@ -282,15 +290,7 @@ def _same(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return functional.conv2d(x, weight, bias, padding="same")
 
 
-def _tensors(value: Any, device: str, dtype: torch.dtype | None) -> Any:
-    """Returns the same structure with tensors instead of arrays; on the CPU they share the arrays' memory."""
-    if isinstance(value, np.ndarray):
-        value = torch.from_numpy(np.ascontiguousarray(value))
-    if isinstance(value, Tensor):
-        return value.to(device).to(dtype)
-    if isinstance(value, tuple):
-        return tuple(_tensors(item, device, dtype) for item in value)
-    if isinstance(value, PriorConfig) or not is_dataclass(value):
-        return value
-    kind: Any = type(value)
-    return kind(**{field.name: _tensors(getattr(value, field.name), device, dtype) for field in fields(value)})
+def _as_tensor(values: Any, device: str, dtype: torch.dtype | None) -> Tensor:
+    """Returns a tensor; on the CPU it shares an array's memory."""
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.ascontiguousarray(values))
+    return tensor.to(device).to(dtype)

@@ -7,15 +7,13 @@ Python integer becomes a constant of the program, and its slices cost nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from latentloop.bench.baselines.tensors import Index, map_tensors, put, take
 from latentloop.bench.baselines.torch_rowstep import TorchRowStep
-
-Column = int | Tensor  # or int64 [1]
 
 
 class StaticRowStep:
@@ -38,14 +36,15 @@ class StaticRowStep:
             like.new_zeros(c.width, c.layers, batch, c.residual_channels),
             like.new_zeros(c.width, c.layers, batch, 2 * c.channels),
         )
-        self._positions = torch.arange(c.height * c.width if c.attention else 0, **options)
         self.row_function: Callable[[], None] = self._row
-        self.step_function: Callable[[Column], None] = self._step
+        self.step_function: Callable[[Index], None] = self._step
 
     def tensors(self) -> list[Tensor]:
         """Returns all tensors that the loop reads or writes: weights, state, per-image terms, inputs and outputs."""
-        buffers = (self.row, self.uniform, self.forced, self.codes, self.logits, self._positions, *self.terms)
-        return [*_tensors(self.model.w), *_tensors(self.state), *_tensors(self.fixed), *buffers]
+        found: list[Tensor] = []
+        buffers = (self.row, self.uniform, self.forced, self.codes, self.logits, *self.terms)
+        map_tensors((self.model.w, self.state, self.fixed, buffers), found.append)
+        return found
 
     def restart(self) -> None:
         """Sets the state back to before the first row."""
@@ -64,53 +63,19 @@ class StaticRowStep:
             self.step_function(column)
         self.row += 1
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[Index]:
         return list(range(self.model.config.width))
 
     def _row(self) -> None:
-        c, state, fixed = self.model.config, self.state, self.fixed
-        for window, fill in ((state.codes, c.codebook_size), (state.residual, 0), (state.hidden, 0)):
-            window[:-1] = window[1:].clone()
-            window[-1] = fill
-        terms = self.model.row_terms(
-            state.residual[: c.kernel - 1],
-            state.hidden[: c.kernel - 1],
-            state.codes[: c.reach],
-            None if fixed.condition is None else fixed.condition.index_select(0, self.row)[0],
-            fixed.class_causal,
-            self.row > 0,
-        )
-        for buffer, term in zip(self.terms, terms, strict=True):
+        for buffer, term in zip(self.terms, self.model.begin_row(self.state, self.fixed, self.row), strict=True):
             buffer.copy_(term)
 
-    def _step(self, column: Column) -> None:
-        c, state = self.model.config, self.state
-        n = self.row * c.width + column  # [1]
-        result = self.model.column(
-            _take(state.residual[-1], column, c.reach),
-            _take(state.hidden[-1], column, c.reach),
-            _take(state.codes[-1], column, c.reach),
-            (
-                _take(self.terms[0], column, 1)[0],
-                _take(self.terms[1], column, 1)[0],
-                _take(self.terms[2], column, 1)[0],
-            ),
-            self.model.w.background.flatten(0, 1).index_select(0, n)[0],
-            state.keys,
-            state.values,
-            self.fixed.class_pointwise,
-            self.uniform.flatten(0, 1).index_select(0, n)[0],
-            self.forced.flatten(0, 1).index_select(0, n)[0],
-            seen=self._positions < n,
-        )
-        _put(state.codes[-1], column + c.reach, result.code)
-        _put(state.residual[-1], column + c.reach, result.residual)
-        _put(state.hidden[-1], column + c.reach, result.hidden)
-        _put(self.logits, column, result.logits)
-        self.codes.flatten(0, 1).index_copy_(0, n, result.code[None])
-        for b, (key, value) in enumerate(zip(result.keys, result.values, strict=True)):
-            state.keys[b].index_copy_(2, n, key[:, :, None])
-            state.values[b].index_copy_(2, n, value[:, :, None])
+    def _step(self, column: Index) -> None:
+        n = self.row * self.model.config.width + column  # [1]
+        uniform, forced = (take(values.flatten(0, 1), n) for values in (self.uniform, self.forced))
+        result = self.model.step(self.state, self.fixed, self.terms, (self.row, column), uniform, forced)
+        put(self.codes.flatten(0, 1), n, result.code)
+        put(self.logits, column, result.logits)
 
 
 class CompiledRowStep(StaticRowStep):
@@ -126,31 +91,5 @@ class CompiledRowStep(StaticRowStep):
         self.row_function = compiled(self._row, mode=mode)
         self.step_function = compiled(self._step, mode=mode)
 
-    def _columns(self) -> list[Column]:
+    def _columns(self) -> list[Index]:
         return list(self._column_indices)
-
-
-def _take(x: Tensor, first: Column, count: int) -> Tensor:
-    """Returns x[first : first + count]."""
-    if isinstance(first, int):
-        return x[first : first + count]
-    return x.index_select(0, first + torch.arange(count, device=x.device))
-
-
-def _put(x: Tensor, index: Column, value: Tensor) -> None:
-    """Sets x[index] = value."""
-    if isinstance(index, int):
-        x[index] = value
-    else:
-        x.index_copy_(0, index, value[None])
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    """Returns all tensors in a structure of dataclasses, tuples and lists."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (tuple, list)):
-        return [tensor for item in value for tensor in _tensors(item)]
-    if not is_dataclass(value):
-        return []
-    return [tensor for field in fields(value) for tensor in _tensors(getattr(value, field.name))]

@@ -1,0 +1,43 @@
+"""Tensors of row and step: values at an index on the host or on the device, and structures that hold tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentloop.export.configuration import PriorConfig
+
+Index = int | Tensor  # or int64 [1]
+
+
+def take(x: Tensor, index: Index, count: int = 0) -> Tensor:
+    """Returns x[index], or x[index : index + count]."""
+    if isinstance(index, int):
+        return x[index : index + count] if count else x[index]
+    taken = x.index_select(0, index + torch.arange(count, device=x.device) if count else index)
+    return taken if count else taken[0]
+
+
+def put(x: Tensor, index: Index, value: Tensor, axis: int = 0) -> None:
+    """Sets the values at ``index`` of an axis: x[index] = value for axis 0."""
+    if isinstance(index, int):
+        x.select(axis, index).copy_(value)
+    else:
+        x.index_copy_(axis, index, value.unsqueeze(axis))
+
+
+def map_tensors(value: Any, function: Callable[[Any], Any]) -> Any:
+    """Returns the same structure of dataclasses, tuples and lists with ``function`` applied to arrays and tensors."""
+    if isinstance(value, (np.ndarray, Tensor)):
+        return function(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)(map_tensors(item, function) for item in value)
+    if isinstance(value, PriorConfig) or not is_dataclass(value):
+        return value
+    kind: Any = type(value)
+    return kind(**{field.name: map_tensors(getattr(value, field.name), function) for field in fields(value)})
