@@ -16,7 +16,8 @@ from latentloop.bench.baselines.naive_forward import time_naive
 from latentloop.bench.baselines.timing import Scale, level_seconds
 from latentloop.bench.machine.bandwidth import measure_bandwidth
 from latentloop.bench.machine.child_process import in_child
-from latentloop.bench.machine.gemm import best, measure_gemm
+from latentloop.bench.machine.gemm import measure_gemm
+from latentloop.bench.machine.peaks import best
 from latentloop.bench.machine.roofline import table
 from latentloop.bench.nearest import baselines as nearest_baselines
 from latentloop.bench.nearest import cpu as nearest

@@ -15,7 +15,7 @@ from latentloop.bench.baselines.timing import Scale, Timing, level_seconds
 from latentloop.bench.figures.figure import Figure
 from latentloop.bench.figures.fits import extrapolate_rows, fit_exponent, fit_line
 from latentloop.bench.figures.text import duration, quantity
-from latentloop.bench.machine.roofline import Peaks
+from latentloop.bench.machine.peaks import Peaks
 from latentloop.bench.sampling.summary import image_bounds, scale_of
 from latentloop.bench.workload.arithmetic import (
     DIRECT,
@@ -174,7 +174,7 @@ def test_units() -> None:
 
 def test_the_roofline_uses_the_faster_kind_of_page() -> None:
     peaks = Peaks.of(MACHINE)
-    assert (peaks.flops, peaks.int8) == (100e9, 400e9)
+    assert (peaks.flops, peaks.rates["int8"]) == (100e9, 400e9)
     assert peaks.read_rate(1) == peaks.read_rate(2**20) == 50e9
     assert peaks.read_rate(2**22) == pytest.approx(35e9)  # half way between 1 and 16 MiB on the logarithm
     assert peaks.read_rate(2**30) == 20e9

@@ -18,9 +18,11 @@ from latentloop.bench.baselines import naive_forward
 from latentloop.bench.gpu.check import baselines
 from latentloop.bench.gpu.check.baselines import COMPILED, EAGER, NAIVE
 from latentloop.bench.gpu.check.findings import Finding, Findings, read_findings
-from latentloop.bench.gpu.roofline import Rates, level_bound, measure_rates
+from latentloop.bench.gpu.roofline import measure_rates
 from latentloop.bench.gpu.weights import random_weights
 from latentloop.bench.machine import gpu_clock
+from latentloop.bench.machine.peaks import Peaks
+from latentloop.bench.workload.bounds import level_bound
 from latentloop.export.checkpoints.checkpoint import Weights
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.models.presets import PRESETS
@@ -134,18 +136,19 @@ def test_naive_timing_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_rates_and_level_bounds() -> None:
     measured = measure_rates("cpu", gemm_size=64, read_sizes=(2**12, 2**16))
-    assert measured.flops.keys() == {"float32", "float16"}
-    assert all(rate > 0 for rate in (*measured.flops.values(), *measured.read.values()))
-    assert Rates.from_json(json.loads(json.dumps(measured.to_json()))) == measured
-    rates = Rates({"float32": 1e12, "float16": 1e30}, {10**6: 1e12, 4 * 10**7: 1e11, 10**12: 1e10})
-    assert [rates.read_rate(size) for size in (1, 10**6, 39e6, 40e6, 1e15)] == [1e12, 1e12, 1e12, 1e11, 1e10]
+    assert measured["flops"].keys() == {"float32", "float16"}
+    assert all(rate > 0 for rate in (*measured["flops"].values(), *measured["read"].values()))
+    assert Peaks.of_gpu(json.loads(json.dumps(measured))) == Peaks.of_gpu(measured)
+    read = {10**6: 1e12, 3 * 10**7: 1e12, 4 * 10**7: 1e11, 5 * 10**7: 1e11, 10**12: 1e10}
+    rates = Peaks.of_gpu({"flops": {"float32": 1e12, "float16": 1e30}, "read": read})
+    assert [rates.read_rate(size) for size in (1, 10**6, 29e6, 40e6, 1e15)] == [1e12, 1e12, 1e12, 1e11, 1e10]
     top = PRESETS["rosinality-256"].priors[0]
-    one, two = (level_bound(top, 1, "float32", columns, rates) for columns in (1, 2))
-    read = 41480192 + 4 * 4 * 2 * 128 * (32 * 32 - 1) / 2  # weights, and half of the keys and values of four blocks
-    assert one.step == pytest.approx(read / 1e11, rel=1e-6)
+    one, two = (level_bound(top, rates, 1, columns) for columns in (1, 2))
+    size = 41480192 + 4 * 4 * 2 * 128 * (32 * 32 - 1) / 2  # weights, and half of the keys and values of four blocks
+    assert one.step == pytest.approx(size / 1e11, rel=1e-6)
     assert two.step == one.step  # two columns read the weights once
     assert one.row == pytest.approx(4.02653184e9 / 1e12)  # arithmetic
     assert one.level == pytest.approx(32 * (one.row + 32 * one.step))
     assert two.level == pytest.approx(32 * (two.row + 16 * two.step))
-    half = level_bound(top, 1, "float16", 1, rates)
-    assert half.step == pytest.approx(read / 2 / 1e12, rel=1e-6)  # half the bytes, and a smaller working set
+    half = level_bound(top, rates, kind="float16")
+    assert half.step == pytest.approx(size / 2 / 1e12, rel=1e-6)  # half the bytes, and a smaller working set

@@ -43,13 +43,6 @@ def measure_gemm(threads: int, size: int = SIZE, seconds: float = SECONDS) -> di
     }
 
 
-def best(rates: dict[str, float | str]) -> tuple[str, float]:
-    """Returns the fastest library and its rate; ("none", 0) if no library works. Reasons in ``rates`` are skipped."""
-    working = {name: rate for name, rate in rates.items() if isinstance(rate, (int, float))}
-    name = max(working, key=lambda name: working[name], default="none")
-    return name, working.get(name, 0.0)
-
-
 def _gops(call: Callable[[], object], operations: int, seconds: float) -> float | str:
     """Returns 1e9 operations per second of the fastest run, or why the library cannot run it."""
     try:

@@ -9,7 +9,8 @@ from latentloop.bench.figures.result_files import new_result
 from latentloop.bench.figures.text import duration, quantity
 from latentloop.bench.machine.child_process import in_child
 from latentloop.bench.machine.environment import environment
-from latentloop.bench.machine.gemm import best, measure_gemm
+from latentloop.bench.machine.gemm import measure_gemm
+from latentloop.bench.machine.peaks import best
 from latentloop.bench.nearest.baselines import LATENTLOOP, SEARCHES, time_search
 
 SHAPES = ((65536, 64, 512), (8192, 64, 16384), (1, 64, 512), (1, 64, 16384))  # N, D, K

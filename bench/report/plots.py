@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentloop.bench.figures.figure import Figure
 from latentloop.bench.figures.text import duration
-from latentloop.bench.machine.roofline import Peaks
+from latentloop.bench.machine.peaks import Peaks
 from latentloop.environment.packages import require
 from latentloop.io.files import write_file
 

@@ -8,22 +8,20 @@ from typing import Any
 
 from latentloop.bench.baselines.timing import Scale, Timing, level_seconds
 from latentloop.bench.figures.figure import Figure, percentile
-from latentloop.bench.machine.roofline import Peaks
+from latentloop.bench.machine.peaks import Peaks
 from latentloop.bench.sampling.records import Record
 from latentloop.bench.workload.arithmetic import (
     DIRECT,
     FLOAT,
     Form,
     Work,
-    condition_work,
     forward_flops,
+    graph_works,
     level_work,
     native_form,
     parameters,
-    row_work,
-    step_work,
 )
-from latentloop.bench.workload.bounds import bound
+from latentloop.bench.workload.bounds import bound, level_bound
 from latentloop.bench.workload.codec import codec_flops, image_size
 from latentloop.bench.workload.part import Part, TimedLevel
 from latentloop.export.configuration import PriorConfig, to_json
@@ -56,7 +54,7 @@ def image_bounds(levels: Sequence[TimedLevel], peaks: Peaks) -> dict[str, Any]:
         for level, form in zip(levels, forms, strict=True):
             columns = 1 if name == "direct" else columns_per_step(level.full)
             work.append(level_work(level.full, 1, form, columns))
-            bounds.append(_level_bound(level.full, peaks, form, columns))
+            bounds.append(level_bound(level.full, peaks, 1, columns, form).level)
         by_form[name] = {
             "form": forms[0].name,
             "flops": sum(w.flops for w in work),
@@ -75,15 +73,6 @@ def form_of(name: str, c: PriorConfig) -> Form:
     return native_form(c.kernel, name) if native else DIRECT
 
 
-def graph_works(c: PriorConfig, batch: int = 1, columns: int = 1, form: Form = DIRECT) -> dict[str, Work]:
-    """Returns the work of one run of each graph; of the step graph at the middle of the grid."""
-    return {
-        "condition": condition_work(c, batch),
-        "row": row_work(c, batch, form),
-        "step": step_work(c, batch, (c.height * c.width - 1) / 2, columns, form),
-    }
-
-
 def scale_of(name: str, level: TimedLevel, batch: int, peaks: Peaks) -> Scale:
     """Returns the factors from the timed depth of a level to its full depth: the ratios of the graphs' bounds."""
     if not level.reduction:
@@ -98,11 +87,6 @@ def scale_of(name: str, level: TimedLevel, batch: int, peaks: Peaks) -> Scale:
 def _ratio(level: TimedLevel, role: str, batch: int, peaks: Peaks) -> float:
     full, timed = (bound(graph_works(c, batch)[role], peaks).seconds for c in (level.full, level.config))
     return full / timed if timed else 1.0
-
-
-def _level_bound(c: PriorConfig, peaks: Peaks, form: Form, columns: int) -> float:
-    seconds = {role: bound(work, peaks).seconds for role, work in graph_works(c, 1, columns, form).items()}
-    return seconds["condition"] + c.height * seconds["row"] + c.height * c.width / columns * seconds["step"]
 
 
 def _implementation(

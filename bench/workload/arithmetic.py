@@ -107,12 +107,19 @@ def step_work(c: PriorConfig, batch: int = 1, position: float = 0, columns: int 
     return Work(2 * batch * columns * (matrices + attended), form.step_bytes * matrices, FLOAT * batch * attended)
 
 
+def graph_works(c: PriorConfig, batch: int = 1, columns: int = 1, form: Form = DIRECT) -> dict[str, Work]:
+    """Returns the work of one run of each graph; of the step graph at the middle of the grid, which is its mean."""
+    return {
+        "condition": condition_work(c, batch),
+        "row": row_work(c, batch, form),
+        "step": step_work(c, batch, (c.height * c.width - 1) / 2, columns, form),  # linear in the position
+    }
+
+
 def level_work(c: PriorConfig, batch: int = 1, form: Form = DIRECT, columns: int = 1) -> Work:
     """Returns the work of all runs of one level for a batch of images; every run reads its weights again."""
-    positions = c.height * c.width
-    mean_step = step_work(c, batch, (positions - 1) / 2, columns, form)  # the work is linear in the position
-    rows = row_work(c, batch, form).times(c.height)
-    return condition_work(c, batch) + rows + mean_step.times(positions / columns)
+    works = graph_works(c, batch, columns, form)
+    return works["condition"] + works["row"].times(c.height) + works["step"].times(c.height * c.width / columns)
 
 
 def forward_flops(c: PriorConfig, rows: int | None = None) -> float:

@@ -1,4 +1,4 @@
-"""Roofline bounds: the least time of a graph on this machine, and how much of a run it explains.
+"""Roofline bounds: the least time of a graph on a processor or a GPU, and how much of a run it explains.
 
 A graph's bound is the larger of two times: its FLOPs at the fastest measured GEMM rate, and the bytes of weights, keys
 and values that it reads at the fastest measured rate for memory of that size.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from latentloop.bench.machine.roofline import Peaks
-from latentloop.bench.workload.arithmetic import Work
+from latentloop.bench.machine.peaks import Peaks
+from latentloop.bench.workload.arithmetic import DIRECT, FLOAT, Form, Work, graph_works
+from latentloop.export.configuration import PriorConfig
+from latentloop.kernels.element_types import ELEMENT_TYPES
 
 EXPLAINS = 0.5  # a bound that is at least this share of a run's time explains it
 
@@ -39,6 +41,28 @@ class Bound:
         return f"bound by overhead: {self.by} explains {share:.0%}"
 
 
-def bound(work: Work, peaks: Peaks) -> Bound:
-    """Returns the bound of one run. Products count at the float32 rate, however the weights are stored."""
-    return Bound(work.flops / peaks.flops, work.read_bytes / peaks.read_rate(work.read_bytes))
+def bound(work: Work, peaks: Peaks, kind: str = "float32") -> Bound:
+    """Returns the bound of one run, whose products and operands are of type ``kind``.
+
+    ``work`` counts bytes in float32. A ``Form`` of float32 products can store its weights in fewer bytes.
+    """
+    size = work.read_bytes * ELEMENT_TYPES[kind].size / FLOAT
+    return Bound(work.flops / peaks.rates[kind], size / peaks.read_rate(size))
+
+
+@dataclass(frozen=True)
+class LevelBound:
+    """The bounds of one row, of one step at the middle of the grid, and of a whole level, in seconds for a batch."""
+
+    row: float
+    step: float
+    level: float
+
+
+def level_bound(
+    c: PriorConfig, peaks: Peaks, batch: int = 1, columns: int = 1, form: Form = DIRECT, kind: str = "float32"
+) -> LevelBound:
+    """Returns the bounds for steps of ``columns`` columns, which read the weights once."""
+    seconds = {role: bound(work, peaks, kind).seconds for role, work in graph_works(c, batch, columns, form).items()}
+    row, step = seconds["row"], seconds["step"]
+    return LevelBound(row, step, seconds["condition"] + c.height * (row + c.width / columns * step))

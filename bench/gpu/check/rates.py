@@ -10,4 +10,4 @@ def record_rates(
     findings: Findings, device: str, gemm_size: int = GEMM_SIZE, read_sizes: tuple[int, ...] = READ_SIZES
 ) -> None:
     """Measures the rates of matrix products and of reading memory."""
-    findings.fact("rates", **measure_rates(device, gemm_size, read_sizes).to_json())
+    findings.fact("rates", **measure_rates(device, gemm_size, read_sizes))

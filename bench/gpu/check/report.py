@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from latentloop.bench.gpu.check.findings import Finding
-from latentloop.bench.gpu.roofline import Rates, level_bound
+from latentloop.bench.machine.peaks import Peaks
+from latentloop.bench.workload.bounds import level_bound
 from latentloop.export.models.presets import PRESETS
 
 Parts = list[dict[str, Any]]  # of each part: name, seconds, error, findings
@@ -33,13 +34,13 @@ def failures(parts: Parts) -> list[str]:
 
 def level_bounds(parts: Parts) -> list[dict[str, Any]]:
     """Returns the roofline bounds of all timed levels of presets, if the GPU's rates were measured."""
-    rates = [Rates.from_json(fact) for fact in _of_kind(parts, "fact") if fact["name"] == "rates"]
+    rates = [Peaks.of_gpu(fact) for fact in _of_kind(parts, "fact") if fact["name"] == "rates"]
     bounds = []
     for preset, level, kind, batch in _timed_levels(parts) if rates else ():
         names = PRESETS[preset].vqvae.level_names
         config = PRESETS[preset].priors[names.index(level)]
         for columns in COLUMNS:
-            bound = level_bound(config, batch, kind, columns, rates[0])
+            bound = level_bound(config, rates[0], batch, columns, kind=kind)
             case = {"preset": preset, "level": level, "type": kind, "batch": batch, "columns": columns}
             bounds.append({**case, "seconds": {"step": bound.step, "row graph": bound.row, "level": bound.level}})
     return bounds
