@@ -7,13 +7,14 @@ NumPy requests huge pages for large arrays, ONNX Runtime and `malloc` do not: he
 from __future__ import annotations
 
 import mmap
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from latentloop.bench.machine.fastest_run import fastest
 
 LARGEST = 512 * 2**20  # bytes; several times the largest caches
 SMALLEST = 2**20
@@ -33,7 +34,8 @@ def measure_bandwidth(threads: int, largest: int = LARGEST, seconds: float = SEC
         array[:] = 1  # written after the advice: pages are allocated at the first write
         size = SMALLEST
         while size <= largest:
-            rates = {name: _rate(read, size, seconds) for name, read in _read_methods(array[: size // 4]).items()}
+            methods = _read_methods(array[: size // 4])
+            rates = {name: size / fastest(read, seconds) for name, read in methods.items()}
             best = max(rates, key=lambda name: rates[name])
             rows.append({"pages": pages, "bytes": size, "gb_s": rates[best] / 1e9, "by": best})
             size *= 2
@@ -62,16 +64,3 @@ def _read_methods(array: np.ndarray) -> dict[str, Callable[[], object]]:
         "torch matrix x vector": lambda: torch.mv(tensor, tensor_vector, out=tensor_out),
         "NumPy matrix x vector": lambda: np.dot(matrix, vector, out=out),
     }
-
-
-def _rate(read: Callable[[], object], size: int, seconds: float) -> float:
-    """Returns the bytes per second of the fastest pass: slower passes were disturbed by other processes."""
-    read()
-    best, until = float("inf"), time.perf_counter() + seconds
-    while True:
-        begin = time.perf_counter()
-        read()
-        end = time.perf_counter()
-        best = min(best, end - begin)
-        if end > until:
-            return size / best

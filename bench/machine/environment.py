@@ -6,6 +6,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,13 @@ def environment(threads: int) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
-        **{name: machine.package_version(name) or "not installed" for name in PACKAGES},
+        **versions(PACKAGES),
     }
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Returns the versions of packages by name, or "not installed"."""
+    return {name: machine.package_version(name) or "not installed" for name in packages}
 
 
 def processor() -> str:

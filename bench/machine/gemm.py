@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import onnxruntime
 import torch
 from onnx import helper, numpy_helper
 
+from latentloop.bench.machine.fastest_run import fastest
 from latentloop.kernels.element_types import ELEMENT_TYPES, FLOAT32, INT32
 
 SIZE = 1536  # of the square matrices: 7.2 GFLOP, 28 MB
@@ -46,17 +46,9 @@ def measure_gemm(threads: int, size: int = SIZE, seconds: float = SECONDS) -> di
 def _gops(call: Callable[[], object], operations: int, seconds: float) -> float | str:
     """Returns 1e9 operations per second of the fastest run, or why the library cannot run it."""
     try:
-        call()
+        return operations / fastest(call, seconds) / 1e9
     except Exception as error:  # each library has exceptions of its own
         return f"not available: {next(iter(str(error).splitlines()), type(error).__name__)[:120]}"
-    fastest, until = float("inf"), time.perf_counter() + seconds
-    while True:
-        begin = time.perf_counter()
-        call()
-        end = time.perf_counter()
-        fastest = min(fastest, end - begin)
-        if end > until:
-            return operations / fastest / 1e9
 
 
 def _onnx(kind: str, x: np.ndarray, weight: np.ndarray, threads: int) -> Callable[[], object]:

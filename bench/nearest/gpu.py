@@ -8,25 +8,21 @@ the run: the times include no host overhead, which is measured separately. Write
 
 from __future__ import annotations
 
-import argparse
-import shlex
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from latentloop.bench.figures.result_files import new_result, write_result
-from latentloop.bench.machine.environment import environment
+from latentloop.bench.machine.gpu_run import GpuRun
 from latentloop.bench.nearest import gpu_correctness
-from latentloop.io.files import check_free
 from latentloop.kernels.driver import open_driver
 from latentloop.kernels.nearest_codebook.on_gpu import GpuCodebook, nearest_on_gpu
 
+MODULE = "latentloop.bench.nearest.gpu"
 DIMENSIONS = 64
 VECTORS = [1, 64, 1024, 16384, 262144, 4194304]
 CASES = [(n, 512) for n in VECTORS] + [(65536, 16384)]  # N, K
@@ -155,14 +151,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> int:
     """Checks correctness, then times; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python3 -m latentloop.bench.nearest.gpu")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of gpu-nearest.json")
-    parser.add_argument("--commit", help="commit of the source tree, if it is not a git repository")
-    parser.add_argument("--minutes", type=float, default=5, help="time after which no new case starts (default: 5)")
-    arguments = parser.parse_args()
-    path = arguments.out / "gpu-nearest.json"
-    check_free(path, force=True)
-    until = time.monotonic() + 60 * arguments.minutes
+    run = GpuRun.parse(MODULE, "gpu-nearest.json", sys.argv[1:], 5, "time after which no new case starts")
+    until = time.monotonic() + run.seconds
     driver = open_driver()
     checked = gpu_correctness.run(driver, gpu_correctness.WithoutTensorCores())
     gpu_correctness.run_on_a_stream(driver)
@@ -180,21 +170,11 @@ def main() -> int:
                 continue
             rows.append(time_case(timer, driver, n, k, name, rates))
             print(table(rows[-1:]), flush=True)
-    machine = environment(torch.get_num_threads())
-    if arguments.commit:
-        machine["commit"] = arguments.commit
-    major, minor = torch.cuda.get_device_capability()
-    machine |= {
-        "command": f"python3 -m latentloop.bench.nearest.gpu {shlex.join(sys.argv[1:])}",
-        "gpu": torch.cuda.get_device_name(),
-        "compute_capability": f"{major}.{minor}",
-        "multiprocessors": torch.cuda.get_device_properties(0).multi_processor_count,
-        "cuda": torch.version.cuda,
-        "driver_package": driver.name,
-    }
-    result = new_result("nearest-gpu", machine, checked=checked, rates=rates, searches=rows, left_out=left_out)
-    write_result(path, result, force=True)
-    print(f"{path} written; {len(left_out)} cases left out for lack of time")
+    processors = torch.cuda.get_device_properties(0).multi_processor_count
+    more = {"multiprocessors": processors, "driver_package": driver.name}
+    values = {"checked": checked, "rates": rates, "searches": rows, "left_out": left_out}
+    run.write("nearest-gpu", torch.get_num_threads(), more, **values)
+    print(f"{run.path} written; {len(left_out)} cases left out for lack of time")
     return 0
 
 

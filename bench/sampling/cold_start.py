@@ -7,7 +7,6 @@ is the rest of the command: finding it, parsing options, the progress bar, and t
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from latentloop.bench.figures.result_files import new_result
 from latentloop.bench.figures.text import duration
 from latentloop.bench.machine.environment import environment
 from latentloop.bench.sampling import cold_start_phases
+from latentloop.environment.machine import available_threads
 from latentloop.errors import LatentLoopError
 from latentloop.io.files import scratch_directory
 
@@ -29,7 +29,7 @@ SLOWEST = 8  # imports listed
 
 def measure(repeats: int = 7, threads: int | None = None) -> dict[str, Any]:
     """Times ``repeats`` processes of each kind, alternating; returns plain JSON types. Raises LatentLoopError."""
-    limit = threads or len(os.sched_getaffinity(0))
+    limit = threads or available_threads()
     whole: list[float] = []
     phases: dict[str, list[float]] = {name: [] for name in PHASES}
     with scratch_directory() as folder:

@@ -8,8 +8,7 @@ FOLDER/gpu-sampling.json. The exit status is 1 if no backend ran, if no check wa
 
 from __future__ import annotations
 
-import argparse
-import shlex
+import os
 import sys
 import tempfile
 import time
@@ -18,19 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentloop.bench.figures.result_files import new_result, write_result
+import torch
+
 from latentloop.bench.gpu.check.backends import check_backends
 from latentloop.bench.gpu.check.baselines import time_baselines
 from latentloop.bench.gpu.check.bundle import export_bundle
 from latentloop.bench.gpu.check.driver import check_drivers
 from latentloop.bench.gpu.check.host import check_host
-from latentloop.bench.gpu.check.machine import machine
 from latentloop.bench.gpu.check.process import Outcome, run_part
 from latentloop.bench.gpu.check.rates import record_rates
 from latentloop.bench.gpu.check.report import describe, failures, image_times, level_bounds
-from latentloop.io.files import check_free
+from latentloop.bench.machine.environment import versions
+from latentloop.bench.machine.gpu_run import GpuRun, driver_version
 
+MODULE = "latentloop.bench.gpu.check.sampling"
 PRESET, LARGE = "rosinality-256", "paper-256"
+PACKAGES = ("cuda-bindings", "pycuda", "onnx", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "triton")
 
 
 @dataclass(frozen=True)
@@ -87,30 +89,18 @@ def run_parts(parts: list[Part], budget: float) -> list[dict[str, Any]]:
 
 def main(arguments: list[str]) -> int:
     """Runs every part; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python3 -m latentloop.bench.gpu.check.sampling")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of gpu-sampling.json")
-    parser.add_argument("--commit", help="commit of the source tree, if it is not a git repository")
-    parser.add_argument("--minutes", type=float, default=6, help="time for all parts together (default: 6)")
-    options = parser.parse_args(arguments)
-    path = options.out / "gpu-sampling.json"
-    check_free(path, force=True)
+    run = GpuRun.parse(MODULE, "gpu-sampling.json", arguments, 6, "time for all parts together")
     with tempfile.TemporaryDirectory() as folder:
-        parts = run_parts(all_parts(str(Path(folder) / PRESET)), 60 * options.minutes)
+        parts = run_parts(all_parts(str(Path(folder) / PRESET)), run.seconds)
     reasons = failures(parts)
-    environment = machine(options.commit)
-    environment["command"] = f"python3 -m latentloop.bench.gpu.check.sampling {shlex.join(arguments)}"
-    result = new_result(
-        "gpu-sampling",
-        environment,
-        parts=parts,
-        floors=level_bounds(parts),
-        images=image_times(parts),
-        failures=reasons,
-    )
-    write_result(path, result, force=True)
+    more = versions(PACKAGES)
+    if torch.cuda.is_available():
+        more["driver"] = driver_version()
+    bounds, images = level_bounds(parts), image_times(parts)
+    run.write("gpu-sampling", os.cpu_count() or 1, more, parts=parts, floors=bounds, images=images, failures=reasons)
     print(describe(parts))
     print("\n".join(f"FAILED: {reason}" for reason in reasons) or "all checks that can run here passed")
-    print(f"{path} written")
+    print(f"{run.path} written")
     return 1 if reasons else 0
 
 
