@@ -13,7 +13,7 @@ from torch.nn import functional
 from latentloop.kernels.element_types import ELEMENT_TYPES
 
 Attributes = dict[str, Any]
-Result = Tensor | tuple[Tensor, ...]
+Result = Any  # a tensor, or a tuple of several
 Operator = Callable[[list[Any], Attributes], Result]  # Any: None for an omitted input
 
 # Inputs whose values must be on the host, such as shapes, axes and counts, by their index.
@@ -32,23 +32,6 @@ HOST_OPERANDS: dict[str, tuple[int, ...]] = {
     "Unsqueeze": (1,),
 }
 _DTYPES = {each.onnx: getattr(torch, each.name) for each in ELEMENT_TYPES.values() if each.onnx}
-
-
-def _arg_max(x: list[Any], a: Attributes) -> Result:
-    return torch.argmax(x[0], a.get("axis", 0), bool(a.get("keepdims", 1)))  # the first of equal values
-
-
-def _cast(x: list[Any], a: Attributes) -> Result:
-    cast: Tensor = x[0].to(_DTYPES[a["to"]])
-    return cast
-
-
-def _clip(x: list[Any], a: Attributes) -> Result:
-    return torch.clamp(x[0], x[1], x[2])
-
-
-def _concat(x: list[Any], a: Attributes) -> Result:
-    return torch.cat(x, a["axis"])
 
 
 def _conv(x: list[Any], a: Attributes) -> Result:
@@ -76,25 +59,11 @@ def _div(x: list[Any], a: Attributes) -> Result:
     return x[0] / x[1] if x[0].is_floating_point() else torch.div(x[0], x[1], rounding_mode="trunc")
 
 
-def _elu(x: list[Any], a: Attributes) -> Result:
-    return functional.elu(x[0], a.get("alpha", 1.0))
-
-
-def _expand(x: list[Any], a: Attributes) -> Result:
-    shape = np.broadcast_shapes(tuple(x[0].shape), tuple(x[1].tolist()))
-    expanded: Tensor = x[0].expand(shape)
-    return expanded
-
-
 def _gather(x: list[Any], a: Attributes) -> Result:
     data, index = x
     axis = a.get("axis", 0) % data.ndim
-    rows: Tensor = data.index_select(axis, index.flatten())
+    rows = data.index_select(axis, index.flatten())
     return rows.reshape(*data.shape[:axis], *index.shape, *data.shape[axis + 1 :])
-
-
-def _gather_elements(x: list[Any], a: Attributes) -> Result:
-    return torch.gather(x[0], a.get("axis", 0), x[1])
 
 
 def _one_hot(x: list[Any], a: Attributes) -> Result:
@@ -117,17 +86,7 @@ def _reduce(function: Callable[..., Tensor]) -> Operator:
 
 def _reshape(x: list[Any], a: Attributes) -> Result:
     shape = [x[0].shape[axis] if size == 0 else size for axis, size in enumerate(x[1].tolist())]
-    reshaped: Tensor = x[0].reshape(shape)
-    return reshaped
-
-
-def _scatter_elements(x: list[Any], a: Attributes) -> Result:
-    scattered: Tensor = x[0].scatter(a.get("axis", 0), x[1], x[2])
-    return scattered
-
-
-def _shape(x: list[Any], a: Attributes) -> Result:
-    return torch.tensor(x[0].shape[a.get("start", 0) : a.get("end")])
+    return x[0].reshape(shape)
 
 
 def _slice(x: list[Any], a: Attributes) -> Result:
@@ -137,23 +96,13 @@ def _slice(x: list[Any], a: Attributes) -> Result:
     index: list[slice] = [slice(None)] * data.ndim
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         index[axis] = slice(start, end, step)
-    part: Tensor = data[tuple(index)]
-    return part
-
-
-def _softmax(x: list[Any], a: Attributes) -> Result:
-    return torch.softmax(x[0], a.get("axis", -1))
+    return data[tuple(index)]
 
 
 def _split(x: list[Any], a: Attributes) -> Result:
     axis = a.get("axis", 0)
     sizes = x[1].tolist() if len(x) > 1 else -(-x[0].shape[axis] // a["num_outputs"])
     return torch.split(x[0], sizes, axis)
-
-
-def _squeeze(x: list[Any], a: Attributes) -> Result:
-    squeezed: Tensor = x[0].squeeze(tuple(x[1].tolist()))
-    return squeezed
 
 
 def _top_k(x: list[Any], a: Attributes) -> Result:
@@ -164,12 +113,8 @@ def _top_k(x: list[Any], a: Attributes) -> Result:
     return values.narrow(axis, 0, count), indices.narrow(axis, 0, count)
 
 
-def _transpose(x: list[Any], a: Attributes) -> Result:
-    return x[0].permute(a.get("perm", list(range(x[0].ndim))[::-1]))  # type: ignore[no-any-return]
-
-
 def _unsqueeze(x: list[Any], a: Attributes) -> Result:
-    result: Tensor = x[0]
+    result = x[0]
     for axis in sorted(axis % (x[0].ndim + x[1].numel()) for axis in x[1].tolist()):
         result = result.unsqueeze(axis)
     return result
@@ -177,7 +122,7 @@ def _unsqueeze(x: list[Any], a: Attributes) -> Result:
 
 def _plain(function: Callable[..., Any]) -> Operator:
     def call(x: list[Any], a: Attributes) -> Result:
-        return function(*x)  # type: ignore[no-any-return]
+        return function(*x)
 
     return call
 
@@ -185,20 +130,21 @@ def _plain(function: Callable[..., Any]) -> Operator:
 OPERATORS: dict[str, Operator] = {
     "Add": _plain(torch.add),
     "And": _plain(torch.logical_and),
-    "ArgMax": _arg_max,
-    "Cast": _cast,
-    "Clip": _clip,
-    "Concat": _concat,
+    # The first of equal values.
+    "ArgMax": lambda x, a: torch.argmax(x[0], a.get("axis", 0), bool(a.get("keepdims", 1))),
+    "Cast": lambda x, a: x[0].to(_DTYPES[a["to"]]),
+    "Clip": _plain(torch.clamp),
+    "Concat": lambda x, a: torch.cat(x, a["axis"]),
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "CumSum": _cum_sum,
     "Div": _div,
-    "Elu": _elu,
+    "Elu": lambda x, a: functional.elu(x[0], a.get("alpha", 1.0)),
     "Equal": _plain(torch.eq),
     "Exp": _plain(torch.exp),
-    "Expand": _expand,
+    "Expand": _plain(lambda x, shape: x.expand(np.broadcast_shapes(tuple(x.shape), tuple(shape.tolist())))),
     "Gather": _gather,
-    "GatherElements": _gather_elements,
+    "GatherElements": lambda x, a: torch.gather(x[0], a.get("axis", 0), x[1]),
     "Greater": _plain(torch.gt),
     "GreaterOrEqual": _plain(torch.ge),
     "Identity": _plain(lambda x: x),
@@ -215,16 +161,16 @@ OPERATORS: dict[str, Operator] = {
     "Relu": _plain(torch.relu),
     "Reshape": _reshape,
     "Round": _plain(torch.round),
-    "ScatterElements": _scatter_elements,
-    "Shape": _shape,
+    "ScatterElements": lambda x, a: x[0].scatter(a.get("axis", 0), x[1], x[2]),
+    "Shape": lambda x, a: torch.tensor(x[0].shape[a.get("start", 0) : a.get("end")]),
     "Sigmoid": _plain(torch.sigmoid),
     "Slice": _slice,
-    "Softmax": _softmax,
+    "Softmax": lambda x, a: torch.softmax(x[0], a.get("axis", -1)),
     "Split": _split,
-    "Squeeze": _squeeze,
+    "Squeeze": _plain(lambda x, axes: x.squeeze(tuple(axes.tolist()))),
     "Sub": _plain(torch.sub),
     "TopK": _top_k,
-    "Transpose": _transpose,
+    "Transpose": lambda x, a: x[0].permute(a.get("perm", list(range(x[0].ndim))[::-1])),
     "Unsqueeze": _unsqueeze,
     "Where": _plain(torch.where),
 }

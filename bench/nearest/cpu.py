@@ -6,7 +6,7 @@ from typing import Any
 
 from latentloop.bench.figures.figure import Figure
 from latentloop.bench.figures.result_files import new_result
-from latentloop.bench.figures.text import duration, quantity
+from latentloop.bench.figures.text import duration, markdown_table, quantity
 from latentloop.bench.machine.child_process import in_child
 from latentloop.bench.machine.environment import environment
 from latentloop.bench.machine.gemm import measure_gemm
@@ -66,15 +66,14 @@ def table(result: dict[str, Any]) -> str:
         n, d, k = search["vectors"], search["dimensions"], search["codewords"]
         times = {name: Figure.from_json(measured["seconds"]) for name, measured in search["peers"].items()}
         baselines = {name: time.median for name, time in times.items() if name != LATENTLOOP}
-        lines += ["", f"N = {n}, D = {d}, K = {k}", "", "| | time | | GFLOP/s | added memory | same as reference |"]
-        lines += ["|---|---|---|---|---|---|"]
+        rows = []
         for name, time in times.items():
             measured = search["peers"][name]
             rate = f"{2 * n * d * k / time.median / 1e9:.0f}"
             memory = quantity(measured["added_bytes"], "B")
-            lines.append(
-                f"| {name} | {duration(time.median)} | {time.note()} | {rate} | {memory} | {measured['nearest']:.0%} |"
-            )
+            rows.append([name, duration(time.median), time.note(), rate, memory, f"{measured['nearest']:.0%}"])
+        header = ["", "time", "", "GFLOP/s", "added memory", "same as reference"]
+        lines += ["", f"N = {n}, D = {d}, K = {k}", "", markdown_table(header, rows)]
         fastest = min(baselines, key=lambda name: baselines[name], default=None)
         if fastest is not None:
             latentloop = times[LATENTLOOP].median

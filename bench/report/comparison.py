@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from latentloop.bench.figures.figure import Figure
+from latentloop.bench.figures.text import markdown_table
 from latentloop.errors import InputError
 
 SHARE = "of 1"  # the unit of precision, recall and accuracy, which are better when larger
@@ -42,10 +43,11 @@ def table(comparison: dict[str, Any]) -> str:
     lines = [f"{comparison['what']}: commit {first} against {second}", ""]
     for name, (old, new) in comparison["differing"].items():
         lines += [f"Warning: {name} differs ({old} against {new}): ratios compare machines, not code.", ""]
-    lines += ["| | before | after | after / before | |", "|---|---|---|---|---|"]
+    rows = []
     for row in comparison["rows"]:
-        values = f"{row['before']:.4g} {row['unit']} | {row['after']:.4g} {row['unit']} | {row['ratio']:.3f}"
-        lines.append(f"| {row['name']} | {values} | {row['verdict']} |")
+        values = (f"{row[side]:.4g} {row['unit']}" for side in ("before", "after"))
+        rows.append([row["name"], *values, f"{row['ratio']:.3f}", row["verdict"]])
+    lines.append(markdown_table(["", "before", "after", "after / before", ""], rows))
     for key, text in (("only_before", "in the first only"), ("only_after", "in the second only")):
         if comparison[key]:
             lines += ["", f"{text}: {', '.join(comparison[key])}"]

@@ -81,10 +81,9 @@ def _images(axes: Axes, result: dict[str, Any]) -> None:
         label = "bound, direct convolutions" if name == "direct" else f"bound, LatentLoop in {name}"
         axes.axvline(bound["seconds"], color="black", linestyle=style, linewidth=1, label=label)
     axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.set_xlim(min(*seconds, *(b["seconds"] for b in result["bounds"].values())) / 2, max(seconds) * 12)
-    axes.set_xlabel("seconds per image, batch 1 (logarithmic)")
-    axes.set_title(f"{result['preset']}: one image")
+    limits = min(*seconds, *(b["seconds"] for b in result["bounds"].values())) / 2, max(seconds) * 12
+    label = "seconds per image, batch 1 (logarithmic)"
+    axes.set(xscale="log", xlim=limits, xlabel=label, title=f"{result['preset']}: one image")
     axes.legend(fontsize=8, loc="lower right")
 
 
@@ -95,14 +94,8 @@ def _batches(axes: Axes, result: dict[str, Any]) -> None:
             sizes = [int(batch) for batch in entry["images"]]
             rates = [images["images_per_second"] for images in entry["images"].values()]
             axes.plot(sizes, rates, marker="o", color=COLOURS[name], label=_short(entry["name"], " "))
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.xaxis.set_major_formatter("{x:.0f}")
-    axes.set_xlabel("batch")
-    axes.set_ylabel("images per second")
-    axes.set_title(f"{result['preset']}: throughput")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8)
+    axes.set(yscale="log", xlabel="batch", ylabel="images per second", title=f"{result['preset']}: throughput")
+    _doubling(axes)
 
 
 def _roofline(axes: Axes, result: dict[str, Any]) -> None:
@@ -128,11 +121,8 @@ def _roofline(axes: Axes, result: dict[str, Any]) -> None:
         labelled.add((name, role))
         axes.plot(intensity, speed, MARKERS[role], color=COLOURS[name], markersize=7, label=label, alpha=0.85)
         axes.annotate(level[:1], (intensity, speed), xytext=(5, -3), textcoords="offset points", fontsize=7)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("FLOPs per byte read")
-    axes.set_ylabel("FLOP/s")
-    axes.set_title(f"{result['preset']}: graphs under the roofline (letters: levels)")
+    title = f"{result['preset']}: graphs under the roofline (letters: levels)"
+    axes.set(xscale="log", yscale="log", xlabel="FLOPs per byte read", ylabel="FLOP/s", title=title)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
@@ -149,14 +139,9 @@ def _bandwidth(axes: Axes, result: dict[str, Any]) -> None:
                     size, bottom = step["weight_bytes"] / 2**20, axes.get_ylim()[0]
                     axes.axvline(size, color="#888888", linewidth=1, linestyle=":")
                     axes.text(size, bottom, f" {level['name']} step", rotation=90, fontsize=7)
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="working set, MiB", ylabel="read bandwidth, GB/s", title="Read bandwidth")
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("working set, MiB")
-    axes.set_ylabel("read bandwidth, GB/s")
-    axes.set_title("Read bandwidth")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    _doubling(axes)
 
 
 def _growth_of(series: dict[str, Any]) -> Callable[[Axes, dict[str, Any]], None]:
@@ -169,15 +154,11 @@ def _growth_of(series: dict[str, Any]) -> Callable[[Axes, dict[str, Any]], None]
         expected = [y[-1] * (value / x[-1]) ** series["expected"] for value in x]
         axes.plot(x, expected, "--", color="black", linewidth=1, label=f"expected exponent {series['expected']:g}")
         fitted = "" if series["exponent"] is None else f", fitted exponent {series['exponent']:.2f}"
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.xaxis.set_major_formatter("{x:.0f}")
-        axes.set_xticks(x)
-        axes.set_xlabel(series["unit"])
-        axes.set_ylabel("seconds per batch" if series["name"] == "batch" else "seconds per image")
+        label = "seconds per batch" if series["name"] == "batch" else "seconds per image"
+        axes.set(yscale="log", xlabel=series["unit"], ylabel=label)
         axes.set_title(f"{series['name']}{fitted}\n{series['peer']}", fontsize=11)
-        axes.grid(alpha=0.3, which="both")
-        axes.legend(fontsize=8)
+        _doubling(axes)
+        axes.set_xticks(x)
 
     return draw
 
@@ -191,10 +172,7 @@ def _phases(axes: Axes, result: dict[str, Any]) -> None:
     for number, (name, value) in enumerate(phases.items()):
         axes.barh([0], [value], left=[left], color=f"C{number}", label=f"{name}, {value:.0f} ms")
         left += value
-    axes.set_yticks([])
-    axes.set_ylim(-1, 1)
-    axes.set_xlabel("milliseconds")
-    axes.set_title(f"latentloop sample -n 1: {total:.0f} ms")
+    axes.set(yticks=[], ylim=(-1, 1), xlabel="milliseconds", title=f"latentloop sample -n 1: {total:.0f} ms")
     axes.legend(fontsize=8, ncols=2, loc="upper center")
 
 
@@ -202,9 +180,7 @@ def _bits(axes: Axes, result: dict[str, Any]) -> None:
     """Draws bits per code of each level, precisions side by side."""
     levels = result["levels"]
     for number, precision in enumerate(levels[0]["bits_per_code"]):
-        bits = [level["bits_per_code"][precision] for level in levels]
-        bars = axes.bar(_positions(levels, 0.4 * number), bits, 0.38, color=COLOURS[precision], label=precision)
-        axes.bar_label(bars, fmt="%.3f", fontsize=8)
+        _bits_bars(axes, number, [level["bits_per_code"][precision] for level in levels], precision, precision)
     names = [f"{level['name']}\n{level['relative_change']:+.2%}, KL {level['kl_nats']:.1g} nats" for level in levels]
     _label_levels(axes, names, f"{result['images']} images, {result['codes']}")
 
@@ -212,11 +188,8 @@ def _bits(axes: Axes, result: dict[str, Any]) -> None:
 def _likelihood(axes: Axes, result: dict[str, Any]) -> None:
     """Draws bits per code of each level: by the codes' frequencies alone, and by the prior."""
     levels = result["levels"]
-    for number, (name, colour) in enumerate((("by frequency alone", "naive"), ("by the prior", "float32"))):
-        bits = [level["bits_per_code"] if number else math.log2(level["perplexity"]) for level in levels]
-        bars = axes.bar(_positions(levels, 0.4 * number), bits, 0.38, color=COLOURS[colour])
-        bars.set_label(name)
-        axes.bar_label(bars, fmt="%.3f", fontsize=8)
+    _bits_bars(axes, 0, [math.log2(level["perplexity"]) for level in levels], "by frequency alone", "naive")
+    _bits_bars(axes, 1, [level["bits_per_code"] for level in levels], "by the prior", "float32")
     names = [f"{level['name']}\n{level['codes_used']} of {level['codes']} codes used" for level in levels]
     _label_levels(axes, names, f"Codes of {result['images']} held-out images")
 
@@ -231,9 +204,8 @@ def _accuracy(axes: Axes, result: dict[str, Any]) -> None:
         positions = _positions(names, 0.8 * number / len(recognition))
         axes.bar(positions, shares, 0.75 / len(recognition), color=f"C{number}", label=label)
     axes.set_xticks(_positions(names, 0.3), names, fontsize=8)
-    axes.set_ylabel("classified correctly")
-    axes.set_ylim(0, 1.25)
-    axes.set_title(f"{result['bundle']['name']}: accuracy of the classifier")
+    title = f"{result['bundle']['name']}: accuracy of the classifier"
+    axes.set(ylabel="classified correctly", ylim=(0, 1.25), title=title)
     axes.legend(fontsize=8, ncols=2)
 
 
@@ -248,19 +220,30 @@ def _searches(axes: Axes, result: dict[str, Any]) -> None:
         axes.bar_label(bars, [duration(value) for value in seconds], fontsize=6, rotation=90, padding=2)
     labels = [f"N = {search['vectors']}\nK = {search['codewords']}, D = {search['dimensions']}" for search in searches]
     axes.set_xticks(_positions(searches, 0.4), labels)
-    axes.set_yscale("log")
-    axes.margins(y=0.2)
-    axes.set_ylabel("seconds a search (logarithmic)")
-    axes.set_title("The nearest codeword of each of N vectors")
+    title = "The nearest codeword of each of N vectors"
+    axes.set(yscale="log", ymargin=0.2, ylabel="seconds a search (logarithmic)", title=title)
     axes.legend(fontsize=7)
+
+
+def _bits_bars(axes: Axes, number: int, bits: Sequence[float], label: str, colour: str) -> None:
+    """Draws a bar per level, the first or the second of its group."""
+    bars = axes.bar(_positions(bits, 0.4 * number), bits, 0.38, color=COLOURS[colour], label=label)
+    axes.bar_label(bars, fmt="%.3f", fontsize=8)
 
 
 def _label_levels(axes: Axes, names: Sequence[str], title: str) -> None:
     """Labels two bars of bits per code for each level."""
     axes.set_xticks(_positions(names, 0.2), names)
-    axes.set_ylabel("bits per code")
-    axes.set_title(title)
+    axes.set(ylabel="bits per code", title=title)
     axes.legend()
+
+
+def _doubling(axes: Axes) -> None:
+    """Sets a logarithmic x axis of powers of two, with a grid and a legend."""
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=8)
 
 
 def _positions(groups: Sequence[object], offset: float) -> list[float]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from latentloop.bench.figures.figure import Figure
 from latentloop.bench.figures.result_files import new_result
-from latentloop.bench.figures.text import duration
+from latentloop.bench.figures.text import duration, markdown_table
 from latentloop.bench.machine.environment import environment
 from latentloop.bench.sampling import cold_start_phases
 from latentloop.environment.machine import available_threads
@@ -62,14 +62,13 @@ def table(result: dict[str, Any]) -> str:
     phases = {name: Figure.from_json(value) for name, value in result["phases"].items()}
     rest = max(0.0, seconds.median - sum(figure.median for figure in phases.values()))
     whole = f"{duration(seconds.median)} ({seconds.note()})"
-    lines = [f"`latentloop sample -n 1`, the default bundle, whole processes: {whole}"]
-    lines += ["", "| phase | | |", "|---|---|---|"]
-    for name, figure in phases.items():
-        lines.append(f"| {name} | {duration(figure.median)} | {figure.median / seconds.median:.0%} |")
-    lines.append(f"| options, progress, end of the process | {duration(rest)} | {rest / seconds.median:.0%} |")
+    parts = {name: figure.median for name, figure in phases.items()} | {"options, progress, end of the process": rest}
+    rows = [[name, duration(value), f"{value / seconds.median:.0%}"] for name, value in parts.items()]
+    heading = f"`latentloop sample -n 1`, the default bundle, whole processes: {whole}\n"
     slowest = ", ".join(f"{name} {duration(value)}" for name, value in result["slowest_imports"].items())
     largest = max(phases, key=lambda name: phases[name].median)
-    return "\n".join([*lines, "", f"Bound by {largest}.", f"Slowest packages to import (`-X importtime`): {slowest}"])
+    notes = f"\nBound by {largest}.", f"Slowest packages to import (`-X importtime`): {slowest}"
+    return "\n".join([heading, markdown_table(["phase", "", ""], rows), *notes])
 
 
 def _run(command: Sequence[str]) -> str:

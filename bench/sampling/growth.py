@@ -20,6 +20,7 @@ from latentloop.bench.baselines.timing import Scale, level_seconds
 from latentloop.bench.figures.figure import Figure
 from latentloop.bench.figures.fits import fit_exponent
 from latentloop.bench.figures.result_files import new_result
+from latentloop.bench.figures.text import markdown_table
 from latentloop.bench.machine.environment import environment
 from latentloop.bench.workload.models import write_part
 from latentloop.bench.workload.part import Part, TimedLevel
@@ -119,21 +120,20 @@ def exponents(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """Returns the series as Markdown: times, fitted and expected exponents."""
     env = result["environment"]
-    lines = [
+    heading = (
         f"One image of one level, {result['base']}, {env['threads']} threads, {env['processor']}, {env['date']}, "
-        f"commit {env['commit']}:",
-        "",
-        "| growing | drawn by | times | fitted exponent | of the two largest | expected | because | |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+        f"commit {env['commit']}:"
+    )
+    header = ("growing", "drawn by", "times", "fitted exponent", "of the two largest", "expected", "because", "")
+    rows = []
     for series in result["series"]:
         times = ", ".join(_time(point) for point in series["points"])
         fitted = "" if series["exponent"] is None else f"{series['exponent']:.2f}"
         last = "" if series["exponent"] is None else f"{series['last_exponent']:.2f}"
-        cells = [series["name"], series["peer"], times, fitted, last, f"{series['expected']:g}", series["why"]]
-        cells.append(_verdict(series))
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", "~ extrapolated from the first rows, ! unstable (spread over 10 %)"])
+        expected = f"{series['expected']:g}"
+        rows.append([series["name"], series["peer"], times, fitted, last, expected, series["why"], _verdict(series)])
+    note = "~ extrapolated from the first rows, ! unstable (spread over 10 %)"
+    return "\n\n".join([heading, markdown_table(header, rows), note])
 
 
 def _verdict(series: dict[str, Any]) -> str:
