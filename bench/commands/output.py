@@ -6,10 +6,12 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from latentloop.cli.options import positive
+from latentloop.environment.machine import available_threads
 from latentloop.environment.packages import require
 
 
@@ -21,6 +23,23 @@ class SubCommand:
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+
+
+def measuring(
+    module: str, measure: Callable[[Any, argparse.Namespace], dict[str, Any]], purpose: str = "the bench"
+) -> Callable[[argparse.Namespace], int]:
+    """Returns the ``run`` of a sub-command that measures by a function of a module and prints the module's ``table``.
+
+    The module, in ``latentloop.bench``, is imported when the command runs. ``purpose``: as in ``require_extra``.
+    """
+
+    def run(arguments: argparse.Namespace) -> int:
+        require_extra(purpose)
+        measurement = import_module(f"latentloop.bench.{module}")
+        arguments.threads = arguments.threads or available_threads()
+        return finish(arguments, lambda: measure(measurement, arguments), measurement.table)
+
+    return run
 
 
 def require_extra(purpose: str) -> None:

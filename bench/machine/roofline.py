@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from latentloop.bench.figures.result_files import new_result
 from latentloop.bench.figures.text import quantity
 from latentloop.bench.machine.bandwidth import last_level_cache, measure_bandwidth
 from latentloop.bench.machine.child_process import in_child
+from latentloop.bench.machine.environment import environment
 from latentloop.bench.machine.gemm import measure_gemm
 from latentloop.bench.machine.peaks import best
+
+
+def measure(threads: int) -> dict[str, Any]:
+    """Returns a result file's value: the roofline and the environment."""
+    return new_result("roofline", environment(threads), **measure_roofline(threads))
 
 
 def measure_roofline(threads: int) -> dict[str, Any]:
