@@ -11,9 +11,9 @@ from latentloop import Bundle, Sampler
 from latentloop.bench.baselines.implementation import TITLES, Codes, Inputs
 from latentloop.bench.baselines.timed_backend import TimedCpuBackend
 from latentloop.bench.baselines.timing import Timing
+from latentloop.bench.workload.drawing import drawing
 from latentloop.bench.workload.part import Part, TimedLevel
 from latentloop.draws.level_inputs import LevelInputs
-from latentloop.draws.uniforms import uniforms
 from latentloop.errors import InputError, MissingError
 
 
@@ -52,7 +52,7 @@ class LatentLoopSampler:
         """Draws rows in order, from the first, until ``budget`` seconds have passed; at least one row."""
         manifest_level = self.sampler.bundle.manifest.level(level.name)
         inputs = Inputs.random(level, batch)
-        level_inputs = self._level_inputs(level, inputs, np.full_like(inputs.codes, -1))  # -1: the code is drawn
+        level_inputs = drawing(inputs.codes.shape, 0, inputs.upper, inputs.labels)
         if self._prepared_batch.get(level.name) != batch:
             for _ in self.sampler.rows(manifest_level, level_inputs, min(2, manifest_level.height)):
                 pass  # a warm-up: allocates memory and binds the inputs and outputs of the graphs
@@ -73,7 +73,7 @@ class LatentLoopSampler:
     def logits(self, level: TimedLevel, inputs: Inputs, rows: int) -> NDArray[np.float32]:
         """Returns the first rows' teacher-forced logits [rows, W, B, K]."""
         manifest_level = self.sampler.bundle.manifest.level(level.name)
-        level_inputs = self._level_inputs(level, inputs, inputs.codes)
+        level_inputs = LevelInputs.forcing(inputs.codes, inputs.upper, inputs.labels)
         self._prepared_batch.pop(level.name, None)  # the sampler caches one loop per level
         return np.stack([row.logits.copy() for row in self.sampler.rows(manifest_level, level_inputs, rows)])
 
@@ -107,12 +107,3 @@ class LatentLoopSampler:
         manifest = self.sampler.bundle.manifest
         self.decode({v.name: np.zeros((1, v.height, v.width), np.int64) for v in manifest.levels})
         return time.perf_counter() - begin
-
-    def _level_inputs(self, level: TimedLevel, inputs: Inputs, forced: Codes) -> LevelInputs:
-        batch, c = len(inputs.codes), level.config
-        return LevelInputs(
-            uniform=uniforms(np.arange(batch, dtype=np.uint64), 0, c.height, c.width),
-            forced=forced.transpose(1, 2, 0),
-            upper=inputs.upper,
-            labels=inputs.labels,
-        )

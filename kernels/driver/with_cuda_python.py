@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.kernels.driver.cuda_graph import CapturedGraph, capture_graph, destroy
-from latentloop.kernels.driver.driver import DriverError, MissingGpuError
+from latentloop.kernels.driver.driver import DriverError
 from latentloop.kernels.driver.fatbin import read_fatbin
 from latentloop.kernels.driver.host_memory import PageLockedBuffer, bytes_of
+from latentloop.kernels.driver.starting import import_driver, start_driver
 from latentloop.kernels.driver.stream import Stream
 
 _SUCCESS = 0
@@ -41,19 +41,9 @@ class CudaPython:
     can_capture = True
 
     def __init__(self) -> None:
-        try:
-            self._cuda: Any = import_module("cuda.bindings.driver")
-        except ModuleNotFoundError as error:
-            raise MissingGpuError(f"{error} (pip install cuda-python)") from error
-        except Exception as error:  # a broken installation may raise anything
-            raise MissingGpuError(f"the installation is broken: {type(error).__name__}: {error}") from error
-        try:
-            self._call("cuInit", 0)
-            count = self.devices()
-        except RuntimeError as error:  # also raised if there is no libcuda
-            raise MissingGpuError(" ".join(str(error).split())) from error
-        if not count:
-            raise MissingGpuError("the NVIDIA driver finds no GPU")
+        self._cuda = import_driver("cuda.bindings.driver", "pip install cuda-python")
+        # RuntimeError is also raised if there is no libcuda.
+        start_driver(lambda: self._call("cuInit", 0), self.devices, RuntimeError)
         self._primary: dict[int, Any] = {}  # contexts, by device
         self._libraries: dict[Path, Any] = {}
         self._functions: dict[tuple[Path, str], int] = {}

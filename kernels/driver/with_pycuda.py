@@ -10,7 +10,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from latentloop.kernels.driver.driver import DriverError, MissingGpuError
 from latentloop.kernels.driver.fatbin import read_fatbin
 from latentloop.kernels.driver.host_memory import bytes_of
+from latentloop.kernels.driver.starting import import_driver, start_driver
 from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which pycuda does not define
@@ -32,20 +32,9 @@ class Pycuda:
     can_capture = False
 
     def __init__(self) -> None:
-        try:
-            self._cuda: Any = import_module("pycuda.driver")
-            self._tools: Any = import_module("pycuda.tools")
-        except ModuleNotFoundError as error:
-            raise MissingGpuError(f"{error} (pip install pycuda, with the CUDA toolkit)") from error
-        except Exception as error:  # a broken installation may raise anything
-            raise MissingGpuError(f"the installation is broken: {type(error).__name__}: {error}") from error
-        try:
-            self._cuda.init()
-            count = self.devices()
-        except self._cuda.Error as error:
-            raise MissingGpuError(" ".join(str(error).split())) from error
-        if not count:
-            raise MissingGpuError("the NVIDIA driver finds no GPU")
+        remedy = "pip install pycuda, with the CUDA toolkit"
+        self._cuda, self._tools = import_driver("pycuda.driver", remedy), import_driver("pycuda.tools", remedy)
+        start_driver(self._cuda.init, self.devices, self._cuda.Error)
         self._primary: dict[int, Any] = {}  # contexts, by device
         # These belong to a context, which is the first part of their keys.
         self._modules: dict[tuple[int, Path], Any] = {}
@@ -138,8 +127,7 @@ class Pycuda:
 
     def zero(self, pointer: int, size: int, stream: Stream) -> None:
         """Asynchronous."""
-        with self._driver_errors("memset_d8_async"):
-            self._cuda.memset_d8_async(pointer, 0, size, self._pycuda_stream(stream))
+        self._call("memset_d8_async", pointer, 0, size, self._pycuda_stream(stream))
 
     def to_host(self, pointer: int, size: int, stream: Stream) -> bytes:
         """Copies in stream order."""
@@ -175,32 +163,27 @@ class Pycuda:
 
     def stream(self) -> Stream:
         """Returns a pycuda stream."""
-        with self._driver_errors("Stream"):
-            return as_stream(self._cuda.Stream(_NON_BLOCKING))
+        return as_stream(self._call("Stream", _NON_BLOCKING))
 
     def host_memory(self, size: int) -> NDArray[np.uint8]:
         """The array must outlive the copies that use it."""
-        with self._driver_errors("pagelocked_empty"):
-            memory: NDArray[np.uint8] = self._cuda.pagelocked_empty(size, np.uint8)
+        memory: NDArray[np.uint8] = self._call("pagelocked_empty", size, np.uint8)
         return memory
 
     def copy_in(self, pointer: int, values: NDArray[Any], stream: Stream) -> None:
         """Raises ValueError if the array is not contiguous."""
-        with self._driver_errors("memcpy_htod_async"):
-            self._cuda.memcpy_htod_async(pointer, bytes_of(values), self._pycuda_stream(stream))
+        self._call("memcpy_htod_async", pointer, bytes_of(values), self._pycuda_stream(stream))
 
     def copy_out(self, values: NDArray[Any], pointer: int, stream: Stream) -> None:
         """Waits if ``values`` are not in page-locked memory.
 
         Raises ValueError if the array is not contiguous or is read-only.
         """
-        with self._driver_errors("memcpy_dtoh_async"):
-            self._cuda.memcpy_dtoh_async(bytes_of(values, writable=True), pointer, self._pycuda_stream(stream))
+        self._call("memcpy_dtoh_async", bytes_of(values, writable=True), pointer, self._pycuda_stream(stream))
 
     def copy(self, target: int, source: int, size: int, stream: Stream) -> None:
         """Asynchronous."""
-        with self._driver_errors("memcpy_dtod_async"):
-            self._cuda.memcpy_dtod_async(target, source, size, self._pycuda_stream(stream))
+        self._call("memcpy_dtod_async", target, source, size, self._pycuda_stream(stream))
 
     def capture(self, stream: Stream) -> AbstractContextManager[Any]:
         """Raises MissingGpuError."""
@@ -220,6 +203,10 @@ class Pycuda:
                 "install cuda-python, which accepts streams of all libraries"
             )
         return None if stream == LEGACY else stream.owner
+
+    def _call(self, function: str, *arguments: Any) -> Any:
+        with self._driver_errors(function):
+            return getattr(self._cuda, function)(*arguments)
 
     @contextmanager
     def _driver_errors(self, call: str) -> Iterator[None]:

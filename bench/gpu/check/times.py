@@ -10,9 +10,9 @@ import numpy as np
 from latentloop import Sampler
 from latentloop.bench.figures.fits import extrapolate_rows
 from latentloop.bench.gpu.check.findings import Findings
+from latentloop.bench.workload.drawing import drawing
 from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import LevelInputs
-from latentloop.draws.uniforms import uniforms
 
 BATCHES = (1, 16)
 
@@ -48,12 +48,9 @@ def _level(sampler: Sampler, level: Level, index: int, batch: int, budget: float
     prior = level.prior
     assert prior is not None
     upper = sampler.bundle.manifest.levels[index - 1]
-    inputs = LevelInputs(
-        uniform=uniforms(np.arange(batch, dtype=np.uint64), index, level.height, level.width),
-        forced=np.full((level.height, level.width, batch), -1),
-        upper=np.zeros((batch, upper.height, upper.width), np.int64) if prior.condition_level else None,
-        labels=np.zeros(batch, np.int64) if prior.classes else None,
-    )
+    codes = np.zeros((batch, upper.height, upper.width), np.int64) if prior.condition_level else None
+    labels = np.zeros(batch, np.int64) if prior.classes else None
+    inputs = drawing((batch, level.height, level.width), index, codes, labels)
     _rows(sampler, level, inputs, budget)  # a row's work is captured when the row is first drawn
     return extrapolate_rows(_rows(sampler, level, inputs, budget), level.height)
 

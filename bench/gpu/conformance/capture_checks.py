@@ -13,6 +13,7 @@ from latentloop.bench.gpu.conformance.device_bytes import (
     new_stream,
     random_bytes,
     read,
+    replay,
     wait_for,
 )
 from latentloop.kernels.driver import DeviceMemory, Driver, MissingGpuError
@@ -36,13 +37,11 @@ def check_replays(driver: Driver, size: int) -> None:
     np.testing.assert_array_equal(read(driver, target, stream), values[1])
     for current in values:
         fill(driver, source, current, stream)
-        with driver.use(DEVICE):
-            driver.replay(captured, stream)
+        replay(driver, captured, stream)
         np.testing.assert_array_equal(read(driver, target, stream), current)
         np.testing.assert_array_equal(read(driver, source, stream), half_zero(current))
-    with driver.use(DEVICE):
-        driver.replay(captured, stream)
-        driver.replay(captured, stream)
+    for _ in range(2):
+        replay(driver, captured, stream)
     assert not read(driver, target, stream)[:half].any()
 
 
@@ -58,8 +57,7 @@ def check_replays_of_host_copies(driver: Driver, size: int) -> None:
         driver.copy_out(copy, memory.pointer, stream)
     for turn in range(3):
         source[:] = random_bytes(turn, size)
-        with driver.use(DEVICE):
-            driver.replay(captured, stream)
+        replay(driver, captured, stream)
         wait_for(driver, stream)
         np.testing.assert_array_equal(copy, source)
 
@@ -91,8 +89,7 @@ def check_captures_one_stream(driver: Driver, size: int) -> None:
     np.testing.assert_array_equal(read(driver, memory, other), half_zero(random_bytes(2, size)))
     np.testing.assert_array_equal(read(driver, captured_memory, stream), random_bytes(1, size))
     fill(driver, memory, random_bytes(3, size), other)
-    with driver.use(DEVICE):
-        driver.replay(captured, stream)
+    replay(driver, captured, stream)
     np.testing.assert_array_equal(read(driver, captured_memory, stream), half_zero(random_bytes(1, size)))
     np.testing.assert_array_equal(read(driver, memory, other), random_bytes(3, size))
 
@@ -114,8 +111,7 @@ def check_discards(driver: Driver, size: int) -> None:
     np.testing.assert_array_equal(read(driver, memory, stream), random_bytes(1, size))
     with driver.use(DEVICE), driver.capture(stream) as captured:
         driver.zero(memory.pointer, half, stream)
-    with driver.use(DEVICE):
-        driver.replay(captured, stream)
+    replay(driver, captured, stream)
     np.testing.assert_array_equal(read(driver, memory, stream), half_zero(random_bytes(1, size)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,12 @@ def read(driver: Driver, memory: DeviceMemory, stream: Stream) -> Bytes:
         driver.copy_out(target, memory.pointer, stream)
     wait_for(driver, stream)
     return target
+
+
+def replay(driver: Driver, captured: Any, stream: Stream) -> None:
+    """Enqueues captured work."""
+    with driver.use(DEVICE):
+        driver.replay(captured, stream)
 
 
 def wait_for(driver: Driver, stream: Stream) -> None:
