@@ -18,6 +18,7 @@ from nearest_checks import Oracle, check_distance
 from nearest_grid import NATIVE, compile_native, compiler, narrow, widen
 from numpy.typing import NDArray
 
+from latentloop.bench.nearest import gpu_smoke
 from latentloop.kernels.driver import Driver, MissingGpuError, Stream, open_driver
 from latentloop.kernels.nearest_codebook import launcher
 from latentloop.kernels.nearest_codebook.codebook import Layout
@@ -217,6 +218,10 @@ def test_any_number_of_splits(multiprocessors: int, kind: str, kernels: ctypes.C
     driver = FakeDriver(kernels, multiprocessors=multiprocessors)
     z, codebook = case(9, 700, 16, kind)
     check(nearest_on_gpu(put(driver, z, kind), put(driver, codebook, kind), driver=driver), z, codebook, oracle)
+
+
+def test_the_small_searches_of_the_bench(kernels: ctypes.CDLL) -> None:
+    assert gpu_smoke.run(FakeDriver(kernels, pageable=True)) == 16
 
 
 def test_temporary_memory_is_freed_and_results_stay(fake: FakeDriver, oracle: Oracle) -> None:

@@ -11,6 +11,7 @@ from latentloop import Bundle, Sampler
 from latentloop.bench.baselines.implementation import TITLES, Codes, Inputs
 from latentloop.bench.baselines.timed_backend import TimedCpuBackend
 from latentloop.bench.baselines.timing import Timing
+from latentloop.bench.machine.clock import elapsed
 from latentloop.bench.workload.drawing import drawing
 from latentloop.bench.workload.part import Part, TimedLevel
 from latentloop.draws.level_inputs import LevelInputs
@@ -79,15 +80,11 @@ class LatentLoopSampler:
 
     def decode(self, codes: dict[str, Codes]) -> float:
         """Decodes codes by level [N, h, w]; returns seconds."""
-        begin = time.perf_counter()
-        self.sampler.decode(codes)
-        return time.perf_counter() - begin
+        return elapsed(lambda: self.sampler.decode(codes))
 
     def encode(self, images: NDArray[np.uint8]) -> float:
         """Encodes images [N, H, W, C]; returns seconds."""
-        begin = time.perf_counter()
-        self.sampler.encode(images)
-        return time.perf_counter() - begin
+        return elapsed(lambda: self.sampler.encode(images))
 
     def _add_row(self, timing: Timing, row: int, seconds: float) -> None:
         """Adds one row's graph runs to the timing. Runs of the condition graph come before the first row."""

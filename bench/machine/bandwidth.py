@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from latentloop.bench.machine.fastest_run import fastest
+from latentloop.bench.machine.clock import fastest
 
 LARGEST = 512 * 2**20  # bytes; several times the largest caches
 SMALLEST = 2**20

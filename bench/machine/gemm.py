@@ -10,7 +10,7 @@ import onnxruntime
 import torch
 from onnx import helper, numpy_helper
 
-from latentloop.bench.machine.fastest_run import fastest
+from latentloop.bench.machine.clock import fastest
 from latentloop.kernels.element_types import ELEMENT_TYPES, FLOAT32, INT32
 
 SIZE = 1536  # of the square matrices: 7.2 GFLOP, 28 MB

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latentloop.bench.machine.clock import elapsed
 from latentloop.bench.machine.memory import peak, reset_peak
 from latentloop.kernels import Codebook, nearest_codebook
 from latentloop.kernels.nearest_codebook.reference import nearest_reference
@@ -96,9 +97,7 @@ def time_search(name: str, shapes: list[list[int]], threads: int, budget: float)
         added = max(0, peak() - before)
         seconds: list[float] = []
         while len(seconds) < FEWEST or sum(seconds) < budget:
-            begin = time.perf_counter()
-            search(z)
-            seconds.append(time.perf_counter() - begin)
+            seconds.append(elapsed(partial(search, z)))
         correct = index[:CHECKED] == nearest_reference(z[:CHECKED], codebook).index
         measured.append({"seconds": float(np.median(seconds)), "bytes": added, "nearest": float(correct.mean())})
     return measured

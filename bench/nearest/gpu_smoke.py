@@ -6,13 +6,14 @@ python3 -m latentloop.bench.nearest.gpu_smoke
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latentloop.kernels.driver import LEGACY, DeviceArray, DeviceMemory, Driver
 from latentloop.kernels.driver.with_cuda_python import CudaPython
+from latentloop.kernels.element_types import ELEMENT_TYPES
 from latentloop.kernels.nearest_codebook.codebook import Layout
 from latentloop.kernels.nearest_codebook.on_gpu import nearest_on_gpu
 from latentloop.kernels.nearest_codebook.reference import nearest_reference
@@ -21,31 +22,15 @@ from latentloop.kernels.nearest_codebook.reference import nearest_reference
 SHAPES = [(1, 1, 1), (19, 700, 5), (300, 129, 64), (129, 1000, 33)]
 
 
-@dataclass(frozen=True)
-class OnGpu:
-    """An array on the GPU with the CUDA array interface."""
-
-    pointer: int
-    shape: tuple[int, ...]
-    typestr: str
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        return {"shape": self.shape, "typestr": self.typestr, "data": (self.pointer, False), "version": 3}
+def put(driver: Driver, values: NDArray[Any]) -> DeviceArray:
+    """Returns a copy on the GPU."""
+    memory = DeviceMemory(driver, 0, values.nbytes, LEGACY)
+    with driver.use(0):
+        driver.copy_in(memory.pointer, values, LEGACY)
+    return DeviceArray(memory, values.shape, ELEMENT_TYPES[values.dtype.name])
 
 
-class CopyingDriver(CudaPython):
-    """A driver that also copies arrays to the GPU."""
-
-    def put(self, values: NDArray[Any]) -> OnGpu:
-        """Returns a copy on the GPU, which is never freed."""
-        with self.use(0):
-            pointer = int(self._call("cuMemAlloc", values.nbytes))
-            self._call("cuMemcpyHtoD", pointer, values.ctypes.data, values.nbytes)
-        return OnGpu(pointer, values.shape, values.dtype.str)
-
-
-def run(driver: CopyingDriver) -> int:
+def run(driver: Driver) -> int:
     """Checks searches against the reference; returns their number. Raises AssertionError if one is wrong."""
     rng = np.random.default_rng(0)
     searches = 0
@@ -57,8 +42,8 @@ def run(driver: CopyingDriver) -> int:
             for layout in layouts:
                 vectors = z if layout == "rows" else np.ascontiguousarray(z.T[None])
                 result = nearest_on_gpu(
-                    driver.put(vectors),
-                    driver.put(codebook),
+                    put(driver, vectors),
+                    put(driver, codebook),
                     layout=layout,
                     distance=True,
                     codeword=True,
@@ -77,5 +62,5 @@ def run(driver: CopyingDriver) -> int:
 
 
 if __name__ == "__main__":
-    print(f"{run(CopyingDriver())} small searches are correct")
+    print(f"{run(CudaPython())} small searches are correct")
     sys.exit()

@@ -83,18 +83,10 @@ def steps_table(result: dict[str, Any]) -> str:
     for implementation in _available(result):
         for level, by_batch in implementation["steps"].items():
             for batch, step in by_batch.items():
-                rows.append(
-                    [
-                        implementation["name"],
-                        level,
-                        batch,
-                        f"{step['p50_ms']:.3g}",
-                        f"{step['p95_ms']:.3g}",
-                        str(step["count"]),
-                        str(step["columns_per_step"]),
-                        quantity(step["weight_bytes"], "B"),
-                    ]
-                )
+                times = (f"{step[name]:.3g}" for name in ("p50_ms", "p95_ms"))
+                counts = (str(step[name]) for name in ("count", "columns_per_step"))
+                weights = quantity(step["weight_bytes"], "B")
+                rows.append([implementation["name"], level, batch, *times, *counts, weights])
     return markdown_table(["", "level", "batch", "p50", "p95", "timed", "columns per step", "weights per step"], rows)
 
 
@@ -104,16 +96,9 @@ def graphs_table(result: dict[str, Any]) -> str:
     for implementation in _available(result):
         for level, graphs in implementation["graphs"].items():
             for role, graph in graphs.items():
-                rows.append(
-                    [
-                        implementation["name"],
-                        f"{level} {role}",
-                        f"{graph['ms']:.3g} ms",
-                        f"{graph['bound_ms']:.3g} ms",
-                        f"{graph['share']:.0%}",
-                        graph["verdict"],
-                    ]
-                )
+                times = (f"{graph[name]:.3g} ms" for name in ("ms", "bound_ms"))
+                share, verdict = f"{graph['share']:.0%}", graph["verdict"]
+                rows.append([implementation["name"], f"{level} {role}", *times, share, verdict])
         smallest = next(iter(implementation["images"].values()))
         host = f"{smallest['host_share']:.1%} of an image is outside the graphs"
         rows.append([implementation["name"], "host", "", "", "", host])
