@@ -122,7 +122,7 @@ def test_unavailable_implementations_give_a_reason(part: Part, monkeypatch: pyte
 def test_a_part_is_read_from_its_description(part: Part) -> None:
     assert Part.open(part.folder) == part
     assert part.grids == {"top": (4, 4), "bottom": (8, 8)}
-    inputs = Inputs.random(part.levels[1], 2)
+    inputs = Inputs.random(part.levels[1].config, 2)
     assert inputs.codes.shape == (2, 8, 8)
     assert inputs.upper is not None
     assert inputs.upper.shape == (2, 4, 4)

@@ -21,7 +21,7 @@ def logit_differences(implementations: Iterable[Implementation], part: Part) -> 
     """
     differences: dict[str, float] = {}
     for level in part.levels:
-        inputs = Inputs.random(level, 1)
+        inputs = Inputs.random(level.config, 1)
         expected = None
         for implementation in implementations:
             logits = implementation.logits(level, inputs, min(ROWS, level.config.height))

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, compiler
 
-from latentloop.bench.baselines.eager import EagerPyTorch, tensor
-from latentloop.bench.baselines.implementation import TITLES, Inputs
+from latentloop.bench.baselines.eager import EagerPyTorch
+from latentloop.bench.baselines.implementation import TITLES
+from latentloop.bench.baselines.tensors import random_tensors
 from latentloop.bench.baselines.torch_rowstep import TorchColumn, TorchRowStep
 from latentloop.bench.workload.part import Part
 from latentloop.errors import MissingError
@@ -32,11 +33,11 @@ class CompiledPyTorch(EagerPyTorch):
         seconds = super().load(part)
         for level in part.levels:
             begin = time.perf_counter()
-            inputs = Inputs.random(level, 1)
+            _, upper, labels = random_tensors(level.config, 1)
             try:
                 with torch.inference_mode(), warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # the compiler warns that its caches are disabled
-                    self.warm_up(level.name, 1, tensor(inputs.upper), tensor(inputs.labels))
+                    self.warm_up(level.name, 1, upper, labels)
             except Exception as error:  # a compiler tool chain can raise anything
                 first = next(iter(str(error).strip().splitlines()), "")
                 raise MissingError(f"torch.compile failed: {type(error).__name__}: {first[:200]}") from error

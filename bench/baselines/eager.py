@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from latentloop.bench.baselines.implementation import TITLES, Codes, Inputs
+from latentloop.bench.baselines.tensors import random_tensors
 from latentloop.bench.baselines.timing import Timing
 from latentloop.bench.baselines.torch_codec import TorchCodec
 from latentloop.bench.baselines.torch_rowstep import TorchFixed, TorchRowStep, TorchState
@@ -43,8 +44,7 @@ class EagerPyTorch(TorchCodec):
     def time(self, level: TimedLevel, batch: int, budget: float) -> Timing:
         """Times rows spread over the grid: the first, the last, then rows between them."""
         model, c = self.models[level.name], level.config
-        inputs = Inputs.random(level, batch)
-        upper, labels = tensor(inputs.upper), tensor(inputs.labels)
+        _, upper, labels = random_tensors(c, batch)
         uniform, forced = torch.rand(c.width, batch), torch.full((c.width, batch), -1)
         with torch.inference_mode():
             self.warm_up(level.name, batch, upper, labels)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from latentloop.bench.baselines.timing import Timing
 from latentloop.bench.workload.part import Part, TimedLevel
+from latentloop.export.configuration import PriorConfig
 
 Codes = NDArray[np.int64]
 TITLES = {  # in results and tables, by the name of the command line
@@ -59,9 +60,9 @@ class Inputs:
     labels: Codes | None
 
     @staticmethod
-    def random(level: TimedLevel, batch: int) -> Inputs:
+    def random(c: PriorConfig, batch: int) -> Inputs:
         """Returns the same inputs for every implementation."""
-        c, rng = level.config, np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         return Inputs(
             rng.integers(0, c.codebook_size, (batch, c.height, c.width)),
             rng.integers(0, c.condition_codes, (batch, *c.condition_grid)) if c.condition_codes else None,

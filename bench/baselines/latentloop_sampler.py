@@ -52,7 +52,7 @@ class LatentLoopSampler:
     def time(self, level: TimedLevel, batch: int, budget: float) -> Timing:
         """Draws rows in order, from the first, until ``budget`` seconds have passed; at least one row."""
         manifest_level = self.sampler.bundle.manifest.level(level.name)
-        inputs = Inputs.random(level, batch)
+        inputs = Inputs.random(level.config, batch)
         level_inputs = drawing(inputs.codes.shape, 0, inputs.upper, inputs.labels)
         if self._prepared_batch.get(level.name) != batch:
             for _ in self.sampler.rows(manifest_level, level_inputs, min(2, manifest_level.height)):
@@ -100,7 +100,7 @@ class LatentLoopSampler:
         """Runs one row of every level and decodes one image; returns seconds."""
         begin = time.perf_counter()
         for level in part.levels:
-            self.logits(level, Inputs.random(level, 1), 1)
+            self.logits(level, Inputs.random(level.config, 1), 1)
         manifest = self.sampler.bundle.manifest
         self.decode({v.name: np.zeros((1, v.height, v.width), np.int64) for v in manifest.levels})
         return time.perf_counter() - begin

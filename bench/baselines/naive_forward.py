@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 import torch
 
+from latentloop.bench.baselines.tensors import random_tensors
 from latentloop.bench.baselines.timing import Timing
 from latentloop.bench.machine.gpu_clock import synchronise
 from latentloop.export.models.pixelsnail import PixelSnail
@@ -17,11 +17,7 @@ FRACTIONS = (0.0, 1.0, 0.5, 0.25)  # of the rows, in the order of timing
 def time_naive(model: PixelSnail, batch: int = 1, budget: float = 60.0) -> Timing:
     """Returns a timing in which a row is W forwards over the rows up to it; one forward per row is timed."""
     c, device = model.config, model.logits.weight.device.type
-    rng = np.random.default_rng(0)
-    codes = torch.from_numpy(rng.integers(0, c.codebook_size, (batch, c.height, c.width))).to(device)
-    above = rng.integers(0, max(1, c.condition_codes), (batch, *c.condition_grid))
-    upper = torch.from_numpy(above).to(device) if c.condition_codes else None
-    labels = torch.zeros(batch, dtype=torch.int64, device=device) if c.classes else None
+    codes, upper, labels = random_tensors(c, batch, device)
     timing = Timing()
     with torch.inference_mode():
         if device != "cpu" and model.condition is not None:

@@ -10,9 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentloop.bench.baselines.implementation import Inputs
 from latentloop.export.configuration import PriorConfig
 
 Index = int | Tensor  # or int64 [1]
+
+
+def random_tensors(config: PriorConfig, batch: int, device: str = "cpu") -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Returns codes, upper and labels of ``Inputs.random`` on a device."""
+    inputs = Inputs.random(config, batch)
+    upper, labels = (None if x is None else torch.from_numpy(x).to(device) for x in (inputs.upper, inputs.labels))
+    return torch.from_numpy(inputs.codes).to(device), upper, labels
 
 
 def take(x: Tensor, index: Index, count: int = 0) -> Tensor:

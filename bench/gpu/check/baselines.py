@@ -16,6 +16,7 @@ from torch import Tensor
 
 from latentloop.bench.baselines.agreement import AGREEMENT
 from latentloop.bench.baselines.naive_forward import time_naive
+from latentloop.bench.baselines.tensors import random_tensors
 from latentloop.bench.baselines.timing import Scale, level_seconds
 from latentloop.bench.baselines.torch_rowstep import TorchRowStep
 from latentloop.bench.gpu.check.findings import Findings
@@ -59,11 +60,7 @@ class Case:
     @staticmethod
     def random(preset: str, level: str, config: PriorConfig, kind: str, batch: int, device: str) -> Case:
         """Returns a case with random inputs."""
-        c, upper, labels = config, None, None
-        if c.condition_codes:
-            upper = random_codes(c.condition_codes, (batch, *c.condition_grid), device)
-        if c.classes:
-            labels = random_codes(c.classes, (batch,), device)
+        _, upper, labels = random_tensors(config, batch, device)
         return Case(preset, level, config, kind, batch, device, upper, labels)
 
     def values(self, title: str) -> dict[str, Any]:
