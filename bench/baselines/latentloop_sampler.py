@@ -12,7 +12,7 @@ from latentloop.bench.baselines.implementation import TITLES, Codes, Inputs
 from latentloop.bench.baselines.timed_backend import TimedCpuBackend
 from latentloop.bench.baselines.timing import Timing
 from latentloop.bench.machine.clock import elapsed
-from latentloop.bench.workload.drawing import drawing
+from latentloop.bench.workload.level_runs import drawing, timed_rows
 from latentloop.bench.workload.part import Part, TimedLevel
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.errors import InputError, MissingError
@@ -60,15 +60,8 @@ class LatentLoopSampler:
             self._prepared_batch[level.name] = batch
         timing = Timing()
         self._backend.take_seconds()
-        begin = started = time.perf_counter()
-        rows = self.sampler.rows(manifest_level, level_inputs)
-        for row in rows:
-            now = time.perf_counter()
-            self._add_row(timing, row.index, now - begin)
-            begin = time.perf_counter()
-            if begin - started > budget:
-                break
-        rows.close()  # which releases the sampler
+        for index, seconds in timed_rows(self.sampler, manifest_level, level_inputs, budget):
+            self._add_row(timing, index, seconds)
         return timing
 
     def logits(self, level: TimedLevel, inputs: Inputs, rows: int) -> NDArray[np.float32]:

@@ -16,8 +16,7 @@ from latentloop.bench.figures.result_files import new_result
 from latentloop.bench.figures.text import markdown_table
 from latentloop.bench.machine.environment import environment
 from latentloop.bench.quality.dataset import load_for, select
-from latentloop.bundles.manifest import Level
-from latentloop.draws.level_inputs import LevelInputs
+from latentloop.bench.workload.level_runs import forcing
 from latentloop.export.data.datasets import batches_of
 from latentloop.sampling.likelihood import log_softmax
 from latentloop.sampling.sampler import LARGEST_BATCH
@@ -102,7 +101,7 @@ def _level(samplers: list[Sampler], index: int, codes: LabelledCodes, rows: int)
     divergence, squares, values = 0.0, 0.0, 0
     # disable=None: no bar unless stderr is a terminal
     for part in tqdm(batches_of(count, LARGEST_BATCH), desc=level.name, unit="batch", leave=False, disable=None):
-        inputs = _forced_inputs(level, index, codes, samplers[0], part)
+        inputs = forcing(codes.by_level, index, codes.labels, part)
         for exact, rounded in zip(*(sampler.rows(level, inputs, rows) for sampler in samplers), strict=True):
             p, q = (log_softmax(row.logits.astype(np.float64)) for row in (exact, rounded))  # [W, B, K]
             for number, logp in enumerate((p, q)):
@@ -125,12 +124,3 @@ def _level(samplers: list[Sampler], index: int, codes: LabelledCodes, rows: int)
         "logits_std": deviation,
         "note": FLAT_NOTE if deviation < FLAT else "",
     }
-
-
-def _forced_inputs(level: Level, index: int, codes: LabelledCodes, sampler: Sampler, part: slice) -> LevelInputs:
-    upper = sampler.bundle.manifest.levels[index - 1].name if index else None
-    return LevelInputs.forcing(
-        codes.by_level[level.name][part],
-        codes.by_level[upper][part] if upper else None,
-        None if codes.labels is None else codes.labels[part],
-    )

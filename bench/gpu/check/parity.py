@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from latentloop import Sampler
 from latentloop.bench.gpu.check.findings import Findings
+from latentloop.bench.workload.level_runs import forcing
 from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.draws.uniforms import uniforms
 from latentloop.errors import LatentLoopError
 from latentloop.sampling.verification import DECODED_BOUND, DRAW_BOUND, LOGITS_BOUND, verify
-
-Codes = dict[str, NDArray[np.int64]]
 
 IMAGES = 4
 SEED = 100
@@ -50,7 +49,7 @@ def check_against(findings: Findings, sampler: Sampler, reference: Sampler, **va
     for index, level in enumerate(sampler.bundle.manifest.levels):
         if level.prior is None:
             continue
-        inputs = _forced_inputs(level, index, expected.codes, expected.labels)
+        inputs = forcing(expected.codes, index, expected.labels)
         logits, actual = _logits(reference, level, inputs), _logits(sampler, level, inputs)
         error = float(np.abs(actual - logits).max() / max(1.0, float(np.abs(logits).max())))
         findings.check(
@@ -89,11 +88,6 @@ def wrong_draws(
         neighbours = high == low + 1 or float(mass[low + 1 : high].sum() / mass.sum()) <= DRAW_BOUND
         wrong += not (neighbours and abs(float(random[i, j]) - boundaries[low]) <= DRAW_BOUND)
     return wrong
-
-
-def _forced_inputs(level: Level, index: int, codes: Codes, labels: NDArray[np.int64] | None) -> LevelInputs:
-    above = list(codes.values())[index - 1] if index else None
-    return LevelInputs.forcing(codes[level.name], above, labels)
 
 
 def _logits(sampler: Sampler, level: Level, inputs: LevelInputs) -> NDArray[np.float64]:

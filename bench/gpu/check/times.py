@@ -10,9 +10,8 @@ import numpy as np
 from latentloop import Sampler
 from latentloop.bench.figures.fits import extrapolate_rows
 from latentloop.bench.gpu.check.findings import Findings
-from latentloop.bench.workload.drawing import drawing
+from latentloop.bench.workload.level_runs import drawing, timed_rows
 from latentloop.bundles.manifest import Level
-from latentloop.draws.level_inputs import LevelInputs
 
 BATCHES = (1, 16)
 
@@ -51,20 +50,6 @@ def _level(sampler: Sampler, level: Level, index: int, batch: int, budget: float
     codes = np.zeros((batch, upper.height, upper.width), np.int64) if prior.condition_level else None
     labels = np.zeros(batch, np.int64) if prior.classes else None
     inputs = drawing((batch, level.height, level.width), index, codes, labels)
-    _rows(sampler, level, inputs, budget)  # a row's work is captured when the row is first drawn
-    return extrapolate_rows(_rows(sampler, level, inputs, budget), level.height)
-
-
-def _rows(sampler: Sampler, level: Level, inputs: LevelInputs, budget: float) -> dict[int, float]:
-    """Returns the seconds of each row, of all rows or of those within the budget."""
-    seconds: dict[int, float] = {}
-    begin = started = time.perf_counter()
-    rows = sampler.rows(level, inputs)
-    for row in rows:
-        now = time.perf_counter()
-        seconds[row.index] = now - begin
-        begin = now
-        if now - started > budget:
-            break
-    rows.close()  # which releases the sampler
-    return seconds
+    for _ in timed_rows(sampler, level, inputs, budget):
+        pass  # a row's work is captured when the row is first drawn
+    return extrapolate_rows(dict(timed_rows(sampler, level, inputs, budget)), level.height)
