@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentloop.bench.baselines.implementation import TITLES, Codes, Inputs
-from latentloop.bench.baselines.tensors import random_tensors
+from latentloop.bench.baselines.implementation import TITLES, Inputs
+from latentloop.bench.baselines.tensors import random_tensors, tensors_of
 from latentloop.bench.baselines.timing import Timing
 from latentloop.bench.baselines.torch_codec import TorchCodec
 from latentloop.bench.baselines.torch_rowstep import TorchFixed, TorchRowStep, TorchState
@@ -69,11 +69,12 @@ class EagerPyTorch(TorchCodec):
     def logits(self, level: TimedLevel, inputs: Inputs, rows: int) -> NDArray[np.float32]:
         """Returns the first rows' teacher-forced logits [rows, W, B, K]."""
         model, c = self.models[level.name], level.config
-        forced = torch.from_numpy(inputs.codes.transpose(1, 2, 0).copy())
+        codes, upper, labels = tensors_of(inputs)
+        forced = codes.permute(1, 2, 0).contiguous()
         logits = np.empty((rows, c.width, len(inputs.codes), c.codebook_size), np.float32)
         with torch.inference_mode():
             state = model.start(len(inputs.codes))
-            fixed = model.condition(tensor(inputs.upper), tensor(inputs.labels))
+            fixed = model.condition(upper, labels)
             for i in range(rows):
                 terms = model.begin_row(state, fixed, i)
                 for j in range(c.width):
@@ -106,8 +107,3 @@ def spread(height: int) -> list[int]:
         gap = (gap + 1) // 2
         order += range(0, height, gap)
     return list(dict.fromkeys([*order, *range(height)]))
-
-
-def tensor(values: Codes | None) -> Tensor | None:
-    """Returns a tensor that shares the array's memory, or None."""
-    return None if values is None else torch.from_numpy(values)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from latentloop.bench.baselines.implementation import TITLES, Inputs
 from latentloop.bench.baselines.naive_forward import time_naive
+from latentloop.bench.baselines.tensors import tensors_of
 from latentloop.bench.baselines.timing import Timing
 from latentloop.bench.baselines.torch_codec import TorchCodec
 from latentloop.bench.workload.models import load_prior, load_vqvae
@@ -44,9 +45,8 @@ class NaivePyTorch(TorchCodec):
 
     def logits(self, level: TimedLevel, inputs: Inputs, rows: int) -> NDArray[np.float32]:
         """Returns the first rows' logits [rows, W, B, K] from one forward."""
-        model = self.models[level.name]
-        arrays = (inputs.codes[:, :rows], inputs.upper, inputs.labels)
+        codes, upper, labels = tensors_of(inputs)
         with torch.inference_mode():
-            output = model(*(None if array is None else torch.from_numpy(array) for array in arrays))
+            output = self.models[level.name](codes[:, :rows], upper, labels)
         logits: NDArray[np.float32] = output.permute(2, 3, 0, 1).numpy()
         return logits

@@ -16,11 +16,18 @@ from latentloop.export.configuration import PriorConfig
 Index = int | Tensor  # or int64 [1]
 
 
-def random_tensors(config: PriorConfig, batch: int, device: str = "cpu") -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Returns codes, upper and labels of ``Inputs.random`` on a device."""
-    inputs = Inputs.random(config, batch)
+Operands = tuple[Tensor, Tensor | None, Tensor | None]  # codes, upper, labels, as in ``Inputs``
+
+
+def tensors_of(inputs: Inputs, device: str = "cpu") -> Operands:
+    """Returns codes, upper and labels on a device; on the CPU they share the arrays' memory."""
     upper, labels = (None if x is None else torch.from_numpy(x).to(device) for x in (inputs.upper, inputs.labels))
     return torch.from_numpy(inputs.codes).to(device), upper, labels
+
+
+def random_tensors(config: PriorConfig, batch: int, device: str = "cpu") -> Operands:
+    """Returns ``Inputs.random`` on a device."""
+    return tensors_of(Inputs.random(config, batch), device)
 
 
 def take(x: Tensor, index: Index, count: int = 0) -> Tensor:

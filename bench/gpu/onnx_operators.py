@@ -18,18 +18,9 @@ Operator = Callable[[list[Any], Attributes], Result]  # Any: None for an omitted
 
 # Inputs whose values must be on the host, such as shapes, axes and counts, by their index.
 HOST_OPERANDS: dict[str, tuple[int, ...]] = {
-    "CumSum": (1,),
-    "Expand": (1,),
-    "OneHot": (1,),
-    "ReduceMax": (1,),
-    "ReduceSum": (1,),
-    "ReduceSumSquare": (1,),
-    "Reshape": (1,),
+    **dict.fromkeys(("CumSum", "Expand", "OneHot", "ReduceMax", "ReduceSum", "ReduceSumSquare"), (1,)),
+    **dict.fromkeys(("Reshape", "Split", "Squeeze", "TopK", "Unsqueeze"), (1,)),
     "Slice": (1, 2, 3, 4),
-    "Split": (1,),
-    "Squeeze": (1,),
-    "TopK": (1,),
-    "Unsqueeze": (1,),
 }
 _DTYPES = {each.onnx: getattr(torch, each.name) for each in ELEMENT_TYPES.values() if each.onnx}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from latentloop.bench.figures.result_files import new_result
-from latentloop.bench.figures.text import quantity
+from latentloop.bench.figures.text import markdown_table, quantity
 from latentloop.bench.machine.bandwidth import last_level_cache, measure_bandwidth
 from latentloop.bench.machine.child_process import in_child
 from latentloop.bench.machine.environment import environment
@@ -30,7 +30,7 @@ def measure_roofline(threads: int) -> dict[str, Any]:
 
 def table(roofline: dict[str, Any]) -> str:
     """Returns the measured peaks as Markdown."""
-    lines = ["| | | |", "|---|---|---|"]
+    rows = []
     for kind, unit in (("float32", "FLOP/s"), ("int8", "op/s")):
         rates = roofline["gemm"][kind]
         name, rate = best(rates)
@@ -39,12 +39,12 @@ def table(roofline: dict[str, Any]) -> str:
             for other, value in rates.items()
             if other != name
         )
-        lines.append(f"| {kind} GEMM | {quantity(rate * 1e9, unit)} ({name}) | {others} |")
+        rows.append([f"{kind} GEMM", f"{quantity(rate * 1e9, unit)} ({name})", others])
     cache = roofline["last_level_cache_bytes"]
     sizes = sorted({row["bytes"] for row in roofline["bandwidth"]})
     resident = max((size for size in sizes if cache and size <= cache // 2), default=sizes[0])
     for memory, size in (("a cache", resident), ("DRAM", sizes[-1])):
         rates = {row["pages"]: row["gb_s"] for row in roofline["bandwidth"] if row["bytes"] == size}
-        cells = " | ".join(f"{pages} pages {rate:.1f} GB/s" for pages, rate in rates.items())
-        lines.append(f"| read, {size >> 20} MiB, {memory} | {cells} |")
-    return "\n".join(lines)
+        cells = (f"{pages} pages {rate:.1f} GB/s" for pages, rate in rates.items())
+        rows.append([f"read, {size >> 20} MiB, {memory}", *cells])
+    return markdown_table(["", "", ""], rows)
