@@ -77,7 +77,7 @@ def test_a_wrong_operator_fails_the_checks(
 ) -> None:
     simulate_gpu(monkeypatch, small_bundle)
     elu = onnx_operators.OPERATORS["Elu"]
-    monkeypatch.setitem(onnx_operators.OPERATORS, "Elu", lambda x, a: 1.01 * elu(x, a))  # type: ignore[operator]
+    monkeypatch.setitem(onnx_operators.OPERATORS, "Elu", lambda x, a: 1.01 * elu(x, a))
     host.check_host(findings, None, 0.01)
     wrong = {(check["against"], check["name"]) for check in findings.all("check") if not check["passed"]}
     assert ("golden vectors", "bottom: logits, of max(1, max |logit|)") in wrong
