@@ -64,6 +64,7 @@ class TorchRowStep:
         """Moves the weights to the device, then converts them to ``dtype`` if one is named."""
         self.config = weights.config
         self.w: Any = map_tensors(weights, lambda values: _as_tensor(values, device, dtype))  # the same fields
+        self.background = self.w.background.flatten(0, 1)  # [H * W, 2]
         self.row_function: Callable[..., tuple[Tensor, Tensor, Tensor]] = self.row_terms
         self.column_function: Callable[..., TorchColumn] = self.column
 
@@ -211,7 +212,7 @@ class TorchRowStep:
             take(state.hidden[-1], j, p),
             take(state.codes[-1], j, p),
             tuple(take(term, j) for term in terms),
-            take(self.w.background.flatten(0, 1), n),
+            take(self.background, n),
             state.keys[:, :, :, :last],
             state.values[:, :, :, :last],
             fixed.class_pointwise,

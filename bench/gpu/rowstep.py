@@ -43,7 +43,7 @@ class StaticRowStep:
         """Returns all tensors that the loop reads or writes: weights, state, per-image terms, inputs and outputs."""
         found: list[Tensor] = []
         buffers = (self.row, self.uniform, self.forced, self.codes, self.logits, *self.terms)
-        map_tensors((self.model.w, self.state, self.fixed, buffers), found.append)
+        map_tensors((self.model.w, self.model.background, self.state, self.fixed, buffers), found.append)
         return found
 
     def restart(self) -> None:
