@@ -21,8 +21,8 @@ from nearest_grid import compile_native, compiler, narrow
 from latentloop.kernels.driver import DeviceMemory, MissingGpuError, Stream, as_stream, dlpack, open_driver
 from latentloop.kernels.driver.fatbin import read_fatbin
 from latentloop.kernels.nearest_codebook import launcher
-from latentloop.kernels.nearest_codebook.codebook import MAX_CODEWORDS, MAX_DIMENSIONS
 from latentloop.kernels.nearest_codebook.on_gpu import GpuCodebook, nearest_on_gpu
+from latentloop.kernels.nearest_codebook.shapes import MAX_CODEWORDS, MAX_DIMENSIONS
 
 SIDE = Stream(0x1000)
 OTHER = Stream(0x2000)

@@ -209,7 +209,7 @@ time.sleep(0.3)
 @pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize(("z", "codebook"), [((3, 4), (2, 5)), ((), (2, 3)), ((3, 4), (4,)), ((3, 4), (0, 4))])
 def test_invalid_shapes(z: tuple[int, ...], codebook: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"(z|codebook) is \[.*\], expected \["):
+    with pytest.raises(ValueError, match=r"(z|codebook) has shape \[.*\], expected \["):
         nearest_codebook(np.zeros(z, np.float32), np.zeros(codebook, np.float32))
 
 
@@ -234,7 +234,7 @@ def test_other_invalid_arguments() -> None:
     layout: Any = "columns"
     with pytest.raises(ValueError, match="layout is 'columns', expected 'rows' or 'channels_first'"):
         nearest_codebook(z, codebook, layout=layout)
-    with pytest.raises(ValueError, match=r"z is \[4, 5\], expected \[B, 4, ...\]"):
+    with pytest.raises(ValueError, match=r"z has shape \[4, 5\], expected \[B, 4, ...\]"):
         nearest_codebook(z, random(3, 4), layout="channels_first")
     with pytest.raises(ValueError, match="stream must be None, because z is not on a GPU"):
         nearest_codebook(torch.from_numpy(z), codebook, stream=0)

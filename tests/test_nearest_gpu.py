@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from latentloop.bench.nearest import gpu_smoke
 from latentloop.kernels.driver import Driver, MissingGpuError, Stream, open_driver
 from latentloop.kernels.nearest_codebook import launcher
-from latentloop.kernels.nearest_codebook.codebook import Layout
 from latentloop.kernels.nearest_codebook.launcher import FATBIN
 from latentloop.kernels.nearest_codebook.on_gpu import GpuCodebook, Nearest, nearest_on_gpu
+from latentloop.kernels.nearest_codebook.shapes import Layout
 
 KINDS = ("f32", "f16", "bf16")
 SIDE = Stream(0x1000)

@@ -11,8 +11,8 @@ from torch.utils.dlpack import from_dlpack
 from latentloop.kernels.driver.driver import Driver
 from latentloop.kernels.driver.with_cuda_python import CudaPython
 from latentloop.kernels.element_types import FLOATS
-from latentloop.kernels.nearest_codebook.codebook import Layout
 from latentloop.kernels.nearest_codebook.on_gpu import Nearest, nearest_on_gpu
+from latentloop.kernels.nearest_codebook.shapes import Layout
 
 TYPES: dict[str, torch.dtype] = {each.name: getattr(torch, each.name) for each in FLOATS}
 LAYOUTS: tuple[Layout, ...] = ("rows", "channels_first")

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from latentloop.kernels.driver import LEGACY, DeviceArray, DeviceMemory, Driver
 from latentloop.kernels.driver.with_cuda_python import CudaPython
 from latentloop.kernels.element_types import ELEMENT_TYPES
-from latentloop.kernels.nearest_codebook.codebook import Layout
 from latentloop.kernels.nearest_codebook.on_gpu import nearest_on_gpu
 from latentloop.kernels.nearest_codebook.reference import nearest_reference
+from latentloop.kernels.nearest_codebook.shapes import Layout
 
 # N, K, D: whole and partial tiles, several splits, dimensions that do not fill sixteen bytes.
 SHAPES = [(1, 1, 1), (19, 700, 5), (300, 129, 64), (129, 1000, 33)]

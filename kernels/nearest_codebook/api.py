@@ -7,8 +7,9 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.kernels.nearest_codebook.codebook import Codebook, Layout, Nearest
+from latentloop.kernels.nearest_codebook.codebook import Codebook, Nearest
 from latentloop.kernels.nearest_codebook.on_cpu import nearest_on_cpu
+from latentloop.kernels.nearest_codebook.shapes import Layout
 
 _ON_GPU = (2, 13)  # DLPack's kDLCUDA and kDLCUDAManaged
 
@@ -62,8 +63,6 @@ def nearest_codebook(
 
     Raises ValueError for invalid shapes, TypeError for other dtypes, and MemoryError.
     """
-    if layout not in ("rows", "channels_first"):
-        raise ValueError(f"layout is {layout!r}, expected 'rows' or 'channels_first'")
     if not isinstance(z, np.ndarray) and _is_on_gpu(z):
         if isinstance(codebook, Codebook):
             raise TypeError("codebook is a Codebook, which is in host memory, z on a GPU: pass an array on that GPU")
@@ -74,14 +73,7 @@ def nearest_codebook(
         return nearest_on_gpu(z, codebook, layout=layout, distance=distance, codeword=codeword, stream=stream)
     if stream is not None:
         raise ValueError("stream must be None, because z is not on a GPU")
-    return nearest_on_cpu(
-        z,
-        codebook,
-        channels_first=layout == "channels_first",
-        distance=distance,
-        codeword=codeword,
-        threads=threads,
-    )
+    return nearest_on_cpu(z, codebook, layout=layout, distance=distance, codeword=codeword, threads=threads)
 
 
 def _is_on_gpu(array: Any) -> bool:

@@ -6,18 +6,15 @@ import ctypes
 import weakref
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.kernels.library import load
+from latentloop.kernels.nearest_codebook.shapes import check_codebook
 
-MAX_DIMENSIONS = 512
-MAX_CODEWORDS = 65536
 _OUT_OF_MEMORY = 2
-
-Layout = Literal["rows", "channels_first"]
 
 
 @dataclass(slots=True, eq=False)
@@ -39,11 +36,7 @@ class Codebook:
     def __init__(self, codewords: Any) -> None:
         """``codewords``: [K, D] float32, K up to 65536, D up to 512. Raises ValueError, TypeError or MemoryError."""
         array = as_float32("codebook", codewords)
-        if array.ndim != 2 or not (0 < array.shape[0] <= MAX_CODEWORDS and 0 < array.shape[1] <= MAX_DIMENSIONS):
-            raise ValueError(
-                f"codebook is {list(array.shape)}, expected [K, D] with K from 1 to {MAX_CODEWORDS} and D from 1 to "
-                f"{MAX_DIMENSIONS}"
-            )
+        check_codebook(array.shape)
         self.values = np.array(array, order="C")
         self.values.flags.writeable = False
         self.codewords, self.dimensions = self.values.shape

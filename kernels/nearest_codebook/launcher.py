@@ -11,7 +11,7 @@ from latentloop.kernels.driver.device_memory import DeviceMemory
 from latentloop.kernels.driver.driver import Driver, MissingGpuError
 from latentloop.kernels.driver.stream import Stream
 from latentloop.kernels.library import load
-from latentloop.kernels.nearest_codebook.codebook import MAX_CODEWORDS
+from latentloop.kernels.nearest_codebook.shapes import MAX_CODEWORDS
 
 FATBIN = Path(__file__).resolve().parent / "nearest_codebook.fatbin"
 MAX_VECTORS = 2**31

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.kernels.nearest_codebook.codebook import (
-    MAX_CODEWORDS,
     Codebook,
     Nearest,
     address,
@@ -18,6 +16,7 @@ from latentloop.kernels.nearest_codebook.codebook import (
     check,
     library,
 )
+from latentloop.kernels.nearest_codebook.shapes import MAX_CODEWORDS, Layout, check_layout, check_vectors
 
 _BLOCK = MAX_CODEWORDS  # scores that are computed at once without the library: they fit in L2
 _MOST_THREADS = 1024
@@ -26,24 +25,20 @@ Float32 = NDArray[np.float32]
 
 
 def nearest_on_cpu(
-    z: Any, codebook: Any, *, channels_first: bool, distance: bool, codeword: bool, threads: int | None
+    z: Any, codebook: Any, *, layout: Layout, distance: bool, codeword: bool, threads: int | None
 ) -> Nearest:
     """``nearest_codebook`` for arrays in host memory. Raises ValueError, TypeError or MemoryError."""
+    check_layout(layout)
     book = codebook if isinstance(codebook, Codebook) else Codebook(codebook)
     vectors = as_float32("z", z)
     if not (vectors.flags.c_contiguous and vectors.flags.aligned):
         vectors = np.require(vectors, requirements=["C", "A"])
-    axis = 1 if channels_first else vectors.ndim - 1
-    if not 0 <= axis < vectors.ndim or vectors.shape[axis] != book.dimensions:
-        expected = f"[B, {book.dimensions}, ...]" if channels_first else f"[..., {book.dimensions}]"
-        raise ValueError(f"z is {list(vectors.shape)}, expected {expected} for a codebook {list(book.values.shape)}")
+    shape, positions = check_vectors(vectors.shape, book.values.shape, layout)
     if threads is not None and not 1 <= operator.index(threads) <= _MOST_THREADS:
         raise ValueError(f"threads is {threads}, expected 1 to {_MOST_THREADS}")
-    shape = vectors.shape[:axis] + vectors.shape[axis + 1 :]
     index = np.empty(shape, np.int64)
     distances = np.empty(shape, np.float32) if distance else None
     codewords = np.empty(vectors.shape, np.float32) if codeword else None
-    positions = math.prod(vectors.shape[2:]) if channels_first else 0
     if index.size == 0:
         return Nearest(index, distances, codewords, 0)
     functions = library()

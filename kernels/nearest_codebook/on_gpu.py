@@ -13,7 +13,6 @@ from latentloop.kernels.driver.driver import Driver
 from latentloop.kernels.driver.opening import open_driver
 from latentloop.kernels.driver.stream import LEGACY, Stream, as_stream
 from latentloop.kernels.element_types import FLOAT32, INT64
-from latentloop.kernels.nearest_codebook.codebook import MAX_CODEWORDS, MAX_DIMENSIONS, Layout
 from latentloop.kernels.nearest_codebook.launcher import (
     MAX_VECTORS,
     Norms,
@@ -21,6 +20,7 @@ from latentloop.kernels.nearest_codebook.launcher import (
     enqueue_prepare,
     enqueue_search,
 )
+from latentloop.kernels.nearest_codebook.shapes import Layout, check_codebook, check_layout, check_vectors
 
 
 class GpuCodebook:
@@ -34,12 +34,7 @@ class GpuCodebook:
         self.driver = _driver(driver)
         self.stream = _stream(stream, codebook)
         self.codebook = borrow(codebook, "codebook", self.driver, self.stream)
-        shape = self.codebook.shape
-        if len(shape) != 2 or not 1 <= shape[0] <= MAX_CODEWORDS or not 1 <= shape[1] <= MAX_DIMENSIONS:
-            raise ValueError(
-                f"codebook has shape {list(shape)}, expected [K, D] with K from 1 to {MAX_CODEWORDS} and D from 1 to "
-                f"{MAX_DIMENSIONS}"
-            )
+        check_codebook(self.codebook.shape)
         with self.driver.use(self.codebook.device):
             self.norms = Norms.empty(self.driver, self.codebook, self.stream)
             enqueue_prepare(self.driver, self.codebook, self.norms, self.stream)
@@ -59,6 +54,14 @@ class GpuCodebook:
         """Makes later work on the stream wait for the norms. The codebook's device must be current."""
         if stream != self.stream:
             self.driver.wait(stream, self._prepared)
+
+    def enqueue_search(self, vectors: BorrowedArray, positions: int, out: Outputs, stream: Stream) -> None:
+        """Enqueues a search as ``launcher.enqueue_search`` does, after the preparation of the norms."""
+        self.await_norms(stream)
+        try:
+            enqueue_search(self.driver, vectors, positions, self.codebook, self.norms, out, stream)
+        finally:
+            self.norms.memory.record_stream(stream)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,39 +113,20 @@ def nearest_on_gpu(
     Raises TypeError and ValueError for invalid arrays, MissingGpuError if a GPU, a driver package or the compiled
     kernels are missing, and DriverError if a CUDA call fails.
     """
-    if layout not in ("rows", "channels_first"):
-        raise ValueError(f"layout is {layout!r}, expected 'rows' or 'channels_first'")
-
+    check_layout(layout)
     # 1. Prepare the codebook, unless that is done.
     search_stream = _stream(stream, z)
-    if isinstance(codebook, GpuCodebook):
-        prepared = codebook
-        if driver is not None and _driver(driver) is not prepared.driver:
-            raise ValueError(f"driver is {driver!r}, but the codebook was prepared with {prepared.driver.name}")
-    else:
-        prepared = GpuCodebook(codebook, stream=search_stream, driver=driver)
-
+    prepared = _prepare(codebook, search_stream, driver)
     # 2. Import and check the vectors.
     vectors = borrow(z, "z", prepared.driver, search_stream)
-    _check(vectors, prepared, layout)
-    channels_first = layout == "channels_first"
-    index_shape = (vectors.shape[0], *vectors.shape[2:]) if channels_first else vectors.shape[:-1]
-    count = math.prod(index_shape)
-    if count > MAX_VECTORS:
-        raise ValueError(f"z has {count} vectors, expected at most {MAX_VECTORS}: search in parts")
-
+    index_shape, positions = _check(vectors, prepared, layout)
     # 3. Allocate the outputs and enqueue the search.
     with prepared.driver.use(prepared.codebook.device):
+        count = math.prod(index_shape)
         out = _allocate_outputs(vectors, count, prepared, search_stream, distance=distance, codeword=codeword)
         if count:
-            prepared.await_norms(search_stream)
-            positions = math.prod(index_shape[1:]) if channels_first else 0
-            try:
-                enqueue_search(
-                    prepared.driver, vectors, positions, prepared.codebook, prepared.norms, out, search_stream
-                )
-            finally:
-                prepared.norms.memory.record_stream(search_stream)
+            prepared.enqueue_search(vectors, positions, out, search_stream)
+    # 4. Return the outputs as arrays.
     return Nearest(
         DeviceArray(out.index, index_shape, INT64),
         DeviceArray(out.distance, index_shape, FLOAT32) if out.distance else None,
@@ -150,6 +134,30 @@ def nearest_on_gpu(
         out.invalid,
         (vectors, prepared),
     )
+
+
+def _prepare(codebook: Any, stream: Stream, driver: Driver | str | None) -> GpuCodebook:
+    """Returns the prepared codebook. Raises ValueError if it was prepared with another driver than the requested."""
+    if not isinstance(codebook, GpuCodebook):
+        return GpuCodebook(codebook, stream=stream, driver=driver)
+    if driver is not None and _driver(driver) is not codebook.driver:
+        raise ValueError(f"driver is {driver!r}, but the codebook was prepared with {codebook.driver.name}")
+    return codebook
+
+
+def _check(z: BorrowedArray, codebook: GpuCodebook, layout: Layout) -> tuple[tuple[int, ...], int]:
+    """Returns the results of ``check_vectors``. Raises ValueError or TypeError if z and the codebook do not match."""
+    index_shape, positions = check_vectors(z.shape, codebook.shape, layout)
+    if z.dtype is not codebook.codebook.dtype:
+        raise TypeError(f"z is {z.dtype.name}, the codebook {codebook.dtype}, expected one type")
+    if z.device != codebook.codebook.device and 0 not in z.shape:
+        raise ValueError(
+            f"z is on cuda:{z.device}, the codebook on cuda:{codebook.codebook.device}, expected one device"
+        )
+    count = math.prod(index_shape)
+    if count > MAX_VECTORS:
+        raise ValueError(f"z has {count} vectors, expected at most {MAX_VECTORS}: search in parts")
+    return index_shape, positions
 
 
 def _allocate_outputs(
@@ -172,17 +180,3 @@ def _driver(driver: Driver | str | None) -> Driver:
 
 def _stream(stream: Any, array: Any) -> Stream:
     return as_stream(stream) if stream is not None else named_stream(array) or LEGACY
-
-
-def _check(z: BorrowedArray, codebook: GpuCodebook, layout: Layout) -> None:
-    dimensions = codebook.shape[1]
-    axis = 1 if layout == "channels_first" else len(z.shape) - 1
-    if not 0 <= axis < len(z.shape) or z.shape[axis] != dimensions:
-        expected = f"[B, {dimensions}, ...]" if layout == "channels_first" else f"[..., {dimensions}]"
-        raise ValueError(f"z has shape {list(z.shape)}, expected {expected} for a codebook {list(codebook.shape)}")
-    if z.dtype is not codebook.codebook.dtype:
-        raise TypeError(f"z is {z.dtype.name}, the codebook {codebook.dtype}, expected one type")
-    if z.device != codebook.codebook.device and 0 not in z.shape:
-        raise ValueError(
-            f"z is on cuda:{z.device}, the codebook on cuda:{codebook.codebook.device}, expected one device"
-        )
