@@ -140,7 +140,7 @@ MUTANTS = [
         "source.with_upper(upper)",
         "source.with_upper(None)",
     ),
-    Mutant("no filter", "backend", '"step_filtered" if level_inputs.is_filtered else "step"', '"step"'),
+    Mutant("no filter", "loop", "STEPS[level_inputs.is_filtered]", '"step"'),
     Mutant(
         "the loop of another batch size", "backend", "loop is None or loop.batch != level_inputs.batch", "loop is None"
     ),

@@ -16,10 +16,10 @@ import torch
 from command_line import run
 from conftest import vqvae_checkpoint
 from corrupted_bundles import edit_manifest, read_manifest, replace_file, scale_weight
+from cpu_sessions import cpu_session
 from random_models import CLASSES, SMALL, plain_weights, random_classifier, random_prior
 
 from latentloop import Bundle, BundleError, CheckpointError, InputError, Sampler
-from latentloop.backends.cpu.session import OrtSession
 from latentloop.export.bundle.checks import check_classifier
 from latentloop.export.bundle.files import write_graphs
 from latentloop.export.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -46,7 +46,7 @@ def test_the_graph_equals_the_model(name: str, tmp_path: Path) -> None:
     write_graphs(tmp_path, {"c.onnx": classifier_graph(config, plain_weights(model), store)}, store)
     shape = (3, config.height, config.width, config.image_channels)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    outputs = OrtSession(tmp_path / "c.onnx", threads=1).run({"images": images})
+    outputs = cpu_session(tmp_path / "c.onnx", threads=1).run({"images": images})
     with torch.no_grad():
         logits, features = model.double()(torch.from_numpy(images).double().permute(0, 3, 1, 2) / 127.5 - 1)
     assert features.shape == (3, config.features)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cpu_sessions import cpu_session
 from random_models import plain_weights, random_vqvae
 
-from latentloop.backends.cpu.session import OrtSession
 from latentloop.export.bundle.files import write_graphs
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.graphs.builder import GraphBuilder, WeightStore
@@ -38,7 +38,7 @@ def test_equals_the_model(name: str, tmp_path: Path) -> None:
     }
     write_graphs(tmp_path, graphs, store)
     images = np.random.default_rng(0).integers(0, 256, (3, *image, config.image_channels), dtype=np.uint8)
-    codes = OrtSession(tmp_path / "encoder.onnx", threads=2).run({"images": images})
+    codes = cpu_session(tmp_path / "encoder.onnx", threads=2).run({"images": images})
     model.double()
     with torch.no_grad():
         expected = model.quantise(torch.from_numpy(images).double().permute(0, 3, 1, 2) / 127.5 - 1)
@@ -46,7 +46,7 @@ def test_equals_the_model(name: str, tmp_path: Path) -> None:
     for level, quantised in zip(config.level_names, expected, strict=True):
         assert len(np.unique(codes[level])) > 1
         np.testing.assert_array_equal(codes[level], quantised.codes.numpy(), err_msg=level)
-    outputs = OrtSession(tmp_path / "decoder.onnx", threads=2).run(codes)
+    outputs = cpu_session(tmp_path / "decoder.onnx", threads=2).run(codes)
     pixels = decoded.permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(outputs["decoded"], pixels, atol=1e-5 * np.abs(pixels).max())
     rounded = np.clip(np.rint((outputs["decoded"] + np.float32(1)) * np.float32(127.5)), 0, 255)
@@ -61,5 +61,5 @@ def test_ties_have_the_lowest_index(tmp_path: Path) -> None:
     store = WeightStore()
     write_graphs(tmp_path, {"encoder.onnx": encoder_graph(config, weights, store, (32, 32))}, store)
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 1), dtype=np.uint8)
-    codes = OrtSession(tmp_path / "encoder.onnx", threads=2).run({"images": images})
+    codes = cpu_session(tmp_path / "encoder.onnx", threads=2).run({"images": images})
     assert max(values.max() for values in codes.values()) < 8

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cpu_sessions import cpu_session
 from random_models import (
     LIBRARY,
     NATIVE,
@@ -19,8 +20,8 @@ from random_models import (
     random_prior,
 )
 
+from latentloop.backends.bundle_errors import check_drawn
 from latentloop.backends.cpu.loop import PriorLoop
-from latentloop.backends.cpu.session import OrtSession
 from latentloop.bundles.manifest import Level
 from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.level_inputs import LevelInputs
@@ -41,7 +42,7 @@ def make_loop(
     prior, graphs = export_prior("level", Checkpoint(config, weights), store, "top")
     write_graphs(folder, graphs, store)
     level = Level("level", config.height, config.width, config.codebook_size, prior)
-    return PriorLoop(level, prior, lambda file: OrtSession(folder / file, 2, native), batch)
+    return PriorLoop(level, prior, lambda file: cpu_session(folder / file, 2, native), batch)
 
 
 def level_inputs(config: PriorConfig, inputs: dict[str, Any], **overrides: Any) -> LevelInputs:
@@ -138,8 +139,10 @@ def test_no_code_is_drawn_from_logits_that_are_not_finite(
     settings = DrawSettings.of(2, **({"top_k": 2} if filtered else {})).arrays(config.codebook_size)
     free = np.full((config.height, config.width, 2), -1)
     inputs = level_inputs(config, random_inputs(config, 2), forced=free, settings=settings)
-    with pytest.raises(BundleError, match="logits that are not finite numbers"):
-        list(make_loop(config, weights, 2, tmp_path, native).rows(inputs))
+    loop = make_loop(config, weights, 2, tmp_path, native)
+    for row in loop.rows(inputs):
+        with pytest.raises(BundleError, match="level has logits that are not finite numbers"):
+            check_drawn(tmp_path, loop.level, row.codes)
 
 
 @pytest.mark.parametrize("name", ["top-k3", "middle-attention-k5", "bottom-k7"])

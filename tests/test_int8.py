@@ -16,11 +16,11 @@ import torch
 from command_line import codes as read_codes
 from command_line import run
 from corrupted_bundles import edit_manifest, error_of, read_manifest, replace_file, scale_weight
+from cpu_sessions import cpu_session
 from random_models import NATIVE, PRIORS, full_forward, plain_weights, random_inputs, random_prior
 
 from latentloop import Bundle, InputError, Sampler
 from latentloop.backends.cpu.loop import PriorLoop
-from latentloop.backends.cpu.session import OrtSession
 from latentloop.bundles.manifest import GRAPHS, Level
 from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.level_inputs import LevelInputs
@@ -70,7 +70,7 @@ def int8_logits(config: PriorConfig, weights: Any, inputs: dict[str, Any], folde
     write_graphs(folder, graphs, store)
     level = Level("level", config.height, config.width, config.codebook_size, prior)
     batch = len(inputs["codes"])
-    loop = PriorLoop(level, prior.at("int8"), lambda file: OrtSession(folder / file, 2, native), batch)
+    loop = PriorLoop(level, prior.at("int8"), lambda file: cpu_session(folder / file, 2, native), batch)
     results = []
     for filters in ({}, {"top_k": 2}):
         level_inputs = LevelInputs(

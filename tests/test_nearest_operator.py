@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cpu_sessions import cpu_session
 from nearest_cpu_checks import SHAPES, SPECIAL, Array, check, random
 from random_models import NATIVE
 
@@ -30,7 +31,7 @@ def node(tmp_path: Path) -> Callable[..., OrtSession]:
         index = nearest_node(g, g.input("z", FLOAT, shape), weight, rank=rank, channels_first=channels_first)
         g.output("index", index, INT64, [f"i.{axis}" for axis in range(rank - 1)])
         write_graphs(tmp_path, {"nearest.onnx": g}, g.store)
-        return OrtSession(tmp_path / "nearest.onnx", threads=2, operators=library)
+        return cpu_session(tmp_path / "nearest.onnx", threads=2, operators=library)
 
     return create
 

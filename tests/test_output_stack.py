@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from cpu_sessions import cpu_session
 from numpy.typing import NDArray
 from random_models import NATIVE
 
-from latentloop.backends.cpu.session import OrtSession
 from latentloop.export.bundle.files import write_graphs
 from latentloop.export.graphs.builder import FLOAT, GraphBuilder, WeightStore
 from latentloop.export.graphs.prior.pointwise import output_stack
@@ -76,7 +76,7 @@ def test_the_stack_equals_the_reference(
     stages = random_stages()
     path = write_stack(tmp_path, stages, labels=has_labels, bits=bits, inplace=inplace)
     for threads in (1, 2, 5):
-        graph = OrtSession(path, threads, native)
+        graph = cpu_session(path, threads, native)
         for batch in (1, 3, 40):
             x = RNG.standard_normal((batch, CHANNELS)).astype(np.float32)
             labels = [RNG.standard_normal((batch, 2 * CHANNELS)).astype(np.float32) for _ in stages]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cpu_sessions import cpu_session
 from gpu_machines import Machines
 from random_models import LIBRARY
 
 from latentloop import Bundle, Sampler
-from latentloop.backends.cpu.session import OrtSession
 from latentloop.cli.commands import info
 from latentloop.kernels import library
 from latentloop.kernels.library import OperatorsWarning
@@ -63,14 +63,14 @@ def unloadable(tmp_path: Path) -> Path:
 def test_graphs_run_without_an_unusable_library(small_bundle: Path, broken: tuple[Path, str]) -> None:
     path, reason = broken
     images = np.zeros((1, 32, 48, 3), np.uint8)
-    expected = OrtSession(small_bundle / "encoder.onnx", 1).run({"images": images})
+    expected = cpu_session(small_bundle / "encoder.onnx", 1).run({"images": images})
     with pytest.warns(OperatorsWarning, match=reason) as warned:
-        graph = OrtSession(small_bundle / "encoder.onnx", 1, path)
+        graph = cpu_session(small_bundle / "encoder.onnx", 1, path)
     (warning,) = warned
     text = str(warning.message)
     assert "\n" not in text
     assert all(part in text for part in (str(path), "standard ONNX operators, more slowly", "reinstall latentloop"))
-    again = OrtSession(small_bundle / "encoder.onnx", 1, path)  # does not warn again
+    again = cpu_session(small_bundle / "encoder.onnx", 1, path)  # does not warn again
     for session in (graph, again):
         for name, codes in session.run({"images": images}).items():
             np.testing.assert_array_equal(codes, expected[name])
@@ -111,7 +111,7 @@ def test_a_library_without_instruction_set_is_used(
     path.write_bytes(library_with(b"\0latentloop_instruction_set\0", b"\0latentloop_instruction_xxx\0"))
     monkeypatch.setattr(library, "operators", lambda: path)
     assert info._operators() == f"instruction set not known ({path})"
-    OrtSession(small_bundle / "encoder.onnx", 1, path)  # does not warn
+    cpu_session(small_bundle / "encoder.onnx", 1, path)  # does not warn
 
 
 def test_warnings_as_errors_are_not_bundle_errors(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.backends.cpu.backend import Decoded
+from latentloop.backends.interface import Decoding
 from latentloop.backends.registry import BackendRequest
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest import Level
@@ -56,9 +56,9 @@ class ToyBackend:
         levels = self.bundle.manifest.levels
         return {level.name: np.zeros((len(images), level.height, level.width), np.int64) for level in levels}
 
-    def decode(self, codes: dict[str, Codes]) -> Decoded:
+    def decode(self, codes: dict[str, Codes]) -> Decoding:
         images = np.full((len(next(iter(codes.values()))), *self.bundle.manifest.image), GREY, np.uint8)
-        return Decoded(images, images.astype(np.float32) / 127.5 - 1)
+        return Decoding(lambda: (images, images.astype(np.float32) / 127.5 - 1))
 
     def after_fork(self) -> ToyBackend:
         return self

@@ -35,8 +35,7 @@ class TimedSession(OrtSession):
     """A loaded session whose calls append their seconds to a list."""
 
     def __init__(self, session: OrtSession, seconds: list[float]) -> None:
-        self.session, self.path = session.session, session.path
-        self.inputs, self.outputs = session.inputs, session.outputs
+        super().__init__(session.path, session.session)
         self._seconds = seconds
 
     def call(self, inputs: Iterable[tuple[str, Array]], outputs: Iterable[tuple[str, Array]]) -> Call:

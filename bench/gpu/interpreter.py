@@ -14,10 +14,10 @@ import torch
 from latentloop import Bundle, Sampler
 from latentloop.backends.gpu.backend import GpuBackend
 from latentloop.backends.gpu.device_graph import Tensor
+from latentloop.backends.gpu.graph_provider import GraphProvider
 from latentloop.backends.interface import MAX_BATCH
 from latentloop.bench.gpu.program import Program
 from latentloop.bench.machine.gpu_clock import disable_tf32
-from latentloop.bundles.manifest import Prior
 from latentloop.engines.engine_set import codec_of
 from latentloop.kernels.driver import Driver, Stream
 from latentloop.kernels.element_types import ELEMENT_TYPES
@@ -60,22 +60,14 @@ class TorchGraph:
                 tensors[name].copy_(value)
 
 
-class TorchGraphs:
-    """The graphs of a bundle for a GpuBackend."""
-
-    largest_batch = MAX_BATCH
+class TorchGraphs(GraphProvider):
+    """The graphs of a bundle for a GpuBackend, in float32."""
 
     def __init__(self, bundle: Bundle, number: int, *, capturable: bool) -> None:
         disable_tf32()
-        self.encoder, self.decoder = codec_of(bundle.manifest)
+        super().__init__(*codec_of(bundle.manifest), bundle.manifest.priors("float32"), MAX_BATCH)
         self._bundle, self._number, self._capturable = bundle, number, capturable
         self._pools: dict[Stream, Any] = {}
-
-    def prior(self, level: str) -> Prior:
-        """Returns the level's prior in float32."""
-        prior = self._bundle.manifest.level(level).prior
-        assert prior is not None
-        return prior.at("float32")
 
     def load(self, file: str, batch: int, stream: Stream) -> TorchGraph:
         """Loads a graph, which supports every batch size."""

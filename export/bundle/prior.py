@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from latentloop.bundles.manifest import PRECISIONS, GraphFile, Prior, graph_name
+from latentloop.bundles.manifest import PRECISIONS, STEPS, GraphFile, Prior, graph_name
 from latentloop.export.bundle.source import prior_config
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.graphs.builder import GraphBuilder, WeightStore
@@ -43,8 +43,7 @@ def export_prior(
     for precision in PRECISIONS:  # all read the same float32 weights: int8 graphs round them when they are loaded
         bits = BITS[precision]
         add("row", row_graph(weights, store, level, bits=bits), precision)
-        for role in ("step", "step_filtered"):
-            filtered = role == "step_filtered"
+        for filtered, role in STEPS.items():
             add(role, step_graph(weights, store, level, columns=columns, filtered=filtered, bits=bits), precision)
     pointwise = sum(block.label.shape[1] for block in weights.pointwise if block.label is not None)
     prior = Prior(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from latentloop._version import __version__
-from latentloop.bundles.manifest import PRECISIONS, Level, Manifest
+from latentloop.bundles.manifest import PRECISIONS, FileRecord, Level, Manifest
 from latentloop.bundles.manifest import to_json as manifest_json
 from latentloop.bundles.manifest_reading import from_json
 from latentloop.export.bundle.checks import check_source, check_target
@@ -42,58 +43,77 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
 
 def write_checked_bundle(path: Path, checked: CheckedSource, *, force: bool = False) -> None:
     """Writes the bundle of a source that is checked and rounded. Raises OutputError like ``write_bundle``."""
-    source, config, image = checked.source, checked.config, checked.image
     with new_directory(path, force=force) as folder:
-        # 1. The encoder and the decoder.
-        store = WeightStore(checked.weights)
-        graphs: dict[str, GraphBuilder] = {
-            ENCODER_FILE: encoder_graph(config, source.vqvae.weights, store, image),
-            DECODER_FILE: decoder_graph(config, source.vqvae.weights, store, image),
-        }
-        golden: dict[str, Any] = golden_codec(source.vqvae, image, source.golden_images)
-
-        # 2. The classifier.
-        classifier = checked.classifier_config
-        if source.classifier is not None and classifier is not None:
-            graphs[CLASSIFIER_FILE] = classifier_graph(classifier, source.classifier.weights, store)
-            golden |= golden_classifier(source.classifier, golden["codec.images"])
-
-        # 3. The levels and their priors.
-        levels = []
-        for index, (name, checkpoint) in enumerate(zip(config.level_names, checked.priors, strict=True)):
-            prior = None
-            if checkpoint is not None:
-                upper = config.level_names[index - 1] if index else None
-                prior, prior_graphs = export_prior(name, checkpoint, store, upper)
-                graphs |= prior_graphs
-                golden |= golden_prior(name, index, arrange(prior_config(checkpoint), checkpoint.weights))
-            stride = config.stride(index)
-            levels.append(Level(name, image[0] // stride, image[1] // stride, config.codebook_size, prior))
-
-        # 4. Graphs, weights and golden vectors as files.
-        write_graphs(folder, graphs, store)
-        np.savez_compressed(folder / GOLDEN_FILE, **golden)
-
-        # 5. The manifest, which holds the hashes of the other files, checked as when a bundle is opened.
-        manifest = Manifest(
-            image=(*image, config.image_channels),
-            levels=tuple(levels),
-            encoder=ENCODER_FILE,
-            decoder=DECODER_FILE,
-            golden=GOLDEN_FILE,
-            weights=WEIGHTS_FILE,
-            classes=checked.classes,
-            precisions=PRECISIONS,
-            exporter=__version__,
-            opset=OPSET,
-            files=file_records(folder),
-            classifier=None if classifier is None else CLASSIFIER_FILE,
-            licence=source.licence,
-            provenance={**source.provenance, "models": _models(source)},
-        )
+        # 1. Build the graphs over one store of weights, with the golden vectors that check them.
+        contents = BundleContents(WeightStore(checked.weights))
+        _add_codec(contents, checked)
+        _add_classifier(contents, checked)
+        levels = tuple(_add_level(contents, checked, index) for index in range(checked.config.levels))
+        # 2. Write graphs, weights and golden vectors.
+        write_graphs(folder, contents.graphs, contents.store)
+        np.savez_compressed(folder / GOLDEN_FILE, **contents.golden)
+        # 3. Write the manifest, which holds the hashes of the other files, checked as when a bundle is opened.
+        manifest = _manifest(checked, levels, file_records(folder))
         text = json.dumps(manifest_json(manifest), indent=1) + "\n"
         from_json(json.loads(text), str(path / MANIFEST))
         (folder / MANIFEST).write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class BundleContents:
+    """What is written to a bundle's files: graphs by file name, their weights, and golden vectors by name."""
+
+    store: WeightStore
+    graphs: dict[str, GraphBuilder] = field(default_factory=dict)
+    golden: dict[str, Any] = field(default_factory=dict)
+
+
+def _add_codec(contents: BundleContents, checked: CheckedSource) -> None:
+    """Adds the encoder and the decoder."""
+    vqvae, config, image = checked.source.vqvae, checked.config, checked.image
+    contents.graphs[ENCODER_FILE] = encoder_graph(config, vqvae.weights, contents.store, image)
+    contents.graphs[DECODER_FILE] = decoder_graph(config, vqvae.weights, contents.store, image)
+    contents.golden.update(golden_codec(vqvae, image, checked.source.golden_images))
+
+
+def _add_classifier(contents: BundleContents, checked: CheckedSource) -> None:
+    """Adds the classifier if there is one, with golden vectors for the codec's images."""
+    classifier, config = checked.source.classifier, checked.classifier_config
+    if classifier is not None and config is not None:
+        contents.graphs[CLASSIFIER_FILE] = classifier_graph(config, classifier.weights, contents.store)
+        contents.golden.update(golden_classifier(classifier, contents.golden["codec.images"]))
+
+
+def _add_level(contents: BundleContents, checked: CheckedSource, index: int) -> Level:
+    """Adds the prior of a level if there is one, and returns the level's description for the manifest."""
+    config, checkpoint = checked.config, checked.priors[index]
+    name, stride, prior = config.level_names[index], config.stride(index), None
+    if checkpoint is not None:
+        upper = config.level_names[index - 1] if index else None
+        prior, graphs = export_prior(name, checkpoint, contents.store, upper)
+        contents.graphs.update(graphs)
+        contents.golden.update(golden_prior(name, index, arrange(prior_config(checkpoint), checkpoint.weights)))
+    return Level(name, checked.image[0] // stride, checked.image[1] // stride, config.codebook_size, prior)
+
+
+def _manifest(checked: CheckedSource, levels: tuple[Level, ...], files: dict[str, FileRecord]) -> Manifest:
+    source = checked.source
+    return Manifest(
+        image=(*checked.image, checked.config.image_channels),
+        levels=levels,
+        encoder=ENCODER_FILE,
+        decoder=DECODER_FILE,
+        golden=GOLDEN_FILE,
+        weights=WEIGHTS_FILE,
+        classes=checked.classes,
+        precisions=PRECISIONS,
+        exporter=__version__,
+        opset=OPSET,
+        files=files,
+        classifier=None if source.classifier is None else CLASSIFIER_FILE,
+        licence=source.licence,
+        provenance={**source.provenance, "models": _models(source)},
+    )
 
 
 def _models(source: BundleSource) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Conversion of the errors of ONNX Runtime and other libraries to LatentLoop's."""
+"""Errors of running graphs: conversion of other libraries' errors to LatentLoop's, and the check of drawn codes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from latentloop.bundles.manifest import Level
+from latentloop.draws.level_inputs import Codes
 from latentloop.errors import BundleError, LatentLoopError
 
 
@@ -28,3 +30,11 @@ def bundle_errors(bundle: Path, part: str, passing: tuple[type[Exception], ...] 
         if broken := broken_onnxruntime(error):
             raise broken from error
         raise BundleError(f"{bundle}: {part} does not fit the manifest: {error}") from error
+
+
+def check_drawn(bundle: Path, level: Level, codes: Codes) -> None:
+    """Raises BundleError if logits were not finite. The draw then returns code K, which does not exist, because no
+    cumulative sum reaches u.
+    """
+    if (codes >= level.codebook_size).any():
+        raise BundleError(f"{bundle}: {level.name} has logits that are not finite numbers")

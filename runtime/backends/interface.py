@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
 MAX_BATCH = 4096  # samples; no backend accepts more at once
 
 
-class Decoding(Protocol):
-    """Images that are being decoded."""
+@dataclass(frozen=True)
+class Decoding:
+    """Images that are being decoded.
 
-    def wait(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Returns the images [N, H, W, C] after rounding to uint8 and before, nominally in [-1, 1]; called once."""
+    ``wait`` returns the images [N, H, W, C] after rounding to uint8 and before, nominally in [-1, 1]; it is called
+    once.
+    """
+
+    wait: Callable[[], tuple[NDArray[np.uint8], NDArray[np.float32]]]
 
 
 class Backend(Protocol):

@@ -1,4 +1,4 @@
-"""Opening of ONNX Runtime sessions.
+"""Opening of ONNX Runtime sessions, for the CPU and for GPUs.
 
 Importing this module raises MissingError if ONNX Runtime is missing, broken or too old.
 """
@@ -11,13 +11,16 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import numpy as np
 
 from latentloop.errors import BundleError, MissingError
 from latentloop.kernels.library import is_unusable, problem, warn_unusable
+
+if TYPE_CHECKING:
+    from latentloop.bundles.bundle import Bundle
 
 # Recent releases start a telemetry thread on import. That thread does not exist in a forked process, which would wait
 # for it for ever when it exits.
@@ -49,6 +52,7 @@ except BaseException as error:  # also SystemExit, which a broken package may ra
 
     raise package_error("onnxruntime", error) from error
 
+Provider = str | tuple[str, dict[str, str]]  # the name of an execution provider, with options
 _sessions: WeakSet[onnxruntime.InferenceSession] = WeakSet()
 
 
@@ -70,7 +74,7 @@ def check_provider(provider: str) -> None:
         )
 
 
-def session_options(operators: Path | None) -> onnxruntime.SessionOptions:
+def _options(operators: Path | None) -> onnxruntime.SessionOptions:
     """Returns options with a library's operators. Warns once per process if the library cannot be loaded; graphs then
     run without it.
     """
@@ -82,7 +86,7 @@ def session_options(operators: Path | None) -> onnxruntime.SessionOptions:
     if reason is None:
         return options
     warn_unusable(operators, reason)
-    return session_options(None)
+    return _options(None)
 
 
 def registration_problem(operators: Path, options: onnxruntime.SessionOptions | None = None) -> str | None:
@@ -99,10 +103,50 @@ def registration_problem(operators: Path, options: onnxruntime.SessionOptions | 
     return reason
 
 
-def open_session(
-    path: Path, weights: Path | None, options: onnxruntime.SessionOptions, providers: Sequence[Any]
+def open_graph(
+    bundle: Bundle, file: str, providers: Sequence[Provider], operators: Path | None, threads: int | None = None
 ) -> onnxruntime.InferenceSession:
-    """Returns the session of an ONNX file. ``weights``, in the same folder, has its external data. Raises BundleError.
+    """Returns a new session of a bundle's graph; the other arguments are those of ``open_session``.
+
+    Raises BundleError like ``open_session``, and if the graph or its weights have changed since they were verified.
+    """
+    weights = bundle.manifest.weights
+    with bundle.unchanged(file, weights):
+        return open_session(bundle.path / file, providers, operators, threads, bundle.path / weights)
+
+
+def open_session(
+    path: Path,
+    providers: Sequence[Provider],
+    operators: Path | None,
+    threads: int | None = None,
+    weights: Path | None = None,
+) -> onnxruntime.InferenceSession:
+    """Returns the session of an ONNX file.
+
+    ``providers`` are execution providers, in the order of preference. ``operators`` is the library of native operators:
+    without it, or if it cannot be loaded, ONNX Runtime runs the function bodies of these operators. ``threads`` limits
+    the threads on the CPU. ``weights``, in the same folder, has the graph's external data.
+
+    Raises BundleError if the file cannot be loaded, or if ONNX Runtime cannot use the first provider.
+    """
+    options = _options(operators)
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        # The row and step graphs have separate sessions and threads: idle threads that spin would slow the others down.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = _load(path, weights, options, providers)
+    first, usable = providers[0], session.get_providers()
+    name = first if isinstance(first, str) else first[0]
+    if name not in usable:  # ONNX Runtime falls back to the CPU without an error
+        raise BundleError(f"{path}: ONNX Runtime cannot use its {name} here, only {', '.join(usable)}")
+    return session
+
+
+def _load(
+    path: Path, weights: Path | None, options: onnxruntime.SessionOptions, providers: Sequence[Provider]
+) -> onnxruntime.InferenceSession:
+    """Returns the session of an ONNX file. Raises BundleError if it cannot be loaded.
 
     ONNX Runtime maps the weights from their file. From release 1.24 on it rejects a file that is a link to another
     folder, so such a file is mapped here.

@@ -29,7 +29,8 @@ VIEWS = (
     "span",  # row i - back of a ring: `count` columns from `first` on, which may be padding
     "columns",  # `count` columns from j + first on; if the buffer is a ring, of its row i
 )
-GRAPHS = ("row", "step", "step_filtered")  # a prior has one of each per precision
+STEPS = {False: "step", True: "step_filtered"}  # by whether the draw has filters
+GRAPHS = ("row", *STEPS.values())  # a prior has one of each per precision
 SHARED_GRAPHS = ("condition",)  # one for all precisions, if the prior has a condition to compute once per batch
 PRECISIONS = ("float32", "int8")  # of weights; accumulators and activations are float32
 MAX_COLUMNS = 2**20
@@ -136,6 +137,10 @@ class Manifest:
             if level.name == name:
                 return level
         raise BundleError(f"no level {name!r}; the bundle has: {', '.join(level.name for level in self.levels)}")
+
+    def priors(self, precision: str) -> dict[str, Prior]:
+        """Returns the priors by level, each with the graphs of one precision, as from ``Prior.at``."""
+        return {level.name: level.prior.at(precision) for level in self.levels if level.prior is not None}
 
     def digest(self) -> str:
         """Returns the SHA-256, in hexadecimal, of the digests of all graphs and weights: bundles with the same digest

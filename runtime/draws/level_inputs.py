@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,14 +53,17 @@ class LevelInputs:
         """Returns these inputs with the codes [B, H', W'] of the level above."""
         return replace(self, upper=upper)
 
-    def constants(self) -> dict[str, NDArray[Any]]:
-        """Returns the arrays that are constant during a batch, by the name of their state buffer and in its layout."""
+    def constants(self, buffers: Container[str]) -> dict[str, NDArray[Any]]:
+        """Returns the arrays that are constant during a batch and have a state buffer, by its name and in its layout.
+
+        ``buffers`` are the names of all state buffers.
+        """
         arrays = {"temperature": np.ones(self.batch, np.float32), **self.settings}
         if self.upper is not None:
             arrays["upper"] = self.upper.transpose(1, 2, 0)
         if self.labels is not None:
             arrays["labels"] = self.labels
-        return arrays
+        return {name: array for name, array in arrays.items() if name in buffers}
 
 
 @dataclass(frozen=True)

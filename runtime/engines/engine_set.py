@@ -136,10 +136,8 @@ def engine_file(name: str, graph: GraphFile, buffers: dict[str, StateBuffer]) ->
 def source_digests(manifest: Manifest, precision: str) -> dict[str, str]:
     """Returns the SHA-256 of each file of the bundle that engines of this precision are built from."""
     names = [manifest.weights, manifest.encoder, manifest.decoder]
-    for level in manifest.levels:
-        if level.prior is not None:
-            graphs = level.prior.at(graph_precision(precision)).graphs
-            names += [graph.file for graph in graphs.values()]
+    for prior in manifest.priors(graph_precision(precision)).values():
+        names += [graph.file for graph in prior.graphs.values()]
     return {name: manifest.files[name].sha256 for name in sorted(names)}
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.backends.bundle_errors import bundle_errors
+from latentloop.backends.bundle_errors import bundle_errors, check_drawn
 from latentloop.backends.cpu.loop import PriorLoop
 from latentloop.backends.cpu.session import OrtSession, bundle_session
-from latentloop.backends.interface import MAX_BATCH
+from latentloop.backends.interface import MAX_BATCH, Decoding
 from latentloop.backends.registry import BackendRequest
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest import Level
@@ -28,18 +27,6 @@ def find(request: BackendRequest) -> Callable[[], CpuBackend]:
     return lambda: CpuBackend(request.bundle, request.threads, precision, request.reason)
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """Finished images as a ``Decoding``."""
-
-    images: NDArray[np.uint8]
-    decoded: NDArray[np.float32]
-
-    def wait(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Returns the images without waiting."""
-        return self.images, self.decoded
-
-
 class CpuBackend:
     """Implements ``Backend`` on the CPU."""
 
@@ -49,6 +36,7 @@ class CpuBackend:
 
     def __init__(self, bundle: Bundle, threads: int, precision: str, reason: str) -> None:
         self.bundle, self.threads, self.precision, self.reason = bundle, threads, precision, reason
+        self._priors = bundle.manifest.priors(precision)
         self._loops: dict[str, PriorLoop] = {}
 
     def draw(self, draws: Sequence[LevelDraw], after_row: AfterRow | None) -> dict[str, Codes] | None:
@@ -72,22 +60,24 @@ class CpuBackend:
         """Yields views of the loop's state buffers. The last loop of each level is cached for the next call."""
         loop = self._loops.get(level.name)
         if loop is None or loop.batch != level_inputs.batch:
-            assert level.prior is not None
-            prior = level.prior.at(self.precision)
+            prior = self._priors[level.name]
             loop = self._loops[level.name] = PriorLoop(level, prior, self.session, level_inputs.batch)
         with bundle_errors(self.bundle.path, f"the prior of {level.name}"):
-            yield from loop.rows(level_inputs, rows)
+            for row in loop.rows(level_inputs, rows):
+                check_drawn(self.bundle.path, level, row.codes)
+                yield row
 
     def encode(self, images: NDArray[np.uint8]) -> dict[str, Codes]:
         """Encodes the images as one batch."""
         with bundle_errors(self.bundle.path, self.bundle.manifest.encoder):
             return self.session(self.bundle.manifest.encoder).run({"images": images})
 
-    def decode(self, codes: dict[str, Codes]) -> Decoded:
+    def decode(self, codes: dict[str, Codes]) -> Decoding:
         """Decodes the codes as one batch, and returns when the images are finished."""
         with bundle_errors(self.bundle.path, self.bundle.manifest.decoder):
             outputs = self.session(self.bundle.manifest.decoder).run(dict(codes))
-            return Decoded(outputs["images"], outputs["decoded"])
+            images = outputs["images"], outputs["decoded"]
+        return Decoding(lambda: images)
 
     def after_fork(self) -> CpuBackend:
         """Returns a backend that opens new sessions: the threads of the old ones exist in the parent process only."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.backends.cpu.session import Call, OrtSession
-from latentloop.bundles.manifest import Binding, GraphFile, Level, Prior
+from latentloop.bundles.manifest import STEPS, Binding, GraphFile, Level, Prior
 from latentloop.bundles.views import buffer_shape, check_size, view_index
 from latentloop.draws.level_inputs import LevelInputs, Row
 from latentloop.errors import BundleError
@@ -52,10 +52,10 @@ class PriorLoop:
         """Runs the level row by row and yields each row when it is finished. Stop iterating to cancel.
 
         ``rows`` limits the run to the first rows of the grid. Raises BundleError if the inputs and outputs of a graph
-        differ from those in the manifest, or if logits are not finite.
+        differ from those in the manifest. If logits are not finite, codes are K.
         """
         self._begin(level_inputs)
-        role = "step_filtered" if level_inputs.is_filtered else "step"
+        role = STEPS[level_inputs.is_filtered]
         ring, padding = self._arrays["codes"], self._buffers["codes"].padding
         inside = slice(padding, padding + self.level.width)
         for i in range(rows or self.level.height):
@@ -63,10 +63,7 @@ class PriorLoop:
             self._arrays["forced"][:] = level_inputs.forced[i]
             self._call(self.prior.graphs["row"], i, 0).run()
             self._run_steps(role, i)
-            codes = ring[i % len(ring), inside]
-            if (codes >= self.level.codebook_size).any():  # the draw returns this if no cumulative sum reaches u
-                raise BundleError(f"{self._session(self.prior.graphs[role]).path}: logits that are not finite numbers")
-            yield Row(i, codes, self._arrays["logits"])
+            yield Row(i, ring[i % len(ring), inside], self._arrays["logits"])
 
     def buffer(self, name: str) -> Array:
         """Returns the array of a state buffer, with the values of the last run."""
@@ -77,9 +74,8 @@ class PriorLoop:
         for buffer in self.prior.memories:
             if buffer.ring:
                 self._arrays[buffer.name][:] = buffer.fill
-        for name, value in level_inputs.constants().items():
-            if name in self._arrays:
-                self._arrays[name][:] = value
+        for name, value in level_inputs.constants(self._arrays).items():
+            self._arrays[name][:] = value
         if "condition" in self.prior.graphs:
             self._call(self.prior.graphs["condition"], 0, 0).run()
 

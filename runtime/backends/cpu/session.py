@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from latentloop.backends.onnxruntime import open_session, session_options
+from latentloop.backends.onnxruntime import open_graph
 from latentloop.bundles.bundle import Bundle
 from latentloop.kernels.library import operators
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # ``backends.onnxruntime`` imports and checks it
     import onnxruntime
 
 Array = NDArray[Any]
+PROVIDERS = ["CPUExecutionProvider"]
 
 
 def bundle_session(bundle: Bundle, file: str, threads: int) -> OrtSession:
@@ -25,9 +26,7 @@ def bundle_session(bundle: Bundle, file: str, threads: int) -> OrtSession:
     """
 
     def load() -> OrtSession:
-        weights = bundle.manifest.weights
-        with bundle.unchanged(file, weights):
-            return OrtSession(bundle.path / file, threads, operators(), bundle.path / weights)
+        return OrtSession(bundle.path / file, open_graph(bundle, file, PROVIDERS, operators(), threads))
 
     return bundle.cached(("session", file, threads), load)
 
@@ -35,18 +34,10 @@ def bundle_session(bundle: Bundle, file: str, threads: int) -> OrtSession:
 class OrtSession:
     """The session of one ONNX file. Threads may share it, but not its calls."""
 
-    def __init__(self, path: Path, threads: int, operators: Path | None = None, weights: Path | None = None) -> None:
-        """``operators`` is the library of native operators. Without it, or if it cannot be loaded, ONNX Runtime runs
-        the function bodies of these operators. ``weights`` is the file of the graph's external data, perhaps a link.
-        """
-        options = session_options(operators)
-        options.intra_op_num_threads = threads
-        # The row and step graphs have separate sessions and threads: idle threads that spin would slow the others down.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = open_session(path, weights, options, ["CPUExecutionProvider"])
-        self.path = path
-        self.inputs = {value.name for value in self.session.get_inputs()}
-        self.outputs = {value.name for value in self.session.get_outputs()}
+    def __init__(self, path: Path, session: onnxruntime.InferenceSession) -> None:
+        self.path, self.session = path, session
+        self.inputs = {value.name for value in session.get_inputs()}
+        self.outputs = {value.name for value in session.get_outputs()}
 
     def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """Runs the graph on arrays and returns all outputs by name."""

@@ -45,11 +45,6 @@ def gpu(name: str, number: int) -> Iterator[Driver]:
 
 def reporting_device_errors(number: int, make: Callable[[], Backend]) -> Callable[[], Backend]:
     """Returns a function that calls ``make`` and converts errors of the driver to DeviceError."""
+    from latentloop.backends.gpu.device_context import device_errors
 
-    def checked() -> Backend:
-        from latentloop.backends.gpu.device_context import device_errors
-
-        with device_errors(number):
-            return make()
-
-    return checked
+    return device_errors(number)(make)

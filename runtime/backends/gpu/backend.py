@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latentloop.backends.bundle_errors import check_drawn
 from latentloop.backends.gpu.arrays import ArrayCodec
-from latentloop.backends.gpu.codec import DeviceCodec, DeviceDecoding
+from latentloop.backends.gpu.codec import DeviceCodec
 from latentloop.backends.gpu.device_context import DeviceContext
-from latentloop.backends.gpu.device_graph import DeviceGraph, Tensor
-from latentloop.backends.gpu.loop import DeviceLoop, LoadGraph
+from latentloop.backends.gpu.device_graph import Tensor
+from latentloop.backends.gpu.graph_provider import GraphProvider
+from latentloop.backends.gpu.loop import DeviceLoop
 from latentloop.backends.gpu.staging import Pool, Staging
+from latentloop.backends.interface import Decoding
 from latentloop.bundles.bundle import Bundle
-from latentloop.bundles.manifest import Level, Prior
+from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import AfterRow, Codes, LevelDraw, LevelInputs, Row
-from latentloop.engines.engine_set import CodecEngine
-from latentloop.errors import BundleError, InputError
-from latentloop.kernels.driver import Driver, Stream
-
-
-class GraphProvider(Protocol):
-    """Describes and loads the graphs that a GPU runs: TensorRT engines, or a bundle's ONNX files."""
-
-    @property
-    def encoder(self) -> CodecEngine:
-        """The description of the encoder."""
-
-    @property
-    def decoder(self) -> CodecEngine:
-        """The description of the decoder."""
-
-    @property
-    def largest_batch(self) -> int:
-        """The largest batch size that the graphs accept."""
-
-    def prior(self, level: str) -> Prior:
-        """Returns the description of a level's prior at the requested precision."""
-
-    def load(self, file: str, batch: int, stream: Stream) -> DeviceGraph:
-        """Loads a graph for one batch size and one stream. Every call returns a new object."""
+from latentloop.errors import InputError
+from latentloop.kernels.driver import Driver
 
 
 class GpuBackend:
@@ -57,7 +37,6 @@ class GpuBackend:
         self._context = DeviceContext(driver, number)
         with self._context.current():
             self._stream = driver.stream()  # runs the priors
-        self._load = _graph_loader(graphs, self._stream)
         self._loops: dict[str, DeviceLoop] = {}
         self._pool: Pool = {}
         self._encoder = DeviceCodec(bundle.path, graphs.encoder, graphs.load, self._context, self._pool)
@@ -80,7 +59,7 @@ class GpuBackend:
                         upper_on_device = None
                         continue
                     loop = self._begin(level, source.with_upper(upper), upper_on_device, staging)
-                    if not self._enqueue_level(loop, source, after_row):
+                    if not self._enqueue_level(loop, after_row):
                         return None
                     copies[level.name] = staging.copy_out(loop.codes)
                     upper, upper_on_device = None, loop.codes
@@ -89,7 +68,7 @@ class GpuBackend:
                 drawn = {name: values.transpose(2, 0, 1).copy() for name, values in copies.items()}
                 staging.release()
         for name, codes in drawn.items():
-            self._check_finite(self.bundle.manifest.level(name), codes)
+            check_drawn(self.bundle.path, self.bundle.manifest.level(name), codes)
         return fixed | drawn
 
     def rows(self, level: Level, level_inputs: LevelInputs, rows: int) -> Iterator[Row]:
@@ -101,7 +80,7 @@ class GpuBackend:
                 loop = self._begin(level, level_inputs, None, staging)
             for i in range(rows):
                 with self._context.current():
-                    self._enqueue_row(loop, i, level_inputs)
+                    self._enqueue_row(loop, i)
                     copies = self._staging()
                     codes, logits = copies.copy_out(loop.codes.row(i)), copies.copy_out(loop.buffers["logits"])
                     event = self._driver.record(self._stream)
@@ -119,9 +98,15 @@ class GpuBackend:
         """Encodes the images as one batch."""
         return self._encoder.run({"images": images}).wait()
 
-    def decode(self, codes: dict[str, Codes]) -> DeviceDecoding:
+    def decode(self, codes: dict[str, Codes]) -> Decoding:
         """Starts to decode the codes as one batch, on the decoder's stream."""
-        return DeviceDecoding(self._decoder.run(dict(codes)))
+        pending = self._decoder.run(dict(codes))
+
+        def wait() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+            outputs = pending.wait()
+            return outputs["images"], outputs["decoded"]
+
+        return Decoding(wait)
 
     def after_fork(self) -> GpuBackend:
         """Raises InputError: CUDA does not survive a fork."""
@@ -144,17 +129,17 @@ class GpuBackend:
             if loop is None or loop.batch != level_inputs.batch:
                 loop = None
                 self._loops.pop(level.name, None)  # frees its memory before more is allocated
-                prior = self._graphs.prior(level.name)
-                loop = DeviceLoop(level, prior, self._load, level_inputs.batch, self._driver, self._number, staging)
+                prior, load = self._graphs.priors[level.name], self._graphs.load
+                loop = DeviceLoop(level, prior, load, level_inputs.batch, self._driver, self._number, staging)
                 self._loops[level.name] = loop
             loop.begin(level_inputs, upper, staging)
         return loop
 
-    def _enqueue_level(self, loop: DeviceLoop, level_inputs: LevelInputs, after_row: AfterRow | None) -> bool:
+    def _enqueue_level(self, loop: DeviceLoop, after_row: AfterRow | None) -> bool:
         """Enqueues all rows of a level, and returns whether it was finished: False if ``after_row`` cancelled it."""
         event: Any = None
         for i in range(loop.level.height):
-            self._enqueue_row(loop, i, level_inputs)
+            self._enqueue_row(loop, i)
             if after_row is None:
                 continue
             if event is not None:
@@ -167,9 +152,9 @@ class GpuBackend:
         self._driver.synchronize(event)
         return after_row(loop.level.name, loop.level.height)
 
-    def _enqueue_row(self, loop: DeviceLoop, i: int, level_inputs: LevelInputs) -> None:
+    def _enqueue_row(self, loop: DeviceLoop, i: int) -> None:
         with self._context.bundle_errors(self.bundle.path, f"the prior of {loop.level.name}"):
-            loop.enqueue_row(i, "step_filtered" if level_inputs.is_filtered else "step")
+            loop.enqueue_row(i)
 
     def _wait_for_row(self, level: Level, row: Row, copies: Staging, event: Any) -> Row:
         """Waits until a row has been copied to the host, and returns it in arrays that outlive the staging memory."""
@@ -177,16 +162,5 @@ class GpuBackend:
             self._driver.synchronize(event)
         finished = Row(row.index, row.codes.copy(), row.logits.copy())
         copies.release()
-        self._check_finite(level, finished.codes)
+        check_drawn(self.bundle.path, level, finished.codes)
         return finished
-
-    def _check_finite(self, level: Level, codes: Codes) -> None:
-        if (codes >= level.codebook_size).any():  # the draw returns this if no cumulative sum reaches u
-            raise BundleError(f"{self.bundle.path}: {level.name} has logits that are not finite numbers")
-
-
-def _graph_loader(graphs: GraphProvider, stream: Stream) -> LoadGraph:
-    """Returns the function that loads a graph for the loops. It must not refer to the backend: a reference cycle would
-    keep the backend's memory until the garbage collector runs.
-    """
-    return lambda graph_file, batch: graphs.load(graph_file.file, batch, stream)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.backends.gpu.device_context import DeviceContext
-from latentloop.backends.gpu.device_graph import DeviceGraph, Tensor, TensorAllocator
+from latentloop.backends.gpu.device_graph import DeviceGraph, LoadGraph, Tensor, TensorAllocator
 from latentloop.backends.gpu.staging import Pool, Staging, wait_for_stream
 from latentloop.bundles.views import shape_for_batch
 from latentloop.engines.engine_set import CodecEngine
@@ -39,21 +37,10 @@ class DeviceCodec:
     """The encoder or the decoder. The graph of the last batch size is cached."""
 
     def __init__(
-        self,
-        bundle: Path,
-        description: CodecEngine,
-        load: Callable[[str, int, Stream], DeviceGraph],
-        context: DeviceContext,
-        pool: Pool,
+        self, bundle: Path, description: CodecEngine, load: LoadGraph, context: DeviceContext, pool: Pool
     ) -> None:
-        """``load`` is that of a ``GraphProvider``."""
-        self._bundle, self._description, self._load, self._context, self._pool = (
-            bundle,
-            description,
-            load,
-            context,
-            pool,
-        )
+        self._bundle, self._description, self._load = bundle, description, load
+        self._context, self._pool = context, pool
         self._driver, self._number = context.driver, context.number
         with context.current():
             self._stream = self._driver.stream()
@@ -146,18 +133,6 @@ class PendingOutputs:
         self._outputs.clear()
         self._staging.release()
         return copies
-
-
-class DeviceDecoding:
-    """Implements ``Decoding`` on a GPU."""
-
-    def __init__(self, outputs: PendingOutputs) -> None:
-        self._outputs = outputs
-
-    def wait(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Waits for the images. It can be called once."""
-        outputs = self._outputs.wait()
-        return outputs["images"], outputs["decoded"]
 
 
 def _view(pointer: int, like: Tensor, start: int) -> Tensor:

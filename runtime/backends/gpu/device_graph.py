@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,3 +71,6 @@ class DeviceGraph(Protocol):
 
     def enqueue(self, tensors: Mapping[str, Tensor], stream: Stream) -> None:
         """Enqueues one run without waiting. ``tensors`` has an aligned tensor for every input and output."""
+
+
+LoadGraph = Callable[[str, int, Stream], DeviceGraph]  # ``GraphProvider.load``

@@ -15,15 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from latentloop.backends.gpu.device_graph import DeviceGraph, Tensor
+from latentloop.backends.gpu.device_graph import DeviceGraph, LoadGraph, Tensor
 from latentloop.backends.gpu.staging import Staging
 from latentloop.backends.gpu.state_buffers import DeviceStateBuffers
-from latentloop.bundles.manifest import Binding, GraphFile, Level, Prior
+from latentloop.bundles.manifest import STEPS, Binding, Level, Prior
 from latentloop.bundles.views import check_size
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.kernels.driver import Driver
-
-LoadGraph = Callable[[GraphFile, int], DeviceGraph]  # arguments: a graph of the manifest, and the batch size
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,9 @@ class DeviceLoop:
     def __init__(
         self, level: Level, prior: Prior, load: LoadGraph, batch: int, driver: Driver, device: int, staging: Staging
     ) -> None:
-        """All work is enqueued on the stream of ``staging``."""
+        """All work is enqueued on the stream of ``staging``. ``load`` must not refer to the backend: a reference cycle
+        would keep the backend's memory until the garbage collector runs.
+        """
         check_size(level, prior.memories, batch)
         self.level, self.prior, self.batch = level, prior, batch
         self._load, self._driver, self._stream = load, driver, staging.stream
@@ -56,6 +56,7 @@ class DeviceLoop:
         self.codes = self.buffers.allocate("int64", grid)  # of finished rows
         for name, count in (("row", level.height), ("column", level.width)):
             staging.copy_in(self.buffers[name], np.arange(count)[:, None])
+        self._step = STEPS[False]  # the role of the step graph
         self._graphs: dict[str, DeviceGraph] = {}
         self._substitutes: dict[tuple[str, str], Tensor] = {}  # by role and name of the binding
         self._warmed_up: set[str] = set()  # roles
@@ -71,10 +72,10 @@ class DeviceLoop:
         """Resets the state and copies the inputs of a batch. ``upper`` [H', W', B] are the codes of the level above, if
         they are on the device.
         """
+        self._step = STEPS[level_inputs.is_filtered]
         self.buffers.clear_rings()
-        for name, value in level_inputs.constants().items():
-            if name in self.buffers:
-                staging.copy_in(self.buffers[name], value)
+        for name, value in level_inputs.constants(self.buffers).items():
+            staging.copy_in(self.buffers[name], value)
         staging.copy_in(self._uniform, level_inputs.uniform)
         staging.copy_in(self._forced, level_inputs.forced)
         if upper is not None and "upper" in self.buffers:
@@ -82,12 +83,12 @@ class DeviceLoop:
         if "condition" in self.prior.graphs:
             self._enqueue([self._run("condition", 0, 0)])
 
-    def enqueue_row(self, i: int, role: str) -> None:
-        """Enqueues row i, which writes its codes to ``codes[i]``. ``role`` is that of the step graph."""
+    def enqueue_row(self, i: int) -> None:
+        """Enqueues row i, which writes its codes to ``codes[i]``."""
         self.buffers.copy(self.buffers["uniform"], self._uniform.row(i))
         self.buffers.copy(self.buffers["forced"], self._forced.row(i))
         phase = i % self.buffers["codes"].shape[0]
-        columns = range(0, self.level.width, self.prior.columns_per_step)
+        columns, role = range(0, self.level.width, self.prior.columns_per_step), self._step
         self._replay(("row", i), "row", lambda: [self._run("row", i, 0)])
         self._replay((role, phase), role, lambda: [self._run(role, i, j) for j in columns])
         codes_of_row = Binding("code", "codes", "columns", count=self.level.width)
@@ -97,7 +98,7 @@ class DeviceLoop:
         """Prepares a run of a graph at row i and column j."""
         graph_file = self.prior.graphs[role]
         if role not in self._graphs:
-            self._graphs[role] = self._load(graph_file, self.batch)
+            self._graphs[role] = self._load(graph_file.file, self.batch, self._stream)
         run = GraphRun(self._graphs[role])
         inputs = {binding.name: self.buffers.view(binding, i, j) for binding in graph_file.inputs}
         for name, view in inputs.items():

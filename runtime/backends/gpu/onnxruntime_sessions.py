@@ -14,10 +14,10 @@ import numpy as np
 import onnxruntime
 
 from latentloop.backends.gpu.device_graph import Tensor
+from latentloop.backends.gpu.graph_provider import GraphProvider
 from latentloop.backends.interface import MAX_BATCH
-from latentloop.backends.onnxruntime import open_session, session_options
+from latentloop.backends.onnxruntime import Provider, open_graph
 from latentloop.bundles.bundle import Bundle
-from latentloop.bundles.manifest import Prior
 from latentloop.engines.engine_set import codec_of
 from latentloop.errors import BundleError
 from latentloop.kernels.driver import Stream
@@ -26,22 +26,15 @@ CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 OPERATORS = Path(__file__).parents[2] / "kernels" / "liblatentloop_cuda.so"
 
 
-class OnnxRuntimeGraphs:
-    """The ``GraphProvider`` of a bundle's ONNX files on one GPU."""
+class OnnxRuntimeGraphs(GraphProvider):
+    """A bundle's ONNX files on one GPU."""
 
     def __init__(self, bundle: Bundle, provider: str, number: int, precision: str) -> None:
-        self._bundle, self._provider, self._number, self._precision = bundle, provider, number, precision
+        super().__init__(*codec_of(bundle.manifest), bundle.manifest.priors(precision), MAX_BATCH)
+        self._bundle, self._provider, self._number = bundle, provider, number
         self._sessions: dict[tuple[str, int], tuple[onnxruntime.InferenceSession, bool]] = {}  # by file and stream
-        self.largest_batch = MAX_BATCH
         self._graph_ids = count(1)  # unique per session, because loops share sessions
         self._lock = threading.Lock()
-        self.encoder, self.decoder = codec_of(bundle.manifest)
-
-    def prior(self, level: str) -> Prior:
-        """Returns the bundle's description of a level's prior."""
-        prior = self._bundle.manifest.level(level).prior
-        assert prior is not None
-        return prior.at(self._precision)
 
     def load(self, file: str, batch: int, stream: Stream) -> OnnxRuntimeGraph:
         """Returns a graph. Graphs of the same file and stream share a session."""
@@ -61,17 +54,10 @@ class OnnxRuntimeGraphs:
 
     def _open(self, file: str, stream: Stream, **settings: str) -> onnxruntime.InferenceSession:
         shared = {"device_id": str(self._number), "user_compute_stream": str(stream.handle)}
-        providers: list[Any] = [(CUDA, {**shared, "use_tf32": "0", **settings})]
+        providers: list[Provider] = [(CUDA, {**shared, "use_tf32": "0", **settings})]
         if self._provider == TENSORRT:
             providers.insert(0, (TENSORRT, shared))
-        options = session_options(OPERATORS if os.path.lexists(OPERATORS) else None)
-        path, weights = self._bundle.path / file, self._bundle.path / self._bundle.manifest.weights
-        with self._bundle.unchanged(path.name, weights.name):
-            session = open_session(path, weights, options, providers)
-        if self._provider not in session.get_providers():  # ONNX Runtime falls back to the CPU without an error
-            usable = ", ".join(session.get_providers())
-            raise BundleError(f"{path}: ONNX Runtime cannot use its {self._provider} here, only {usable}")
-        return session
+        return open_graph(self._bundle, file, providers, OPERATORS if os.path.lexists(OPERATORS) else None)
 
 
 class OnnxRuntimeGraph:

@@ -37,7 +37,7 @@ class DeviceStateBuffers:
             else:
                 self._zero(tensor)
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._tensors
 
     def __getitem__(self, name: str) -> Tensor:

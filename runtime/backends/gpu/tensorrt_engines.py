@@ -11,46 +11,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from latentloop.backends.gpu.device_graph import Tensor
+from latentloop.backends.gpu.graph_provider import GraphProvider
 from latentloop.backends.gpu.tensorrt_module import error_log
-from latentloop.bundles.manifest import Prior
-from latentloop.engines.engine_set import CodecEngine, EngineSet
+from latentloop.engines.engine_set import EngineSet
 from latentloop.errors import BundleError
 from latentloop.kernels.driver import Stream
 from latentloop.kernels.element_types import BOUND
 
 
-class TensorRtGraphs:
-    """The ``GraphProvider`` of a set of engines. Engines are loaded on first use; threads may share them."""
+class TensorRtGraphs(GraphProvider):
+    """The engines of a set. They are loaded on first use; threads may share them."""
 
     def __init__(self, module: Any, engines: EngineSet) -> None:
         """``module`` is the TensorRT module that the set was built with: tensorrt or tensorrt_rtx."""
+        priors = {level.name: level.prior for level in engines.levels if level.prior is not None}
+        largest_batch = max(profile.maximum for profile in engines.profiles)  # of all profiles
+        super().__init__(engines.encoder, engines.decoder, priors, largest_batch)
         self._set = engines
         self._module = module
         self._log = error_log(module)
         self._runtime = module.Runtime(self._log)
         self._loaded: dict[str, Any] = {}
         self._lock = threading.Lock()
-
-    @property
-    def encoder(self) -> CodecEngine:
-        """The description of the encoder's engine."""
-        return self._set.encoder
-
-    @property
-    def decoder(self) -> CodecEngine:
-        """The description of the decoder's engine."""
-        return self._set.decoder
-
-    @property
-    def largest_batch(self) -> int:
-        """The largest batch size of all profiles."""
-        return max(profile.maximum for profile in self._set.profiles)
-
-    def prior(self, level: str) -> Prior:
-        """Returns the description of a level's prior."""
-        prior = next(candidate.prior for candidate in self._set.levels if candidate.name == level)
-        assert prior is not None
-        return prior
 
     def load(self, file: str, batch: int, stream: Stream) -> TensorRtGraph:
         """Returns a graph with a new execution context.
