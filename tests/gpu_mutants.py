@@ -17,184 +17,91 @@ import numpy as np
 import pytest
 from gpu_arrays import put
 from gpu_machines import CAPTURE, WAIT, WatchedDriver, check_images, check_same, simulate_machine
-from mutants import Mutant, replace_once
+from mutants import Mutant
 
 from latentloop import Bundle, Sampler
 from latentloop.kernels.driver.stream import LEGACY, Stream
 
 PACKAGE = "latentloop.backends.gpu"
 SIDE = Stream(0x1000)
-WHOLE_HISTORY = 'index = () if binding.view == "entries" else view_index(binding, buffer, i, j)'
+SYNCHRONIZE = "self._driver.synchronize(self._driver.record(self._stream))"
+FIRST_SHAPES = "name not in self._shapes and tensor.shape[-1] != 12"
+SYNCHRONISING = '"disable_synchronize_execution_providers", "0"'
 
 # Omitted, because they do not change the results: the kernels of another profile, a column that is drawn twice.
 MUTANTS = [
-    Mutant("one capture for all phases", "loop", "self._replay((role, phase), role", "self._replay((role, 0), role"),
-    Mutant("one capture for both steps", "loop", "self._replay((role, phase), role", "self._replay((0, phase), role"),
-    Mutant("one capture for all rows", "loop", 'self._replay(("row", i)', 'self._replay(("row", 0)'),
+    Mutant("one capture for all phases", "enqueue_row", "_replay((role, phase)", "_replay((role, 0)"),
+    Mutant("one capture for both steps", "enqueue_row", "_replay((role, phase)", "_replay((0, phase)"),
+    Mutant("one capture for all rows", "enqueue_row", '_replay(("row", i)', '_replay(("row", 0)'),
     Mutant(
-        "the ring of the previous row",
-        "loop",
-        "self.buffers.view(codes_of_row, i, 0)",
-        "self.buffers.view(codes_of_row, i - 1, 0)",
+        "the ring of the previous row", "enqueue_row", "self.buffers.view(…, i, 0)", "self.buffers.view(…, i - 1, 0)"
     ),
     Mutant(
         "captured work is not replayed at once",
-        "loop",
-        "self._captured[key] = captured\n",
-        "self._captured[key] = captured; return\n",
+        "_replay",
+        "_captured[key] = captured",
+        "_captured[key] = captured; return",
     ),
-    Mutant("no run before a capture", "loop", "self._enqueue(runs[:1])", "pass"),
-    Mutant("a new capture for every row", "loop", "captured = self._captured.get(key)", "captured = None"),
-    Mutant("the first step is omitted", "loop", "range(0, self.level.width,", "range(2, self.level.width,"),
-    Mutant("codes from the padding", "loop", '"columns", count=', '"columns", first=-1, count='),
-    Mutant(
-        "codes of the previous row",
-        "loop",
-        "self.buffers.copy(self.codes.row(i), self",
-        "self.buffers.copy(self.codes.row(max(i - 1, 0)), self",
-    ),
-    Mutant("random numbers of the previous row", "loop", "self._uniform.row(i)", "self._uniform.row(max(i - 1, 0))"),
-    Mutant("random numbers of the first row", "loop", "self._uniform.row(i)", "self._uniform.row(0)"),
-    Mutant("no codes are forced", "loop", 'self.buffers.copy(self.buffers["forced"], self._forced.row(i))', "pass"),
-    Mutant("state of the previous image", "loop", "self.buffers.clear_rings()", "pass"),
-    Mutant("upper codes of the previous batch", "loop", 'self.buffers.copy(self.buffers["upper"], upper)', "pass"),
+    Mutant("no run before a capture", "_replay", "self._enqueue(runs[:1])", "pass"),
+    Mutant("a new capture for every row", "_replay", "captured = self._captured.get(…)", "captured = None"),
+    Mutant("the first step is omitted", "enqueue_row", "range(0,", "range(2,"),
+    Mutant("codes from the padding", "enqueue_row", '"columns", count', '"columns", first=-1, count'),
+    Mutant("codes of the previous row", "enqueue_row", "self.codes.row(i)", "self.codes.row(max(i - 1, 0))"),
+    Mutant("random numbers of the previous row", "enqueue_row", "_uniform.row(i)", "_uniform.row(max(i - 1, 0))"),
+    Mutant("random numbers of the first row", "enqueue_row", "_uniform.row(i)", "_uniform.row(0)"),
+    Mutant("no codes are forced", "enqueue_row", 'self.buffers.copy(self.buffers["forced"], …)', "pass"),
+    Mutant("state of the previous image", "begin", "self.buffers.clear_rings()", "pass"),
+    Mutant("upper codes of the previous batch", "begin", 'self.buffers.copy(self.buffers["upper"], …)', "pass"),
     Mutant(
         "the condition of the previous batch",
-        "loop",
-        'if "condition" in self.prior.graphs:',
-        'if "condition" in self.prior.graphs and "condition" not in self._graphs:',
+        "begin",
+        'if "condition"',
+        'if "condition" not in self._graphs and "condition"',
     ),
+    Mutant("inputs that are not aligned", "_run", "if not view.is_aligned", "if False"),
+    Mutant("inputs that are not copied", "_run", "run.copies_before.append(…)", "pass"),
+    Mutant("outputs that are not aligned", "_run", "overlaps or not view.is_aligned", "overlaps"),
+    Mutant("outputs that are not copied", "_run", "run.copies_after.append(…)", "pass"),
+    Mutant("outputs that overlap an input", "_run", "overlaps or not view.is_aligned", "not view.is_aligned"),
     Mutant(
-        "inputs that are not aligned",
-        "loop",
-        "if not view.is_aligned:\n                run.tensors[name] =",
-        "if False:\n                run.tensors[name] =",
+        "outputs copied before the run", "_enqueue", "in run.copies_before", "in run.copies_before + run.copies_after"
     ),
-    Mutant("inputs that are not copied", "loop", "run.copies_before.append((run.tensors[name], view))", "pass"),
-    Mutant("outputs that are not aligned", "loop", "if overlaps or not view.is_aligned", "if overlaps"),
-    Mutant("outputs that are not copied", "loop", "run.copies_after.append((view, run.tensors[binding.name]))", "pass"),
-    Mutant("outputs that overlap an input", "loop", "if overlaps or not view.is_aligned", "if not view.is_aligned"),
+    Mutant("a view one column off", "view", "view_index(…, j)", "view_index(…, j + (binding.name == 'codes'))"),
     Mutant(
-        "outputs copied before the run",
-        "loop",
-        "for target, source in run.copies_before:",
-        "for target, source in run.copies_before + run.copies_after:",
+        "a view one row off", "view", "view_index(…, i, j)", "view_index(…, i + (binding.name == 'residual_next'), j)"
     ),
+    Mutant("the history as far as the row", "view", '() if … == "entries" else', ""),
+    Mutant("a history without a fill", "DeviceStateBuffers.__init__", "self._zero(…)", "pass"),
+    Mutant("zeros for every fill", "clear_rings", "self.copy(…, self._fills[name])", "self._zero(…)"),
+    Mutant("no fill before the first image", "__init__", "staging.copy_in(self._fills[name], …)", "pass"),
+    Mutant("buffers released at once", "_buffer", "_in_use.append(…)", "_pool.setdefault(size, []).append(…)"),
+    Mutant("buffers without a reference during the copy", "_buffer", "self._in_use.append(…)", "pass"),
     Mutant(
-        "a view one column off",
-        "state_buffers",
-        WHOLE_HISTORY,
-        WHOLE_HISTORY.replace(", j)", ", j + (binding.name == 'codes'))"),
+        "values copied from the caller's array", "copy_in", "_driver.copy_in(…, buffer,", "_driver.copy_in(…, values,"
     ),
+    Mutant("codes read before the copy has finished", "GpuBackend.draw", "self._driver.synchronize(…)", "pass"),
+    Mutant("rows read before the copy has finished", "_wait_for_row", "self._driver.synchronize(…)", "pass"),
     Mutant(
-        "a view one row off",
-        "state_buffers",
-        WHOLE_HISTORY,
-        WHOLE_HISTORY.replace(", i, j)", ", i + (binding.name == 'residual_next'), j)"),
+        "buffers of rows released at once", "rows", 'copy_out(…["logits"])', 'copy_out(…["logits"]); copies.release()'
     ),
-    Mutant(
-        "the history as far as the row", "state_buffers", WHOLE_HISTORY, "index = view_index(binding, buffer, i, j)"
-    ),
-    Mutant("a history without a fill", "state_buffers", "self._zero(tensor)", "pass"),
-    Mutant(
-        "zeros for every fill",
-        "state_buffers",
-        "self.copy(self._tensors[name], self._fills[name])",
-        "self._zero(self._tensors[name])",
-    ),
-    Mutant("no fill before the first image", "state_buffers", "staging.copy_in(self._fills[name], values)", "pass"),
-    Mutant(
-        "buffers released at once",
-        "staging",
-        "self._in_use.append(buffer)",
-        "self._pool.setdefault(size, []).append(buffer)",
-    ),
-    Mutant("buffers without a reference during the copy", "staging", "self._in_use.append(buffer)", "pass"),
-    Mutant(
-        "values copied from the caller's array",
-        "staging",
-        "self._driver.copy_in(tensor.pointer, buffer,",
-        "self._driver.copy_in(tensor.pointer, values,",
-    ),
-    Mutant(
-        "codes read before the copy has finished",
-        "backend",
-        "                self._driver.synchronize(self._driver.record(self._stream))\n                drawn =",
-        "                drawn =",
-    ),
-    Mutant(
-        "rows read before the copy has finished",
-        "backend",
-        "            self._driver.synchronize(event)\n        finished",
-        "            pass\n        finished",
-    ),
-    Mutant(
-        "buffers of rows released at once",
-        "backend",
-        'copies.copy_out(loop.buffers["logits"])\n',
-        'copies.copy_out(loop.buffers["logits"])\n                    copies.release()\n',
-    ),
-    Mutant(
-        "given codes are not the condition",
-        "backend",
-        "source.with_upper(upper)",
-        "source.with_upper(None)",
-    ),
-    Mutant("no filter", "loop", "STEPS[level_inputs.is_filtered]", '"step"'),
-    Mutant(
-        "the loop of another batch size", "backend", "loop is None or loop.batch != level_inputs.batch", "loop is None"
-    ),
-    Mutant(
-        "the host waits after every level",
-        "backend",
-        "upper, upper_on_device = None, loop.codes\n",
-        "upper, upper_on_device = None, loop.codes\n"
-        "                    self._driver.synchronize(self._driver.record(self._stream))\n",
-    ),
-    Mutant(
-        "the caller's work is not waited for",
-        "codec",
-        "self._driver.wait(self._stream, self._driver.record(stream))",
-        "pass",
-    ),
-    Mutant("the caller does not wait", "codec", "self._driver.wait(stream, self._driver.record(self._stream))", "pass"),
-    Mutant("every part is the first", "codec", "_view(pointer, substitute, start)", "_view(pointer, substitute, 0)"),
-    Mutant("the last part is too long", "codec", "min(start, n - count)", "start"),
-    Mutant("arrays that are not aligned", "codec", "if view.is_aligned:", "if True:"),
-    Mutant(
-        "arrays that are not copied",
-        "codec",
-        "self._driver.copy(substitute.pointer, view.pointer, view.size, self._stream)",
-        "pass",
-    ),
-    Mutant("results that are not copied", "codec", "copies_out.append((view, substitute))", "pass"),
-    Mutant("images read before the copy has finished", "codec", "self._codec.wait(self._event)", "pass"),
-    Mutant(
-        "a context deleted during its work",
-        "codec",
-        "weakref.finalize(self._prepared, wait_for_stream, self._driver, self._number, self._stream).atexit = False",
-        "pass",
-    ),
-    Mutant("the default stream", "tensorrt_engines", "execute_async_v3(stream.handle)", "execute_async_v3(1)"),
-    Mutant(
-        "shapes of the first batch",
-        "tensorrt_engines",
-        "self._shapes.get(name) != tensor.shape",
-        "name not in self._shapes and tensor.shape[-1] != 12",
-    ),
-    Mutant("a session on a stream of its own", "onnxruntime_sessions", "str(stream.handle)}", '"0"}'),
-    Mutant(
-        "addresses of the first run",
-        "onnxruntime_sessions",
-        "key = tuple(tensor.pointer for tensor in tensors.values())",
-        "key = ()",
-    ),
-    Mutant(
-        "the host waits for every run",
-        "onnxruntime_sessions",
-        '"disable_synchronize_execution_providers", "1"',
-        '"disable_synchronize_execution_providers", "0"',
-    ),
+    Mutant("given codes are not the condition", "draw", "with_upper(upper)", "with_upper(None)"),
+    Mutant("no filter", "begin", "STEPS[level_inputs.is_filtered]", '"step"'),
+    Mutant("the loop of another batch size", "_begin", "if loop is None or …:", "if loop is None:"),
+    Mutant("the host waits after every level", "draw", "= None, loop.codes", f"= None, loop.codes; {SYNCHRONIZE}"),
+    Mutant("the caller's work is not waited for", "run_on_device", "self._driver.wait(self._stream, …)", "pass"),
+    Mutant("the caller does not wait", "run_on_device", "self._driver.wait(stream, …)", "pass"),
+    Mutant("every part is the first", "_run_slice", "_view(…, start)", "_view(…, 0)"),
+    Mutant("the last part is too long", "run_on_device", "min(start, …)", "start"),
+    Mutant("arrays that are not aligned", "_run_slice", "if view.is_aligned", "if True"),
+    Mutant("arrays that are not copied", "_run_slice", "self._driver.copy(substitute.pointer, …)", "pass"),
+    Mutant("results that are not copied", "_run_slice", "copies_out.append(…)", "pass"),
+    Mutant("images read before the copy has finished", "PendingOutputs.wait", "self._codec.wait(…)", "pass"),
+    Mutant("a context deleted during its work", "_prepare", "weakref.finalize(…).atexit = False", "pass"),
+    Mutant("the default stream", "enqueue", "execute_async_v3(…)", "execute_async_v3(1)"),
+    Mutant("shapes of the first batch", "enqueue", "self._shapes.get(…) != tensor.shape", FIRST_SHAPES),
+    Mutant("a session on a stream of its own", "_open", '"user_compute_stream": …}', '"user_compute_stream": "0"}'),
+    Mutant("addresses of the first run", "enqueue", "key = tuple(…)", "key = ()"),
+    Mutant("the host waits for every run", "_options", '"disable_synchronize_execution_providers", "1"', SYNCHRONISING),
 ]
 
 
@@ -288,7 +195,7 @@ def main(bundle: Path, sources: Path, folder: Path) -> None:
         copied = folder / str(number)
         shutil.copytree(sources, copied, ignore=shutil.ignore_patterns("__pycache__"))
         if mutant is not None:
-            replace_once(copied / f"{mutant.file}.py", mutant.text, mutant.replacement)
+            mutant.insert(copied)
         import_from(copied)
         errors[mutant.fault if mutant else ""] = search.fault()
     print(json.dumps(errors, indent=1))

@@ -1,92 +1,84 @@
-"""bench/gpu_check.sh with fake tools: the programs that it runs, their directories, and its status."""
+"""bench/gpu_check.sh with fake tools: its results, its status, and the copy of the package that its programs use."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "bench" / "gpu_check.sh"
+RESULTS = {"device.txt", "sampling.txt", "ptxas.txt", "nearest.txt", "memcheck.txt", "racecheck.txt"}
+OF_SEARCHES = {"nearest.txt", "memcheck.txt", "racecheck.txt"}
+TOOL = f"""#!/bin/bash
+# Prints its command, and for a module of Python the file that would run; fails if the command contains $FAILING.
+command="$(basename "$0") $*"
+[ "$1" = -c ] && echo 90
+[ "$1" = -m ] && "{sys.executable}" -c "import importlib.util as u; print(u.find_spec('$2').origin)"
+[ "$1" = -c ] || echo "$command"
+[[ "$command" == *"$FAILING"* ]] && exit $STATUS
+exit 0
+"""
 
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """Writes fake programs that record their calls, and fail if FAILING names them."""
     folder = tmp_path / "tools"
     folder.mkdir()
     for name in ("nvidia-smi", "nvcc", "c++", "python3", "compute-sanitizer"):
-        tool = folder / name
-        tool.write_text(
-            f"""#!/bin/bash
-echo "{name} $* [$(pwd)] [${{PYTHONPATH:-}}]" >>"$CALLS"
-[ "{name} $1" = "python3 -c" ] && echo 90
-if [ "$2" = latentloop.bench.gpu.check.sampling ]; then
-  for path in ${{PYTHONPATH//:/ }}; do ls $path $path/latentloop; done >"$CALLS.tree" 2>/dev/null
-fi
-[[ "{name} $*" == *"${{FAILING:-nothing}}"* ]] && exit ${{STATUS:-1}}
-exit 0
-"""
-        )
-        tool.chmod(0o755)
+        (folder / name).write_text(TOOL)
+        (folder / name).chmod(0o755)
     return folder
 
 
-def check(tools: Path, failing: str = "nothing", status: int = 1) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """Runs the script; returns its process, and the calls that it made."""
-    calls = tools.parent / "calls"
-    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "CALLS": str(calls), "FAILING": failing}
-    environment |= {"STATUS": str(status), "PYTHONPATH": ""}
-    process = subprocess.run(
-        ["bash", str(SCRIPT), str(tools.parent / "out"), "abc"], env=environment, capture_output=True, text=True
-    )
-    return process, calls.read_text().splitlines()
-
-
-def test_everything_runs_outside_the_tree(tools: Path) -> None:
-    process, calls = check(tools)
-    assert process.returncode == 0, process.stdout + process.stderr
+def check(
+    tools: Path, failing: str = "nothing", status: int = 1
+) -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
+    """Runs the script; returns its process, and the content of its results by file name."""
+    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": ""}
+    environment |= {"FAILING": failing, "STATUS": str(status)}
     out = tools.parent / "out"
-    programs = [call.split(" [")[0] for call in calls if "latentloop.bench" in call]
-    assert programs == [
-        f"python3 -m latentloop.bench.gpu.check.sampling --out {out} --commit abc",
-        "python3 -m latentloop.bench.nearest.gpu_smoke",
-        f"python3 -m latentloop.bench.nearest.gpu --out {out} --commit abc --minutes 1",
-        "compute-sanitizer --tool memcheck --error-exitcode 3 python3 -m latentloop.bench.nearest.gpu_smoke",
-        "compute-sanitizer --tool racecheck --error-exitcode 3 python3 -m latentloop.bench.nearest.gpu_smoke",
-    ]
-    assert not any(f"[{ROOT}]" in call for call in calls if "latentloop.bench" in call)
-    tree = (tools.parent / "calls.tree").read_text().split()
-    assert {"latentloop", "kernels", "bench", "export", "bundles"} <= set(tree)
-    assert (out / "device.txt").exists()
-    assert (out / "sampling.txt").exists()
+    process = subprocess.run(["bash", str(SCRIPT), str(out), "abc"], env=environment, capture_output=True, text=True)
+    return process, {path.name: path.read_text() for path in out.iterdir()}
+
+
+def test_programs_use_a_copy_of_the_package_and_write_to_the_folder(tools: Path) -> None:
+    process, results = check(tools)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert results.keys() == RESULTS
+    for file, module in (("sampling.txt", "gpu.check.sampling"), ("nearest.txt", "nearest.gpu")):
+        origin, command = results[file].splitlines()
+        assert origin.endswith(f"/latentloop/bench/{module.replace('.', '/')}.py")
+        assert not Path(origin).is_relative_to(ROOT)
+        assert not Path(origin).exists(), "the copy is deleted at the end"
+        assert f"-m latentloop.bench.{module} --out {tools.parent / 'out'} --commit abc" in command
 
 
 @pytest.mark.parametrize(
-    ("failing", "failed", "skipped"),
+    ("failing", "failed", "missing"),
     [
-        ("gpu.check.sampling", "sampling", ""),
-        ("nvcc", "build of the kernels", "nearest.gpu_smoke"),
-        ("python3 -m latentloop.bench.nearest.gpu_smoke", "small searches", "nearest.gpu "),
-        ("nearest.gpu ", "searches: checks and times", ""),
-        ("memcheck", "compute-sanitizer, memcheck", ""),
-        ("nvidia-smi", "device", ""),
+        ("gpu.check.sampling", "sampling", set()),
+        ("nvcc", "build of the kernels", OF_SEARCHES),
+        ("python3 -m latentloop.bench.nearest.gpu_smoke", "small searches", OF_SEARCHES),
+        ("nearest.gpu ", "searches: checks and times", set()),
+        ("memcheck", "compute-sanitizer, memcheck", set()),
+        ("nvidia-smi", "device", set()),
     ],
 )
-def test_a_failure_is_reported_and_the_other_parts_run(failing: str, failed: str, skipped: str, tools: Path) -> None:
-    process, calls = check(tools, failing)
+def test_a_failure_is_reported_and_the_other_parts_run(
+    failing: str, failed: str, missing: set[str], tools: Path
+) -> None:
+    process, results = check(tools, failing)
     assert process.returncode == 1
-    assert f"FAILED: {failed}" in process.stdout
-    assert process.stdout.count("FAILED: ") == 1
-    assert any("gpu.check.sampling" in call for call in calls)
-    for module in ("nearest.gpu_smoke", "nearest.gpu "):
-        is_skipped = skipped in (module, "nearest.gpu_smoke") and skipped != ""
-        assert any(f"-m latentloop.bench.{module}" in call for call in calls) != is_skipped
+    assert [line for line in process.stdout.splitlines() if "FAILED" in line] == [f"FAILED: {failed}"]
+    assert results.keys() == RESULTS - missing
 
 
 def test_a_time_out_of_the_sanitizer_is_no_failure(tools: Path) -> None:
-    process, _ = check(tools, "racecheck", 124)
+    process, results = check(tools, "racecheck", 124)
     assert process.returncode == 0
     assert "racecheck did not finish in time" in process.stdout
+    assert "racecheck did not finish in time" in results["racecheck.txt"]

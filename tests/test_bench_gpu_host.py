@@ -17,6 +17,7 @@ from fake_gpu.tensorrt_module import tensorrt_module
 from gpu_machines import simulate_machine, with_engines
 
 from latentloop import Bundle, Sampler
+from latentloop.backends.gpu.device_graph import Tensor
 from latentloop.bench.gpu import interpreter, onnx_operators
 from latentloop.bench.gpu.check import backends, host
 from latentloop.bench.gpu.check.driver import DRIVERS, check_driver, check_drivers
@@ -24,6 +25,9 @@ from latentloop.bench.gpu.check.findings import Finding, Findings, read_findings
 from latentloop.bench.gpu.check.parity import wrong_draws
 from latentloop.bench.gpu.interpreter import InterfaceTensor, interpreting_sampler
 from latentloop.export.tensorrt.builder import TensorRtBuilder
+from latentloop.kernels.driver.borrowed_array import borrow
+from latentloop.kernels.driver.datatype import INT64
+from latentloop.kernels.driver.stream import LEGACY
 
 
 class ReadableFindings(Findings):
@@ -144,9 +148,9 @@ def test_engines_are_built_for_the_machines_gpu(
     backends._build_engines(findings, path)
     assert [missing["name"] for missing in findings.all("missing")] == ["engines of copy"]  # no GPU
     driver = FakeDriver(capability=(9, 0))
-    flavour = TensorRtBuilder(tensorrt_module(driver))
+    builder = TensorRtBuilder(tensorrt_module(driver))
     monkeypatch.setattr(backends, "open_gpu", lambda: FakeDriver(capability=capability))
-    monkeypatch.setattr("latentloop.export.tensorrt.builder.open_builder", lambda _: flavour)
+    monkeypatch.setattr("latentloop.export.tensorrt.builder.open_builder", lambda _: builder)
     monkeypatch.setattr("latentloop.export.tensorrt.builder.open_driver", lambda: driver)
     backends._build_engines(findings, path)
     if capability == (9, 0):
@@ -188,11 +192,11 @@ def test_the_interpreter_draws_the_same_codes(small_bundle: Path) -> None:
         np.testing.assert_array_equal(codes[name], values)
 
 
-def test_tensors_have_the_cuda_array_interface() -> None:
-    from latentloop.backends.gpu.device_graph import Tensor
-
-    interface = InterfaceTensor(Tensor(0x7000, "int64", (2, 3))).__cuda_array_interface__
-    assert interface == {"shape": (2, 3), "typestr": np.dtype(np.int64).str, "data": (0x7000, False), "version": 2}
+def test_other_libraries_import_the_interpreters_tensors() -> None:
+    driver = FakeDriver()
+    tensor = Tensor(driver.put(np.zeros((2, 3), np.int64)), "int64", (2, 3))
+    array = borrow(InterfaceTensor(tensor), "tensor", driver, LEGACY, (INT64,))
+    assert (array.pointer, array.dtype.name, array.shape) == (tensor.pointer, tensor.dtype, tensor.shape)
 
 
 def test_draws_can_differ_only_at_a_boundary() -> None:

@@ -140,23 +140,23 @@ def test_all_findings_are_described() -> None:
 
 
 def test_parts_share_the_time_and_the_exported_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    now, calls = [0.0], list[tuple[float, Any]]()
+    now = [0.0]
 
     def run_part(function: Callable[..., None], limit: float, arguments: dict[str, Any]) -> Outcome:
-        calls.append((limit, arguments))
         now[0] += 40
         (tmp_path / "bundle").mkdir(exist_ok=True)
-        return Outcome([], 40, None)
+        return Outcome([{"limit": limit, **arguments}], 40, None)
 
     monkeypatch.setattr(sampling, "run_part", run_part)
     monkeypatch.setattr("latentloop.bench.gpu.check.sampling.time", SimpleNamespace(monotonic=lambda: now[0]))
     bundle = str(tmp_path / "bundle")
     parts = [Part(name, check_host, 60, {"bundle": bundle, "budget": 1}) for name in ("a", "b", "c", "d")]
     outcomes = run_parts(parts, 100)
-    assert calls == [
-        (60, {"bundle": None, "budget": 1}),
-        (60, {"bundle": bundle, "budget": 1}),
-        (20, {"bundle": bundle, "budget": 1}),
+    assert [outcome["findings"] for outcome in outcomes] == [
+        [{"limit": 60, "bundle": None, "budget": 1}],
+        [{"limit": 60, "bundle": bundle, "budget": 1}],
+        [{"limit": 20, "bundle": bundle, "budget": 1}],
+        [],
     ]
     assert [outcome["name"] for outcome in outcomes] == ["a", "b", "c", "d"]
     assert [outcome["error"] for outcome in outcomes] == [None, None, None, "no time was left for it"]

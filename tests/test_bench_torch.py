@@ -16,7 +16,7 @@ from latentloop import Bundle, Sampler
 from latentloop.bench.baselines.agreement import logit_differences
 from latentloop.bench.baselines.compiled import CompiledPyTorch
 from latentloop.bench.baselines.eager import spread
-from latentloop.bench.baselines.implementation import IMPLEMENTATIONS, TITLES, Inputs
+from latentloop.bench.baselines.implementation import IMPLEMENTATIONS, Inputs
 from latentloop.bench.baselines.registry import create
 from latentloop.bench.baselines.timed_backend import TimedCpuBackend
 from latentloop.bench.baselines.torch_rowstep import TorchRowStep
@@ -126,7 +126,6 @@ def test_a_part_is_read_from_its_description(part: Part) -> None:
     assert inputs.codes.shape == (2, 8, 8)
     assert inputs.upper is not None
     assert inputs.upper.shape == (2, 4, 4)
-    assert TITLES["float32"] == "LatentLoop, float32"
 
 
 def test_rows_are_spread() -> None:

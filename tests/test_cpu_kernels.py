@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cpu_kernel_mutants import MUTANTS, KernelMutant
-from mutants import replace_once
+from cpu_kernel_mutants import MUTANTS, PACKING
+from mutants import Mutant
 
 ROOT = Path(__file__).parents[1]
 KERNELS = ROOT / "kernels"
@@ -167,18 +167,19 @@ def test_faulty_kernels_are_detected(
     plain = plain_program.result()
     size, flags = (32, AVX2) if X86 and processor_has(AVX2) else (16, [])
 
-    def undetected(index: int, mutant: KernelMutant) -> str | None:
+    def undetected(test: str, mutant: Mutant) -> str | None:
         """Returns the program's output if its test did not fail."""
-        folder = tmp_path / str(index)
+        folder = tmp_path / mutant.fault
         shutil.copytree(KERNELS, folder, ignore=shutil.ignore_patterns("*.py", "*.so", "__pycache__"))
-        replace_once(folder / mutant.file, mutant.text, mutant.replacement)
+        is_in_program = mutant.insert(folder).name in PACKING
         own = Compiler(compiler.command, folder)
-        program = own.program("program", ["-O0"], folder) if mutant.is_in_program else plain
+        program = own.program("program", ["-O0"], folder) if is_in_program else plain
         kernels = own.kernels("kernels", size, ["-O0", "-w", *NOISE, *flags], folder)
-        done = run_program(own.link("test", [program, kernels]), mutant.test)
-        is_detected = done.returncode == 1 and done.stdout.startswith(f"{mutant.test}: ")
+        done = run_program(own.link("test", [program, kernels]), test)
+        is_detected = done.returncode == 1 and done.stdout.startswith(f"{test}: ")
         return None if is_detected else f"status {done.returncode}: {done.stdout}"
 
-    running = {mutant.fault: jobs.submit(undetected, index, mutant) for index, mutant in enumerate(MUTANTS)}
+    faults = [(test, mutant) for test, mutants in MUTANTS.items() for mutant in mutants]
+    running = {mutant.fault: jobs.submit(undetected, test, mutant) for test, mutant in faults}
     survivors = {fault: output for fault, done in running.items() if (output := done.result()) is not None}
     assert not survivors

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cuda_host import TYPES, Launcher, Memory, Problem, compile_host
+from mutants import Mutant
 from nearest_grid import KERNELS, NATIVE, Values, compiler, narrow, widen
 from numpy.typing import NDArray
 
@@ -202,10 +203,7 @@ def test_cuda_errors_are_reported(tmp_path: Path) -> None:
     """A launcher with an invalid number of threads, which the simulation rejects."""
     kernels = tmp_path / "kernels"
     shutil.copytree(KERNELS / "nearest_codebook", kernels / "nearest_codebook")
-    source = kernels / "nearest_codebook" / "cuda" / "launch.cu"
-    text = source.read_text(encoding="utf-8")
-    assert text.count("dim3(kThreads)") == 1
-    source.write_text(text.replace("dim3(kThreads)", "dim3(kThreads + 1)"), encoding="utf-8")
+    Mutant("257 threads", "launch", "dim3(kThreads)", "dim3(kThreads + 1)").insert(kernels)
     wrong = Launcher(compile_host([], tmp_path / "liblaunch.so", ["-shared", "-fPIC"], kernels))
     with pytest.raises(
         RuntimeError, match=r"^preparing the codebook: CUDA error 719, kernel: a grid of .* 257 threads"

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from cuda_host import compile_host
-from mutants import replace_once
+from mutants import Mutant
 from nearest_grid import KERNELS, compiler
 from onnx import TensorProto, helper
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
@@ -23,10 +23,10 @@ from latentloop.kernels.nearest_codebook.reference import nearest_reference
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
 Array = np.ndarray[Any, np.dtype[Any]]
-REPLACED = {
-    "register.cpp": ('"CUDAExecutionProvider"', '"CPUExecutionProvider"'),
-    "device_scratch.h": ('"Cuda"', '"Cpu"'),
-}
+CHANGES = (
+    Mutant("the CPU's provider", "latentloop", '"CUDAExecutionProvider"', '"CPUExecutionProvider"'),
+    Mutant("the CPU's memory", "latentloop", '"Cuda"', '"Cpu"'),
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("operators")
     kernels = folder / "kernels"
     shutil.copytree(KERNELS, kernels, ignore=shutil.ignore_patterns("*.so", "*.fatbin", "*.py", "__pycache__"))
-    for name, (text, replacement) in REPLACED.items():
-        replace_once(kernels / "operators" / "cuda" / name, text, replacement)
+    for change in CHANGES:
+        change.insert(kernels / "operators" / "cuda")
     register = kernels / "operators" / "cuda" / "register.cpp"
     return compile_host([register], folder / "liboperators.so", ["-shared", "-fPIC", "-fvisibility=hidden"], kernels)
 

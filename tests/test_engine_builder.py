@@ -1,189 +1,142 @@
-"""The calls to TensorRT's Python API, on a fake module that records them."""
+"""Building one engine with the simulated TensorRT: what the plan permits, and the errors."""
 
 from __future__ import annotations
 
 import re
-from contextlib import nullcontext
-from enum import Enum
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import onnx
 import pytest
+from fake_gpu.driver import FakeDriver
+from fake_gpu.tensorrt_module import tensorrt_module as simulated
+from fake_gpu.tensorrt_plan import read_plan
+from onnx import TensorProto, helper
 
 from latentloop.backends.gpu import tensorrt_module
 from latentloop.engines.engine_set import Profile, Tensor
 from latentloop.errors import BundleError, MissingError
 from latentloop.export.tensorrt import builder as builder_module
-from latentloop.export.tensorrt.builder import TensorRtBuilder, open_builder
+from latentloop.export.tensorrt.builder import Plan, TensorRtBuilder, open_builder
 from latentloop.kernels.driver import MissingGpuError
 
-INPUTS = (Tensor("x", "float16", (3, "batch", 4)), Tensor("row", "int64", (1,)))
-OUTPUTS = (Tensor("y", "float32", ("batch", 4)),)
-PROFILES = (Profile(1, 1, 1), Profile(1, 8, 8))
+X, ROW = Tensor("x", "float16", (3, "batch", 4)), Tensor("row", "int64", (1,))
+Y = Tensor("y", "float32", (1, "batch", 4))
+PROFILES = (Profile(1, 1, 1), Profile(1, 4, 8))
 
 
-class Types(Enum):
-    FLOAT, HALF, BF16, INT64, UINT8 = range(5)
-
-
-class RecordingModule:
-    """A fake TensorRT module; its parser finds the same ``inputs`` and ``outputs`` in every file."""
-
-    __version__ = "11.0"
-    DataType = Types
-    NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=3)
-    BuilderFlag = SimpleNamespace(TF32="tf32", STRICT_NANS="strict_nans")
-    ComputeCapability = SimpleNamespace(NONE=0, CURRENT=1, SM75="75", SM80="80", SM120="120", SM89="89")
-
-    class ILogger:
-        Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2)
-
-        def log(self, severity: int, message: str) -> None:
-            raise NotImplementedError
-
-    def __init__(self, name: str = "tensorrt") -> None:
-        self.__name__ = name
-        self.calls: list[Any] = []
-        self.parser_errors: list[Any] = []
-        self.builder_error = ""
-        self.inputs = [_tensor("x", Types.HALF, (3, -1, 4)), _tensor("row", Types.INT64, (1,))]
-        self.outputs = [_tensor("y", Types.FLOAT, (-1, 4))]
-
-    def _recorder(self, name: str) -> Any:
-        return lambda *values, **named: self.calls.append((name, *values, *named.values()))
-
-    def OnnxParser(self, network: Any, logger: Any) -> Any:
-        return SimpleNamespace(
-            parse_from_file=lambda path: not self.parser_errors,
-            num_errors=len(self.parser_errors),
-            get_error=lambda index: self.parser_errors[index],
-        )
-
-    def Builder(self, logger: Any) -> Any:
-        def create_network(flags: int) -> Any:
-            self.calls.append(("network", flags))
-            return SimpleNamespace(
-                num_inputs=len(self.inputs),
-                num_outputs=len(self.outputs),
-                get_input=lambda index: self.inputs[index],
-                get_output=lambda index: self.outputs[index],
-            )
-
-        def build(network: Any, config: Any) -> bytes | None:
-            if self.builder_error:
-                logger.log(self.ILogger.Severity.WARNING, "a warning")
-                logger.log(self.ILogger.Severity.ERROR, self.builder_error)
-                return None
-            self.calls.append(("capabilities", getattr(config, "num_compute_capabilities", None)))
-            return b"plan"
-
-        config = SimpleNamespace(
-            set_flag=self._recorder("set"),
-            clear_flag=self._recorder("clear"),
-            add_optimization_profile=lambda profile: None,
-            create_timing_cache=lambda data: data,
-            set_timing_cache=self._recorder("timings"),
-            get_timing_cache=lambda: SimpleNamespace(serialize=lambda: bytearray(b"later")),
-            set_compute_capability=self._recorder("capability"),
-        )
-        return SimpleNamespace(
-            create_network=create_network,
-            create_builder_config=lambda: config,
-            create_optimization_profile=lambda: SimpleNamespace(set_shape=self._recorder("shape")),
-            build_serialized_network=build,
-        )
-
-
-def _tensor(name: str, dtype: Types, shape: tuple[int, ...]) -> SimpleNamespace:
-    return SimpleNamespace(name=name, dtype=dtype, shape=shape)
-
-
-def build(module: RecordingModule, architecture: str = "sm90", timings: bytes | None = None) -> Any:
-    return TensorRtBuilder(module).build(Path("g/row.onnx"), INPUTS, OUTPUTS, PROFILES, architecture, timings)
-
-
-def test_tensorrt_gets_typed_networks_strict_nans_no_tf32_and_a_timing_cache() -> None:
-    module = RecordingModule()
-    plan = build(module, timings=b"before")
-    assert (plan.data, plan.timings) == (b"plan", b"later")
-    assert module.calls == [
-        ("network", 1 << 3),
-        ("clear", "tf32"),
-        ("set", "strict_nans"),
-        ("shape", "x", [3, 1, 4], [3, 1, 4], [3, 1, 4]),
-        ("shape", "x", [3, 1, 4], [3, 8, 4], [3, 8, 4]),
-        ("timings", b"before", False),
-        ("capabilities", None),
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """An ONNX file: y = x[row] as float32."""
+    nodes = [
+        helper.make_node("Gather", ["x", "row"], ["of_row"], "the row", axis=0),
+        helper.make_node("Cast", ["of_row"], ["y"], "the cast", to=TensorProto.FLOAT),
     ]
+    inputs = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT16, X.shape),
+        helper.make_tensor_value_info("row", TensorProto.INT64, ROW.shape),
+    ]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, Y.shape)]
+    path = tmp_path / "row.onnx"
+    made = helper.make_graph(nodes, "row", inputs, outputs)
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
 
 
-def test_tensorrt_rtx_gets_the_architecture_and_no_timing_cache() -> None:
-    module = RecordingModule("tensorrt_rtx")
-    plan = build(module, "sm120")
-    assert plan.timings is None
-    assert module.calls[-2:] == [("capability", "120", 0), ("capabilities", 1)]
+def build(graph: Path, library: str = "tensorrt", architecture: str = "sm90", **changes: Any) -> Plan:
+    module = simulated(FakeDriver() if library == "tensorrt" else None, library)
+    arguments = {"inputs": (X, ROW), "outputs": (Y,), "profiles": PROFILES, **changes}
+    return TensorRtBuilder(module).build(graph, architecture=architecture, **arguments)
 
 
-def test_architectures() -> None:
-    assert TensorRtBuilder(RecordingModule("tensorrt_rtx")).architectures() == ("sm80", "sm89", "sm120")
+def test_a_plan_permits_the_batches_of_its_profiles_and_neither_tf32_nor_lost_nans(graph: Path) -> None:
+    """The simulated TensorRT builds only strongly typed networks; its default is TF32 without strict NaNs."""
+    plan = read_plan(build(graph).data)
+    assert plan is not None
+    assert plan.profiles == [{"x": [[3, 1, 4]] * 3}, {"x": [[3, 1, 4], [3, 4, 4], [3, 8, 4]]}]
+    assert plan.flags == ["STRICT_NANS"]
+    assert plan.architectures == ["sm90"]
 
 
-def test_tensorrt_builds_for_the_gpu_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    driver = SimpleNamespace(use=lambda device: nullcontext(), capability=lambda: (9, 0))
-    monkeypatch.setattr(builder_module, "open_driver", lambda: driver)
-    assert TensorRtBuilder(RecordingModule()).architectures() == ("sm90",)
+def test_times_of_kernels_are_added_to_those_of_earlier_builds(graph: Path) -> None:
+    first = build(graph).timings
+    assert first is not None
+    assert b"the cast\nthe row" in first
+    model = onnx.load(graph)
+    model.graph.node[1].name = "another cast"
+    onnx.save(model, graph)
+    later = build(graph, timings=first).timings
+    assert later is not None
+    assert b"another cast\nthe cast\nthe row" in later
+
+
+def test_tensorrt_rtx_builds_for_the_architecture_and_times_nothing(graph: Path) -> None:
+    built = build(graph, "tensorrt_rtx", "sm120")
+    plan = read_plan(built.data)
+    assert plan is not None
+    assert (plan.library, plan.architectures, built.timings) == ("tensorrt_rtx", ["sm120"], None)
+
+
+def test_architectures(monkeypatch: pytest.MonkeyPatch) -> None:
+    rtx: Any = simulated(None, "tensorrt_rtx")
+    assert "SM75" in dir(rtx.ComputeCapability)
+    names = TensorRtBuilder(rtx).architectures()
+    assert names == tuple(sorted(names, key=lambda name: int(name[2:])))
+    assert {"sm80", "sm89", "sm120"} <= set(names)
+    assert "sm75" not in names
+    monkeypatch.setattr(builder_module, "open_driver", lambda: FakeDriver(capability=(8, 9)))
+    assert TensorRtBuilder(simulated(FakeDriver())).architectures() == ("sm89",)
 
     def no_driver() -> None:
         raise MissingGpuError("no libcuda")
 
     monkeypatch.setattr(builder_module, "open_driver", no_driver)
     with pytest.raises(MissingError, match="builds engines on the GPU that will run them: no libcuda"):
-        TensorRtBuilder(RecordingModule()).architectures()
+        TensorRtBuilder(simulated(FakeDriver())).architectures()
 
 
-def test_errors_name_the_graph_and_the_node() -> None:
-    module = RecordingModule()
-    module.builder_error = "no kernel\nfor it"
-    with pytest.raises(BundleError, match=r"^tensorrt 11.0 cannot build for sm90 row.onnx: no kernel for it$"):
-        build(module)
-    error = SimpleNamespace(node_name=lambda: "cumsum_3", node_operator=lambda: "CumSum", desc=lambda: "not known")
-    module.parser_errors = [error]
-    with pytest.raises(BundleError, match=r"tensorrt 11.0 cannot read row.onnx: node cumsum_3 \(CumSum\): not known"):
-        build(module)
+def test_errors_name_the_graph_and_the_node(graph: Path) -> None:
+    message = r"^tensorrt 11\.4\S* cannot build for sm90 row\.onnx: IBuilder.* \(Dimension mismatch for tensor x"
+    with pytest.raises(BundleError, match=message):
+        build(graph, profiles=[Profile(2, 1, 2)])
+    model = onnx.load(graph)
+    model.graph.node[1].domain = "elsewhere"
+    onnx.save(model, graph)
+    with pytest.raises(BundleError, match=r"tensorrt 11\.4\S* cannot read row\.onnx: node the cast \(Cast\): "):
+        build(graph)
+
+
+def test_only_errors_are_logged_each_in_one_line() -> None:
+    module: Any = simulated()
+    log = tensorrt_module.error_log(module)
+    log.log(module.ILogger.Severity.WARNING, "a warning")
+    log.log(module.ILogger.Severity.ERROR, "no kernel\nfor it")
+    assert log.errors == ["no kernel for it"]
 
 
 @pytest.mark.parametrize(
-    ("side", "change", "text"),
+    ("expected", "text"),
     [
-        ("inputs", None, "drops the input 'x' of row.onnx"),
-        ("outputs", None, "drops the output 'y' of row.onnx"),
-        ("inputs", _tensor("x", Types.FLOAT, (3, -1, 4)), r"'x' as Types.FLOAT \[3, -1, 4\], expected float16"),
-        ("inputs", _tensor("x", Types.HALF, (3, 1, 4)), r"as .* \[3, 1, 4\], expected float16 \[3, -1, 4\], of row"),
-        ("outputs", _tensor("z", Types.FLOAT, (1,)), "drops the output 'y'"),
+        ({"inputs": (X, ROW, Tensor("z", "float32", (1,)))}, "drops the input 'z' of row.onnx"),
+        ({"outputs": (Y, Tensor("z", "float32", (1,)))}, "drops the output 'z' of row.onnx"),
+        ({"inputs": (Tensor("x", "float32", X.shape), ROW)}, r"'x' as .*1 \[3, -1, 4\], expected float32"),
+        ({"inputs": (Tensor("x", "float16", (3, 1, 4)), ROW)}, r"as .* \[3, -1, 4\], expected float16 \[3, 1, 4\], of"),
+        ({"inputs": (X,)}, r"adds the input row to row\.onnx"),
+        ({"outputs": ()}, r"adds the output y to row\.onnx"),
     ],
-)  # fmt: skip
-def test_lost_or_changed_inputs_and_outputs_are_refused(side: str, change: Any, text: str) -> None:
-    module = RecordingModule()
-    getattr(module, side)[:1] = [change] if change else []
+)
+def test_lost_changed_and_added_inputs_and_outputs_are_refused(
+    expected: dict[str, Any], text: str, graph: Path
+) -> None:
     with pytest.raises(BundleError, match=text):
-        build(module)
-
-
-def test_added_inputs_are_refused() -> None:
-    module = RecordingModule()
-    module.inputs.append(_tensor("more", Types.FLOAT, (1,)))
-    with pytest.raises(BundleError, match=r"adds the input more to row\.onnx"):
-        build(module)
+        build(graph, **expected)
 
 
 def test_the_first_installed_module_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = RecordingModule("tensorrt_rtx")
-
     def installed(name: str) -> Any:
         if name != "tensorrt_rtx":
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return module
+        return simulated(None, name)
 
     monkeypatch.setattr(tensorrt_module, "import_package", installed)
     assert open_builder().name == open_builder("tensorrt_rtx").name == "tensorrt_rtx"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mutants import Mutant, replace_once
+from mutants import Mutant
 from nearest_checks import Oracle, check, difficult_inputs, truncated_products
 from nearest_grid import KERNELS, NATIVE, GridError, Search, Server, build_server, compile_native, compiler, narrow
 from nearest_mutants import MUTANTS
@@ -27,10 +27,10 @@ def search(n: int, k: int, d: int, *input_kinds: str, kind: str = "f32") -> Sear
     return Search(z, codebook, kind, kind != "f32")
 
 
-def searches(mutant: Mutant | None = None) -> Iterator[Search]:
-    """Small searches that together detect every fault. 16-bit searches use tensor cores."""
+def searches(changed: str = "") -> Iterator[Search]:
+    """Small searches that together detect every fault. 16-bit searches use tensor cores; ``changed``: a file's name."""
     for kind in ("f32", "bf16"):
-        if mutant is not None and mutant.file == {"f32": "search_tensor_cores", "bf16": "search_fma"}[kind]:
+        if changed == {"f32": "search_tensor_cores", "bf16": "search_fma"}[kind]:
             continue
         yield search(3, 7, 24, kind=kind)
         yield replace(search(20, 9, 16, kind=kind), offset=4)
@@ -71,18 +71,16 @@ def test_every_fault_is_detected(oracle: Oracle, tmp_path: Path) -> None:
     server = compile_native([NATIVE / "nearest_server.cpp"], tmp_path / "server.o", flags)
 
     def failure(mutant: Mutant, folder: Path) -> str:
-        name = Path("nearest_codebook", "cuda") / f"{mutant.file}.cuh"
-        shutil.copytree(
-            KERNELS / name.parts[0], folder / name.parts[0], ignore=shutil.ignore_patterns("*.py", "__pycache__")
-        )
-        replace_once(folder / name, mutant.text, mutant.replacement)
+        name = "nearest_codebook"
+        shutil.copytree(KERNELS / name, folder / name, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+        changed = mutant.insert(folder / name / "cuda").stem
         kernels = compile_native([NATIVE / "grid" / "nearest.cpp"], folder / "kernels.o", flags, folder)
         program = compile_native([server, kernels], folder / "nearest_server", FLAGS)
-        return first_failure(program, searches(mutant), oracle)
+        return first_failure(program, searches(changed), oracle)
 
     with ThreadPoolExecutor(JOBS) as pool:
         results = list(pool.map(failure, MUTANTS, [tmp_path / str(number) for number in range(len(MUTANTS))]))
     survivors = [
-        f"{mutant.file}: {mutant.fault}" for mutant, result in zip(MUTANTS, results, strict=True) if not result
+        f"{mutant.function}: {mutant.fault}" for mutant, result in zip(MUTANTS, results, strict=True) if not result
     ]
     assert not survivors

@@ -13,8 +13,9 @@ from pathlib import Path
 import cuda_build
 import pytest
 from cuda_host import HOST_INCLUDES, compile_host
-from mutants import Mutant, replace_once
+from mutants import Mutant
 from nearest_grid import KERNELS, NATIVE, SANITIZERS, compile_native, compiler
+from plugin_mutants import MUTANTS
 
 NO_HEADERS = "no NvInfer.h: NVINFER_INCLUDE is not set, and no installed package contains it"
 
@@ -54,37 +55,6 @@ def test_plugin_interfaces(program: TestProgram, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-MUTANTS = [
-    Mutant(
-        "layout lost by clone",
-        "nearest_codebook.cpp",
-        "NearestCodebook(channels_first_);",
-        "NearestCodebook(false);",
-    ),
-    Mutant(
-        "wrong layout serialised",
-        "nearest_codebook.cpp",
-        "field_(kChannelsFirst, &channels_first_",
-        "field_(kChannelsFirst, &fields_.nbFields",
-    ),
-    Mutant("axis D kept", "nearest_codebook.cpp", "z.d + axis + 1, z.d + z.nbDims", "z.d + axis, z.d + z.nbDims - 1"),
-    Mutant("no workspace for the norms", "nearest_codebook.cpp", "prepared + workspace)", "0 * prepared + workspace)"),
-    Mutant(
-        "norms overwrite the partial results",
-        "nearest_codebook.cpp",
-        "static_cast<char*>(workspace) + memory.workspace_bytes",
-        "static_cast<char*>(workspace)",
-    ),
-    Mutant(
-        "codebook of another type accepted",
-        "nearest_codebook.cpp",
-        "tensor.type == tensors[0].desc.type",
-        "tensor.type != DataType::kINT8 || true",
-    ),
-    Mutant("any layout accepted", "plugin.cpp", "channels_first == 0 || channels_first == 1", "channels_first >= 0"),
-]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.fault)
 def test_faulty_plugins_are_detected(mutant: Mutant, program: TestProgram, tmp_path: Path) -> None:
@@ -93,7 +63,7 @@ def test_faulty_plugins_are_detected(mutant: Mutant, program: TestProgram, tmp_p
         shutil.copytree(
             KERNELS / folder, kernels / folder, ignore=shutil.ignore_patterns("*.py", "*.fatbin", "__pycache__")
         )
-    replace_once(kernels / "tensorrt" / mutant.file, mutant.text, mutant.replacement)
+    mutant.insert(kernels / "tensorrt")
     done = program.run(tmp_path, kernels)
     assert done.returncode == 1, done.stdout + done.stderr
 
