@@ -13,6 +13,7 @@ from command_line import RGB, run
 from gpu_machines import default_engines, device, machines, small_engines
 from PIL import Image
 from random_models import CLASSES, SMALL, plain_weights, random_classifier, random_prior, random_vqvae
+from shared_folders import shared_folder
 
 from latentloop.export.bundle import BundleSource, write_bundle
 from latentloop.export.checkpoints.checkpoint import Checkpoint
@@ -33,21 +34,19 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         PriorConfig(4, 6, kernel=5, output_blocks=1, **CLASSES, **SMALL),
         PriorConfig(8, 12, kernel=5, attention=False, **codes, **CLASSES, **SMALL),
     ]
-    path = tmp_path_factory.mktemp("bundles") / "small"
     checkpoints = [_checkpoint(config) for config in priors]
     judge = ClassifierConfig(height=32, width=48, classes=3, channels=4, stages=2, groups=2)
     classifier = Checkpoint(judge, plain_weights(random_classifier(judge)))
     vqvae = vqvae_checkpoint(image_channels=3)
-    write_bundle(path, BundleSource(vqvae, checkpoints, classes=CLASS_NAMES, classifier=classifier))
-    return path
+    source = BundleSource(vqvae, checkpoints, classes=CLASS_NAMES, classifier=classifier)
+    return shared_folder(tmp_path_factory, "small", lambda path: write_bundle(path, source))
 
 
 @pytest.fixture(scope="session")
 def grey_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A VQ-VAE of two levels without priors: grey images of 16 x 16, codes of 2 x 2 and 4 x 4."""
-    path = tmp_path_factory.mktemp("bundles") / "grey"
-    write_bundle(path, BundleSource(vqvae_checkpoint(image_channels=1), image=(16, 16)))
-    return path
+    source = BundleSource(vqvae_checkpoint(image_channels=1), image=(16, 16))
+    return shared_folder(tmp_path_factory, "grey", lambda path: write_bundle(path, source))
 
 
 def vqvae_checkpoint(image_channels: int) -> Checkpoint:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from nearest_grid import KERNELS
+from shared_folders import shared_folder
 
 
 def nvcc() -> str | None:
@@ -33,17 +34,15 @@ def build(folders: pytest.TempPathFactory) -> Path:
     compiler = nvcc()
     if compiler is None or shutil.which("cmake") is None:
         pytest.skip("no nvcc or no CMake")
-    folder = folders.getbasetemp() / "cuda_build"
-    built = folder / "built"
-    if not folder.exists():
-        headers = tensorrt_headers()
-        options = ["-DCMAKE_COMPILE_WARNING_AS_ERROR=ON", f"-DCMAKE_CUDA_COMPILER={compiler}"]
-        options += [f"-DNVINFER_INCLUDE={headers}"] if headers else []
+    headers = tensorrt_headers()
+    options = ["-DCMAKE_COMPILE_WARNING_AS_ERROR=ON", f"-DCMAKE_CUDA_COMPILER={compiler}"]
+    options += [f"-DNVINFER_INCLUDE={headers}"] if headers else []
+
+    def make(folder: Path) -> None:
         run("cmake", "-S", KERNELS, "-B", folder, *options)
         run("cmake", "--build", folder, "--parallel", "2")
-        built.touch()
-    assert built.exists(), "the build failed in an earlier test"
-    return folder
+
+    return shared_folder(folders, "cuda_build", make)
 
 
 def run(*command: str | Path) -> str:

@@ -16,6 +16,7 @@ from fake_gpu.capture import CapturedWork
 from fake_gpu.driver import FakeDriver
 from fake_gpu.tensorrt_module import tensorrt_module
 from numpy.typing import NDArray
+from shared_folders import shared_folder
 
 from latentloop import Bundle, Sampler, Samples
 from latentloop.backends.gpu.backend import GpuBackend
@@ -150,14 +151,17 @@ def device(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def small_engines(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    precisions = ("float32", "float16", "bfloat16", "int8")
-    return with_engines(small_bundle, tmp_path_factory.mktemp("engines") / "small", precisions)
+    return _with_all_engines(small_bundle, "small-engines", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def default_engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _with_all_engines(Bundle.default().path, "default-engines", tmp_path_factory)
+
+
+def _with_all_engines(source: Path, name: str, folders: pytest.TempPathFactory) -> Path:
     precisions = ("float32", "float16", "bfloat16", "int8")
-    return with_engines(Bundle.default().path, tmp_path_factory.mktemp("engines") / "default", precisions)
+    return shared_folder(folders, name, lambda path: with_engines(source, path, precisions))
 
 
 def backend(sampler: Sampler) -> GpuBackend:

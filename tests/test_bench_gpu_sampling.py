@@ -186,6 +186,7 @@ def test_the_result_is_written_after_success_and_failure(
     assert ("FAILED: " in out) == bool(status)
 
 
+@pytest.mark.slow
 def test_a_machine_without_a_gpu_fails_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     sizes = {"device": "cpu", "gemm_size": 32, "read_sizes": [4096]}

@@ -20,6 +20,8 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NotImplemented_
 from random_models import LIBRARY
 
+pytestmark = pytest.mark.slow  # nvcc
+
 ARCHITECTURES = ("sm_80", "sm_90", "sm_120")
 KERNEL_NAMES = re.findall(
     r"LATENTLOOP_KERNEL (\w+)", (KERNELS / "nearest_codebook" / "cuda" / "entries.cu").read_text(encoding="utf-8")

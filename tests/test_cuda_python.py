@@ -56,6 +56,7 @@ def test_driver(libcuda: Path, tmp_path: Path) -> None:
         assert counts[create] == counts[destroy] + rejected.get(create, 0) + left_at_exit, create
 
 
+@pytest.mark.slow
 def test_searches(libcuda: Path, tmp_path: Path) -> None:
     kernels = compile_native([NATIVE / "grid" / "nearest.cpp"], tmp_path / "grid.so", SHARED)
     printed, counts = run_child(

@@ -60,7 +60,12 @@ def write_random_bundle(priors: list[PriorConfig | None], folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", BUNDLES)
+SLOW = ("one column per step", "three levels")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in BUNDLES]
+)
 def test_samples_equal_the_cpus(tmp_path: Path, machines: Machines, name: str) -> None:
     priors = BUNDLES[name]
     folder = with_engines(write_random_bundle(priors, tmp_path / "bundle"), tmp_path / "engines", max_batch=3)

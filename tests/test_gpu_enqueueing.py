@@ -52,7 +52,7 @@ def test_the_host_waits_for_each_batchs_codes_and_for_its_images(
         draw(sampler, n=5, batch_size=2, **settings)
         # The images of a batch are decoded while the next batch is sampled.
         first, middle = ["sample", "wait", "decode"], ["sample", "wait", "decode", "wait"]
-        assert summary(driver.events) == [*first, *middle, *middle, "wait"]
+        assert summary(driver.events) == [*first, *middle, *middle, "wait"], driver.events
 
 
 @pytest.mark.parametrize("captures", [True, False])

@@ -72,6 +72,7 @@ def calls(plain: Samples) -> dict[str, dict[str, Any]]:
     }
 
 
+@pytest.mark.slow
 def test_calls_do_not_influence_later_calls(small_engines: Path, machines: Machines, cpu: Sampler, device: str) -> None:
     machines(seed=1)
     sampler = Sampler(Bundle.open(small_engines), device)

@@ -45,8 +45,13 @@ def scalars(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
 )
 def test_every_field_of_a_wrong_type_is_named(small_bundle: Path, wrong: Any) -> None:
     manifest = read_manifest(small_bundle)
+    # One item of each list suffices, because all are read alike.
+    fields = {
+        (*(key for key in keys if isinstance(key, str)), type(value)): (keys, value)
+        for keys, value in scalars(manifest)
+    }
     failures, count = [], 0
-    for keys, value in scalars(manifest):
+    for keys, value in fields.values():
         is_same_type = any(isinstance(value, kind) and isinstance(wrong, kind) for kind in (str, bool))
         if is_same_type or (wrong, keys[-1]) in ((None, "condition_level"), (None, "classifier"), (-1, "first")):
             continue
@@ -61,7 +66,7 @@ def test_every_field_of_a_wrong_type_is_named(small_bundle: Path, wrong: Any) ->
         value_at(manifest, keys[:-1])[keys[-1]] = value
         count += 1
     assert not failures
-    assert count > 300
+    assert count > 50
 
 
 def test_every_required_field_is_named_when_missing(small_bundle: Path) -> None:

@@ -77,6 +77,7 @@ def searches(draw: st.DrawFn) -> Search:
     )
 
 
+@pytest.mark.slow
 @examples(250)
 @given(search=searches())
 def test_every_search_equals_fma_chains(search: Search, server: Server, oracle: Oracle) -> None:
@@ -85,6 +86,7 @@ def test_every_search_equals_fma_chains(search: Search, server: Server, oracle: 
     check_float64(search, result)
 
 
+@pytest.mark.slow
 @examples(40)
 @given(search=searches(), seed=st.integers(0, 2**32 - 1), data=st.data())
 def test_results_do_not_depend_on_schedule_layout_splits_and_batch(

@@ -118,6 +118,7 @@ def test_a_vqvae_learns_and_uses_its_codes() -> None:
     assert all(value > 6 for value in trained["perplexity"].values())
 
 
+@pytest.mark.slow
 def test_a_codebook_of_colours_is_used_completely() -> None:
     """With a small decay and few steps. Without restarts, five bottom codes are unused at the end."""
     config = replace(SMALL, image_channels=3, codebook_size=32, ema_decay=0.98)

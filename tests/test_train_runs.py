@@ -105,6 +105,7 @@ def test_a_resumed_run_is_bit_identical(
     assert first.provenance == second.provenance
 
 
+@pytest.mark.slow
 def test_a_killed_training_can_be_continued(folder: Path, tmp_path: Path) -> None:
     script = (
         "import argparse; from latentloop.export.commands import train; p = argparse.ArgumentParser();"
