@@ -11,9 +11,9 @@ import pytest
 import torch
 from command_line import RGB, run
 from gpu_machines import default_engines, device, machines, small_engines
+from made_once import made_once
 from PIL import Image
 from random_models import CLASSES, SMALL, plain_weights, random_classifier, random_prior, random_vqvae
-from shared_folders import shared_folder
 
 from latentloop.export.bundle import BundleSource, write_bundle
 from latentloop.export.checkpoints.checkpoint import Checkpoint
@@ -39,14 +39,14 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     classifier = Checkpoint(judge, plain_weights(random_classifier(judge)))
     vqvae = vqvae_checkpoint(image_channels=3)
     source = BundleSource(vqvae, checkpoints, classes=CLASS_NAMES, classifier=classifier)
-    return shared_folder(tmp_path_factory, "small", lambda path: write_bundle(path, source))
+    return made_once(tmp_path_factory, "small", lambda path: write_bundle(path, source))
 
 
 @pytest.fixture(scope="session")
 def grey_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A VQ-VAE of two levels without priors: grey images of 16 x 16, codes of 2 x 2 and 4 x 4."""
     source = BundleSource(vqvae_checkpoint(image_channels=1), image=(16, 16))
-    return shared_folder(tmp_path_factory, "grey", lambda path: write_bundle(path, source))
+    return made_once(tmp_path_factory, "grey", lambda path: write_bundle(path, source))
 
 
 def vqvae_checkpoint(image_channels: int) -> Checkpoint:

@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from made_once import made_once
 from nearest_grid import KERNELS
-from shared_folders import shared_folder
 
 
 def nvcc() -> str | None:
@@ -42,7 +42,7 @@ def build(folders: pytest.TempPathFactory) -> Path:
         run("cmake", "-S", KERNELS, "-B", folder, *options)
         run("cmake", "--build", folder, "--parallel", "2")
 
-    return shared_folder(folders, "cuda_build", make)
+    return made_once(folders, "cuda_build", make)
 
 
 def run(*command: str | Path) -> str:

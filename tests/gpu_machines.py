@@ -15,8 +15,8 @@ from fake_gpu import onnxruntime_cuda
 from fake_gpu.capture import CapturedWork
 from fake_gpu.driver import FakeDriver
 from fake_gpu.tensorrt_module import tensorrt_module
+from made_once import made_once
 from numpy.typing import NDArray
-from shared_folders import shared_folder
 
 from latentloop import Bundle, Sampler, Samples
 from latentloop.backends.gpu.backend import GpuBackend
@@ -161,7 +161,7 @@ def default_engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _with_all_engines(source: Path, name: str, folders: pytest.TempPathFactory) -> Path:
     precisions = ("float32", "float16", "bfloat16", "int8")
-    return shared_folder(folders, name, lambda path: with_engines(source, path, precisions))
+    return made_once(folders, name, lambda path: with_engines(source, path, precisions))
 
 
 def backend(sampler: Sampler) -> GpuBackend:

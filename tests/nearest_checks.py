@@ -6,9 +6,10 @@ import ctypes
 import math
 from collections.abc import Set
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+import pytest
+from made_once import made_once
 from nearest_grid import NATIVE, Floats, Search, SearchResult, Values, compile_native, narrow, widen
 from numpy.typing import NDArray
 
@@ -28,9 +29,11 @@ class Oracle:
     library: ctypes.CDLL
 
     @classmethod
-    def build(cls, folder: Path) -> Oracle:
+    def build(cls, folders: pytest.TempPathFactory) -> Oracle:
         flags = ["-O2", "-ffp-contract=off", "-shared", "-fPIC"]
-        return cls(ctypes.CDLL(str(compile_native([NATIVE / "nearest_oracle.cpp"], folder / "oracle.so", flags))))
+        source = NATIVE / "nearest_oracle.cpp"
+        library = made_once(folders, "oracle.so", lambda path: compile_native([source], path, flags))
+        return cls(ctypes.CDLL(str(library)))
 
     def search(self, z: Values, codebook: Values) -> tuple[Floats, NDArray[np.int64]]:
         """Returns half_norms [K] and index [N] for arrays in the representation of ``narrow``."""

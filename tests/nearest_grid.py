@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any
 
@@ -41,9 +42,9 @@ def compile_native(sources: Sequence[Path], out: Path, flags: Sequence[str] = ()
     return out
 
 
-def build_server(folder: Path, flags: Sequence[str], kernels: Path = KERNELS) -> Path:
+def build_server(out: Path, flags: Sequence[str]) -> Path:
     sources = [NATIVE / "nearest_server.cpp", NATIVE / "grid" / "nearest.cpp"]
-    return compile_native(sources, folder / "nearest_server", flags, kernels)
+    return compile_native(sources, out, flags)
 
 
 # ---- 16-bit numbers; bfloat16, which NumPy lacks, as its bits in uint16.
@@ -130,7 +131,7 @@ class Server:
 
     def __init__(self, program: Path) -> None:
         self.program = program
-        self.report = (program.parent / "report").open("w+b")
+        self.report = TemporaryFile()  # noqa: SIM115, closed by __exit__
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Server:

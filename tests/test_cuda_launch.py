@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cuda_host import TYPES, Launcher, Memory, Problem, compile_host
+from made_once import made_once
 from mutants import Mutant
 from nearest_grid import KERNELS, NATIVE, Values, compiler, narrow, widen
 from numpy.typing import NDArray
@@ -24,9 +25,14 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
 
 
 @pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Launcher:
-    out = tmp_path_factory.mktemp("launch") / "liblaunch.so"
-    return Launcher(compile_host([], out, ["-shared", "-fPIC", "-fvisibility=hidden"]))
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    flags = ["-shared", "-fPIC", "-fvisibility=hidden"]
+    return made_once(tmp_path_factory, "liblaunch.so", lambda path: compile_host([], path, flags))
+
+
+@pytest.fixture(scope="module")
+def launcher(library: Path) -> Launcher:
+    return Launcher(library)
 
 
 def problem(**changed: int) -> Problem:
@@ -211,7 +217,7 @@ def test_cuda_errors_are_reported(tmp_path: Path) -> None:
         wrong.nearest(problem(), np.zeros((6, 5), np.float32), np.zeros((3, 5), np.float32))
 
 
-def test_header_is_c_and_its_example_runs(tmp_path: Path) -> None:
+def test_header_is_c_and_its_example_runs(library: Path, tmp_path: Path) -> None:
     command = shutil.which("cc") or shutil.which("gcc")
     if command is None:
         pytest.skip("no C compiler")
@@ -221,8 +227,7 @@ def test_header_is_c_and_its_example_runs(tmp_path: Path) -> None:
         [command, *flags, "-c", NATIVE / "launch_test.c", "-o", compiled], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    library = compile_host([], tmp_path / "liblaunch.so", ["-shared", "-fPIC", "-fvisibility=hidden"])
     program = tmp_path / "test"
-    subprocess.run([command, compiled, library, f"-Wl,-rpath,{tmp_path}", "-o", program], check=True)
+    subprocess.run([command, compiled, library, f"-Wl,-rpath,{library.parent}", "-o", program], check=True)
     ran = subprocess.run([program], capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout) == (0, "0 1\n1 1\n1 20\n"), ran.stderr

@@ -6,7 +6,6 @@ import ctypes
 import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 import torch
 from fake_gpu.driver import FakeDriver
 from gpu_arrays import TORCH_TYPES, InterfaceArray, adopt, put, put_interface
+from made_once import made_once
 from nearest_checks import Oracle, check_distance
 from nearest_grid import NATIVE, compile_native, compiler, narrow, widen
 from numpy.typing import NDArray
@@ -33,21 +33,18 @@ Values = NDArray[Any]
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     if compiler() is None:
         pytest.skip("no C++ compiler")
-    return tmp_path_factory.mktemp("gpu")
+    sources, flags = [NATIVE / "grid" / "nearest.cpp"], ["-O1", "-shared", "-fPIC"]
+    return ctypes.CDLL(str(made_once(tmp_path_factory, "grid.so", lambda path: compile_native(sources, path, flags))))
 
 
 @pytest.fixture(scope="session")
-def kernels(built: Path) -> ctypes.CDLL:
-    library = built / "grid.so"
-    return ctypes.CDLL(str(compile_native([NATIVE / "grid" / "nearest.cpp"], library, ["-O1", "-shared", "-fPIC"])))
-
-
-@pytest.fixture(scope="session")
-def oracle(built: Path) -> Oracle:
-    return Oracle.build(built)
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
+    if compiler() is None:
+        pytest.skip("no C++ compiler")
+    return Oracle.build(tmp_path_factory)
 
 
 @pytest.fixture

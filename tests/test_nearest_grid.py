@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_once import made_once
 from nearest_checks import INPUT_KINDS, Oracle, check, check_float64, difficult_inputs, truncated_products
 from nearest_grid import (
     NOISE,
@@ -39,14 +40,15 @@ def examples(count: int) -> settings:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    program = build_server(tmp_path_factory.mktemp("grid"), [*SANITIZERS, *NOISE])
+    flags = [*SANITIZERS, *NOISE]
+    program = made_once(tmp_path_factory, "nearest_server", lambda path: build_server(path, flags))
     with Server(program) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
-    return Oracle.build(tmp_path_factory.mktemp("oracle"))
+    return Oracle.build(tmp_path_factory)
 
 
 # ---- Random searches: Hypothesis draws sizes, layout, kinds of inputs and a seed for the values.

@@ -48,7 +48,7 @@ def searches(changed: str = "") -> Iterator[Search]:
 
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
-    return Oracle.build(tmp_path_factory.mktemp("oracle"))
+    return Oracle.build(tmp_path_factory)
 
 
 def first_failure(program: Path, searches: Iterable[Search], oracle: Oracle) -> str:
@@ -63,7 +63,7 @@ def first_failure(program: Path, searches: Iterable[Search], oracle: Oracle) -> 
 
 
 def test_unmodified_kernels_have_no_fault(oracle: Oracle, tmp_path: Path) -> None:
-    assert first_failure(build_server(tmp_path, FLAGS), searches(), oracle) == ""
+    assert first_failure(build_server(tmp_path / "nearest_server", FLAGS), searches(), oracle) == ""
 
 
 def test_every_fault_is_detected(oracle: Oracle, tmp_path: Path) -> None:

@@ -77,22 +77,22 @@ def test_a_command_ends_soon_even_during_a_native_call(tmp_path: Path, work: str
         begin = time.monotonic()
         process.send_signal(sent)
         _, output = process.communicate(timeout=30)
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10  # `docker stop` kills a process after 10 s
         assert process.returncode == STATUS[sent]
         assert output == "latentloop: interrupted\n"
         assert not os.listdir(tmp_path)
 
 
 def test_a_second_signal_does_not_wait_for_cleanup(tmp_path: Path) -> None:
-    with started(SLOW_CLEANUP, tmp_path) as process:
+    # The second signal is sent long before the first one's grace period ends.
+    work = "from latentloop.cli import interrupt; interrupt.GRACE_PERIOD = 60" + SLOW_CLEANUP
+    with started(work, tmp_path) as process:
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
         assert process.stdout.readline() == "cleaning\n"
         time.sleep(0.6)
-        begin = time.monotonic()
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
-        assert time.monotonic() - begin < 0.9
         assert process.returncode == 143
         assert not os.listdir(tmp_path)
 
