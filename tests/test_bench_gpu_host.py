@@ -26,8 +26,8 @@ from latentloop.bench.gpu.check.parity import wrong_draws
 from latentloop.bench.gpu.interpreter import InterfaceTensor, interpreting_sampler
 from latentloop.export.tensorrt.builder import TensorRtBuilder
 from latentloop.kernels.driver.borrowed_array import borrow
-from latentloop.kernels.driver.datatype import INT64
 from latentloop.kernels.driver.stream import LEGACY
+from latentloop.kernels.element_types import INT64
 
 
 class ReadableFindings(Findings):

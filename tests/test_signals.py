@@ -77,7 +77,7 @@ def test_a_command_ends_soon_even_during_a_native_call(tmp_path: Path, work: str
         begin = time.monotonic()
         process.send_signal(sent)
         _, output = process.communicate(timeout=30)
-        assert time.monotonic() - begin < 10  # `docker stop` kills a process after 10 s
+        assert time.monotonic() - begin < 2
         assert process.returncode == STATUS[sent]
         assert output == "latentloop: interrupted\n"
         assert not os.listdir(tmp_path)
