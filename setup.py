@@ -2,10 +2,14 @@
 
 The CPU operators need a C++ compiler. The libraries for NVIDIA GPUs need nvcc and CMake; LATENTLOOP_CUDA=0 skips them.
 Without these tools the installation succeeds, without the libraries.
+
+Everything compiles in parallel (`build_ext -j N`: at most N sources of the operators). build/objects keeps what was
+compiled, under a digest of what it was made from, for the next build, also if that is an editable one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -14,7 +18,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -24,6 +35,16 @@ SOURCES = Path("kernels")
 LIBRARY = "latentloop.kernels.liblatentloop_operators"
 # Built by the targets of kernels/CMakeLists.txt with these names, without "lib".
 CUDA = ["latentloop.kernels.liblatentloop_cuda", "latentloop.kernels.nearest_codebook.nearest_codebook"]
+# What they are compiled from, and the environment variables that CMake, nvcc and the C++ compiler read.
+CUDA_SOURCES = [
+    "CMakeLists.txt",
+    "kernels.h",
+    "nearest_codebook/*.h",
+    "nearest_codebook/cuda/*",
+    "operators/cuda/*",
+    "operators/onnxruntime/*",
+]
+CUDA_VARIABLES = ("CMAKE_", "CUDA", "NVCC_", "CXX", "LDFLAGS", "CPATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH")
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
 # Links the C++ library statically, because the user's may be older than the compiler's. Drops its unused parts, and
 # links libgcc dynamically: both could require a newer glibc than our code does.
@@ -56,6 +77,33 @@ def find_nvcc() -> str | None:
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
+def version(command: list[str]) -> tuple[str | None, bytes]:
+    """Returns which program a command is: its path, None if it is missing, and its version."""
+    path = shutil.which(command[0])
+    return path, subprocess.run([*command, "--version"], capture_output=True).stdout if path else b""
+
+
+@contextmanager
+def threads(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Yields a `map` that runs its jobs in threads. After Ctrl-C or a failed job, it starts none of those that wait."""
+    stopped = threading.Event()
+
+    def run(function: Callable[..., object], job: object) -> object:
+        if stopped.is_set():
+            raise CancelledError
+        try:
+            return function(job)
+        except BaseException:
+            stopped.set()  # here, before this thread takes its next job
+            raise
+
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            yield lambda function, jobs: pool.map(partial(run, function), jobs)
+        finally:
+            stopped.set()
+
+
 class BuildLibraries(build_ext):
     """Builds plain shared libraries, without the headers of Python or ONNX Runtime."""
 
@@ -67,6 +115,17 @@ class BuildLibraries(build_ext):
     def get_output_mapping(self) -> dict[str, str]:
         """Returns only the files that were built, because an editable install requires all of them."""
         return {built: source for built, source in super().get_output_mapping().items() if Path(built).is_file()}
+
+    def build_extensions(self) -> None:
+        """Builds the operators and, at the same time, the files for GPUs: these one after the other, in one folder."""
+        shutil.rmtree(self.cmake_folder(), ignore_errors=True)
+        operators = [ext for ext in self.extensions if ext.name == LIBRARY]
+        with threads(1) as map_in_order:
+            others = map_in_order(self.build_extension, [ext for ext in self.extensions if ext.name != LIBRARY])
+            for ext in operators:
+                self.build_extension(ext)
+            list(others)  # waits, and raises what was raised
+        self.remove_unused()
 
     def build_extension(self, ext: Extension) -> None:
         """Builds one file. Prints a warning if that fails."""
@@ -85,15 +144,28 @@ class BuildLibraries(build_ext):
 
     def build_cuda(self, target: Path, nvcc: str) -> None:
         """Builds one file with CMake."""
-        folder, name = str(Path(self.build_temp) / "cuda"), target.stem.removeprefix("lib")
-        configure = ["cmake", "-S", str(SOURCES), "-B", folder, f"-DCMAKE_CUDA_COMPILER={nvcc}"]
-        subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(["cmake", "--build", folder, "--target", name, "--parallel"], check=True)
-        shutil.copy(Path(folder) / target.name, target)
+
+        def made_from() -> tuple[object, ...]:
+            names = [nvcc, "cmake", "c++", "g++", "gcc", os.environ.get("CUDAHOSTCXX", "c++")]
+            tools = [version(command) for command in [*([name] for name in names), find_compiler()]]
+            variables = sorted(item for item in os.environ.items() if item[0].startswith(CUDA_VARIABLES))
+            files = sorted(file for pattern in CUDA_SOURCES for file in SOURCES.glob(pattern) if file.is_file())
+            return tools, variables, [(str(file), file.read_bytes()) for file in files]
+
+        def make(out: Path) -> None:
+            folder, name = self.cmake_folder(), target.stem.removeprefix("lib")
+            configure = ["cmake", "-S", str(SOURCES), "-B", str(folder), f"-DCMAKE_CUDA_COMPILER={nvcc}"]
+            subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(["cmake", "--build", folder, "--target", name, "--parallel"], check=True)
+            if made_from() != started_from:
+                raise OSError("its sources changed while they were compiled; build again")
+            shutil.copy(folder / target.name, out)
+
+        started_from = made_from()
+        shutil.copy(self.made(target.name, started_from, make), target)
 
     def build_operators(self, target: Path) -> None:
         """Compiles the operators, and the kernels for every instruction set, and links them."""
-        objects = Path(self.build_temp)
         compiler = find_compiler()
         x86 = platform.machine() in ("x86_64", "AMD64")
         dispatched = ["-DLATENTLOOP_X86"] if x86 else []
@@ -103,14 +175,57 @@ class BuildLibraries(build_ext):
         for name, size, flags in PORTABLE + X86 * x86:
             defined = [f"-DLATENTLOOP_VECTOR_BYTES={size}", f"-DLATENTLOOP_KERNELS=kernels_{name}"]
             jobs.append(("instruction_set.cpp", name, [*flags, *defined, f'-DLATENTLOOP_NAME="{name}"']))
-        objects.mkdir(parents=True, exist_ok=True)
-        for source, name, flags in jobs:
-            command = [*compiler, *FLAGS, *flags, "-c", str(SOURCES / source), "-o", str(objects / f"{name}.o")]
-            subprocess.run(command, check=True)
-        object_files = [str(objects / f"{name}.o") for _, name, _ in jobs]
-        link = [*compiler, "-shared", *object_files, "-o", str(target), "-pthread"]
+        compiler_version = version(compiler)
+
+        def compiled(job: tuple[str, str, list[str]]) -> Path:
+            source, name, flags = job
+            command = [*compiler, *FLAGS, *flags]
+            # What is compiled is the same preprocessed text that the digest is made from: it holds every header.
+            text = subprocess.run([*command, "-E", SOURCES / source], check=True, stdout=subprocess.PIPE).stdout
+            compile_text = [*command, "-x", "c++-cpp-output", "-c", "-", "-o"]
+            return self.made(
+                f"{name}.o",
+                (compiler_version, command, text),
+                lambda out: subprocess.run([*compile_text, out], check=True, input=text),
+            )
+
+        with threads(self.parallel or os.cpu_count() or 1) as map_in_parallel:
+            # The first and the last jobs take longest, and start first.
+            first, *others = map_in_parallel(compiled, [jobs[0], *reversed(jobs[1:])])
+        link = [*compiler, "-shared", first, *reversed(others), "-o", target, "-pthread"]
         if subprocess.run([*link, *SELF_CONTAINED], stderr=subprocess.DEVNULL).returncode:
             subprocess.run(link, check=True)  # the linker lacks these options, or there are no static libraries
+
+    def made(self, name: str, made_from: tuple[object, ...], make: Callable[[Path], object]) -> Path:
+        """Returns the file that `make` writes to a path: that of an earlier build, if it was made from the same."""
+        digest = hashlib.sha256(repr((platform.machine(), made_from)).encode()).hexdigest()[:32]
+        file = self.objects_folder() / f"{digest}-{name}"
+        try:
+            os.utime(file)  # still in use
+        except FileNotFoundError:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+            try:
+                make(unfinished)
+                unfinished.replace(file)
+            finally:
+                unfinished.unlink(missing_ok=True)
+        return file
+
+    def objects_folder(self) -> Path:
+        """Returns the folder of compiled files. It is not in build_temp, which an editable install deletes."""
+        return Path(self.get_finalized_command("build").build_base) / "objects"
+
+    def cmake_folder(self) -> Path:
+        """Returns the folder in which CMake builds. It is new in every build, because CMake compares only times."""
+        return Path(self.build_temp) / "cuda"
+
+    def remove_unused(self) -> None:
+        """Removes compiled files that no build has used for a week."""
+        for file in self.objects_folder().glob("*"):
+            with suppress(OSError):  # another build may remove it, too
+                if file.stat().st_mtime < time.time() - 7 * 24 * 3600:
+                    file.unlink()
 
 
 def oldest_glibc(libraries: list[str]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import platform
 import shlex
 import shutil
@@ -12,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from build_setting import build_setting
 from cpu_kernel_mutants import MUTANTS, PACKING
 from mutants import Mutant
 
@@ -27,14 +26,6 @@ AVX2 = ["-mavx2", "-mfma"]
 # Fills uninitialised variables with a pattern, so that sums that were never set to 0 are detected.
 NOISE = ["-ftrivial-auto-var-init=pattern"]
 SANITIZERS = ["-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-
-
-def build_setting(name: str) -> Any:
-    """Returns the value that setup.py assigns to ``name``."""
-    for statement in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body:
-        if isinstance(statement, ast.Assign) and [ast.unparse(target) for target in statement.targets] == [name]:
-            return ast.literal_eval(statement.value)
-    raise AssertionError(f"setup.py: no {name}")
 
 
 def processor_has(flags: Iterable[str]) -> bool:

@@ -13,6 +13,7 @@ import cuda_build
 import numpy as np
 import onnxruntime
 import pytest
+from build_setting import build_setting
 from cuda_host import Launcher, Problem
 from nearest_grid import KERNELS
 from onnx import TensorProto, helper
@@ -96,6 +97,24 @@ def test_library_exports_only_its_interface(built: Path) -> None:
         "latentloop_nearest_plan",
         "RegisterCustomOps",
     }
+
+
+# ---- The sources.
+
+
+def test_setup_names_every_source_of_the_files_for_gpus(built: Path) -> None:
+    """From the lists of dependencies that the compilers wrote."""
+    patterns = build_setting("CUDA_SOURCES")
+    named = {path for pattern in patterns for path in KERNELS.glob(pattern)}
+    lists = list(built.rglob("*.d"))
+    assert len(lists) >= 3
+    for file in lists:
+        if "tensorrt" in file.parent.name:
+            continue
+        words = file.read_text(encoding="utf-8").replace("\\\n", " ").split()
+        used = {path for word in words if KERNELS in (path := Path(word).resolve()).parents}
+        assert used
+        assert used <= named, file
 
 
 # ---- The library without a GPU.
