@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from corrupted_bundles import Keys, edit_manifest, error_of, read_manifest, value_at
+from example_counts import FACTOR
 from random_models import plain_weights, random_vqvae
 
 from latentloop.bundles import manifest_checks
@@ -113,7 +114,7 @@ def mutate(manifest: Any, rng: random.Random) -> None:
 def test_mutated_manifests_work_or_raise_a_latentloop_error(bundle: Path) -> None:
     original = (bundle / "manifest.json").read_text(encoding="utf-8")
     outcomes = {"worked": 0, "rejected when opened": 0, "rejected when used": 0}
-    for seed in range(100):
+    for seed in range(100 * FACTOR):
         rng, manifest = random.Random(seed), json.loads(original)
         mutate(manifest, rng)
         try:

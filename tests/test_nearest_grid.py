@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from example_counts import FACTOR
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_once import made_once
@@ -33,9 +34,16 @@ PATHS = [("f32", False), ("f16", False), ("bf16", False), ("f16", True), ("bf16"
 
 
 def examples(count: int) -> settings:
-    """The same examples on every run, without time limits, because sanitizers are slow."""
+    """The same examples on every run, or more and other ones; without time limits, because sanitizers are slow."""
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    return settings(max_examples=count, derandomize=True, database=None, deadline=None, suppress_health_check=checks)
+    return settings(
+        max_examples=count * FACTOR,
+        derandomize=FACTOR == 1,
+        database=None,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=checks,
+    )
 
 
 @pytest.fixture(scope="module")
