@@ -154,8 +154,9 @@ class BuildLibraries(build_ext):
 
         def make(out: Path) -> None:
             folder, name = self.cmake_folder(), target.stem.removeprefix("lib")
-            configure = ["cmake", "-S", str(SOURCES), "-B", str(folder), f"-DCMAKE_CUDA_COMPILER={nvcc}"]
-            subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
+            if not folder.exists():  # once for all files
+                configure = ["cmake", "-S", str(SOURCES), "-B", str(folder), f"-DCMAKE_CUDA_COMPILER={nvcc}"]
+                subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
             subprocess.run(["cmake", "--build", folder, "--target", name, "--parallel"], check=True)
             if made_from() != started_from:
                 raise OSError("its sources changed while they were compiled; build again")

@@ -209,6 +209,7 @@ def test_the_files_for_gpus_are_built_when_their_sources_or_tools_change(tree: T
 
     both = ["library", "module"]
     assert builds() == both
+    assert tree.entries("configured") == ["configured"], "once for both"
     assert builds() == []
     tree.write("shared.h", SOURCES["shared.h"].replace("1", "10"))
     assert builds() == [], "no file for GPUs is made from this header"
