@@ -24,7 +24,7 @@ def step_allocations(config: PriorConfig, folder: Path, finished: int) -> dict[s
     store = WeightStore()
     graphs: dict[str, GraphBuilder] = {
         "step.onnx": step_graph(
-            arrange(config, plain_weights(random_prior(config)), np.float32), store, "level", columns=2, filtered=False
+            arrange(config, plain_weights(random_prior(config)), np.float32), store, "level", filtered=False
         )
     }
     write_graphs(folder, graphs, store)

@@ -8,8 +8,9 @@ from latentloop.bundles.manifest import PRECISIONS, STEPS, GraphFile, Prior, gra
 from latentloop.export.bundle.source import prior_config
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.graphs.builder import GraphBuilder, WeightStore
-from latentloop.export.graphs.prior.bindings import bindings, columns_per_step, state_buffers
+from latentloop.export.graphs.prior.bindings import columns_per_step, state_buffers
 from latentloop.export.graphs.prior.condition import condition_graph
+from latentloop.export.graphs.prior.graph import PriorGraph
 from latentloop.export.graphs.prior.row import row_graph
 from latentloop.export.graphs.prior.step import step_graph
 from latentloop.export.specification.rowstep_weights import arrange
@@ -27,15 +28,14 @@ def export_prior(
     """
     config = prior_config(checkpoint)
     weights = arrange(config, checkpoint.weights, np.float32)
-    columns = columns_per_step(config)
     graphs: dict[str, GraphBuilder] = {}
     described: dict[str, GraphFile] = {}
 
-    def add(role: str, graph: GraphBuilder, precision: str = "float32") -> None:
+    def add(role: str, graph: PriorGraph, precision: str = "float32") -> None:
         name = graph_name(role, precision)
         file = f"{level}.{name}.onnx"
         graphs[file] = graph
-        described[name] = GraphFile(file, *bindings(graph, role.removesuffix("_filtered"), config))
+        described[name] = GraphFile(file, *graph.bindings())
 
     condition = condition_graph(weights, store, level)
     if condition is not None:
@@ -44,13 +44,12 @@ def export_prior(
         bits = BITS[precision]
         add("row", row_graph(weights, store, level, bits=bits), precision)
         for filtered, role in STEPS.items():
-            add(role, step_graph(weights, store, level, columns=columns, filtered=filtered, bits=bits), precision)
-    pointwise = sum(block.label.shape[1] for block in weights.pointwise if block.label is not None)
+            add(role, step_graph(weights, store, level, filtered=filtered, bits=bits), precision)
     prior = Prior(
         condition_level=upper if config.condition_codes else None,
         classes=config.classes > 0,
-        columns_per_step=columns,
-        memories=state_buffers(config, pointwise),
+        columns_per_step=columns_per_step(config),
+        memories=state_buffers(config, weights.labels_width),
         graphs=described,
     )
     return prior, graphs

@@ -92,6 +92,11 @@ class RowStepWeights:
         attention = [block for block in self.blocks if isinstance(block, Attention)]
         return [*(part for block in attention for part in (block.key, block.query, block.out)), *self.output]
 
+    @property
+    def labels_width(self) -> int:
+        """Width of the label terms of all 1 x 1 gated blocks together; 0 without labels."""
+        return sum(block.label.shape[1] for block in self.pointwise if block.label is not None)
+
 
 def arrange(config: PriorConfig, weights: dict[str, NDArray[np.float32]], dtype: type = np.float64) -> RowStepWeights:
     """Arranges a checkpoint's weights, named as in ``latentloop.export.models.pixelsnail.PixelSnail``."""
@@ -192,17 +197,13 @@ def _block(config: PriorConfig, w: dict[str, Array], name: str) -> Attention | P
 
 
 def _condition_stack(config: PriorConfig, w: dict[str, Array]) -> ConditionWeights:
-    def residual(n: int) -> tuple[Array, Array, Array, Array]:
-        name = f"condition.residual.{n}"
-        return (
-            w[f"{name}.conv1.weight"],
-            w[f"{name}.conv1.bias"],
-            w[f"{name}.conv2.weight"],
-            w[f"{name}.conv2.bias"],
-        )
+    def conv(name: str) -> tuple[Array, Array]:
+        return w[f"condition.{name}.weight"], w[f"condition.{name}.bias"]
 
-    first = (w["condition.input.weight"], w["condition.input.bias"])
-    return ConditionWeights(first, tuple(residual(n) for n in range(config.condition_blocks)))
+    blocks = [f"residual.{n}" for n in range(config.condition_blocks)]
+    return ConditionWeights(
+        conv("input"), tuple((*conv(f"{block}.conv1"), *conv(f"{block}.conv2")) for block in blocks)
+    )
 
 
 def _background(config: PriorConfig) -> Array:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from latentloop.export.graphs.builder import FLOAT, INT64, Dim, GraphBuilder
+from latentloop.export.graphs.builder import FLOAT
 from latentloop.export.graphs.function import Function, operator_name
 from latentloop.export.graphs.nodes import LAST
+from latentloop.export.graphs.prior.graph import PriorGraph
 from latentloop.export.graphs.prior.pointwise import add_pointwise, linear, pointwise_weights
 from latentloop.export.graphs.prior.residual import add_layers
-from latentloop.export.specification.rowstep_weights import Attention, RowStepWeights
+from latentloop.export.specification.rowstep_weights import Attention
 
 MASKED = -1e30  # finite, so that a softmax over masked positions alone is not NaN
 
+HISTORY = ("keys", "values", "row_keys", "row_values")  # of every block
 BLOCKS = ("key", "query", "out")
 MAPS = ("attention.query", "attention.key", "attention.value")
 
@@ -20,24 +22,16 @@ MAPS = ("attention.query", "attention.key", "attention.value")
 class AttentionHistory:
     """The keys and values that a step's columns attend to; each column's own are added when it has been computed."""
 
-    def __init__(self, g: GraphBuilder, w: RowStepWeights, columns: int) -> None:
+    def __init__(self, g: PriorGraph) -> None:
         """Declares the graph's inputs."""
-        self.g, self.config, self.columns = g, w.config, columns
-        c = w.config
-        d = c.attention_channels // c.heads
-        for b in range(c.blocks):
-            g.input(f"keys.{b}", FLOAT, ["finished", "batch", c.heads, d, c.width])
-            g.input(f"values.{b}", FLOAT, ["finished", "batch", c.heads, c.width, d])
-            g.input(f"row_keys.{b}", FLOAT, [c.width, "batch", c.attention_channels])
-            g.input(f"row_values.{b}", FLOAT, [c.width, "batch", c.attention_channels])
-        g.input("background", FLOAT, [columns, "batch", 2])
-        g.input("history_mask", FLOAT, ["finished", 1, 1, 1, 1])
-        self.column = g.op("Cast", g.input("column", INT64, [1, 1]), to=FLOAT)
-        self.own: list[list[tuple[str, str]]] = [[] for _ in range(c.blocks)]  # (key, value) of the step's columns
+        self.g, self.config = g, g.config
+        blocks = range(g.config.blocks)
+        for name in (*(f"{kind}.{b}" for b in blocks for kind in HISTORY), "background", "history_mask"):
+            g.read(name)
+        self.column = g.op("Cast", g.read("column"), to=FLOAT)
+        self.own: list[list[tuple[str, str]]] = [[] for _ in blocks]  # (key, value) of the step's columns
 
-    def attend(
-        self, level: str, b: int, block: Attention, x: str, gated: str, labels: list[str], column: int
-    ) -> tuple[str, str]:
+    def attend(self, b: int, block: Attention, x: str, gated: str, labels: list[str], column: int) -> tuple[str, str]:
         """Computes block b at the step's next column.
 
         x [B, C], gated [n, L, B, C] -> the block's output [B, C], and ELU of its layers' inputs [layers, B, C].
@@ -45,7 +39,7 @@ class AttentionHistory:
         g, c = self.g, self.config
         # 1. The operator's inputs: values of the graph by the names in the function's body.
         operands = {"x": x, "gated": gated, "background": "background", "history_mask": "history_mask"}
-        operands |= {name: f"{name}.{b}" for name in ("keys", "values", "row_keys", "row_values")}
+        operands |= {name: f"{name}.{b}" for name in HISTORY}
         operands["column"] = self.column
         own = len(self.own[b])
         if own:
@@ -55,7 +49,7 @@ class AttentionHistory:
             operands |= {f"label.{part}": label for part, label in zip(BLOCKS, labels, strict=True)}
 
         # 2. Its weights.
-        prefix = f"{level}.blocks.{b}."
+        prefix = f"{g.level}.blocks.{b}."
         for part, pointwise in zip(BLOCKS, (block.key, block.query, block.out), strict=True):
             weights = pointwise_weights(g, prefix + part, pointwise)
             operands |= {weight.removeprefix(prefix): weight for weight in weights}
@@ -82,10 +76,9 @@ class AttentionHistory:
 
     def output(self) -> None:
         """Declares the columns' keys and values as outputs [n, B, heads * d], for the row's buffers."""
-        shape: list[Dim] = [self.columns, "batch", self.config.attention_channels]
         for b, columns in enumerate(self.own):
-            self.g.output(f"row_keys_next.{b}", self.g.stack([key for key, _ in columns]), FLOAT, shape)
-            self.g.output(f"row_values_next.{b}", self.g.stack([value for _, value in columns]), FLOAT, shape)
+            for kind, values in zip(("keys", "values"), zip(*columns, strict=True), strict=True):
+                self.g.write(f"row_{kind}_next.{b}", self.g.stack(values))
 
     def _body(self, f: Function, own: int, *, labelled: bool) -> list[str]:
         """Builds the operator's body; returns its outputs."""

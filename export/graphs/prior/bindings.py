@@ -8,7 +8,6 @@ from __future__ import annotations
 from latentloop.bundles.manifest import BATCH, Binding, StateBuffer
 from latentloop.draws.settings import SETTINGS
 from latentloop.export.configuration import PriorConfig
-from latentloop.export.graphs.builder import GraphBuilder
 
 
 def state_buffers(config: PriorConfig, class_pointwise: int) -> tuple[StateBuffer, ...]:
@@ -72,28 +71,19 @@ def columns_per_step(config: PriorConfig) -> int:
     return 1 if config.width % 2 else 2
 
 
-def bindings(graph: GraphBuilder, role: str, config: PriorConfig) -> tuple[tuple[Binding, ...], tuple[Binding, ...]]:
-    """Returns the bindings of a graph's inputs and outputs; role: condition, row or step."""
-    inputs = tuple(_bind(value.name, role, config) for value in graph.inputs)
-    return inputs, tuple(_bind(value.name, role, config) for value in graph.outputs)
+def bind(name: str, role: str, config: PriorConfig) -> Binding:
+    """Returns the binding of a graph's input or output; ``role`` of the graph: condition, row or step."""
+    if role == "condition":
+        return Binding(name, name, "all")
+    return _bind_row(name, config) if role == "row" else _bind_step(name, config)
 
 
-def _bind(name: str, role: str, config: PriorConfig) -> Binding:
-    if role == "row" and (binding := _bind_row(name, config)):
-        return binding
-    if role == "step" and (binding := _bind_step(name, config)):
-        return binding
-    return Binding(name, name, "all")
-
-
-def _bind_row(name: str, config: PriorConfig) -> Binding | None:
+def _bind_row(name: str, config: PriorConfig) -> Binding:
     """Returns the row graph's binding of ``name``; in ``name.a``, a = 0 is the farthest of the rows above."""
     p, width = config.reach, config.width
     base, _, index = name.partition(".")
-    if base == "codes_above":
-        return Binding(name, "codes", "span", back=p - int(index), first=-p, count=width + 2 * p)
-    if base in ("residual_above", "hidden_above"):
-        back = config.kernel - 1 - int(index)
+    if base in ("codes_above", "residual_above", "hidden_above"):
+        back = (p if base == "codes_above" else config.kernel - 1) - int(index)
         is_incomplete = base == "hidden_above" and back == 1
         count = width + p - 1 if is_incomplete else width + 2 * p
         return Binding(name, base.removesuffix("_above"), "span", back=back, first=-p, count=count)
@@ -107,10 +97,10 @@ def _bind_row(name: str, config: PriorConfig) -> Binding | None:
         return Binding(name, f"{base.removeprefix('finished_')}.{index}", "row")
     if name.endswith("_partial_next"):
         return Binding(name, name.removesuffix("_next"), "all")
-    return Binding(name, name, "row") if name in ("row", "condition") else None
+    return Binding(name, name, "row" if name in ("row", "condition") else "all")
 
 
-def _bind_step(name: str, config: PriorConfig) -> Binding | None:
+def _bind_step(name: str, config: PriorConfig) -> Binding:
     p, n = config.reach, columns_per_step(config)
     base, _, index = name.partition(".")
     windows = {  # buffer, first column relative to the step's, number of columns
@@ -130,4 +120,4 @@ def _bind_step(name: str, config: PriorConfig) -> Binding | None:
         return Binding(name, f"{base.removesuffix('_next')}.{index}", "columns", first=0, count=n)
     if name in ("input_above", "conv2_above", "mix_above", "background", "uniform", "forced", "logits"):
         return Binding(name, name, "columns", first=0, count=n)
-    return Binding(name, name, "entries") if base in ("keys", "values", "history_mask") else None
+    return Binding(name, name, "entries" if base in ("keys", "values", "history_mask") else "all")

@@ -32,13 +32,7 @@ def add_pointwise(
 
 
 def output_stack(
-    g: GraphBuilder,
-    level: str,
-    x: str,
-    stages: Sequence[Pointwise],
-    labels: Sequence[str],
-    *,
-    inplace: bool,
+    g: GraphBuilder, level: str, x: str, stages: Sequence[Pointwise], labels: Sequence[str], *, inplace: bool
 ) -> str:
     """Adds the gated 1 x 1 blocks between the last block and the logits, x [B, C] -> [B, C].
 

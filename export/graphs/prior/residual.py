@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from latentloop.export.graphs.builder import GraphBuilder
 from latentloop.export.graphs.function import Function, operator_name
 from latentloop.export.graphs.nodes import NodeBuilder
+from latentloop.export.graphs.prior.graph import PriorGraph
+from latentloop.export.specification.rowstep_weights import PointwiseConv
 
 
 def add_layers(nodes: NodeBuilder, x: str, gated: str, layers: int, *, inplace: bool) -> tuple[str, str]:
@@ -27,26 +26,17 @@ def add_layers(nodes: NodeBuilder, x: str, gated: str, layers: int, *, inplace: 
     return out, nodes.op("Elu", nodes.slice(sums, 0, layers, 0))
 
 
-def pointwise_conv_chain(
-    g: GraphBuilder,
-    x: str,
-    gated: str,
-    mix_above: str,
-    weights: Sequence[str],
-    *,
-    layers: int,
-    column: int,
-    inplace: bool,
-) -> tuple[str, str]:
+def pointwise_conv_chain(g: PriorGraph, x: str, gated: str, mix_above: str, column: int) -> tuple[str, str]:
     """Computes all blocks of a prior without attention at one of the step's columns; the operator is ``MixChain``.
 
     x [B, C], gated [n, L, B, C], mix_above [n, blocks, 1, C] (the part of the 1 x 1 convolutions that reads the
-    coordinates), weights: one [C, C] per block -> the output [B, C], and ELU of every layer's input [L, B, C].
+    coordinates) -> the output [B, C], and ELU of every layer's input [L, B, C].
     """
-    blocks = len(weights)
+    blocks, per_block, inplace = g.config.blocks, g.config.residual_blocks, g.config.inplace
+    convs = [block for block in g.w.blocks if isinstance(block, PointwiseConv)]
+    weights = [g.own_weight(f"blocks.{b}.mix", conv.weight) for b, conv in enumerate(convs)]
     names = [f"weight.{b}" for b in range(blocks)]
     f = Function(operator_name("MixChain", inplace=inplace), ["x", "gated", "mix_above", *names], g.bits)
-    per_block = layers // blocks
     column_gated, above = f.column("gated"), f.column("mix_above")
     out, activated = "x", []
     for b, name in enumerate(names):

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder, WeightStore
+from latentloop.export.graphs.builder import WeightStore
 from latentloop.export.graphs.prior.attention import AttentionHistory
+from latentloop.export.graphs.prior.bindings import columns_per_step
 from latentloop.export.graphs.prior.causal import causal_left
 from latentloop.export.graphs.prior.draw import DrawInputs, draw_code
+from latentloop.export.graphs.prior.graph import PriorGraph
 from latentloop.export.graphs.prior.pointwise import output_stack
 from latentloop.export.graphs.prior.residual import pointwise_conv_chain
-from latentloop.export.specification.rowstep_weights import Attention, PointwiseConv, RowStepWeights
+from latentloop.export.specification.rowstep_weights import Attention, RowStepWeights
 
 
-def step_graph(
-    w: RowStepWeights, store: WeightStore, level: str, *, columns: int, filtered: bool, bits: int = 32
-) -> GraphBuilder:
-    """Builds the graph for the n = ``columns`` columns from j on.
+def step_graph(w: RowStepWeights, store: WeightStore, level: str, *, filtered: bool, bits: int = 32) -> PriorGraph:
+    """Builds the graph for the n columns from j on.
 
     All causal convolutions are computed at once, then, column by column, the chain of blocks, the logits and the draw.
     A gated layer's output at column j + 1 depends on inputs up to column j - 1 only: conv2 reads the hidden column j,
@@ -37,94 +37,75 @@ def step_graph(
     [n, B, heads * d].
     """
     c = w.config
-    g = GraphBuilder(f"{level}.step{'_filtered' if filtered else ''}", store, bits)
-    gated = _gated(g, w, level, columns)
-    codes = g.input("codes", INT64, [c.reach, "batch"])
-    g.input("input_above", FLOAT, [columns, "batch", c.channels])
-    history = AttentionHistory(g, w, columns) if c.attention else None
+    columns = columns_per_step(c)
+    g = PriorGraph(w, store, level, "step_filtered" if filtered else "step", bits)
+    gated = _gated(g, columns)
+    codes = g.read("codes")
+    g.read("input_above")
+    history = AttentionHistory(g) if c.attention else None
     if history is None:
-        g.input("mix_above", FLOAT, [columns, c.blocks, 1, c.channels])
-    labels = _label_terms(g, w)
+        g.read("mix_above")
+    labels = _label_terms(g)
     draw = DrawInputs(g, c.codebook_size, columns, filtered=filtered)
     activated, logits, drawn = [], [], []
     for column in range(columns):
-        x = _input_left(g, w, level, codes, column)
-        x, inputs = _blocks(g, w, level, x, gated, labels, history, column)
+        x = _input_left(g, codes, column)
+        x, inputs = _blocks(g, x, gated, labels, history, column)
         activated.append(inputs)
         x = output_stack(g, level, x, w.output, labels[len(labels) - len(w.output) :], inplace=c.inplace)
-        head = g.weight(f"{level}.logits", w.logits), g.weight(f"{level}.logits_bias", w.logits_bias)
+        head = g.own_weight("logits", w.logits), g.own_weight("logits_bias", w.logits_bias)
         code, column_logits = draw_code(g, x, *head, draw, column)
         drawn.append(code)
         logits.append(column_logits)
         newest = g.op("Unsqueeze", code, g.constant([0]))
         codes = newest if c.reach == 1 else g.op("Concat", g.slice(codes, 1, c.reach, 0), newest, axis=0)
-    g.output("residual_next", g.stack(activated), FLOAT, [columns, c.layers, "batch", c.channels])
-    g.output("code", g.stack(drawn), INT64, [columns, "batch"])
-    g.output("logits", g.stack(logits), FLOAT, [columns, "batch", c.codebook_size])
+    for name, values in (("residual_next", activated), ("code", drawn), ("logits", logits)):
+        g.write(name, g.stack(values))
     if history is not None:
         history.output()
     return g
 
 
-def _gated(g: GraphBuilder, w: RowStepWeights, level: str, columns: int) -> str:
+def _gated(g: PriorGraph, columns: int) -> str:
     """Returns the gated outputs [n, L, B, C] of all layers at the step's columns; adds the output ``hidden_next``."""
-    c = w.config
-    p, taps = c.reach, c.reach + columns - 1
-    residual = g.input("residual", FLOAT, [taps, c.layers, "batch", c.channels])
-    conv1_above = g.input("conv1_above", FLOAT, [columns, c.layers, "batch", c.residual_channels])
-    conv2_above = g.input("conv2_above", FLOAT, [columns, c.layers, "batch", 2 * c.channels])
-    left1 = g.weight(f"{level}.conv1_left", w.conv1_left)
-    hidden = causal_left(g, residual, conv1_above, left1, taps=p, columns=columns, gated=False)
-    g.output("hidden_next", hidden, FLOAT, [columns, c.layers, "batch", c.residual_channels])
-    window = "hidden_next"
-    if p > 1:
-        window = g.input("hidden", FLOAT, [p - 1, c.layers, "batch", c.residual_channels])
-        window = g.op("Concat", window, "hidden_next", axis=0)
-    left2 = g.weight(f"{level}.conv2_left", w.conv2_left)
+    p = g.config.reach
+    residual, conv1_above, conv2_above = (g.read(name) for name in ("residual", "conv1_above", "conv2_above"))
+    left1 = g.own_weight("conv1_left", g.w.conv1_left)
+    g.write("hidden_next", causal_left(g, residual, conv1_above, left1, taps=p, columns=columns, gated=False))
+    window = "hidden_next" if p == 1 else g.op("Concat", g.read("hidden"), "hidden_next", axis=0)
+    left2 = g.own_weight("conv2_left", g.w.conv2_left)
     return causal_left(g, window, conv2_above, left2, taps=p, columns=columns, gated=True)
 
 
 def _blocks(
-    g: GraphBuilder,
-    w: RowStepWeights,
-    level: str,
-    x: str,
-    gated: str,
-    labels: list[str],
-    history: AttentionHistory | None,
-    column: int,
+    g: PriorGraph, x: str, gated: str, labels: list[str], history: AttentionHistory | None, column: int
 ) -> tuple[str, str]:
     """Adds all blocks at one column: x [B, C] -> their output [B, C], and ELU of every layer's input [L, B, C]."""
-    c = w.config
     if history is None:
-        convs = [block for block in w.blocks if isinstance(block, PointwiseConv)]
-        weights = [g.weight(f"{level}.blocks.{b}.mix", conv.weight) for b, conv in enumerate(convs)]
-        return pointwise_conv_chain(
-            g, x, gated, "mix_above", weights, layers=c.layers, column=column, inplace=c.inplace
-        )
+        return pointwise_conv_chain(g, x, gated, "mix_above", column)
     activated = []
-    for b, block in enumerate(w.blocks):
+    for b, block in enumerate(g.w.blocks):
         assert isinstance(block, Attention)
-        x, inputs = history.attend(level, b, block, x, gated, labels[3 * b : 3 * b + 3], column)
+        x, inputs = history.attend(b, block, x, gated, labels[3 * b : 3 * b + 3], column)
         activated.append(inputs)
-    return x, activated[0] if c.blocks == 1 else g.op("Concat", *activated, axis=0)
+    return x, activated[0] if len(activated) == 1 else g.op("Concat", *activated, axis=0)
 
 
-def _input_left(g: GraphBuilder, w: RowStepWeights, level: str, codes: str, column: int) -> str:
+def _input_left(g: PriorGraph, codes: str, column: int) -> str:
     """Returns the input stage [B, C] at one column: the row's part plus a look-up for each code to the left [p, B]."""
-    c = w.config
+    c = g.config
     first = np.arange(c.reach).reshape(c.reach, 1) * (c.codebook_size + 1)
-    table = g.weight(f"{level}.left_table", w.left_table.reshape(-1, c.channels))
+    table = g.own_weight("left_table", g.w.left_table.reshape(-1, c.channels))
     terms = g.op("Gather", table, g.op("Add", codes, g.constant(first)), axis=0)
     return g.op("Add", g.sum_axis(terms, 0), g.op("Gather", "input_above", g.constant(column), axis=0))
 
 
-def _label_terms(g: GraphBuilder, w: RowStepWeights) -> list[str]:
+def _label_terms(g: PriorGraph) -> list[str]:
     """Returns the label term [B, 2 width] of each 1 x 1 gated block, in the step's order; none without labels."""
-    sizes = [block.label.shape[1] for block in w.pointwise if block.label is not None]
+    sizes = [block.label.shape[1] for block in g.w.pointwise if block.label is not None]
     if not sizes:
         return []
-    joined = g.input("class_pointwise", FLOAT, ["batch", sum(sizes)])
+    joined = g.read("class_pointwise")
     if len(sizes) == 1:
         return [joined]
     return g.split_op("Split", len(sizes), joined, g.constant(sizes), axis=1)

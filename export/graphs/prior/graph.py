@@ -1,0 +1,51 @@
+"""A builder for the graphs of a prior's loop."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import helper
+
+from latentloop.bundles.manifest import Binding
+from latentloop.engines.engine_set import view_tensor
+from latentloop.export.graphs.builder import Dim, GraphBuilder, WeightStore
+from latentloop.export.graphs.nodes import Array
+from latentloop.export.graphs.prior.bindings import bind, state_buffers
+from latentloop.export.specification.rowstep_weights import RowStepWeights
+
+
+class PriorGraph(GraphBuilder):
+    """A graph of one prior. Inputs and outputs have the types and shapes of the views that they are bound to."""
+
+    def __init__(self, w: RowStepWeights, store: WeightStore, level: str, name: str, bits: int = 32) -> None:
+        """``name``: the graph's, condition, row, step or step_filtered."""
+        super().__init__(f"{level}.{name}", store, bits)
+        self.w, self.config, self.level, self.role = w, w.config, level, name.removesuffix("_filtered")
+        self.buffers = {buffer.name: buffer for buffer in state_buffers(w.config, w.labels_width)}
+
+    def read(self, name: str) -> str:
+        """Declares the graph input ``name``."""
+        return self.input(name, *self._view(name))
+
+    def write(self, name: str, value: str) -> None:
+        """Declares ``value`` as the graph output ``name``."""
+        self.output(name, value, *self._view(name))
+
+    def own_weight(self, name: str, value: Array) -> str:
+        """Adds a weight of this level."""
+        return self.weight(f"{self.level}.{name}", value)
+
+    def bindings(self) -> tuple[tuple[Binding, ...], tuple[Binding, ...]]:
+        """Returns the bindings of the inputs and of the outputs."""
+        inputs, outputs = (
+            tuple(bind(value.name, self.role, self.config) for value in values)
+            for values in (self.inputs, self.outputs)
+        )
+        return inputs, outputs
+
+    def _view(self, name: str) -> tuple[int, list[Dim]]:
+        binding = bind(name, self.role, self.config)
+        view = view_tensor(binding, self.buffers[binding.memory])
+        shape: list[Dim] = [*view.shape]
+        if binding.view == "entries":
+            shape[0] = "finished"  # entries of the history
+        return helper.np_dtype_to_tensor_dtype(np.dtype(view.dtype)), shape
