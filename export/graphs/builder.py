@@ -32,6 +32,13 @@ UINT8 = TensorProto.UINT8
 Dim = int | str
 
 
+def locate(tensor: TensorProto, file: str, offset: int, length: int) -> None:
+    """Makes the tensor's values external data: ``length`` bytes of ``file``, from ``offset`` on."""
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": file, "offset": offset, "length": length}.items():
+        tensor.external_data.add(key=key, value=str(value))
+
+
 class WeightStore:
     """The weights of a bundle by name, each stored once for all graphs."""
 
@@ -109,10 +116,7 @@ class GraphBuilder(NodeBuilder):
             if values.dtype == np.float16:
                 tensor.name, tensor.data_type = f"{name}.stored", FLOAT16
                 casts.append(helper.make_node("Cast", [tensor.name], [name], name=name, to=FLOAT))
-            tensor.data_location = TensorProto.EXTERNAL
-            offset, length = offsets[name]
-            for key, value in (("location", WEIGHTS_FILE), ("offset", str(offset)), ("length", str(length))):
-                tensor.external_data.add(key=key, value=value)
+            locate(tensor, WEIGHTS_FILE, *offsets[name])
             initializers.append(tensor)
         graph = helper.make_graph([*casts, *self.nodes], self.name, self.inputs, self.outputs, initializers)
         opsets = [helper.make_opsetid("", OPSET)]

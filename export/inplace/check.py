@@ -22,7 +22,7 @@ from latentloop.export.data.codes import Codes
 from latentloop.export.data.datasets import Data, Dataset, batches_of
 from latentloop.export.data.pixels import to_signed
 from latentloop.export.evaluation import bits_per_code
-from latentloop.export.inplace.variant import VARIANTS, with_inplace
+from latentloop.export.inplace.variant import VARIANTS, own_and_other
 from latentloop.export.models.build import build_prior, build_vqvae
 
 MAX_IMAGES = 64
@@ -169,9 +169,7 @@ def _measure_codec(vqvae: Checkpoint, images: Dataset) -> tuple[Measurement, dic
     """Returns the PSNR, and the codes by level in the VQ-VAE's own variant and in the other one."""
     config = vqvae.config
     assert isinstance(config, VqvaeConfig)
-    (own, codes), (other, other_codes) = (
-        _reconstruct(with_inplace(vqvae, inplace), images.images) for inplace in (config.inplace, not config.inplace)
-    )
+    (own, codes), (other, other_codes) = (_reconstruct(each, images.images) for each in own_and_other(vqvae))
     return Measurement("vqvae", config.inplace, "dB", own, other), codes, other_codes
 
 
@@ -223,10 +221,8 @@ def _measure_priors(
             labels = _labels(prior, images, classes)
             if labels is not None or not config.classes:
                 inputs = Codes(codes, upper if config.condition_codes else None, labels)
-                own, other = (
-                    bits_per_code(build_prior(with_inplace(prior, inplace), name), inputs, batch=1)
-                    for inplace in (config.inplace, not config.inplace)
-                )
+                models = (build_prior(each, name) for each in own_and_other(prior))
+                own, other = (bits_per_code(model, inputs, batch=1) for model in models)
                 uniform = math.log2(config.codebook_size)
                 measured.append(Measurement(name, config.inplace, "bits per code", own, other, uniform))
         upper = codes

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import VqvaeConfig
-from latentloop.export.inplace.variant import VARIANTS, with_inplace
+from latentloop.export.inplace.variant import VARIANTS, own_and_other
 from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
 
@@ -28,7 +28,7 @@ def inplace_hint(vqvae: Checkpoint) -> str | None:
     """
     config = vqvae.config
     assert isinstance(config, VqvaeConfig)
-    own, other = (_recovered(with_inplace(vqvae, inplace)) for inplace in (config.inplace, not config.inplace))
+    own, other = map(_recovered, own_and_other(vqvae))
     if any(b <= a for a, b in zip(own, other, strict=True)) or other[1] < own[1] + CLEAR:
         return None
     return (

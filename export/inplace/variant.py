@@ -7,6 +7,7 @@ its weights were trained with.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def with_inplace_option(path: Path, checkpoint: Checkpoint, inplace: bool | None
         trained, requested = (VARIANTS[getattr(each.config, "inplace", False)] for each in (checkpoint, result))
         note(f"warning: {path} says that it was trained in {trained}; as requested it is computed in {requested}")
     return result
+
+
+def own_and_other(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
+    """Yields ``with_inplace`` of the checkpoint in its own variant, then in the other one."""
+    assert not isinstance(checkpoint.config, ClassifierConfig)
+    inplace = checkpoint.config.inplace
+    return (with_inplace(checkpoint, variant) for variant in (inplace, not inplace))
 
 
 def with_inplace(checkpoint: Checkpoint, inplace: bool | None) -> Checkpoint:

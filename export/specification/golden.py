@@ -61,11 +61,8 @@ def golden_prior(name: str, level: int, weights: RowStepWeights) -> Arrays:
         f"{name}.positions": positions,
         f"{name}.logits": logits[positions[:, 0], positions[:, 1]].transpose(1, 0, 2).astype(np.float32),
     }
-    if labels is not None:
-        golden[f"{name}.labels"] = labels
-    if upper is not None:
-        golden[f"{name}.upper"] = upper
-    return golden
+    given = {"labels": labels, "upper": upper}
+    return golden | {f"{name}.{key}": value for key, value in given.items() if value is not None}
 
 
 def golden_rows(config: PriorConfig) -> int:

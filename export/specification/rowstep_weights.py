@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.export.configuration import PriorConfig
+from latentloop.export.models.pixelsnail import coordinates
 
 Array = NDArray[Any]  # float32 or float64
 
@@ -128,7 +129,7 @@ def arrange(config: PriorConfig, weights: dict[str, NDArray[np.float32]], dtype:
         output=tuple(_pointwise(w, f"output.{n}") for n in range(config.output_blocks)),
         logits=_matrix(w["logits.weight"]),
         logits_bias=w["logits.bias"],
-        background=_background(config).astype(dtype),
+        background=coordinates(config.height, config.width)[0].permute(1, 2, 0).numpy().astype(dtype),
     )
 
 
@@ -204,10 +205,3 @@ def _condition_stack(config: PriorConfig, w: dict[str, Array]) -> ConditionWeigh
     return ConditionWeights(
         conv("input"), tuple((*conv(f"{block}.conv1"), *conv(f"{block}.conv2")) for block in blocks)
     )
-
-
-def _background(config: PriorConfig) -> Array:
-    """[H, W, 2]: (row - H/2) / H and (column - W/2) / W, rounded to float32 as the model's buffer is."""
-    rows = (np.arange(config.height) - config.height / 2) / config.height
-    columns = (np.arange(config.width) - config.width / 2) / config.width
-    return np.stack(np.broadcast_arrays(rows[:, None], columns[None, :]), axis=2).astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from latentloop.export.state_dicts.files.contents import Contents, Item, Parts
@@ -52,13 +52,9 @@ def candidates(contents: Contents, landmarks: Iterable[str], level: str | None =
     ``landmarks``: names of tensors that only this kind of model has. ``level``: the level of a prior, because a file
     can hold the priors of several.
     """
-    tails = [tuple(name.split(".")) for name in landmarks]
     states: dict[Parts, Candidate] = {}
-    for item, parts, indices in contents.plain:
-        for tail in tails:
-            if parts[-len(tail) :] == tail:
-                prefix = parts[: -len(tail)]
-                states.setdefault(prefix, Candidate(prefix, item.parts[: indices[len(prefix)]]))
+    for prefix, path in _prefixes(contents, landmarks):
+        states.setdefault(prefix, Candidate(prefix, path))
     for item, parts, _ in contents.plain:
         # An entry under several of the prefixes belongs to the longest.
         prefixes = (parts[:length] for length in range(len(parts) - 1, -1, -1))
@@ -72,8 +68,17 @@ def candidates(contents: Contents, landmarks: Iterable[str], level: str | None =
 
 def has_landmark(contents: Contents, landmarks: Iterable[str]) -> bool:
     """Returns whether a name in the file ends with one of the ``landmarks``."""
+    return any(True for _ in _prefixes(contents, landmarks))
+
+
+def _prefixes(contents: Contents, landmarks: Iterable[str]) -> Iterator[tuple[Parts, Parts]]:
+    """Yields the prefix of every name that ends with one of the ``landmarks``, and the prefix as the file spells it."""
     tails = [tuple(name.split(".")) for name in landmarks]
-    return any(parts[-len(tail) :] == tail for _, parts, _ in contents.plain for tail in tails)
+    for item, parts, indices in contents.plain:
+        for tail in tails:
+            if parts[-len(tail) :] == tail:
+                prefix = parts[: -len(tail)]
+                yield prefix, item.parts[: indices[len(prefix)]]
 
 
 def _rank(candidate: Candidate, level: str | None) -> tuple[bool, bool, bool, int]:

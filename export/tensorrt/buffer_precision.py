@@ -34,13 +34,14 @@ class ReducedReaders:
         if value not in self._results:
             is_float32_output = value in self._graph.outputs and value not in self._outputs
             self._results[value] = not is_float32_output and all(
-                rounds_input(node, index) or self._is_moved(node, index) for node, index in self._readers.get(value, [])
+                rounds_input(node, index) or ((index == 0 or node.op_type == "Concat") and self.moves_reduced(node))
+                for node, index in self._readers.get(value, [])
             )
         return self._results[value]
 
-    def _is_moved(self, node: NodeProto, index: int) -> bool:
-        is_data = index == 0 or node.op_type == "Concat"
-        return node.op_type in MOVES and is_data and all(self.only_reduced(output) for output in node.output)
+    def moves_reduced(self, node: NodeProto) -> bool:
+        """Returns whether a node only moves values, and every reader of its outputs rounds them to 16 bits."""
+        return node.op_type in MOVES and all(self.only_reduced(output) for output in node.output)
 
 
 def reduced_buffers(graphs: BoundGraphs) -> set[str]:

@@ -47,12 +47,8 @@ class TensorRtBuilder:
         Raises MissingError if it needs a GPU and there is none.
         """
         if not self.times_kernels:
-            names = [
-                match[1]
-                for match in map(re.compile(r"SM(\d+)").fullmatch, dir(self._module.ComputeCapability))
-                if match
-            ]
-            return tuple(f"sm{name}" for name in sorted(names, key=int) if int(name) >= OLDEST)
+            numbers = re.findall(r"\bSM(\d+)\b", " ".join(dir(self._module.ComputeCapability)))
+            return tuple(f"sm{number}" for number in sorted(map(int, numbers)) if number >= OLDEST)
         try:
             driver = open_driver()
             with driver.use(0):
@@ -124,7 +120,8 @@ def open_builder(name: str | None = None) -> TensorRtBuilder:
     Raises MissingError, with the pip command, if it is not installed.
     """
     failure = None
-    for candidate in [name] if name else FLAVOURS:
+    modules = [name] if name else FLAVOURS
+    for candidate in modules:
         try:
             if (module := tensorrt_module(candidate)) is not None:
                 return TensorRtBuilder(module)
@@ -132,9 +129,8 @@ def open_builder(name: str | None = None) -> TensorRtBuilder:
             failure = error
     if failure is not None:
         raise failure
-    names = " or ".join([name] if name else FLAVOURS)
-    lines = " or ".join(f'pip install "latentloop[{EXTRAS[module]}]"' for module in ([name] if name else FLAVOURS))
-    raise MissingError(f"building engines needs {names}: {lines}")
+    lines = " or ".join(f'pip install "latentloop[{EXTRAS[module]}]"' for module in modules)
+    raise MissingError(f"building engines needs {' or '.join(modules)}: {lines}")
 
 
 def _with_shapes(optimisation: Any, inputs: Collection[Tensor], profile: Profile) -> Any:

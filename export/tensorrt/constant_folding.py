@@ -27,12 +27,7 @@ def fold_constants(graph: InlinedGraph) -> None:
 
 def run_node(node: NodeProto, inputs: list[Array]) -> list[Array]:
     """Runs one node; returns its outputs."""
-    infos = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(values.dtype), values.shape)
-        for name, values in zip(node.input, inputs, strict=True)
-    ]
-    outputs = [helper.make_empty_tensor_value_info(name) for name in node.output]
-    unique = {info.name: info for info in infos}
-    graph = helper.make_graph([node], "node", list(unique.values()), outputs)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-    return list(ReferenceEvaluator(model).run(None, dict(zip(node.input, inputs, strict=True))))
+    values = dict(zip(node.input, inputs, strict=True))
+    opsets = [helper.make_opsetid("", OPSET)]
+    function = helper.make_function("", "node", list(values), list(node.output), [node], opsets)
+    return list(ReferenceEvaluator(function).run(None, values, attributes={}))

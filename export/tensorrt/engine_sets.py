@@ -210,10 +210,9 @@ def _scratch() -> Iterator[Path]:
         with scratch_directory() as folder:
             yield folder
     except OSError as error:
-        directory = tempfile.gettempdir()
-        reason = error.strerror or error
         raise OutputError(
-            f"cannot write rewritten graphs to {directory}: {reason}; set TMPDIR to a folder with room"
+            f"cannot write rewritten graphs to {tempfile.gettempdir()}: {error.strerror or error}; "
+            "set TMPDIR to a folder with room"
         ) from error
 
 

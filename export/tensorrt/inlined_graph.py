@@ -19,7 +19,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from latentloop.engines.engine_set import Tensor
 from latentloop.errors import BundleError, InputError
-from latentloop.export.graphs.builder import IR_VERSION, OPSET
+from latentloop.export.graphs.builder import IR_VERSION, OPSET, locate
 from latentloop.export.graphs.nodes import Array
 from latentloop.kernels.element_types import BOUND
 
@@ -57,18 +57,15 @@ class Constant:
         return self.values
 
 
+@dataclass(eq=False)
 class InlinedGraph:
     """Nodes in topological order; inputs, outputs and constants by name. Every value has one producer."""
 
-    def __init__(
-        self,
-        name: str,
-        nodes: list[NodeProto],
-        inputs: dict[str, Tensor],
-        outputs: dict[str, Tensor],
-        constants: dict[str, Constant],
-    ) -> None:
-        self.name, self.nodes, self.inputs, self.outputs, self.constants = name, nodes, inputs, outputs, constants
+    name: str
+    nodes: list[NodeProto]
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    constants: dict[str, Constant]
 
     def producers(self) -> dict[str, NodeProto]:
         """Returns the node that computes each value."""
@@ -123,10 +120,7 @@ class InlinedGraph:
                     tensor.raw_data = values.tobytes()
                 else:
                     weights.write(bytes(-weights.tell() % 64))
-                    tensor.data_location = TensorProto.EXTERNAL
-                    location = {"location": WEIGHTS_FILE, "offset": weights.tell(), "length": values.nbytes}
-                    for key, value in location.items():
-                        tensor.external_data.add(key=key, value=str(value))
+                    locate(tensor, WEIGHTS_FILE, weights.tell(), values.nbytes)
                     values.tofile(weights)
                 initializers.append(tensor)
         path = folder / f"{self.name}.onnx"

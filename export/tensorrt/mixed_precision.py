@@ -12,7 +12,7 @@ from collections.abc import Collection
 from onnx import NodeProto, TensorProto, helper
 
 from latentloop.engines.engine_set import Tensor
-from latentloop.export.tensorrt.buffer_precision import MOVES, ReducedReaders, rounds_input
+from latentloop.export.tensorrt.buffer_precision import ReducedReaders, rounds_input
 from latentloop.export.tensorrt.inlined_graph import ELEMENTS, Constant, InlinedGraph
 
 
@@ -52,7 +52,7 @@ class _Rewriter:
         rewritten.CopyFrom(node)
         if rounds_input(node, 0):
             self._add_product(rewritten)
-        elif self._moves_reduced(node):
+        elif self._is_float(node.output[0]) and self.readers.moves_reduced(node):
             for index, value in enumerate(node.input):
                 if self._is_float(value):
                     rewritten.input[index] = self._as_reduced(value)
@@ -88,10 +88,6 @@ class _Rewriter:
         self.nodes.append(node)
         self.reduced[result] = self._cast(node.output[0], self.element, f"{result}.{self.dtype}")
         self.only_reduced.add(result)
-
-    def _moves_reduced(self, node: NodeProto) -> bool:
-        is_move = node.op_type in MOVES and self._is_float(node.output[0])
-        return is_move and all(self.readers.only_reduced(output) for output in node.output)
 
     def _as_reduced(self, value: str) -> str:
         if value not in self.reduced:

@@ -122,10 +122,8 @@ def _walk(contents: Contents, value: object, parts: Parts, expression: str, dept
                 contents.modules[expression] = value.name
                 return
             yield from _entries(contents, state, parts, expression, depth, attributes=True)
-        for inner in (
-            value.items,
-            *(argument for argument in _sequence(value.arguments) if isinstance(argument, dict)),
-        ):
+        arguments = [argument for argument in _sequence(value.arguments) if isinstance(argument, dict)]
+        for inner in (value.items, *arguments):
             yield from _entries(contents, inner, parts, expression, depth)
         value = value.elements
     if isinstance(value, dict):
