@@ -107,10 +107,9 @@ class PriorConfig:
         if self.attention:
             fits = self.channels % (2 * self.heads) == 0
             _require(self, "channels", fits, f"a multiple of {2 * self.heads} (two per attention head)")
-        both = (self.condition_codes > 0) == (self.condition_channels > 0)
-        _require(self, "condition_channels", both, "positive exactly if condition_codes is")
-        both = (self.classes > 0) == (self.class_channels > 0)
-        _require(self, "class_channels", both, "positive exactly if classes is")
+        for name, source in (("condition_channels", "condition_codes"), ("class_channels", "classes")):
+            agree = (getattr(self, name) > 0) == (getattr(self, source) > 0)
+            _require(self, name, agree, f"positive exactly if {source} is")
 
     @property
     def reach(self) -> int:

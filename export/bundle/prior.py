@@ -31,20 +31,20 @@ def export_prior(
     graphs: dict[str, GraphBuilder] = {}
     described: dict[str, GraphFile] = {}
 
-    def add(role: str, graph: PriorGraph, precision: str = "float32") -> None:
-        name = graph_name(role, precision)
+    def add(graph: PriorGraph, precision: str = "float32") -> None:
+        name = graph_name(graph.role, precision)
         file = f"{level}.{name}.onnx"
         graphs[file] = graph
         described[name] = GraphFile(file, *graph.bindings())
 
     condition = condition_graph(weights, store, level)
     if condition is not None:
-        add("condition", condition)
+        add(condition)
     for precision in PRECISIONS:  # all read the same float32 weights: int8 graphs round them when they are loaded
         bits = BITS[precision]
-        add("row", row_graph(weights, store, level, bits=bits), precision)
-        for filtered, role in STEPS.items():
-            add(role, step_graph(weights, store, level, filtered=filtered, bits=bits), precision)
+        add(row_graph(weights, store, level, bits=bits), precision)
+        for filtered in STEPS:
+            add(step_graph(weights, store, level, filtered=filtered, bits=bits), precision)
     prior = Prior(
         condition_level=upper if config.condition_codes else None,
         classes=config.classes > 0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from latentloop.export.checkpoints.checkpoint import Weights
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.graphs.builder import FLOAT, INT64, UINT8, Dim, GraphBuilder, WeightStore
-from latentloop.export.graphs.layers import Layers
+from latentloop.export.graphs.layers import NetworkGraph
 from latentloop.export.graphs.nearest import nearest_codebook
 
 
@@ -14,24 +14,23 @@ def encoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
 
     Input: ``images`` [B, H, W, channels] uint8. Outputs: codes [B, h, w] int64 of every level, under the level's name.
     """
-    g = GraphBuilder("encoder", store)
-    codec = _Codec(g, config, weights)
+    g = _CodecGraph("encoder", store, config, weights)
     height, width = image
-    x = codec.images(height, width, config.image_channels)
+    x = g.images(height, width, config.image_channels)
     features = []
     bottom = config.bottom_stride.bit_length() - 1
     for level in reversed(range(config.levels)):
-        x = codec.encoder(f"encoders.{level}", x, downs=bottom if level == config.levels - 1 else 1)
+        x = g.encoder(f"encoders.{level}", x, downs=bottom if level == config.levels - 1 else 1)
         features.append(x)
     codewords = ""
     for level, feature in enumerate(reversed(features)):
         if level:
-            decoded = codec.decoder(f"level_decoders.{level - 1}", codewords, ups=1)
+            decoded = g.decoder(f"level_decoders.{level - 1}", codewords, ups=1)
             feature = g.op("Concat", decoded, feature, axis=1)
-        z = codec.conv(f"to_code.{level}", feature)
-        codes = codec.nearest(level, z)
+        z = g.conv(f"to_code.{level}", feature)
+        codes = g.nearest(level, z)
         if level < config.levels - 1:  # before ``output`` renames the codes
-            codewords = codec.lookup(level, codes)
+            codewords = g.lookup(level, codes)
         stride = config.stride(level)
         name = config.level_names[level]
         g.output(name, codes, INT64, ["batch", height // stride, width // stride])
@@ -44,19 +43,18 @@ def decoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
     Inputs: codes [B, h, w] int64 of every level, under the level's name. Outputs: ``images`` [B, H, W, channels] uint8,
     and ``decoded`` [B, H, W, channels] float32, the values before rounding, nominally in [-1, 1].
     """
-    g = GraphBuilder("decoder", store)
-    codec = _Codec(g, config, weights)
+    g = _CodecGraph("decoder", store, config, weights)
     height, width = image
     upsampled = []
     for level, name in enumerate(config.level_names):
         stride = config.stride(level)
         codes = g.input(name, INT64, ["batch", height // stride, width // stride])
-        x = codec.lookup(level, codes)
+        x = g.lookup(level, codes)
         for n in range(config.levels - 1 - level):
-            x = codec.conv_transpose(f"upsamplers.{level}.{n}", x)
+            x = g.conv_transpose(f"upsamplers.{level}.{n}", x)
         upsampled.append(x)
     x = upsampled[0] if len(upsampled) == 1 else g.op("Concat", *upsampled, axis=1)
-    x = codec.decoder("decoder", x, ups=config.bottom_stride.bit_length() - 1)
+    x = g.decoder("decoder", x, ups=config.bottom_stride.bit_length() - 1)
     decoded = g.op("Transpose", x, perm=[0, 2, 3, 1], name="decoded")
     pixels = g.op("Mul", g.op("Add", decoded, g.constant(1.0)), g.constant(127.5))
     clipped = g.op("Clip", g.op("Round", pixels), g.constant(0.0), g.constant(255.0))
@@ -66,41 +64,41 @@ def decoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
     return g
 
 
-class _Codec(Layers):
+class _CodecGraph(NetworkGraph):
     """The layers of both graphs."""
 
-    def __init__(self, g: GraphBuilder, config: VqvaeConfig, weights: Weights) -> None:
-        super().__init__(g, "vqvae", weights)
+    def __init__(self, name: str, store: WeightStore, config: VqvaeConfig, weights: Weights) -> None:
+        super().__init__(name, store, "vqvae", weights)
         self.config = config
 
     def encoder(self, name: str, x: str, downs: int) -> str:
         for n in range(downs):
-            x = self.g.op("Relu", self.conv(f"{name}.down.{n}", x, stride=2))
-        return self.g.op("Relu", self.residual(name, self.conv(f"{name}.conv", x)))
+            x = self.op("Relu", self.conv(f"{name}.down.{n}", x, stride=2))
+        return self.op("Relu", self.residual(name, self.conv(f"{name}.conv", x)))
 
     def decoder(self, name: str, x: str, ups: int) -> str:
-        x = self.g.op("Relu", self.residual(name, self.conv(f"{name}.conv", x)))
+        x = self.op("Relu", self.residual(name, self.conv(f"{name}.conv", x)))
         for n in range(ups):
-            x = self.conv_transpose(f"{name}.up.{n}", self.g.op("Relu", x) if n else x)
+            x = self.conv_transpose(f"{name}.up.{n}", self.op("Relu", x) if n else x)
         return x
 
     def residual(self, name: str, x: str) -> str:
         for n in range(self.config.residual_layers):
-            active = self.g.op("Relu", x)
+            active = self.op("Relu", x)
             inner = self.conv(f"{name}.residual.{n}.conv3", active)
             skip = active if self.config.inplace else x
-            x = self.g.op("Add", skip, self.conv(f"{name}.residual.{n}.conv1", self.g.op("Relu", inner)))
+            x = self.op("Add", skip, self.conv(f"{name}.residual.{n}.conv1", self.op("Relu", inner)))
         return x
 
     def conv_transpose(self, name: str, x: str) -> str:
-        return self.g.op("ConvTranspose", x, *self.parameters(name), strides=[2, 2], pads=[1] * 4)
+        return self.op("ConvTranspose", x, *self.parameters(name), strides=[2, 2], pads=[1] * 4)
 
     def nearest(self, level: int, z: str) -> str:
         """Returns the indices [B, h, w] of the codewords nearest to z [B, D, h, w]."""
-        codebook = self.weight(f"codebooks.{level}.embedding")
-        return nearest_codebook(self.g, z, codebook, rank=4, channels_first=True)
+        codebook = self.own_weight(f"codebooks.{level}.embedding")
+        return nearest_codebook(self, z, codebook, rank=4, channels_first=True)
 
     def lookup(self, level: int, codes: str) -> str:
         """Returns the codewords [B, D, h, w] of codes [B, h, w]."""
-        codebook = self.weight(f"codebooks.{level}.embedding")
-        return self.g.op("Transpose", self.g.op("Gather", codebook, codes, axis=0), perm=[0, 3, 1, 2])
+        codebook = self.own_weight(f"codebooks.{level}.embedding")
+        return self.op("Transpose", self.op("Gather", codebook, codes, axis=0), perm=[0, 3, 1, 2])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,12 +41,14 @@ class CausalConv2d(nn.Conv2d):
 class GatedBlock(nn.Module):
     """x + GLU(conv2(ELU(conv1(ELU(x)) + auxiliary(ELU(a)))) + condition + label); auxiliary, condition, label optional.
 
-    ``kernel`` 1: a pointwise block. ``causal``: the centre tap and the taps after it are masked. ``inplace``: the skip
-    connection carries ELU(x) instead of x.
+    The dropout and the variant are those of ``config``: with ``inplace`` the skip connection carries ELU(x) instead of
+    x. ``kernel`` 1: a pointwise block. ``causal``: the centre tap and the taps after it are masked. ``labelled``: the
+    block reads the label, if the prior has classes.
     """
 
     def __init__(
         self,
+        config: PriorConfig,
         channels: int,
         inner: int,
         kernel: int,
@@ -55,19 +56,18 @@ class GatedBlock(nn.Module):
         causal: bool = False,
         auxiliary: int = 0,
         condition: int = 0,
-        label: int = 0,
-        dropout: float = 0.0,
-        inplace: bool = False,
+        labelled: bool = True,
     ) -> None:
         super().__init__()
-        self.inplace = inplace
+        self.inplace = config.inplace
+        label = config.class_channels if labelled else 0
         conv = CausalConv2d if causal else partial(nn.Conv2d, padding=kernel // 2)
         self.conv1 = conv(channels, inner, kernel)
         self.conv2 = conv(inner, 2 * channels, kernel)
         self.auxiliary = nn.Conv2d(auxiliary, inner, 1) if auxiliary else None
         self.condition = nn.Conv2d(condition, 2 * channels, 1, bias=False) if condition else None
         self.label = nn.Linear(label, 2 * channels, bias=False) if label else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(
         self,
@@ -88,12 +88,6 @@ class GatedBlock(nn.Module):
         if self.label is not None:
             out = out + self.label(label)[:, :, None, None]
         return (active if self.inplace else x) + functional.glu(out, 1)
-
-
-def labelled_block(config: PriorConfig, channels: int, inner: int, kernel: int, **inputs: Any) -> GatedBlock:
-    """Returns a gated block with the label, the dropout and the variant of ``config``; ``inputs``: further options."""
-    label, dropout, inplace = config.class_channels, config.dropout, config.inplace
-    return GatedBlock(channels, inner, kernel, label=label, dropout=dropout, inplace=inplace, **inputs)
 
 
 class CausalAttention(nn.Module):
@@ -135,16 +129,16 @@ class PixelBlock(nn.Module):
         c, inner, condition = config.channels, config.residual_channels, config.condition_channels
         self.inplace = config.inplace
         self.residual = nn.ModuleList(
-            labelled_block(config, c, inner, config.kernel, causal=True, condition=condition)
+            GatedBlock(config, c, inner, config.kernel, causal=True, condition=condition)
             for _ in range(config.residual_blocks)
         )
         self.attends = config.attention
         if config.attention:
             width = config.attention_channels
-            self.key = labelled_block(config, 2 * c + 2, c, 1)
-            self.query = labelled_block(config, c + 2, c, 1)
+            self.key = GatedBlock(config, 2 * c + 2, c, 1)
+            self.query = GatedBlock(config, c + 2, c, 1)
             self.attention = CausalAttention(c + 2, 2 * c + 2, width, config.heads, config.dropout)
-            self.out = labelled_block(config, c, c, 1, auxiliary=width)
+            self.out = GatedBlock(config, c, c, 1, auxiliary=width)
         else:
             self.mix = nn.Conv2d(c + 2, c, 1)
 
@@ -173,8 +167,7 @@ class ConditionStack(nn.Module):
         width, kernel = config.condition_channels, config.condition_kernel
         self.input = nn.Conv2d(config.condition_codes, width, kernel, padding=kernel // 2)
         self.residual = nn.ModuleList(
-            GatedBlock(width, width, kernel, dropout=config.dropout, inplace=config.inplace)
-            for _ in range(config.condition_blocks)
+            GatedBlock(config, width, width, kernel, labelled=False) for _ in range(config.condition_blocks)
         )
 
     def forward(self, upper: Tensor) -> Tensor:
@@ -202,7 +195,7 @@ class PixelSnail(nn.Module):
         self.label_embedding = nn.Embedding(config.classes, config.class_channels) if config.classes else None
         self.blocks = nn.ModuleList(PixelBlock(config) for _ in range(config.blocks))
         self.output = nn.ModuleList(
-            labelled_block(config, c, config.residual_channels, 1) for _ in range(config.output_blocks)
+            GatedBlock(config, c, config.residual_channels, 1) for _ in range(config.output_blocks)
         )
         self.logits = nn.Conv2d(c, codes, 1)
 

@@ -183,18 +183,12 @@ def _block(config: PriorConfig, w: dict[str, Array], name: str) -> Attention | P
     if not config.attention:
         matrix = _matrix(w[f"{name}.mix.weight"])
         return PointwiseConv(matrix[: config.channels], matrix[config.channels :], w[f"{name}.mix.bias"])
-    maps = f"{name}.attention"
-    return Attention(
-        key=_pointwise(w, f"{name}.key"),
-        query=_pointwise(w, f"{name}.query"),
-        out=_pointwise(w, f"{name}.out"),
-        query_map=w[f"{maps}.query.weight"].T,
-        query_bias=w[f"{maps}.query.bias"],
-        key_map=w[f"{maps}.key.weight"].T,
-        key_bias=w[f"{maps}.key.bias"],
-        value_map=w[f"{maps}.value.weight"].T,
-        value_bias=w[f"{maps}.value.bias"],
-    )
+
+    def linear(part: str) -> tuple[Array, Array]:
+        return w[f"{name}.attention.{part}.weight"].T, w[f"{name}.attention.{part}.bias"]
+
+    key, query, out = (_pointwise(w, f"{name}.{part}") for part in ("key", "query", "out"))
+    return Attention(key, query, out, *linear("query"), *linear("key"), *linear("value"))
 
 
 def _condition_stack(config: PriorConfig, w: dict[str, Array]) -> ConditionWeights:

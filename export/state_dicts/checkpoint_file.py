@@ -11,16 +11,12 @@ from latentloop.errors import CheckpointError
 from latentloop.export.checkpoints.checkpoint import file_digest
 from latentloop.export.state_dicts.candidates import has_landmark
 from latentloop.export.state_dicts.files.contents import Contents, contents_of
-from latentloop.export.state_dicts.files.formats import format_of
+from latentloop.export.state_dicts.files.formats import reader_of
 from latentloop.export.state_dicts.files.pickled import CodeRefusedError, PickleError
-from latentloop.export.state_dicts.files.safetensors_file import read_safetensors
-from latentloop.export.state_dicts.files.torch_file import read_legacy, read_zip
-
-_READERS = {"zip": read_zip, "legacy": read_legacy, "safetensors": read_safetensors}
 
 
 class CheckpointFile:
-    """The file at ``path``, in any format that ``format_of`` detects. Nothing in it is executed."""
+    """The file at ``path``, in any format that ``reader_of`` detects. Nothing in it is executed."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -28,7 +24,7 @@ class CheckpointFile:
     @cached_property
     def contents(self) -> Contents:
         """Its entries. Raises CheckpointError if it is missing, damaged, of an unknown format, or asks to run code."""
-        reader = _READERS[format_of(self.path)]
+        reader = reader_of(self.path)
         try:
             return contents_of(reader(self.path))
         except CodeRefusedError as error:

@@ -22,7 +22,6 @@ from latentloop.engines.engine_set import (
     CodecEngine,
     EngineSet,
     Profile,
-    Tensor,
     folder_name,
     source_digests,
     to_json,
@@ -56,12 +55,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class EngineSource:
-    """A rewritten graph on disk, and the name of the plan to build from it."""
+    """A rewritten graph on disk, and the engine to build from it."""
 
-    plan: str
     graph: Path
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    engine: CodecEngine
 
 
 @dataclass(frozen=True)
@@ -121,20 +118,20 @@ def rewritten_bundle(bundle: Bundle, precision: str) -> Iterator[RewrittenBundle
     """
     manifest = bundle.manifest
     weights = np.memmap(bundle.path / manifest.weights, np.uint8, "r")
-    levels, engine_sources = [], []
+    levels, sources = [], []
     with _scratch() as folder:
 
-        def write(plan: str, graph: InlinedGraph) -> EngineSource:
+        def write(plan: str, graph: InlinedGraph) -> CodecEngine:
             plan_folder = folder / plan
             plan_folder.mkdir()
-            inputs, outputs = tuple(graph.inputs.values()), tuple(graph.outputs.values())
-            engine_sources.append(EngineSource(plan, graph.write(plan_folder), inputs, outputs))
-            return engine_sources[-1]
+            engine = CodecEngine(plan, tuple(graph.inputs.values()), tuple(graph.outputs.values()))
+            sources.append(EngineSource(graph.write(plan_folder), engine))
+            return engine
 
-        codec = [
+        encoder, decoder = (
             write(f"{Path(file).stem}.plan", rewrite_codec(bundle.path / file, weights, precision))
             for file in (manifest.encoder, manifest.decoder)
-        ]
+        )
         for level in manifest.levels:
             prior = None
             if level.prior is not None:
@@ -142,8 +139,7 @@ def rewritten_bundle(bundle: Bundle, precision: str) -> Iterator[RewrittenBundle
                 for role, graph in graphs.items():
                     write(prior.graphs[role].file, graph)
             levels.append(replace(level, prior=prior))
-        encoder, decoder = (CodecEngine(source.plan, source.inputs, source.outputs) for source in codec)
-        yield RewrittenBundle(tuple(levels), encoder, decoder, tuple(engine_sources))
+        yield RewrittenBundle(tuple(levels), encoder, decoder, tuple(sources))
 
 
 def batch_profiles(max_batch: int) -> tuple[Profile, ...]:
@@ -177,10 +173,11 @@ def _build_set(
         label = f"{architecture} {precision}"
         for source in tqdm(rewritten.sources, desc=label, unit="engine", delay=1, leave=False, disable=None):
             cached = timings.read_bytes() if builder.times_kernels and timings.is_file() else None
-            plan = builder.build(source.graph, source.inputs, source.outputs, profiles, architecture, cached)
+            engine = source.engine
+            plan = builder.build(source.graph, engine.inputs, engine.outputs, profiles, architecture, cached)
             if plan.timings is not None and plan.timings != cached:
                 write_file(timings, partial(Path.write_bytes, data=plan.timings), force=True)
-            files[source.plan] = _write_plan(folder / source.plan, plan.data)
+            files[engine.file] = _write_plan(folder / engine.file, plan.data)
         engines = EngineSet(
             folder=target,
             **key,

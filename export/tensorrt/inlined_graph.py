@@ -99,10 +99,8 @@ class InlinedGraph:
 
     def elements(self) -> dict[str, int]:
         """Returns every value's element type."""
-        declared = {name: constant.element for name, constant in self.constants.items()}
-        skeleton = self._model(
-            [helper.make_tensor_value_info(name, element, None) for name, element in declared.items()], []
-        )
+        constants = (helper.make_tensor_value_info(name, c.element, None) for name, c in self.constants.items())
+        skeleton = self._model(constants, [])
         inferred = onnx.shape_inference.infer_shapes(skeleton, strict_mode=True, data_prop=False).graph
         infos = (*inferred.input, *inferred.value_info, *inferred.output)
         return {info.name: info.type.tensor_type.elem_type for info in infos}

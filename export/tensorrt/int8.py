@@ -76,21 +76,18 @@ def _join_products(graph: InlinedGraph) -> None:
         weight = producers.get(node.input[1]) if node.op_type == "MatMul" else None
         if weight is not None and weight.op_type == "DequantizeLinear" and weight.attribute:
             groups.setdefault(node.input[0], []).append(node)
-    joined: set[str] = set()
     for factor, products in groups.items():
         if len(products) < 2:
             continue
         weights = [producers[product.input[1]] for product in products]
         name = "+".join(weight.output[0] for weight in weights)
         first = graph.nodes.index(products[0])
-        nodes = []
-        if name not in joined:
-            joined.add(name)
-            nodes.append(_joined_weights(graph, weights, name))
-        joined_product = f"{products[0].output[0]}.joined"
-        nodes.append(helper.make_node("MatMul", [factor, name], [joined_product]))
+        joined, sizes = f"{products[0].output[0]}.joined", f"{name}.sizes"
+        # Other products can have joined the same weights already.
+        nodes = [] if sizes in graph.constants else [_joined_weights(graph, weights, name)]
         outputs = [product.output[0] for product in products]
-        nodes.append(helper.make_node("Split", [joined_product, f"{name}.sizes"], outputs, axis=-1))
+        nodes.append(helper.make_node("MatMul", [factor, name], [joined]))
+        nodes.append(helper.make_node("Split", [joined, sizes], outputs, axis=-1))
         graph.nodes[first:first] = nodes
         for product in products:
             graph.nodes.remove(product)

@@ -8,6 +8,7 @@ no ConvTranspose; without the outer cast it stores the weights in 32 bits.
 from __future__ import annotations
 
 from collections.abc import Collection
+from copy import deepcopy
 
 from onnx import NodeProto, TensorProto, helper
 
@@ -21,10 +22,7 @@ def to_mixed_precision(graph: InlinedGraph, dtype: str, inputs: Collection[str],
 
     ``inputs``, ``outputs``: names of the graph's inputs and outputs that get this type.
     """
-    rewriter = _Rewriter(graph, dtype, inputs, outputs)
-    for node in graph.nodes:
-        rewriter.add(node)
-    rewriter.finish()
+    _Rewriter(graph, dtype, inputs, outputs).rewrite()
 
 
 class _Rewriter:
@@ -46,10 +44,28 @@ class _Rewriter:
         self.rounded: dict[str, str] = {}
         self.only_reduced = set(inputs)  # values that do not exist unrounded
 
-    def add(self, node: NodeProto) -> None:
+    def rewrite(self) -> None:
+        """Rewrites the nodes, gives the outputs their names and types, and the graph the new nodes."""
+        graph = self.graph
+        for node in graph.nodes:
+            self._add(node)
+        renamed: dict[str, str] = {}
+        for name in graph.outputs:
+            source = self._as_reduced(name) if name in self.reduced_outputs else self._as_float32(name)
+            if source != name:
+                renamed |= {name: f"{name}.made", source: name}
+        for node in self.nodes:
+            node.input[:] = [renamed.get(value, value) for value in node.input]
+            node.output[:] = [renamed.get(value, value) for value in node.output]
+        graph.nodes = self.nodes
+        graph.constants |= self.constants
+        for tensors, names in ((graph.inputs, self.reduced_inputs), (graph.outputs, self.reduced_outputs)):
+            tensors.update((name, Tensor(name, self.dtype, tensors[name].shape)) for name in names)
+        graph.prune()
+
+    def _add(self, node: NodeProto) -> None:
         """Adds the node in its new form, after the casts that it needs."""
-        rewritten = NodeProto()
-        rewritten.CopyFrom(node)
+        rewritten = deepcopy(node)
         if rounds_input(node, 0):
             self._add_product(rewritten)
         elif self._is_float(node.output[0]) and self.readers.moves_reduced(node):
@@ -62,23 +78,6 @@ class _Rewriter:
         else:
             rewritten.input[:] = [self._as_float32(value) for value in node.input]
             self.nodes.append(rewritten)
-
-    def finish(self) -> None:
-        """Gives the outputs their names and types, and the graph the new nodes."""
-        renamed: dict[str, str] = {}
-        for name in self.graph.outputs:
-            source = self._as_reduced(name) if name in self.reduced_outputs else self._as_float32(name)
-            if source != name:
-                renamed |= {name: f"{name}.made", source: name}
-        for node in self.nodes:
-            node.input[:] = [renamed.get(value, value) for value in node.input]
-            node.output[:] = [renamed.get(value, value) for value in node.output]
-        graph = self.graph
-        graph.nodes = self.nodes
-        graph.constants |= self.constants
-        for tensors, names in ((graph.inputs, self.reduced_inputs), (graph.outputs, self.reduced_outputs)):
-            tensors.update((name, Tensor(name, self.dtype, tensors[name].shape)) for name in names)
-        graph.prune()
 
     def _add_product(self, node: NodeProto) -> None:
         result = node.output[0]

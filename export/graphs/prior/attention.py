@@ -68,9 +68,8 @@ class AttentionHistory:
         f = Function(kind if own == 0 else f"{kind}After{own}", list(operands), g.bits)
         outputs = self._body(f, own, labelled=bool(labels))
         attributes = {"column": column, "first_layer": b * c.residual_blocks, "layers": c.residual_blocks}
-        result, activated, key, value = f.call(
-            g, list(operands.values()), outputs, labels=int(bool(labels)), **attributes
-        )
+        attributes["labels"] = int(bool(labels))
+        result, activated, key, value = f.call(g, list(operands.values()), outputs, **attributes)
         self.own[b].append((key, value))
         return result, activated
 

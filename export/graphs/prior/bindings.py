@@ -72,7 +72,7 @@ def columns_per_step(config: PriorConfig) -> int:
 
 
 def bind(name: str, role: str, config: PriorConfig) -> Binding:
-    """Returns the binding of a graph's input or output; ``role`` of the graph: condition, row or step."""
+    """Returns the binding of an input or output of a graph; ``role``: condition, row, step or step_filtered."""
     if role == "condition":
         return Binding(name, name, "all")
     return _bind_row(name, config) if role == "row" else _bind_step(name, config)

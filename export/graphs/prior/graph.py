@@ -16,10 +16,10 @@ from latentloop.export.specification.rowstep_weights import RowStepWeights
 class PriorGraph(GraphBuilder):
     """A graph of one prior. Inputs and outputs have the types and shapes of the views that they are bound to."""
 
-    def __init__(self, w: RowStepWeights, store: WeightStore, level: str, name: str, bits: int = 32) -> None:
-        """``name``: the graph's, condition, row, step or step_filtered."""
-        super().__init__(f"{level}.{name}", store, bits)
-        self.w, self.config, self.level, self.role = w, w.config, level, name.removesuffix("_filtered")
+    def __init__(self, w: RowStepWeights, store: WeightStore, level: str, role: str, bits: int = 32) -> None:
+        """``role``: condition, row, step or step_filtered."""
+        super().__init__(f"{level}.{role}", store, bits)
+        self.w, self.config, self.level, self.role = w, w.config, level, role
         self.buffers = {buffer.name: buffer for buffer in state_buffers(w.config, w.labels_width)}
 
     def read(self, name: str) -> str:

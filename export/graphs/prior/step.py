@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from latentloop.bundles.manifest import STEPS
 from latentloop.export.graphs.builder import WeightStore
 from latentloop.export.graphs.prior.attention import AttentionHistory
 from latentloop.export.graphs.prior.bindings import columns_per_step
@@ -38,7 +39,7 @@ def step_graph(w: RowStepWeights, store: WeightStore, level: str, *, filtered: b
     """
     c = w.config
     columns = columns_per_step(c)
-    g = PriorGraph(w, store, level, "step_filtered" if filtered else "step", bits)
+    g = PriorGraph(w, store, level, STEPS[filtered], bits)
     gated = _gated(g, columns)
     codes = g.read("codes")
     g.read("input_above")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from latentloop.errors import CheckpointError, listed
-from latentloop.export.state_dicts.files.safetensors_file import header_of
-from latentloop.export.state_dicts.files.torch_file import PICKLE
+from latentloop.export.state_dicts.files.safetensors_file import header_of, read_safetensors
+from latentloop.export.state_dicts.files.torch_file import PICKLE, read_legacy, read_zip
 
-Format = Literal["zip", "legacy", "safetensors"]
+Reader = Callable[[Path], object]
 CUT_SHORT = "the copy or the download did not finish: fetch it again"
 
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
@@ -30,8 +30,11 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<")
 
 
-def format_of(path: Path) -> Format:
-    """Returns the format of a checkpoint. Raises CheckpointError that says what any other file is, and what to do."""
+def reader_of(path: Path) -> Reader:
+    """Returns the function that reads a checkpoint of this format.
+
+    Raises CheckpointError that says what any other file is, and what to do.
+    """
     path = Path(path)
     try:
         if path.exists() and not path.is_dir() and not path.is_file():
@@ -39,13 +42,13 @@ def format_of(path: Path) -> Format:
         with path.open("rb") as opened:
             head = opened.read(4096)
         if head[:4] == b"PK\3\4" or head[:4] == b"PK\5\6":
-            return _zip(path)
+            return _zip_reader(path)
         if header_of(path) is not None:
-            return "safetensors"
+            return read_safetensors
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}{_folder_remedy(path)}") from error
     if head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5:
-        return "legacy"
+        return read_legacy
     raise CheckpointError(f"{path} is not a PyTorch checkpoint, or a damaged one: {_explain(head, path)}")
 
 
@@ -87,8 +90,8 @@ def _folder_remedy(path: Path) -> str:
     return "; give the checkpoint's file in it"
 
 
-def _zip(path: Path) -> Format:
-    """Returns "zip" for a checkpoint of torch. Raises CheckpointError for any other ZIP archive."""
+def _zip_reader(path: Path) -> Reader:
+    """Returns ``read_zip`` for a checkpoint of torch. Raises CheckpointError for any other ZIP archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -103,7 +106,7 @@ def _zip(path: Path) -> Format:
             f'torch.save(torch.jit.load("{path.name}", map_location="cpu").state_dict(), "{path.stem}-weights.pt")'
         )
     if any(PICKLE.search(name) for name in names):
-        return "zip"
+        return read_zip
     if any(name.endswith((".json", "archive_format")) and ("archive_" in name or "exported" in name) for name in names):
         raise CheckpointError(
             f"{path} is a program of torch.export; save the weights alone: "

@@ -75,7 +75,9 @@ def build_tensor(name: str, arguments: tuple[Any, ...]) -> object:
 
 def read_zip(path: Path) -> object:
     """Returns the object in a file of torch 1.6 or newer. Raises CheckpointError if the archive is damaged."""
-    return _Archive(path).load()
+    archive = _Archive(path)
+    pickle = archive.read(archive.entries[f"{archive.folder}data.pkl"])
+    return read_pickle(io.BytesIO(pickle), build_tensor, archive.storage)
 
 
 def read_legacy(path: Path) -> object:
@@ -129,10 +131,6 @@ class _Archive:
         self.folder = min(filter(PICKLE.search, self.entries), key=len).removesuffix("data.pkl")
         order = self.entries.get(f"{self.folder}byteorder")
         self.byte_order = ">" if order is not None and bytes(self.read(order)) == b"big" else "<"
-
-    def load(self) -> object:
-        pickle = io.BytesIO(self.read(self.entries[f"{self.folder}data.pkl"]))
-        return read_pickle(pickle, build_tensor, self.storage)
 
     def storage(self, identity: object) -> object:
         dtype, key, count, _ = _storage_of(identity)
