@@ -35,7 +35,7 @@ def export_prior(
         name = graph_name(graph.role, precision)
         file = f"{level}.{name}.onnx"
         graphs[file] = graph
-        described[name] = GraphFile(file, *graph.bindings())
+        described[name] = graph.description(file)
 
     condition = condition_graph(weights, store, level)
     if condition is not None:

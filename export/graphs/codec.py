@@ -14,9 +14,8 @@ def encoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
 
     Input: ``images`` [B, H, W, channels] uint8. Outputs: codes [B, h, w] int64 of every level, under the level's name.
     """
-    g = _CodecGraph("encoder", store, config, weights)
-    height, width = image
-    x = g.images(height, width, config.image_channels)
+    g = _CodecGraph("encoder", store, config, weights, image)
+    x = g.images(*image, config.image_channels)
     features = []
     bottom = config.bottom_stride.bit_length() - 1
     for level in reversed(range(config.levels)):
@@ -31,9 +30,7 @@ def encoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
         codes = g.nearest(level, z)
         if level < config.levels - 1:  # before ``output`` renames the codes
             codewords = g.lookup(level, codes)
-        stride = config.stride(level)
-        name = config.level_names[level]
-        g.output(name, codes, INT64, ["batch", height // stride, width // stride])
+        g.output(config.level_names[level], codes, INT64, g.codes_shape(level))
     return g
 
 
@@ -43,13 +40,10 @@ def decoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
     Inputs: codes [B, h, w] int64 of every level, under the level's name. Outputs: ``images`` [B, H, W, channels] uint8,
     and ``decoded`` [B, H, W, channels] float32, the values before rounding, nominally in [-1, 1].
     """
-    g = _CodecGraph("decoder", store, config, weights)
-    height, width = image
+    g = _CodecGraph("decoder", store, config, weights, image)
     upsampled = []
     for level, name in enumerate(config.level_names):
-        stride = config.stride(level)
-        codes = g.input(name, INT64, ["batch", height // stride, width // stride])
-        x = g.lookup(level, codes)
+        x = g.lookup(level, g.input(name, INT64, g.codes_shape(level)))
         for n in range(config.levels - 1 - level):
             x = g.conv_transpose(f"upsamplers.{level}.{n}", x)
         upsampled.append(x)
@@ -58,7 +52,7 @@ def decoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
     decoded = g.op("Transpose", x, perm=[0, 2, 3, 1], name="decoded")
     pixels = g.op("Mul", g.op("Add", decoded, g.constant(1.0)), g.constant(127.5))
     clipped = g.op("Clip", g.op("Round", pixels), g.constant(0.0), g.constant(255.0))
-    shape: list[Dim] = ["batch", height, width, config.image_channels]
+    shape: list[Dim] = ["batch", *image, config.image_channels]
     g.output("images", g.op("Cast", clipped, to=UINT8), UINT8, shape)
     g.output("decoded", decoded, FLOAT, shape)
     return g
@@ -67,9 +61,15 @@ def decoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
 class _CodecGraph(NetworkGraph):
     """The layers of both graphs."""
 
-    def __init__(self, name: str, store: WeightStore, config: VqvaeConfig, weights: Weights) -> None:
+    def __init__(
+        self, name: str, store: WeightStore, config: VqvaeConfig, weights: Weights, image: tuple[int, int]
+    ) -> None:
         super().__init__(name, store, "vqvae", weights)
-        self.config = config
+        self.config, self.image = config, image
+
+    def codes_shape(self, level: int) -> list[Dim]:
+        """Returns the shape [B, h, w] of a level's codes."""
+        return ["batch", *(size // self.config.stride(level) for size in self.image)]
 
     def encoder(self, name: str, x: str, downs: int) -> str:
         for n in range(downs):

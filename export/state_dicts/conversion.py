@@ -37,10 +37,8 @@ class TensorMapping:
     def stored_shapes(self, state: StateDict) -> dict[str, Shape]:
         """Returns the names and shapes of the file's tensors: g and v, or a single tensor."""
         if self.stored in ("normalised", "causal") and state.direction(self.key) != self.key:
-            return {
-                f"{self.key}_g": (self.shape[0], *(1 for _ in self.shape[1:])),
-                f"{self.key}_v": self.shape,
-            }
+            gain = (self.shape[0], *(1 for _ in self.shape[1:]))
+            return {f"{self.key}_g": gain, f"{self.key}_v": self.shape}
         return {self.key: self.shape[::-1] if self.stored == "transposed" else self.shape}
 
 

@@ -77,10 +77,8 @@ def _bind(graph: InlinedGraph, file: GraphFile, buffers: dict[str, StateBuffer])
     the graph's inputs, outputs or shapes are not those of ``file``.
     """
     engine = engine_file(file.file, file, buffers)
-    for kind, tensors, bindings in (
-        ("inputs", graph.inputs, engine.inputs),
-        ("outputs", graph.outputs, engine.outputs),
-    ):
+    sides = {"inputs": (graph.inputs, engine.inputs), "outputs": (graph.outputs, engine.outputs)}
+    for kind, (tensors, bindings) in sides.items():
         differing = {binding.name for binding in bindings} ^ set(tensors)
         if differing:
             raise BundleError(f"{file.file}: {kind} of graph and manifest differ: {sorted(differing)}")

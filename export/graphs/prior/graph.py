@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from onnx import helper
 
-from latentloop.bundles.manifest import Binding
+from latentloop.bundles.manifest import GraphFile
 from latentloop.engines.engine_set import view_tensor
 from latentloop.export.graphs.builder import Dim, GraphBuilder, WeightStore
 from latentloop.export.graphs.nodes import Array
@@ -20,6 +22,7 @@ class PriorGraph(GraphBuilder):
         """``role``: condition, row, step or step_filtered."""
         super().__init__(f"{level}.{role}", store, bits)
         self.w, self.config, self.level, self.role = w, w.config, level, role
+        self._bind = partial(bind, role=role, config=w.config)
         self.buffers = {buffer.name: buffer for buffer in state_buffers(w.config, w.labels_width)}
 
     def read(self, name: str) -> str:
@@ -34,16 +37,13 @@ class PriorGraph(GraphBuilder):
         """Adds a weight of this level."""
         return self.weight(f"{self.level}.{name}", value)
 
-    def bindings(self) -> tuple[tuple[Binding, ...], tuple[Binding, ...]]:
-        """Returns the bindings of the inputs and of the outputs."""
-        inputs, outputs = (
-            tuple(bind(value.name, self.role, self.config) for value in values)
-            for values in (self.inputs, self.outputs)
-        )
-        return inputs, outputs
+    def description(self, file: str) -> GraphFile:
+        """Returns the graph's entry in the manifest, with the bindings of its inputs and outputs."""
+        inputs, outputs = (tuple(self._bind(value.name) for value in side) for side in (self.inputs, self.outputs))
+        return GraphFile(file, inputs, outputs)
 
     def _view(self, name: str) -> tuple[int, list[Dim]]:
-        binding = bind(name, self.role, self.config)
+        binding = self._bind(name)
         view = view_tensor(binding, self.buffers[binding.memory])
         shape: list[Dim] = [*view.shape]
         if binding.view == "entries":
