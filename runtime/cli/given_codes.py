@@ -1,11 +1,13 @@
-"""The codes of ``latentloop sample --given``, which are kept while the others are drawn, and their file's metadata."""
+"""Codes in a file, checked against a bundle; those of ``latentloop sample --given`` are kept while others are drawn."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.bundles.manifest import Manifest
@@ -16,11 +18,10 @@ from latentloop.sampling.validation import check_codes
 
 @dataclass(frozen=True)
 class GivenCodes:
-    """Codes to keep by level, int64 [N, h, w], -1 for a code to draw. ``drawn_levels`` are drawn at least in part."""
+    """Codes to keep by level, int64 [N, h, w], -1 for a code to draw."""
 
     file: CodesFile
-    codes: dict[str, NDArray[Any]]
-    drawn_levels: tuple[str, ...]
+    codes: dict[str, NDArray[np.int64]]
 
     @property
     def count(self) -> int:
@@ -78,14 +79,21 @@ def read_given_codes(path: Path, keep: str | None, manifest: Manifest) -> GivenC
                 f"{path} holds {name!r}, and there is no level {name!r}: the bundle has {', '.join(names)}; the only "
                 "other arrays that a file may hold are files, seeds and labels"
             )
+    return GivenCodes(file, checked_codes(file, kept_levels, manifest, partial=True))
+
+
+def checked_codes(
+    file: CodesFile, levels: Iterable[str], manifest: Manifest, *, partial: bool
+) -> dict[str, NDArray[np.int64]]:
+    """Returns a file's codes of these levels, int64 [N, h, w], N >= 1. ``partial`` allows -1 and missing levels.
+
+    Raises InputError if they do not fit the bundle.
+    """
     try:
-        codes: dict[str, NDArray[Any]] = {
-            **check_codes({level: file.levels[level] for level in kept_levels}, manifest.levels, partial=True)
-        }
+        codes = check_codes({level: file.levels[level] for level in levels}, manifest.levels, partial=partial)
     except InputError as error:
         hint = " (made with another bundle)" if file.other_bundle(manifest.digest(), file.levels) else ""
-        raise InputError(f"{path}: {error}{hint}") from error
+        raise InputError(f"{file.path}: {error}{hint}") from error
     if not codes or not len(next(iter(codes.values()))):
-        raise InputError(f"{path} holds codes of no image, expected at least one")
-    drawn_levels = tuple(name for name in names if name not in codes or (codes[name] < 0).any())
-    return GivenCodes(file, codes, drawn_levels)
+        raise InputError(f"{file.path} holds codes of no image, expected at least one")
+    return codes

@@ -44,8 +44,8 @@ class StopRequest:
 
     @property
     def exit_status(self) -> int:
-        """The exit status for the signal, by the convention of shells."""
-        return 128 + (self.number or 0)
+        """The exit status for the signal, by the convention of shells; 0 if none has arrived."""
+        return 128 + self.number if self.number is not None else 0
 
     def exception(self) -> KeyboardInterrupt:
         """Returns the exception that the signal's normal handler raises."""

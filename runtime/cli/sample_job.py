@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentloop.draws.settings import SETTINGS
@@ -21,17 +23,30 @@ DEFAULT_COUNT = 16
 
 @dataclass(frozen=True)
 class SampleJob:
-    """A validated request, the seed of its first image, the given codes, and the levels that are drawn."""
+    """A validated request with the given codes; how to draw it; and what to write: a grid has ``columns`` by default,
+    ``codes`` is the file for codes.
+    """
 
     request: SampleRequest
-    seed: int
     given: GivenCodes | None
-    drawn_levels: tuple[str, ...]
+    precision: str
+    batch_size: int | None
+    best: float | None  # the share of the candidates to keep
+    output: ImageOutput
+    columns: int | None
+    codes: Path | None
+    fresh_seed: bool  # not chosen by the user
 
-    def recorded(self, precision: str) -> dict[str, dict[str, Any]]:
+    @property
+    def seed(self) -> int:
+        """The seed of the first image."""
+        return int(self.request.seeds[0])
+
+    def recorded(self) -> dict[str, dict[str, Any]]:
         """Returns the settings of each drawn level as files of codes record them."""
+        settings = self.request.settings
         return {
-            level: {"precision": precision, **self.request.settings[level].recorded()} for level in self.drawn_levels
+            level: {"precision": self.precision, **settings[level].recorded()} for level in self.request.drawn_levels
         }
 
 
@@ -58,17 +73,29 @@ def plan_sampling(arguments: argparse.Namespace, manifest: Manifest, output: Ima
         given={} if given is None else {name: each.repeat(n // given_count, 0) for name, each in given.codes.items()},
         settings={name: getattr(arguments, name) for name in SETTINGS},
     )
-    drawn_levels = tuple(level.name for level in manifest.levels) if given is None else given.drawn_levels
-    return SampleJob(request, seed, given, drawn_levels)
+    return SampleJob(
+        request,
+        given,
+        precision=arguments.precision,
+        batch_size=arguments.batch_size,
+        best=arguments.best,
+        output=output,
+        columns=arguments.per_class,
+        codes=arguments.codes,
+        fresh_seed=arguments.seed is None,
+    )
+
+
+def chosen_labels(texts: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Returns the classes that ``--label`` names. A text is a class, which may contain commas, or several classes."""
+    return [name for text in texts for name in ([text] if text in classes else map(str.strip, text.split(",")))]
 
 
 def _count_and_labels(
     arguments: argparse.Namespace, manifest: Manifest, given_count: int
 ) -> tuple[int, list[int | str] | None]:
     """Returns the number of samples, and the label of each; None for the sampler's default."""
-    chosen: list[int | str] = []
-    for text in arguments.label or ():
-        chosen += [text] if text in manifest.classes else [name.strip() for name in text.split(",")]
+    chosen = chosen_labels(arguments.label or (), manifest.classes)
     if arguments.per_class:
         if not manifest.classes:
             raise InputError("--per-class needs a bundle with classes, this one has none: use --count")

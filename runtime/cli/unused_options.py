@@ -6,31 +6,29 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from latentloop.bundles.manifest import Manifest
 from latentloop.cli.given_codes import GivenCodes
 from latentloop.cli.messages import note, plural
-from latentloop.cli.sample_job import SampleJob
+from latentloop.cli.sample_job import SampleJob, chosen_labels
 from latentloop.draws.settings import SETTINGS
 from latentloop.errors import InputError
-from latentloop.sampling.sample_request import SampleRequest
 from latentloop.sampling.validation import check_labels
 
 
-def note_unused_options(arguments: argparse.Namespace, job: SampleJob, manifest: Manifest) -> None:
+def note_unused_options(arguments: argparse.Namespace, job: SampleJob) -> None:
     """Prints a note on each option that has no effect. Raises InputError for a clear mistake."""
     if job.given:
-        _check_given(arguments, job.given, job.request.n, manifest)
-    for text in _notes(arguments, job, manifest):
+        _check_given(arguments, job, job.given)
+    for text in _notes(arguments, job):
         note(text)
 
 
-def _check_given(arguments: argparse.Namespace, given: GivenCodes, n: int, manifest: Manifest) -> None:
+def _check_given(arguments: argparse.Namespace, job: SampleJob, given: GivenCodes) -> None:
     """Raises InputError if nothing is left to draw for several images, or if a setting names a level that is given."""
-    path = given.file.path
-    if not given.drawn_levels and n > 1:
-        upper = [level.name for level in manifest.levels[:-1]]
-        can_draw_rest = upper and all(level.prior is not None for level in manifest.levels[len(upper) :])
-        remedy = f"use --keep {','.join(upper)} to draw the rest, or " if can_draw_rest else "use "
+    path, drawn_levels = given.file.path, job.request.drawn_levels
+    if not drawn_levels and job.request.n > 1:
+        *upper, bottom = job.request.manifest.levels
+        kept = ",".join(level.name for level in upper)
+        remedy = f"use --keep {kept} to draw the rest, or " if upper and bottom.prior is not None else "use "
         raise InputError(
             f"{path} gives every code of every level, so nothing is left to draw: {remedy}`latentloop decode` for the "
             "images of these codes"
@@ -38,18 +36,18 @@ def _check_given(arguments: argparse.Namespace, given: GivenCodes, n: int, manif
     for name in SETTINGS:
         value = getattr(arguments, name)
         for level in value if isinstance(value, Mapping) else ():
-            if level in given.codes and level not in given.drawn_levels:
+            if level in given.codes and level not in drawn_levels:
                 raise InputError(
                     f"{_option(name)} names {level}, but {path} gives every code of it: leave it out, or choose other "
                     "levels with --keep"
                 )
 
 
-def _notes(arguments: argparse.Namespace, job: SampleJob, manifest: Manifest) -> Iterator[str]:
+def _notes(arguments: argparse.Namespace, job: SampleJob) -> Iterator[str]:
     """Yields a line for each option that has no effect."""
-    settings = job.recorded(arguments.precision)
+    settings = job.recorded()
     if job.given is not None:
-        yield from _notes_on_given(arguments, job, job.given, manifest)
+        yield from _notes_on_given(arguments, job, job.given)
     greedy = [level for level, of_level in settings.items() if of_level["top_k"] == 1]
     if greedy:
         others = [name for name in SETTINGS if name != "top_k"]
@@ -61,25 +59,18 @@ def _notes(arguments: argparse.Namespace, job: SampleJob, manifest: Manifest) ->
     if arguments.best == 1:
         yield "--best 1 keeps every candidate, so nothing is chosen"
     if arguments.label and not arguments.per_class:
-        names = [
-            name.strip()
-            for text in arguments.label
-            for name in ([text] if text in manifest.classes else text.split(","))
-        ]
-        n = job.request.n
+        names, n = chosen_labels(arguments.label, job.request.manifest.classes), job.request.n
         if len(names) > n:
             rest = f"{', '.join(names[n:])} {'is' if len(names) == n + 1 else 'are'} not used"
             yield f"--label names {len(names)} classes for {n} {plural(n, 'image')}: {rest}"
 
 
-def _notes_on_given(
-    arguments: argparse.Namespace, job: SampleJob, given: GivenCodes, manifest: Manifest
-) -> Iterator[str]:
-    file, settings = given.file, job.recorded(arguments.precision)
+def _notes_on_given(arguments: argparse.Namespace, job: SampleJob, given: GivenCodes) -> Iterator[str]:
+    file, manifest, drawn_levels = given.file, job.request.manifest, job.request.drawn_levels
     if other_bundle := file.other_bundle(manifest.digest(), given.codes):
         yield other_bundle
     label_option = "label" if arguments.label else "per_class" if arguments.per_class else ""
-    if not given.drawn_levels:
+    if not drawn_levels:
         names = [*SETTINGS, "seed", "batch_size"]
         unused = [name for name in names if getattr(arguments, name) is not None]
         unused += ["precision"] if arguments.precision != "float32" else []
@@ -90,16 +81,17 @@ def _notes_on_given(
         )
         return
     priors = {level.name: level.prior for level in manifest.levels}
-    conditional = [name for name in given.drawn_levels if (prior := priors[name]) is not None and prior.classes]
+    conditional = [name for name in drawn_levels if (prior := priors[name]) is not None and prior.classes]
     if label_option and not conditional and manifest.classes:
         yield (
             f"{_option(label_option)} only sets the labels that are written: no level that is drawn "
-            f"({', '.join(given.drawn_levels)}) depends on the class"
+            f"({', '.join(drawn_levels)}) depends on the class"
         )
     elif "labels" in file.per_image and not manifest.classes:
         yield f"the labels of {file.path} are not used: the bundle has no classes"
-    elif "labels" in file.per_image and label_option and not _same_labels(given, job.request, manifest):
+    elif "labels" in file.per_image and label_option and not _same_labels(job, given):
         yield f"{_option(label_option)} overrides the labels of {file.path}"
+    settings = job.recorded()
     differences = list(_different_settings(given, settings))
     if any(of_level["top_k"] != 1 for of_level in settings.values()):
         differences += _different_seeds(given, arguments.seed)
@@ -134,7 +126,8 @@ def _different_seeds(given: GivenCodes, seed: int | None) -> Iterator[tuple[str,
         yield before, "fresh seeds" if seed is None else f"seeds from {seed}"
 
 
-def _same_labels(given: GivenCodes, request: SampleRequest, manifest: Manifest) -> bool:
+def _same_labels(job: SampleJob, given: GivenCodes) -> bool:
+    request, manifest = job.request, job.request.manifest
     try:
         of_file = check_labels(given.labels(manifest, request.n), request.n, manifest)
     except InputError:  # the bundle does not have one of the classes

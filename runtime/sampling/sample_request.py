@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,7 +60,7 @@ class SampleRequest:
             given=check_given(given, n, levels),
         )
         for level in levels:
-            if request.draws_codes_of(level.name):
+            if level.name in request.drawn_levels:
                 check_prior(level)
                 check_filters(request.settings[level.name], level)
         return request
@@ -69,9 +70,10 @@ class SampleRequest:
         """The number of samples."""
         return len(self.seeds)
 
-    def draws_codes_of(self, level: str) -> bool:
-        """Returns whether codes of the level are drawn, at least in part."""
-        return bool((self.given[level] < 0).any())
+    @cached_property
+    def drawn_levels(self) -> list[str]:
+        """The levels that are drawn, at least in part, from the top down."""
+        return [level.name for level in self.manifest.levels if (self.given[level.name] < 0).any()]
 
     def repeated(self, indices: NDArray[np.int64], seeds: NDArray[np.uint64]) -> SampleRequest:
         """Returns a request whose sample i is like number ``indices[i]`` of this one, with the seed ``seeds[i]``."""

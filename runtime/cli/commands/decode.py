@@ -9,7 +9,6 @@ from pathlib import Path
 from latentloop.cli import messages, options, progress
 from latentloop.cli.image_output import ImageOutput, file_names
 from latentloop.cli.interrupt import defer_stop, stop_request
-from latentloop.errors import InputError
 
 HELP = "decode codes (.npz) to images"
 EPILOG = """examples:
@@ -32,23 +31,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Decodes codes, writes the images, and returns the exit status. Raises LatentLoopError."""
     # 1. Check the output, then the codes.
     output = ImageOutput.required(arguments)
+    from latentloop.cli.given_codes import checked_codes
     from latentloop.io.codes_file import open_codes
-    from latentloop.sampling.validation import check_codes
 
     output.check_inputs([arguments.codes])
     sampler = options.open_sampler(arguments)
     manifest = sampler.bundle.manifest
     file = open_codes(arguments.codes)
-    other_bundle = file.other_bundle(manifest.digest(), file.levels)
-    try:
-        codes = check_codes(file.levels, manifest.levels, partial=False)
-    except InputError as error:
-        raise InputError(f"{file.path}: {error}{' (made with another bundle)' if other_bundle else ''}") from error
+    codes = checked_codes(file, file.levels, manifest, partial=False)
     n = len(codes[manifest.levels[0].name])
-    if n == 0:
-        raise InputError(f"{file.path} holds codes of no image, expected at least one")
     labels, seeds = file.labels(n, manifest.classes), file.seeds(n)
-    if other_bundle:
+    if other_bundle := file.other_bundle(manifest.digest(), file.levels):
         messages.note(other_bundle)
     output.check_size(n, manifest.image)
     # 2. Decode.
@@ -63,20 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
         with defer_stop(stop):
             output.write(images, file_names(done, labels, seeds))
     # 4. Report.
-    if arguments.json:
-        messages.print_json(
-            {
-                "file": str(output) if done else None,
-                "images": done,
-                "seeds": seeds,
-                "labels": labels,
-                "seconds": seconds,
-                "cancelled": stop.is_set(),
-            }
-        )
-    elif done:
-        print(f"{output}: {done} {messages.plural(done, 'image')}")
-    if stop.is_set():
-        messages.note_interrupted(done, n)
-        return stop.exit_status
-    return 0
+    summary = {
+        "file": str(output) if done else None,
+        "images": done,
+        "seeds": seeds,
+        "labels": labels,
+        "seconds": seconds,
+        "cancelled": stop.is_set(),
+    }
+    line = f"{output}: {done} {messages.plural(done, 'image')}" if done else ""
+    messages.print_result(summary, line, as_json=arguments.json)
+    return messages.exit_status(stop, messages.finished(done, n))

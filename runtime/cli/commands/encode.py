@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = ImageInputs.check(arguments, sampler.bundle.manifest.image)
     # 2. Encode.
     started = time.perf_counter()
-    files, codes, stop = _encode(sampler, inputs)
+    with stop_request() as stop:
+        files, codes = _encode(sampler, inputs, stop)
     seconds = time.perf_counter() - started
     # 3. Write the codes of the finished images.
     names = [str(file) for file in files]
@@ -60,42 +61,37 @@ def run(arguments: argparse.Namespace) -> int:
             write_codes(arguments.out, codes, {"files": names}, digest=digest, force=arguments.force)
     # 4. Report.
     levels = {name: list(values.shape[1:]) for name, values in codes.items()}
-    if arguments.json:
-        messages.print_json(
-            {
-                "file": str(arguments.out) if names else None,
-                "images": names,
-                "skipped": inputs.skipped_as_json(),
-                "levels": levels,
-                "seconds": seconds,
-                "cancelled": stop.is_set(),
-            }
-        )
-    elif names:
-        shapes = ", ".join(f"{name} {height} x {width}" for name, (height, width) in levels.items())
-        print(f"{arguments.out}: codes of {len(files)} {messages.plural(len(files), 'image')} ({shapes})")
+    summary = {
+        "file": str(arguments.out) if names else None,
+        "images": names,
+        "skipped": inputs.skipped_as_json(),
+        "levels": levels,
+        "seconds": seconds,
+        "cancelled": stop.is_set(),
+    }
+    shapes = ", ".join(f"{name} {height} x {width}" for name, (height, width) in levels.items())
+    line = f"{arguments.out}: codes of {len(files)} {messages.plural(len(files), 'image')} ({shapes})"
+    messages.print_result(summary, line if names else "", as_json=arguments.json)
     result = f"{arguments.out} holds the codes of {len(files)}" if names else "no image was encoded"
     inputs.report_changed(result)
-    if stop.is_set():
-        messages.note(f"interrupted, {result} of {len(inputs.files)} images")
-        return stop.exit_status
-    return 0
+    return messages.exit_status(stop, f"{result} of {len(inputs.files)} images")
 
 
-def _encode(sampler: Sampler, inputs: ImageInputs) -> tuple[list[Path], dict[str, NDArray[np.int64]], StopRequest]:
-    """Encodes until finished or requested to stop. Returns the encoded files, their codes by level, int64 [N, h, w],
-    and the stop request.
+def _encode(
+    sampler: Sampler, inputs: ImageInputs, stop: StopRequest
+) -> tuple[list[Path], dict[str, NDArray[np.int64]]]:
+    """Encodes until finished or requested to stop. Returns the encoded files, and their codes by level, int64
+    [N, h, w].
     """
     import numpy as np
 
     files: list[Path] = []
     codes: dict[str, NDArray[np.int64]] = {}
-    with stop_request() as stop:
-        for batch, images in inputs.batches(sampler.default_batch, "encode", stop):
-            for level, batch_codes in sampler.encode(images).items():
-                if level not in codes:  # allocated once for all images: concatenation needs twice the memory
-                    codes[level] = np.empty((len(inputs.files), *batch_codes.shape[1:]), np.int64)
-                codes[level][len(files) : len(files) + len(batch_codes)] = batch_codes
-            files += batch
-            stop.wait_for_results()
-    return files, {level: values[: len(files)] for level, values in codes.items()}, stop
+    for batch, images in inputs.batches(sampler.default_batch, "encode", stop):
+        for level, batch_codes in sampler.encode(images).items():
+            if level not in codes:  # allocated once for all images: concatenation needs twice the memory
+                codes[level] = np.empty((len(inputs.files), *batch_codes.shape[1:]), np.int64)
+            codes[level][len(files) : len(files) + len(batch_codes)] = batch_codes
+        files += batch
+        stop.wait_for_results()
+    return files, {level: values[: len(files)] for level, values in codes.items()}

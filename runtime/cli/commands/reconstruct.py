@@ -55,42 +55,35 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = ImageInputs.check(arguments, shape)
     count = len(inputs.files)
     columns = arguments.columns or min(count, 8)
-    if output and not output.folder:
-        output.check_size(2 * -(-count // columns) * columns, shape, columns)
     if output:
+        output.check_size(2 * -(-count // columns) * columns, shape, columns)
         output.check_inputs(inputs.files)
     # 2. Reconstruct and measure. A folder is written meanwhile, a grid at the end.
-    files, errors, stop = _reconstruct(arguments, sampler, inputs, output)
+    files, errors, stop = _reconstruct(sampler, inputs, output)
     # 3. Report.
     done = len(files)
     error = math.fsum(errors) / done if done else None
     psnr = _psnr(error) if error is not None else None
-    if arguments.json:
-        messages.print_json(
-            {
-                "file": str(output) if output and done else None,
-                "images": [str(file) for file in files],
-                "skipped": inputs.skipped_as_json(),
-                "mean_squared_error": error,
-                "psnr_db": psnr,
-                "mean_squared_error_by_image": errors,
-                "cancelled": stop.is_set(),
-            }
-        )
-    elif done:
-        print(
-            f"{done} {messages.plural(done, 'image')}: mean squared error {error:.6f}, "
-            f"PSNR {'infinite' if psnr is None else f'{psnr:.2f} dB'}" + (f"; {output}" if output else "")
-        )
+    summary = {
+        "file": str(output) if output and done else None,
+        "images": [str(file) for file in files],
+        "skipped": inputs.skipped_as_json(),
+        "mean_squared_error": error,
+        "psnr_db": psnr,
+        "mean_squared_error_by_image": errors,
+        "cancelled": stop.is_set(),
+    }
+    line = ""
+    if error is not None:
+        shown_psnr = "infinite" if psnr is None else f"{psnr:.2f} dB"
+        line = f"{done} {messages.plural(done, 'image')}: mean squared error {error:.6f}, PSNR {shown_psnr}"
+    messages.print_result(summary, f"{line}; {output}" if line and output else line, as_json=arguments.json)
     inputs.report_changed(f"the figures are those of the other {done}")
-    if stop.is_set():
-        messages.note_interrupted(done, count, " and written" if output else "")
-        return stop.exit_status
-    return 0
+    return messages.exit_status(stop, messages.finished(done, count, " and written" if output else ""))
 
 
 def _reconstruct(
-    arguments: argparse.Namespace, sampler: Sampler, inputs: ImageInputs, output: ImageOutput | None
+    sampler: Sampler, inputs: ImageInputs, output: ImageOutput | None
 ) -> tuple[list[Path], list[float], StopRequest]:
     """Reconstructs all images and writes the output. Returns the finished files, their errors, and the stop
     request.
@@ -110,7 +103,7 @@ def _reconstruct(
                 grid_pairs = [pair for pair in pairs if output]
     if output and grid_pairs:
         with defer_stop(stop):
-            columns = arguments.columns or min(len(files), 8)
+            columns = output.columns or min(len(files), 8)
             output.write(_rows(grid_pairs, columns), (), columns)
     return files, errors, stop
 

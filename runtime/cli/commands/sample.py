@@ -17,7 +17,6 @@ from latentloop.draws.settings import SETTINGS
 from latentloop.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    from latentloop.bundles.manifest import Manifest
     from latentloop.sampling.rejection import Selection
     from latentloop.sampling.results import Progress, Samples
     from latentloop.sampling.sampler import Sampler
@@ -88,94 +87,89 @@ def run(arguments: argparse.Namespace) -> int:
     # 1. Check the outputs, then the request.
     output = ImageOutput.required(arguments)
     if arguments.codes:
-        _check_codes_output(arguments, output)
+        _check_codes_output(arguments.codes, output)
     sampler = options.open_sampler(arguments)
     job = plan_sampling(arguments, sampler.bundle.manifest, output)
     if any((arguments.given, arguments.label, arguments.top_k, arguments.best)):  # others always have an effect
         from latentloop.cli.unused_options import note_unused_options
 
-        note_unused_options(arguments, job, sampler.bundle.manifest)
+        note_unused_options(arguments, job)
     # 2. Sample.
     loaded = time.perf_counter()
-    samples, selection, stop = _sample(sampler, job, arguments)
+    with stop_request() as stop:
+        samples, selection = _sample(sampler, job, stop)
     sampled = time.perf_counter()
     # 3. Write the finished images.
     done = len(samples.images)
-    names = [] if samples.labels is None else [sampler.bundle.manifest.classes[label] for label in samples.labels]
+    labels = [] if samples.labels is None else [sampler.bundle.manifest.classes[label] for label in samples.labels]
     if done:
-        _write(arguments, output, sampler.bundle.manifest, job, samples, names, stop)
+        with defer_stop(stop):
+            _write(job, samples, labels)
     # 4. Report.
-    if arguments.json:
-        seconds = {
-            "seconds": sampled - loaded,
-            "images_per_second": done / (sampled - loaded),
-            "load_seconds": loaded - started,
-            "write_seconds": time.perf_counter() - sampled,
-        }
-        messages.print_json(_summary(arguments, output, sampler, samples, selection, names, seconds))
-    elif done:
-        print(f"{output}: {_report(sampler, job, done, selection, sampled - loaded)}")
-    if stop.is_set():
-        messages.note_interrupted(done, job.request.n)
-        return stop.exit_status
-    return 0
-
-
-def _report(sampler: Sampler, job: SampleJob, done: int, selection: Selection | None, seconds: float) -> str:
-    """Returns the line about the result for people."""
+    seconds = sampled - loaded
+    summary = {
+        "file": str(output) if done else None,
+        "codes": str(job.codes) if job.codes and done else None,
+        "bundle": str(sampler.bundle.path),
+        "images": done,
+        "seeds": samples.seeds.tolist(),
+        "labels": labels or None,
+        "candidates": selection.candidates if selection else None,
+        "confidence": selection.confidence.tolist() if selection else None,
+        "seconds": seconds,
+        "images_per_second": done / seconds,
+        "load_seconds": loaded - started,
+        "write_seconds": time.perf_counter() - sampled,
+        "device": sampler.device,
+        "device_reason": sampler.device_reason,
+        "threads": sampler.threads,
+        "precision": sampler.precision,
+        "cancelled": samples.cancelled,
+    }
     last_seed = job.seed + (selection.candidates if selection else done) - 1
     seeds = f"seeds {job.seed} to {last_seed}" if last_seed > job.seed else f"seed {job.seed}"
-    chosen = f"the best of {selection.candidates} with " if selection else ""
-    return (
-        f"{done} {messages.plural(done, 'image')} in {seconds:.2f} s ({done / seconds:.1f} per second) on "
-        f"{sampler.device}, {chosen}{seeds}"
+    line = (
+        f"{output}: {done} {messages.plural(done, 'image')} in {seconds:.2f} s ({done / seconds:.1f} per second) on "
+        f"{sampler.device}, {f'the best of {selection.candidates} with ' if selection else ''}{seeds}"
     )
+    messages.print_result(summary, line if done else "", as_json=arguments.json)
+    return messages.exit_status(stop, messages.finished(done, job.request.n))
 
 
-def _check_codes_output(arguments: argparse.Namespace, output: ImageOutput) -> None:
+def _check_codes_output(path: Path, output: ImageOutput) -> None:
     """Raises InputError or OutputError if the codes cannot be written, or collide with the images."""
     from latentloop.io.codes_file import check_codes_path
 
-    check_codes_path(arguments.codes, force=arguments.force)
-    images, codes = output.path.resolve(), arguments.codes.resolve()
+    check_codes_path(path, force=output.force)
+    images, codes = output.path.resolve(), path.resolve()
     if images in (codes, *codes.parents):
-        raise InputError(f"--codes {arguments.codes} is in the folder of --out, which holds images only: move it")
+        raise InputError(f"--codes {path} is in the folder of --out, which holds images only: move it")
     if codes in images.parents:
-        raise InputError(f"--out {output} is below --codes {arguments.codes}, which is a file: move it")
+        raise InputError(f"--out {output} is below --codes {path}, which is a file: move it")
 
 
-def _sample(
-    sampler: Sampler, job: SampleJob, arguments: argparse.Namespace
-) -> tuple[Samples, Selection | None, StopRequest]:
+def _sample(sampler: Sampler, job: SampleJob, stop: StopRequest) -> tuple[Samples, Selection | None]:
     """Samples with a progress bar, until finished or requested to stop. With ``--best`` also returns the selection."""
-    heights = [level.height for level in sampler.bundle.manifest.levels if job.request.draws_codes_of(level.name)]
-    with stop_request() as stop, Bar("row") as bar:
+    height = sum(job.request.manifest.level(name).height for name in job.request.drawn_levels)
+    with Bar("row") as bar:
 
         def after_row(progress: Progress) -> bool:
             count = progress.images_total  # with --best, of all candidates
-            rows = sum(heights) * -(-count // (arguments.batch_size or min(count, sampler.default_batch)))
+            rows = height * -(-count // (job.batch_size or min(count, sampler.default_batch)))
             bar.update(1, rows, f"{progress.images_done} of {count} images")
             if progress.images_done:
                 stop.wait_for_results()
             return not stop.is_set()
 
-        if arguments.best is None:
-            return sampler.draw(job.request, arguments.batch_size, after_row), None, stop
+        if job.best is None:
+            return sampler.draw(job.request, job.batch_size, after_row), None
         from latentloop.sampling.rejection import best_of_candidates
 
-        selection = best_of_candidates(sampler, job.request, arguments.best, arguments.batch_size, after_row)
-        return selection.samples, selection, stop
+        selection = best_of_candidates(sampler, job.request, job.best, job.batch_size, after_row)
+        return selection.samples, selection
 
 
-def _write(
-    arguments: argparse.Namespace,
-    output: ImageOutput,
-    manifest: Manifest,
-    job: SampleJob,
-    samples: Samples,
-    labels: list[str],
-    stop: StopRequest,
-) -> None:
+def _write(job: SampleJob, samples: Samples, labels: list[str]) -> None:
     """Writes images and codes; if one fails, still writes the other. ``labels`` are class names, empty without classes.
 
     Raises OutputError.
@@ -183,58 +177,27 @@ def _write(
     from latentloop.io.codes_file import write_codes
     from latentloop.io.files import write_each
 
+    manifest, output, path = job.request.manifest, job.output, job.codes
     done = len(samples.images)
     names = file_names(done, labels, samples.seeds.tolist())
-    writes: dict[str, Callable[[], object]] = {
-        str(output): lambda: output.write(samples.images, names, arguments.per_class)
-    }
-    if arguments.codes:
+    writes: dict[str, Callable[[], object]] = {str(output): lambda: output.write(samples.images, names, job.columns)}
+    if path:
         per_image: dict[str, Any] = {"seeds": samples.seeds, **({"labels": samples.labels} if labels else {})}
-        writes[str(arguments.codes)] = lambda: write_codes(
-            arguments.codes,
+        writes[str(path)] = lambda: write_codes(
+            path,
             samples.codes,
             per_image,
             digest=manifest.digest(),
             classes=manifest.classes,
-            settings=job.recorded(arguments.precision),
+            settings=job.recorded(),
             earlier_origins=job.given.origins(done) if job.given else None,
-            force=arguments.force,
+            force=output.force,
         )
     try:
-        with defer_stop(stop):
-            write_each(writes)
+        write_each(writes)
     except OutputError as error:
-        remedy = "" if arguments.seed is not None else f"; --seed {job.seed} draws the same again"
+        remedy = f"; --seed {job.seed} draws the same again" if job.fresh_seed else ""
         raise OutputError(f"{error}{remedy}") from error
-
-
-def _summary(
-    arguments: argparse.Namespace,
-    output: ImageOutput,
-    sampler: Sampler,
-    samples: Samples,
-    selection: Selection | None,
-    labels: list[str],
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    """Returns the result for ``--json``."""
-    done = len(samples.images)
-    return {
-        "file": str(output) if done else None,
-        "codes": str(arguments.codes) if arguments.codes and done else None,
-        "bundle": str(sampler.bundle.path),
-        "images": done,
-        "seeds": samples.seeds.tolist(),
-        "labels": labels or None,
-        "candidates": selection.candidates if selection else None,
-        "confidence": selection.confidence.tolist() if selection else None,
-        **seconds,
-        "device": sampler.device,
-        "device_reason": sampler.device_reason,
-        "threads": sampler.threads,
-        "precision": sampler.precision,
-        "cancelled": samples.cancelled,
-    }
 
 
 def _fraction(text: str) -> float:
