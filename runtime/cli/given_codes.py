@@ -50,7 +50,7 @@ class GivenCodes:
         seeds = self.file.seeds(self.count)
         by_level: dict[str, list[dict[str, Any]]] = {}
         for level, codes in self.codes.items():
-            origins = [dict(origin) for origin in self.file.origins_of(level)]
+            origins = [dict(origin) for origin in self.file.origins.get(level, ())]
             if not origins or (codes < 0).all():
                 continue
             if seeds and "temperature" in origins[-1]:  # without settings the codes were encoded, not drawn

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:  # imported late, so that --help is fast
     from latentloop.bundles.bundle import Bundle
     from latentloop.sampling.sampler import Sampler
 
+Number = TypeVar("Number", int, float)
 GRID_IMAGE_HEIGHT = 64  # pixels; by default, smaller images are enlarged in a grid to at least this height
 
 
 def positive(text: str) -> int:
     """Returns the positive integer in ``text`` (a ``type`` of argparse)."""
+    return _number(text, int, lambda value: value >= 1, "a positive integer")
+
+
+def fraction(text: str) -> float:
+    """Returns the number in ``text``, over 0 and at most 1 (a ``type`` of argparse)."""
+    return _number(text, float, lambda value: 0 < value <= 1, "a fraction over 0, at most 1")
+
+
+def _number(text: str, kind: type[Number], is_allowed: Callable[[Number], bool], expected: str) -> Number:
     try:
-        value = int(text)
+        if is_allowed(value := kind(text)):
+            return value
     except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
-    return value
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
 
 
 def setting(text: str) -> float | dict[str, float]:
@@ -52,14 +62,13 @@ def add_running(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Adds ``--device``, ``--threads``, ``--json`` and ``--force``, and returns their argument group."""
     group = parser.add_argument_group("running")
     add_device(group)
-    group.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: all)")
     group.add_argument("--json", action="store_true", help="print a summary as JSON on stdout")
     group.add_argument("--force", action="store_true", help="replace outputs that exist")
     return group
 
 
 def add_device(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Adds ``--device``."""
+    """Adds ``--device`` and ``--threads``."""
     from latentloop.backends import registry
 
     *others, last = registry.names()
@@ -70,6 +79,7 @@ def add_device(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> Non
         help=f"auto, {', '.join(others)} or {last}; a GPU optionally with its number, as in cuda:1 (default: auto, the "
         "fastest one that works here)",
     )
+    parser.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: all)")
 
 
 def add_precision(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -102,15 +112,12 @@ def add_output(parser: argparse.ArgumentParser, *, required: bool) -> argparse._
     return group
 
 
-def add_resize(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--resize``."""
+def add_unfit_images(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--resize`` and ``--skip-bad``, for input images that do not fit."""
     parser.add_argument(
         "--resize", action="store_true", help="crop images of another size to their centre, and resize them"
     )
 
-
-def add_skip_bad(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--skip-bad``."""
     parser.add_argument(
         "--skip-bad",
         action="store_true",

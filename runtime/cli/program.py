@@ -31,6 +31,17 @@ ORDER = (
     "sample", "encode", "decode", "reconstruct", "verify", "info",
     "export", "build-engines", "data", "train", "bench",
 )  # fmt: skip
+_OVERVIEW = """\
+usage: latentloop [--help] [--version] COMMAND ...
+
+Samples images from a trained VQ-VAE-2.
+
+commands:
+{commands}
+
+`latentloop COMMAND --help` lists a command's options and shows examples.
+With --debug an error shows its traceback."""
+_OWN = {name: f"latentloop.cli.commands.{name}" for name in COMMANDS}  # modules
 
 # Exit statuses.
 FAILURE = 1
@@ -98,11 +109,11 @@ def commands() -> dict[str, str]:
     """Returns the modules of the installed commands by name, in the order of ``--help``, without importing them."""
     from importlib.metadata import entry_points  # late: takes 30 ms, and the runtime's own commands do not need it
 
-    installed = {name: f"latentloop.cli.commands.{name}" for name in COMMANDS}
+    installed = dict(_OWN)
     for entry in entry_points(group=GROUP):
         installed.setdefault(entry.name, entry.value)
-    rank = {name: index for index, name in enumerate(ORDER)}
-    return {name: installed[name] for name in sorted(installed, key=lambda name: (rank.get(name, len(ORDER)), name))}
+    others = sorted(installed.keys() - set(ORDER))
+    return {name: installed[name] for name in (*ORDER, *others) if name in installed}
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -116,7 +127,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name == "--version":
         print(f"latentloop {__version__}")
         return 0
-    module = _load(name, f"latentloop.cli.commands.{name}" if name in COMMANDS else _other_command(name))
+    module = _load(name, _OWN.get(name) or _other_command(name))
     parser = Parser(prog=f"latentloop {name}", description=module.HELP, epilog=getattr(module, "EPILOG", None))
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -140,17 +151,13 @@ def _check_paths(parsed: argparse.Namespace, arguments: list[str]) -> None:
 def _other_command(name: str) -> str:
     """Returns the module of a command that another package registers. Raises InputError if there is none."""
     installed = commands()
-    if name not in installed:
-        raise InputError(_unknown_command(name, list(installed)))
-    return installed[name]
-
-
-def _unknown_command(name: str, installed: list[str]) -> str:
+    if name in installed:
+        return installed[name]
     if name.startswith("-"):
-        return f"no option {name} before the command; see `latentloop --help`"
+        raise InputError(f"no option {name} before the command; see `latentloop --help`")
     similar = difflib.get_close_matches(name, installed)
     hint = f", did you mean {' or '.join(similar)}?" if similar else "; see `latentloop --help`"
-    return f"no command {name!r}{hint}"
+    raise InputError(f"no command {name!r}{hint}")
 
 
 def _load(name: str, module_name: str) -> ModuleType:
@@ -176,19 +183,7 @@ def _overview() -> str:
         except MissingError as error:
             text = f"(not usable: {_one_line(error)})"
         lines.append(f"  {name:<12} {text}")
-    return "\n".join(
-        [
-            "usage: latentloop [--help] [--version] COMMAND ...",
-            "",
-            "Samples images from a trained VQ-VAE-2.",
-            "",
-            "commands:",
-            *lines,
-            "",
-            "`latentloop COMMAND --help` lists a command's options and shows examples.",
-            "With --debug an error shows its traceback.",
-        ]
-    )
+    return _OVERVIEW.format(commands="\n".join(lines))
 
 
 def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:

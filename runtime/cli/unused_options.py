@@ -102,7 +102,7 @@ def _notes_on_given(arguments: argparse.Namespace, job: SampleJob, given: GivenC
 
 def _different_settings(given: GivenCodes, settings: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Yields, as text, settings with which the file's codes of the drawn levels were drawn last, and this run's."""
-    last = {level: _complete(origins[-1]) for level in settings if (origins := given.file.origins_of(level))}
+    last = {level: _complete(origins[-1]) for level in settings if (origins := given.file.origins.get(level))}
     for name in (*SETTINGS, "precision"):
         before = {level: origin[name] for level, origin in last.items() if name in origin}
         now = {level: settings[level][name] for level in before}
@@ -145,10 +145,8 @@ def _shown(values: Mapping[str, object]) -> str:
 
 
 def _without_effect(names: list[str]) -> str:
-    options = [_option(name) for name in names]
-    if len(options) == 1:
-        return f"{options[0]} has no effect"
-    return f"{', '.join(options[:-1])} and {options[-1]} have no effect"
+    *others, last = map(_option, names)
+    return f"{', '.join(others)} and {last} have no effect" if others else f"{last} has no effect"
 
 
 def _option(name: str) -> str:

@@ -67,17 +67,12 @@ class CodesFile:
         """Returns a line that names the levels made by another bundle than the one of this digest; empty if the file
         records none.
         """
-        others = [
-            name for name in levels if any(each.get("bundle", digest) != digest for each in self.origins_of(name))
-        ]
+        origins = {name: self.origins.get(name, []) for name in levels}
+        others = [name for name, made in origins.items() if any(each.get("bundle", digest) != digest for each in made)]
         if not others:
             return ""
         which = "" if len(others) == len(levels) else f"{' and '.join(others)} of "
         return f"{which}{self.path} was made with another bundle, whose codes may have another meaning"
-
-    def origins_of(self, level: str) -> list[dict[str, Any]]:
-        """Returns the origins of one level, first to last; empty if the file does not record them."""
-        return self.origins.get(level, [])
 
     def _per_image(self, name: str, n: int, kinds: str, expected: str) -> NDArray[Any] | None:
         """Returns an array of ``PER_IMAGE`` if the file has it. ``kinds``: of NumPy types, ``expected`` in words."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -90,14 +90,7 @@ def best_of_candidates(
     labels = request.labels[indices[:done]]
     confidence = sampler.classify(drawn.images).probabilities[np.arange(done), labels]
     best = choose(request.labels, labels, confidence)
-    samples = replace(
-        drawn,
-        images=drawn.images[best],
-        codes={name: codes[best] for name, codes in drawn.codes.items()},
-        seeds=drawn.seeds[best],
-        labels=labels[best],
-    )
-    return Selection(samples, confidence[best], done)
+    return Selection(drawn.take(best), confidence[best], done)
 
 
 def candidates(labels: NDArray[np.int64], keep: Fraction) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,16 @@ class Samples:
     seeds: NDArray[np.uint64]
     labels: NDArray[np.int64] | None
     cancelled: bool = False
+
+    def take(self, chosen: slice | NDArray[np.int64]) -> Samples:
+        """Returns the samples of these indices."""
+        return replace(
+            self,
+            images=self.images[chosen],
+            codes={name: codes[chosen] for name, codes in self.codes.items()},
+            seeds=self.seeds[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+        )
 
 
 @dataclass(frozen=True)

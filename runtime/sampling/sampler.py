@@ -177,13 +177,8 @@ class Sampler:
         for decoding in decodings:
             self._finish(*decoding, images)
         # 3. Return the finished samples.
-        return Samples(
-            images[:finished],
-            {name: values[:finished] for name, values in codes.items()},
-            request.seeds[:finished],
-            None if request.labels is None else request.labels[:finished],
-            cancelled=finished < request.n,
-        )
+        samples = Samples(images, codes, request.seeds, request.labels, cancelled=finished < request.n)
+        return samples.take(slice(finished))
 
     def encode(self, images: ArrayLike) -> dict[str, Codes]:
         """Encodes images uint8 [N, H, W, C] of the bundle's size to codes by level, int64 [N, h, w].

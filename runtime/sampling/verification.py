@@ -17,6 +17,7 @@ from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.draws.uniforms import uniforms
 from latentloop.errors import BundleError, LatentLoopError
+from latentloop.sampling.batches import batches
 from latentloop.sampling.classifier import classifier_file
 from latentloop.sampling.likelihood import log_softmax
 from latentloop.sampling.sampler import Sampler
@@ -117,17 +118,17 @@ def _verify_prior(sampler: Sampler, level: Level, index: int, golden: dict[str, 
     """Compares teacher-forced logits, then free draws with the golden seeds up to the first ambiguous draw."""
     name = level.name
     codes, positions = golden[f"{name}.codes"], golden[f"{name}.positions"]
+    to_draw = np.full_like(codes, -1, np.int64)
     expected = golden[f"{name}.logits"].astype(np.float64)  # [n, m, K]
-    n, rows = codes.shape[:2]
     random = uniforms(golden[f"{name}.seeds"], index, level.height, level.width)
-    u = random[:rows].transpose(2, 0, 1).astype(np.float64)
-    logits, _ = _run(sampler, level, golden, random, codes, rows)
+    u = random[: codes.shape[1]].transpose(2, 0, 1).astype(np.float64)
+    logits, _ = _run(sampler, level, golden, random, codes)
     logits_at_positions = logits[:, positions[:, 0], positions[:, 1]]
     if sampler.precision != "float32":
         p, q = log_softmax(expected), log_softmax(logits_at_positions)
         divergence = float((np.exp(p) * (p - q)).sum(-1).mean())
         yield Check(f"{name}: mean KL divergence from the golden probabilities, nats", divergence, KL_BOUND)
-        logits, free = _run(sampler, level, golden, random, np.full((n, rows, level.width), -1), rows)
+        logits, free = _run(sampler, level, golden, random, to_draw)
         outside, _ = _outside(logits, free, u)
         yield Check(f"{name}: draws outside their own logits' CDF interval", outside, DRAW_BOUND)
         reason = f"{sampler.precision} draws from rounded weights"
@@ -138,8 +139,8 @@ def _verify_prior(sampler: Sampler, level: Level, index: int, golden: dict[str, 
     # With these logits the golden seeds draw the golden codes, unless u is at an edge of the golden code's interval.
     outside, edge = _outside(logits, codes, u)
     yield Check(f"{name}: draws outside the golden codes' CDF interval", outside, DRAW_BOUND)
-    _, free = _run(sampler, level, golden, random, np.full((n, rows, level.width), -1), rows)
-    ambiguous = np.logical_or.accumulate(edge.reshape(n, -1), axis=1).reshape(edge.shape)
+    _, free = _run(sampler, level, golden, random, to_draw)
+    ambiguous = np.logical_or.accumulate(edge.reshape(len(edge), -1), axis=1).reshape(edge.shape)
     wrong = (free != codes) & ~ambiguous
     yield Check(f"{name}: sampled codes that differ", float(wrong.mean()), 0.0)
 
@@ -157,15 +158,16 @@ def _outside(logits: NDArray[np.float64], codes: Array, u: NDArray[np.float64]) 
 
 
 def _run(
-    sampler: Sampler, level: Level, golden: dict[str, Array], random: Array, codes: Array, rows: int
+    sampler: Sampler, level: Level, golden: dict[str, Array], random: Array, codes: Array
 ) -> tuple[NDArray[np.float64], Array]:
-    """Returns logits [n, rows, W, K] and codes [n, rows, W] of the first rows. ``codes`` are forced, -1 for a draw."""
+    """Returns logits [n, rows, W, K] and codes [n, rows, W] of the first rows, whose ``codes`` are forced, -1 for a
+    draw.
+    """
+    rows = codes.shape[1]
     upper, labels = golden.get(f"{level.name}.upper"), golden.get(f"{level.name}.labels")
     parts = []
-    for start in range(0, len(codes), sampler.default_batch):
-        part = slice(start, start + sampler.default_batch)
-        n = len(codes[part])
-        forced = np.full((n, level.height, level.width), -1, np.int64)
+    for part in batches(len(codes), sampler.default_batch):
+        forced = np.full((part.stop - part.start, level.height, level.width), -1, np.int64)
         forced[:, :rows] = codes[part]
         level_inputs = LevelInputs(
             uniform=random[..., part],

@@ -33,8 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
     options.add_bundle(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the codes (.npz)")
-    options.add_resize(parser)
-    options.add_skip_bad(parser)
+    options.add_unfit_images(parser)
     options.add_running(parser)
 
 

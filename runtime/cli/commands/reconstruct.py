@@ -38,8 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
     options.add_bundle(parser)
-    options.add_resize(parser)
-    options.add_skip_bad(parser)
+    options.add_unfit_images(parser)
     options.add_output(parser, required=False)
     options.add_running(parser)
 

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--best",
-        type=_fraction,
+        type=options.fraction,
         metavar="FRACTION",
         help="draw more images, and keep of each class this share, by the probability that the bundle's classifier "
         "gives to the class",
@@ -198,14 +198,3 @@ def _write(job: SampleJob, samples: Samples, labels: list[str]) -> None:
     except OutputError as error:
         remedy = f"; --seed {job.seed} draws the same again" if job.fresh_seed else ""
         raise OutputError(f"{error}{remedy}") from error
-
-
-def _fraction(text: str) -> float:
-    """Returns the number in ``text``, over 0 and at most 1 (a ``type`` of argparse)."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction over 0, at most 1")
-    return value

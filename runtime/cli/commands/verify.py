@@ -22,18 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument("bundle", nargs="?", type=Path, help="the bundle (default: the one installed with LatentLoop)")
     options.add_device(parser)
-    parser.add_argument("--threads", type=options.positive, metavar="N", help="processor threads (default: all)")
     options.add_precision(parser)
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verifies a bundle, and returns 0 if every check passes, else 1. Raises LatentLoopError."""
-    from latentloop.sampling.sampler import Sampler
     from latentloop.sampling.verification import verify
 
-    bundle = options.open_bundle(arguments.bundle)
-    sampler = Sampler(bundle, arguments.device, arguments.threads, arguments.precision)
+    sampler = options.open_sampler(arguments)
+    bundle = sampler.bundle.path
     checks = []
     for check in verify(sampler):
         checks.append(check)
@@ -49,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
             if not c.skipped
         ]
         skipped = {c.name: c.skipped for c in checks if c.skipped}
-        setup = {"bundle": str(bundle.path), "device": sampler.device, "precision": sampler.precision}
+        setup = {"bundle": str(bundle), "device": sampler.device, "precision": sampler.precision}
         messages.print_json({**setup, "passed": passed, "checks": rows, "skipped": skipped})
     else:
-        print(f"{bundle.path}: {'verified' if passed else 'WRONG'} on {sampler.device} in {sampler.precision}")
+        print(f"{bundle}: {'verified' if passed else 'WRONG'} on {sampler.device} in {sampler.precision}")
     return 0 if passed else 1
