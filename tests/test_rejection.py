@@ -148,7 +148,7 @@ def test_invalid_arguments(sampler: Sampler, change: dict[str, Any], message: st
 def test_samples_without_classes_cannot_be_compared(sampler: Sampler) -> None:
     request = SampleRequest.validated(sampler.bundle.manifest, 2, labels=0, settings={})
     with pytest.raises(InputError, match="has no classes, so a classifier cannot compare samples"):
-        best_of_candidates(sampler, replace(request, labels=None), keep=0.5)
+        best_of_candidates(sampler, replace(request, labels=None), 0.5, None, None)
 
 
 def test_the_best_option_of_the_command(

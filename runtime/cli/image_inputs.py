@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from latentloop.cli.interrupt import StopRequest
 from latentloop.cli.messages import note
 from latentloop.errors import InputError
 from latentloop.images.problems import Problem, raise_for, summarise
-from latentloop.images.reading import merge_notes, read_each
+from latentloop.images.reading import ReadResult, merge_notes, read_each
 from latentloop.images.search import find_images
 
 _REMEDY = "; --skip-bad leaves them out"
@@ -25,14 +26,12 @@ _CHANGED = "changed after they were checked"
 
 @dataclass
 class ImageInputs:
-    """Files that can be read as images of size ``image`` = (H, W, C), and the problems of the ``skipped`` others."""
+    """Files that ``read`` can read as images of one size [H, W, C], and the problems of the ``skipped`` others."""
 
     files: list[Path]
     skipped: list[Problem]
-    image: tuple[int, int, int]
-    resize: bool
     skip_bad: bool
-    threads: int | None
+    read: Callable[[Sequence[Path]], Iterator[ReadResult]]
     changed: list[Problem] = field(default_factory=list)  # files that only ``check`` could read
 
     @staticmethod
@@ -46,7 +45,8 @@ class ImageInputs:
             note(line)
         problems, files, notes = list(search.problems), [], []
         total = len(search.files) + len(problems)
-        results = read_each(search.files, image, resize=arguments.resize, threads=arguments.threads)
+        read = partial(read_each, image=image, resize=arguments.resize, threads=arguments.threads)
+        results = read(search.files)
         for part in progress.parts(len(search.files), "check"):
             for result in islice(results, part.stop - part.start):
                 if result.problem:
@@ -61,7 +61,7 @@ class ImageInputs:
             raise_for(problems, total, _REMEDY)
         if problems:
             note(summarise(problems, total, "are left out"))
-        return ImageInputs(files, problems, image, arguments.resize, arguments.skip_bad, arguments.threads)
+        return ImageInputs(files, problems, arguments.skip_bad, read)
 
     def batches(self, size: int, label: str, stop: StopRequest) -> Iterator[tuple[list[Path], NDArray[np.uint8]]]:
         """Yields up to ``size`` files and their images, uint8 [n, H, W, C], with a progress bar, until ``stop`` is set.
@@ -71,7 +71,7 @@ class ImageInputs:
         """
         for part in progress.parts(len(self.files), label):
             files, images = [], []
-            for result in read_each(self.files[part], self.image, resize=self.resize, threads=self.threads):
+            for result in self.read(self.files[part]):
                 if stop.is_set():
                     return
                 if result.problem:

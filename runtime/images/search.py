@@ -31,17 +31,16 @@ class SearchResult:
     @property
     def notes(self) -> list[str]:
         """Lines for the user about links that were ignored."""
-        lines = []
-        if self.folder_links:
-            count = len(self.folder_links)
-            subject = "a link to a folder is" if count == 1 else f"{count} links to folders are"
-            names = listed(map(printable, self.folder_links))
-            lines.append(f"{subject} not followed, name the folder itself to have its images: {names}")
-        if self.broken_links:
-            count = len(self.broken_links)
-            subject = "a broken link is" if count == 1 else f"{count} broken links are"
-            lines.append(f"{subject} ignored: {listed(map(printable, self.broken_links))}")
-        return lines
+        not_followed = "not followed, name the folder itself to have its images"
+        kinds = (
+            (self.folder_links, "a link to a folder is", "links to folders are", not_followed),
+            (self.broken_links, "a broken link is", "broken links are", "ignored"),
+        )
+        return [
+            f"{one if len(links) == 1 else f'{len(links)} {several}'} {fate}: {listed(map(printable, links))}"
+            for links, one, several, fate in kinds
+            if links
+        ]
 
 
 def find_images(paths: Sequence[Path]) -> SearchResult:

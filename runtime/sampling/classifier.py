@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from latentloop.backends.bundle_errors import bundle_errors
 from latentloop.bundles.bundle import Bundle
 from latentloop.errors import BundleError, InputError
+from latentloop.sampling.batches import batches
 from latentloop.sampling.results import Classification
 
 BATCH = 16  # images at once
@@ -35,7 +36,7 @@ def classify(bundle: Bundle, images: NDArray[np.uint8], threads: int) -> Classif
         session = bundle_session(bundle, file, threads)
         # Without images, a blank one is run to get the number of features.
         inputs = images if len(images) else np.zeros((1, *bundle.manifest.image), np.uint8)
-        parts = [session.run({"images": inputs[start : start + BATCH]}) for start in range(0, len(inputs), BATCH)]
+        parts = [session.run({"images": inputs[part]}) for part in batches(len(inputs), BATCH)]
         probabilities, features = (
             np.concatenate([part[name] for part in parts])[: len(images)] for name in ("probabilities", "features")
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from latentloop.errors import InputError, short_repr
 from latentloop.sampling.classifier import classifier_file
 from latentloop.sampling.host_arrays import as_array, to_python
-from latentloop.sampling.results import Progress, Samples
+from latentloop.sampling.results import Callback, Samples
 from latentloop.sampling.sample_request import MAX_SAMPLES, SampleRequest
 from latentloop.sampling.sampler import Sampler
 from latentloop.sampling.validation import Setting, check_seeds
@@ -39,7 +39,7 @@ def sample_best(
     labels: ArrayLike | None = None,
     seed: ArrayLike | None = None,
     batch_size: int | None = None,
-    callback: Callable[[Progress], bool | None] | None = None,
+    callback: Callback | None = None,
     **settings: Setting,
 ) -> Selection:
     """Draws candidates, and keeps for each label the fraction ``keep``, in (0, 1], with the highest probability of that
@@ -69,11 +69,7 @@ def sample_best(
 
 
 def best_of_candidates(
-    sampler: Sampler,
-    request: SampleRequest,
-    keep: float,
-    batch_size: int | None = None,
-    callback: Callable[[Progress], bool | None] | None = None,
+    sampler: Sampler, request: SampleRequest, keep: float, batch_size: int | None, callback: Callback | None
 ) -> Selection:
     """Draws candidates for a validated request with consecutive seeds, and keeps the best; see ``sample_best``."""
     # 1. Choose the candidates: which sample of the request each is like.

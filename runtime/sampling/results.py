@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,9 @@ class Progress:
     rows_total: int
     images_done: int
     images_total: int
+
+
+Callback = Callable[[Progress], bool | None]  # called after every row; False cancels the run
 
 
 @dataclass(frozen=True)

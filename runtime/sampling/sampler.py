@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from latentloop.environment.machine import available_threads
 from latentloop.errors import BundleError, InputError, short_repr
 from latentloop.sampling import validation
 from latentloop.sampling.batches import batches, padded_batches
-from latentloop.sampling.results import Classification, Progress, Samples
+from latentloop.sampling.results import Callback, Classification, Progress, Samples
 from latentloop.sampling.sample_request import SampleRequest
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Sampler:
         min_p: validation.Setting = None,
         given: Mapping[str, ArrayLike] | None = None,
         batch_size: int | None = None,
-        callback: Callable[[Progress], bool | None] | None = None,
+        callback: Callback | None = None,
     ) -> Samples:
         """Draws n images.
 
@@ -142,12 +142,7 @@ class Sampler:
         )
         return self.draw(request, batch_size, callback)
 
-    def draw(
-        self,
-        request: SampleRequest,
-        batch_size: int | None = None,
-        callback: Callable[[Progress], bool | None] | None = None,
-    ) -> Samples:
+    def draw(self, request: SampleRequest, batch_size: int | None = None, callback: Callback | None = None) -> Samples:
         """Draws the samples of a request, which was validated for this sampler's bundle; see ``sample``."""
         # 1. Validate what is not in the request.
         if callback is not None and not callable(callback):
@@ -283,7 +278,7 @@ class Sampler:
             raise BundleError(f"{decoder}: pixels that are not finite: the weights are damaged")
         images[part] = decoded[: part.stop - part.start]
 
-    def _after_row(self, callback: Callable[[Progress], bool | None], images_done: int, images_total: int) -> AfterRow:
+    def _after_row(self, callback: Callback, images_done: int, images_total: int) -> AfterRow:
         def after_row(level: str, rows_done: int) -> bool:
             height = self.bundle.manifest.level(level).height
             proceed = callback(Progress(level, rows_done, height, images_done, images_total))

@@ -6,6 +6,7 @@ import argparse
 import platform
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ EPILOG = """examples:
   latentloop info
   latentloop info --bundle my-bundle --json
 """
+_SLOWER = "graphs run in standard ONNX operators, more slowly"
 _PACKAGES = {  # the module that LatentLoop imports from each package
     "numpy": "numpy.typing",
     "onnxruntime": "latentloop.backends.onnxruntime",
@@ -133,21 +135,18 @@ def _operators() -> str:
 
     library = operators()
     if library is None:
-        return "not built: graphs run in standard ONNX operators, more slowly; install a C++ compiler and reinstall"
-    reason = problem(library)
-    name = "instruction set not known"
+        return f"not built: {_SLOWER}; install a C++ compiler and reinstall"
+    reason, name = problem(library), "instruction set not known"
     if reason is None:
         try:
-            name = instruction_set(library)
-        except AttributeError:  # a library of another release, which graphs can use
-            pass
+            with suppress(AttributeError):  # a library of another release, which graphs can use
+                name = instruction_set(library)
         except OSError as error:
             reason = str(error)
     reason = reason or _registration_problem(library)
     if reason is None:
         return f"{name} ({library})"
-    slower = "graphs run in standard ONNX operators, more slowly"
-    return f"{library} cannot be loaded: {reason}; {slower}; reinstall latentloop"
+    return f"{library} cannot be loaded: {reason}; {_SLOWER}; reinstall latentloop"
 
 
 def _registration_problem(library: Path) -> str | None:
