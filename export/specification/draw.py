@@ -32,27 +32,11 @@ def allowed_codes(logits: Float64, settings: DrawSettings) -> tuple[Float64, NDA
     return mass, allowed
 
 
-def _passes_top_k(ranked: Float64, top_k: Float64) -> NDArray[np.bool_]:
-    within: NDArray[np.bool_] = np.arange(ranked.shape[1]) < top_k
-    return within
-
-
-def _passes_top_p(ranked: Float64, top_p: Float64) -> NDArray[np.bool_]:
-    before = np.cumsum(ranked, 1) - ranked
-    within: NDArray[np.bool_] = (before < top_p * ranked.sum(1, keepdims=True)) | (top_p >= 1)
-    return within
-
-
-def _passes_min_p(ranked: Float64, min_p: Float64) -> NDArray[np.bool_]:
-    within: NDArray[np.bool_] = ranked >= min_p * ranked[:, :1]
-    return within
-
-
 # By filter: whether codes with the masses ``ranked`` [B, K] pass it with the setting [B, 1].
 PASSES: dict[str, Callable[[Float64, Float64], NDArray[np.bool_]]] = {
-    "top_k": _passes_top_k,
-    "top_p": _passes_top_p,
-    "min_p": _passes_min_p,
+    "top_k": lambda ranked, k: np.arange(ranked.shape[1]) < k,
+    "top_p": lambda ranked, p: (np.cumsum(ranked, 1) - ranked < p * ranked.sum(1, keepdims=True)) | (p >= 1),
+    "min_p": lambda ranked, p: ranked >= p * ranked[:, :1],
 }
 
 

@@ -46,12 +46,7 @@ TEMPERATURE = DrawSetting(
 TOP_K = DrawSetting("top_k", "int64", "draw from the K most probable codes", math.inf, high=math.inf, is_integer=True)
 TOP_P = DrawSetting("top_p", "float32", "draw from the most probable codes that hold this share", 1.0)
 MIN_P = DrawSetting(
-    "min_p",
-    "float32",
-    "draw from codes with at least this share of the highest probability",
-    0.0,
-    allows_low=True,
-    since=4,
+    "min_p", "float32", "leave out codes under this share of the highest probability", 0.0, allows_low=True, since=4
 )
 FILTERS = (TOP_K, TOP_P, MIN_P)
 SETTINGS = {setting.name: setting for setting in (TEMPERATURE, *FILTERS)}

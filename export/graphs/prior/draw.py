@@ -90,10 +90,6 @@ def _filter(g: NodeBuilder, logits: str, mass: str, inputs: DrawInputs) -> str:
     return g.op("ScatterElements", allowed, order, allowed, axis=1)
 
 
-def _passes_top_k(g: NodeBuilder, ranks: str, ranked: str, top_k: str) -> str:
-    return g.op("Less", ranks, top_k)
-
-
 def _passes_top_p(g: NodeBuilder, ranks: str, ranked: str, top_p: str) -> str:
     before = g.op("CumSum", ranked, g.constant(1), exclusive=1)
     total = g.op("ReduceSum", ranked, g.constant([1]), keepdims=1)
@@ -102,13 +98,9 @@ def _passes_top_p(g: NodeBuilder, ranks: str, ranked: str, top_p: str) -> str:
     return g.op("Or", g.op("Less", before, g.op("Mul", top_p, total)), is_off)
 
 
-def _passes_min_p(g: NodeBuilder, ranks: str, ranked: str, min_p: str) -> str:
-    return g.op("GreaterOrEqual", ranked, min_p)  # the largest mass is exp(0) = 1
-
-
 # By filter: whether codes of ``ranks`` [1, K] and masses ``ranked`` [B, K] pass it with the setting [B, 1].
 PASSES: dict[str, Callable[[NodeBuilder, str, str, str], str]] = {
-    "top_k": _passes_top_k,
+    "top_k": lambda g, ranks, ranked, top_k: g.op("Less", ranks, top_k),
     "top_p": _passes_top_p,
-    "min_p": _passes_min_p,
+    "min_p": lambda g, ranks, ranked, min_p: g.op("GreaterOrEqual", ranked, min_p),  # the largest mass is exp(0) = 1
 }
