@@ -37,4 +37,9 @@ def check_drawn(bundle: Path, level: Level, codes: Codes) -> None:
     cumulative sum reaches u.
     """
     if (codes >= level.codebook_size).any():
-        raise BundleError(f"{bundle}: {level.name} has logits that are not finite numbers")
+        raise logits_error(bundle, level)
+
+
+def logits_error(bundle: Path, level: Level) -> BundleError:
+    """Returns the error for logits that are not finite."""
+    return BundleError(f"{bundle}: {level.name} has logits that are not finite numbers")

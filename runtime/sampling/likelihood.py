@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from latentloop.backends.bundle_errors import logits_error
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import LevelInputs, Row
-from latentloop.errors import BundleError, InputError
+from latentloop.errors import InputError
 from latentloop.sampling.batches import padded_batches
 from latentloop.sampling.validation import check_codes, check_labels, check_prior
 
@@ -45,7 +46,7 @@ def log_likelihood(
             # 3. Pick the log-probability of each code from its row's logits.
             for row in rows(level, level_inputs):
                 if not np.isfinite(row.logits).all():
-                    raise BundleError(f"{bundle.path}: {level.name} has logits that are not finite numbers")
+                    raise logits_error(bundle.path, level)
                 log_probabilities = log_softmax(row.logits.astype(np.float64))
                 picked = np.take_along_axis(log_probabilities, row.codes[..., None], 2)[..., 0]  # [W, B]
                 result[level.name][part, row.index] = picked.T[: part.stop - part.start]
