@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import torch
 from bench_results import MACHINE, TINY
 from random_models import PRIORS, random_prior
 
-from latentloop.bench.baselines.naive_forward import time_naive
-from latentloop.bench.baselines.timing import Scale, level_seconds
+from latentloop.bench.baselines import naive_forward
+from latentloop.bench.baselines.timing import level_seconds
 from latentloop.bench.machine.bandwidth import measure_bandwidth
 from latentloop.bench.machine.child_process import in_child
 from latentloop.bench.machine.gemm import measure_gemm
@@ -57,20 +58,29 @@ def test_first_rows_alone_give_the_same_logits() -> None:
                 torch.testing.assert_close(model(codes[:, :rows], upper), whole[:, :, :rows])
 
 
-def test_the_fit_covers_every_position(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With forwards that take 1 + 2 rows seconds, a level takes W * sum of (1 + 2 i)."""
+@pytest.mark.parametrize(("budget", "note"), [(1e9, ""), (1.0, naive_forward.ONE_FORWARD)])
+def test_the_fit_covers_every_position(monkeypatch: pytest.MonkeyPatch, budget: float, note: str) -> None:
+    """With forwards that take 1 + 2 rows seconds, a level takes W * sum of (1 + 2 i), timed whole or in part."""
     config = PRIORS["top-k3"]
-    now = [0.0]
+    now, forwards = [0.0], [0]
     model = random_prior(config)
 
     def forward(codes: torch.Tensor, *_: object) -> None:
         now[0] += 1 + 2 * codes.shape[1]
+        forwards[0] += 1
 
     monkeypatch.setattr(model, "given", forward)
     monkeypatch.setattr("latentloop.bench.baselines.naive_forward.time.perf_counter", lambda: now[0])
-    seconds, text = level_seconds(time_naive(model, budget=1e9), config.height, Scale())
+    timing = naive_forward.time_naive(model, budget=budget)
+    seconds, text = level_seconds(timing, config.height)
     assert seconds == pytest.approx(config.width * sum(1 + 2 * i for i in range(1, config.height + 1)))
-    assert "linear fit" in text
+    assert text.endswith(note)
+    assert bool(text) == bool(note)
+    estimate = 3  # of five rows: the first, the second, the last
+    warm_up, whole = 1, config.height * config.width
+    assert len(timing.rows) == (estimate if note else config.height)
+    assert timing.timed_steps == (estimate if note else whole)
+    assert forwards[0] == warm_up + estimate + (0 if note else whole)
 
 
 def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +100,10 @@ def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert set(implementation["graphs"]["bottom"]) == {"condition", "row", "step"}
     assert float32["difference"] < 1e-4 < int8["difference"] < 0.1
     assert set(result["peers"]["naive"]["images"]) == {"1"}
+    for name in ("naive", "eager", "float32", "int8"):  # 0.05 s are not enough for all rows of all of them
+        for images in result["peers"][name]["images"].values():
+            rows = re.findall(r"(\d+) of \d+ rows", images["seconds"]["extrapolated"])
+            assert all(int(number) >= 3 for number in rows)
     assert list(result["bounds"]) == ["direct", "float32", "int8"]
     assert bench("compare", out, out) == 0
     assert "within the spread" in capsys.readouterr().out
@@ -163,18 +177,23 @@ def test_growth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.
     monkeypatch.setattr(growth, "all_series", lambda largest: series)
     out = tmp_path / "growth.json"
     assert bench("growth", "--threads", 1, "--seconds", 0.03, "--out", out) == 0
-    assert "fitted exponent" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "| fitted exponent | residual |" in text
+    assert "of the two largest" in text
     measured = json.loads(out.read_text(encoding="utf-8"))["series"]
     assert [len(entry["points"]) for entry in measured] == [2, 2]
+    assert [entry["exponent"] for entry in measured] == [None, None]  # no fit through two points
+    assert all(entry["last_exponent"] is not None for entry in measured)
     assert growth.exponents([1, 2, 4], [1, 4, 16])["exponent"] == pytest.approx(2)
     assert growth.exponents([1, 2, 4], [1, 1, 2])["last_exponent"] == pytest.approx(1)
-    assert growth.exponents([1], [1])["exponent"] is None
+    assert growth.exponents([1], [1])["last_exponent"] is None
+    assert growth.exponents([1, 2], [1, 8]) == {"exponent": None, "residual": None, "last_exponent": pytest.approx(3)}
 
 
 def test_cold_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "cold.json"
     assert bench("cold-start", "--repeats", 1, "--threads", 1, "--out", out) == 0
-    assert "Bound by " in capsys.readouterr().out
+    assert "The longest phase is " in capsys.readouterr().out
     result: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     assert set(result["phases"]) == set(cold_start.PHASES)
     assert all(phase["median"] > 0 for phase in result["phases"].values())

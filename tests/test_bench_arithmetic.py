@@ -13,7 +13,14 @@ from torch import Tensor, nn
 
 from latentloop.bench.baselines.timing import Scale, Timing, level_seconds
 from latentloop.bench.figures.figure import Figure
-from latentloop.bench.figures.fits import extrapolate_rows, fit_exponent, fit_line
+from latentloop.bench.figures.fits import (
+    enough_rows,
+    extrapolate_rows,
+    fit_exponent,
+    fit_line,
+    poor_fit,
+    worst_note,
+)
 from latentloop.bench.figures.text import duration, quantity
 from latentloop.bench.machine.peaks import Peaks
 from latentloop.bench.sampling.summary import image_bounds, scale_of
@@ -133,7 +140,11 @@ def test_fits_recover_the_function_of_the_points() -> None:
     line = fit_line({0: 3.0, 4: 11.0, 9: 21.0})
     assert [line.intercept, line.slope, line.at(2)] == pytest.approx([3, 2, 7])
     assert line.residual == pytest.approx(0, abs=1e-12)
-    assert fit_line({7: 5.0}).at(0) == 5
+    for few in ({}, {7: 5.0}, {0: 1.0, 9: 2.0}):  # a line through two points has no residual
+        with pytest.raises(ValueError, match=f"a line through {len(few)} points, expected at least 3"):
+            fit_line(few)
+    with pytest.raises(ValueError, match="a power law through 2 points"):
+        fit_exponent([1, 2], [1, 2])
     exponent, residual = fit_exponent([1, 2, 4, 8], [3 * x**1.7 for x in (1, 2, 4, 8)])
     assert exponent == pytest.approx(1.7)
     assert residual == pytest.approx(0, abs=1e-9)
@@ -141,9 +152,45 @@ def test_fits_recover_the_function_of_the_points() -> None:
 
 def test_rows_that_are_not_timed_are_extrapolated_linearly() -> None:
     assert extrapolate_rows({0: 1.0, 1: 2.0}, 2) == (3.0, "")
-    seconds, text = extrapolate_rows({0: 1.0, 2: 3.0}, 5)
+    seconds, text = extrapolate_rows({0: 1.0, 4: 5.0, 2: 3.0}, 5)
     assert seconds == pytest.approx(1 + 2 + 3 + 4 + 5)
-    assert text.startswith("2 of 5 rows timed")
+    assert text.startswith("3 of 5 rows timed, linear fit with a residual of 0.0%")
+    assert extrapolate_rows({0: 1.0, 1: 2.0, 2: 3.0}, 5)[1].startswith("the first 3 of 5 rows timed")
+    with pytest.raises(ValueError, match="a line through 2 points"):
+        extrapolate_rows({0: 1.0, 2: 3.0}, 5)
+
+
+def test_a_level_is_timed_whole_within_its_budget() -> None:
+    for height in (1, 2, 3):
+        assert [enough_rows(n, height, 1e9, 0.0) for n in range(1, height + 1)] == [False] * (height - 1) + [True]
+    assert not enough_rows(2, 64, 1e9, 0.0)  # no fit from two rows, however long they take
+    assert enough_rows(3, 64, 1e9, 0.0)
+    assert not enough_rows(3, 64, 3 * 120 / 64, 120)  # 64 such rows take 120 s
+    assert not enough_rows(4, 64, 7.0, 120)  # 112 s, within the budget
+    assert enough_rows(64, 64, 119.0, 120)
+    assert enough_rows(3, 64, 6.1, 120)  # 130 s, and a twentieth of the budget is spent
+    assert not enough_rows(10, 640, 5.9, 120)
+
+
+def test_poor_fits_are_recognised_by_their_note() -> None:
+    note = "{} of 32 rows timed, linear fit with a residual of {}%"
+    assert not poor_fit("")
+    assert not poor_fit("1 of 4 blocks timed, scaled by FLOPs")
+    assert not poor_fit(note.format(3, "10.0"))
+    assert poor_fit(note.format(3, "10.1"))
+    assert poor_fit(note.format(2, "0.0"))
+    assert poor_fit(f"top: {note.format(9, '2.0')}; bottom: {note.format(31, '54.3')}; 1 of 4 blocks timed")
+    assert poor_fit(extrapolate_rows({0: 35.0, 1: 10.0, 2: 35.0, 3: 10.0}, 64)[1])
+    assert not poor_fit(extrapolate_rows({0: 35.0, 63: 45.0, 32: 40.0}, 64)[1])
+
+
+def test_of_several_rounds_the_worst_note_remains() -> None:
+    note = "{} of 32 rows timed, linear fit with a residual of {}%"
+    good, fewer, poor = note.format(9, "2.0"), note.format(4, "1.0"), note.format(4, "30.0")
+    assert worst_note([]) == worst_note(["", ""]) == ""
+    assert worst_note([good, ""]) == worst_note(["", good]) == good  # the last round may have been timed whole
+    assert worst_note(["", "scaled"]) == "scaled"
+    assert worst_note([good, poor, fewer, "scaled", ""]) == poor
 
 
 def test_a_reduced_level_is_scaled_graph_by_graph() -> None:
@@ -160,6 +207,13 @@ def test_figures_say_when_they_are_unstable() -> None:
     assert Figure((1.0, 1.05, 1.1), "s").spread == pytest.approx(0.1 / 1.05)
     assert not Figure((1.0, 1.05, 1.1), "s").unstable
     assert "unstable" in Figure((1.0, 1.0, 1.2), "s").note()
+    assert Figure((1.0, 1.0, 1.2), "s").caveats == ("unstable",)
+    assert Figure((1.0,), "s", "2 of 9 rows timed, linear fit with a residual of 0.0%").caveats == (
+        "extrapolated",
+        "poor fit",
+    )
+    assert Figure((1.0,), "s", "1 of 4 blocks timed, scaled by FLOPs").caveats == ("extrapolated",)
+    assert Figure((1.0,), "s", "1 of 4 blocks timed, not scaled").caveats == ("fewer layers",)
     single = Figure((1.0,), "s", "1 of 2 rows timed")
     assert single.spread is None
     assert not single.unstable
@@ -181,8 +235,8 @@ def test_the_roofline_uses_the_faster_kind_of_page() -> None:
     compute_bound = bound(Work(1e9, 2**24), peaks)
     assert compute_bound == Bound(0.01, 2**24 / 20e9)
     assert compute_bound.by == "arithmetic"
-    assert compute_bound.verdict(0.0125) == "bound by arithmetic (80% of the roofline)"
-    assert compute_bound.verdict(0.1) == "bound by overhead: arithmetic explains 10%"
+    assert compute_bound.verdict(0.0125) == "mostly arithmetic, which takes 80% of the time at this machine's best rate"
+    assert compute_bound.verdict(0.1) == "mostly overhead: arithmetic takes 10% of the time at this machine's best rate"
 
 
 def test_the_bounds_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,9 @@ def test_image_times_need_every_level_and_the_decoder() -> None:
     assert times["seconds"] == 1.0
     assert times["images a second"] == 1.0
     assert (times["way"], times["batch"]) == ("eager", 1)
+    assert times["note"] == ""
+    (times,) = image_times([part({**two[0], "note": "3 of 32 rows timed"}, *two[1:])])
+    assert times["note"] == "3 of 32 rows timed"
     assert image_times([part(*two[:2])]) == []
     sampler = [of_sampler(level(name, 1.0)) for name in ("top", "bottom")]
     assert image_times([part(*sampler, decode())]) == []  # a sampler times whole images, decoding included

@@ -30,7 +30,7 @@ def test_a_comparison_rates_each_change() -> None:
     verdicts = {row["name"]: (row["ratio"], row["verdict"]) for row in compared["rows"]}
     assert verdicts == {"whole process": (0.5, "better"), "imports": (2.0, "worse")}
     noisy = comparison.compare(cold(1.0, 1.0), cold(0.8, 1.0, 1.2))
-    assert noisy["rows"][0]["verdict"] == "within the spread, unstable"
+    assert noisy["rows"][0]["verdict"] == "within the spread (unstable)"
     text = comparison.table(compared)
     assert "| whole process | 1 s | 0.5 s | 0.500 | better |" in text
 
@@ -86,7 +86,7 @@ def test_the_readme_is_written_and_checked(tmp_path: Path, capsys: pytest.Captur
     text = file.read_text(encoding="utf-8")
     assert text.startswith("# Title\n\n")
     assert text.endswith("\n\nRest.\n")
-    assert "330 ms (median of 2, spread 0%). Of it: imports 100 ms." in text
+    assert "330 ms (median of 2, spread 0%). Of it, medians too: imports 100 ms.\n\n*spread*: " in text
     readme.update(file, [cold(0.4, 0.4)])
     assert "400 ms" in file.read_text(encoding="utf-8")
 

@@ -86,7 +86,7 @@ def test_implementations_draw_from_the_same_model(part: Part, monkeypatch: pytes
             assert timed == set(range(height)) if "whole" not in implementation.title else {0, height - 1} <= timed
             assert all(timing.host(row) > -1e-9 for row in timing.rows)
             assert len(timing.steps[0]) * timing.columns(level.config.width) == level.config.width
-            assert len(implementation.time(level, 1, 0.0).rows) == 1
+            assert len(implementation.time(level, 1, 0.0).rows) == 3
         assert timing.condition > 0
 
 

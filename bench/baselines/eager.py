@@ -14,6 +14,7 @@ from latentloop.bench.baselines.tensors import random_tensors, tensors_of
 from latentloop.bench.baselines.timing import Timing
 from latentloop.bench.baselines.torch_codec import TorchCodec
 from latentloop.bench.baselines.torch_rowstep import TorchFixed, TorchRowStep, TorchState
+from latentloop.bench.figures.fits import enough_rows
 from latentloop.bench.workload.models import load_vqvae
 from latentloop.bench.workload.part import Part, TimedLevel
 from latentloop.export.checkpoints.checkpoint import load_checkpoint
@@ -42,7 +43,7 @@ class EagerPyTorch(TorchCodec):
         return time.perf_counter() - begin
 
     def time(self, level: TimedLevel, batch: int, budget: float) -> Timing:
-        """Times rows spread over the grid: the first, the last, then rows between them."""
+        """Times rows spread over the grid until ``enough_rows``: the first, the last, then rows between them."""
         model, c = self.models[level.name], level.config
         _, upper, labels = random_tensors(c, batch)
         uniform, forced = torch.rand(c.width, batch), torch.full((c.width, batch), -1)
@@ -53,8 +54,6 @@ class EagerPyTorch(TorchCodec):
             timing = Timing(condition=time.perf_counter() - begin)
             state = self._states[level.name][1]
             for i in spread(c.height):
-                if timing.rows and time.perf_counter() - started > budget:
-                    break
                 times = [time.perf_counter()]
                 terms = model.begin_row(state, fixed, i)
                 times.append(time.perf_counter())
@@ -64,6 +63,8 @@ class EagerPyTorch(TorchCodec):
                 row_graph, *steps = np.diff(times).tolist()
                 timing.rows[i] = times[-1] - times[0]
                 timing.row_graph[i], timing.steps[i] = row_graph, steps
+                if enough_rows(len(timing.rows), c.height, time.perf_counter() - started, budget):
+                    break
         return timing
 
     def logits(self, level: TimedLevel, inputs: Inputs, rows: int) -> NDArray[np.float32]:

@@ -35,7 +35,7 @@ class Implementation(Protocol):
         ...
 
     def time(self, level: TimedLevel, batch: int, budget: float) -> Timing:
-        """Draws rows of one level until all are drawn or ``budget`` seconds have passed; at least one row."""
+        """Draws all rows of one level if this takes at most ``budget`` seconds, otherwise some: ``enough_rows``."""
         ...
 
     def logits(self, level: TimedLevel, inputs: Inputs, rows: int) -> NDArray[np.float32]:

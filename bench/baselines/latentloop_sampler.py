@@ -50,7 +50,7 @@ class LatentLoopSampler:
         return opened + max(0.0, first - second)
 
     def time(self, level: TimedLevel, batch: int, budget: float) -> Timing:
-        """Draws rows in order, from the first, until ``budget`` seconds have passed; at least one row."""
+        """Draws rows in order, from the first, as ``timed_rows`` does."""
         manifest_level = self.sampler.bundle.manifest.level(level.name)
         inputs = Inputs.random(level.config, batch)
         level_inputs = drawing(inputs.codes.shape, 0, inputs.upper, inputs.labels)

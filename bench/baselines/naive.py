@@ -1,6 +1,6 @@
 """The baseline that users have today: the whole network for every code, over the rows drawn so far.
 
-This is how the common PyTorch implementation samples. An image takes an hour on a CPU, so forwards over a few
+This is how the common PyTorch implementation samples. A large image takes hours on a CPU. Then forwards over a few
 numbers of rows are timed and the rest is extrapolated: a forward's cost grows with the rows that it sees.
 """
 
@@ -40,7 +40,7 @@ class NaivePyTorch(TorchCodec):
         return time.perf_counter() - begin
 
     def time(self, level: TimedLevel, batch: int, budget: float) -> Timing:
-        """Times forwards over 1, all, half and a quarter of the rows, as many as the budget allows."""
+        """Times every forward, or a few of them if all would take longer than ``budget`` seconds."""
         return time_naive(self.models[level.name], batch, budget)
 
     def logits(self, level: TimedLevel, inputs: Inputs, rows: int) -> NDArray[np.float32]:

@@ -27,7 +27,7 @@ def _add_repeats(parser: argparse.ArgumentParser, default: int, purpose: str) ->
 def _add_growth(parser: argparse.ArgumentParser) -> None:
     help_text = "side of the largest grid (default: 128)"
     parser.add_argument("--largest", type=positive, default=128, metavar="N", help=help_text)
-    _add_budget(parser, 4, "limit of the drawing time per point")
+    _add_budget(parser, 4, "drawing time per point: larger levels are extrapolated from the rows drawn")
     add_common(parser)
 
 

@@ -9,12 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from latentloop.bench.figures.fits import poor_fit
+
 UNSTABLE = 0.10  # a larger spread means that the machine did other work meanwhile
+NOT_SCALED = "not scaled"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One quantity, measured once per round. ``extrapolated`` says how it was extrapolated; "" if all was timed."""
+    """One quantity, measured once per round. ``extrapolated`` says how it was extrapolated; "" if all was timed.
+
+    A figure of a smaller model that was not scaled says so there as well: "1 of 4 blocks timed, ``NOT_SCALED``".
+    """
 
     samples: tuple[float, ...]
     unit: str
@@ -34,6 +40,18 @@ class Figure:
     def unstable(self) -> bool:
         """Whether the spread exceeds 10 %."""
         return self.spread is not None and self.spread > UNSTABLE
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What a reader must know of the figure, in the words of ``terms.TERMS``; empty if all of it was timed."""
+        reduced = self.extrapolated.endswith(NOT_SCALED)
+        marks = {
+            "fewer layers": reduced,
+            "extrapolated": bool(self.extrapolated) and not reduced,
+            "poor fit": poor_fit(self.extrapolated),
+            "unstable": self.unstable,
+        }
+        return tuple(name for name, holds in marks.items() if holds)
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON types, the derived numbers included."""
@@ -55,6 +73,8 @@ class Figure:
         text = f"median of {len(self.samples)}" if len(self.samples) > 1 else "one run"
         if self.spread is not None:
             text += f", spread {self.spread:.0%}" + (", unstable" if self.unstable else "")
+        if "poor fit" in self.caveats:
+            text += ", poor fit"
         return f"{text}, extrapolated: {self.extrapolated}" if self.extrapolated else text
 
 

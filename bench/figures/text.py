@@ -22,6 +22,8 @@ def quantity(value: float, unit: str) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Returns a Markdown table of a header and rows of cells."""
+    """Returns a Markdown table of a header and rows of cells. Raises ValueError for a column without a heading."""
+    if not all(header):
+        raise ValueError(f"a column without a heading: {list(header)}")
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

@@ -6,12 +6,13 @@ from typing import Any
 
 from latentloop.bench.figures.figure import Figure
 from latentloop.bench.figures.result_files import new_result
+from latentloop.bench.figures.terms import definitions
 from latentloop.bench.figures.text import duration, markdown_table, quantity
 from latentloop.bench.machine.child_process import in_child
 from latentloop.bench.machine.environment import environment
 from latentloop.bench.machine.gemm import measure_gemm
 from latentloop.bench.machine.peaks import best
-from latentloop.bench.nearest.baselines import LATENTLOOP, SEARCHES, time_search
+from latentloop.bench.nearest.baselines import CHECKED, LATENTLOOP, SEARCHES, time_search
 
 SHAPES = ((65536, 64, 512), (8192, 64, 16384), (1, 64, 512), (1, 64, 16384))  # N, D, K
 GEMM_SIZE = 1536
@@ -72,11 +73,16 @@ def table(result: dict[str, Any]) -> str:
             rate = f"{2 * n * d * k / time.median / 1e9:.0f}"
             memory = quantity(measured["added_bytes"], "B")
             rows.append([name, duration(time.median), time.note(), rate, memory, f"{measured['nearest']:.0%}"])
-        header = ["", "time", "", "GFLOP/s", "added memory", "same as reference"]
+        header = ["implementation", "median time", "measured", "GFLOP/s", "added memory", "same as reference"]
         lines += ["", f"N = {n}, D = {d}, K = {k}", "", markdown_table(header, rows)]
         fastest = min(baselines, key=lambda name: baselines[name], default=None)
         if fastest is not None:
             latentloop = times[LATENTLOOP].median
             ratio, share = baselines[fastest] / latentloop, 2e-9 * n * d * k / latentloop / gemm.median
             lines += ["", f"{ratio:.2f} times as fast as {fastest}, at {share:.0%} of the rate of matrix products."]
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    legend = (
+        "*added memory*: what a search adds to the peak of resident memory; its inputs and the prepared codebook "
+        f"were there. *same as reference*: of the first {CHECKED} vectors, the share with the index that float64 gives."
+    )
+    return f"{text}\n\n{legend} {definitions(text)}"

@@ -69,9 +69,15 @@ def table(result: dict[str, Any]) -> str:
             [level["name"], *(f"{bits[name]:.4f}" for name in PRECISIONS), change, f"{level['kl_nats']:.2g} nats"]
         )
     limit = f", the first {result['rows']} rows of each level" if result["rows"] else ""
-    header = ["bits per code", *PRECISIONS, "change", "mean KL(float32, int8)"]
+    header = ["level", *(f"{name}, bits per code" for name in PRECISIONS), "change", "mean KL(float32, int8)"]
+    legend = (
+        "*KL*: the Kullback-Leibler divergence between the two distributions of a code, the mean over all codes; "
+        "after ±: the standard error of the mean over images."
+    )
     notes = [f"{level['name']}: {level['note']}." for level in result["levels"] if level["note"]]
-    return "\n\n".join([f"{result['images']} images, {result['codes']}{limit}:", markdown_table(header, rows), *notes])
+    return "\n\n".join(
+        [f"{result['images']} images, {result['codes']}{limit}:", markdown_table(header, rows), legend, *notes]
+    )
 
 
 def _held_out(sampler: Sampler, data: Path, count: int) -> LabelledCodes:

@@ -44,7 +44,12 @@ def _likeness(result: dict[str, Any]) -> str:
         like, correct = result["likeness"].get(kind), result["recognition"][kind]["accuracy"]
         cells = [f"{like['frechet_distance']:.3g}", f"{like['precision']:.3f}", f"{like['recall']:.3f}"] if like else []
         rows.append([name, *(cells or [""] * 3), f"{correct:.1%}"])
-    return markdown_table(["", "Fréchet distance to held-out", "precision", "recall", "classified correctly"], rows)
+    header = ["images", "Fréchet distance to held-out", "precision", "recall", "classified correctly"]
+    legend = (
+        "In the features of the bundle's classifier. *precision*: the share of these images in the neighbourhood of "
+        "held-out ones; *recall*: the share of the held-out images within theirs."
+    )
+    return f"{markdown_table(header, rows)}\n\n{legend}"
 
 
 def _levels(result: dict[str, Any]) -> str:
@@ -59,7 +64,11 @@ def _levels(result: dict[str, Any]) -> str:
         for level in result["levels"]
     ]
     rows.append(["all", "", "", "", f"{result['bits_per_image']:.1f} ({result['bits_per_value']:.4f} per value)"])
-    return markdown_table(["held-out codes", "used", "perplexity", "bits per code", "bits per image"], rows)
+    legend = (
+        "*perplexity*: how many codes, if all occurred equally often, would be as hard to predict by frequency alone."
+    )
+    header = ["level", "held-out codes used", "perplexity", "bits per code", "bits per image"]
+    return f"{markdown_table(header, rows)}\n\n{legend}"
 
 
 def _reconstruction(figures: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from latentloop.bench.figures.figure import Figure
+from latentloop.bench.figures.terms import caveats, definitions
 from latentloop.bench.figures.text import markdown_table
 from latentloop.errors import InputError
 
@@ -47,11 +48,12 @@ def table(comparison: dict[str, Any]) -> str:
     for row in comparison["rows"]:
         values = (f"{row[side]:.4g} {row['unit']}" for side in ("before", "after"))
         rows.append([row["name"], *values, f"{row['ratio']:.3f}", row["verdict"]])
-    lines.append(markdown_table(["", "before", "after", "after / before", ""], rows))
+    lines.append(markdown_table(["figure", "before", "after", "after / before", "verdict"], rows))
     for key, text in (("only_before", "in the first only"), ("only_after", "in the second only")):
         if comparison[key]:
             lines += ["", f"{text}: {', '.join(comparison[key])}"]
-    return "\n".join(lines)
+    legend = "*within the spread*: the change is smaller than the larger spread of the two. *same*: under 2 %."
+    return "\n".join([*lines, "", f"{legend} {definitions(f'{legend} {lines}')}"])
 
 
 def _row(name: str, old: Figure, new: Figure) -> dict[str, Any]:
@@ -64,15 +66,13 @@ def _row(name: str, old: Figure, new: Figure) -> dict[str, Any]:
         verdict = "same"
     else:
         verdict = "better" if better else "worse"
-    if old.unstable or new.unstable:
-        verdict += ", unstable"
     return {
         "name": name,
         "unit": old.unit,
         "before": old.median,
         "after": new.median,
         "ratio": ratio,
-        "verdict": verdict,
+        "verdict": verdict + caveats(old, new),
     }
 
 

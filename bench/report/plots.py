@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentloop.bench.figures.figure import Figure
+from latentloop.bench.figures.terms import caveats
 from latentloop.bench.figures.text import duration
 from latentloop.bench.machine.peaks import Peaks
 from latentloop.environment.packages import require
@@ -21,6 +22,7 @@ COLOURS = {"naive": "#888888", "eager": "#d97b29", "compiled": "#b8442c", "float
 MARKERS = {"condition": "^", "row": "s", "step": "o", "forward": "D"}
 SIZE = (8.0, 4.5)  # inches
 DPI = 120
+HOLLOW = "hollow: extrapolated"
 
 
 def write_plots(folder: Path, result: dict[str, Any]) -> list[Path]:
@@ -74,8 +76,7 @@ def _images(axes: Axes, result: dict[str, Any]) -> None:
     bars = axes.barh(titles, seconds, color=[COLOURS[name] for name in available])
     labels = []
     for images, value in zip(smallest, seconds, strict=True):
-        extrapolated = Figure.from_json(images["seconds"]).extrapolated
-        labels.append(f" {duration(value)}" + (" (extrapolated)" if extrapolated else ""))
+        labels.append(f" {duration(value)}{caveats(Figure.from_json(images['seconds']))}")
     axes.bar_label(bars, labels, fontsize=9)
     for style, (name, bound) in zip(("--", ":"), result["bounds"].items(), strict=False):
         label = "bound, direct convolutions" if name == "direct" else f"bound, LatentLoop in {name}"
@@ -93,7 +94,9 @@ def _batches(axes: Axes, result: dict[str, Any]) -> None:
         if entry["available"]:
             sizes = [int(batch) for batch in entry["images"]]
             rates = [images["images_per_second"] for images in entry["images"].values()]
-            axes.plot(sizes, rates, marker="o", color=COLOURS[name], label=_short(entry["name"], " "))
+            figures = [Figure.from_json(images["seconds"]) for images in entry["images"].values()]
+            axes.plot(sizes, rates, color=COLOURS[name], label=_short(entry["name"], " "))
+            _points(axes, sizes, rates, figures, COLOURS[name])
     axes.set(yscale="log", xlabel="batch", ylabel="images per second", title=f"{result['preset']}: throughput")
     _doubling(axes)
 
@@ -149,8 +152,10 @@ def _growth_of(series: dict[str, Any]) -> Callable[[Axes, dict[str, Any]], None]
 
     def draw(axes: Axes, result: dict[str, Any]) -> None:
         x = [point["x"] for point in series["points"]]
-        y = [Figure.from_json(point["seconds"]).median for point in series["points"]]
-        axes.plot(x, y, "o-", color=COLOURS["float32"], label="measured")
+        figures = [Figure.from_json(point["seconds"]) for point in series["points"]]
+        y = [figure.median for figure in figures]
+        axes.plot(x, y, color=COLOURS["float32"], label="measured")
+        _points(axes, x, y, figures, COLOURS["float32"])
         expected = [y[-1] * (value / x[-1]) ** series["expected"] for value in x]
         axes.plot(x, expected, "--", color="black", linewidth=1, label=f"expected exponent {series['expected']:g}")
         fitted = "" if series["exponent"] is None else f", fitted exponent {series['exponent']:.2f}"
@@ -236,6 +241,18 @@ def _label_levels(axes: Axes, names: Sequence[str], title: str) -> None:
     axes.set_xticks(_positions(names, 0.2), names)
     axes.set(ylabel="bits per code", title=title)
     axes.legend()
+
+
+def _points(axes: Axes, x: Sequence[float], y: Sequence[float], figures: Sequence[Figure], colour: str) -> None:
+    """Draws a circle for each figure, hollow if it is extrapolated; the legend says so once."""
+    for extrapolated in (False, True):
+        points = [
+            (a, b) for a, b, figure in zip(x, y, figures, strict=True) if bool(figure.extrapolated) == extrapolated
+        ]
+        if points:
+            known = HOLLOW in axes.get_legend_handles_labels()[1]
+            label, fill = (None, colour) if not extrapolated else (None if known else HOLLOW, "white")
+            axes.plot(*zip(*points, strict=True), "o", color=colour, markerfacecolor=fill, label=label)
 
 
 def _doubling(axes: Axes) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from latentloop.bench.figures.figure import Figure
+from latentloop.bench.figures.terms import caveats, definitions
 from latentloop.bench.figures.text import duration
-from latentloop.bench.report.markdown import heading, implementations_table
+from latentloop.bench.report.markdown import heading, implementations_table, rounds_text
 from latentloop.errors import InputError
 from latentloop.io.files import write_file
 
@@ -16,8 +17,16 @@ BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
 def generated(results: Sequence[dict[str, Any]]) -> str:
-    """Returns the text between the markers: a heading and a table per result, in the order of ``results``."""
-    return "\n\n".join(_text(result) for result in results)
+    """Returns the text between the markers: a heading and a table per result, in the order of ``results``.
+
+    A term is defined once, below the text that uses it first.
+    """
+    sections: list[str] = []
+    for result in results:
+        text = _text(result)
+        terms = definitions(text, above="\n".join(sections))
+        sections += [text, terms] if terms else [text]
+    return "\n\n".join(sections)
 
 
 def update(path: Path, results: Sequence[dict[str, Any]]) -> None:
@@ -42,12 +51,13 @@ def check(path: Path, results: Sequence[dict[str, Any]]) -> None:
 
 def _text(result: dict[str, Any]) -> str:
     if result["kind"] == "sampling":
-        return f"{heading(result)}\n\n{implementations_table(result)}"
+        return f"{heading(result)}\n\n{implementations_table(result)}\n\n{rounds_text(result)}"
     seconds = Figure.from_json(result["seconds"])
-    phases = ", ".join(f"{name} {duration(Figure.from_json(value).median)}" for name, value in result["phases"].items())
+    by_phase = {name: Figure.from_json(value) for name, value in result["phases"].items()}
+    phases = ", ".join(f"{name} {duration(figure.median)}{caveats(figure)}" for name, figure in by_phase.items())
     return (
         f"`latentloop sample -n 1` from the shell, the default bundle: {duration(seconds.median)} ({seconds.note()}). "
-        f"Of it: {phases}."
+        f"Of it, medians too: {phases}."
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from latentloop.bench.figures.figure import Figure
 from latentloop.bench.figures.result_files import new_result
+from latentloop.bench.figures.terms import caveats, definitions
 from latentloop.bench.figures.text import duration, markdown_table
 from latentloop.bench.machine.environment import environment
 from latentloop.bench.sampling import cold_start_phases
@@ -62,13 +63,18 @@ def table(result: dict[str, Any]) -> str:
     phases = {name: Figure.from_json(value) for name, value in result["phases"].items()}
     rest = max(0.0, seconds.median - sum(figure.median for figure in phases.values()))
     whole = f"{duration(seconds.median)} ({seconds.note()})"
-    parts = {name: figure.median for name, figure in phases.items()} | {"options, progress, end of the process": rest}
-    rows = [[name, duration(value), f"{value / seconds.median:.0%}"] for name, value in parts.items()]
+    phases["options, progress, end of the process"] = Figure((rest,), "s")
+    rows = [
+        [name, duration(figure.median) + caveats(figure), f"{figure.median / seconds.median:.0%}"]
+        for name, figure in phases.items()
+    ]
     heading = f"`latentloop sample -n 1`, the default bundle, whole processes: {whole}\n"
     slowest = ", ".join(f"{name} {duration(value)}" for name, value in result["slowest_imports"].items())
-    largest = max(phases, key=lambda name: phases[name].median)
-    notes = f"\nBound by {largest}.", f"Slowest packages to import (`-X importtime`): {slowest}"
-    return "\n".join([heading, markdown_table(["phase", "", ""], rows), *notes])
+    largest = max(PHASES, key=lambda name: phases[name].median)
+    notes = f"\nThe longest phase is {largest}.", f"Slowest packages to import (`-X importtime`): {slowest}"
+    table = markdown_table(["phase", "median", "share of the whole"], rows)
+    text = "\n".join([heading, table, *notes])
+    return f"{text}\n\n{definitions(text)}".rstrip()
 
 
 def _run(command: Sequence[str]) -> str:

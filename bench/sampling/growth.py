@@ -11,16 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from latentloop.bench.baselines.implementation import TITLES
 from latentloop.bench.baselines.registry import create
-from latentloop.bench.baselines.timing import Scale, level_seconds
+from latentloop.bench.baselines.timing import level_seconds
 from latentloop.bench.figures.figure import Figure
-from latentloop.bench.figures.fits import fit_exponent
+from latentloop.bench.figures.fits import FEWEST, fit_exponent, worst_note
 from latentloop.bench.figures.result_files import new_result
-from latentloop.bench.figures.text import markdown_table
+from latentloop.bench.figures.terms import caveats, definitions
+from latentloop.bench.figures.text import duration, markdown_table
 from latentloop.bench.machine.environment import environment
 from latentloop.bench.workload.models import write_part
 from latentloop.bench.workload.part import Part, TimedLevel
@@ -92,12 +94,13 @@ def _measure_series(series: Series, folder: Path, threads: int, budget: float) -
         part = write_part(Part(folder / str(value), VQVAE, (level,)))
         implementation = create(series.implementation, threads)
         implementation.load(part)
-        batch, samples, note = value if series.batched else 1, [], ""
+        batch, samples, notes = value if series.batched else 1, [], []
         for _ in range(ROUNDS):
             timing = implementation.time(level, batch, budget / ROUNDS)
-            seconds, note = level_seconds(timing, config.height, Scale())
+            seconds, note = level_seconds(timing, config.height)
             samples.append(seconds)
-        points.append({"x": value, "seconds": Figure(tuple(samples), "s", note).to_json()})
+            notes.append(note)
+        points.append({"x": value, "seconds": Figure(tuple(samples), "s", worst_note(notes)).to_json()})
     return {
         "name": series.name,
         "peer": TITLES[series.implementation],
@@ -110,11 +113,13 @@ def _measure_series(series: Series, folder: Path, threads: int, budget: float) -
 
 
 def exponents(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
-    """Returns the exponent fitted to all points, its residual, and the exponent of the last two; None for one point."""
-    if len(x) < 2:
-        return {"exponent": None, "residual": None, "last_exponent": None}
-    exponent, residual = fit_exponent(x, y)
-    return {"exponent": exponent, "residual": residual, "last_exponent": fit_exponent(x[-2:], y[-2:])[0]}
+    """Returns the exponent fitted to all points, its residual, and the exponent between the last two.
+
+    None for what needs more points: a fit needs three.
+    """
+    exponent, residual = fit_exponent(x, y) if len(x) >= FEWEST else (None, None)
+    last = float(np.log(y[-1] / y[-2]) / np.log(x[-1] / x[-2])) if len(x) > 1 else None
+    return {"exponent": exponent, "residual": residual, "last_exponent": last}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -124,22 +129,27 @@ def table(result: dict[str, Any]) -> str:
         f"One image of one level, {result['base']}, {env['threads']} threads, {env['processor']}, {env['date']}, "
         f"commit {env['commit']}:"
     )
-    header = ("growing", "drawn by", "times", "fitted exponent", "of the two largest", "expected", "because", "")
+    header = ["growing", "drawn by", "time by size", "fitted exponent", "residual", "of the two largest", "expected"]
+    header += ["because", "verdict"]
     rows = []
     for series in result["series"]:
-        times = ", ".join(_time(point) for point in series["points"])
-        fitted = "" if series["exponent"] is None else f"{series['exponent']:.2f}"
-        last = "" if series["exponent"] is None else f"{series['last_exponent']:.2f}"
-        expected = f"{series['expected']:g}"
-        rows.append([series["name"], series["peer"], times, fitted, last, expected, series["why"], _verdict(series)])
-    note = "~ extrapolated from the first rows, ! unstable (spread over 10 %)"
-    return "\n\n".join([heading, markdown_table(header, rows), note])
+        times = "; ".join(_time(point) for point in series["points"])
+        fitted = [_optional(series["exponent"], ".2f"), _optional(series["residual"], ".0%")]
+        last, expected = _optional(series["last_exponent"], ".2f"), f"{series['expected']:g}"
+        rows.append([series["name"], series["peer"], times, *fitted, last, expected, series["why"], _verdict(series)])
+    table = markdown_table(header, rows)
+    note = (
+        f"Times are medians of {ROUNDS} rounds. *fitted exponent*: e of time ~ size^e through all points, the "
+        f"*residual* the largest relative distance of a point from it. *verdict*: whether the exponent of the two "
+        f"largest is within {TOLERANCE:g} of the expected one, or below it."
+    )
+    return "\n\n".join([heading, table, f"{note} {definitions(table)}"])
 
 
 def _verdict(series: dict[str, Any]) -> str:
     """Compares the exponent of the two largest points with the expected one."""
-    if series["exponent"] is None:
-        return ""
+    if series["last_exponent"] is None:
+        return "too few sizes"
     if series["last_exponent"] > series["expected"] + TOLERANCE:
         return "grows faster than expected"
     reached = series["last_exponent"] >= series["expected"] - TOLERANCE
@@ -148,8 +158,11 @@ def _verdict(series: dict[str, Any]) -> str:
 
 def _time(point: dict[str, Any]) -> str:
     figure = Figure.from_json(point["seconds"])
-    flags = ("~" if figure.extrapolated else "") + ("!" if figure.unstable else "")
-    return f"{point['x']}: {figure.median:.3g} s{flags}"
+    return f"{point['x']}: {duration(figure.median)}{caveats(figure)}"
+
+
+def _optional(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def _describe(c: PriorConfig) -> str:

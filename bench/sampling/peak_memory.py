@@ -14,7 +14,7 @@ from latentloop.bench.workload.part import Part
 
 
 def peak_memory(name: str, folder: str, threads: int) -> dict[str, Any]:
-    """Returns the peak of resident bytes while an implementation draws one row of every level and decodes one image.
+    """Returns the peak of resident bytes while an implementation draws a few rows of every level and decodes one image.
 
     Loading holds the weights twice for a while, so it is left out if the system can reset the peak; the result says
     in ``without_loading`` whether it could.

@@ -31,16 +31,17 @@ PAUSE = 0.3  # seconds between implementations: OpenMP's threads keep spinning t
 BATCHES = (1, 4, 16, 64)
 REDUCED_BATCHES = (1, 4, 16)  # of hierarchies that are timed in parts
 MAX_CODEC = 16  # images at once
+BUDGET = 120.0  # seconds: a level that takes longer is extrapolated
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure. ``budget``: seconds of drawing per implementation, level and round at batch 1."""
+    """What to measure. ``budget``: the most seconds of drawing per implementation, level, batch and round."""
 
     preset: str
     threads: int
     rounds: int = 3
-    budget: float = 15.0
+    budget: float = BUDGET
     batches: tuple[int, ...] = ()  # () for the default
     implementations: tuple[str, ...] = IMPLEMENTATIONS
     memory: bool = True  # whether to measure peak memory, in processes of their own
@@ -98,8 +99,7 @@ def _measure_part(
                 for name, implementation in loaded.items():
                     if implementation.batches is None or batch in implementation.batches:
                         time.sleep(PAUSE)
-                        budget = settings.budget if batch == 1 else settings.budget / 4
-                        _time_levels(part.levels, implementation, records[name], batch, budget)
+                        _time_levels(part.levels, implementation, records[name], batch, settings.budget)
                         bar.update()
 
 

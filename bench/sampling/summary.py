@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from latentloop.bench.baselines.timing import Scale, Timing, level_seconds
-from latentloop.bench.figures.figure import Figure, percentile
+from latentloop.bench.figures.figure import NOT_SCALED, Figure, percentile
+from latentloop.bench.figures.fits import worst_note
 from latentloop.bench.machine.peaks import Peaks
 from latentloop.bench.sampling.records import Record
 from latentloop.bench.workload.arithmetic import (
@@ -126,16 +127,19 @@ def _images(name: str, record: Record, levels: Sequence[TimedLevel], batch: int,
     largest = max(record.decode)
     count = 1 if batch == 1 else largest
     decode = statistics.median(record.decode[count]) / count * batch
-    samples, notes, host = [], {}, 0.0
+    samples, host = [], 0.0
+    notes: dict[str, list[str]] = {level.name: [] for level in levels}
     for number in range(rounds):
         seconds = decode
         for level in levels:
             timing = record.timings[level.name, batch][number]
-            of_level, notes[level.name] = level_seconds(timing, level.full.height, scale_of(name, level, batch, peaks))
+            of_level, note = level_seconds(timing, level.full.height, scale_of(name, level, batch, peaks))
+            notes[level.name].append(note)
             seconds += of_level
             host += sum(timing.host(row) for row in timing.rows) / max(1, len(timing.rows)) * level.full.height
         samples.append(seconds)
-    text = "; ".join(f"{level}: {note}" for level, note in notes.items() if note)
+    worst = {level: worst_note(by_round) for level, by_round in notes.items()}
+    text = "; ".join(f"{level}: {note}" for level, note in worst.items() if note)
     figure = Figure(tuple(samples), "s", text)
     return {
         "seconds": figure.to_json(),
@@ -148,7 +152,7 @@ def _images(name: str, record: Record, levels: Sequence[TimedLevel], batch: int,
 def _first_row(record: Record, level: TimedLevel, batch: int) -> dict[str, Any]:
     """Returns the seconds from the call to the first level's first row, not scaled to the full depth."""
     timings = record.timings[level.name, batch]
-    note = f"{level.reduction} timed, not scaled" if level.reduction else ""
+    note = f"{level.reduction} timed, {NOT_SCALED}" if level.reduction else max(t.note for t in timings)
     return Figure(tuple(t.condition + t.rows[0] for t in timings), "s", note).to_json()
 
 
@@ -166,7 +170,7 @@ def _steps(
             by_batch[str(batch)] = {
                 "p50_ms": percentile(column_ms, 50),
                 "p95_ms": percentile(column_ms, 95),
-                "count": len(column_ms),
+                "count": sum(t.timed_steps for t in timings),
                 "columns_per_step": columns,
                 "weight_bytes": _step_bytes(name, level),
                 "scaled": scale,
@@ -221,7 +225,7 @@ def _bound_by(
             totals[level.name, role] = counts[role] * graph["ms"]
     name, role = max(totals, key=lambda key: totals[key])
     share = totals[name, role] / sum(totals.values())
-    return f"{name} {role} takes {share:.0%} of the time in graphs, {graphs[name][role]['verdict']}"
+    return f"{name} {role} takes {share:.0%} of the time in graphs: {graphs[name][role]['verdict']}"
 
 
 def _seconds_by_role(timings: Sequence[Timing]) -> dict[str, list[float]]:

@@ -37,8 +37,8 @@ class Bound:
         """Returns what bounds a run that took ``seconds``."""
         share = self.seconds / seconds
         if share >= EXPLAINS:
-            return f"bound by {self.by} ({share:.0%} of the roofline)"
-        return f"bound by overhead: {self.by} explains {share:.0%}"
+            return f"mostly {self.by}, which takes {share:.0%} of the time at this machine's best rate"
+        return f"mostly overhead: {self.by} takes {share:.0%} of the time at this machine's best rate"
 
 
 def bound(work: Work, peaks: Peaks, kind: str = "float32") -> Bound:

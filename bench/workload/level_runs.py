@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop import Sampler
+from latentloop.bench.figures.fits import enough_rows
 from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.draws.uniforms import uniforms
@@ -35,13 +36,17 @@ def forcing(codes: Mapping[str, Codes], index: int, labels: Codes | None, part: 
 
 
 def timed_rows(sampler: Sampler, level: Level, inputs: LevelInputs, budget: float) -> Iterator[tuple[int, float]]:
-    """Yields the index and the seconds of each row, of all rows or of those within the budget; at least one."""
+    """Yields the index and the seconds of each row, in order, until ``enough_rows``.
+
+    All rows are drawn if the level takes at most ``budget`` seconds. Otherwise these are the first rows, not rows
+    spread over the grid: a row needs the state that all rows above it leave.
+    """
     begin = started = time.perf_counter()
     rows = sampler.rows(level, inputs)
     for row in rows:
         now = time.perf_counter()
         yield row.index, now - begin
         begin = time.perf_counter()
-        if begin - started > budget:
+        if enough_rows(row.index + 1, level.height, begin - started, budget):
             break
     rows.close()  # which releases the sampler

@@ -49,10 +49,12 @@ def level_bounds(parts: Parts) -> list[dict[str, Any]]:
 def image_times(parts: Parts) -> list[dict[str, Any]]:
     """Returns seconds of a batch, decoding included, and images per second.
 
-    Samplers time whole images. Baselines time levels and the decoder, whose sum is returned if every level was timed.
+    Samplers time whole images. Baselines time levels and the decoder, whose sum is returned if every level was timed,
+    with a ``note`` on the levels of which not every row was.
     """
     decoding: dict[Case, float] = {}
     levels: dict[tuple[str, Case], dict[str, float]] = {}
+    notes: dict[tuple[str, Case], list[str]] = {}
     images = []
     for timing in _of_kind(parts, "timing"):
         if timing["name"] == "decode":
@@ -63,11 +65,13 @@ def image_times(parts: Parts) -> list[dict[str, Any]]:
         elif timing["name"] == "level" and "preset" in timing:
             key = timing["way"], (timing["preset"], timing["type"], timing["batch"])
             levels.setdefault(key, {})[timing["level"]] = timing["seconds"]["level"]
+            notes.setdefault(key, []).extend(filter(None, [timing.get("note")]))
     for (way, (preset, kind, batch)), by_level in levels.items():
         if by_level.keys() == set(PRESETS[preset].vqvae.level_names) and (preset, kind, batch) in decoding:
             seconds = sum(by_level.values()) + decoding[preset, kind, batch]
             case = {"way": way, "preset": preset, "type": kind, "batch": batch}
-            images.append({**case, "seconds": seconds, "images a second": batch / seconds})
+            note = "; ".join(notes[way, (preset, kind, batch)])
+            images.append({**case, "seconds": seconds, "images a second": batch / seconds, "note": note})
     return images
 
 

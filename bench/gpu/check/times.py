@@ -50,6 +50,6 @@ def _level(sampler: Sampler, level: Level, index: int, batch: int, budget: float
     codes = np.zeros((batch, upper.height, upper.width), np.int64) if prior.condition_level else None
     labels = np.zeros(batch, np.int64) if prior.classes else None
     inputs = drawing((batch, level.height, level.width), index, codes, labels)
-    for _ in timed_rows(sampler, level, inputs, budget):
-        pass  # a row's work is captured when the row is first drawn
-    return extrapolate_rows(dict(timed_rows(sampler, level, inputs, budget)), level.height)
+    captured = dict(timed_rows(sampler, level, inputs, budget))  # a row's work is captured when it is first drawn
+    timed = {row: seconds for row, seconds in timed_rows(sampler, level, inputs, budget) if row in captured}
+    return extrapolate_rows(timed, level.height)
