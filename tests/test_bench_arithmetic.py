@@ -235,8 +235,13 @@ def test_the_roofline_uses_the_faster_kind_of_page() -> None:
     compute_bound = bound(Work(1e9, 2**24), peaks)
     assert compute_bound == Bound(0.01, 2**24 / 20e9)
     assert compute_bound.by == "arithmetic"
-    assert compute_bound.verdict(0.0125) == "mostly arithmetic, which takes 80% of the time at this machine's best rate"
-    assert compute_bound.verdict(0.1) == "mostly overhead: arithmetic takes 10% of the time at this machine's best rate"
+    assert (
+        compute_bound.verdict(0.0125) == "mostly arithmetic: at this machine's best rate it alone takes 80% of the time"
+    )
+    assert (
+        compute_bound.verdict(0.1)
+        == "mostly overhead: arithmetic at this machine's best rate takes only 10% of the time"
+    )
 
 
 def test_the_bounds_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:

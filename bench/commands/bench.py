@@ -23,11 +23,11 @@ EPILOG = """examples:
   latentloop bench quality --data /usr/share/datasets/fashion-mnist --out quality.json
   latentloop bench samples --data planets/ --out samples.json --picture neighbours.png
   latentloop bench compare before.json after.json
-  latentloop bench readme --results bench/results/*.json --readme README.md --check
+  latentloop bench readme --results bench/results/cpu-rosinality-256.json bench/results/cpu-cold-start.json --check
 
 Run it on an otherwise idle machine. Presets have random weights: speed does not depend on the weights.
 
-A plain `latentloop bench` takes about 40 minutes on two cores, with --batches 1,16 about 15, and with --seconds 5
+A plain `latentloop bench` takes roughly 40 minutes on two cores, with --batches 1,16 about 15, and with --seconds 5
 --batches 1 about 5, with more figures extrapolated. Times are medians of the rounds. The words in brackets after a
 number (extrapolated, poor fit, unstable) and the headings are defined below the tables.
 """

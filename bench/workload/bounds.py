@@ -37,8 +37,8 @@ class Bound:
         """Returns what bounds a run that took ``seconds``."""
         share = self.seconds / seconds
         if share >= EXPLAINS:
-            return f"mostly {self.by}, which takes {share:.0%} of the time at this machine's best rate"
-        return f"mostly overhead: {self.by} takes {share:.0%} of the time at this machine's best rate"
+            return f"mostly {self.by}: at this machine's best rate it alone takes {share:.0%} of the time"
+        return f"mostly overhead: {self.by} at this machine's best rate takes only {share:.0%} of the time"
 
 
 def bound(work: Work, peaks: Peaks, kind: str = "float32") -> Bound:
