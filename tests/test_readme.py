@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from common_layout_files import PRIORS, random_prior, random_vqvae, save
+from PIL import Image
 
 from latentloop.cli.program import main
 
@@ -44,3 +49,52 @@ def test_the_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
     for command in commands:
         assert main([command, "--help"]) == 0
         assert f"latentloop {command}" in capsys.readouterr().out
+
+
+# ---- The commands, in their order, as a new user runs them.
+
+ELSEWHERE = ("git", "cd", "python3", ".", "pip", "pytest")  # commands of other programs
+SMALL_TRAINING = {
+    "vqvae": "--channels 8 --residual-channels 4 --code-channels 4 --codebook-size 16 --steps 3 --batch 4",
+    "prior": "--channels 16 --residual-channels 8 --blocks 1 --residual-blocks 1 --steps 2 --batch 4",
+}
+
+
+def commands() -> Iterator[list[str]]:
+    """Yields LatentLoop's commands of all blocks, except those that need a GPU or TensorRT."""
+    for block in blocks("sh"):
+        for command in re.split(r"&&|\n", re.sub(r"\s#.*", "", block)):
+            words = shlex.split(command)
+            if not words or words[0] in ELSEWHERE or "build-engines" in words or "tensorrt" in words:
+                continue
+            assert words[0] == "latentloop", command
+            yield words[1:]
+
+
+def write_inputs() -> None:
+    """Writes the files that the README's commands expect: a user's checkpoints, photos and pictures."""
+    sizes = {"codes": 9, "channels": 16, "blocks": 1, "residual_blocks": 1}
+    top = replace(PRIORS["top-k3"], height=4, width=4, **sizes)
+    bottom = replace(PRIORS["bottom-k3"], height=8, width=8, upper_codes=9, **sizes)
+    for name, state in (("vqvae", random_vqvae()), ("top", random_prior(top)), ("bottom", random_prior(bottom))):
+        save(Path(f"{name}.pt"), state)
+    rng = np.random.default_rng(0)
+    for folder in ("photos", "pictures/cats", "pictures/dogs"):
+        Path(folder).mkdir(parents=True)
+        for index in range(12):
+            Image.fromarray(rng.integers(0, 256, (70, 80, 3), np.uint8)).save(f"{folder}/{index}.png")
+
+
+@pytest.mark.slow
+def test_the_commands_work_in_their_order_and_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_inputs()
+    outputs = [words[words.index("--out") + 1] for words in commands() if "--out" in words]
+    assert len(outputs) == len(set(outputs)) > 5  # no command replaces what another one wrote
+    for repeated in (False, True):
+        for words in commands():
+            trained = SMALL_TRAINING[words[1]].split() if words[0] == "train" else []
+            forced = ["--force"] if repeated and "--out" in words else []
+            assert main([*words, *trained, *forced]) == 0, words
+    for output in outputs:
+        assert Path(output).exists(), output
