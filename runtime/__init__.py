@@ -21,7 +21,8 @@ from latentloop.errors import (
 )
 
 if TYPE_CHECKING:
-    from latentloop.bundles.bundle import Bundle
+    from latentloop.bundles.bundle import Bundle, LevelInfo
+    from latentloop.kernels.driver import DeviceArray
     from latentloop.sampling.rejection import Selection, sample_best
     from latentloop.sampling.results import Classification, Progress, Samples
     from latentloop.sampling.sampler import Sampler
@@ -31,9 +32,11 @@ __all__ = [
     "BundleError",
     "CheckpointError",
     "Classification",
+    "DeviceArray",
     "DeviceError",
     "InputError",
     "LatentLoopError",
+    "LevelInfo",
     "MissingError",
     "OutputError",
     "Progress",
@@ -48,6 +51,8 @@ __all__ = [
 _LAZY = {
     "Bundle": "latentloop.bundles.bundle",
     "Classification": "latentloop.sampling.results",
+    "DeviceArray": "latentloop.kernels.driver",
+    "LevelInfo": "latentloop.bundles.bundle",
     "Progress": "latentloop.sampling.results",
     "Sampler": "latentloop.sampling.sampler",
     "Samples": "latentloop.sampling.results",

@@ -23,6 +23,7 @@ from latentloop.backends.gpu.backend import GpuBackend
 from latentloop.export.tensorrt.builder import TensorRtBuilder
 from latentloop.export.tensorrt.engine_sets import build_sets
 from latentloop.kernels.driver.stream import Stream
+from latentloop.sampling.sampler import runs_of
 
 CAPABILITY = (9, 0)
 MAX_BATCH = 4  # of the engines
@@ -165,7 +166,7 @@ def _with_all_engines(source: Path, name: str, folders: pytest.TempPathFactory) 
 
 
 def backend(sampler: Sampler) -> GpuBackend:
-    gpu_backend = sampler._backend
+    gpu_backend = runs_of(sampler).backend
     assert isinstance(gpu_backend, GpuBackend)
     return gpu_backend
 

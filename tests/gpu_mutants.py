@@ -21,6 +21,7 @@ from mutants import Mutant
 
 from latentloop import Bundle, Sampler
 from latentloop.kernels.driver.stream import LEGACY, Stream
+from latentloop.sampling.sampler import runs_of
 
 PACKAGE = "latentloop.backends.gpu"
 SIDE = Stream(0x1000)
@@ -163,7 +164,7 @@ class Search:
         assert driver.faults == [], driver.faults
 
     def _run_arrays(self, driver: WatchedDriver, sampler: Sampler) -> None:
-        patched: Any = sampler._backend
+        patched: Any = runs_of(sampler).backend
         patched.arrays.encode.__func__.__globals__["LARGEST_RUN"] = 2  # three images are processed in two parts
         for offset in (0, 8):
             images = put(driver, self.images, "u8", SIDE, offset=offset)

@@ -28,7 +28,11 @@ def bundle(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
 
 def test_a_new_backend_samples(bundle: Bundle) -> None:
     sampler = Sampler(bundle, "toy")
-    assert (sampler.device, sampler.device_reason, sampler.default_batch) == ("toy", toy_backend.ToyBackend.reason, 3)
+    assert (sampler.device, sampler.device_reason, sampler.default_batch_size) == (
+        "toy",
+        toy_backend.ToyBackend.reason,
+        3,
+    )
     samples = sampler.sample(5, seeds=1)
     assert samples.images.shape == (5, 32, 48, 3)
     assert (samples.images == toy_backend.GREY).all()

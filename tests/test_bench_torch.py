@@ -26,6 +26,7 @@ from latentloop.bundles.manifest import Manifest
 from latentloop.errors import InputError, LatentLoopError, MissingError
 from latentloop.export.specification.rowstep import RowStep
 from latentloop.export.specification.rowstep_weights import arrange
+from latentloop.sampling.sampler import sampler_on
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,7 @@ def test_rows_are_spread() -> None:
 def test_the_timed_backend_draws_the_same_codes(small_bundle: Path) -> None:
     bundle = Bundle.open(small_bundle)
     backend = TimedCpuBackend(bundle, 1, "float32")
-    codes = Sampler.with_backend(bundle, backend).sample(2, labels=0, seeds=3).codes
+    codes = sampler_on(bundle, backend).sample(2, labels=0, seeds=3).codes
     seconds = backend.take_seconds()
     assert {name: len(values) for name, values in seconds.items()} == {
         "condition": 2,

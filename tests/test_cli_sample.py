@@ -17,8 +17,8 @@ from PIL import Image
 from latentloop.images import read_images
 from latentloop.kernels.driver import MissingGpuError
 from latentloop.sampling.results import Progress, Samples
+from latentloop.sampling.runs import Runs
 from latentloop.sampling.sample_request import SampleRequest
-from latentloop.sampling.sampler import Sampler
 
 
 def test_a_seed_gives_the_same_grid(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,10 +210,10 @@ def test_a_failed_write_leaves_nothing_behind(small_bundle: Path, tmp_path: Path
 
 def ctrl_c_after(monkeypatch: pytest.MonkeyPatch, images: int, times: int = 1) -> None:
     """Sends Ctrl-C ``times`` times after every row, as soon as ``images`` images are finished."""
-    original = Sampler.draw
+    original = Runs.draw
 
     def patched(
-        self: Sampler, request: SampleRequest, batch_size: int | None, callback: Callable[[Progress], bool]
+        self: Runs, request: SampleRequest, batch_size: int | None, callback: Callable[[Progress], bool]
     ) -> Samples:
         def after_row(progress: Progress) -> bool:
             if progress.images_done >= images:
@@ -223,7 +223,7 @@ def ctrl_c_after(monkeypatch: pytest.MonkeyPatch, images: int, times: int = 1) -
 
         return original(self, request, batch_size, after_row)
 
-    monkeypatch.setattr(Sampler, "draw", patched)
+    monkeypatch.setattr(Runs, "draw", patched)
 
 
 def test_ctrl_c_writes_finished_images(

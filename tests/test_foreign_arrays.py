@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import UserList, deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_0d_arrays_as_seed_and_label(sampler: Sampler) -> None:
     samples = sampler.sample(2, seeds=torch.tensor(2**62), labels=torch.tensor(1, dtype=torch.int32))
     assert samples.labels is not None
     assert (samples.seeds.tolist(), samples.labels.tolist()) == ([2**62, 2**62 + 1], [1, 1])
-    best = sample_best(sampler, 1, keep=0.5, seed=torch.tensor(5), labels=np.array("bag"))
+    best = sample_best(sampler, 1, keep=0.5, seeds=torch.tensor(5), labels=np.array("bag"))
     assert best.samples.seeds.tolist()[0] in (5, 6)
 
 
@@ -129,18 +130,19 @@ def test_values_that_numpy_would_lose_or_cannot_read_are_errors(
 ) -> None:
     other = drawn.codes["bottom"]
     calls: dict[str, Callable[[], object]] = {
-        "seeds": lambda: sampler.sample(2, seeds=value),
         "labels": lambda: sampler.sample(2, labels=value),
         "temperature for top": lambda: sampler.sample(2, temperature=value),
         "top_p for bottom": lambda: sampler.sample(2, top_p={"bottom": value}),
         "codes of top": lambda: sampler.sample(2, given={"top": value}),
         "images": lambda: sampler.classify(value),
-        "seed": lambda: sample_best(sampler, 2, keep=1, seed=value),
         "top_k": lambda: sample_best(sampler, 2, keep=1, top_k=value),
     }
     for of_codes in (sampler.decode, sampler.log_likelihood):
         with pytest.raises(InputError, match=f"^codes of top.*{message}"):
             of_codes({"top": value, "bottom": other})
+    for of_seeds in (sampler.sample, partial(sample_best, sampler, keep=1)):
+        with pytest.raises(InputError, match=f"^seeds.*{message}"):
+            of_seeds(2, seeds=value)
     for name, call in calls.items():
         with pytest.raises(InputError, match=f"^{name}.*{message}"):
             call()

@@ -22,6 +22,7 @@ from latentloop.backends import registry as choice
 from latentloop.backends.gpu import availability
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.kernels.driver import DriverError, MissingGpuError
+from latentloop.sampling.sampler import runs_of
 
 TENSORRT = "tensorrt 11.4.0.106"
 
@@ -264,12 +265,12 @@ def test_a_plan_with_other_bindings(copied: Path, machines: Machines) -> None:
 def test_a_batch_beyond_the_profiles(bundle: Bundle, machines: Machines) -> None:
     machines()
     sampler = Sampler(bundle, "tensorrt")
-    assert sampler.default_batch == MAX_BATCH
+    assert sampler.default_batch_size == MAX_BATCH
     text = error_text(InputError, lambda: sampler.sample(1, batch_size=MAX_BATCH + 1))
     assert text == f"batch_size is {MAX_BATCH + 1}, expected at most {MAX_BATCH}"
     level = bundle.manifest.levels[0]
     forced = LevelInputs.forcing(np.zeros((MAX_BATCH + 1, level.height, level.width), np.int64), None, None)
-    assert error_text(BundleError, lambda: list(sampler.rows(level, forced))) == (
+    assert error_text(BundleError, lambda: list(runs_of(sampler).rows(level, forced))) == (
         f"{engines(bundle.path)}: built for batches of at most {MAX_BATCH}, requested {MAX_BATCH + 1}: use a smaller "
         "one, or build engines with a larger --max-batch"
     )

@@ -17,6 +17,7 @@ from gpu_machines import MAX_BATCH, Machines, check_images, check_same, with_eng
 from latentloop import Bundle, BundleError, InputError, Progress, Sampler, Samples
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.draws.uniforms import uniforms
+from latentloop.sampling.sampler import runs_of
 from latentloop.sampling.verification import verify
 
 SEEDS = (70, 71, 2**64 - 1)
@@ -144,14 +145,14 @@ def test_rows_can_be_abandoned(small_engines: Path, machines: Machines, cpu: Sam
         forced=np.full((level.height, level.width, 2), -1),
         labels=np.array([0, 2]),
     )
-    expected = [row.codes.copy() for row in cpu.rows(level, level_inputs)]
-    rows: Any = sampler.rows(level, level_inputs)
+    expected = [row.codes.copy() for row in runs_of(cpu).rows(level, level_inputs)]
+    rows: Any = runs_of(sampler).rows(level, level_inputs)
     for i in range(taken):
         np.testing.assert_array_equal(next(rows).codes, expected[i])
     with pytest.raises(InputError, match="already running"):
         draw(sampler)
     rows.close()
-    np.testing.assert_array_equal([row.codes for row in sampler.rows(level, level_inputs)], expected)
+    np.testing.assert_array_equal([row.codes for row in runs_of(sampler).rows(level, level_inputs)], expected)
     check_same(draw(sampler), draw(cpu))
 
 

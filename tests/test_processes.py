@@ -64,10 +64,11 @@ import os, signal, sys
 import numpy as np
 from latentloop import Bundle, InputError, Sampler
 from latentloop.draws.level_inputs import LevelInputs
+from latentloop.sampling.sampler import runs_of
 sampler = Sampler(Bundle.open(sys.argv[1]), "cpu", 2)
 level = sampler.bundle.manifest.levels[0]
 codes = np.zeros((1, level.height, level.width), np.int64)
-rows = sampler.rows(level, LevelInputs.forcing(codes, None, np.zeros(1, np.int64)))
+rows = runs_of(sampler).rows(level, LevelInputs.forcing(codes, None, np.zeros(1, np.int64)))
 next(rows)
 child = os.fork()
 if child == 0:

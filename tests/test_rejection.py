@@ -56,13 +56,13 @@ def test_every_label_has_its_share_of_candidates(keep: str) -> None:
 
 
 def test_a_fraction_is_exact_in_decimal(sampler: Sampler) -> None:
-    assert sample_best(sampler, 3, keep=0.3, labels="bag", seed=1, batch_size=BATCH).candidates == 10
+    assert sample_best(sampler, 3, keep=0.3, labels="bag", seeds=1, batch_size=BATCH).candidates == 10
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": {"top": 0.7}, "top_p": 0.9}], ids=["plain", "settings"])
 def test_samples_with_the_highest_probability_are_kept(sampler: Sampler, settings: dict[str, Any]) -> None:
     labels = ["bag", "coat", "bag", "bag"]
-    selection = sample_best(sampler, 4, keep=0.4, labels=labels, seed=50, batch_size=BATCH, **settings)
+    selection = sample_best(sampler, 4, keep=0.4, labels=labels, seeds=50, batch_size=BATCH, **settings)
     requested = [1, 0, 1, 1]
     candidates = [1, 0, 1, 1] * 2 + [1, 0, 1]  # ceil(3 / 0.4) = 8 bags, ceil(1 / 0.4) = 3 coats
     assert selection.candidates == len(candidates) == 11
@@ -84,7 +84,7 @@ def test_samples_with_the_highest_probability_are_kept(sampler: Sampler, setting
 
 
 def test_keeping_all_candidates_equals_sampling(sampler: Sampler) -> None:
-    selection, plain = sample_best(sampler, 5, keep=1, seed=3), sampler.sample(5, seeds=3)
+    selection, plain = sample_best(sampler, 5, keep=1, seeds=3), sampler.sample(5, seeds=3)
     assert selection.samples.seeds.tolist() == plain.seeds.tolist()
     np.testing.assert_array_equal(selection.samples.images, plain.images)
     assert selection.candidates == 5
@@ -102,7 +102,7 @@ def test_a_cancelled_run_chooses_among_the_finished_candidates(sampler: Sampler)
             3,
             keep=0.25,
             labels=[0, 0, 1],
-            seed=9,
+            seeds=9,
             batch_size=2,
             callback=lambda progress: progress.images_done < after,
         )
@@ -124,7 +124,7 @@ def test_a_cancelled_run_chooses_among_the_finished_candidates(sampler: Sampler)
     [
         ({"keep": 0}, "keep is 0, expected a fraction over 0, at most 1"),
         ({"keep": 10**5000}, "keep is an integer of 16610 bits, expected"),
-        ({"seed": -(10**5000)}, "an integer of 16610 bits"),
+        ({"seeds": -(10**5000)}, "an integer of 16610 bits"),
         ({"keep": 1.5}, "keep is 1.5, expected"),
         ({"keep": float("nan")}, "keep is nan, expected"),
         ({"keep": True}, "keep is True, expected"),
@@ -134,8 +134,8 @@ def test_a_cancelled_run_chooses_among_the_finished_candidates(sampler: Sampler)
         ({"labels": [0]}, "1 labels for 2 samples"),
         ({"temperature": [1.0, 2.0]}, r"temperature is \[1.0, 2.0\], expected one number for all samples"),
         ({"top_k": {"top": [1, 2]}}, r"top_k is \[1, 2\], expected one number"),
-        ({"seed": [1, 2]}, r"seed is \[1, 2\], expected the first candidate's"),
-        ({"seed": -1}, r"seeds holds -1, expected integers from 0"),
+        ({"seeds": [1, 2]}, r"seeds is \[1, 2\], expected one integer, the first candidate's seed"),
+        ({"seeds": -1}, r"seeds holds -1, expected integers from 0"),
         ({"n": 0}, "n is 0, expected a positive integer"),
         ({"temprature": 0.5}, "no setting 'temprature', expected one of temperature, top_k, "),
     ],
@@ -158,7 +158,7 @@ def test_the_best_option_of_the_command(
     common = ("sample", "--bundle", small_bundle, "--threads", 1, *request)
     assert run(*common, "--out", f"{tmp_path}/best/", "--codes", tmp_path / "c.npz", "--json") == 0
     summary = json.loads(capsys.readouterr().out)
-    expected = sample_best(sampler, 6, keep=0.5, labels=[0, 0, 1, 1, 2, 2], seed=5, batch_size=BATCH)
+    expected = sample_best(sampler, 6, keep=0.5, labels=[0, 0, 1, 1, 2, 2], seeds=5, batch_size=BATCH)
     assert (summary["images"], summary["candidates"]) == (6, 12)
     assert summary["seeds"] == expected.samples.seeds.tolist() == codes(tmp_path / "c.npz")["seeds"].tolist()
     assert summary["confidence"] == pytest.approx(expected.confidence.tolist())

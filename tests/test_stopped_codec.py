@@ -33,7 +33,7 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Stop:
             return decode(self, codes)
 
         monkeypatch.setattr(Sampler, "decode", stopped)
-        monkeypatch.setattr(Sampler, "default_batch", 2)
+        monkeypatch.setattr(Sampler, "default_batch_size", 2)
 
     return patch
 

@@ -7,7 +7,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop import Bundle, Sampler
+from latentloop import Bundle
 from latentloop.bench.baselines.implementation import TITLES, Codes, Inputs
 from latentloop.bench.baselines.timed_backend import TimedCpuBackend
 from latentloop.bench.baselines.timing import Timing
@@ -16,6 +16,7 @@ from latentloop.bench.workload.level_runs import drawing, timed_rows
 from latentloop.bench.workload.part import Part, TimedLevel
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.errors import InputError, MissingError
+from latentloop.sampling.sampler import runs_of, sampler_on
 
 
 class LatentLoopSampler:
@@ -43,7 +44,7 @@ class LatentLoopSampler:
         except InputError as error:
             raise MissingError(str(error)) from error
         self._backend = TimedCpuBackend(bundle, self.threads, precision)
-        self.sampler = Sampler.with_backend(bundle, self._backend, self.threads, precision)
+        self.sampler = sampler_on(bundle, self._backend, self.threads, precision)
         self._prepared_batch = {}
         opened = time.perf_counter() - begin
         first, second = self._time_first_rows(part), self._time_first_rows(part)
@@ -55,7 +56,7 @@ class LatentLoopSampler:
         inputs = Inputs.random(level.config, batch)
         level_inputs = drawing(inputs.codes.shape, 0, inputs.upper, inputs.labels)
         if self._prepared_batch.get(level.name) != batch:
-            for _ in self.sampler.rows(manifest_level, level_inputs, min(2, manifest_level.height)):
+            for _ in runs_of(self.sampler).rows(manifest_level, level_inputs, min(2, manifest_level.height)):
                 pass  # a warm-up: allocates memory and binds the inputs and outputs of the graphs
             self._prepared_batch[level.name] = batch
         timing = Timing()
@@ -69,7 +70,7 @@ class LatentLoopSampler:
         manifest_level = self.sampler.bundle.manifest.level(level.name)
         level_inputs = LevelInputs.forcing(inputs.codes, inputs.upper, inputs.labels)
         self._prepared_batch.pop(level.name, None)  # the sampler caches one loop per level
-        return np.stack([row.logits.copy() for row in self.sampler.rows(manifest_level, level_inputs, rows)])
+        return np.stack([row.logits.copy() for row in runs_of(self.sampler).rows(manifest_level, level_inputs, rows)])
 
     def decode(self, codes: dict[str, Codes]) -> float:
         """Decodes codes by level [N, h, w]; returns seconds."""

@@ -21,6 +21,7 @@ from latentloop.bench.machine.gpu_clock import disable_tf32
 from latentloop.engines.engine_set import codec_of
 from latentloop.kernels.driver import Driver, Stream
 from latentloop.kernels.element_types import ELEMENT_TYPES
+from latentloop.sampling.sampler import sampler_on
 
 
 class InterfaceTensor:
@@ -80,4 +81,4 @@ class TorchGraphs(GraphProvider):
 def interpreting_sampler(bundle: Bundle, graphs: Any, driver: Driver, number: int) -> Sampler:
     """Returns a sampler whose backend runs ``graphs`` on GPU ``number``."""
     backend = GpuBackend(bundle, graphs, driver, number, f"pytorch:{number}", f"PyTorch {torch.__version__}")
-    return Sampler.with_backend(bundle, backend)
+    return sampler_on(bundle, backend)

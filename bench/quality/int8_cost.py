@@ -19,7 +19,7 @@ from latentloop.bench.quality.dataset import load_for, select
 from latentloop.bench.workload.level_runs import forcing
 from latentloop.export.data.datasets import batches_of
 from latentloop.sampling.likelihood import log_softmax
-from latentloop.sampling.sampler import LARGEST_BATCH
+from latentloop.sampling.sampler import runs_of
 from latentloop.sampling.validation import check_labels
 
 Floats = NDArray[np.float64]
@@ -106,9 +106,11 @@ def _level(samplers: list[Sampler], index: int, codes: LabelledCodes, rows: int)
     nats = np.zeros((len(PRECISIONS), count))  # of each image's codes
     divergence, squares, values = 0.0, 0.0, 0
     # disable=None: no bar unless stderr is a terminal
-    for part in tqdm(batches_of(count, LARGEST_BATCH), desc=level.name, unit="batch", leave=False, disable=None):
+    for part in tqdm(
+        batches_of(count, samplers[0].default_batch_size), desc=level.name, unit="batch", leave=False, disable=None
+    ):
         inputs = forcing(codes.by_level, index, codes.labels, part)
-        for exact, rounded in zip(*(sampler.rows(level, inputs, rows) for sampler in samplers), strict=True):
+        for exact, rounded in zip(*(runs_of(sampler).rows(level, inputs, rows) for sampler in samplers), strict=True):
             p, q = (log_softmax(row.logits.astype(np.float64)) for row in (exact, rounded))  # [W, B, K]
             for number, logp in enumerate((p, q)):
                 nats[number, part] -= np.take_along_axis(logp, exact.codes[..., None], 2)[..., 0].sum(0)

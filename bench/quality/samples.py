@@ -95,7 +95,7 @@ def _gather(sampler: Sampler, folder: Path, count: int, seed: int, temperature: 
 
 
 def _draw(sampler: Sampler, n: int, labels: NDArray[np.int64] | None, seed: int, temperature: Temperature) -> Samples:
-    rows = sum(level.height for level in sampler.bundle.manifest.levels) * -(-n // min(n, sampler.default_batch))
+    rows = sum(level.height for level in sampler.bundle.manifest.levels) * -(-n // min(n, sampler.default_batch_size))
     # disable=None: no bar unless stderr is a terminal
     with tqdm(total=rows, desc="sample", unit="row", delay=1, leave=False, disable=None) as bar:
 

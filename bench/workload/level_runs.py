@@ -14,6 +14,7 @@ from latentloop.bench.figures.fits import enough_rows
 from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.draws.uniforms import uniforms
+from latentloop.sampling.sampler import runs_of
 
 Codes = NDArray[np.int64]
 
@@ -42,7 +43,7 @@ def timed_rows(sampler: Sampler, level: Level, inputs: LevelInputs, budget: floa
     spread over the grid: a row needs the state that all rows above it leave.
     """
     begin = started = time.perf_counter()
-    rows = sampler.rows(level, inputs)
+    rows = runs_of(sampler).rows(level, inputs)
     for row in rows:
         now = time.perf_counter()
         yield row.index, now - begin

@@ -26,6 +26,9 @@ class DeviceArray:
         self.shape = shape
         self._memory, self._dtype = memory, dtype
 
+    def __repr__(self) -> str:
+        return f"<DeviceArray: {self.dtype} {list(self.shape)} on cuda:{self.device}>"
+
     @property
     def dtype(self) -> str:
         """The type's name: int64, float32, float16 or bfloat16."""

@@ -26,6 +26,11 @@ class Nearest:
     codeword: NDArray[np.float32] | None  # z's shape; NaN where index is -1
     invalid: int  # number of vectors without a nearest codeword
 
+    def __repr__(self) -> str:
+        arrays = {"index": self.index, "distance": self.distance, "codeword": self.codeword}
+        shapes = [f"{name} {list(array.shape)}" for name, array in arrays.items() if array is not None]
+        return f"<Nearest: {', '.join(shapes)}, {self.invalid} invalid>"
+
 
 class Codebook:
     """A codebook [K, D] float32, prepared for many searches. It is thread-safe, and copies its codewords.
@@ -55,6 +60,9 @@ class Codebook:
     def __reduce__(self) -> tuple[type[Codebook], tuple[NDArray[np.float32]]]:
         """Copies and pickles contain only the values, because the native codebook has a single owner."""
         return Codebook, (self.values,)
+
+    def __repr__(self) -> str:
+        return f"<Codebook: {self.codewords} codewords of {self.dimensions} dimensions>"
 
     @property
     def half_norms(self) -> NDArray[np.float32]:

@@ -53,7 +53,8 @@ class Backend(Protocol):
 
     def draw(self, draws: Sequence[LevelDraw], after_row: AfterRow | None) -> dict[str, Codes] | None:
         """Returns the codes [B, h, w] of one batch by level, or None if ``after_row`` cancelled it. ``draws`` lists the
-        levels from the top down; codes of a level are the condition of the next.
+        levels from the top down; codes of a level are the condition of the next. ``after_row`` is called for every row
+        that is drawn.
         """
 
     def rows(self, level: Level, level_inputs: LevelInputs, rows: int) -> Iterator[Row]:

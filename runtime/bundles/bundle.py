@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -13,7 +14,7 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.bundles.integrity import Identity, check_link, identity_of, verify_file
+from latentloop.bundles.integrity import check_link, identity_of, verify_file
 from latentloop.bundles.json_reading import read_json
 from latentloop.bundles.manifest import Manifest
 from latentloop.bundles.manifest_reading import from_json
@@ -32,17 +33,42 @@ def _start_caches() -> None:
 os.register_at_fork(after_in_child=_start_caches)  # before the child has several threads
 
 
-class Bundle:
-    """A verified bundle: its directory, its manifest, and a cache for objects made from its files.
-
-    Threads may share a Bundle.
+@dataclass(frozen=True)
+class LevelInfo:
+    """One level of a bundle. Its codes are integers from 0 to ``codebook_size`` - 1, in arrays [N, ``height``,
+    ``width``]. A level without a prior can be encoded and decoded, but not drawn.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, identities: dict[str, Identity]) -> None:
-        """``identities`` of the manifest's files by name are the results of ``verify_file``."""
-        self.path = path.absolute()  # files are loaded later, perhaps in another working directory
-        self.manifest = manifest
-        self._identities = identities
+    name: str
+    height: int
+    width: int
+    codebook_size: int
+    has_prior: bool
+
+
+class Bundle:
+    """A verified bundle: its directory ``path``, a description of its model, and a cache for objects made from its
+    files.
+
+    Threads may share a Bundle. ``manifest`` is for LatentLoop's own modules: its fields change with the format.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Opens and verifies a bundle; see ``open``."""
+        try:
+            folder = Path(path)
+        except TypeError:
+            raise InputError(f"path is {short_repr(path)}, expected a str or a Path: a bundle's directory") from None
+        source = folder / MANIFEST
+        check_link(folder)
+        if not folder.is_dir():
+            raise BundleError(f"{folder}: no such directory; a bundle is the directory that `latentloop export` writes")
+        check_link(source)
+        value = read_json(source, f"{source} is missing: {folder} is not a bundle, or its export was interrupted")
+        self.manifest: Manifest = from_json(value, str(source))
+        records = self.manifest.files.items()
+        self._identities = {name: verify_file(folder, name, record, source) for name, record in records}
+        self.path = folder.absolute()  # files are loaded later, perhaps in another working directory
         self._caches: list[dict[Hashable, Any]] = []
         self._start_cache()
         _bundles.add(self)
@@ -61,26 +87,47 @@ class Bundle:
 
         Raises BundleError that names the file and the wrong field, InputError if ``path`` is not a str or a Path.
         """
-        try:
-            folder = Path(path)
-        except TypeError:
-            raise InputError(f"path is {short_repr(path)}, expected a str or a Path: a bundle's directory") from None
-        source = folder / MANIFEST
-        check_link(folder)
-        if not folder.is_dir():
-            raise BundleError(f"{folder}: no such directory; a bundle is the directory that `latentloop export` writes")
-        check_link(source)
-        value = read_json(source, f"{source} is missing: {folder} is not a bundle, or its export was interrupted")
-        manifest = from_json(value, str(source))
-        records = manifest.files.items()
-        identities = {name: verify_file(folder, name, record, source) for name, record in records}
-        return Bundle(folder, manifest, identities)
+        return Bundle(path)
 
     @staticmethod
     def default() -> Bundle:
         """Opens the bundle that is installed with the package."""
         manifest = Path(__file__).parents[1] / "data" / "planets" / MANIFEST
         return Bundle.open(manifest.resolve().parent)  # an editable install links each file to the source tree
+
+    @property
+    def levels(self) -> tuple[LevelInfo, ...]:
+        """The levels, from the top down."""
+        return tuple(
+            LevelInfo(level.name, level.height, level.width, level.codebook_size, level.prior is not None)
+            for level in self.manifest.levels
+        )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The (height, width, channels) of an image: 1 channel is grey, 3 are RGB."""
+        return self.manifest.image
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of their indices; none if samples have no labels."""
+        return self.manifest.classes
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The values of ``Sampler(precision=...)`` on every device; sets of engines can have others."""
+        return self.manifest.precisions
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether ``Sampler.classify`` and ``sample_best`` can be used."""
+        return self.manifest.classifier is not None
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.image_shape))
+        levels = ", ".join(f"{level.name} {level.height} x {level.width}" for level in self.levels)
+        classes = f"{len(self.classes)} classes" if self.classes else "no classes"
+        return f"<Bundle {str(self.path)!r}: images {shape}, levels {levels}, {classes}, {', '.join(self.precisions)}>"
 
     @contextmanager
     def unchanged(self, *files: str) -> Iterator[None]:

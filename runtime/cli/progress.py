@@ -82,7 +82,7 @@ def decode(sampler: Sampler, codes: dict[str, NDArray[np.int64]], stop: StopRequ
     images, done = np.empty((count, *sampler.bundle.manifest.image), np.uint8), 0
     for part in parts(count, "decode"):
         while done < part.stop and not (stop and stop.is_set()):
-            batch = slice(done, min(done + sampler.default_batch, part.stop))
+            batch = slice(done, min(done + sampler.default_batch_size, part.stop))
             images[batch] = sampler.decode({level: values[batch] for level, values in codes.items()})
             done = batch.stop
             if stop:

@@ -13,7 +13,10 @@ from latentloop.draws.settings import FILTERS
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float32]
-AfterRow = Callable[[str, int], bool]  # arguments: the level's name, its number of finished rows; False cancels
+DrawnCodes = Callable[[], dict[str, Codes]]  # codes [B, h, w] of the levels so far, -1 in rows that are not finished
+# Arguments: the level's name, its number of finished rows, and a function for the codes drawn so far, which may be
+# called until AfterRow returns. False cancels.
+AfterRow = Callable[[str, int, DrawnCodes], bool]
 
 
 @dataclass(frozen=True)

@@ -1,57 +1,75 @@
-"""The log-probability of codes under a bundle's priors."""
+"""The logits of codes under a bundle's priors, and the codes' log-probability."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentloop.backends.bundle_errors import logits_error
-from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest import Level
-from latentloop.draws.level_inputs import LevelInputs, Row
+from latentloop.draws.level_inputs import Codes, LevelInputs, Row
 from latentloop.errors import InputError
 from latentloop.sampling.batches import padded_batches
+from latentloop.sampling.runs import Runs
 from latentloop.sampling.validation import check_codes, check_labels, check_prior
-
-Rows = Callable[[Level, LevelInputs], Iterator[Row]]  # runs one level's loop
 
 
 def log_likelihood(
-    bundle: Bundle, rows: Rows, batch_size: int, codes: Mapping[str, ArrayLike], labels: ArrayLike | None
+    runs: Runs, codes: Mapping[str, ArrayLike], labels: ArrayLike | None
 ) -> dict[str, NDArray[np.float64]]:
-    """Returns the log-probability of every code given the ones before it; see ``Sampler.log_likelihood``.
-
-    ``rows`` runs a level for up to ``batch_size`` samples.
-    """
-    # 1. Validate.
-    levels = bundle.manifest.levels
-    checked = check_codes(codes, levels, partial=False)
-    n = len(next(iter(checked.values())))
-    if labels is None and bundle.manifest.classes:
-        raise InputError("labels are missing: the likelihood of codes depends on their class")
-    result = {level.name: np.empty((n, level.height, level.width)) for level in levels}
-    if n == 0:
-        return result
-    for level in levels:
-        check_prior(level)
-    classes = check_labels(labels, n, bundle.manifest)
-    # 2. Run each level over the codes, in batches of equal size; the last batch is padded with the last sample.
-    for part, indices in padded_batches(n, min(n, batch_size)):
-        upper = None
-        for level in levels:
-            forced = checked[level.name][indices]
-            level_inputs = LevelInputs.forcing(forced, upper, None if classes is None else classes[indices])
-            # 3. Pick the log-probability of each code from its row's logits.
-            for row in rows(level, level_inputs):
-                if not np.isfinite(row.logits).all():
-                    raise logits_error(bundle.path, level)
-                log_probabilities = log_softmax(row.logits.astype(np.float64))
-                picked = np.take_along_axis(log_probabilities, row.codes[..., None], 2)[..., 0]  # [W, B]
-                result[level.name][part, row.index] = picked.T[: part.stop - part.start]
-            upper = forced
+    """Returns the log-probability of every code given the ones before it; see ``Sampler.log_likelihood``."""
+    checked, classes = _check(runs, codes, labels)
+    result = {name: np.empty(values.shape) for name, values in checked.items()}
+    for level, part, row in _forced_rows(runs, checked, classes):
+        log_probabilities = log_softmax(row.logits.astype(np.float64))
+        picked = np.take_along_axis(log_probabilities, row.codes[..., None], 2)[..., 0]  # [W, B]
+        result[level.name][part, row.index] = picked.T[: part.stop - part.start]
     return result
+
+
+def logits(runs: Runs, codes: Mapping[str, ArrayLike], labels: ArrayLike | None) -> dict[str, NDArray[np.float32]]:
+    """Returns the logits of every code given the ones before it; see ``Sampler.logits``."""
+    checked, classes = _check(runs, codes, labels)
+    sizes = {level.name: level.codebook_size for level in runs.bundle.manifest.levels}
+    result = {name: np.empty((*values.shape, sizes[name]), np.float32) for name, values in checked.items()}
+    for level, part, row in _forced_rows(runs, checked, classes):
+        result[level.name][part, row.index] = row.logits.transpose(1, 0, 2)[: part.stop - part.start]
+    return result
+
+
+def _check(
+    runs: Runs, codes: Mapping[str, ArrayLike], labels: ArrayLike | None
+) -> tuple[dict[str, Codes], Codes | None]:
+    """Returns codes by level [N, h, w], and labels [N] if the bundle has classes. Raises InputError."""
+    manifest = runs.bundle.manifest
+    checked = check_codes(codes, manifest.levels, partial=False)
+    n = len(next(iter(checked.values())))
+    if labels is None and manifest.classes:
+        raise InputError("labels are missing: the likelihood of codes depends on their class")
+    if n == 0:
+        return checked, None
+    for level in manifest.levels:
+        check_prior(level)
+    return checked, check_labels(labels, n, manifest)
+
+
+def _forced_rows(runs: Runs, codes: dict[str, Codes], labels: Codes | None) -> Iterator[tuple[Level, slice, Row]]:
+    """Runs every level over its codes, in batches of equal size, the last one padded. Yields the level, the batch's
+    slice of the N samples, and each row. Raises BundleError for logits that are not finite.
+    """
+    n = len(next(iter(codes.values())))
+    for part, indices in padded_batches(n, min(max(n, 1), runs.default_batch_size)):
+        upper = None
+        for level in runs.bundle.manifest.levels:
+            forced = codes[level.name][indices]
+            level_inputs = LevelInputs.forcing(forced, upper, None if labels is None else labels[indices])
+            for row in runs.rows(level, level_inputs):
+                if not np.isfinite(row.logits).all():
+                    raise logits_error(runs.bundle.path, level)
+                yield level, part, row
+            upper = forced
 
 
 def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from latentloop.sampling.classifier import classifier_file
 from latentloop.sampling.host_arrays import as_array, to_python
 from latentloop.sampling.results import Callback, Samples
 from latentloop.sampling.sample_request import MAX_SAMPLES, SampleRequest
-from latentloop.sampling.sampler import Sampler
+from latentloop.sampling.sampler import Sampler, runs_of
 from latentloop.sampling.validation import Setting, check_seeds
 
 
@@ -30,6 +30,9 @@ class Selection:
     confidence: NDArray[np.float32]
     candidates: int
 
+    def __repr__(self) -> str:
+        return f"<Selection: {len(self.confidence)} of {self.candidates} candidates, {self.samples}>"
+
 
 def sample_best(
     sampler: Sampler,
@@ -37,7 +40,7 @@ def sample_best(
     *,
     keep: float,
     labels: ArrayLike | None = None,
-    seed: ArrayLike | None = None,
+    seeds: ArrayLike | None = None,
     batch_size: int | None = None,
     callback: Callback | None = None,
     **settings: Setting,
@@ -46,14 +49,15 @@ def sample_best(
     label by the bundle's classifier.
 
     The n labels are those of ``Sampler.sample``; a label requested m times gets ceil(m / keep) candidates. Candidates
-    have consecutive seeds from ``seed`` (default: a fresh one) on, and cycle through the requested labels. The kept
-    samples of a label are in the order of their seeds, so ``keep=1`` returns the result of ``sample``. ``sample`` with
-    a kept sample's seed and label, the same settings and ``batch_size`` (default: all candidates, at most
-    ``default_batch``) draws it again.
+    have consecutive seeds and cycle through the requested labels. The kept samples of a label are in the order of their
+    seeds, so ``keep=1`` returns the result of ``sample``. ``sample`` with a kept sample's seed and label, the same
+    settings and ``batch_size`` (default: all candidates, at most ``default_batch_size``) draws it again.
 
-    settings: temperature, top_k and the others of ``sample``, but one value for all samples. ``callback`` gets progress
-    in terms of candidates. A cancelled run chooses among the finished candidates, and may return fewer samples than
-    requested.
+    seeds: the first candidate's, an integer; by default a fresh one. There is no list of them, because there are more
+        candidates than samples.
+    settings: temperature, top_k, top_p and min_p as in ``sample``, but a number for all samples, or one by level.
+    callback: gets progress in terms of candidates. A cancelled run chooses among the finished candidates, and may
+        return fewer samples than requested.
 
     Raises InputError for arguments that do not fit the bundle, and if the bundle has no classes or no classifier.
     """
@@ -61,9 +65,9 @@ def sample_best(
         for value in setting.values() if isinstance(setting, Mapping) else [setting]:
             if value is not None and as_array(name, value).ndim:
                 raise InputError(f"{name} is {short_repr(value)}, expected one number for all samples")
-    first_seed = secrets.randbits(32) if seed is None else to_python("seed", seed, "an integer")
+    first_seed = secrets.randbits(32) if seeds is None else to_python("seeds", seeds, "an integer")
     if isinstance(first_seed, bool) or not isinstance(first_seed, int):
-        raise InputError(f"seed is {short_repr(seed)}, expected the first candidate's, an integer")
+        raise InputError(f"seeds is {short_repr(seeds)}, expected one integer, the first candidate's seed")
     request = SampleRequest.validated(sampler.bundle.manifest, n, labels=labels, seeds=first_seed, settings=settings)
     return best_of_candidates(sampler, request, keep, batch_size, callback)
 
@@ -80,7 +84,7 @@ def best_of_candidates(
     indices = candidates(request.labels, _check_fraction(keep))
     # 2. Draw them.
     seeds = check_seeds(int(request.seeds[0]), len(indices))
-    drawn = sampler.draw(request.repeated(indices, seeds), batch_size, callback)
+    drawn = runs_of(sampler).draw(request.repeated(indices, seeds), batch_size, callback)
     # 3. Keep the best.
     done = len(drawn.images)
     labels = request.labels[indices[:done]]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +13,28 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a run: the finished rows of one level in the current batch, and the finished images of the run."""
+    """Progress of a run: the finished rows of one level in the current batch, and the finished images of the run.
+
+    ``rows_done`` counts from 1 to ``rows_total``, the level's height, for every level that is drawn and every batch:
+    rows 0 to ``rows_done`` - 1 of ``codes[level]`` are finished. The batch's images are number ``images_done`` of the
+    run and those after it.
+    """
 
     level: str
     rows_done: int
     rows_total: int
     images_done: int
     images_total: int
+    _codes: Callable[[], dict[str, NDArray[np.int64]]] = field(default=dict, repr=False, compare=False)
+
+    @cached_property
+    def codes(self) -> dict[str, NDArray[np.int64]]:
+        """The codes so far of the current batch's images, by level, int64 [n, h, w]: drawn or given, else -1.
+
+        The first access copies them, on a GPU from the device, and has to be made while the callback runs; later it
+        raises InputError. The arrays stay as they are afterwards.
+        """
+        return self._codes()
 
 
 Callback = Callable[[Progress], bool | None]  # called after every row; False cancels the run
@@ -36,6 +53,15 @@ class Samples:
     seeds: NDArray[np.uint64]
     labels: NDArray[np.int64] | None
     cancelled: bool = False
+
+    def __repr__(self) -> str:
+        codes = ", ".join(f"{name} {list(codes.shape)}" for name, codes in self.codes.items())
+        labels = "" if self.labels is None else f", labels {_first_and_last(self.labels)}"
+        cancelled = ", cancelled" if self.cancelled else ""
+        return (
+            f"<Samples: images {list(self.images.shape)}, codes {codes}, seeds {_first_and_last(self.seeds)}{labels}"
+            f"{cancelled}>"
+        )
 
     def take(self, chosen: slice | NDArray[np.int64]) -> Samples:
         """Returns the samples of these indices."""
@@ -57,3 +83,13 @@ class Classification:
 
     probabilities: NDArray[np.float32]
     features: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        return f"<Classification: probabilities {list(self.probabilities.shape)}, features {list(self.features.shape)}>"
+
+
+def _first_and_last(values: NDArray[Any]) -> str:
+    """Returns values [N] as text: the first and the last of many."""
+    if len(values) <= 5:
+        return ", ".join(map(str, values)) or "none"
+    return f"{', '.join(map(str, values[:4]))}, … {values[-1]}"

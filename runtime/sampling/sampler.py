@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentloop.backends import registry
-from latentloop.backends.interface import Backend, Decoding
+from latentloop.backends.interface import Backend
 from latentloop.bundles.bundle import Bundle
-from latentloop.bundles.manifest import Level, Manifest
-from latentloop.draws.level_inputs import AfterRow, Codes, LevelInputs, Row
+from latentloop.draws.level_inputs import Codes
 from latentloop.environment.machine import available_threads
-from latentloop.errors import BundleError, InputError, short_repr
+from latentloop.errors import InputError, short_repr
 from latentloop.sampling import validation
-from latentloop.sampling.batches import batches, padded_batches
-from latentloop.sampling.results import Callback, Classification, Progress, Samples
+from latentloop.sampling.results import Callback, Classification, Samples
+from latentloop.sampling.runs import Runs
 from latentloop.sampling.sample_request import SampleRequest
 
 if TYPE_CHECKING:
     from latentloop.backends.gpu.arrays import ArrayCodec
     from latentloop.kernels.driver import DeviceArray
 
-LARGEST_BATCH = 16  # default, if the caller passes no batch size
 MAX_THREADS = 1024  # each graph starts this many
 
 
 class Sampler:
-    """Samples from a bundle.
+    """Samples from a bundle. ``bundle``, ``threads`` and ``precision`` are those of its construction.
 
     A Sampler owns the loop's memory, so only one thread may use it at a time: make one for each thread. Samplers made
     from the same Bundle share its weights. Copies and pickles open the bundle again, and so does a process that is
@@ -59,51 +54,38 @@ class Sampler:
         """
         if not isinstance(bundle, Bundle):
             raise InputError(f"bundle is {short_repr(bundle)}, expected a Bundle, such as Bundle.open(path)")
-        self.bundle = bundle
-        self.threads = (
-            available_threads() if threads is None else validation.check_count("threads", threads, MAX_THREADS)
-        )
-        self.precision = precision
+        count = available_threads() if threads is None else validation.check_count("threads", threads, MAX_THREADS)
+        self._set(bundle, registry.open_backend(bundle, device, count, precision), device, count, precision)
+
+    def _set(self, bundle: Bundle, backend: Backend, device: str, threads: int, precision: str) -> None:
+        self.bundle, self.threads, self.precision = bundle, threads, precision
         self._requested_device = device
-        self._start(registry.open_backend(bundle, device, self.threads, precision))
-
-    @classmethod
-    def with_backend(cls, bundle: Bundle, backend: Backend, threads: int = 1, precision: str = "float32") -> Sampler:
-        """Returns a sampler that runs on the caller's backend; ``precision`` is that of the graphs which it runs."""
-        sampler = cls.__new__(cls)
-        sampler.bundle, sampler.threads, sampler.precision = bundle, threads, precision
-        sampler._requested_device = backend.device
-        sampler._start(backend)
-        return sampler
-
-    def _start(self, backend: Backend) -> None:
-        self._opened, self._running, self._process = backend, threading.Lock(), os.getpid()
-
-    @property
-    def _backend(self) -> Backend:
-        """The backend; a new one in a forked process, because threads do not survive a fork."""
-        if self._process != os.getpid():
-            self._start(self._opened.after_fork())
-        return self._opened
+        self._runs = Runs(bundle, backend)
 
     def __reduce__(self) -> tuple[type[Sampler], tuple[Bundle, str, int, str]]:
         """Makes copies and pickles construct a new sampler with the same arguments and number of threads."""
         return Sampler, (self.bundle, self._requested_device, self.threads, self.precision)
 
+    def __repr__(self) -> str:
+        # The opened backend, because in a forked process a GPU's cannot be used, but described.
+        device = self._runs.opened.device
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"<Sampler of {str(self.bundle.path)!r}: {device}, {threads}, {self.precision}>"
+
     @property
     def device(self) -> str:
         """The device that runs the graphs: cpu, cuda:0, tensorrt:0, …"""
-        return self._backend.device
+        return self._runs.backend.device
 
     @property
-    def default_batch(self) -> int:
+    def default_batch_size(self) -> int:
         """The batch size if the caller passes none: 16, or less if the engines were built for less."""
-        return min(LARGEST_BATCH, self._backend.largest_batch)
+        return self._runs.default_batch_size
 
     @property
     def device_reason(self) -> str:
         """One line that describes the device and the reason for its choice."""
-        return self._backend.reason
+        return self._runs.backend.reason
 
     def sample(
         self,
@@ -131,8 +113,9 @@ class Sampler:
             raster order.
         All of these may also be arrays or tensors in host memory.
         batch_size: samples computed at once; short batches are padded to it, so that the result of a seed does not
-            depend on n. By default n, at most ``default_batch``.
-        callback: called after every row; returning False cancels the run, and finished images are returned.
+            depend on n. By default n, at most ``default_batch_size``.
+        callback: called with a ``Progress`` after every row; returning False cancels the run, and finished images are
+            returned.
 
         Raises InputError for arguments that do not fit the bundle.
         """
@@ -140,62 +123,18 @@ class Sampler:
         request = SampleRequest.validated(
             self.bundle.manifest, n, labels=labels, seeds=seeds, given=given, settings=settings
         )
-        return self.draw(request, batch_size, callback)
-
-    def draw(self, request: SampleRequest, batch_size: int | None = None, callback: Callback | None = None) -> Samples:
-        """Draws the samples of a request, which was validated for this sampler's bundle; see ``sample``."""
-        # 1. Validate what is not in the request.
-        if callback is not None and not callable(callback):
-            raise InputError(f"callback is {short_repr(callback)}, expected a function or None")
-        batch = (
-            min(request.n, self.default_batch)
-            if batch_size is None
-            else validation.check_count("batch_size", batch_size, self._backend.largest_batch)
-        )
-        # 2. Draw the batches. Each is decoded while the next is drawn, if the device can do both at once.
-        codes = _empty_codes(request.n, self.bundle.manifest)
-        images = np.empty((request.n, *self.bundle.manifest.image), np.uint8)
-        decodings: list[tuple[Decoding, slice]] = []
-        finished = 0
-        for part, indices in padded_batches(request.n, batch):
-            after_row = None if callback is None else self._after_row(callback, finished, request.n)
-            with self._run() as backend:
-                drawn = backend.draw(request.draws(indices), after_row)
-            if drawn is None:
-                break
-            for name in codes:
-                codes[name][part] = drawn[name][: part.stop - part.start]
-            decodings.append((self._backend.decode(drawn), part))
-            if len(decodings) > 1:
-                self._finish(*decodings.pop(0), images)
-            finished = part.stop
-        for decoding in decodings:
-            self._finish(*decoding, images)
-        # 3. Return the finished samples.
-        samples = Samples(images, codes, request.seeds, request.labels, cancelled=finished < request.n)
-        return samples.take(slice(finished))
+        return self._runs.draw(request, batch_size, callback)
 
     def encode(self, images: ArrayLike) -> dict[str, Codes]:
         """Encodes images uint8 [N, H, W, C] of the bundle's size to codes by level, int64 [N, h, w].
 
         Raises InputError.
         """
-        array = validation.check_images(images, self.bundle.manifest)
-        codes = _empty_codes(len(array), self.bundle.manifest)
-        for part in batches(len(array), self.default_batch):
-            batch = self._backend.encode(array[part])
-            for name, values in codes.items():
-                values[part] = batch[name]
-        return codes
+        return self._runs.encode(validation.check_images(images, self.bundle.manifest))
 
     def decode(self, codes: Mapping[str, ArrayLike]) -> NDArray[np.uint8]:
         """Decodes codes by level, integers [N, h, w], to images uint8 [N, H, W, C]. Raises InputError."""
-        checked = validation.check_codes(codes, self.bundle.manifest.levels, partial=False)
-        n = len(next(iter(checked.values())))
-        images = np.empty((n, *self.bundle.manifest.image), np.uint8)
-        for part in batches(n, self.default_batch):
-            self._finish(self._backend.decode({name: values[part] for name, values in checked.items()}), part, images)
-        return images
+        return self._runs.decode(validation.check_codes(codes, self.bundle.manifest.levels, partial=False))
 
     def classify(self, images: ArrayLike) -> Classification:
         """Classifies images uint8 [N, H, W, C] at the bundle's size with the bundle's classifier, on the CPU for every
@@ -222,16 +161,11 @@ class Sampler:
         return self._array_codec().decode(codes, stream)
 
     def _array_codec(self) -> ArrayCodec:
-        if self._backend.arrays is None:
+        arrays = self._runs.backend.arrays
+        if arrays is None:
             backends = ", ".join(registry.names(on_gpu=True))
             raise InputError(f"this sampler runs on {self.device}: arrays on a GPU need one of {backends}")
-        return self._backend.arrays
-
-    def decoded(self, codes: dict[str, Codes]) -> NDArray[np.float32]:
-        """Returns unrounded images, float32 [N, H, W, C], nominally in [-1, 1], of codes by level, int64 [N, h, w]."""
-        n = len(next(iter(codes.values())))
-        parts = [{name: values[part] for name, values in codes.items()} for part in batches(n, self.default_batch)]
-        return np.concatenate([self._backend.decode(part).wait()[1] for part in parts])
+        return arrays
 
     def log_likelihood(
         self, codes: Mapping[str, ArrayLike], labels: ArrayLike | None = None
@@ -243,49 +177,27 @@ class Sampler:
         """
         from latentloop.sampling.likelihood import log_likelihood  # late: `sample` does not need it
 
-        return log_likelihood(self.bundle, self.rows, self.default_batch, codes, labels)
+        return log_likelihood(self._runs, codes, labels)
 
-    def rows(self, level: Level, level_inputs: LevelInputs, rows: int | None = None) -> Generator[Row, None, None]:
-        """Runs one level's loop and yields each finished row; ``rows`` limits their number.
+    def logits(self, codes: Mapping[str, ArrayLike], labels: ArrayLike | None = None) -> dict[str, NDArray[np.float32]]:
+        """Returns the logits of every code given the ones before it, by level: float32 [N, h, w, K].
 
-        Raises InputError if the level has no prior or this Sampler is already running, BundleError if the graphs and
-        the manifest do not match.
+        Entry k of the last axis is the unnormalised log-probability of code k, before temperature and filters: its
+        log-softmax at the codes is ``log_likelihood``. The result of a level has 4 * N * h * w * K bytes.
+        Arguments and errors are those of ``log_likelihood``.
         """
-        process = os.getpid()
-        with self._run() as backend:
-            validation.check_prior(level)
-            for row in backend.rows(level, level_inputs, rows or level.height):
-                yield row
-                if os.getpid() != process:
-                    raise InputError("this process was forked while the rows were being computed: start again")
+        from latentloop.sampling.likelihood import logits  # late: `sample` does not need it
 
-    @contextmanager
-    def _run(self) -> Iterator[Backend]:
-        """Yields the backend. Raises InputError if another run is using it."""
-        backend, running = self._backend, self._running
-        if not running.acquire(blocking=False):
-            raise InputError("this Sampler is already running; make another one from the same Bundle for each thread")
-        try:
-            yield backend
-        finally:
-            running.release()
-
-    def _finish(self, decoding: Decoding, part: slice, images: NDArray[np.uint8]) -> None:
-        """Waits for a batch's images, and copies them to ``images[part]`` without the padding."""
-        decoded, unrounded = decoding.wait()
-        if not np.isfinite(unrounded).all():
-            decoder = self.bundle.path / self.bundle.manifest.decoder
-            raise BundleError(f"{decoder}: pixels that are not finite: the weights are damaged")
-        images[part] = decoded[: part.stop - part.start]
-
-    def _after_row(self, callback: Callback, images_done: int, images_total: int) -> AfterRow:
-        def after_row(level: str, rows_done: int) -> bool:
-            height = self.bundle.manifest.level(level).height
-            proceed = callback(Progress(level, rows_done, height, images_done, images_total))
-            return proceed is None or bool(proceed)
-
-        return after_row
+        return logits(self._runs, codes, labels)
 
 
-def _empty_codes(n: int, manifest: Manifest) -> dict[str, Codes]:
-    return {level.name: np.empty((n, level.height, level.width), np.int64) for level in manifest.levels}
+def sampler_on(bundle: Bundle, backend: Backend, threads: int = 1, precision: str = "float32") -> Sampler:
+    """Returns a sampler that runs on the caller's backend; ``precision`` is that of the graphs which it runs."""
+    sampler = Sampler.__new__(Sampler)
+    sampler._set(bundle, backend, backend.device, threads, precision)
+    return sampler
+
+
+def runs_of(sampler: Sampler) -> Runs:
+    """Returns the runs that the sampler's methods consist of, for modules that need a single level or a request."""
+    return sampler._runs

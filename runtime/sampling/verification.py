@@ -20,7 +20,7 @@ from latentloop.errors import BundleError, LatentLoopError
 from latentloop.sampling.batches import batches
 from latentloop.sampling.classifier import classifier_file
 from latentloop.sampling.likelihood import log_softmax
-from latentloop.sampling.sampler import Sampler
+from latentloop.sampling.sampler import Sampler, runs_of
 
 Array = NDArray[Any]
 
@@ -93,7 +93,7 @@ def _verify_encoder(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Chec
 
 def _verify_decoder(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Check]:
     codes = {level.name: golden[f"codec.codes.{level.name}"] for level in sampler.bundle.manifest.levels}
-    decoded = sampler.decoded(codes)
+    decoded = runs_of(sampler).unrounded(codes)
     error = float(np.abs(decoded - golden["codec.decoded"]).max())
     yield Check("decode: pixels, of [-1, 1]", error, NARROW_BOUND.get(sampler.precision, DECODED_BOUND))
 
@@ -166,7 +166,7 @@ def _run(
     rows = codes.shape[1]
     upper, labels = golden.get(f"{level.name}.upper"), golden.get(f"{level.name}.labels")
     parts = []
-    for part in batches(len(codes), sampler.default_batch):
+    for part in batches(len(codes), sampler.default_batch_size):
         forced = np.full((part.stop - part.start, level.height, level.width), -1, np.int64)
         forced[:, :rows] = codes[part]
         level_inputs = LevelInputs(
@@ -176,7 +176,8 @@ def _run(
             labels=None if labels is None else labels[part],
         )
         finished = [
-            (row.logits.astype(np.float64), row.codes.copy()) for row in sampler.rows(level, level_inputs, rows)
+            (row.logits.astype(np.float64), row.codes.copy())
+            for row in runs_of(sampler).rows(level, level_inputs, rows)
         ]
         logits, drawn = (np.stack(values) for values in zip(*finished, strict=True))
         parts.append((logits.transpose(2, 0, 1, 3), drawn.transpose(2, 0, 1)))

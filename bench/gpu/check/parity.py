@@ -14,6 +14,7 @@ from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.draws.uniforms import uniforms
 from latentloop.errors import LatentLoopError
+from latentloop.sampling.sampler import runs_of
 from latentloop.sampling.verification import DECODED_BOUND, DRAW_BOUND, LOGITS_BOUND, verify
 
 IMAGES = 4
@@ -64,7 +65,9 @@ def check_against(findings: Findings, sampler: Sampler, reference: Sampler, **va
         u = uniforms(np.arange(SEED, SEED + IMAGES, dtype=np.uint64), index, level.height, level.width)
         wrong = wrong_draws(drawn, expected.codes[level.name], logits.transpose(2, 0, 1, 3), u.transpose(2, 0, 1))
         findings.check(f"{level.name}: sampled codes that differ", wrong == 0, error=wrong, bound=0, **against)
-    error = float(np.abs(sampler.decoded(expected.codes) - reference.decoded(expected.codes)).max())
+    error = float(
+        np.abs(runs_of(sampler).unrounded(expected.codes) - runs_of(reference).unrounded(expected.codes)).max()
+    )
     findings.check("decode: pixels, of [-1, 1]", error <= DECODED_BOUND, error=error, bound=DECODED_BOUND, **against)
 
 
@@ -92,4 +95,4 @@ def wrong_draws(
 
 def _logits(sampler: Sampler, level: Level, inputs: LevelInputs) -> NDArray[np.float64]:
     """Returns logits [H, W, B, K]."""
-    return np.stack([row.logits.astype(np.float64) for row in sampler.rows(level, inputs)])
+    return np.stack([row.logits.astype(np.float64) for row in runs_of(sampler).rows(level, inputs)])

@@ -46,14 +46,15 @@ class CpuBackend:
         for draw in draws:
             level = self.bundle.manifest.level(draw.level)
             if isinstance(draw.source, LevelInputs):
-                level_codes = np.empty((draw.source.batch, level.height, level.width), np.int64)
+                level_codes = np.full((draw.source.batch, level.height, level.width), -1, np.int64)
+                codes[level.name] = level_codes
                 for row in self.rows(level, draw.source.with_upper(upper), level.height):
                     level_codes[:, row.index] = row.codes.T
-                    if after_row is not None and not after_row(level.name, row.index + 1):
+                    if after_row is not None and not after_row(level.name, row.index + 1, lambda: codes):
                         return None
             else:
-                level_codes = draw.source
-            codes[level.name] = upper = level_codes
+                codes[level.name] = draw.source
+            upper = codes[level.name]
         return codes
 
     def rows(self, level: Level, level_inputs: LevelInputs, rows: int) -> Iterator[Row]:

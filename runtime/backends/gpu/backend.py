@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class GpuBackend:
                         upper_on_device = None
                         continue
                     loop = self._begin(level, source.with_upper(upper), upper_on_device, staging)
-                    if not self._enqueue_level(loop, after_row):
+                    if not self._enqueue_level(loop, after_row, copies):
                         return None
                     copies[level.name] = staging.copy_out(loop.codes)
                     upper, upper_on_device = None, loop.codes
@@ -135,8 +136,11 @@ class GpuBackend:
             loop.begin(level_inputs, upper, staging)
         return loop
 
-    def _enqueue_level(self, loop: DeviceLoop, after_row: AfterRow | None) -> bool:
-        """Enqueues all rows of a level, and returns whether it was finished: False if ``after_row`` cancelled it."""
+    def _enqueue_level(self, loop: DeviceLoop, after_row: AfterRow | None, upper: dict[str, Codes]) -> bool:
+        """Enqueues all rows of a level, and returns whether it was finished: False if ``after_row`` cancelled it.
+
+        ``upper`` are the codes [H, W, B] of the levels drawn before, valid when the first row is finished.
+        """
         event: Any = None
         for i in range(loop.level.height):
             self._enqueue_row(loop, i)
@@ -144,13 +148,26 @@ class GpuBackend:
                 continue
             if event is not None:
                 self._driver.synchronize(event)
-                if not after_row(loop.level.name, i):
+                if not after_row(loop.level.name, i, partial(self._drawn, loop, i, upper)):
                     return False
             event = self._driver.record(self._stream)
         if after_row is None:
             return True
         self._driver.synchronize(event)
-        return after_row(loop.level.name, loop.level.height)
+        return after_row(loop.level.name, loop.level.height, partial(self._drawn, loop, loop.level.height, upper))
+
+    def _drawn(self, loop: DeviceLoop, rows: int, upper: dict[str, Codes]) -> dict[str, Codes]:
+        """Implements ``DrawnCodes`` when ``rows`` rows are finished. Waits for the row that is enqueued after them."""
+        staging = self._staging()
+        with self._context.current():
+            copied = staging.copy_out(loop.codes)
+            self._driver.synchronize(self._driver.record(self._stream))
+        codes = {name: values.transpose(2, 0, 1) for name, values in upper.items()}
+        codes[loop.level.name] = copied.transpose(2, 0, 1).copy()
+        codes[loop.level.name][:, rows:] = -1
+        staging.release()
+        check_drawn(self.bundle.path, loop.level, codes[loop.level.name])
+        return codes
 
     def _enqueue_row(self, loop: DeviceLoop, i: int) -> None:
         with self._context.bundle_errors(self.bundle.path, f"the prior of {loop.level.name}"):

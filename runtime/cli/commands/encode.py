@@ -86,7 +86,7 @@ def _encode(
 
     files: list[Path] = []
     codes: dict[str, NDArray[np.int64]] = {}
-    for batch, images in inputs.batches(sampler.default_batch, "encode", stop):
+    for batch, images in inputs.batches(sampler.default_batch_size, "encode", stop):
         for level, batch_codes in sampler.encode(images).items():
             if level not in codes:  # allocated once for all images: concatenation needs twice the memory
                 codes[level] = np.empty((len(inputs.files), *batch_codes.shape[1:]), np.int64)

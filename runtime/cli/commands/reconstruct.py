@@ -111,7 +111,7 @@ def _pairs(
     sampler: Sampler, inputs: ImageInputs, files: list[Path], errors: list[float], stop: StopRequest
 ) -> Iterator[Pair]:
     """Yields pairs of original and reconstruction until ``stop`` is set; appends each pair's file and error."""
-    for batch, images in inputs.batches(sampler.default_batch, "reconstruct", stop):
+    for batch, images in inputs.batches(sampler.default_batch_size, "reconstruct", stop):
         decoded = sampler.decode(sampler.encode(images))
         stop.wait_for_results()
         for file, image, reconstruction in zip(batch, images, decoded, strict=True):

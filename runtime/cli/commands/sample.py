@@ -150,19 +150,21 @@ def _check_codes_output(path: Path, output: ImageOutput) -> None:
 
 def _sample(sampler: Sampler, job: SampleJob, stop: StopRequest) -> tuple[Samples, Selection | None]:
     """Samples with a progress bar, until finished or requested to stop. With ``--best`` also returns the selection."""
+    from latentloop.sampling.sampler import runs_of
+
     height = sum(job.request.manifest.level(name).height for name in job.request.drawn_levels)
     with Bar("row") as bar:
 
         def after_row(progress: Progress) -> bool:
             count = progress.images_total  # with --best, of all candidates
-            rows = height * -(-count // (job.batch_size or min(count, sampler.default_batch)))
+            rows = height * -(-count // (job.batch_size or min(count, sampler.default_batch_size)))
             bar.update(1, rows, f"{progress.images_done} of {count} images")
             if progress.images_done:
                 stop.wait_for_results()
             return not stop.is_set()
 
         if job.best is None:
-            return sampler.draw(job.request, job.batch_size, after_row), None
+            return runs_of(sampler).draw(job.request, job.batch_size, after_row), None
         from latentloop.sampling.rejection import best_of_candidates
 
         selection = best_of_candidates(sampler, job.request, job.best, job.batch_size, after_row)

@@ -1,0 +1,174 @@
+"""Runs of a backend for a sampler, one at a time: the priors in batches, the encoder and the decoder."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop.backends.interface import Backend, Decoding
+from latentloop.bundles.bundle import Bundle
+from latentloop.bundles.manifest import Level, Manifest
+from latentloop.draws.level_inputs import AfterRow, Codes, DrawnCodes, LevelInputs, Row
+from latentloop.errors import BundleError, InputError, short_repr
+from latentloop.sampling import validation
+from latentloop.sampling.batches import batches, padded_batches
+from latentloop.sampling.results import Callback, Progress, Samples
+from latentloop.sampling.sample_request import SampleRequest
+
+LARGEST_BATCH = 16  # default, if the caller passes no batch size
+
+
+class Runs:
+    """Runs a bundle's graphs on a backend. Arguments are validated, unless a method says otherwise."""
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self.bundle = bundle
+        self._start(backend)
+
+    def _start(self, backend: Backend) -> None:
+        self.opened, self._running, self._process = backend, threading.Lock(), os.getpid()
+
+    @property
+    def backend(self) -> Backend:
+        """The backend; a new one in a forked process, because threads do not survive a fork. ``opened`` is the one of
+        the process that opened it.
+        """
+        if self._process != os.getpid():
+            self._start(self.opened.after_fork())
+        return self.opened
+
+    @property
+    def default_batch_size(self) -> int:
+        """The batch size if the caller passes none: 16, or less if the engines were built for less."""
+        return min(LARGEST_BATCH, self.backend.largest_batch)
+
+    def draw(self, request: SampleRequest, batch_size: int | None = None, callback: Callback | None = None) -> Samples:
+        """Draws the samples of a request; see ``Sampler.sample``. Checks ``batch_size`` and ``callback``."""
+        # 1. Validate what is not in the request.
+        if callback is not None and not callable(callback):
+            raise InputError(f"callback is {short_repr(callback)}, expected a function or None")
+        batch = (
+            min(request.n, self.default_batch_size)
+            if batch_size is None
+            else validation.check_count("batch_size", batch_size, self.backend.largest_batch)
+        )
+        # 2. Draw the batches. Each is decoded while the next is drawn, if the device can do both at once.
+        codes = _empty_codes(request.n, self.bundle.manifest)
+        images = self._empty_images(request.n)
+        decodings: list[tuple[Decoding, slice]] = []
+        finished = 0
+        for part, indices in padded_batches(request.n, batch):
+            after_row = None if callback is None else _reporting(callback, request, part)
+            with self._run() as backend:
+                drawn = backend.draw(request.draws(indices), after_row)
+            if drawn is None:
+                break
+            for name in codes:
+                codes[name][part] = drawn[name][: part.stop - part.start]
+            decodings.append((self.backend.decode(drawn), part))
+            if len(decodings) > 1:
+                self._finish(*decodings.pop(0), images)
+            finished = part.stop
+        for decoding in decodings:
+            self._finish(*decoding, images)
+        # 3. Return the finished samples.
+        samples = Samples(images, codes, request.seeds, request.labels, cancelled=finished < request.n)
+        return samples.take(slice(finished))
+
+    def rows(self, level: Level, level_inputs: LevelInputs, rows: int | None = None) -> Generator[Row, None, None]:
+        """Runs one level's loop and yields each finished row; ``rows`` limits their number.
+
+        Raises InputError if the level has no prior or another run is not finished, BundleError if the graphs and the
+        manifest do not match.
+        """
+        process = os.getpid()
+        with self._run() as backend:
+            validation.check_prior(level)
+            for row in backend.rows(level, level_inputs, rows or level.height):
+                yield row
+                if os.getpid() != process:
+                    raise InputError("this process was forked while the rows were being computed: start again")
+
+    def encode(self, images: NDArray[np.uint8]) -> dict[str, Codes]:
+        """Encodes images [N, H, W, C] to codes by level [N, h, w]."""
+        codes = _empty_codes(len(images), self.bundle.manifest)
+        for part in batches(len(images), self.default_batch_size):
+            batch = self.backend.encode(images[part])
+            for name, values in codes.items():
+                values[part] = batch[name]
+        return codes
+
+    def decode(self, codes: dict[str, Codes]) -> NDArray[np.uint8]:
+        """Decodes codes by level [N, h, w] to images [N, H, W, C]."""
+        n = len(next(iter(codes.values())))
+        images = self._empty_images(n)
+        for part in batches(n, self.default_batch_size):
+            self._finish(self.backend.decode({name: values[part] for name, values in codes.items()}), part, images)
+        return images
+
+    def unrounded(self, codes: dict[str, Codes]) -> NDArray[np.float32]:
+        """Like ``decode``, for at least one image, before rounding: float32 [N, H, W, C], nominally in [-1, 1]."""
+        n = len(next(iter(codes.values())))
+        parts = [{name: values[part] for name, values in codes.items()} for part in batches(n, self.default_batch_size)]
+        return np.concatenate([self.backend.decode(part).wait()[1] for part in parts])
+
+    @contextmanager
+    def _run(self) -> Iterator[Backend]:
+        """Yields the backend. Raises InputError if another run is using it."""
+        backend, running = self.backend, self._running
+        if not running.acquire(blocking=False):
+            raise InputError("this Sampler is already running; make another one from the same Bundle for each thread")
+        try:
+            yield backend
+        finally:
+            running.release()
+
+    def _finish(self, decoding: Decoding, part: slice, images: NDArray[np.uint8]) -> None:
+        """Waits for a batch's images, and copies them to ``images[part]`` without the padding."""
+        decoded, unrounded = decoding.wait()
+        if not np.isfinite(unrounded).all():
+            decoder = self.bundle.path / self.bundle.manifest.decoder
+            raise BundleError(f"{decoder}: pixels that are not finite: the weights are damaged")
+        images[part] = decoded[: part.stop - part.start]
+
+    def _empty_images(self, n: int) -> NDArray[np.uint8]:
+        return np.empty((n, *self.bundle.manifest.image), np.uint8)
+
+
+def _empty_codes(n: int, manifest: Manifest) -> dict[str, Codes]:
+    return {level.name: np.empty((n, level.height, level.width), np.int64) for level in manifest.levels}
+
+
+def _reporting(callback: Callback, request: SampleRequest, part: slice) -> AfterRow:
+    """Returns the function for a backend to call after every row of the samples ``part``: it calls the callback."""
+
+    def after_row(level: str, rows_done: int, drawn: DrawnCodes) -> bool:
+        running = True
+
+        def codes() -> dict[str, Codes]:
+            if not running:
+                raise InputError("codes of a Progress were first read after its callback: read them in the callback")
+            return _with_given(drawn(), request, part)
+
+        height = request.manifest.level(level).height
+        try:
+            proceed = callback(Progress(level, rows_done, height, part.start, request.n, codes))
+        finally:
+            running = False
+        return proceed is None or bool(proceed)
+
+    return after_row
+
+
+def _with_given(drawn: dict[str, Codes], request: SampleRequest, part: slice) -> dict[str, Codes]:
+    """Returns codes by level [n, h, w] of the samples ``part``: those drawn, else those given, else -1."""
+    codes = {name: given[part].copy() for name, given in request.given.items()}
+    for name, values in drawn.items():
+        without_padding = values[: part.stop - part.start]
+        np.copyto(codes[name], without_padding, where=without_padding >= 0)
+    return codes
