@@ -147,7 +147,8 @@ def test_grid_is_not_wider_than_its_images() -> None:
 def test_written_images_are_read_back(tmp_path: Path, name: str, shape: tuple[int, int, int]) -> None:
     pixels = NOISE[:, :, : shape[2]]
     images.write_image(tmp_path / name, pixels)
-    assert np.array_equal(images.read_images([tmp_path / name], shape)[0], pixels)
+    for paths in ([tmp_path / name], tmp_path / name, str(tmp_path / name), [str(tmp_path / name)]):
+        assert np.array_equal(images.read_images(paths, shape)[0], pixels)
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a", "a.tiff"])
@@ -212,3 +213,28 @@ def test_force_replaces_only_folders_of_earlier_results(tmp_path: Path) -> None:
 def test_a_grid_too_large_for_any_memory_is_an_error() -> None:
     with pytest.raises(InputError, match=r"6400000 x 12800002 pixels, too many"):
         check_image_path(Path("a.png"), grid_shape(2, 2, 200_000, (32, 32, 3)))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (NOISE[None], r"image has shape \[1, \d+, \d+, 3\], expected \[H, W, C\] with C 1 or 3"),
+        (NOISE[:, :, 0], r"image has shape \[\d+, \d+\], expected"),
+        (NOISE[:, :, :2], r"image has shape \[\d+, \d+, 2\], expected"),
+        (NOISE / 255, "image is of float64, expected an array of uint8"),
+        ([[0]], "image is of list, expected an array of uint8"),
+    ],
+)
+def test_only_images_are_written(tmp_path: Path, image: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        images.write_image(str(tmp_path / "a.png"), image)
+    with pytest.raises(InputError, match=message):
+        images.write_images(str(tmp_path / "folder"), [NOISE, image], ["0.png", "1.png"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../a.png", "b/a.png", "/a.png"])
+def test_a_folder_of_images_is_written_inside_that_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="is not the name of a file in "):
+        images.write_images(tmp_path / "folder", [NOISE], [name])
+    assert list(tmp_path.iterdir()) == []

@@ -11,39 +11,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from common_layout_files import PRIORS, random_prior, random_vqvae, save
+from documented_python import blocks, run_documented
 from PIL import Image
 
 from latentloop.cli.program import main
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = Path(__file__).parents[1] / "README.md"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-@pytest.mark.parametrize("code", blocks("python"), ids=["sampling", "nearest codeword"])
+@pytest.mark.parametrize("code", blocks(README, "python"), ids=["sampling", "nearest codeword"])
 def test_the_python_runs(code: str) -> None:
-    documented = {}
-    for line in code.splitlines():
-        source, _, comment = line.partition("#")
-        if not source.strip():
-            continue
-        if comment and not re.match(r"from |\w+ = ", source):
-            documented[source.strip()] = comment.strip()
-    names: dict[str, object] = {}
-    exec(code, names)
-    for source, comment in documented.items():
-        result = eval(source, names)
-        for value in result if isinstance(result, tuple) else (result,):
-            if hasattr(value, "shape") and value.shape:
-                assert str(value.dtype) in comment
-                assert str(list(value.shape)) in comment
+    assert run_documented(code, {}) > 0
 
 
 def test_the_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = [line.split("&&")[-1].strip() for block in blocks("sh") for line in block.splitlines()]
-    inline = re.findall(r"`(latentloop [^`]+)`", README)
+    lines = [line.split("&&")[-1].strip() for block in blocks(README, "sh") for line in block.splitlines()]
+    inline = re.findall(r"`(latentloop [^`]+)`", README.read_text(encoding="utf-8"))
     commands = {shlex.split(line, comments=True)[1] for line in [*lines, *inline] if line.startswith("latentloop")}
     assert {"sample", "export", "verify"} <= commands
     for command in commands:
@@ -62,7 +45,7 @@ SMALL_TRAINING = {
 
 def commands() -> Iterator[list[str]]:
     """Yields LatentLoop's commands of all blocks, except those that need a GPU or TensorRT."""
-    for block in blocks("sh"):
+    for block in blocks(README, "sh"):
         for command in re.split(r"&&|\n", re.sub(r"\s#.*", "", block)):
             words = shlex.split(command)
             if not words or words[0] in ELSEWHERE or "build-engines" in words or "tensorrt" in words:

@@ -10,8 +10,11 @@ from latentloop.images.writing import Images, grid, write_image, write_images
 __all__ = ["Images", "grid", "read_images", "write_image", "write_images"]
 
 
-def read_images(paths: Sequence[Path], image: tuple[int, int, int], *, resize: bool = False) -> Images:
-    """Reads the images of files and folders, uint8 [N, H, W, C], at the size ``image`` = (H, W, C).
+def read_images(
+    paths: str | Path | Sequence[str | Path], shape: tuple[int, int, int], *, resize: bool = False
+) -> Images:
+    """Reads the images of files and folders, or of a single one, as uint8 [N, H, W, C] with ``shape`` = (H, W, C), for
+    example ``Bundle.image_shape``.
 
     A folder means all images in it and in its sub-folders, sorted by their relative paths. Colours are converted to
     sRGB and, if C is 1, to grey by ITU-R 601 luma; transparent pixels are composited on white; 16 bits are rounded to
@@ -30,8 +33,8 @@ def read_images(paths: Sequence[Path], image: tuple[int, int, int], *, resize: b
     from latentloop.images.reading import collect, read_each
     from latentloop.images.search import find_images
 
-    search = find_images([Path(path) for path in paths])
-    pixels, problems, notes = collect(read_each(search.files, image, resize=resize), len(search.files), image)
+    search = find_images([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
+    pixels, problems, notes = collect(read_each(search.files, shape, resize=resize), len(search.files), shape)
     raise_for([*search.problems, *problems], len(search.files) + len(search.problems))
     for line in (*search.notes, *notes):
         warnings.warn(line, stacklevel=2)

@@ -65,20 +65,27 @@ def check_image_path(path: Path, shape: tuple[int, int, int] | None = None) -> N
         raise InputError(f"{path} would have {shape[0]} x {shape[1]} pixels, too many: ask for fewer or smaller images")
 
 
-def write_image(path: Path, image: Images, *, force: bool = False) -> None:
-    """Writes one image, uint8 [H, W, C], in the format of the suffix. Raises InputError or OutputError."""
-    check_image_path(path, image.shape)
+def write_image(path: str | Path, image: Images, *, force: bool = False) -> None:
+    """Writes one image, uint8 [H, W, C], in the format of the suffix; ``force`` replaces a file.
+
+    Raises InputError or OutputError.
+    """
+    path = Path(path)
+    check_image_path(path, _shape_of(image))
     write_file(path, lambda temporary: _save(temporary, image), force=force)
 
 
-def write_images(folder: Path, images: Iterable[Images], names: Iterable[str], *, force: bool = False) -> None:
+def write_images(folder: str | Path, images: Iterable[Images], names: Iterable[str], *, force: bool = False) -> None:
     """Writes images, each uint8 [H, W, C], as ``folder``/``names[i]``, one at a time. The folder appears only when all
-    are written. Raises InputError or OutputError.
+    are written; ``force`` replaces a folder of images that LatentLoop wrote. Raises InputError or OutputError.
     """
+    folder = Path(folder)
     check_folder(folder, force=force)
     with new_directory(folder, force=force) as temporary:
         for image, name in zip(images, names, strict=True):
-            check_image_path(Path(name), image.shape)
+            if Path(name).name != name:
+                raise InputError(f"{name!r} is not the name of a file in {folder}")
+            check_image_path(Path(name), _shape_of(image))
             _save(temporary / name, image, **_mark_options(name))
 
 
@@ -94,6 +101,17 @@ def check_folder(folder: Path, *, force: bool) -> None:
         from latentloop.io.replaceable import check_image_folder
 
         check_image_folder(folder)
+
+
+def _shape_of(image: Images) -> tuple[int, int, int]:
+    """Returns (H, W, C). Raises InputError for arrays that are not one image."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        found = getattr(image, "dtype", type(image).__name__)
+        raise InputError(f"image is of {found}, expected an array of uint8")
+    if image.ndim != 3 or image.shape[2] not in (1, 3):
+        raise InputError(f"image has shape {list(image.shape)}, expected [H, W, C] with C 1 or 3")
+    height, width, channels = image.shape
+    return height, width, channels
 
 
 def _mark_options(name: str) -> dict[str, Any]:
