@@ -97,3 +97,12 @@ def test_an_array_on_a_gpu_is_shown_by_its_shape(small_engines: Path, machines: 
     images = np.zeros((2, 32, 48, 3), np.uint8)
     codes = Sampler(Bundle.open(small_engines), "cuda").encode_on_gpu(put_interface(driver, images))
     assert repr(codes["top"]) == "<DeviceArray: int64 [2, 4, 6] on cuda:0>"
+
+
+def test_a_codebook_has_its_codewords() -> None:
+    codewords = np.eye(5, 3, dtype=np.float32)
+    codebook = Codebook(codewords)
+    assert (codebook.size, codebook.dimensions) == (5, 3)
+    np.testing.assert_array_equal(codebook.codewords, codewords)
+    with pytest.raises(ValueError, match="read-only"):
+        codebook.codewords[0, 0] = 1

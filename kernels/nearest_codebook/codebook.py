@@ -35,41 +35,41 @@ class Nearest:
 class Codebook:
     """A codebook [K, D] float32, prepared for many searches. It is thread-safe, and copies its codewords.
 
-    ``values`` [K, D] are the codewords, read-only.
+    ``codewords`` float32 [K, D], read-only; ``size`` is K, ``dimensions`` is D.
     """
 
     def __init__(self, codewords: Any) -> None:
         """``codewords``: [K, D] float32, K up to 65536, D up to 512. Raises ValueError, TypeError or MemoryError."""
         array = as_float32("codebook", codewords)
         check_codebook(array.shape)
-        self.values = np.array(array, order="C")
-        self.values.flags.writeable = False
-        self.codewords, self.dimensions = self.values.shape
+        self.codewords = np.array(array, order="C")
+        self.codewords.flags.writeable = False
+        self.size, self.dimensions = self.codewords.shape
         self._half_norms: NDArray[np.float32] | None = None
         self.handle: ctypes.c_void_p | None = None  # of the native library's codebook
         if (functions := library()) is not None:
             self.handle = ctypes.c_void_p()
             check(
                 functions.latentloop_codebook_create(
-                    address(self.values), self.codewords, self.dimensions, ctypes.byref(self.handle)
+                    address(self.codewords), self.size, self.dimensions, ctypes.byref(self.handle)
                 )
             )
             # Not at interpreter exit: daemon threads may still use the codebook.
             weakref.finalize(self, functions.latentloop_codebook_free, self.handle).atexit = False
 
     def __reduce__(self) -> tuple[type[Codebook], tuple[NDArray[np.float32]]]:
-        """Copies and pickles contain only the values, because the native codebook has a single owner."""
-        return Codebook, (self.values,)
+        """Copies and pickles contain only the codewords, because the native codebook has a single owner."""
+        return Codebook, (self.codewords,)
 
     def __repr__(self) -> str:
-        return f"<Codebook: {self.codewords} codewords of {self.dimensions} dimensions>"
+        return f"<Codebook: {self.size} codewords of {self.dimensions} dimensions>"
 
     @property
     def half_norms(self) -> NDArray[np.float32]:
         """[K]: -|e_k|^2 / 2, summed in float64 and rounded once; -infinity if not finite: never the nearest."""
         if self._half_norms is None:
             with np.errstate(invalid="ignore", over="ignore"):
-                halves = (np.square(self.values, dtype=np.float64).sum(1) / -2).astype(np.float32)
+                halves = (np.square(self.codewords, dtype=np.float64).sum(1) / -2).astype(np.float32)
             self._half_norms = np.where(np.isfinite(halves), halves, np.float32(-np.inf))
         return self._half_norms
 

@@ -33,7 +33,7 @@ def nearest_on_cpu(
     vectors = as_float32("z", z)
     if not (vectors.flags.c_contiguous and vectors.flags.aligned):
         vectors = np.require(vectors, requirements=["C", "A"])
-    shape, positions = check_vectors(vectors.shape, book.values.shape, layout)
+    shape, positions = check_vectors(vectors.shape, book.codewords.shape, layout)
     if threads is not None and not 1 <= operator.index(threads) <= _MOST_THREADS:
         raise ValueError(f"threads is {threads}, expected 1 to {_MOST_THREADS}")
     index = np.empty(shape, np.int64)
@@ -73,7 +73,7 @@ def _search_blocks(
     parts, indices = z.reshape(images), index.reshape(-1, positions or index.size)
     distances = None if distance is None else distance.reshape(indices.shape)
     codewords = None if codeword is None else codeword.reshape(images)
-    step = max(1, _BLOCK // book.codewords)
+    step = max(1, _BLOCK // book.size)
     for image, part in enumerate(parts):
         for begin in range(0, indices.shape[1], step):
             block = slice(begin, begin + step)
@@ -82,7 +82,7 @@ def _search_blocks(
             indices[image, block] = nearest
             if distances is None and codewords is None:
                 continue
-            selected = np.where((nearest < 0)[:, None], np.float32(np.nan), book.values[nearest])
+            selected = np.where((nearest < 0)[:, None], np.float32(np.nan), book.codewords[nearest])
             if distances is not None:
                 with np.errstate(invalid="ignore", over="ignore"):
                     distances[image, block] = np.square(vectors - selected).sum(1)
@@ -104,7 +104,7 @@ def _search(book: Codebook, vectors: Float32) -> NDArray[np.int64]:
         for d in range(book.dimensions):
             value = vectors[:, d]
             norm += value * value
-            score += np.multiply(value[:, None], book.values[:, d], out=product)
+            score += np.multiply(value[:, None], book.codewords[:, d], out=product)
     score[np.isnan(score)] = -np.inf
     index = score.argmax(1)  # the first of equal scores
     is_valid = np.isfinite(norm) & (score[np.arange(len(score)), index] > -np.inf)
