@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper
 from random_models import plain_weights, random_prior
 
 from latentloop.bundles.manifest import Prior
-from latentloop.bundles.views import buffer_shape, view_index
+from latentloop.bundles.views import initial_values, view_index
 from latentloop.engines.engine_set import NARROW, Tensor
 from latentloop.export.bundle.files import write_graphs
 from latentloop.export.bundle.prior import export_prior
@@ -58,14 +59,9 @@ def logits(
         sessions[role] = session(graph, folder)
     memories = {memory.name: memory for memory in prior.memories}
     arrays = {
-        name: np.full(
-            buffer_shape(memory, len(codes)), memory.fill, "float32" if memory.dtype in NARROW else memory.dtype
-        )
+        name: initial_values(replace(memory, dtype="float32") if memory.dtype in NARROW else memory, len(codes))
         for name, memory in memories.items()
     }
-    arrays["row"][:, 0] = np.arange(config.height)
-    arrays["column"][:, 0] = np.arange(config.width)
-    arrays["temperature"][:] = 1
     if asked["upper"] is not None:
         arrays["upper"][:] = asked["upper"].transpose(1, 2, 0)
     if asked["labels"] is not None:

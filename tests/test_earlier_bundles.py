@@ -1,4 +1,4 @@
-"""Bundles of earlier manifest versions: they open, draw the same codes, and refuse filters that they do not have."""
+"""Bundles and engines of earlier versions: they open, draw the same codes, and refuse filters that they do not have."""
 
 from __future__ import annotations
 
@@ -15,12 +15,33 @@ import pytest
 from command_line import run
 
 from latentloop import Bundle, InputError, Sampler, sample_best
+from latentloop.engines.engine_set_checks import check_contents
+from latentloop.engines.engine_set_reading import from_json, read_engines
+
+
+def _with_earlier_fills(manifest: Any, version: int) -> Any:
+    """Changes the manifest of a bundle or of engines to a version in which loops had to know the initial values."""
+    manifest["version"] = version
+    for level in manifest["levels"]:
+        for buffer in level["prior"]["memories"]:
+            if buffer["name"] != "codes":
+                buffer["fill"] = 0
+    return manifest
 
 
 @pytest.fixture(scope="module")
-def version_3(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small bundle as version 3 of the manifest described it: without min-p."""
-    path = shutil.copytree(small_bundle, tmp_path_factory.mktemp("bundles") / "version-3")
+def version_4(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small bundle as version 4 of the manifest described it: with the initial value 0 of most state buffers."""
+    path = shutil.copytree(small_bundle, tmp_path_factory.mktemp("bundles") / "version-4")
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(_with_earlier_fills(manifest, 4)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def version_3(version_4: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small bundle as version 3 of the manifest described it: also without min-p."""
+    path = shutil.copytree(version_4, tmp_path_factory.mktemp("bundles") / "version-3")
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["version"] = 3
     for level in manifest["levels"]:
@@ -47,11 +68,27 @@ def _without_min_p(file: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"top_k": 3, "top_p": 0.9, "temperature": 0.8}, {"min_p": 0}], ids=str)
-def test_draws_the_same_codes(small_bundle: Path, version_3: Path, settings: dict[str, Any]) -> None:
-    now, earlier = (Sampler(Bundle.open(path), threads=1) for path in (small_bundle, version_3))
-    expected, actual = (sampler.sample(3, seeds=5, **settings).codes for sampler in (now, earlier))
-    for name, codes in expected.items():
-        np.testing.assert_array_equal(actual[name], codes)
+def test_draws_the_same_codes(small_bundle: Path, version_4: Path, version_3: Path, settings: dict[str, Any]) -> None:
+    expected = Sampler(Bundle.open(small_bundle), threads=1).sample(3, seeds=5, **settings).codes
+    for path in (version_4, version_3):
+        actual = Sampler(Bundle.open(path), threads=1).sample(3, seeds=5, **settings).codes
+        for name, codes in expected.items():
+            np.testing.assert_array_equal(actual[name], codes)
+
+
+def test_a_version_without_initial_values_reads_as_the_version_with_them(small_bundle: Path, version_4: Path) -> None:
+    assert Bundle.open(version_4).manifest == Bundle.open(small_bundle).manifest
+    buffers = {buffer.name: buffer.fill for buffer in Bundle.open(version_4).manifest.priors("float32")["top"].memories}
+    assert (buffers["row"], buffers["column"], buffers["forced"]) == ("index", "index", -1)
+    assert [buffers[name] for name in ("temperature", "top_k", "top_p", "min_p")] == [1, 11, 1, 0]
+
+
+def test_engines_of_the_version_without_initial_values_are_used(version_4: Path, small_engines: Path) -> None:
+    folder = small_engines / "engines"
+    manifest = next(folder.glob("*/manifest.json"))
+    now = read_engines(manifest.parent)
+    assert now == from_json(_with_earlier_fills(json.loads(manifest.read_text()), 1), manifest.parent)
+    check_contents(now, Bundle.open(version_4).manifest)
 
 
 def test_refuses_min_p_by_name(version_3: Path, tmp_path: Path, fails: Callable[..., str]) -> None:

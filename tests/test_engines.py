@@ -210,7 +210,7 @@ def test_larger_batches_and_force_cause_a_rebuild(bundle: Path) -> None:
     ("keys", "value", "text"),
     [
         (("format",), "latentloop-bundle", "format is 'latentloop-bundle', expected one of latentloop-engines"),
-        (("version",), 2, "version is 2, this LatentLoop reads 1"),
+        (("version",), 3, "version is 3, this LatentLoop reads 1 to 2"),
         (("flavour",), "trt", "flavour is 'trt', expected one of tensorrt, tensorrt_rtx"),
         (("profiles",), [], "profiles is empty"),
         (("profiles", 1, "maximum"), 1, r"profiles\[1\].maximum is 1, expected an integer from 4"),

@@ -41,6 +41,9 @@ def scalars(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
         yield keys, value
 
 
+ALLOWED = ((None, "condition_level"), (None, "classifier"), (-1, "first"), (-1, "fill"))
+
+
 @pytest.mark.parametrize(
     "wrong", [None, True, -1, 1.5, 10**400, "\ud800", [], [[]], {}], ids=lambda value: repr(value)[:9]
 )
@@ -54,7 +57,7 @@ def test_every_field_of_a_wrong_type_is_named(small_bundle: Path, wrong: Any) ->
     failures, count = [], 0
     for keys, value in fields.values():
         is_same_type = any(isinstance(value, kind) and isinstance(wrong, kind) for kind in (str, bool))
-        if is_same_type or (wrong, keys[-1]) in ((None, "condition_level"), (None, "classifier"), (-1, "first")):
+        if is_same_type or (wrong, keys[-1]) in ALLOWED:
             continue
         value_at(manifest, keys[:-1])[keys[-1]] = wrong
         name = next(key for key in reversed(keys) if isinstance(key, str))
@@ -143,7 +146,7 @@ BYTES = {"name": "bytes", "dtype": "uint8", "shape": [1], "ring": False, "paddin
 @pytest.mark.parametrize(
     ("keys", "value", "expected"),
     [
-        (("version",), 1, "version is 1, this LatentLoop reads 3 to 4: use a matching release, or export"),
+        (("version",), 1, "version is 1, this LatentLoop reads 3 to 5: use a matching release, or export"),
         (("format",), "other", "format is 'other'"),
         (("precisions",), ["float32", "int3"], "precisions has 'int3', expected some of float32, int8"),
         (("precisions",), ["int8"], "precisions: 'float32' is missing"),
@@ -167,15 +170,23 @@ BYTES = {"name": "bytes", "dtype": "uint8", "shape": [1], "ring": False, "paddin
         ((*BUFFERS, 1, "name"), "codes", "the name 'codes' occurs twice"),
         ((*BUFFERS, 6, "name"), "raw", "'row' is missing"),
         ((*BUFFERS, 14, "shape"), [6, "batch", 12], "'logits' is float32 [6, 'batch', 12]"),
-        ((*BUFFERS, 13, "dtype"), "int64", "'min_p' is int64 ['batch'], expected float32 ['batch']"),
+        ((*BUFFERS, 13, "dtype"), "int64", "'min_p' is int64 ['batch'] filled with 0, expected float32 ['batch'] fi"),
         ((*BUFFERS, 1, "shape", 0), 2**40, "values for one sample"),
         ((*BUFFERS, 1, "shape", 1), 11, "'residual' is [4, 11"),
         ((*BUFFERS, 1, "shape", 2), "columns", "shape"),
         ((*BUFFERS, 1, "shape"), [4, 12] + [1] * 60, "shape"),
         ((*BUFFERS, 1, "padding"), 4, "'residual'"),
         ((*BUFFERS, 1, "dtype"), "float16", "memories[1].dtype is 'float16', expected one of float32, int64, uint8"),
-        ((*BUFFERS, 1, "fill"), 2**31, "memories[1].fill is 2147483648, expected an integer from 0 to 2147483647"),
+        ((*BUFFERS, 1, "fill"), 2**31, "memories[1].fill is 2147483648, expected 'index' or an integer from -1 to "),
+        ((*BUFFERS, 1, "fill"), "indices", "memories[1].fill is 'indices', expected 'index' or an integer from -1 to"),
+        ((*BUFFERS, 1, "fill"), "index", "memories[1].fill is 'index', expected an integer, except for int64 with a"),
+        ((*BUFFERS, 6, "fill"), 0, "'row' is int64 [4, 1] filled with 0, expected int64 [4, 1] filled with 'index'"),
+        ((*BUFFERS, 6, "padding"), 1, "'row' is int64 [4, 1] filled with 'index', padded by 1, expected int64 [4, 1]"),
+        ((*BUFFERS, 9, "fill"), 0, "'forced' is int64 [6, 'batch'] filled with 0, expected int64 [6, 'batch'] filled"),
+        ((*BUFFERS, 11, "fill"), 0, "'top_k' is int64 ['batch'] filled with 0, expected int64 ['batch'] filled with 1"),
+        ((*BUFFERS, 0, "fill"), 0, "'codes' is a ring of int64 [4, 10, 'batch'] filled with 0, padded by 2, expected"),
         ((*BUFFERS, 1), {**BYTES, "fill": 256}, "memories[1].fill is 256, expected an integer from 0 to 255"),
+        ((*BUFFERS, 1), {**BYTES, "fill": -1}, "memories[1].fill is -1, expected an integer from 0 to 255"),
         ((*ROW, "memory"), "nothing", "names the memory 'nothing'"),
         ((*ROW, "view"), "sideways", "view is 'sideways'"),
         ((*ROW, "view"), "span", "is not a ring"),

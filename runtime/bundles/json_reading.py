@@ -24,7 +24,8 @@ LARGEST = 2**53  # limit of integers: exact in every JSON reader, far below over
 JSON_LIMIT = 16 * 2**20  # bytes; manifests have some tens of kB
 _MISSING = object()  # the value of a field that is not there
 
-# Types with limits: Annotated[int, range(first, last + 1)], and Annotated[str, choices].
+# Types with limits: Annotated[int, range(first, last + 1)], Annotated[str, choices], and for an integer or one word
+# Annotated[int | str, range(first, last + 1), word].
 Size = Annotated[int, range(1, LARGEST + 1)]
 Shape = tuple[int | str, ...]  # positive integers, and names of dynamic sizes
 
@@ -84,6 +85,14 @@ def _typed(kind: type[Value], expected: str, value: Any, where: str) -> Value:
 def _integer(limits: range, value: Any, where: str) -> int:
     if type(value) is not int or value not in limits:
         raise unexpected(where, value, f"an integer from {limits[0]} to {limits[-1]}")
+    return value
+
+
+def _integer_or_word(limits: range, word: str, value: Any, where: str) -> int | str:
+    if type(value) is str and value == word:
+        return word
+    if type(value) is not int or value not in limits:
+        raise unexpected(where, value, f"{word!r} or an integer from {limits[0]} to {limits[-1]}")
     return value
 
 
@@ -163,7 +172,7 @@ def _new_reader(kind: Any) -> Reader:
         return partial(_dataclass, kind, {field.name: _reader(field.type) for field in fields(kind)})
     origin, (inner, *others) = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return partial(_integer if inner is int else _choice, *others)
+        return partial(_integer if inner is int else _choice if inner is str else _integer_or_word, *others)
     if origin is tuple:
         return partial(_list, _reader(inner))
     if origin is dict:

@@ -15,10 +15,11 @@ from latentloop.bundles.json_reading import Shape, Size
 from latentloop.errors import BundleError, InputError, short_repr
 
 FORMAT = "latentloop-bundle"
-VERSION = 4
+VERSION = 5
 OLDEST = 3  # version that is read
 DTYPES = ("float32", "int64", "uint8")
 BATCH = "batch"  # the only dynamic size
+INDEX = "index"  # a fill
 
 # Views of a state buffer at row i and column j of the loop. A ring stores the last rows: row i at index i modulo the
 # number of its rows.
@@ -39,12 +40,15 @@ ABSENT_IF_NONE = ("classifier", "dtype", "shape")  # fields that JSON lacks if t
 
 @dataclass(frozen=True)
 class StateBuffer:
-    """One array of a loop. ``shape`` may contain the dynamic size "batch"; a ring has the axes [rows, columns, ...]."""
+    """One array of a loop. ``shape`` may contain the dynamic size "batch"; a ring has the axes [rows, columns, ...].
+
+    ``fill`` is the initial value of every element; with "index" entry i of the first axis holds i.
+    """
 
     name: str
     dtype: str
     shape: Shape
-    fill: Annotated[int, range(2**31)] = 0
+    fill: Annotated[int | str, range(-1, 2**31), INDEX] = 0
     ring: bool = False
     padding: int = 0  # columns added on both sides of a ring's rows
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 from latentloop.bundles.json_reading import unexpected
+from latentloop.bundles.loop_buffers import loop_buffers
 from latentloop.bundles.manifest import (
     BATCH,
     DTYPES,
     GRAPHS,
+    INDEX,
     OLDEST,
     PRECISIONS,
     SHARED_GRAPHS,
@@ -47,7 +49,10 @@ def check_buffers(prior: Prior, dtypes: tuple[str, ...], where: str) -> None:
         name = f"{where}.memories[{index}]"
         if buffer.dtype not in dtypes:
             raise unexpected(f"{name}.dtype", buffer.dtype, f"one of {', '.join(dtypes)}")
-        if buffer.dtype == "uint8" and buffer.fill > 255:
+        if buffer.fill == INDEX:
+            if buffer.dtype != "int64" or buffer.ring or buffer.shape[:1] in ((), (BATCH,)):
+                raise unexpected(f"{name}.fill", buffer.fill, "an integer, except for int64 with a fixed first axis")
+        elif buffer.dtype == "uint8" and buffer.fill not in range(256):
             raise unexpected(f"{name}.fill", buffer.fill, "an integer from 0 to 255")
         dynamic_sizes = [size for size in buffer.shape if isinstance(size, str)]
         if dynamic_sizes not in ([], [BATCH]) or len(buffer.shape) > MAX_AXES:
@@ -146,31 +151,24 @@ def _check_loop_buffers(
     level: Level, prior: Prior, upper: Level | None, buffers: dict[str, StateBuffer], where: str
 ) -> None:
     """Checks the buffers that the loop itself reads and writes."""
-    expected: dict[str, tuple[str, tuple[int | str, ...]]] = {
-        "row": ("int64", (level.height, 1)),
-        "column": ("int64", (level.width, 1)),
-        "uniform": ("float32", (level.width, BATCH)),
-        "forced": ("int64", (level.width, BATCH)),
-        **{setting.name: (setting.dtype, (BATCH,)) for setting in SETTINGS.values()},
-        "logits": ("float32", (level.width, BATCH, level.codebook_size)),
-    }
-    if prior.classes:
-        expected["labels"] = ("int64", (BATCH,))
-    if prior.condition_level is not None and upper is not None:
-        expected["upper"] = ("int64", (upper.height, upper.width, BATCH))
+    grid = None if prior.condition_level is None or upper is None else (upper.height, upper.width)
+    of_loop = loop_buffers(level.height, level.width, level.codebook_size, upper=grid, labels=prior.classes)
+    expected = {buffer.name: buffer for buffer in of_loop}
     if codes := buffers.get("codes"):
-        expected["codes"] = ("int64", (*codes.shape[:1], level.width + 2 * codes.padding, BATCH))
+        shape = (*codes.shape[:1], level.width + 2 * codes.padding, BATCH)
+        expected["codes"] = StateBuffer("codes", "int64", shape, level.codebook_size, ring=True, padding=codes.padding)
     for name in ("codes", *expected):
         if name not in buffers:
             if name in SETTINGS and SETTINGS[name].since > OLDEST:  # `SampleRequest` refuses to use it
                 continue
             raise BundleError(f"{where}: {name!r} is missing")
-        buffer, (dtype, shape) = buffers[name], expected[name]
-        if (buffer.dtype, buffer.shape) != (dtype, shape) or buffer.ring != (name == "codes"):
-            raise BundleError(
-                f"{where}: {name!r} is {'a ring of ' * buffer.ring}{buffer.dtype} {list(buffer.shape)}, expected "
-                f"{'a ring of ' * (name == 'codes')}{dtype} {list(shape)}"
-            )
+        if buffers[name] != expected[name]:
+            raise BundleError(f"{where}: {name!r} is {_text(buffers[name])}, expected {_text(expected[name])}")
+
+
+def _text(buffer: StateBuffer) -> str:
+    padding = f", padded by {buffer.padding}" if buffer.padding else ""
+    return f"{'a ring of ' * buffer.ring}{buffer.dtype} {list(buffer.shape)} filled with {buffer.fill!r}{padding}"
 
 
 def _check_rings(width: int, buffers: dict[str, StateBuffer], where: str) -> None:

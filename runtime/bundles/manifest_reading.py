@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from latentloop.bundles.json_reading import read, read_versioned
+from latentloop.bundles.loop_buffers import FILLS_SINCE, with_fills
 from latentloop.bundles.manifest import FORMAT, OLDEST, VERSION, Manifest
 from latentloop.bundles.manifest_checks import check_manifest
 
@@ -14,5 +17,7 @@ def from_json(value: object, source: str) -> Manifest:
     if values.get("provenance") is None:
         values["provenance"] = {}
     manifest = read(Manifest, values, source)
+    if values["version"] < FILLS_SINCE:
+        manifest = replace(manifest, levels=tuple(map(with_fills, manifest.levels)))
     check_manifest(manifest, source)
     return manifest

@@ -1,12 +1,17 @@
-"""Views of state buffers: index, offset and shape of a binding at row i and column j. All loops use them."""
+"""State buffers for a batch: their initial values, and views of them: index, offset and shape of a binding at row i
+and column j. All loops use them.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from latentloop.bundles.manifest import BATCH, Binding, Level, StateBuffer
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop.bundles.manifest import BATCH, INDEX, Binding, Level, StateBuffer
 from latentloop.errors import InputError
 
 LARGEST_LOOP = 2**31  # values in the state buffers of one loop; 8 GiB in float32
@@ -50,6 +55,15 @@ def buffer_shape(buffer: StateBuffer, batch: int) -> tuple[int, ...]:
 def shape_for_batch(shape: Sequence[int | str], batch: int) -> tuple[int, ...]:
     """Returns the shape with the dynamic size "batch" replaced by a number."""
     return tuple(batch if size == BATCH else int(size) for size in shape)
+
+
+def initial_values(buffer: StateBuffer, batch: int) -> NDArray[Any]:
+    """Returns a new array of a state buffer, with its initial values."""
+    shape = buffer_shape(buffer, batch)
+    if buffer.fill == INDEX:
+        entries = np.arange(shape[0], dtype=buffer.dtype).reshape(-1, *[1] * (len(shape) - 1))
+        return np.broadcast_to(entries, shape).copy()
+    return np.full(shape, buffer.fill, buffer.dtype)
 
 
 def check_size(level: Level, buffers: Sequence[StateBuffer], batch: int) -> None:

@@ -24,7 +24,9 @@ from latentloop.bundles.views import view_index, view_shape
 from latentloop.errors import InputError, short_repr
 
 FORMAT = "latentloop-engines"
-VERSION = 1  # of the format and of the rewriting of graphs: engines of another version are built again
+VERSION = 2  # of the format and of the rewriting of graphs: engines of versions that are not read are built again
+OLDEST = 1  # version that is read
+FILLS_SINCE = 2  # the first version with the initial values of ``loop_buffers``
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 NARROW = ("float16", "bfloat16")  # of matrix products, and of the state buffers that only matrix products read
 FLAVOURS = ("tensorrt", "tensorrt_rtx")  # Python modules of TensorRT and of TensorRT for RTX

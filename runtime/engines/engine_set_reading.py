@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from latentloop.bundles.json_reading import LARGEST, read, read_json, read_versioned, unexpected
+from latentloop.bundles.loop_buffers import with_fills
 from latentloop.bundles.manifest import DTYPES
 from latentloop.bundles.manifest_checks import check_buffers
-from latentloop.engines.engine_set import FORMAT, NARROW, VERSION, EngineSet
+from latentloop.engines.engine_set import FILLS_SINCE, FORMAT, NARROW, OLDEST, VERSION, EngineSet
 from latentloop.errors import BundleError
 from latentloop.io.file_names import MANIFEST
 
@@ -21,8 +23,10 @@ def read_engines(folder: Path) -> EngineSet:
 def from_json(value: object, folder: Path) -> EngineSet:
     """Returns the set that a JSON value describes, with the same errors as ``read_engines``."""
     source = str(folder / MANIFEST)
-    values = read_versioned(value, source, FORMAT, VERSION, VERSION)
+    values = read_versioned(value, source, FORMAT, OLDEST, VERSION)
     engines = read(EngineSet, {**values, "folder": folder}, source)
+    if values["version"] < FILLS_SINCE:
+        engines = replace(engines, levels=tuple(map(with_fills, engines.levels)))
     if not engines.profiles:
         raise BundleError(f"{source}.profiles is empty")
     for index, profile in enumerate(engines.profiles):

@@ -5,8 +5,8 @@ A row reads the k - 1 rows above from ring buffers. A step reads the columns bef
 
 from __future__ import annotations
 
+from latentloop.bundles.loop_buffers import loop_buffers
 from latentloop.bundles.manifest import BATCH, Binding, StateBuffer
-from latentloop.draws.settings import SETTINGS
 from latentloop.export.configuration import PriorConfig
 
 
@@ -17,6 +17,7 @@ def state_buffers(config: PriorConfig, class_pointwise: int) -> tuple[StateBuffe
     def ring(name: str, padding: int, *slot: int | str, rows: int = c.kernel - 1) -> StateBuffer:
         return StateBuffer(name, "float32", (rows, c.width + 2 * padding, *slot), ring=True, padding=padding)
 
+    upper = c.condition_grid if c.condition_codes else None
     grid = (c.kernel - 1, c.width + 2 * c.reach, BATCH)
     buffers = [
         # Filled with code K, which adds nothing to the input.
@@ -26,12 +27,7 @@ def state_buffers(config: PriorConfig, class_pointwise: int) -> tuple[StateBuffe
         StateBuffer("input_above", "float32", (c.width, BATCH, c.channels)),
         ring("conv1_above", 1, c.layers, BATCH, c.residual_channels, rows=2),  # a row completes the row above
         StateBuffer("conv2_above", "float32", (c.width, c.layers, BATCH, 2 * c.channels)),
-        StateBuffer("row", "int64", (c.height, 1)),
-        StateBuffer("column", "int64", (c.width, 1)),
-        StateBuffer("uniform", "float32", (c.width, BATCH)),
-        StateBuffer("forced", "int64", (c.width, BATCH)),
-        *(StateBuffer(setting.name, setting.dtype, (BATCH,)) for setting in SETTINGS.values()),
-        StateBuffer("logits", "float32", (c.width, BATCH, c.codebook_size)),
+        *loop_buffers(c.height, c.width, c.codebook_size, upper=upper, labels=bool(c.classes)),
     ]
     if rows_pair_up(c):
         buffers.append(StateBuffer("conv1_partial", "float32", (c.width, c.layers, BATCH, c.residual_channels)))
@@ -49,12 +45,9 @@ def state_buffers(config: PriorConfig, class_pointwise: int) -> tuple[StateBuffe
             ]
     else:
         buffers.append(StateBuffer("mix_above", "float32", (c.width, c.blocks, 1, c.channels)))
-    if c.condition_codes:
-        height, width = c.condition_grid
-        buffers.append(StateBuffer("upper", "int64", (height, width, BATCH)))
-        buffers.append(StateBuffer("condition", "float32", (c.height, width, BATCH, c.condition_channels)))
+    if upper is not None:
+        buffers.append(StateBuffer("condition", "float32", (c.height, upper[1], BATCH, c.condition_channels)))
     if c.classes:
-        buffers.append(StateBuffer("labels", "int64", (BATCH,)))
         buffers.append(StateBuffer("class_causal", "float32", (c.layers, BATCH, 2 * c.channels)))
     if class_pointwise:
         buffers.append(StateBuffer("class_pointwise", "float32", (BATCH, class_pointwise)))

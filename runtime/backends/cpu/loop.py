@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.backends.cpu.session import Call, OrtSession
 from latentloop.bundles.manifest import STEPS, Binding, GraphFile, Level, Prior
-from latentloop.bundles.views import buffer_shape, check_size, view_index
+from latentloop.bundles.views import check_size, initial_values, view_index
 from latentloop.draws.level_inputs import LevelInputs, Row
 from latentloop.errors import BundleError
 
@@ -36,11 +35,7 @@ class PriorLoop:
         self._sessions: dict[str, OrtSession] = {}
         self._buffers = {buffer.name: buffer for buffer in prior.memories}
         check_size(level, prior.memories, batch)
-        self._arrays: dict[str, Array] = {
-            buffer.name: np.full(buffer_shape(buffer, batch), buffer.fill, buffer.dtype) for buffer in prior.memories
-        }
-        self._arrays["row"][:, 0] = np.arange(level.height)
-        self._arrays["column"][:, 0] = np.arange(level.width)
+        self._arrays: dict[str, Array] = {buffer.name: initial_values(buffer, batch) for buffer in prior.memories}
         self._step_calls: dict[tuple[str, int, int], Call] = {}  # by role, phase of the row, and column
         # Inputs that hold all rows so far: their length grows, so they are bound again before every run.
         self._histories = {

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from latentloop.backends.gpu.device_graph import DeviceGraph, LoadGraph, Tensor
 from latentloop.backends.gpu.staging import Staging
 from latentloop.backends.gpu.state_buffers import DeviceStateBuffers
@@ -54,8 +52,6 @@ class DeviceLoop:
         self._uniform = self.buffers.allocate("float32", grid)
         self._forced = self.buffers.allocate("int64", grid)
         self.codes = self.buffers.allocate("int64", grid)  # of finished rows
-        for name, count in (("row", level.height), ("column", level.width)):
-            staging.copy_in(self.buffers[name], np.arange(count)[:, None])
         self._step = STEPS[False]  # the role of the step graph
         self._graphs: dict[str, DeviceGraph] = {}
         self._substitutes: dict[tuple[str, str], Tensor] = {}  # by role and name of the binding

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from latentloop.backends.gpu.device_graph import Tensor, TensorAllocator
 from latentloop.backends.gpu.staging import Staging
 from latentloop.bundles.manifest import Binding, StateBuffer
-from latentloop.bundles.views import buffer_shape, offset_and_shape, view_index
+from latentloop.bundles.views import buffer_shape, initial_values, offset_and_shape, view_index
 from latentloop.kernels.driver import Driver
 
 
@@ -29,7 +27,7 @@ class DeviceStateBuffers:
             shape = buffer_shape(buffer, batch)
             tensor = self._tensors[name] = self.allocate(buffer.dtype, shape)
             if buffer.fill:
-                values = np.full(shape, buffer.fill, buffer.dtype)
+                values = initial_values(buffer, batch)
                 staging.copy_in(tensor, values)
                 if buffer.ring:
                     self._fills[name] = self.allocate(buffer.dtype, shape)
