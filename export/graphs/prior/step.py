@@ -27,11 +27,11 @@ def step_graph(w: RowStepWeights, store: WeightStore, level: str, *, filtered: b
     A gated layer's output at column j + 1 depends on inputs up to column j - 1 only: conv2 reads the hidden column j,
     which conv1 computes from columns up to j - 1. So one pass over the convolutions' weights suffices for two columns.
 
-    Inputs: ``codes`` [p, B] (columns j - p to j - 1); ``residual`` [p + n - 1, L, B, C] (to column j - 1); ``hidden``
-    [p - 1, L, B, R] (columns j - p to j - 2; absent if p = 1); ``conv1_above`` [n, L, B, R] from column j - 1 on; the
-    row's other outputs at the n columns; with attention the history ``keys.b`` [S, B, heads, d, W], ``values.b``
-    [S, B, heads, W, d] with ``history_mask`` [S, 1, 1, 1, 1] (entry 0 and entries after the row's number are masked),
-    this row's ``row_keys.b``, ``row_values.b`` and ``column`` [1, 1]; those of ``DrawInputs``.
+    Inputs: ``codes`` [p, B] (columns j - p to j - 1); ``residual`` [p + n - 1, L, B, C] (from column j - p - 1 on);
+    ``hidden`` [p - 1, L, B, R] (columns j - p to j - 2; absent if p = 1); ``conv1_above`` [n, L, B, R] from column
+    j - 1 on; the row's other outputs at the n columns; with attention the history ``keys.b`` [S, B, heads, d, W],
+    ``values.b`` [S, B, heads, W, d] with ``history_mask`` [S, 1, 1, 1, 1] (entry 0 and entries after the row's number
+    are masked), this row's ``row_keys.b``, ``row_values.b`` and ``column`` [1, 1]; those of ``DrawInputs``.
 
     Outputs: ``code`` [n, B], ``logits`` [n, B, K], and the new columns of the state buffers: ``residual_next``
     [n, L, B, C], ``hidden_next`` [n, L, B, R] from column j - 1 on, ``row_keys_next.b``, ``row_values_next.b``
