@@ -56,9 +56,8 @@ def commands() -> Iterator[list[str]]:
 
 def write_inputs() -> None:
     """Writes the files that the README's commands expect: a user's checkpoints, photos and pictures."""
-    sizes = {"codes": 9, "channels": 16, "blocks": 1, "residual_blocks": 1}
-    top = replace(PRIORS["top-k3"], height=4, width=4, **sizes)
-    bottom = replace(PRIORS["bottom-k3"], height=8, width=8, upper_codes=9, **sizes)
+    top = replace(PRIORS["top-k3"], height=4, width=4, codes=9)
+    bottom = replace(PRIORS["bottom-k3"], height=8, width=8, codes=9, upper_codes=9)
     for name, state in (("vqvae", random_vqvae()), ("top", random_prior(top)), ("bottom", random_prior(bottom))):
         save(Path(f"{name}.pt"), state)
     rng = np.random.default_rng(0)
