@@ -21,10 +21,11 @@ from latentloop.export.models.vqvae import Vqvae
 
 @torch.no_grad()
 def reconstruction_metrics(model: Vqvae, images: NDArray[np.uint8], device: str = "cpu") -> dict[str, Any]:
-    """Returns the metrics of a VQ-VAE on images [N, H, W, C] uint8. Reconstructions are not clipped.
+    """Returns the metrics of a VQ-VAE on images [N, H, W, C] uint8, the first two as ``latentloop reconstruct`` does.
 
-    - ``mse_signed``: mean squared error on [-1, 1], as in the loss; ``mse_unit``: the same on [0, 1] (a quarter of it);
-    - ``texture``: fine detail of the reconstructions as a fraction of that of the originals;
+    - ``mean_squared_error``: between images and reconstructions as 8-bit pixels, on the scale 0 to 1;
+    - ``psnr_db``: the peak signal-to-noise ratio of this error, None if the error is 0;
+    - ``texture``: fine detail of the reconstructions, not clipped, as a fraction of that of the originals;
     - ``perplexity``, ``codes_used``: per level, the codebook's perplexity and the number of codes that occur.
     """
     size = model.config.codebook_size
@@ -34,20 +35,25 @@ def reconstruction_metrics(model: Vqvae, images: NDArray[np.uint8], device: str 
         originals = to_signed(torch.from_numpy(images[part]).to(device))
         levels = model.quantise(originals)
         decoded = model.decode_codewords([level.codewords for level in levels])
-        squared_error += float((decoded - originals).square().sum(dtype=torch.float64))
+        squared_error += float((_pixels(decoded) - _pixels(originals)).square().sum(dtype=torch.float64)) / 255**2
         decoded_texture += texture(decoded) * len(originals)
         original_texture += texture(originals) * len(originals)
         for histogram, level in zip(histograms, levels, strict=True):
             histogram += torch.bincount(level.codes.flatten().cpu(), minlength=size)
-    signed = squared_error / images.size
+    error = squared_error / images.size
     by_level = dict(zip(model.config.level_names, histograms, strict=True))
     return {
-        "mse_signed": signed,
-        "mse_unit": signed / 4,
+        "mean_squared_error": error,
+        "psnr_db": -10 * math.log10(error) if error else None,
         "texture": decoded_texture / original_texture if original_texture else 1.0,
         "perplexity": {name: perplexity(histogram) for name, histogram in by_level.items()},
         "codes_used": {name: int((histogram > 0).sum()) for name, histogram in by_level.items()},
     }
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """Images in [-1, 1] -> 8-bit values, as float32; rounded and clipped as by a bundle's decoder."""
+    return ((images + 1) * 127.5).round().clamp(0, 255)
 
 
 def texture(images: Tensor) -> float:

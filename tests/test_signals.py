@@ -192,7 +192,7 @@ def test_training_saves_its_state_and_can_be_resumed(
     options = LoopOptions(tmp_path / "x.safetensors", 5)
     monkeypatch.setattr(info, "run", lambda _: run_training(Counting(), options))
     assert run("info") == 143
-    assert "x.safetensors: stopped after step 3; run the same command to continue\n" in capsys.readouterr().err
+    assert "x.safetensors: stopped after step 3 of 5; the state is in " in capsys.readouterr().err
     run_training(Counting(), options)
     assert steps == [0, 1, 2, 3, 4]
 
@@ -233,7 +233,7 @@ def test_the_first_signal_waits_for_the_training_step_and_the_second_does_not(tm
             process.send_signal(signal.SIGTERM)
         _, output = process.communicate(timeout=30)
         assert process.returncode == 143
-        assert ("stopped after step 2; run the same command" in output) == (signals == 1)
+        assert ("stopped after step 2 of 5; the state is in x.safetensors.state\n" in output) == (signals == 1)
         assert os.listdir(tmp_path) == ["x.safetensors.state"][: 2 - signals]
 
 

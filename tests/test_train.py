@@ -106,13 +106,13 @@ def test_the_gradient_passes_straight_through() -> None:
 
 def test_a_vqvae_learns_and_uses_its_codes() -> None:
     images = blobs(128)
-    task = vqvae.VqvaeTask(SMALL, images, VqvaeOptions(steps=200, batch=32, rate=2e-3, warm_up=50))
+    task = vqvae.VqvaeTask(SMALL, images, VqvaeOptions(steps=200, batch=32, rate=2e-3, unquantised_steps=50))
     untrained = reconstruction_metrics(task.model, images)
     for step in range(200):
         task.step(step)
     trained = reconstruction_metrics(task.model, images)
-    assert trained["mse_signed"] < untrained["mse_signed"] / 4
-    assert trained["mse_unit"] == trained["mse_signed"] / 4
+    assert trained["mean_squared_error"] < untrained["mean_squared_error"] / 4
+    assert trained["psnr_db"] == pytest.approx(-10 * np.log10(trained["mean_squared_error"]))
     # Without k-means and restarts this training ends with 1 or 2 top codes and 7 bottom codes in use.
     assert all(used >= 12 for used in trained["codes_used"].values())
     assert all(value > 6 for value in trained["perplexity"].values())
@@ -123,7 +123,9 @@ def test_a_codebook_of_colours_is_used_completely() -> None:
     """With a small decay and few steps. Without restarts, five bottom codes are unused at the end."""
     config = replace(SMALL, image_channels=3, codebook_size=32, ema_decay=0.98)
     images = colours(128, 16)
-    task = vqvae.VqvaeTask(config, images, VqvaeOptions(steps=500, batch=32, rate=2e-3, warm_up=30, flip=True))
+    task = vqvae.VqvaeTask(
+        config, images, VqvaeOptions(steps=500, batch=32, rate=2e-3, unquantised_steps=30, flip=True)
+    )
     for step in range(500):
         task.step(step)
     metrics = reconstruction_metrics(task.averaged(), images)
@@ -132,7 +134,7 @@ def test_a_codebook_of_colours_is_used_completely() -> None:
 
 
 def test_the_saved_vqvae_has_averaged_weights_and_the_current_codebooks() -> None:
-    options = VqvaeOptions(steps=6, batch=8, rate=1e-2, warm_up=2, average=0.5)
+    options = VqvaeOptions(steps=6, batch=8, rate=1e-2, unquantised_steps=2, average=0.5)
     task = vqvae.VqvaeTask(SMALL, blobs(16), options)
     expected = task.model.decoder.conv.weight.detach().clone()
     for step in range(6):

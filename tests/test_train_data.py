@@ -13,7 +13,7 @@ from PIL import Image
 
 from latentloop.errors import InputError
 from latentloop.export.data import idx
-from latentloop.export.data.datasets import load_data, split_indices
+from latentloop.export.data.datasets import held_out_files, load_data, split_indices
 from latentloop.export.train.optimisation.schedule import BatchOrder, learning_rate
 
 
@@ -181,6 +181,35 @@ def test_images_are_cropped_to_their_centre(tmp_path: Path) -> None:
     assert load_data(tmp_path, 4, image_channels=1).training.images.min() == 200
 
 
+def test_cropped_and_enlarged_images_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for index, size in enumerate([(8, 8), (9, 8), (30, 30), (7, 20), (5, 5)]):  # width, height
+        Image.new("L", size).save(tmp_path / f"{index}.png")
+    load_data(tmp_path, 8)
+    assert capsys.readouterr().err.splitlines() == [
+        f"{tmp_path}: 2 of 5 images were cropped to their central square",
+        f"{tmp_path}: 2 of 5 images were enlarged: they have under 8 rows or columns",
+    ]
+
+
+def test_the_files_of_the_held_out_images(tmp_path: Path) -> None:
+    _write_classes(tmp_path / "flat")
+    files = held_out_files(tmp_path / "flat", 0.25, 5)
+    data = load_data(tmp_path / "flat", 8, held_out=0.25, split_seed=5)
+    for file, image in zip(files, data.held_out.images, strict=True):
+        assert tuple(image[0, 0]) == Image.open(file).getpixel((0, 0))
+    for part, count in (("train", 4), ("test", 2)):
+        _write_classes(tmp_path / "parts" / part, count)
+    files = held_out_files(tmp_path / "parts")
+    assert [str(file.relative_to(tmp_path / "parts")) for file in files[:3]] == [
+        "test/ant/0.png",
+        "test/ant/1.png",
+        "test/bee/0.png",
+    ]
+    (tmp_path / "idx").mkdir()
+    _write_idx(tmp_path / "idx", "train", 6)
+    assert held_out_files(tmp_path / "idx") == []
+
+
 def test_images_are_read_in_the_same_way_as_by_encode(tmp_path: Path) -> None:
     """16-bit values are scaled, not clipped, and transparent pixels become white."""
     for index in range(2):
@@ -213,7 +242,7 @@ def test_ignored_images_in_sub_folders_are_reported(tmp_path: Path, capsys: pyte
     _write_classes(data)
     (data / "cat" / "notes").mkdir()
     expected = load_data(data, 8).digest
-    assert capsys.readouterr().err == ""
+    assert ": ignored " not in capsys.readouterr().err
     for inner in ("cat/more", "cat/more/still", "bee/more", "ant/.hidden"):
         (data / inner).mkdir()
         Image.new("L", (4, 4)).save(data / inner / "0.png")
@@ -221,7 +250,7 @@ def test_ignored_images_in_sub_folders_are_reported(tmp_path: Path, capsys: pyte
     (data / "bee" / "other").symlink_to(tmp_path / "other")
     assert load_data(data, 8).digest == expected
     message = "ignored 6 images in sub-folders of classes; only images directly inside a class folder are read"
-    assert capsys.readouterr().err == f"{data}: {message}: {data}/bee/more, {data}/bee/other, {data}/cat/more\n"
+    assert f"{data}: {message}: {data}/bee/more, {data}/bee/other, {data}/cat/more\n" in capsys.readouterr().err
 
 
 def test_files_that_operating_systems_add_are_ignored(tmp_path: Path) -> None:

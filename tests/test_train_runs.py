@@ -203,7 +203,7 @@ def test_the_provenance_of_checkpoints(folder: Path, trained: Path, tmp_path: Pa
     assert source.provenance["licence"] == "CC0-1.0"
     assert source.provenance["training_images"] == 23
     assert source.provenance["training"]["steps"] == 12
-    assert source.provenance["held_out"]["mse_signed"] > 0
+    assert source.provenance["held_out"]["mean_squared_error"] > 0
     out = tmp_path / "bottom.safetensors"
     _train(f"{PRIOR} --steps 4 --level bottom --class-names cat,dog", data=folder, vqvae=trained, out=out)
     checkpoint = load_checkpoint(out)
@@ -240,7 +240,9 @@ def test_a_diverging_loss_ends_the_training(tmp_path: Path) -> None:
         def restore(self, state: dict[str, Any]) -> None:
             raise AssertionError
 
-    with pytest.raises(InputError, match="loss is nan near step 20; pass a lower --lr"):
+    with pytest.raises(
+        InputError, match="loss is nan near step 20: the training diverges; start again with a lower --lr$"
+    ):
         run_training(Diverging(), LoopOptions(tmp_path / "x.safetensors", 30, progress=False))
 
 

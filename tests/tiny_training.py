@@ -17,7 +17,7 @@ SMALL = VqvaeConfig(
 )
 VQVAE = (
     "vqvae --size 16 --channels 8 --residual-channels 4 --residual-layers 1 --code-channels 4"
-    " --codebook-size 8 --image-channels 1 --batch 8 --warm-up 2 --threads 1 --json --licence CC0-1.0"
+    " --codebook-size 8 --image-channels 1 --batch 8 --unquantised-steps 2 --threads 1 --json --licence CC0-1.0"
 )
 PRIOR = (
     "prior --channels 16 --residual-channels 4 --kernel 3 --blocks 1 --residual-blocks 1 --heads 2"

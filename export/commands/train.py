@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from latentloop.cli.messages import note
 from latentloop.environment.packages import require
 from latentloop.export.commands import train_arguments
 
@@ -41,29 +42,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(command)
         train_arguments.add_data(command)
         train_arguments.add_run(command)
+        command.set_defaults(parser=command)  # to print a command like this one
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Trains, prints the held-out metrics, and returns the exit status. Raises LatentLoopError."""
+    """Trains, prints the result and what to do next, and returns the exit status. Raises LatentLoopError."""
     require("training", "torch")
+    from latentloop.export.commands.train_next import continuation
     from latentloop.export.train import distributed
     from latentloop.export.train.classifier import train_classifier
     from latentloop.export.train.decoder import train_decoder
     from latentloop.export.train.prior import train_prior
+    from latentloop.export.train.run.training_loop import state_path
     from latentloop.export.train.vqvae import train_vqvae
 
     train = {"vqvae": train_vqvae, "prior": train_prior, "decoder": train_decoder, "classifier": train_classifier}
-    metrics = train[arguments.network](arguments)
+    try:
+        metrics = train[arguments.network](arguments)
+    except KeyboardInterrupt:
+        if distributed.launched_processes() == 1:  # torchrun ends the processes at once
+            outcome = "to continue" if state_path(arguments.out).exists() else "nothing was saved; to start again"
+            note(f"{outcome}: {continuation(arguments)}")
+        raise
     if distributed.is_leader():
-        _print_metrics(metrics, as_json=arguments.json)
+        _print_result(arguments, metrics)
     distributed.leave()
     return 0
 
 
-def _print_metrics(metrics: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
+def _print_result(arguments: argparse.Namespace, metrics: dict[str, Any]) -> None:
+    from latentloop.export.checkpoints.checkpoint import load_checkpoint
+    from latentloop.export.commands.train_next import next_steps
+    from latentloop.export.commands.train_report import figures, warnings
+
+    trained = load_checkpoint(arguments.out)
+    for text in warnings(trained):
+        note(f"warning: {text}")
+    if arguments.json:
         print(json.dumps(metrics))
         return
-    for name, value in metrics.items():
-        values = value if isinstance(value, dict) else {"": value}
-        print(f"{name}: " + ", ".join(f"{key} {number:.6g}".strip() for key, number in values.items()))
+    print(f"wrote {arguments.out}")
+    for line in figures(trained):
+        print(line)
+    for title, text in next_steps(arguments, trained):
+        print(f"{title}:\n  {text}")

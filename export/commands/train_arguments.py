@@ -23,7 +23,7 @@ from latentloop.export.train.options import (
 )
 
 _Target = argparse.ArgumentParser | argparse._ArgumentGroup
-_RISING_RATE = "steps with a rising learning rate"
+_RISING_RATE = "steps with a rising learning rate, at most a tenth of all"
 
 
 def add_vqvae(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +44,12 @@ def add_vqvae(parser: argparse.ArgumentParser) -> None:
     _add_fields(model, VqvaeConfig, ema_decay="decay of the codebooks' averages", commitment="weight of the commitment")
     training = parser.add_argument_group("training")
     _add_image_size(training)
-    training.add_argument(
-        "--warm-up", type=int, default=VqvaeOptions.warm_up, metavar="STEPS", help="steps before quantisation starts"
+    _add_fields(
+        training,
+        VqvaeOptions,
+        "STEPS",
+        warm_up=_RISING_RATE,
+        unquantised_steps="steps before quantisation starts, at most half of all",
     )
     _add_optimisation(training, VqvaeOptions, flip="mirror images at random")
 
@@ -81,8 +85,10 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
         model.add_argument(option, type=int, metavar="N", help=f"{text} (default: {default})")
     toggle = argparse.BooleanOptionalAction
     model.add_argument("--attention", action=toggle, help="attention (default: at the top level only)")
-    model.add_argument("--classes", action=toggle, default=True, help="condition on the labels, if there are any")
-    _add_fields(model, PriorConfig, dropout="")
+    model.add_argument(
+        "--classes", action=toggle, default=True, help="condition on the labels, if there are any (default: on)"
+    )
+    _add_fields(model, PriorConfig, dropout="share of activations that training sets to zero")
     training = parser.add_argument_group("training")
     _add_image_size_of_vqvae(training)
     _add_fields(training, PriorOptions, "STEPS", warm_up=_RISING_RATE)
@@ -102,7 +108,7 @@ def add_decoder(parser: argparse.ArgumentParser) -> None:
         weight="ratio of the discriminator's gradient to the squared error's",
         discriminator_channels="channels of the discriminator's first layer",
     )
-    _add_fields(training, DecoderOptions, "STEPS", warm_up=f"{_RISING_RATE} and a rising weight")
+    _add_fields(training, DecoderOptions, "STEPS", warm_up=f"{_RISING_RATE}; the discriminator's weight rises too")
     _add_optimisation(training, DecoderOptions, flip="train on mirrored images too")
 
 
@@ -151,14 +157,18 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="chooses the held-out images; use one value for all networks (default: 0)",
     )
-    data.add_argument("--licence", help="licence of the weights, stored in the checkpoint")
+    data.add_argument(
+        "--licence", metavar="TEXT", help="licence of the weights, stored in the checkpoint (default: none)"
+    )
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Adds the options of a run: files, seed, threads, device."""
     running = parser.add_argument_group("running")
     running.add_argument("--out", type=Path, required=True, metavar="FILE", help="the checkpoint (.safetensors)")
-    running.add_argument("--seed", type=int, default=0, help="determines weights, order and dropout (default: 0)")
+    running.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="determines weights, order and dropout (default: 0)"
+    )
     running.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all)")
     running.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     running.add_argument(
@@ -205,7 +215,12 @@ def _add_image_size(target: _Target) -> None:
 
 
 def _add_image_size_of_vqvae(target: _Target) -> None:
-    target.add_argument("--size", type=int, metavar="PIXELS", help="(default: as in the VQ-VAE's training)")
+    target.add_argument(
+        "--size",
+        type=int,
+        metavar="PIXELS",
+        help="height and width of the images (default: as in the VQ-VAE's training)",
+    )
 
 
 def _add_clip(target: _Target) -> None:
@@ -217,7 +232,7 @@ def _add_class_names(target: _Target) -> None:
 
 
 def _add_optimisation(target: _Target, kind: type[TrainingOptions], *, flip: str) -> None:
-    _add_fields(target, kind, steps="", batch="images per step")
+    _add_fields(target, kind, steps="steps of the training", batch="images per step")
     target.add_argument(
         "--lr",
         type=float,

@@ -15,10 +15,12 @@ from tqdm import tqdm
 
 from latentloop.errors import InputError
 from latentloop.export.data import folder, idx
+from latentloop.export.data.image_changes import ImageChanges
 from latentloop.images.problems import raise_for
 from latentloop.images.reading import collect, read_each
 
 HELD_OUT = 0.05  # the held-out fraction of a data set without a test part
+LEAST_SAMPLE, MOST_SAMPLE = 100, 1000  # training images on which a network is measured too
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,14 @@ class Data:
             digest.update(b"" if part.labels is None else part.labels.tobytes())
         return digest.hexdigest()
 
+    @cached_property
+    def training_sample(self) -> NDArray[np.int64]:
+        """Indices of training images on which a network is measured too, evenly spaced: as many as are held out, within
+        limits.
+        """
+        wanted = min(max(len(self.held_out), LEAST_SAMPLE), MOST_SAMPLE)
+        return np.linspace(0, len(self.training) - 1, min(wanted, len(self.training))).round().astype(np.int64)
+
 
 def load_data(
     path: Path,
@@ -92,6 +102,20 @@ def load_data(
     if image_channels not in (None, 1):
         raise InputError(f"{path}: IDX images are grey; image_channels is {image_channels}, expected 1")
     return _load_idx(path, size, training, held_out, split_seed)
+
+
+def held_out_files(path: Path, held_out: float | None = None, split_seed: int | None = None) -> list[Path]:
+    """Returns the files of the images that ``load_data`` holds out, in its order; none for an IDX folder.
+
+    Raises InputError for a folder that is not a data set.
+    """
+    if idx.is_data_set(path):
+        return []
+    parts = folder.split_folders(path)
+    if parts is not None:
+        return folder.list_images(parts[1])[0]
+    files = folder.list_images(path)[0]
+    return [files[index] for index in split_indices(len(files), held_out or HELD_OUT, split_seed or 0)[1]]
 
 
 def split_indices(count: int, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -151,25 +175,28 @@ def _load_folder(path: Path, size: int, channels: int, held_out: float | None, s
     parts = folder.split_folders(path)
     if parts is None:
         files, labels, classes = folder.list_images(path)
-        return _split(Dataset(_read(files, size, channels), labels), classes, held_out, seed, source)
+        return _split(Dataset(_read(path, files, size, channels), labels), classes, held_out, seed, source)
     _check_no_split(path, "test/", held_out, seed)
     (training, classes), (test, _) = (
-        (Dataset(_read(files, size, channels), labels), names) for files, labels, names in folder.list_parts(*parts)
+        (Dataset(_read(part, files, size, channels), labels), names)
+        for part, (files, labels, names) in zip(parts, folder.list_parts(*parts), strict=True)
     )
     return Data(training, test, classes, _describe(source, training, test))
 
 
-def _read(files: list[Path], size: int, channels: int) -> NDArray[np.uint8]:
-    """Reads images [N, size, size, channels] with a progress bar: 30000 small images take some seconds.
+def _read(path: Path, files: list[Path], size: int, channels: int) -> NDArray[np.uint8]:
+    """Reads images [N, size, size, channels] with a progress bar: 30000 small images take some seconds. Prints what it
+    changed in the images of the folder ``path``.
 
     Raises one InputError that names all files that cannot be used.
     """
     image = (size, size, channels)
-    reads = read_each(files, image, resize=True)
+    changes = ImageChanges(size)
+    reads = changes.count(read_each(files, image, resize=True))
     bar = tqdm(reads, "reading images", total=len(files), unit="image", disable=None, leave=False)
     pixels, problems, notes = collect(bar, len(files), image)
     raise_for(problems, len(files))
-    for line in notes:
+    for line in [*notes, *(f"{path}: {change}" for change in changes.lines())]:
         print(line, file=sys.stderr)
     return pixels
 

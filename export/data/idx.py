@@ -23,6 +23,11 @@ def find(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
+def is_data_set(folder: Path) -> bool:
+    """Returns whether the folder has a training part in IDX files."""
+    return any(find(folder, f"train-{name}") for name in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+
+
 def read_images(path: Path) -> NDArray[np.uint8]:
     """Returns images [N, H, W] uint8. Raises InputError that names the file."""
     return _read(path, IMAGES_MAGIC, 3)

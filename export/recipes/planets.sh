@@ -27,8 +27,8 @@ prior() { # level, options
 
 [ -e "$data" ] || latentloop data planets --out "$data"
 train vqvae "$work/codes.safetensors" --size 64 --levels 2 --channels 96 --residual-channels 48 --residual-layers 2 \
-  --code-channels 32 --codebook-size 512 --ema-decay 0.98 --batch 64 --lr 8e-4 --warm-up 200 --flip --threads 2 \
-  --steps 5000
+  --code-channels 32 --codebook-size 512 --ema-decay 0.98 --batch 64 --lr 8e-4 --unquantised-steps 200 --flip \
+  --threads 2 --steps 5000
 prior bottom --blocks 1 --residual-blocks 6 --condition-channels 48 --condition-blocks 2 --batch 32 --dropout 0 \
   --steps 9000 &
 prior top --blocks 2 --residual-blocks 3 --batch 64 --dropout 0.05 --steps 7000

@@ -91,7 +91,9 @@ def train_classifier(arguments: argparse.Namespace) -> dict[str, Any]:
     force = run_training(task, loop)
     averaged = task.averaged()
     metrics = classification_metrics(averaged, data.held_out, data.classes, device)
-    save_trained(loop, averaged, training_provenance(arguments, data, asdict(options), metrics), force=force)
+    sample = classification_metrics(averaged, data.training.take(data.training_sample), data.classes, device)
+    provenance = training_provenance(arguments, data, asdict(options), metrics, sample)
+    save_trained(loop, averaged, provenance, force=force)
     return metrics
 
 

@@ -33,6 +33,7 @@ from latentloop.export.checkpoints.checkpoint import file_digest
 from latentloop.export.data.codes import Levels
 from latentloop.export.data.pixels import mirror_selected, to_signed
 from latentloop.export.evaluation import reconstruction_metrics
+from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train.network_task import evaluation_copy
 from latentloop.export.train.optimisation.adamw import adamw, restore_optimiser
@@ -187,8 +188,13 @@ def train_decoder(arguments: argparse.Namespace) -> dict[str, Any]:
     force = run_training(task, loop)
     averaged = task.averaged()
     metrics = reconstruction_metrics(averaged, data.held_out.images, device)
-    before = {name: encoded.checkpoint.provenance.get(name) for name in ("training", "held_out")}
-    provenance = training_provenance(arguments, data, result_options, metrics)
+    sample = reconstruction_metrics(averaged, data.training.images[data.training_sample], device)
+    original = build_vqvae(encoded.checkpoint, arguments.vqvae).to(device)
+    before = {
+        "training": encoded.checkpoint.provenance.get("training"),
+        "held_out": reconstruction_metrics(original, data.held_out.images, device),
+    }
+    provenance = training_provenance(arguments, data, result_options, metrics, sample)
     provenance |= {"before": before, "codes_sha256": encoded.codes_digest}
     save_trained(loop, averaged, provenance, force=force)
     return metrics

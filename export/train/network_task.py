@@ -28,18 +28,17 @@ class NetworkTask(Generic[Network]):
         options: TrainingOptions,
         device: str,
         *,
-        warm_up: int | None = None,
         clip: float | None = None,
     ) -> None:
-        """``warm_up``: steps with a rising learning rate (default: that of the options); ``clip``: the maximal norm of
-        the gradient. Raises InputError for a batch that is empty or does not split evenly among the processes.
+        """``clip``: the maximal norm of the gradient. Raises InputError for a batch that is empty or does not split
+        evenly among the processes.
         """
         torch.manual_seed(options.seed)
         distributed.check_batch(options.batch)
         self.device = device
         self.model: Network = set_layout(kind(config).to(device), options.precision)
         self.order = BatchOrder(count, options.batch, options.seed)
-        self.updates = WeightUpdates(self.model, options, options.warm_up if warm_up is None else warm_up, clip)
+        self.updates = WeightUpdates(self.model, options, clip)
 
     @torch.no_grad()
     def averaged(self) -> Network:

@@ -9,8 +9,8 @@ from latentloop.errors import InputError
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Options of every training. ``rate``: the peak learning rate, reached after ``warm_up`` steps; ``average``: the
-    decay of the weight average; ``precision``: one of ``PRECISIONS``.
+    """Options of every training. ``rate``: the peak learning rate, reached after ``warm_up`` steps, at most a tenth of
+    all; ``average``: the decay of the weight average; ``precision``: one of ``PRECISIONS``.
     """
 
     steps: int
@@ -25,10 +25,14 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class VqvaeOptions(TrainingOptions):
-    """Options of a VQ-VAE's training. ``warm_up``: steps without quantisation; ``flip``: mirror images at random."""
+    """Options of a VQ-VAE's training. ``unquantised_steps``: steps before quantisation starts, at most half of all;
+    ``flip``: mirror images at random. Checkpoints of earlier releases record ``unquantised_steps`` as ``warm_up``.
+    """
 
     steps: int = 10000
     batch: int = 128
+    warm_up: int = 100
+    unquantised_steps: int = 200
     flip: bool = False
 
 

@@ -111,7 +111,9 @@ def train_prior(arguments: argparse.Namespace) -> dict[str, Any]:
     # 5. The metrics and the checkpoint.
     averaged = task.averaged()
     metrics = {"bits_per_code": bits_per_code(averaged, held_out.to(device))}
-    provenance = training_provenance(arguments, data, result_options, metrics)
+    sample = Codes(*training.take(torch.from_numpy(data.training_sample)))
+    sample_metrics = {"bits_per_code": bits_per_code(averaged, sample.to(device))}
+    provenance = training_provenance(arguments, data, result_options, metrics, sample_metrics)
     provenance |= {"level": arguments.level, "vqvae_sha256": vqvae_digest, "codes_sha256": encoded.codes_digest}
     provenance["classes"] = list(data.classes) if config.classes else []
     save_trained(loop, averaged, provenance, force=force)

@@ -3,9 +3,9 @@
     loss = mean (x - reconstruction)^2 + commitment * sum over levels of mean (z - sg(e))^2
 
 with images x in [-1, 1] and sg the stop-gradient; means are over all elements. The decoder's gradient passes
-straight through the quantisation to z. The first ``warm_up`` steps train without quantisation (an autoencoder). Then
-k-means on the encoder's outputs initialises the codebooks, which are updated by moving averages. Unused codes restart
-during the first four fifths of the steps, so that every code can settle in the last fifth.
+straight through the quantisation to z. The first ``unquantised_steps`` train an autoencoder. Then k-means on the
+encoder's outputs initialises the codebooks, which are updated by moving averages. Unused codes restart during the first four
+fifths of the steps, so that every code can settle in the last fifth.
 
 The average of the weights over the steps is evaluated and saved, with the codebooks of the last step, which are
 averages already. Fitting the codebooks again to the averaged encoder brought no improvement.
@@ -42,7 +42,6 @@ from latentloop.export.train.run.training_loop import run_training
 from latentloop.export.train.run.training_options import from_arguments, loop_options, prepare
 
 RESTART_UNTIL = 0.8  # of the steps
-RATE_WARM_UP = 100  # steps with a rising learning rate
 KMEANS_PER_CODE = 40  # the least number of vectors per code for k-means
 
 
@@ -105,7 +104,7 @@ class VqvaeTask(NetworkTask[Vqvae]):
         self, config: VqvaeConfig, images: NDArray[np.uint8], options: VqvaeOptions, device: str = "cpu"
     ) -> None:
         check_size(config, images.shape[1])
-        super().__init__(Vqvae, config, len(images), options, device, warm_up=RATE_WARM_UP)
+        super().__init__(Vqvae, config, len(images), options, device)
         self.options = options
         self.network = distributed.data_parallel(_Network(self.model), device)
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
@@ -117,7 +116,7 @@ class VqvaeTask(NetworkTask[Vqvae]):
         """Runs one step; returns its loss."""
         options = self.options
         generator = torch.Generator().manual_seed(step_seed(options.seed, step, purpose=1))
-        first_quantised = min(options.warm_up, options.steps - 1)
+        first_quantised = min(options.unquantised_steps, options.steps // 2)
         if step == first_quantised:
             self.initialise_codebooks(generator)
         images = self.batch(step, generator)
@@ -183,6 +182,7 @@ def train_vqvae(arguments: argparse.Namespace) -> dict[str, Any]:
     averaged = task.averaged()
     metrics = reconstruction_metrics(averaged, data.held_out.images, device)
     codes = codes_digest(config, {name: value.cpu().numpy() for name, value in averaged.state_dict().items()})
-    provenance = training_provenance(arguments, data, asdict(options), metrics) | {"codes_sha256": codes}
+    sample = reconstruction_metrics(averaged, data.training.images[data.training_sample], device)
+    provenance = training_provenance(arguments, data, asdict(options), metrics, sample) | {"codes_sha256": codes}
     save_trained(loop, averaged, provenance, force=force)
     return metrics

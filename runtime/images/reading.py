@@ -28,12 +28,16 @@ _READ_AHEAD = 16  # files that are decoded before the first of them is yielded
 
 @dataclass(frozen=True)
 class ReadResult:
-    """A file's pixels, uint8 [H, W, C], or the problem with it; and a note on the file for the user, if any."""
+    """A file's pixels, uint8 [H, W, C], or the problem with it; and a note on the file for the user, if any.
+
+    ``original_size``: (height, width) of the image before it was resized, None for a file with a problem.
+    """
 
     file: Path
     pixels: NDArray[np.uint8] | None
     problem: Problem | None
     note: str | None
+    original_size: tuple[int, int] | None = None
 
 
 def read_each(
@@ -93,7 +97,7 @@ def _threads_pay(files: Sequence[Path]) -> bool:
 def _read(file: Path, image: tuple[int, int, int], resize: bool) -> ReadResult:
     try:
         decoded, note = decode(file, "L" if image[2] == 1 else "RGB")
-        return ReadResult(file, _at_size(decoded, image, resize), None, note)
+        return ReadResult(file, _at_size(decoded, image, resize), None, note, (decoded.height, decoded.width))
     except InputError as error:
         reason = str(error)
     except UnidentifiedImageError:

@@ -16,10 +16,10 @@ from latentloop.export.train.options import TrainingOptions
 class WeightUpdates:
     """A network with its optimiser and its weight average. Codebooks have updates of their own (``EmaCodebook``)."""
 
-    def __init__(self, network: nn.Module, options: TrainingOptions, warm_up: int, clip: float | None) -> None:
-        """The rate is reached after ``warm_up`` steps, at most a tenth of all; ``clip`` limits the gradient's norm."""
+    def __init__(self, network: nn.Module, options: TrainingOptions, clip: float | None) -> None:
+        """``clip`` limits the gradient's norm."""
         self.network, self.steps, self.rate, self.clip = network, options.steps, options.rate, clip
-        self.warm_up = min(warm_up, options.steps // 10)
+        self.warm_up = min(options.warm_up, options.steps // 10)
         self.optimiser = adamw(network, options.rate, options.weight_decay)
         self.average = WeightAverage(network, options.average)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import numpy as np
 import torch
 
 from latentloop._version import __version__
+from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from latentloop.export.data.datasets import Data
 from latentloop.export.models.classifier import Classifier
@@ -17,9 +19,15 @@ from latentloop.export.train.run.training_loop import LoopOptions
 
 
 def training_provenance(
-    arguments: argparse.Namespace, data: Data, options: dict[str, Any], metrics: dict[str, Any]
+    arguments: argparse.Namespace,
+    data: Data,
+    options: dict[str, Any],
+    metrics: dict[str, Any],
+    sample_metrics: dict[str, Any],
 ) -> dict[str, Any]:
-    """Returns the provenance that a checkpoint stores: data, training options, held-out metrics, versions."""
+    """Returns the provenance that a checkpoint stores: data, training options, metrics on the held-out images and on
+    the sample of training images, versions.
+    """
     return {
         "data": data.description,
         "data_sha256": data.digest,
@@ -29,6 +37,7 @@ def training_provenance(
         "size": data.training.images.shape[1],
         "training": options,
         "held_out": metrics,
+        "training_sample": {"images": len(data.training_sample), **sample_metrics},
         "licence": arguments.licence,
         "latentloop": __version__,
         "torch": torch.__version__,
@@ -40,8 +49,11 @@ def save_trained(
 ) -> None:
     """Writes the checkpoint, then removes the state file: a run that is killed in between can be run again.
 
-    Raises OutputError.
+    Raises OutputError; InputError for weights that are not finite, because the last steps of the training diverged.
     """
     weights = {name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()}
+    for name, value in weights.items():
+        if not np.isfinite(value).all():
+            raise InputError(f"{name} is not finite after step {loop.steps}: the training diverged; {loop.remedy}")
     save_checkpoint(loop.out, Checkpoint(model.config, weights, provenance), force=force)
     loop.state_file.remove()

@@ -16,17 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from latentloop.cli.interrupt import StopRequest, stop_request
 from latentloop.errors import InputError
 from latentloop.export.train import distributed
 from latentloop.export.train.optimisation.schedule import step_seed
+from latentloop.export.train.run.losses import LOSS_INTERVAL, Losses
 from latentloop.export.train.run.state_file import StateFile, Task
 from latentloop.io.files import check_free
-
-LOSS_INTERVAL = 20  # steps between two readings of the loss: each reading waits for the device
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,12 @@ class LoopOptions:
         """The state file of this run, beside ``out``."""
         return StateFile(state_path(self.out), self.arguments)
 
+    @property
+    def remedy(self) -> str:
+        """What to do about a training that diverges; it would diverge again from a saved state."""
+        rate = f" (now {self.arguments['rate']:g})" if "rate" in self.arguments else ""
+        return f"start again with a lower --lr{rate}{' and --restart' if self.state_file.path.exists() else ''}"
+
 
 def state_path(out: Path) -> Path:
     """Returns the path of the state file of the training that writes ``out``."""
@@ -69,7 +73,7 @@ def run_training(task: Task, options: LoopOptions) -> bool:
     if options.steps < 1 or options.save_every < 1:
         raise InputError(f"steps is {options.steps}, save-every {options.save_every}; expected at least 1")
     first, force = _start(task, options)
-    losses = _Losses()
+    losses = Losses(lambda: options.remedy)
     progress = _Progress(options, first)
     started = saved_at = time.monotonic()
     alone = distributed.world_size() == 1
@@ -88,6 +92,7 @@ def run_training(task: Task, options: LoopOptions) -> bool:
             # 3. The state file.
             is_due = done % options.save_every == 0 or time.monotonic() - saved_at > options.save_seconds
             if distributed.is_leader() and (is_due or done == options.steps):
+                losses.check(done)  # a diverged training does not replace the state
                 options.state_file.save(task, done, force=force)
                 progress.print_line(done, losses.mean, time.monotonic() - started)
                 saved_at = time.monotonic()
@@ -96,7 +101,8 @@ def run_training(task: Task, options: LoopOptions) -> bool:
     if stop.is_set():
         losses.read(done)  # raises for a diverged training, whose state is not saved
         options.state_file.save(task, done, force=force)
-        print(f"{options.out}: stopped after step {done}; run the same command to continue", file=sys.stderr)
+        saved = f"the state is in {options.state_file.path}"
+        print(f"{options.out}: stopped after step {done} of {options.steps}; {saved}", file=sys.stderr)
         raise stop.exception()
     return force
 
@@ -118,26 +124,6 @@ def _start(task: Task, options: LoopOptions) -> tuple[int, bool]:
     if first and options.progress:
         print(f"{options.out}: continuing at step {first} of {options.steps}", file=sys.stderr)
     return first, force
-
-
-class _Losses:
-    """The losses since the last reading, and ``mean``, the mean loss at that reading."""
-
-    def __init__(self) -> None:
-        self.mean = math.nan
-        self._losses: list[Tensor] = []
-
-    def add(self, loss: Tensor) -> None:
-        self._losses.append(loss)
-
-    def read(self, step: int) -> None:
-        """Updates ``mean``. Raises InputError if it is not finite."""
-        if not self._losses:
-            return
-        self.mean = float(distributed.all_reduce(torch.stack(self._losses).mean())) / distributed.world_size()
-        self._losses.clear()
-        if not math.isfinite(self.mean):
-            raise InputError(f"the loss is {self.mean} near step {step}; pass a lower --lr")
 
 
 class _Progress:

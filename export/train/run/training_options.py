@@ -64,8 +64,10 @@ def check_options(arguments: argparse.Namespace) -> None:
         if value is not None and not low < value < high:
             upper_bound = f", under {high:g}" if high < math.inf else ""
             raise InputError(f"{name} is {value}, expected over {low:g}{upper_bound}")
-    if arguments.warm_up < 0:
-        raise InputError(f"warm-up is {arguments.warm_up}, expected at least 0")
+    for name in ("warm-up", "unquantised-steps"):
+        steps = getattr(arguments, name.replace("-", "_"), 0)
+        if steps < 0:
+            raise InputError(f"{name} is {steps}, expected at least 0")
     if not 0 <= arguments.weight_decay < math.inf:
         raise InputError(f"weight-decay is {arguments.weight_decay}, expected at least 0")
 
