@@ -240,9 +240,7 @@ def test_a_diverging_loss_ends_the_training(tmp_path: Path) -> None:
         def restore(self, state: dict[str, Any]) -> None:
             raise AssertionError
 
-    with pytest.raises(
-        InputError, match="loss is nan near step 20: the training diverges; start again with a lower --lr$"
-    ):
+    with pytest.raises(InputError, match=r"loss is nan near step 20: the training diverges; .* a lower --lr$"):
         run_training(Diverging(), LoopOptions(tmp_path / "x.safetensors", 30, progress=False))
 
 

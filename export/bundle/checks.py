@@ -26,7 +26,7 @@ def check_source(source: BundleSource) -> CheckedSource:
     if source.weights not in STORED.values():
         raise InputError(f"weights is {source.weights!r}, expected one of {', '.join(STORED.values())}")
     priors = tuple(source.priors) or (None,) * config.levels
-    image = check_priors(config, priors, source.image)
+    image = check_priors(config, priors, source.image, recorded_image(source.vqvae))
     check_codes(source.vqvae, priors)
     check_class_names([*priors, source.classifier])
     classes = check_classes(priors, source.classes)
@@ -41,10 +41,19 @@ def check_target(path: Path) -> None:
         raise OutputError(f"{path} is a directory that holds no bundle: choose another name, or empty it yourself")
 
 
+def recorded_image(vqvae: Checkpoint) -> tuple[int, int] | None:
+    """Returns the size (height, width) of the images that LatentLoop trained a VQ-VAE on, None if it is not known."""
+    size = vqvae.provenance.get("size")
+    return (size, size) if isinstance(size, int) and size > 0 else None
+
+
 def check_priors(
-    config: VqvaeConfig, priors: Sequence[Checkpoint | None], image: tuple[int, int] | None
+    config: VqvaeConfig,
+    priors: Sequence[Checkpoint | None],
+    image: tuple[int, int] | None,
+    recorded: tuple[int, int] | None = None,
 ) -> tuple[int, int]:
-    """Returns the image size (height, width).
+    """Returns the image size (height, width): ``image``, or that of the priors, or ``recorded`` without priors.
 
     ``priors``: one per level, top first. Raises InputError if their number, grids, codebook sizes or conditions do not
     match the VQ-VAE's, or if nothing determines the image size.
@@ -74,8 +83,12 @@ def check_priors(
                 f"the {name} prior is conditioned on {prior.condition_codes} codes, expected {expected or 'none'}: "
                 "were top and bottom swapped?"
             )
+    image = image or recorded
     if image is None:
-        raise InputError("without a prior the image size is unknown; pass it (--image HEIGHTxWIDTH)")
+        raise InputError(
+            "the image size is unknown: there is no prior, and the VQ-VAE's file does not state it; pass it"
+            " (--image HEIGHTxWIDTH)"
+        )
     coarsest = config.stride(0)
     if image[0] % coarsest or image[1] % coarsest:
         raise InputError(

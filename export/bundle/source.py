@@ -19,9 +19,9 @@ from latentloop.export.rounding import round_weights
 class BundleSource:
     """The checkpoints and options that a bundle is made from.
 
-    ``priors``: top first, None for a level without a prior. ``image``: (height, width) in pixels; needed only without a
-    prior, because a prior's grid determines it. ``weights``: float32, or float16 to round the weights and store them in
-    half the bytes.
+    ``priors``: top first, None for a level without a prior. ``image``: (height, width) in pixels; by default that of
+    the priors' grids, without a prior that of the VQ-VAE's training, if its checkpoint records it. ``weights``:
+    float32, or float16 to round the weights and store them in half the bytes.
     """
 
     vqvae: Checkpoint

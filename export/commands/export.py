@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from latentloop.cli.messages import note
 from latentloop.environment.packages import require
 from latentloop.errors import InputError
+from latentloop.export.commands.command_line import command
 from latentloop.export.commands.vqvae_inplace import add_vqvae_inplace
 from latentloop.io.files import check_free, write_each
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # building the parser must not need the export extra
 HELP = "turn trained checkpoints into a bundle"
 EPILOG = """examples:
   latentloop export --vqvae vqvae.pt --top top.pt --bottom bottom.pt --out bundle
-  latentloop export --vqvae vqvae.safetensors --image 256x256 --out codec
+  latentloop export --vqvae vqvae.safetensors --out codec
   latentloop export --vqvae v.pt --prior top=t.pt --prior middle=m.pt --prior bottom=b.pt --out bundle
   latentloop export --vqvae v.pt --top t.pt --bottom b.pt --state ema --state vqvae=model --out bundle
   latentloop export --vqvae v.safetensors --top t.safetensors --bottom b.safetensors --weights float16 --out bundle
@@ -54,7 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "Their residual blocks worked in place. No name or shape in a file shows it; --data measures it.",
         )
     )
-    parser.add_argument("--licence", default="", help="licence of the weights, stored in the manifest")
+    parser.add_argument(
+        "--licence",
+        metavar="TEXT",
+        help="licence of the weights, stored in the manifest (default: what the checkpoints state)",
+    )
     parser.add_argument(
         "--weights",
         choices=("float32", "float16"),
@@ -69,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_unstored(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--image", metavar="HxW", help="image size in pixels (default: from the priors' grids)")
+    group.add_argument("--image", metavar="HxW", help="image size in pixels (default: that of the training)")
     group.add_argument("--heads", type=int, metavar="N", help="attention heads (default: 8)")
     group.add_argument(
         "--state",
@@ -78,7 +83,9 @@ def _add_unstored(group: argparse._ArgumentGroup) -> None:
         metavar="[PART=]NAME",
         help="the state to use of files that hold several, such as ema; vqvae=NAME or LEVEL=NAME for one file",
     )
-    group.add_argument("--class-names", metavar="A,B,…", help="names of the classes, by label")
+    group.add_argument(
+        "--class-names", metavar="A,B,…", help="names of the classes, by label (default: what the checkpoints state)"
+    )
 
 
 def _add_inplace(group: argparse._ArgumentGroup) -> None:
@@ -97,7 +104,7 @@ def _add_inplace(group: argparse._ArgumentGroup) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exports checkpoints, and returns the exit status. Raises LatentLoopError."""
     require("exporting", "torch", "onnx")
-    from latentloop.export.bundle.checks import check_source, check_target
+    from latentloop.export.bundle.checks import check_source, check_target, recorded_image
     from latentloop.export.bundle.writing import write_checked_bundle
     from latentloop.export.checkpoints.checkpoint import save_checkpoint
     from latentloop.export.commands.export_source import read_source
@@ -112,6 +119,9 @@ def run(arguments: argparse.Namespace) -> int:
     checked = check_source(source)
     check_target(arguments.out)
     targets = saved_files(arguments, list(source.checkpoints()), files)
+    if (recorded := recorded_image(source.vqvae)) not in (None, checked.image):
+        size, trained_on = (" x ".join(map(str, each or ())) for each in (checked.image, recorded))
+        note(f"the bundle is for images of {size}, the VQ-VAE was trained on {trained_on}")
 
     # 2. Measure the models on the data set of --data.
     if arguments.data:
@@ -131,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
     writes[str(arguments.out)] = partial(write_checked_bundle, arguments.out, checked, force=arguments.force)
     write_each(writes)
     size = sum(file.stat().st_size for file in arguments.out.iterdir())
-    print(f"wrote {arguments.out} ({size / 1e6:.1f} MB); try: latentloop verify {arguments.out}")
+    print(f"wrote {arguments.out} ({size / 1e6:.1f} MB); try: {command('verify', arguments.out)}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from latentloop.cli.messages import note
 from latentloop.errors import InputError
 from latentloop.export.bundle import BundleSource
 from latentloop.export.checkpoints.checkpoint import Checkpoint
@@ -40,13 +41,15 @@ def read_source(arguments: argparse.Namespace) -> tuple[BundleSource, list[Path]
     if arguments.heads is not None and not any(prior and _attends(prior) for prior in priors):
         raise InputError("--heads is for priors with attention, and there is none: leave it out")
     classes = tuple(name.strip() for name in arguments.class_names.split(",")) if arguments.class_names else ()
+    classifier = read_classifier(arguments.classifier) if arguments.classifier else None
+    known = [each for each in (vqvae, *priors, classifier) if each is not None]
     source = BundleSource(
         vqvae=vqvae,
         priors=priors,
         image=image,
-        classes=classes or _recorded_classes(priors),
-        licence=arguments.licence,
-        classifier=read_classifier(arguments.classifier) if arguments.classifier else None,
+        classes=classes or _recorded_classes(priors, classifier),
+        licence=_recorded_licence(known) if arguments.licence is None else arguments.licence,
+        classifier=classifier,
         weights=arguments.weights,
     )
     named = {*variants, *(() if arguments.vqvae_inplace is None else ("vqvae",))}
@@ -107,10 +110,24 @@ def _attends(prior: Checkpoint) -> bool:
     return bool(getattr(prior.config, "attention", False))
 
 
-def _recorded_classes(priors: list[Checkpoint | None]) -> tuple[str, ...]:
-    """Returns the class names that training recorded in a prior; none if no prior has them."""
-    for checkpoint in priors:
+def _recorded_classes(priors: list[Checkpoint | None], classifier: Checkpoint | None) -> tuple[str, ...]:
+    """Returns the class names that training recorded in a prior, else those of a classifier of the priors' number of
+    classes; none if no file has them.
+    """
+    counts = {getattr(prior.config, "classes", 0) for prior in priors if prior} - {0}
+    fits = classifier is not None and {getattr(classifier.config, "classes", 0)} == counts
+    for checkpoint in (*priors, classifier if fits else None):
         names = checkpoint.provenance.get("classes") if checkpoint else None
         if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
             return tuple(names)
     return ()
+
+
+def _recorded_licence(checkpoints: list[Checkpoint]) -> str:
+    """Returns the licence that training recorded in these checkpoints; empty, with a note, if they state several."""
+    stated = sorted({str(each.provenance["licence"]) for each in checkpoints if each.provenance.get("licence")})
+    if len(stated) > 1:
+        note(
+            f"the checkpoints state different licences, so the bundle states none; pass --licence: {'; '.join(stated)}"
+        )
+    return stated[0] if len(stated) == 1 else ""

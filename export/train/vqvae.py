@@ -4,8 +4,8 @@
 
 with images x in [-1, 1] and sg the stop-gradient; means are over all elements. The decoder's gradient passes
 straight through the quantisation to z. The first ``unquantised_steps`` train an autoencoder. Then k-means on the
-encoder's outputs initialises the codebooks, which are updated by moving averages. Unused codes restart during the first four
-fifths of the steps, so that every code can settle in the last fifth.
+encoder's outputs initialises the codebooks, which are updated by moving averages. Unused codes restart during the
+first four fifths of the steps, so that every code can settle in the last fifth.
 
 The average of the weights over the steps is evaluated and saved, with the codebooks of the last step, which are
 averages already. Fitting the codebooks again to the averaged encoder brought no improvement.

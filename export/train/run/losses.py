@@ -19,9 +19,9 @@ PATIENCE = 100  # steps
 class Losses:
     """The losses since the last reading, and ``mean``, the mean loss at that reading.
 
-    A training diverges if a loss is not finite, or if for ``PATIENCE`` steps every reading is over ``GROWTH`` times the
-    lowest one and over the first one. A VQ-VAE's loss also rises when quantisation starts, but it stays under the first
-    one or falls again.
+    A reading is high if it is over ``GROWTH`` times the lowest one and over the first one. A training diverges if a
+    loss is not finite, or if every reading is high for ``PATIENCE`` steps, or the last one of the training. A VQ-VAE's
+    loss also rises when quantisation starts, but it stays under the first one or falls again.
     """
 
     def __init__(self, remedy: Callable[[], str]) -> None:
@@ -37,7 +37,12 @@ class Losses:
         """Adds the loss of a step, a scalar."""
         self._losses.append(loss)
 
-    def read(self, step: int) -> None:
+    @property
+    def is_high(self) -> bool:
+        """Whether the last reading was high: the training may diverge."""
+        return self._high_since is not None
+
+    def read(self, step: int, *, last: bool = False) -> None:
         """Updates ``mean`` after ``step`` steps, in all processes. Raises InputError if the training diverges."""
         if not self._losses:
             return
@@ -50,9 +55,10 @@ class Losses:
         self._lowest = min(self._lowest, self.mean)
         if self.mean <= max(self._first, GROWTH * self._lowest):
             self._high_since = None
-        elif self._high_since is None:
+            return
+        if self._high_since is None:
             self._high_since = step
-        elif step - self._high_since >= PATIENCE:
+        if last or step - self._high_since >= PATIENCE:
             raise self._diverged(step)
 
     def check(self, step: int) -> None:

@@ -87,12 +87,12 @@ def run_training(task: Task, options: LoopOptions) -> bool:
             done = step + 1
             # 2. The loss.
             if done % LOSS_INTERVAL == 0 or done == options.steps:
-                losses.read(done)
+                losses.read(done, last=done == options.steps)
             progress.update(losses.mean)
             # 3. The state file.
             is_due = done % options.save_every == 0 or time.monotonic() - saved_at > options.save_seconds
-            if distributed.is_leader() and (is_due or done == options.steps):
-                losses.check(done)  # a diverged training does not replace the state
+            if distributed.is_leader() and ((is_due and not losses.is_high) or done == options.steps):
+                losses.check(done)  # a training that diverges does not replace the state
                 options.state_file.save(task, done, force=force)
                 progress.print_line(done, losses.mean, time.monotonic() - started)
                 saved_at = time.monotonic()
