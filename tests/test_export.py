@@ -19,9 +19,10 @@ from safetensors.numpy import save_file
 from latentloop import Bundle, CheckpointError, InputError, Sampler
 from latentloop.cli.program import main
 from latentloop.export.bundle import BundleSource, write_bundle
-from latentloop.export.bundle.checks import check_class_names
+from latentloop.export.bundle.checks import check_class_names, check_source
 from latentloop.export.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from latentloop.export.configuration import PriorConfig, VqvaeConfig
+from latentloop.export.commands.export_source import recorded_classes, recorded_licence
+from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
 from latentloop.export.layouts.reading import read_prior
 from latentloop.export.models.build import build_prior
 from latentloop.sampling.verification import verify
@@ -100,11 +101,53 @@ def test_the_command_on_own_checkpoints(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["verify", str(out)]) == 0
 
 
+def test_a_codec_alone_has_the_image_size_of_its_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained = dataclasses.replace(vqvae_checkpoint(1), provenance={"size": 24, "licence": "CC0"})
+    save_checkpoint(tmp_path / "v.safetensors", trained)
+    command = ["export", f"--vqvae={tmp_path / 'v.safetensors'}"]
+    assert main([*command, f"--out={tmp_path / 'a b'}"]) == 0
+    streams = capsys.readouterr()
+    assert streams.out.endswith(f"try: latentloop verify '{tmp_path / 'a b'}'\n")
+    assert "trained on" not in streams.err
+    manifest = Bundle.open(tmp_path / "a b").manifest
+    assert (manifest.image, manifest.licence) == ((24, 24, 1), "CC0")
+    assert main([*command, "--image=16x32", "--licence=", f"--out={tmp_path / 'other'}"]) == 0
+    assert "the bundle is for images of 16 x 32, the VQ-VAE was trained on 24 x 24" in capsys.readouterr().err
+    manifest = Bundle.open(tmp_path / "other").manifest
+    assert (manifest.image, manifest.licence) == ((16, 32, 1), "")
+
+
+def test_the_priors_grids_precede_the_image_size_of_the_vqvae(tmp_path: Path) -> None:
+    vqvae, priors = three_levels()
+    source = BundleSource(dataclasses.replace(vqvae, provenance={"size": 64}), priors)
+    assert check_source(source).image == (32, 48)
+
+
+def test_class_names_and_licence_are_those_of_the_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, priors = three_levels()
+    assert isinstance(priors[0].config, PriorConfig)
+    config = dataclasses.replace(priors[0].config, **CLASSES)
+    top = prior_checkpoint(config)
+    names = {"classes": ["x", "y", "z"], "licence": "MIT"}
+    classifier = Checkpoint(ClassifierConfig(height=32, width=48, classes=3), {}, names)
+    assert recorded_classes([top, None], classifier) == ("x", "y", "z")
+    assert recorded_classes([None, None], classifier) == ()
+    assert recorded_classes([dataclasses.replace(top, provenance={"classes": ["a", "b", "c"]})], classifier) == (
+        "a",
+        "b",
+        "c",
+    )
+    assert recorded_licence([top, classifier, classifier]) == "MIT"
+    assert capsys.readouterr().err == ""
+    assert recorded_licence([classifier, dataclasses.replace(top, provenance={"licence": "CC0"})]) == ""
+    assert "different licences, so the bundle states none; pass --licence: CC0; MIT" in capsys.readouterr().err
+
+
 def test_a_codec_alone_needs_the_image_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_checkpoint(tmp_path / "v.safetensors", vqvae_checkpoint(1))
     command = ["export", f"--vqvae={tmp_path / 'v.safetensors'}", f"--out={tmp_path / 'codec'}"]
     assert main(command) == 2
-    assert "--image" in capsys.readouterr().err
+    assert "file does not state it; pass it (--image HEIGHTxWIDTH)" in capsys.readouterr().err
     assert main([*command, "--image=20x20"]) == 2
     assert "multiples of 8" in capsys.readouterr().err
     assert main([*command, "--image=24x16"]) == 0

@@ -47,8 +47,8 @@ def read_source(arguments: argparse.Namespace) -> tuple[BundleSource, list[Path]
         vqvae=vqvae,
         priors=priors,
         image=image,
-        classes=classes or _recorded_classes(priors, classifier),
-        licence=_recorded_licence(known) if arguments.licence is None else arguments.licence,
+        classes=classes or recorded_classes(priors, classifier),
+        licence=recorded_licence(known) if arguments.licence is None else arguments.licence,
         classifier=classifier,
         weights=arguments.weights,
     )
@@ -110,7 +110,7 @@ def _attends(prior: Checkpoint) -> bool:
     return bool(getattr(prior.config, "attention", False))
 
 
-def _recorded_classes(priors: list[Checkpoint | None], classifier: Checkpoint | None) -> tuple[str, ...]:
+def recorded_classes(priors: list[Checkpoint | None], classifier: Checkpoint | None) -> tuple[str, ...]:
     """Returns the class names that training recorded in a prior, else those of a classifier of the priors' number of
     classes; none if no file has them.
     """
@@ -123,7 +123,7 @@ def _recorded_classes(priors: list[Checkpoint | None], classifier: Checkpoint | 
     return ()
 
 
-def _recorded_licence(checkpoints: list[Checkpoint]) -> str:
+def recorded_licence(checkpoints: list[Checkpoint]) -> str:
     """Returns the licence that training recorded in these checkpoints; empty, with a note, if they state several."""
     stated = sorted({str(each.provenance["licence"]) for each in checkpoints if each.provenance.get("licence")})
     if len(stated) > 1:

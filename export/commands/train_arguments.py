@@ -23,6 +23,7 @@ from latentloop.export.train.options import (
 )
 
 _Target = argparse.ArgumentParser | argparse._ArgumentGroup
+_CLIP = "maximal gradient norm"
 _RISING_RATE = "steps with a rising learning rate, at most a tenth of all"
 
 
@@ -92,7 +93,7 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
     _add_image_size_of_vqvae(training)
     _add_fields(training, PriorOptions, "STEPS", warm_up=_RISING_RATE)
-    _add_clip(training)
+    _add_fields(training, PriorOptions, "NORM", clip=_CLIP)
     _add_optimisation(training, PriorOptions, flip="train on mirrored images too")
     _add_class_names(training)
 
@@ -127,7 +128,7 @@ def add_classifier(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training")
     _add_image_size(training)
     _add_fields(training, ClassifierOptions, "STEPS", warm_up=_RISING_RATE)
-    _add_clip(training)
+    _add_fields(training, ClassifierOptions, "NORM", clip=_CLIP)
     _add_fields(training, ClassifierOptions, "SHARE", label_smoothing="probability spread evenly over all classes")
     _add_fields(training, ClassifierOptions, "PIXELS", shift="translate images at random by up to this")
     _add_optimisation(training, ClassifierOptions, flip="mirror images at random")
@@ -221,10 +222,6 @@ def _add_image_size_of_vqvae(target: _Target) -> None:
         metavar="PIXELS",
         help="height and width of the images (default: as in the VQ-VAE's training)",
     )
-
-
-def _add_clip(target: _Target) -> None:
-    target.add_argument("--clip", type=float, default=1.0, metavar="NORM", help="maximal gradient norm (default: 1)")
 
 
 def _add_class_names(target: _Target) -> None:

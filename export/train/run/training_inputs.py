@@ -6,12 +6,13 @@ import argparse
 import sys
 from dataclasses import dataclass, replace
 
+from latentloop.cli.messages import note, plural
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.data.codes import Levels, encode
 from latentloop.export.data.codes_cache import cache_key, cache_path, read_or_encode
-from latentloop.export.data.datasets import Data, load_data
+from latentloop.export.data.datasets import Data, batches_of, load_data
 from latentloop.export.inplace.check import check_reconstruction
 from latentloop.export.inplace.variant import with_inplace_option
 from latentloop.export.layouts.reading import read_vqvae
@@ -19,9 +20,11 @@ from latentloop.export.models.build import build_vqvae
 from latentloop.export.models.vqvae import Vqvae
 from latentloop.export.train import distributed
 
+FEW_IMAGES, FEW_HELD_OUT = 200, 10  # fewer lead to a warning
+
 
 def load_dataset(arguments: argparse.Namespace, size: int, image_channels: int | None) -> Data:
-    """Reads the data set of ``--data`` and prints its description on stderr. Raises InputError."""
+    """Reads the data set of ``--data`` and prints its description and warnings on stderr. Raises InputError."""
     data = load_data(
         arguments.data,
         size,
@@ -31,7 +34,25 @@ def load_dataset(arguments: argparse.Namespace, size: int, image_channels: int |
     )
     if distributed.is_leader():
         print(data.description, file=sys.stderr)
+        for text in data_warnings(data):
+            note(f"warning: {text}")
     return data
+
+
+def data_warnings(data: Data) -> list[str]:
+    """Returns warnings about a data set from which little can be learned or measured."""
+    images, n, held_out = data.training.images, len(data.training), len(data.held_out)
+    plain = sum(
+        int((each == each[:, :1, :1]).all((1, 2, 3)).sum()) for each in map(images.__getitem__, batches_of(n, 1000))
+    )
+    found = []
+    if plain:
+        found.append(f"{plain} of {n} training images {'has' if plain == 1 else 'have'} a single colour")
+    if n < FEW_IMAGES:
+        found.append(f"{n} training images are few: the networks will learn them by heart")
+    if held_out < FEW_HELD_OUT:
+        found.append(f"figures on {held_out} held-out {plural(held_out, 'image')} are rough; --held-out holds out more")
+    return found
 
 
 def rename_classes(data: Data, text: str | None) -> Data:
