@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from typing import Any
 
 from latentloop.cli.messages import note
 from latentloop.environment.packages import require
+from latentloop.errors import LatentLoopError
 from latentloop.export.commands import train_arguments
 
 HELP = "train a VQ-VAE, a prior, the decoder of a trained VQ-VAE, or a classifier"
@@ -84,5 +86,6 @@ def _print_result(arguments: argparse.Namespace, metrics: dict[str, Any]) -> Non
     print(f"wrote {arguments.out}")
     for line in figures(trained):
         print(line)
-    for title, text in next_steps(arguments, trained):
-        print(f"{title}:\n  {text}")
+    with suppress(LatentLoopError, OSError):  # the training succeeded, even if files were moved since
+        for title, text in next_steps(arguments, trained):
+            print(f"{title}:\n  {text}")

@@ -113,8 +113,8 @@ def held_out_files(path: Path, held_out: float | None = None, split_seed: int | 
         return []
     parts = folder.split_folders(path)
     if parts is not None:
-        return folder.list_images(parts[1])[0]
-    files = folder.list_images(path)[0]
+        return folder.list_images(parts[1], report=False)[0]
+    files = folder.list_images(path, report=False)[0]
     return [files[index] for index in split_indices(len(files), held_out or HELD_OUT, split_seed or 0)[1]]
 
 

@@ -53,12 +53,13 @@ def list_parts(training: Path, test: Path) -> tuple[Listing, Listing]:
     return listings
 
 
-def list_images(folder: Path) -> Listing:
-    """Returns image files in sorted order, their labels [N] int64 (None for a flat folder) and the class names.
+def list_images(folder: Path, *, report: bool = True) -> Listing:
+    """Returns image files in sorted order, their labels [N] int64 (None for a flat folder) and the class names. With
+    ``report`` prints what it ignored.
 
     Raises InputError for a folder without images, a class without images, or images beside class folders.
     """
-    flat = _search(folder).files
+    flat = _search(folder, report=report).files
     classes = _classes(folder)
     if flat and classes:
         raise InputError(
@@ -73,20 +74,21 @@ def list_images(folder: Path) -> Listing:
     labels: list[int] = []
     sub_folders: list[Path] = []
     for label, path in enumerate(classes):
-        content = _search(path)
+        content = _search(path, report=report)
         if not content.files:
             raise InputError(f"{path}: a class folder without images directly inside; add images or remove the folder")
         files += content.files
         labels += [label] * len(content.files)
         sub_folders += content.unsearched + content.folder_links
-    _report_ignored(folder, sub_folders)
+    if report:
+        _report_ignored(folder, sub_folders)
     return files, np.array(labels, np.int64), tuple(path.name for path in classes)
 
 
-def _search(folder: Path) -> SearchResult:
+def _search(folder: Path, *, report: bool = True) -> SearchResult:
     content = search_folder(folder, below=False)
     raise_for(content.problems, len(content.problems))
-    if content.broken_links:  # perhaps a class
+    if content.broken_links and report:  # perhaps a class
         print(f"{folder}: ignored broken links: {listed(map(printable, content.broken_links))}", file=sys.stderr)
     return content
 
