@@ -32,7 +32,7 @@ def one_thread() -> None:
 
 
 def _trained(config: Any, held_out: dict[str, Any], sample: dict[str, Any], **more: Any) -> Checkpoint:
-    provenance = {"held_out_images": 10, "held_out": held_out, "size": 16, "training_sample": {"images": 100, **sample}}
+    provenance = {"held_out_images": 10, "held_out": held_out, "size": 16, "training_sample": {"images": 100} | sample}
     return Checkpoint(config, {}, provenance | more)
 
 
@@ -53,7 +53,9 @@ def test_the_figures_of_each_network() -> None:
     assert figures(vqvae) == [
         "10 held-out images: PSNR 19.8 dB; texture 0.50 (the originals: 1)",
         "codes used: top 61 of 64 (perplexity 44.0), bottom 61 of 64 (perplexity 44.0)",
+        "codes used on 100 training images: top 61 of 64 (perplexity 44.0), bottom 61 of 64 (perplexity 44.0)",
     ]
+    assert len(figures(_trained(CODEC, GOOD, GOOD | {"images": 10}))) == 2
     decoder = _trained(CODEC, GOOD, GOOD, before={"held_out": {"psnr_db": 19.9, "texture": 0.3}})
     assert "PSNR 19.9 dB before, now 19.8 dB; texture 0.30 before, now 0.50 (" in figures(decoder)[0]
     prior = _trained(BITS, {"bits_per_code": 3.25}, {"bits_per_code": 3.2}, level="top")
@@ -84,6 +86,7 @@ def test_the_figures_of_each_network() -> None:
             _trained(BITS, {"bits_per_code": 5.0}, {"bits_per_code": 4.0}),
             ["overfitted: 4.00 bits per code on training"],
         ),
+        (_trained(CLASSES, {"accuracy": 0.25}, {"accuracy": 0.2}), ["the classifier is no better than guessing"]),
         (_trained(CLASSES, {"accuracy": 0.7}, {"accuracy": 0.9}), ["overfitted: 90.00% on training images"]),
     ],
 )
@@ -182,12 +185,12 @@ def test_the_printed_commands_lead_from_images_to_samples(tmp_path: Path, capsys
     assert (tmp_path / "samples.png").is_file()
     classifier = f"classifier --size 16 --image-channels 1 --channels 8 --stages 1 --steps 2 --data '{folder}'"
     (best,) = follow(f"latentloop train {classifier} --out {tmp_path}/classifier.safetensors")
-    assert f" --classifier={tmp_path}/classifier.safetensors " in best
+    assert f" --classifier {tmp_path}/classifier.safetensors " in best
     assert " --best 0.25 " in best
     sharper = "decoder --steps 1 --batch 4 --discriminator-channels 4"
     vqvae = f"--vqvae '{tmp_path}/vq vae.safetensors'"
     _, export = follow(f"latentloop train {sharper} {vqvae} --data '{folder}' --out {tmp_path}/sharp.safetensors")
-    assert f"--vqvae {tmp_path}/sharp.safetensors --prior=top={tmp_path}/top.safetensors" in export
+    assert f"--vqvae {tmp_path}/sharp.safetensors --top {tmp_path}/top.safetensors" in export
     assert load_checkpoint(tmp_path / "top.safetensors").provenance["training_sample"]["images"] == 23
 
 

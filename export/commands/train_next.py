@@ -78,8 +78,10 @@ def _export(
     """Returns the step that exports a complete model and samples from it."""
     bundle = _unused(arguments.out.with_name("bundle"))
     pictures = _unused(arguments.out.with_name("samples.png"))
-    files = [*(f"--prior={name}={file}" for name, (file, _) in priors.items())]
-    files += [f"--classifier={classifier}"] if classifier else []
+    files: list[object] = []
+    for name, (file, _) in priors.items():
+        files += [f"--{name}", file] if name in ("top", "middle", "bottom") else ["--prior", f"{name}={file}"]
+    files += ["--classifier", classifier] if classifier else []
     export = command("export", *vqvae, *files, "--out", bundle)
     best = ["--best", "0.25"] if classifier else []
     return "export and sample", f"{export} && {command('sample', '--bundle', bundle, *best, '--out', pictures)}"

@@ -22,7 +22,11 @@ def figures(checkpoint: Checkpoint) -> list[str]:
     images = f"{n} held-out {plural(n, 'image')}"
     if isinstance(config, VqvaeConfig):
         before = (checkpoint.provenance.get("before") or {}).get("held_out")
-        return [f"{images}: {_reconstruction(held_out, before)}", f"codes used: {_code_use(config, held_out)}"]
+        lines = [f"{images}: {_reconstruction(held_out, before)}", f"codes used: {_code_use(config, held_out)}"]
+        sample = checkpoint.provenance["training_sample"]
+        if sample["images"] > n:  # a few images cannot use all codes
+            lines.append(f"codes used on {sample['images']} training images: {_code_use(config, sample)}")
+        return lines
     if isinstance(config, PriorConfig):
         guessing = math.log2(config.codebook_size)
         return [
@@ -37,11 +41,17 @@ def warnings(checkpoint: Checkpoint) -> list[str]:
     config, provenance = checkpoint.config, checkpoint.provenance
     if isinstance(config, VqvaeConfig):
         found = [*_collapse(config, provenance), *_overfitted(config, provenance)]
-    elif isinstance(config, PriorConfig) and provenance["held_out"]["bits_per_code"] >= math.log2(config.codebook_size):
-        found = ["the prior is no better than guessing; pass more --steps, or train on more images"]
+    elif _is_guessing(config, provenance["held_out"]):
+        found = [f"the {checkpoint.kind} is no better than guessing; pass more --steps, or train on more images"]
     else:
         found = _overfitted(config, provenance)
     return found
+
+
+def _is_guessing(config: PriorConfig | ClassifierConfig, metrics: dict[str, Any]) -> bool:
+    if isinstance(config, PriorConfig):
+        return bool(metrics["bits_per_code"] >= math.log2(config.codebook_size))
+    return bool(metrics["accuracy"] <= 1 / config.classes)
 
 
 def _reconstruction(metrics: dict[str, Any], before: dict[str, Any] | None) -> str:

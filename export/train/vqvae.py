@@ -171,6 +171,7 @@ def train_vqvae(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises LatentLoopError.
     """
     device = prepare(arguments, allow_processes=True)
+    check_size(from_arguments(VqvaeConfig, arguments, image_channels=1), arguments.size)  # before the images are read
     data = load_dataset(arguments, arguments.size, arguments.image_channels)
     config = from_arguments(VqvaeConfig, arguments, image_channels=data.image_channels)
     options = from_arguments(VqvaeOptions, arguments)
