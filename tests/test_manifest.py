@@ -41,7 +41,7 @@ def scalars(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
         yield keys, value
 
 
-ALLOWED = ((None, "condition_level"), (None, "classifier"), (-1, "first"), (-1, "fill"))
+ALLOWED = ((None, "condition_level"), (None, "classifier"), (None, "codes_sha256"), (-1, "first"), (-1, "fill"))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_every_field_of_a_wrong_type_is_named(small_bundle: Path, wrong: Any) ->
 
 def test_every_required_field_is_named_when_missing(small_bundle: Path) -> None:
     manifest = read_manifest(small_bundle)
-    optional = {"licence", "provenance", "classifier"}
+    optional = {"licence", "provenance", "classifier", "codes_sha256"}
     for keys in [
         *((key,) for key in manifest if key not in optional),
         *(("levels", 1, key) for key in manifest["levels"][1] if key != "prior"),

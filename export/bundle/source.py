@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.checkpoints.codes_digest import with_codes_digest
 from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
 from latentloop.export.rounding import round_weights
 
@@ -61,12 +62,12 @@ class CheckedSource:
         return config
 
     def rounded(self) -> CheckedSource:
-        """Returns the source with its weights rounded to ``source.weights``.
+        """Returns the source with its weights rounded to ``source.weights``, and the digest of the codes recorded.
 
         Raises InputError if a weight is out of that type's range.
         """
         weights = self.source.weights
-        vqvae = round_weights(self.source.vqvae, weights)
+        vqvae = round_weights(with_codes_digest(self.source.vqvae), weights)  # the digest before rounding
         priors = tuple(prior and round_weights(prior, weights) for prior in self.priors)
         classifier = self.source.classifier and round_weights(self.source.classifier, weights)
         source = replace(self.source, vqvae=vqvae, priors=priors, classifier=classifier)

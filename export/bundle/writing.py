@@ -113,6 +113,7 @@ def _manifest(checked: CheckedSource, levels: tuple[Level, ...], files: dict[str
         classifier=None if source.classifier is None else CLASSIFIER_FILE,
         licence=source.licence,
         provenance={**source.provenance, "models": _models(source)},
+        codes_sha256=source.vqvae.provenance["codes_sha256"],
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import VqvaeConfig
 
 # The encoders, the layers between a level's codewords and the codes of the level below, and the codebooks.
@@ -28,3 +30,11 @@ def codes_digest(config: VqvaeConfig, weights: Mapping[str, NDArray[Any]]) -> st
             digest.update(f"{name} {value.shape}\n".encode())
             digest.update(value.tobytes())
     return digest.hexdigest()
+
+
+def with_codes_digest(vqvae: Checkpoint) -> Checkpoint:
+    """Returns a VQ-VAE's checkpoint that records its codes digest: a recorded one stays, also after rounding."""
+    config, recorded = vqvae.config, vqvae.provenance.get("codes_sha256")
+    assert isinstance(config, VqvaeConfig)
+    digest = recorded if isinstance(recorded, str) else codes_digest(config, vqvae.weights)
+    return replace(vqvae, provenance={**vqvae.provenance, "codes_sha256": digest})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from latentloop.cli.messages import note
 from latentloop.export.checkpoints.checkpoint import Checkpoint
-from latentloop.export.checkpoints.codes_digest import codes_digest
+from latentloop.export.checkpoints.codes_digest import with_codes_digest
 from latentloop.export.configuration import ClassifierConfig, VqvaeConfig
 
 VARIANTS = {False: "the current forward", True: "the older forward (in place)"}  # by ``inplace``, for messages
@@ -49,6 +49,5 @@ def with_inplace(checkpoint: Checkpoint, inplace: bool | None) -> Checkpoint:
         config = replace(config, inplace=inplace)
         if isinstance(config, VqvaeConfig):
             provenance.pop("codes_sha256", None)  # that of the other variant
-    if isinstance(config, VqvaeConfig) and "layout" in provenance:
-        provenance.setdefault("codes_sha256", codes_digest(config, checkpoint.weights))
-    return replace(checkpoint, config=config, provenance=provenance)
+    result = replace(checkpoint, config=config, provenance=provenance)
+    return with_codes_digest(result) if isinstance(config, VqvaeConfig) and "layout" in provenance else result

@@ -35,7 +35,7 @@ GRAPHS = ("row", *STEPS.values())  # a prior has one of each per precision
 SHARED_GRAPHS = ("condition",)  # one for all precisions, if the prior has a condition to compute once per batch
 PRECISIONS = ("float32", "int8")  # of weights; accumulators and activations are float32
 MAX_COLUMNS = 2**20
-ABSENT_IF_NONE = ("classifier", "dtype", "shape")  # fields that JSON lacks if they are None; others are null
+ABSENT_IF_NONE = ("classifier", "codes_sha256", "dtype", "shape")  # fields that JSON lacks if they are None
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ class Manifest:
     classifier: str | None = None  # file of the graph that computes class probabilities, if the bundle has one
     licence: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
+    codes_sha256: str | None = None  # digest of what gives the VQ-VAE's codes their meaning; None: not recorded
 
     def level(self, name: str) -> Level:
         """Returns the level of that name. Raises BundleError, with the names of all levels, if there is none."""
@@ -153,6 +154,11 @@ class Manifest:
         digests = {name: record.sha256 for name, record in self.files.items() if name != self.golden}
         return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
+    def origin(self) -> dict[str, str]:
+        """Returns what codes of this bundle record of it: ``bundle``, its digest, and its ``codes_sha256`` if known."""
+        known = {} if self.codes_sha256 is None else {"codes_sha256": self.codes_sha256}
+        return {"bundle": self.digest(), **known}
+
     def check_precision(self, precision: object) -> str:
         """Returns ``precision`` if the bundle has graphs at that precision. Raises InputError otherwise."""
         if not isinstance(precision, str) or precision not in self.precisions:
@@ -168,7 +174,7 @@ def graph_name(role: str, precision: str) -> str:
 
 
 def to_json(manifest: Manifest) -> dict[str, Any]:
-    """Returns the manifest as plain JSON types; without ``classifier`` if the bundle has none."""
+    """Returns the manifest as plain JSON types; without the fields of ``ABSENT_IF_NONE`` that are None."""
     return {"format": FORMAT, "version": VERSION, **asdict(manifest, dict_factory=present_fields)}
 
 

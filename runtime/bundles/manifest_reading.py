@@ -16,8 +16,17 @@ def from_json(value: object, source: str) -> Manifest:
     values = {"licence": "", **read_versioned(value, source, FORMAT, OLDEST, VERSION, remedy)}
     if values.get("provenance") is None:
         values["provenance"] = {}
+    if values.get("codes_sha256") is None:  # an earlier release exported the bundle
+        values["codes_sha256"] = _recorded_codes(values["provenance"])
     manifest = read(Manifest, values, source)
     if values["version"] < FILLS_SINCE:
         manifest = replace(manifest, levels=tuple(map(with_fills, manifest.levels)))
     check_manifest(manifest, source)
     return manifest
+
+
+def _recorded_codes(provenance: object) -> str | None:
+    """Returns the digest of the VQ-VAE's codes that its training recorded, if it did."""
+    for name in ("models", "vqvae", "codes_sha256"):
+        provenance = provenance.get(name) if isinstance(provenance, dict) else None
+    return provenance if isinstance(provenance, str) else None

@@ -87,13 +87,14 @@ def checked_codes(
 ) -> dict[str, NDArray[np.int64]]:
     """Returns a file's codes of these levels, int64 [N, h, w], N >= 1. ``partial`` allows -1 and missing levels.
 
-    Raises InputError if they do not fit the bundle.
+    Raises InputError if they do not fit the bundle, or another VQ-VAE made them.
     """
+    by_level = {level: file.levels[level] for level in levels}
+    file.check_origin(manifest.origin(), by_level)
     try:
-        codes = check_codes({level: file.levels[level] for level in levels}, manifest.levels, partial=partial)
+        codes = check_codes(by_level, manifest.levels, partial=partial)
     except InputError as error:
-        hint = " (made with another bundle)" if file.other_bundle(manifest.digest(), file.levels) else ""
-        raise InputError(f"{file.path}: {error}{hint}") from error
+        raise InputError(f"{file.path}: {error}") from error
     if not codes or not len(next(iter(codes.values()))):
         raise InputError(f"{file.path} holds codes of no image, expected at least one")
     return codes

@@ -67,8 +67,8 @@ def _notes(arguments: argparse.Namespace, job: SampleJob) -> Iterator[str]:
 
 def _notes_on_given(arguments: argparse.Namespace, job: SampleJob, given: GivenCodes) -> Iterator[str]:
     file, manifest, drawn_levels = given.file, job.request.manifest, job.request.drawn_levels
-    if other_bundle := file.other_bundle(manifest.digest(), given.codes):
-        yield other_bundle
+    if unknown_origin := file.check_origin(manifest.origin(), given.codes):
+        yield unknown_origin
     label_option = "label" if arguments.label else "per_class" if arguments.per_class else ""
     if not drawn_levels:
         names = [*SETTINGS, "seed", "batch_size"]

@@ -30,9 +30,10 @@ class CodesFile:
     """The contents of a file of codes: ``levels`` by name, and the arrays of ``PER_IMAGE`` that it has.
 
     ``origins`` lists by level the runs that made its codes, first to last: several if parts of the level were drawn
-    later. An origin has ``bundle``, the digest of the bundle; if codes were drawn also the settings and the
-    precision of the draw; and ``seeds`` (of N images, or one for all) if they differ from the file's. ``classes`` maps
-    labels in use to names. Both are empty if the file does not record them.
+    later. An origin has ``bundle``, the digest of the bundle; ``codes_sha256``, that of the VQ-VAE, if the bundle
+    records it; if codes were drawn also the settings and the precision of the draw; and ``seeds`` (of N images, or
+    one for all) if they differ from the file's. ``classes`` maps labels in use to names. Both are empty if the file
+    does not record them.
     """
 
     path: Path
@@ -63,16 +64,35 @@ class CodesFile:
         seeds = self._per_image("seeds", n, "iu", "integers")
         return None if seeds is None else [int(seed) for seed in seeds]
 
-    def other_bundle(self, digest: str, levels: Collection[str]) -> str:
-        """Returns a line that names the levels made by another bundle than the one of this digest; empty if the file
-        records none.
+    def check_origin(self, origin: Mapping[str, str], levels: Collection[str]) -> str:
+        """Checks that the VQ-VAE of a bundle, whose ``origin`` is that of its manifest, made these levels' codes.
+
+        Returns a line for the user if the file does not say it, otherwise "". Raises InputError if another VQ-VAE made
+        them.
         """
-        origins = {name: self.origins.get(name, []) for name in levels}
-        others = [name for name, made in origins.items() if any(each.get("bundle", digest) != digest for each in made)]
-        if not others:
-            return ""
-        which = "" if len(others) == len(levels) else f"{' and '.join(others)} of "
-        return f"{which}{self.path} was made with another bundle, whose codes may have another meaning"
+        expected = origin.get("codes_sha256")
+        unknown: list[str] = []
+        others: list[str] = []
+        for level in levels:
+            for made in self.origins.get(level) or [{}]:
+                found = made.get("codes_sha256")
+                if made.get("bundle") == origin["bundle"] or found == expected is not None:
+                    continue
+                if found is not None and expected is not None:
+                    raise InputError(
+                        f"{self.path}: another VQ-VAE made the codes of {level}, which have no meaning here: its "
+                        f"codes_sha256 is {str(found)[:12]}…, the bundle's {expected[:12]}…; choose a bundle of that "
+                        "VQ-VAE with --bundle, or make the codes with this one"
+                    )
+                (others if "bundle" in made else unknown).append(level)
+        for names, problem in (
+            (others, "was made with another bundle, whose codes may have another meaning"),
+            (unknown, "does not record which VQ-VAE made its codes: those of another one have no meaning here"),
+        ):
+            if names:
+                which = "" if set(names) == set(levels) else f"{' and '.join(dict.fromkeys(names))} of "
+                return f"{which}{self.path} {problem}"
+        return ""
 
     def _per_image(self, name: str, n: int, kinds: str, expected: str) -> NDArray[Any] | None:
         """Returns an array of ``PER_IMAGE`` if the file has it. ``kinds``: of NumPy types, ``expected`` in words."""
@@ -95,7 +115,7 @@ def write_codes(
     codes: Mapping[str, ArrayLike],
     per_image: Mapping[str, ArrayLike],
     *,
-    digest: str | None = None,
+    origin: Mapping[str, str] | None = None,
     classes: Sequence[str] = (),
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     earlier_origins: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
@@ -103,24 +123,24 @@ def write_codes(
 ) -> None:
     """Writes codes by level, integers [N, h, w], and the arrays ``per_image``, [N]. Raises OutputError.
 
-    ``digest`` and ``classes`` are those of the bundle that made the codes (``Manifest.digest``). ``settings`` has the
+    ``origin`` and ``classes`` are those of the bundle that made the codes (``Manifest.origin``). ``settings`` has the
     draw settings of each level that the bundle made, as JSON (default: all levels, without settings).
     ``earlier_origins`` are the origins of codes that earlier runs made, as in ``CodesFile.origins``. If the archive's
     comment gets too long, the seeds in ``earlier_origins`` are left out, and then the class names.
     """
     _check_suffix(path)
     arrays: dict[str, Any] = {**codes, **per_image}
-    origins = {level: [dict(origin) for origin in earlier] for level, earlier in (earlier_origins or {}).items()}
+    origins = {level: [dict(each) for each in earlier] for level, earlier in (earlier_origins or {}).items()}
     metadata: dict[str, Any] = {"format": FORMAT, "origins": origins}
-    if digest is not None:
+    if origin is not None:
         for level, drawn in ({name: {} for name in codes} if settings is None else settings).items():
-            origins.setdefault(level, []).append({"bundle": digest, **drawn})
+            origins.setdefault(level, []).append({**origin, **drawn})
         labels_in_use = sorted(set(map(int, np.asarray(per_image.get("labels", ())))))
         metadata["classes"] = {str(label): classes[label] for label in labels_in_use}
     comment = json.dumps(metadata).encode()
     if len(comment) > LONGEST_COMMENT:  # thousands of images
-        for origin in itertools.chain(*origins.values()):
-            origin.pop("seeds", None)
+        for each in itertools.chain(*origins.values()):
+            each.pop("seeds", None)
         comment = json.dumps(metadata).encode()
     if len(comment) > LONGEST_COMMENT:  # thousands of classes
         comment = json.dumps(metadata | {"classes": {}}).encode()

@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     codes = checked_codes(file, file.levels, manifest, partial=False)
     n = len(codes[manifest.levels[0].name])
     labels, seeds = file.labels(n, manifest.classes), file.seeds(n)
-    if other_bundle := file.other_bundle(manifest.digest(), file.levels):
-        messages.note(other_bundle)
+    if unknown_origin := file.check_origin(manifest.origin(), file.levels):
+        messages.note(unknown_origin)
     output.check_size(n, manifest.image)
     # 2. Decode.
     started = time.perf_counter()

@@ -56,8 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     names = [str(file) for file in files]
     if names:
         with defer_stop(stop):
-            digest = sampler.bundle.manifest.digest()
-            write_codes(arguments.out, codes, {"files": names}, digest=digest, force=arguments.force)
+            origin = sampler.bundle.manifest.origin()
+            write_codes(arguments.out, codes, {"files": names}, origin=origin, force=arguments.force)
     # 4. Report.
     levels = {name: list(values.shape[1:]) for name, values in codes.items()}
     summary = {

@@ -189,7 +189,7 @@ def _write(job: SampleJob, samples: Samples, labels: list[str]) -> None:
             path,
             samples.codes,
             per_image,
-            digest=manifest.digest(),
+            origin=manifest.origin(),
             classes=manifest.classes,
             settings=job.recorded(),
             earlier_origins=job.given.origins(done) if job.given else None,
