@@ -72,7 +72,18 @@ def test_given_codes_are_kept(small_bundle: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", top=before["top"][:1])
     assert (
         run(
-            *common, "-n", 2, "--given", tmp_path / "one.npz", "--out", tmp_path / "d.png", "--codes", second, "--force"
+            *common,
+            "-n",
+            2,
+            "--given",
+            tmp_path / "one.npz",
+            "--label",
+            "bag",
+            "--out",
+            tmp_path / "d.png",
+            "--codes",
+            second,
+            "--force",
         )
         == 0
     )

@@ -106,5 +106,5 @@ def test_refuses_min_p_by_name(version_3: Path, tmp_path: Path, fails: Callable[
 def test_a_filter_of_a_level_that_is_given_needs_no_state_buffer(version_3: Path) -> None:
     sampler = Sampler(Bundle.open(version_3), threads=1)
     codes = sampler.sample(1, seeds=1).codes
-    again = sampler.sample(1, given=codes, min_p=0.5)
+    again = sampler.sample(1, labels=0, given=codes, min_p=0.5)
     np.testing.assert_array_equal(again.codes["bottom"], codes["bottom"])

@@ -102,8 +102,10 @@ def test_tensors_as_images_codes_and_settings(sampler: Sampler, drawn: Samples) 
     np.testing.assert_array_equal(sampler.decode(tensors), drawn.images)
     for images in (torch.from_numpy(drawn.images), [torch.from_numpy(image) for image in drawn.images]):
         np.testing.assert_array_equal(sampler.encode(images)["top"], sampler.encode(drawn.images)["top"])
-    samples = sampler.sample(2, seeds=3, temperature=torch.tensor([0.5, 0.9]), given={"top": tensors["top"]})
-    expected = sampler.sample(2, seeds=3, temperature=[np.float32(0.5), np.float32(0.9)], given=drawn.codes | {})
+    labels, given = torch.tensor([0, 1]), {"top": tensors["top"]}
+    samples = sampler.sample(2, seeds=3, labels=labels, temperature=torch.tensor([0.5, 0.9]), given=given)
+    temperature = [np.float32(0.5), np.float32(0.9)]
+    expected = sampler.sample(2, seeds=3, labels=[0, 1], temperature=temperature, given=drawn.codes | {})
     np.testing.assert_array_equal(samples.codes["top"], expected.codes["top"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import codes, pixels, run
+from command_line import RGB, codes, pixels, run
+from corrupted_bundles import edit_manifest
 
-from latentloop.bundles.bundle import Bundle
+from latentloop import Bundle, Sampler
 from latentloop.errors import InputError
+from latentloop.images import read_images
 from latentloop.io.codes_file import open_codes, write_codes
 
 Sample = Callable[..., tuple[int, str]]
@@ -75,6 +78,48 @@ def test_labels_of_the_file_are_used(drawn: Path, sample: Sample, tmp_path: Path
     assert (status, stderr) == (0, f"latentloop: --label overrides the labels of {drawn}\n")
     assert codes(out)["labels"].tolist() == [1, 1]
     assert sample(*again, "--label", "2,coat") == (0, "")  # the same
+
+
+def test_labels_come_from_the_classifier_if_the_file_has_none(
+    photos: Path, sample: Sample, tmp_path: Path, small_bundle: Path
+) -> None:
+    sampler = Sampler(Bundle.open(small_bundle))
+    images = sampler.decode(sampler.encode(read_images([photos], RGB)))
+    probabilities = sampler.classify(images).probabilities
+    expected = probabilities.argmax(1).tolist()
+    assert expected != [0, 1, 2]  # the classes in turn
+    names = sampler.bundle.manifest.classes
+    shown = ", ".join(
+        f"{names[k]} ({p[k]:.0%})".replace("%", " %") for k, p in zip(expected, probabilities, strict=True)
+    )
+    file, out = tmp_path / "photos.npz", tmp_path / "out.npz"
+    assert run("encode", photos, "--bundle", small_bundle, "--out", file) == 0
+    note = f"latentloop: labels of {file} from the classifier: {shown}; --label names others\n"
+    assert sample("--given", file, "--keep", "top", "--codes", out) == (0, note)
+    assert codes(out)["labels"].tolist() == expected
+    assert sample("--given", file, "--keep", "top", "--label", "bag", "--codes", out) == (0, "")
+    assert codes(out)["labels"].tolist() == [1, 1, 1]
+    first = edited(file, tmp_path / "first.npz", {name: values[:1] for name, values in codes(file).items()})
+    assert sample("--given", first, "--keep", "top", "-n", 2, "--codes", out)[0] == 0
+    assert codes(out)["labels"].tolist() == expected[:1] * 2
+
+
+def test_labels_that_nothing_tells_are_demanded(
+    photos: Path, tmp_path: Path, small_bundle: Path, sample: Sample
+) -> None:
+    file = tmp_path / "photos.npz"
+    assert run("encode", photos, "--bundle", small_bundle, "--out", file) == 0
+    top = edited(file, tmp_path / "top.npz", {"bottom": None})
+    status, stderr = sample("--given", top)
+    assert status == 2
+    assert "top.npz holds no labels, and the classifier needs all codes (" in stderr
+    assert "codes of the level 'bottom' are missing): name the classes of its images with --label" in stderr
+    plain = shutil.copytree(small_bundle, tmp_path / "no-classifier")
+    edit_manifest(plain, "classifier", value=None)
+    status, stderr = sample("--given", file, "--keep", "top", "--bundle", plain)
+    assert status == 2
+    assert f"photos.npz holds no labels, and {plain} has no classifier to find them: name the classes" in stderr
+    assert sample("--given", file, "--keep", "top", "--bundle", plain, "--label", "bag") == (0, "")
 
 
 def test_labels_are_matched_by_name(drawn: Path, sample: Sample, tmp_path: Path, small_bundle: Path) -> None:
@@ -211,7 +256,7 @@ def test_encoded_levels_have_an_origin_without_settings(
         assert open_codes(out).origins["top"] == [origin]
     np.savez(tmp_path / "plain.npz", top=codes(out)["top"])
     plain = tmp_path / "plain.npz"
-    assert sample("--given", plain, "--codes", out) == (0, unrecorded(plain))
+    assert sample("--given", plain, "--label", "bag", "--codes", out) == (0, unrecorded(plain))
     assert sorted(open_codes(out).origins) == ["bottom"]  # the origin of the other level is unknown
 
 

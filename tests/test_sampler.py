@@ -232,3 +232,11 @@ def test_a_batch_that_needs_too_much_memory_is_refused(sampler: Sampler, monkeyp
     monkeypatch.setattr("latentloop.bundles.views.LARGEST_LOOP", 10**5)
     with pytest.raises(InputError, match="use a smaller one"):
         Sampler(sampler.bundle).sample(16, seeds=1)
+
+
+def test_given_codes_need_labels(sampler: Sampler, plain: Samples) -> None:
+    for given in (plain.codes, {"top": plain.codes["top"]}):
+        with pytest.raises(InputError, match=r"codes are given without labels, .* pass labels, one of the 3 classes"):
+            draw(sampler, labels=None, given=given)
+    nothing = {"top": np.full((COUNT, 4, 6), -1)}
+    assert same(draw(sampler, labels=None, given=nothing), draw(sampler, labels=None))

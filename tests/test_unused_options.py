@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import codes, run
+from conftest import CLASS_NAMES
+
+from latentloop import Bundle
+from latentloop.io.codes_file import write_codes
 
 Sample = Callable[..., str]
 
@@ -32,21 +36,31 @@ def stderr_of(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     return call
 
 
+@pytest.fixture
+def labelled(photo: Path, small_bundle: Path) -> Path:
+    """The same codes with a label."""
+    path = photo.with_name("labelled.npz")
+    origin = Bundle.open(small_bundle).manifest.origin()
+    levels = {name: codes(photo)[name] for name in ("top", "bottom")}
+    write_codes(path, levels, {"labels": np.array([2])}, origin=origin, classes=CLASS_NAMES)
+    return path
+
+
 def test_nothing_left_to_draw_is_refused_except_for_one_image(
-    photo: Path, small_bundle: Path, tmp_path: Path, fails: Callable[..., str], stderr_of: Sample
+    labelled: Path, small_bundle: Path, tmp_path: Path, fails: Callable[..., str], stderr_of: Sample
 ) -> None:
-    common = ("sample", "--bundle", small_bundle, "--given", photo, "--out", tmp_path / "a.png")
+    common = ("sample", "--bundle", small_bundle, "--given", labelled, "--out", tmp_path / "a.png")
     for options in ((), ("-n", 2), ("--per-class", 1), ("--keep", "top,bottom", "--temperature", 2)):
         message = fails(2, *common, *options)
         assert "gives every code of every level, so nothing is left to draw: use --keep top to draw the rest" in message
-    nothing_drawn = "latentloop: nothing is drawn: /photo.npz gives every code"
-    assert stderr_of("--given", photo, "-n", 1) == f"{nothing_drawn}\n"
+    nothing_drawn = "latentloop: nothing is drawn: /labelled.npz gives every code"
+    assert stderr_of("--given", labelled, "-n", 1) == f"{nothing_drawn}\n"
     unused = ("--seed", 1, "--temperature", 2, "--top-p", 0.9)
-    assert stderr_of("--given", photo, "-n", 1, *unused) == (
+    assert stderr_of("--given", labelled, "-n", 1, *unused) == (
         f"{nothing_drawn}, so --temperature, --top-p and --seed have no effect\n"
     )
-    assert stderr_of("--given", photo, "-n", 1, "--precision", "int8").endswith("so --precision has no effect\n")
-    assert stderr_of("--given", photo, "--keep", "top") == ""
+    assert stderr_of("--given", labelled, "-n", 1, "--precision", "int8").endswith("so --precision has no effect\n")
+    assert stderr_of("--given", labelled, "--keep", "top") == ""
 
 
 def test_labels_that_are_only_written(photo: Path, tmp_path: Path, stderr_of: Sample) -> None:
@@ -70,12 +84,14 @@ def test_without_priors_decode_is_recommended(grey_bundle: Path, tmp_path: Path,
     assert "nothing is left to draw: use `latentloop decode` for" in fails(2, "sample", "--bundle", grey_bundle, *given)
 
 
-def test_a_level_can_be_given_in_part(photo: Path, tmp_path: Path, stderr_of: Sample) -> None:
+def test_a_level_can_be_given_in_part(photo: Path, small_bundle: Path, tmp_path: Path, stderr_of: Sample) -> None:
     arrays = codes(photo)
     arrays["bottom"][:, 4:] = -1
-    np.savez(tmp_path / "part.npz", top=arrays["top"], bottom=arrays["bottom"])
+    origin = Bundle.open(small_bundle).manifest.origin()
+    write_codes(tmp_path / "part.npz", {"top": arrays["top"], "bottom": arrays["bottom"]}, {}, origin=origin)
     out = tmp_path / "out.npz"
-    assert stderr_of("--given", tmp_path / "part.npz", "-n", 2, "--codes", out, "--temperature", "bottom=0.5") == ""
+    options = ("-n", 2, "--label", "bag", "--codes", out, "--temperature", "bottom=0.5")
+    assert stderr_of("--given", tmp_path / "part.npz", *options) == ""
     assert np.array_equal(codes(out)["bottom"][1, :4], arrays["bottom"][0, :4])
 
 

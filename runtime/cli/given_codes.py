@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.bundles.manifest import Manifest
-from latentloop.errors import InputError
+from latentloop.errors import InputError, listed
 from latentloop.io.codes_file import CodesFile, open_codes
 from latentloop.sampling.validation import check_codes
+
+if TYPE_CHECKING:
+    from latentloop.sampling.sampler import Sampler
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,29 @@ class GivenCodes:
             if label not in manifest.classes:
                 raise InputError(
                     f"{self.file.path} holds images of the class {label!r}, which the bundle does not have "
-                    f"({', '.join(manifest.classes[:20])}): choose with --label"
+                    f"({', '.join(manifest.classes[:20])}): name the classes of its images with --label"
                 )
         return None if labels is None else [label for label in labels for _ in range(n // self.count)]
+
+    def classified(self, sampler: Sampler, n: int) -> tuple[list[int | str], str]:
+        """Returns the labels that the bundle's classifier gives to the decoded codes, for n images, and a line about
+        them for the user. Raises InputError without a classifier, or without all codes of every level.
+        """
+        bundle, path, remedy = sampler.bundle, self.file.path, "name the classes of its images with --label"
+        if bundle.manifest.classifier is None:
+            raise InputError(f"{path} holds no labels, and {bundle.path} has no classifier to find them: {remedy}")
+        try:
+            codes = checked_codes(self.file, self.file.levels, bundle.manifest, partial=False)
+        except InputError as error:
+            raise InputError(
+                f"{path} holds no labels, and the classifier needs all codes ({error}): {remedy}"
+            ) from error
+        probabilities = sampler.classify(sampler.decode(codes)).probabilities
+        labels = probabilities.argmax(1).tolist()
+        shares = zip(labels, probabilities.max(1), strict=True)
+        found = listed(f"{bundle.manifest.classes[label]} ({share:.0%})".replace("%", " %") for label, share in shares)
+        note = f"labels of {path} from the classifier: {found}; --label names others"
+        return [label for label in labels for _ in range(n // self.count)], note
 
     def origins(self, n: int) -> dict[str, list[dict[str, Any]]]:
         """Returns the origins (``CodesFile.origins``) of the kept codes by level, for a file of the first n images.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # imported late, so that --help is fast
     from latentloop.cli.given_codes import GivenCodes
     from latentloop.cli.image_output import ImageOutput
     from latentloop.sampling.sample_request import SampleRequest
+    from latentloop.sampling.sampler import Sampler
 
 DEFAULT_COUNT = 16
 
@@ -36,6 +37,7 @@ class SampleJob:
     columns: int | None
     codes: Path | None
     fresh_seed: bool  # not chosen by the user
+    classified: str  # a line on the labels if the classifier found them
 
     @property
     def seed(self) -> int:
@@ -50,11 +52,12 @@ class SampleJob:
         }
 
 
-def plan_sampling(arguments: argparse.Namespace, manifest: Manifest, output: ImageOutput) -> SampleJob:
-    """Returns the job, checked against the bundle. Raises InputError."""
+def plan_sampling(arguments: argparse.Namespace, sampler: Sampler, output: ImageOutput) -> SampleJob:
+    """Returns the job, checked against the sampler's bundle. Raises InputError."""
     from latentloop.sampling.sample_request import SampleRequest
 
     # 1. What to draw.
+    manifest, classified = sampler.bundle.manifest, ""
     given = _given_codes(arguments, manifest)
     given_count = given.count if given else 1
     n, labels = _count_and_labels(arguments, manifest, given_count)
@@ -63,12 +66,16 @@ def plan_sampling(arguments: argparse.Namespace, manifest: Manifest, output: Ima
             f"{arguments.given} holds codes of {given_count} images, expected {n} as requested, or one for all"
         )
     output.check_size(n, manifest.image, arguments.per_class)
+    if given and labels is None and manifest.classes:
+        labels = given.labels(manifest, n)
+        if labels is None:
+            labels, classified = given.classified(sampler, n)
     seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
     # 2. Validate it.
     request = SampleRequest.validated(
         manifest,
         n,
-        labels=given.labels(manifest, n) if given and labels is None else labels,
+        labels=labels,
         seeds=seed,
         given={} if given is None else {name: each.repeat(n // given_count, 0) for name, each in given.codes.items()},
         settings={name: getattr(arguments, name) for name in SETTINGS},
@@ -83,6 +90,7 @@ def plan_sampling(arguments: argparse.Namespace, manifest: Manifest, output: Ima
         columns=arguments.per_class,
         codes=arguments.codes,
         fresh_seed=arguments.seed is None,
+        classified=classified,
     )
 
 

@@ -69,6 +69,8 @@ def _notes_on_given(arguments: argparse.Namespace, job: SampleJob, given: GivenC
     file, manifest, drawn_levels = given.file, job.request.manifest, job.request.drawn_levels
     if unknown_origin := file.check_origin(manifest.origin(), given.codes):
         yield unknown_origin
+    if job.classified:
+        yield job.classified
     label_option = "label" if arguments.label else "per_class" if arguments.per_class else ""
     if not drawn_levels:
         names = [*SETTINGS, "seed", "batch_size"]

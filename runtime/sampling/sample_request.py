@@ -13,6 +13,7 @@ from latentloop.bundles.manifest import Manifest
 from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.level_inputs import Codes, LevelDraw, LevelInputs
 from latentloop.draws.uniforms import uniforms
+from latentloop.errors import InputError
 from latentloop.sampling.validation import (
     Setting,
     check_count,
@@ -59,6 +60,12 @@ class SampleRequest:
             settings=check_settings(settings, n, levels),
             given=check_given(given, n, levels),
         )
+        if labels is None and manifest.classes and any((codes >= 0).any() for codes in request.given.values()):
+            raise InputError(
+                "codes are given without labels, and the classes in turn may not be those of their images: pass "
+                f"labels, one of the {len(manifest.classes)} classes for all or one per sample; Sampler.classify can "
+                "find them"
+            )
         for level in levels:
             if level.name in request.drawn_levels:
                 check_prior(level)

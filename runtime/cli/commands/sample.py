@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.codes:
         _check_codes_output(arguments.codes, output)
     sampler = options.open_sampler(arguments)
-    job = plan_sampling(arguments, sampler.bundle.manifest, output)
+    job = plan_sampling(arguments, sampler, output)
     if any((arguments.given, arguments.label, arguments.top_k, arguments.best)):  # others always have an effect
         from latentloop.cli.unused_options import note_unused_options
 
