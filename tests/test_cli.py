@@ -43,7 +43,7 @@ def test_unknown_commands_and_options(fails: Callable[..., str]) -> None:
     assert "did you mean sample?" in fails(2, "smaple")
     assert "see `latentloop --help`" in fails(2, "qqq")
     assert "no option --quick" in fails(2, "--quick", "sample")
-    assert "--colour; see `latentloop sample --help`" in fails(2, "sample", "--out", "a.png", "--colour")
+    assert "no option --colour; see `latentloop sample --help`" in fails(2, "sample", "--out", "a.png", "--colour")
     assert "--out" in fails(2, "sample")
     assert "'many' is not a positive integer" in fails(2, "sample", "-n", "many", "--out", "a.png")
 

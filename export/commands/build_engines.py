@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
 from latentloop.cli import messages, options
 from latentloop.environment.packages import require
@@ -23,7 +22,7 @@ machine; TensorRT for data centres builds for this machine's GPU. Engines that a
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("bundle", nargs="?", type=Path, help="the bundle (default: the one installed with LatentLoop)")
+    options.add_bundle(parser, argument=True)
     parser.add_argument(
         "--flavour",
         choices=("tensorrt", "tensorrt_rtx"),
@@ -53,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.max_batch > MAX_BATCH:
         raise InputError(f"--max-batch is {arguments.max_batch}, expected at most {MAX_BATCH}")
-    bundle = options.open_bundle(arguments.bundle)
+    bundle = options.open_bundle(options.bundle_path(arguments))
     graph_precisions = bundle.manifest.precisions
     possible = tuple(precision for precision in PRECISIONS if graph_precision(precision) in graph_precisions)
     precisions = _names("precision", arguments.precision, possible)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+from latentloop.errors import InputError
+from latentloop.io.file_names import MANIFEST
 
 if TYPE_CHECKING:  # imported late, so that --help is fast
     from latentloop.bundles.bundle import Bundle
@@ -48,8 +51,10 @@ def setting(text: str) -> float | dict[str, float]:
     return by_level
 
 
-def add_bundle(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--bundle``."""
+def add_bundle(parser: argparse.ArgumentParser, *, argument: bool = False) -> None:
+    """Adds ``--bundle``; with ``argument`` the bundle may also be a plain argument. ``bundle_path`` reads both."""
+    if argument:
+        parser.add_argument("BUNDLE", nargs="?", type=Path, help="the bundle, as --bundle names it")
     parser.add_argument(
         "--bundle",
         type=Path,
@@ -125,6 +130,31 @@ def add_unfit_images(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def bundle_path(arguments: argparse.Namespace) -> Path | None:
+    """Returns the bundle's path from the options of ``add_bundle``; None for the default one.
+
+    Raises InputError if they name two bundles.
+    """
+    option, argument = arguments.bundle, getattr(arguments, "BUNDLE", None)
+    if option is not None and argument is not None and option.resolve() != argument.resolve():
+        raise InputError(f"two bundles are named, {argument} and --bundle {option}: leave one of them out")
+    return argument if option is None else option
+
+
+def check_no_bundle(paths: Iterable[Path], arguments: argparse.Namespace) -> None:
+    """Raises InputError if one of a command's inputs is a bundle."""
+    from latentloop.bundles.manifest import FORMAT  # late, so that --help is fast
+
+    for path in paths:
+        manifest = path / MANIFEST
+        if manifest.is_file():
+            with manifest.open("rb") as file:
+                if FORMAT.encode() not in file.read(100):
+                    continue
+            remedy = f"name it with --bundle {path}" if arguments.bundle is None else f"{arguments.bundle} is used"
+            raise InputError(f"{path} is a bundle, expected an input of the command: {remedy}")
+
+
 def open_bundle(path: Path | None) -> Bundle:
     """Opens the bundle in a directory, or the default bundle. Raises BundleError."""
     from latentloop.bundles.bundle import Bundle
@@ -137,4 +167,4 @@ def open_sampler(arguments: argparse.Namespace) -> Sampler:
     from latentloop.sampling.sampler import Sampler
 
     precision = getattr(arguments, "precision", "float32")  # only commands that run a prior have this option
-    return Sampler(open_bundle(arguments.bundle), arguments.device, arguments.threads, precision)
+    return Sampler(open_bundle(bundle_path(arguments)), arguments.device, arguments.threads, precision)

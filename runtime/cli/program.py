@@ -24,6 +24,8 @@ from typing import Any, NoReturn
 from latentloop._version import __version__
 from latentloop.cli.commands import COMMANDS
 from latentloop.cli.interrupt import TERMINATION_SIGNALS, exit_status, raise_on_termination
+from latentloop.cli.options import check_no_bundle
+from latentloop.cli.unknown_options import check_options
 from latentloop.errors import InputError, LatentLoopError, MissingError
 
 GROUP = "latentloop.commands"
@@ -131,10 +133,15 @@ def _dispatch(arguments: list[str]) -> int:
     parser = Parser(prog=f"latentloop {name}", description=module.HELP, epilog=getattr(module, "EPILOG", None))
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    check_options(parser, rest)
     try:
-        parsed = parser.parse_args(rest)
+        parsed, extra = parser.parse_known_args(rest)
     except SystemExit as stop:  # after --help
         return int(stop.code or 0)
+    if extra:
+        if hasattr(parsed, "bundle") and not hasattr(parsed, "BUNDLE"):
+            check_no_bundle(map(Path, extra), parsed)
+        parser.error(f"unexpected arguments: {' '.join(extra)}")
     _check_paths(parsed, rest)
     return int(module.run(parsed))
 

@@ -81,8 +81,8 @@ class CodesFile:
                 if found is not None and expected is not None:
                     raise InputError(
                         f"{self.path}: another VQ-VAE made the codes of {level}, which have no meaning here: its "
-                        f"codes_sha256 is {str(found)[:12]}…, the bundle's {expected[:12]}…; choose a bundle of that "
-                        "VQ-VAE with --bundle, or make the codes with this one"
+                        f"codes_sha256 is {str(found)[:12]}…, the bundle's {expected[:12]}…; --bundle must name a "
+                        "bundle of that VQ-VAE, or make the codes with this one"
                     )
                 (others if "bundle" in made else unknown).append(level)
         for names, problem in (

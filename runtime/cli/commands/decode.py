@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from latentloop.io.codes_file import open_codes
 
     output.check_inputs([arguments.codes])
+    options.check_no_bundle([arguments.codes], arguments)
     sampler = options.open_sampler(arguments)
     manifest = sampler.bundle.manifest
     file = open_codes(arguments.codes)

@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from latentloop.io.codes_file import check_codes_path, write_codes
 
     check_codes_path(arguments.out, force=arguments.force)
+    options.check_no_bundle(arguments.images, arguments)
     sampler = options.open_sampler(arguments)
     from latentloop.cli.image_inputs import ImageInputs
 

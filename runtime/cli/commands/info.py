@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HELP = "show versions, devices and the bundle: what a bug report needs"
 EPILOG = """examples:
   latentloop info
-  latentloop info --bundle my-bundle --json
+  latentloop info my-bundle --json
 """
 _SLOWER = "graphs run in standard ONNX operators, more slowly"
 _PACKAGES = {  # the module that LatentLoop imports from each package
@@ -44,7 +44,7 @@ _PACKAGES = {  # the module that LatentLoop imports from each package
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    options.add_bundle(parser)
+    options.add_bundle(parser, argument=True)
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
@@ -82,7 +82,8 @@ def _is_installed(package: str) -> bool:
 
 def _report(arguments: argparse.Namespace, versions: dict[str, str | None], broken: dict[str, str]) -> dict[str, Any]:
     """Returns everything that is printed. Does not import ``broken`` packages, which could end the process."""
-    bundle, error = _open(arguments.bundle, broken.get("numpy"))
+    path = options.bundle_path(arguments)
+    bundle, error = _open(path, broken.get("numpy"))
     described = {"error": error} if bundle is None else _describe(bundle)
     report: dict[str, Any] = {
         "latentloop": __version__,
@@ -94,7 +95,7 @@ def _report(arguments: argparse.Namespace, versions: dict[str, str | None], brok
         **_onnxruntime(bundle, broken.get("numpy") or broken.get("onnxruntime") or broken.get("onnxruntime-gpu")),
         "operators": broken.get("numpy") or _text_or_error(_operators),
         "gpu_kernels": broken.get("numpy") or _text_or_error(_gpu_kernels),
-        "bundle": {"default": arguments.bundle is None, **described},
+        "bundle": {"default": path is None, **described},
     }
     if report["packages"]["onnxruntime"] and report["packages"]["onnxruntime-gpu"]:
         report["warning"] = (

@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Reconstructs images, measures errors, writes the results, and returns the exit status. Raises LatentLoopError."""
     # 1. Check the output, then the images.
     output = ImageOutput.optional(arguments)
+    options.check_no_bundle(arguments.images, arguments)
     sampler = options.open_sampler(arguments)
     shape = sampler.bundle.manifest.image
     from latentloop.cli.image_inputs import ImageInputs

@@ -25,7 +25,7 @@ HELP = "sample images from the priors"
 EPILOG = """examples:
   latentloop sample --out samples.png
   latentloop sample --per-class 8 --temperature 0.9 --seed 1 --out classes.png
-  latentloop sample --bundle my-bundle --label coat,bag -n 100 --out coats-and-bags/
+  latentloop sample my-bundle --label coat,bag -n 100 --out coats-and-bags/
   latentloop sample --per-class 8 --best 0.25 --seed 1 --out best.png
   latentloop encode photo.png --resize --out photo.npz
   latentloop sample --given photo.npz --keep top --out variations.png
@@ -37,7 +37,7 @@ processor give the same image.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    options.add_bundle(parser)
+    options.add_bundle(parser, argument=True)
     group = parser.add_argument_group("what to sample")
     count = group.add_mutually_exclusive_group()
     count.add_argument(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 
 from latentloop.cli import messages, options
 
@@ -20,7 +19,7 @@ Exit status 1 means that a result is wrong; each line states an error and the la
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("bundle", nargs="?", type=Path, help="the bundle (default: the one installed with LatentLoop)")
+    options.add_bundle(parser, argument=True)
     options.add_device(parser)
     options.add_precision(parser)
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
