@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latentloop.errors import InputError
-from latentloop.export.data import idx
 from latentloop.export.data.datasets import held_out_files, load_data, split_indices
 from latentloop.export.train.optimisation.schedule import BatchOrder, learning_rate
+from latentloop.images import idx
 
 
 def _idx_bytes(values: NDArray[np.uint8]) -> bytes:

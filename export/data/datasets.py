@@ -16,6 +16,7 @@ from tqdm import tqdm
 from latentloop.errors import InputError
 from latentloop.export.data import folder, idx
 from latentloop.export.data.image_changes import ImageChanges
+from latentloop.images.idx import pad_evenly
 from latentloop.images.problems import raise_for
 from latentloop.images.reading import collect, read_each
 
@@ -132,20 +133,6 @@ def split_indices(count: int, held_out: float, seed: int) -> tuple[NDArray[np.in
     return np.sort(order[held_out_count:]), np.sort(order[:held_out_count])
 
 
-def pad_evenly(images: NDArray[np.uint8], size: int, source: str) -> NDArray[np.uint8]:
-    """Pads images with zeros, [N, H, W] -> [N, size, size, 1]; an odd pixel goes below or to the right.
-
-    Raises InputError, which names ``source``, for images larger than ``size``.
-    """
-    height, width = images.shape[1:]
-    if max(height, width) > size:
-        raise InputError(f"{source}: images are {height} x {width}, larger than size {size}; pass a larger --size")
-    top, left = (size - height) // 2, (size - width) // 2
-    padded = np.zeros((len(images), size, size, 1), np.uint8)
-    padded[:, top : top + height, left : left + width, 0] = images
-    return padded
-
-
 def _load_idx(path: Path, size: int, pair: idx.Pair, held_out: float | None, seed: int | None) -> Data:
     source = f"{path.name}: IDX images"
     test_pair = idx.read_pair(path, "t10k")
@@ -165,7 +152,10 @@ def _pad_idx(path: Path, pair: idx.Pair, size: int) -> Dataset:
     images, labels = pair
     if not len(images):
         raise InputError(f"{path}: an IDX file without images; expected at least one")
-    return Dataset(pad_evenly(images, size, str(path)), labels)
+    height, width = images.shape[1:]
+    if max(height, width) > size:
+        raise InputError(f"{path}: images are {height} x {width}, larger than size {size}; pass a larger --size")
+    return Dataset(pad_evenly(images, size, size), labels)
 
 
 def _load_folder(path: Path, size: int, channels: int, held_out: float | None, seed: int | None) -> Data:

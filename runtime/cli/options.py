@@ -117,10 +117,18 @@ def add_output(parser: argparse.ArgumentParser, *, required: bool) -> argparse._
     return group
 
 
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """Adds the input images."""
+    text = "image files, IDX files, or folders of them"
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help=text)
+
+
 def add_unfit_images(parser: argparse.ArgumentParser) -> None:
     """Adds ``--resize`` and ``--skip-bad``, for input images that do not fit."""
     parser.add_argument(
-        "--resize", action="store_true", help="crop images of another size to their centre, and resize them"
+        "--resize",
+        action="store_true",
+        help="crop images of another size to their centre, and resize them; images of IDX files get a black border",
     )
 
     parser.add_argument(

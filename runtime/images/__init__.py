@@ -16,7 +16,8 @@ def read_images(
     """Reads the images of files and folders, or of a single one, as uint8 [N, H, W, C] with ``shape`` = (H, W, C), for
     example ``Bundle.image_shape``.
 
-    A folder means all images in it and in its sub-folders, sorted by their relative paths. Colours are converted to
+    A folder means all images in it and in its sub-folders, sorted by their relative paths, and those of IDX files with
+    MNIST's names; an IDX file means all its images, with a black border if ``resize`` is on. Colours are converted to
     sRGB and, if C is 1, to grey by ITU-R 601 luma; transparent pixels are composited on white; 16 bits are rounded to
     8; the orientation is applied. ``docs/pictures.md`` has the details for each format. ``resize`` crops the centre to
     the aspect ratio and resizes (Lanczos).
@@ -32,10 +33,13 @@ def read_images(
     from latentloop.images.problems import raise_for
     from latentloop.images.reading import collect, read_each
     from latentloop.images.search import find_images
+    from latentloop.images.sources import single_images
 
     search = find_images([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
-    pixels, problems, notes = collect(read_each(search.files, shape, resize=resize), len(search.files), shape)
-    raise_for([*search.problems, *problems], len(search.files) + len(search.problems))
+    sources, idx_problems = single_images(search.files, shape, resize=resize)
+    pixels, problems, notes = collect(read_each(sources, shape, resize=resize), len(sources), shape)
+    unusable = [*search.problems, *idx_problems]
+    raise_for([*unusable, *problems], len(sources) + len(unusable))
     for line in (*search.notes, *notes):
         warnings.warn(line, stacklevel=2)
     return pixels

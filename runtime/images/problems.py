@@ -7,20 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latentloop.errors import InputError, listed
+from latentloop.images.idx import IdxImage
+
+Source = Path | IdxImage  # of one image
 
 
 @dataclass(frozen=True)
 class Problem:
     """A file or folder and the reason why it cannot be used. The reason continues a sentence that the path begins."""
 
-    path: Path
+    path: Source
     reason: str
 
     def __str__(self) -> str:
         return f"{printable(self.path)} {self.reason}"
 
 
-def printable(path: Path) -> str:
+def printable(path: Source) -> str:
     """Returns the path as one line for any terminal: control characters and undecodable bytes are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(path))
 

@@ -19,7 +19,8 @@ from latentloop.errors import InputError, listed
 from latentloop.images.decoding import decode
 from latentloop.images.formats.pixel_values import FORMATS
 from latentloop.images.formats.tiff import is_tiff
-from latentloop.images.problems import Problem, printable
+from latentloop.images.idx import IdxImage, pad_evenly
+from latentloop.images.problems import Problem, Source, printable
 
 MAX_THREADS = 4  # each decoder holds a whole image in memory, of up to 89 megapixels
 _SMALL_FILE = 2**16  # bytes
@@ -33,7 +34,7 @@ class ReadResult:
     ``original_size``: (height, width) of the image before it was resized, None for a file with a problem.
     """
 
-    file: Path
+    file: Source
     pixels: NDArray[np.uint8] | None
     problem: Problem | None
     note: str | None
@@ -41,7 +42,7 @@ class ReadResult:
 
 
 def read_each(
-    files: Sequence[Path], image: tuple[int, int, int], *, resize: bool, threads: int | None = None
+    files: Sequence[Source], image: tuple[int, int, int], *, resize: bool, threads: int | None = None
 ) -> Iterator[ReadResult]:
     """Reads the files in order, at the size ``image`` = (H, W, C). Only a few are in memory at a time.
 
@@ -77,24 +78,28 @@ def collect(
     return pixels, problems, merge_notes(notes)
 
 
-def merge_notes(notes: Sequence[tuple[Path, str]]) -> list[str]:
+def merge_notes(notes: Sequence[tuple[Source, str]]) -> list[str]:
     """Returns a line for each distinct note, with all files that it applies to."""
-    files_by_note: dict[str, list[Path]] = {}
+    files_by_note: dict[str, list[Source]] = {}
     for file, note in notes:
         files_by_note.setdefault(note, []).append(file)
     return [f"{listed(map(printable, files))} {note}" for note, files in files_by_note.items()]
 
 
-def _threads_pay(files: Sequence[Path]) -> bool:
+def _threads_pay(files: Sequence[Source]) -> bool:
     """Returns whether decoding takes longer than passing the files to threads."""
     size = 0
     for file in files:
+        if isinstance(file, IdxImage):
+            continue
         with contextlib.suppress(OSError):
             size += os.stat(file).st_size
     return size > _SMALL_FILE * len(files)
 
 
-def _read(file: Path, image: tuple[int, int, int], resize: bool) -> ReadResult:
+def _read(file: Source, image: tuple[int, int, int], resize: bool) -> ReadResult:
+    if isinstance(file, IdxImage):
+        return _read_idx(file, image)
     try:
         decoded, note = decode(file, "L" if image[2] == 1 else "RGB")
         return ReadResult(file, _at_size(decoded, image, resize), None, note, (decoded.height, decoded.width))
@@ -110,6 +115,14 @@ def _read(file: Path, image: tuple[int, int, int], resize: bool) -> ReadResult:
     except Exception as error:  # a hostile file can fail in many ways, all with the same meaning
         reason = _decoding_failure(file, " ".join(str(error).split()) or type(error).__name__)
     return ReadResult(file, None, Problem(file, reason), None)
+
+
+def _read_idx(source: IdxImage, image: tuple[int, int, int]) -> ReadResult:
+    try:
+        pixels = source.file.read(source.index)
+    except (InputError, OSError) as error:
+        return ReadResult(source, None, Problem(source, str(error)), None)
+    return ReadResult(source, pad_evenly(pixels[None], *image[:2])[0], None, None)
 
 
 def _decoding_failure(file: Path, text: str = "") -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentloop.errors import listed
+from latentloop.images.idx import has_idx_name
 from latentloop.images.problems import Problem, printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
@@ -23,6 +24,7 @@ class SearchResult:
     """Files expected to be images, whether or not they can be read, and everything else of interest in the folders."""
 
     files: list[Path] = field(default_factory=list)
+    idx_files: list[Path] = field(default_factory=list)  # many images in each; found in folders
     problems: list[Problem] = field(default_factory=list)  # folders without images, or that cannot be searched
     folder_links: list[Path] = field(default_factory=list)  # links to folders, not followed
     unsearched: list[Path] = field(default_factory=list)  # sub-folders, if only the folder itself was searched
@@ -44,7 +46,8 @@ class SearchResult:
 
 
 def find_images(paths: Sequence[Path]) -> SearchResult:
-    """Returns ``paths`` with each folder replaced by the images in and below it, sorted by their relative paths.
+    """Returns ``paths`` with each folder replaced by the images in and below it, sorted by their relative paths; IDX
+    files with MNIST's names are among them.
 
     Other paths remain as they are, whether or not they exist or can be read: reading them reports problems.
     """
@@ -54,11 +57,12 @@ def find_images(paths: Sequence[Path]) -> SearchResult:
             result.files.append(path)
             continue
         inside = search_folder(path, below=True)
-        result.files += inside.files
+        found = sorted((*inside.files, *inside.idx_files))
+        result.files += found
         result.problems += inside.problems
         result.folder_links += inside.folder_links
         result.broken_links += inside.broken_links
-        if not inside.files and not inside.problems:
+        if not found and not inside.problems:
             result.problems.append(Problem(path, f"holds no images, expected files ending in {', '.join(SUFFIXES)}"))
     return result
 
@@ -88,6 +92,9 @@ def search_folder(folder: Path, *, below: bool) -> SearchResult:
                     (folders if below else result.unsearched).append(path)
             elif path.suffix.lower() in SUFFIXES:
                 result.files.append(path)
+            elif has_idx_name(entry.name):
+                if not (entry.name.endswith(".gz") and path.with_suffix("").exists()):  # the same images
+                    result.idx_files.append(path)
             elif entry.is_symlink() and not os.path.exists(entry):
                 result.broken_links.append(path)
     for paths in (result.files, result.folder_links, result.unsearched, result.broken_links):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from latentloop.cli.image_inputs import ImageInputs
+    from latentloop.images.problems import Source
     from latentloop.sampling.sampler import Sampler
 
 HELP = "encode images to codes (.npz)"
@@ -23,14 +24,16 @@ EPILOG = """examples:
   latentloop encode photos/ --resize --out codes.npz
   latentloop encode photos/ --resize --skip-bad --out codes.npz
 
-A folder means all images in it and in its sub-folders. All images are checked before the first is encoded.
-The file holds one array of integers [N, h, w] per level, and an array `files` [N] of the images' paths.
+A folder means all images in it and in its sub-folders, and IDX files with MNIST's names: what `train --data` takes.
+All images are checked before the first is encoded. --resize crops and resizes images, and adds a border to IDX images.
+The file holds one array of integers [N, h, w] per level, and an array `files` [N] of the images' paths. It also holds
+`labels` [N] if every image has one: the name of its folder, if the bundle has a class of that name, or its IDX label.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
+    options.add_images(parser)
     options.add_bundle(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the codes (.npz)")
     options.add_unfit_images(parser)
@@ -45,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_codes_path(arguments.out, force=arguments.force)
     options.check_no_bundle(arguments.images, arguments)
     sampler = options.open_sampler(arguments)
-    from latentloop.cli.image_inputs import ImageInputs
+    from latentloop.cli.image_inputs import ImageInputs, labels_of
 
     inputs = ImageInputs.check(arguments, sampler.bundle.manifest.image)
     # 2. Encode.
@@ -55,22 +58,27 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = time.perf_counter() - started
     # 3. Write the codes of the finished images.
     names = [str(file) for file in files]
+    classes = sampler.bundle.manifest.classes
+    labels = labels_of(files, classes)
     if names:
         with defer_stop(stop):
+            per_image = {"files": names} | ({} if labels is None else {"labels": labels})
             origin = sampler.bundle.manifest.origin()
-            write_codes(arguments.out, codes, {"files": names}, origin=origin, force=arguments.force)
+            write_codes(arguments.out, codes, per_image, origin=origin, classes=classes, force=arguments.force)
     # 4. Report.
     levels = {name: list(values.shape[1:]) for name, values in codes.items()}
     summary = {
         "file": str(arguments.out) if names else None,
         "images": names,
+        "labels": None if labels is None else [classes[label] for label in labels],
         "skipped": inputs.skipped_as_json(),
         "levels": levels,
         "seconds": seconds,
         "cancelled": stop.is_set(),
     }
     shapes = ", ".join(f"{name} {height} x {width}" for name, (height, width) in levels.items())
-    line = f"{arguments.out}: codes of {len(files)} {messages.plural(len(files), 'image')} ({shapes})"
+    labelled = "" if labels is None else "; with labels"
+    line = f"{arguments.out}: codes of {len(files)} {messages.plural(len(files), 'image')} ({shapes}{labelled})"
     messages.print_result(summary, line if names else "", as_json=arguments.json)
     result = f"{arguments.out} holds the codes of {len(files)}" if names else "no image was encoded"
     inputs.report_changed(result)
@@ -79,13 +87,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _encode(
     sampler: Sampler, inputs: ImageInputs, stop: StopRequest
-) -> tuple[list[Path], dict[str, NDArray[np.int64]]]:
+) -> tuple[list[Source], dict[str, NDArray[np.int64]]]:
     """Encodes until finished or requested to stop. Returns the encoded files, and their codes by level, int64
     [N, h, w].
     """
     import numpy as np
 
-    files: list[Path] = []
+    files: list[Source] = []
     codes: dict[str, NDArray[np.int64]] = {}
     for batch, images in inputs.batches(sampler.default_batch_size, "encode", stop):
         for level, batch_codes in sampler.encode(images).items():

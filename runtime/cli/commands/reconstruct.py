@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentloop.cli import messages, options
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from latentloop.cli.image_inputs import ImageInputs
+    from latentloop.images.problems import Source
     from latentloop.sampling.sampler import Sampler
 
     Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # an original and its reconstruction, [H, W, C]
@@ -28,7 +28,8 @@ EPILOG = """examples:
   latentloop reconstruct photos/ --resize
   latentloop reconstruct a.png b.png --out pairs.png
 
-A folder means all images in it and in its sub-folders. All images are checked before the first is encoded.
+A folder means all images in it and in its sub-folders, and IDX files with MNIST's names: what `train --data` takes.
+All images are checked before the first is encoded. --resize crops and resizes images, and adds a border to IDX images.
 In a grid, each row of originals is above the row of its reconstructions; a folder gets the reconstructions only.
 The mean squared error is over all pixels and channels, on the scale 0 to 1. Ctrl-C writes the finished images.
 """
@@ -36,7 +37,7 @@ The mean squared error is over all pixels and channels, on the scale 0 to 1. Ctr
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
+    options.add_images(parser)
     options.add_bundle(parser)
     options.add_unfit_images(parser)
     options.add_output(parser, required=False)
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     columns = arguments.columns or min(count, 8)
     if output:
         output.check_size(2 * -(-count // columns) * columns, shape, columns)
-        output.check_inputs(inputs.files)
+        output.check_inputs(inputs.paths)
     # 2. Reconstruct and measure. A folder is written meanwhile, a grid at the end.
     files, errors, stop = _reconstruct(sampler, inputs, output)
     # 3. Report.
@@ -84,11 +85,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _reconstruct(
     sampler: Sampler, inputs: ImageInputs, output: ImageOutput | None
-) -> tuple[list[Path], list[float], StopRequest]:
+) -> tuple[list[Source], list[float], StopRequest]:
     """Reconstructs all images and writes the output. Returns the finished files, their errors, and the stop
     request.
     """
-    files: list[Path] = []
+    files: list[Source] = []
     errors: list[float] = []
     grid_pairs: list[Pair] = []
     with stop_request() as stop:
@@ -109,7 +110,7 @@ def _reconstruct(
 
 
 def _pairs(
-    sampler: Sampler, inputs: ImageInputs, files: list[Path], errors: list[float], stop: StopRequest
+    sampler: Sampler, inputs: ImageInputs, files: list[Source], errors: list[float], stop: StopRequest
 ) -> Iterator[Pair]:
     """Yields pairs of original and reconstruction until ``stop`` is set; appends each pair's file and error."""
     for batch, images in inputs.batches(sampler.default_batch_size, "reconstruct", stop):
