@@ -106,7 +106,10 @@ def run(arguments: argparse.Namespace) -> int:
         with defer_stop(stop):
             _write(job, samples, labels)
     # 4. Report.
+    from latentloop.cli.slower import slower_because
+
     seconds = sampled - loaded
+    slower = slower_because(sampler.device, arguments.device, sampler.device_reason)
     summary = {
         "file": str(output) if done else None,
         "codes": str(job.codes) if job.codes and done else None,
@@ -122,6 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
         "write_seconds": time.perf_counter() - sampled,
         "device": sampler.device,
         "device_reason": sampler.device_reason,
+        "slower_because": slower,
         "threads": sampler.threads,
         "precision": sampler.precision,
         "cancelled": samples.cancelled,
@@ -132,6 +136,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"{output}: {done} {messages.plural(done, 'image')} in {seconds:.2f} s ({done / seconds:.1f} per second) on "
         f"{sampler.device}, {f'the best of {selection.candidates} with ' if selection else ''}{seeds}"
     )
+    if slower:
+        line += f"; slower than possible here: {'; '.join(slower)}"
     messages.print_result(summary, line if done else "", as_json=arguments.json)
     return messages.exit_status(stop, messages.finished(done, job.request.n))
 
