@@ -23,6 +23,7 @@ from latentloop.engines.engine_set import PRECISIONS
 from latentloop.export.bundle import BundleSource, write_bundle
 from latentloop.export.bundle.checks import check_source
 from latentloop.export.checkpoints.checkpoint import FORMAT, Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.graphs.builder import SMALLEST, WEIGHTS_FILE
 from latentloop.export.rounding import exact_float16, round_weights
@@ -208,6 +209,8 @@ def test_saved_checkpoints_give_the_same_bundle(tmp_path: Path, capsys: pytest.C
         loaded = load_checkpoint(file)
         read = tmp_path / "trained" / file.name
         origin = {"file": file.name, "sha256": hashlib.sha256(read.read_bytes()).hexdigest()}
+        if isinstance(each.config, VqvaeConfig):  # of the weights before they were rounded
+            origin["codes_sha256"] = codes_digest(each.config, each.weights)
         assert (loaded.config, loaded.provenance) == (each.config, origin | each.provenance)
         for key, values in round_weights(each, "float16").weights.items():
             assert loaded.weights[key].dtype == np.float32
