@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import shutil
 import struct
 import tracemalloc
@@ -98,6 +99,9 @@ def test_idx_files_that_cannot_be_used(
     file.write_bytes(idx_bytes(np.zeros((0, 13, 13), np.uint8)))
     labels.unlink()
     assert f"{file} holds no images, expected at least one" in fails(2, *command)
+    file.unlink()
+    os.mkfifo(file)
+    assert f"{file} cannot be read as IDX images: not a file" in fails(2, *command)
 
 
 @pytest.fixture

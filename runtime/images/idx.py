@@ -132,6 +132,8 @@ def _opened(path: Path, magic: int, dimensions: int) -> Iterator[tuple[BinaryIO,
     header = 4 + 4 * dimensions
     with ExitStack() as files:
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
+                raise InputError(f"{path}: not a file")
             file: BinaryIO = files.enter_context(path.open("rb"))
             if path.suffix == ".gz" or file.read(2) == b"\x1f\x8b":
                 file.seek(0)
