@@ -30,6 +30,7 @@ EPILOG = """examples:
   latentloop encode photo.png --resize --out photo.npz
   latentloop sample --given photo.npz --keep top --out variations.png
 
+Labels for --given are those of --label, else of the file, else those that the bundle's classifier gives to its codes.
 Ctrl-C writes the batches that are finished. The same seed, label, settings, precision, batch size, threads and
 processor give the same image.
 """
