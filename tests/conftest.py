@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ from latentloop.export.configuration import ClassifierConfig, PriorConfig, Vqvae
 __all__ = ["default_engines", "device", "machines", "small_engines"]  # fixtures
 
 torch.set_num_threads(1)  # tiny models gain nothing from more, and lose where other processes run
+
+
+def pytest_collection_finish() -> None:
+    """Exempts what the imports made, above a million objects, from every later search of the garbage collector."""
+    gc.collect()
+    gc.freeze()
+
 
 CLASS_NAMES = ("coat", "bag", "boot")
 

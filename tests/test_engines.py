@@ -241,9 +241,21 @@ def test_larger_batches_and_force_cause_a_rebuild(bundle: Path) -> None:
         (("files", "../manifest.json"), {"size": 1, "sha256": ""}, "is not a plain file name"),
     ],
 )
-def test_an_invalid_set_is_rebuilt(bundle: Path, keys: Any, value: Any, text: str) -> None:
+def test_an_invalid_set_is_refused(bundle: Path, keys: Any, value: Any, text: str) -> None:
     edit_manifest(folder(bundle), *keys, value=value)
     assert re.search(text, reason(bundle))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("version",), 2),
+        (("levels", 0, "prior", "graphs", "row", "inputs", 0, "view"), "some"),
+        (("files", "top.row.plan", "sha256"), "ab"),
+    ],
+)
+def test_an_invalid_set_is_rebuilt(bundle: Path, keys: Any, value: Any) -> None:
+    edit_manifest(folder(bundle), *keys, value=value)
     assert [outcome.state for outcome in build(bundle)] == ["rebuilt"]
     assert isinstance(find(bundle), EngineSet)
 
