@@ -8,27 +8,16 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from exported_priors import exported
 from onnx import TensorProto, helper
-from random_models import plain_weights, random_prior
 
 from latentloop.bundles.manifest import Prior
 from latentloop.bundles.views import initial_values, view_index
 from latentloop.engines.engine_set import NARROW, Tensor
-from latentloop.export.bundle.files import write_graphs
-from latentloop.export.bundle.prior import export_prior
-from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig
-from latentloop.export.graphs.builder import WEIGHTS_FILE, WeightStore
+from latentloop.export.graphs.builder import WEIGHTS_FILE
 from latentloop.export.tensorrt.inlined_graph import ELEMENTS, InlinedGraph
 from latentloop.export.tensorrt.rewriting import rewrite_prior
-
-
-def exported(config: PriorConfig, folder: Path) -> Prior:
-    """Exports a random prior's graphs as in a bundle."""
-    store = WeightStore()
-    prior, graphs = export_prior("level", Checkpoint(config, plain_weights(random_prior(config))), store, "top")
-    write_graphs(folder, graphs, store)
-    return prior
 
 
 def rewritten(config: PriorConfig, folder: Path, precision: str) -> tuple[Prior, dict[str, InlinedGraph]]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from engine_loop import exported, logits, rewritten, session
+from engine_loop import logits, rewritten, session
+from exported_priors import exported, prior_of
 from onnx import TensorProto, helper
-from random_models import PRIORS, full_forward, plain_weights, random_inputs, random_prior
+from random_models import PRIORS, full_forward, random_inputs
 from test_int8 import int8_logits
 
 from latentloop import Bundle, BundleError, InputError
@@ -41,7 +42,7 @@ def map_weights(bundle: Path) -> np.ndarray:
 def test_equals_the_full_forward(name: str, precision: str, tmp_path: Path) -> None:
     config = PRIORS[name]
     inputs = random_inputs(config, 2)
-    expected, _ = full_forward(random_prior(config), **inputs)
+    expected, _ = full_forward(prior_of(config), **inputs)
     results = logits(config, *rewritten(config, tmp_path, precision), inputs, tmp_path)
     error = float(np.abs(results - expected).max()) / max(1.0, float(np.abs(expected).max()))
     assert error <= SIXTEEN_BITS.get(precision, FLOAT32)
@@ -54,7 +55,7 @@ def test_int8_equals_the_int8_of_the_bundle(name: str, tmp_path: Path) -> None:
     config = PRIORS[name]
     inputs = random_inputs(config, 2)
     (tmp_path / "bundle").mkdir()
-    expected = int8_logits(config, plain_weights(random_prior(config)), inputs, tmp_path / "bundle", None)[0]
+    expected = int8_logits(config, inputs, tmp_path / "bundle", None)[0]
     results = logits(config, *rewritten(config, tmp_path, "int8"), inputs, tmp_path)
     assert np.abs(results - expected).max() <= FLOAT32 / 10 * max(1.0, float(np.abs(expected).max()))
 

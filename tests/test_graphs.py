@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from cpu_sessions import cpu_session
+from exported_priors import export, exported, prior_of
 from random_models import (
     LIBRARY,
     NATIVE,
@@ -17,32 +20,30 @@ from random_models import (
     full_forward,
     plain_weights,
     random_inputs,
-    random_prior,
 )
 
 from latentloop.backends.bundle_errors import check_drawn
 from latentloop.backends.cpu.loop import PriorLoop
-from latentloop.bundles.manifest import Level
+from latentloop.backends.cpu.session import OrtSession
+from latentloop.bundles.manifest import Level, Prior
 from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.errors import BundleError
-from latentloop.export.bundle.files import write_graphs
-from latentloop.export.bundle.prior import export_prior
-from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig
-from latentloop.export.graphs.builder import WeightStore
 
 TOLERANCE = 1e-4  # float32 against float64, of max(1, max |expected|)
 
 
-def make_loop(
-    config: PriorConfig, weights: dict[str, Any], batch: int, folder: Path, native: Path | None = LIBRARY
-) -> PriorLoop:
-    store = WeightStore()
-    prior, graphs = export_prior("level", Checkpoint(config, weights), store, "top")
-    write_graphs(folder, graphs, store)
-    level = Level("level", config.height, config.width, config.codebook_size, prior)
-    return PriorLoop(level, prior, lambda file: cpu_session(folder / file, 2, native), batch)
+Load = Callable[[str], OrtSession]
+
+
+def sessions(folder: Path, native: Path | None = LIBRARY) -> Load:
+    """Opens each graph of a folder once, for several loops."""
+    return cache(lambda file: cpu_session(folder / file, 2, native))
+
+
+def make_loop(config: PriorConfig, prior: Prior, load: Load, batch: int) -> PriorLoop:
+    return PriorLoop(Level("level", config.height, config.width, config.codebook_size, prior), prior, load, batch)
 
 
 def level_inputs(config: PriorConfig, inputs: dict[str, Any], **overrides: Any) -> LevelInputs:
@@ -79,30 +80,31 @@ def ring_row(loop: PriorLoop, name: str, i: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("native", [NATIVE, pytest.param(None, id="standard")])
-@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("name", PRIORS)
-def test_equals_the_full_forward(name: str, batch: int, native: Path | None, tmp_path: Path) -> None:
+def test_equals_the_full_forward(name: str, native: Path | None, tmp_path: Path) -> None:
     config = PRIORS[name]
-    model = random_prior(config)
-    inputs = random_inputs(config, batch)
-    expected, activations = full_forward(model, **inputs)
-    loop = make_loop(config, plain_weights(model), batch, tmp_path, native)
-    for _ in range(2):  # the second run starts with the buffers of the first
-        logits, residual, hidden = teacher_forced(loop, level_inputs(config, inputs))
-        for layer in range(config.layers):
-            b, r = divmod(layer, config.residual_blocks)
-            hidden[-1, -1, layer] = activations[f"blocks.{b}.residual.{r}.conv2"][:, -1, -1]
-        assert first_difference(config, residual, hidden, logits, expected, activations, TOLERANCE) is None
+    prior, load = exported(config, tmp_path), sessions(tmp_path, native)
+    for batch in (1, 3):
+        inputs = random_inputs(config, batch)
+        expected, activations = full_forward(prior_of(config), **inputs)
+        loop = make_loop(config, prior, load, batch)
+        for _ in range(2):  # the second run starts with the buffers of the first
+            logits, residual, hidden = teacher_forced(loop, level_inputs(config, inputs))
+            for layer in range(config.layers):
+                b, r = divmod(layer, config.residual_blocks)
+                hidden[-1, -1, layer] = activations[f"blocks.{b}.residual.{r}.conv2"][:, -1, -1]
+            difference = first_difference(config, residual, hidden, logits, expected, activations, TOLERANCE)
+            assert difference is None, f"batch {batch}: {difference}"
 
 
 @pytest.mark.parametrize("name", ["top-k5", "bottom-k3-classes"])
 def test_a_sample_does_not_depend_on_its_batch(name: str, tmp_path: Path) -> None:
     config = PRIORS[name]
-    weights = plain_weights(random_prior(config))
+    prior, load = exported(config, tmp_path), sessions(tmp_path)
     inputs = random_inputs(config, 3)
-    together, _, _ = teacher_forced(make_loop(config, weights, 3, tmp_path), level_inputs(config, inputs))
+    together, _, _ = teacher_forced(make_loop(config, prior, load, 3), level_inputs(config, inputs))
     alone_inputs = {key: None if value is None else value[1:2] for key, value in inputs.items()}
-    alone, _, _ = teacher_forced(make_loop(config, weights, 1, tmp_path), level_inputs(config, alone_inputs))
+    alone, _, _ = teacher_forced(make_loop(config, prior, load, 1), level_inputs(config, alone_inputs))
     np.testing.assert_allclose(alone[0], together[1], rtol=1e-5, atol=1e-5 * np.abs(alone).max())
 
 
@@ -111,10 +113,10 @@ def test_a_sample_does_not_depend_on_its_batch(name: str, tmp_path: Path) -> Non
 def test_entries_that_are_not_yet_written_are_masked(name: str, native: Path | None, tmp_path: Path) -> None:
     """A loop can bind the whole history in every row; its later entries hold values of an earlier image."""
     config = PRIORS[name]
-    weights = plain_weights(random_prior(config))
+    prior, load = exported(config, tmp_path), sessions(tmp_path, native)
     inputs = level_inputs(config, random_inputs(config, 2))
-    expected, _, _ = teacher_forced(make_loop(config, weights, 2, tmp_path, native), inputs)
-    loop = make_loop(config, weights, 2, tmp_path, native)
+    expected, _, _ = teacher_forced(make_loop(config, prior, load, 2), inputs)
+    loop = make_loop(config, prior, load, 2)
     for role, graph in loop.prior.graphs.items():
         inputs_with_history = tuple(replace(b, view="all") if b.view == "entries" else b for b in graph.inputs)
         loop.prior.graphs[role] = replace(graph, inputs=inputs_with_history)
@@ -132,14 +134,14 @@ def test_no_code_is_drawn_from_logits_that_are_not_finite(
     filtered: bool, value: float, native: Path | None, tmp_path: Path
 ) -> None:
     config = PRIORS["bottom-k3-classes"]
-    weights = plain_weights(random_prior(config))
+    weights = plain_weights(prior_of(config))
     bias = next(name for name, array in weights.items() if name.startswith("logits") and array.ndim == 1)
     weights[bias] = weights[bias].copy()
     weights[bias][3] = value
     settings = DrawSettings.of(2, **({"top_k": 2} if filtered else {})).arrays(config.codebook_size)
     free = np.full((config.height, config.width, 2), -1)
     inputs = level_inputs(config, random_inputs(config, 2), forced=free, settings=settings)
-    loop = make_loop(config, weights, 2, tmp_path, native)
+    loop = make_loop(config, export(config, weights, tmp_path), sessions(tmp_path, native), 2)
     for row in loop.rows(inputs):
         with pytest.raises(BundleError, match="level has logits that are not finite numbers"):
             check_drawn(tmp_path, loop.level, row.codes)
@@ -148,14 +150,13 @@ def test_no_code_is_drawn_from_logits_that_are_not_finite(
 @pytest.mark.parametrize("name", ["top-k3", "middle-attention-k5", "bottom-k7"])
 def test_top_k_1_draws_the_most_probable_code(name: str, tmp_path: Path) -> None:
     config = PRIORS[name]
-    model = random_prior(config)
     inputs = random_inputs(config, 2)
-    loop = make_loop(config, plain_weights(model), 2, tmp_path)
+    loop = make_loop(config, exported(config, tmp_path), sessions(tmp_path), 2)
     free = np.full((config.height, config.width, 2), -1)
     greedy = DrawSettings.of(2, top_k=1).arrays(config.codebook_size)
     rows = [row.codes.copy() for row in loop.rows(level_inputs(config, inputs, forced=free, settings=greedy))]
     codes = np.stack(rows).transpose(2, 0, 1)
-    expected, _ = full_forward(model, codes, inputs["upper"], inputs["labels"])
+    expected, _ = full_forward(prior_of(config), codes, inputs["upper"], inputs["labels"])
     chosen = np.take_along_axis(expected, codes[..., None], 3)[..., 0]
     near_tie = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     assert (chosen >= expected.max(3) - near_tie).all()
@@ -167,7 +168,7 @@ def test_initial_values_of_the_buffers_do_not_matter(tmp_path: Path) -> None:
     for name in ("top-k7-classes", "bottom-k5"):
         config = PRIORS[name]
         inputs = random_inputs(config, 2)
-        loop = make_loop(config, plain_weights(random_prior(config)), 2, tmp_path)
+        loop = make_loop(config, exported(config, tmp_path), sessions(tmp_path), 2)
         expected, _, _ = teacher_forced(loop, level_inputs(config, inputs))
         for memory in loop.prior.memories:
             if memory.dtype == "float32":

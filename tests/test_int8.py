@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,15 @@ from command_line import codes as read_codes
 from command_line import run
 from corrupted_bundles import edit_manifest, error_of, read_manifest, replace_file, scale_weight
 from cpu_sessions import cpu_session
-from random_models import NATIVE, PRIORS, full_forward, plain_weights, random_inputs, random_prior
+from exported_priors import exported, prior_of
+from random_models import NATIVE, PRIORS, full_forward, random_inputs
 
 from latentloop import Bundle, InputError, Sampler
 from latentloop.backends.cpu.loop import PriorLoop
 from latentloop.bundles.manifest import GRAPHS, Level
 from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.level_inputs import LevelInputs
-from latentloop.export.bundle.files import write_graphs
-from latentloop.export.bundle.prior import export_prior
-from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig
-from latentloop.export.graphs.builder import WeightStore
 from latentloop.sampling.verification import verify
 
 TOLERANCE = 1e-4  # float32 against float64, of max(1, max |expected|)
@@ -63,11 +61,9 @@ def round_weights(model: torch.nn.Module) -> None:
                 weight[:] = rounded(weight, tuple(range(1, weight.ndim)))
 
 
-def int8_logits(config: PriorConfig, weights: Any, inputs: dict[str, Any], folder: Path, native: Path | None) -> Any:
+def int8_logits(config: PriorConfig, inputs: dict[str, Any], folder: Path, native: Path | None) -> Any:
     """Teacher-forced logits [N, H, W, K] of both step graphs, in the loop."""
-    store = WeightStore()
-    prior, graphs = export_prior("level", Checkpoint(config, weights), store, "top")
-    write_graphs(folder, graphs, store)
+    prior = exported(config, folder)
     level = Level("level", config.height, config.width, config.codebook_size, prior)
     batch = len(inputs["codes"])
     loop = PriorLoop(level, prior.at("int8"), lambda file: cpu_session(folder / file, 2, native), batch)
@@ -88,8 +84,8 @@ def int8_logits(config: PriorConfig, weights: Any, inputs: dict[str, Any], folde
 @pytest.mark.parametrize("name", PRIORS)
 def test_equals_the_full_forward_with_rounded_weights(name: str, native: Path | None, tmp_path: Path) -> None:
     config = PRIORS[name]
-    model, inputs = random_prior(config), random_inputs(config, 2)
-    plain, filtered = int8_logits(config, plain_weights(model), inputs, tmp_path, native)
+    model, inputs = deepcopy(prior_of(config)), random_inputs(config, 2)
+    plain, filtered = int8_logits(config, inputs, tmp_path, native)
     exact, _ = full_forward(model, **inputs)
     round_weights(model)
     expected, _ = full_forward(model, **inputs)
