@@ -14,7 +14,8 @@ import pytest
 from cuda_host import TYPES, Launcher, Memory, Problem, compile_host
 from made_once import made_once
 from mutants import Mutant
-from nearest_grid import KERNELS, NATIVE, Values, compiler, narrow, widen
+from nearest_checks import truncated_products
+from nearest_grid import KERNELS, NATIVE, Values, compile_native, compiler, narrow, widen
 from numpy.typing import NDArray
 
 from latentloop.kernels.nearest_codebook.reference import nearest_reference
@@ -96,6 +97,15 @@ def test_search_finds_the_nearest_codewords(
     assert result.invalid == 1
 
 
+@pytest.mark.parametrize("dimensions", [20, 70, 512])
+@pytest.mark.parametrize("kind", ["f16", "bf16"])
+def test_margin_covers_truncated_products(launcher: Launcher, kind: str, dimensions: int) -> None:
+    """As in test_nearest_grid.py, but without sanitizers, whose build is slow."""
+    z, codebook = truncated_products(kind, dimensions)
+    search = Problem(1, 0, dimensions, 2, TYPES[kind], 0, 1)
+    assert launcher.nearest(search, z, codebook).index.tolist() == [1]
+
+
 def test_a_prepared_codebook_is_reusable(launcher: Launcher) -> None:
     data = Integers.random(20, 40, 6)
     prepared = np.full(41, 1e30, np.float32)  # more than any norm
@@ -120,13 +130,11 @@ def test_workspace_suffices_for_fewer_vectors(launcher: Launcher, tmp_path: Path
     source = tmp_path / "plan.cpp"
     source.write_text(
         '#include "nearest_codebook/cuda/plan.h"\n'
-        'extern "C" __attribute__((visibility("default"))) int64_t plan_bytes(int64_t n, int32_t k, int32_t m) {\n'
+        'extern "C" int64_t plan_bytes(int64_t n, int32_t k, int32_t m) {\n'
         "  return latentloop::nearest::plan(n, k, m).partials_bytes;\n}\n",
         encoding="utf-8",
     )
-    out = compile_host([source], tmp_path / "libplan.so", ["-shared", "-fPIC", "-fvisibility=hidden"])
-    with_plan = Launcher(out)
-    plan_bytes = with_plan.library.plan_bytes
+    plan_bytes = ctypes.CDLL(str(compile_native([source], tmp_path / "libplan.so", ["-shared", "-fPIC"]))).plan_bytes
     plan_bytes.argtypes, plan_bytes.restype = [ctypes.c_int64, ctypes.c_int32, ctypes.c_int32], ctypes.c_int64
     for codewords in (1, 129, 512, 8192):
         for multiprocessors in (1, 5, 132):
@@ -210,7 +218,7 @@ def test_cuda_errors_are_reported(tmp_path: Path) -> None:
     kernels = tmp_path / "kernels"
     shutil.copytree(KERNELS / "nearest_codebook", kernels / "nearest_codebook")
     Mutant("257 threads", "launch", "dim3(kThreads)", "dim3(kThreads + 1)").insert(kernels)
-    wrong = Launcher(compile_host([], tmp_path / "liblaunch.so", ["-shared", "-fPIC"], kernels))
+    wrong = Launcher(compile_host([], tmp_path / "liblaunch.so", ["-O0", "-shared", "-fPIC"], kernels))
     with pytest.raises(
         RuntimeError, match=r"^preparing the codebook: CUDA error 719, kernel: a grid of .* 257 threads"
     ):

@@ -118,6 +118,7 @@ def test_results_do_not_depend_on_schedule_layout_splits_and_batch(
         np.testing.assert_array_equal(widen(again.codeword), widen(result.codeword[part]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimensions", [20, 70, 512])
 @pytest.mark.parametrize("kind", ["f16", "bf16"])
 def test_margin_covers_truncated_products(kind: str, dimensions: int, server: Server, oracle: Oracle) -> None:
