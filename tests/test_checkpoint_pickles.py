@@ -89,17 +89,21 @@ HARMLESS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("protocol", [2, 4])
-@pytest.mark.parametrize("name", HARMLESS)
-def test_objects_of_every_kind_beside_the_weights(name: str, protocol: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "protocol", "zipped"),
+    [
+        *((name, protocol, protocol == 4) for name in HARMLESS for protocol in (2, 4)),  # read alike from both formats
+        *(("nested", protocol, protocol != 4) for protocol in (2, 4)),
+    ],
+)
+def test_objects_of_every_kind_beside_the_weights(name: str, protocol: int, zipped: bool, tmp_path: Path) -> None:
     args = argparse.Namespace(dropout=0.25, lr=1e-3, **{name: HARMLESS[name]})
-    for zipped in (True, False):
-        torch.save({"model": PRIOR, "args": args, "more": HARMLESS[name]}, tmp_path / "p.pt", pickle_protocol=protocol,
-                   _use_new_zipfile_serialization=zipped)  # fmt: skip
-        checkpoint = read_prior(tmp_path / "p.pt")
-        assert isinstance(checkpoint.config, PriorConfig)
-        assert checkpoint.config.dropout == 0.25
-        assert checkpoint.provenance["args"]["lr"] == 1e-3
+    torch.save({"model": PRIOR, "args": args, "more": HARMLESS[name]}, tmp_path / "p.pt", pickle_protocol=protocol,
+               _use_new_zipfile_serialization=zipped)  # fmt: skip
+    checkpoint = read_prior(tmp_path / "p.pt")
+    assert isinstance(checkpoint.config, PriorConfig)
+    assert checkpoint.config.dropout == 0.25
+    assert checkpoint.provenance["args"]["lr"] == 1e-3
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_installed_program(small_bundle: Path, tmp_path: Path) -> None:
     assert failed.returncode == 1
     assert failed.stderr.count("\n") == 1
     assert "Traceback" not in failed.stderr
-    assert "Traceback" in program("info", "--bundle", tmp_path / "nothing", "--debug").stderr
+    assert "Traceback" in program("verify", tmp_path / "nothing", "--debug").stderr
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,10 @@ sys.exit(status or " ".join(name for name in {absent!r} if name in sys.modules))
     assert result.stderr.strip() == ""
 
 
-def test_closed_and_full_stdout() -> None:
-    with subprocess.Popen([PROGRAM, "info"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def test_closed_and_full_stdout(small_bundle: Path) -> None:
+    with subprocess.Popen(
+        [PROGRAM, "verify", small_bundle], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

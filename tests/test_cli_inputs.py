@@ -222,9 +222,9 @@ def test_memory_does_not_grow_with_the_number_of_images(
             tracemalloc.stop()
 
     peak(40)  # includes the memory of imports
-    few, many = peak(40), peak(440)
-    codes_memory = 400 * 8 * (4 * 6 + 8 * 12) if command == "encode" else 0
-    assert many - few < codes_memory + 400 * np.prod(SIDES) / 2
+    few, many = peak(40), peak(240)
+    codes_memory = 200 * 8 * (4 * 6 + 8 * 12) if command == "encode" else 0
+    assert many - few < codes_memory + 200 * np.prod(SIDES) / 2
 
 
 def test_ctrl_c_writes_the_encoded_images(

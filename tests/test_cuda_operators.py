@@ -54,6 +54,7 @@ def session(library: Path, element_type: int, rank: int, channels_first: int | N
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("latentloop", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     options.register_custom_ops_library(str(library))
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

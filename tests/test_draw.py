@@ -28,6 +28,7 @@ def draw_session(*, filtered: bool, codes: int = CODES, native: Path | None = LI
     code, _ = draw_code(g, x, g.constant(np.eye(codes)), g.constant(np.zeros(codes)), inputs, 0)
     g.output("code", code, INT64, ["batch"])
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if native:
         options.register_custom_ops_library(str(native))
     return onnxruntime.InferenceSession(g.model({}).SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -152,6 +152,7 @@ def test_loading_folds_every_cast_of_a_weight(float16_bundle: Path, tmp_path: Pa
         before = onnx.load(file, load_external_data=False).graph
         assert any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in before.initializer)
         options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
         options.optimized_model_filepath = str(tmp_path / file.name)
         onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         after = onnx.load(tmp_path / file.name, load_external_data=False).graph

@@ -39,7 +39,7 @@ Load = Callable[[str], OrtSession]
 
 def sessions(folder: Path, native: Path | None = LIBRARY) -> Load:
     """Opens each graph of a folder once, for several loops."""
-    return cache(lambda file: cpu_session(folder / file, 2, native))
+    return cache(lambda file: cpu_session(folder / file, 2 if native else 1, native))
 
 
 def make_loop(config: PriorConfig, prior: Prior, load: Load, batch: int) -> PriorLoop:

@@ -76,7 +76,7 @@ def test_every_layout_in_every_orientation(tmp_path: Path, layout: str, order: s
             all_tags = {**shape_tags(*SIZE, bits, photometric, channels), **tags, **size_tags}
             if deflate:
                 pixels, all_tags[259] = [zlib.compress(part) for part in pixels], 8
-            for orientation in range(1, 9):
+            for orientation in (1, 6) if deflate else range(1, 9):
                 content = tiff(pixels, {**all_tags, 274: orientation}, order=order)
                 if stored_upright is None:
                     stored_upright = read(tmp_path, "a.tif", content, SIZE)  # other tests check its values

@@ -107,6 +107,7 @@ def test_wrong_stacks_are_refused(tmp_path: Path, change: Callable[[onnx.NodePro
     change(model.graph.node[0])
     onnx.save(model, path)
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     options.register_custom_ops_library(str(operators()))
     with pytest.raises(Exception, match=f"OutputStack: .*({named})"):

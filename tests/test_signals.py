@@ -122,15 +122,14 @@ def test_ignored_signals_stay_ignored(tmp_path: Path, sent: signal.Signals) -> N
         assert sorted(os.listdir(tmp_path)) == ["file", "new"]
 
 
-@pytest.mark.parametrize("sent", TERMINATION_SIGNALS)
-def test_sampling_writes_finished_images(tmp_path: Path, sent: signal.Signals) -> None:
+def test_sampling_writes_finished_images(tmp_path: Path) -> None:
     command = [str(PROGRAM), "sample", "-n", "100000", "--scale", "1", "--seed", "1", "--batch-size", "2"]
     command += ["--out", "grid.png", "--codes", "codes.npz"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    time.sleep(3)
-    process.send_signal(sent)
+    time.sleep(2)
+    process.send_signal(signal.SIGTERM)
     _, output = process.communicate(timeout=30)
-    assert process.returncode == STATUS[sent]
+    assert process.returncode == STATUS[signal.SIGTERM]
     if "no image was finished" not in output and output != "latentloop: interrupted\n":  # on a very slow machine
         assert "of 100000 images were finished and written" in output
         assert sorted(os.listdir(tmp_path)) == ["codes.npz", "grid.png"]
