@@ -64,7 +64,6 @@ def test_verifies_on_this_machine(sampler: Sampler) -> None:
     assert [check.name for check in verify(sampler) if not check.passed] == []
 
 
-@pytest.mark.slow
 def test_samples_are_most_likely_under_their_own_class(sampler: Sampler) -> None:
     """By Bayes' rule with the priors as densities, a sample's own label is usually the most probable one."""
     n = 24
