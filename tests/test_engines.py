@@ -249,7 +249,7 @@ def test_an_invalid_set_is_refused(bundle: Path, keys: Any, value: Any, text: st
 @pytest.mark.parametrize(
     ("keys", "value"),
     [
-        (("version",), 2),
+        (("version",), 99),
         (("levels", 0, "prior", "graphs", "row", "inputs", 0, "view"), "some"),
         (("files", "top.row.plan", "sha256"), "ab"),
     ],
