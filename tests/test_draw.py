@@ -11,10 +11,10 @@ import pytest
 from random_models import LIBRARY, NATIVE
 
 from latentloop.draws.draw_settings import DrawSettings
+from latentloop.draws.reference import distribution, draw
 from latentloop.draws.settings import SETTINGS
 from latentloop.export.graphs.builder import FLOAT, INT64, GraphBuilder, WeightStore
 from latentloop.export.graphs.prior.draw import DrawInputs, draw_code
-from latentloop.export.specification.draw import distribution, draw
 
 CODES = 12
 

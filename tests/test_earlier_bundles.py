@@ -17,6 +17,7 @@ from command_line import run
 from latentloop import Bundle, InputError, Sampler, sample_best
 from latentloop.engines.engine_set_checks import check_contents
 from latentloop.engines.engine_set_reading import from_json, read_engines
+from latentloop.sampling.verification import verify
 
 
 def _with_earlier_fills(manifest: Any, version: int) -> Any:
@@ -74,6 +75,13 @@ def test_draws_the_same_codes(small_bundle: Path, version_4: Path, version_3: Pa
         actual = Sampler(Bundle.open(path), threads=1).sample(3, seeds=5, **settings).codes
         for name, codes in expected.items():
             np.testing.assert_array_equal(actual[name], codes)
+
+
+def test_verifies(version_4: Path, version_3: Path) -> None:
+    for path, has_min_p in ((version_4, True), (version_3, False)):
+        checks = list(verify(Sampler(Bundle.open(path), threads=1)))
+        assert all(check.passed for check in checks)
+        assert any("min_p" in check.name for check in checks) == has_min_p
 
 
 def test_a_version_without_initial_values_reads_as_the_version_with_them(small_bundle: Path, version_4: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -201,6 +202,18 @@ def test_a_manifest_that_contradicts_itself_is_rejected(bundle: Path, keys: Keys
     text = error_of(lambda: Bundle.open(bundle))
     assert str(bundle / "manifest.json") in text
     assert expected in text
+
+
+@pytest.mark.parametrize("names", [("top_p", "min_p"), ("uniform", "temperature")], ids=str)
+def test_inputs_of_a_loops_name_must_be_bound_to_its_buffer(bundle: Path, names: tuple[str, str]) -> None:
+    other = dict(zip(names, reversed(names), strict=True))
+    manifest = read_manifest(bundle)
+    for level in manifest["levels"]:
+        for graph in level["prior"]["graphs"].values():
+            for binding in graph["inputs"]:
+                binding["memory"] = other.get(binding["memory"], binding["memory"])
+    text = error_of(lambda: from_json(manifest, "manifest.json"))
+    assert re.search(rf"binding '({'|'.join(names)})' names the memory '\w+', expected '\1'", text)
 
 
 def test_the_order_of_fields_does_not_matter(small_bundle: Path) -> None:

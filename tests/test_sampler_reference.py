@@ -15,11 +15,11 @@ from safetensors.numpy import load_file
 
 from latentloop.bundles.bundle import Bundle
 from latentloop.draws.draw_settings import DrawSettings
+from latentloop.draws.reference import distribution
 from latentloop.draws.uniforms import uniforms
 from latentloop.export.configuration import PriorConfig, VqvaeConfig, from_json
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
-from latentloop.export.specification.draw import distribution
 from latentloop.sampling.sampler import Sampler
 
 Floats = NDArray[np.float64]

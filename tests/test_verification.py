@@ -13,6 +13,7 @@ import pytest
 from corrupted_bundles import replace_file, scale_weight
 
 from latentloop import Bundle, BundleError, Sampler
+from latentloop.bundles.manifest import graph_name
 from latentloop.cli.program import main
 from latentloop.sampling.verification import verify
 
@@ -28,7 +29,7 @@ def failures(folder: Path) -> list[str]:
 
 def test_a_valid_bundle_passes(small_bundle: Path) -> None:
     checks = list(verify(Sampler(Bundle.open(small_bundle), threads=1)))
-    assert len(checks) == 2 + 1 + 2 + 2 * 3
+    assert len(checks) == 2 + 1 + 2 + 2 * (3 + 1 + 4)
     assert all(check.passed for check in checks)
 
 
@@ -90,7 +91,43 @@ def test_a_wrong_draw_is_named(copy: Path) -> None:
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.float32), "one"))
     model.graph.node.insert(0, onnx.helper.make_node("Sub", ["one", "uniform"], ["reversed"]))
     replace_file(copy, "top.step.onnx", model.SerializeToString())
-    assert failures(copy) == ["top: sampled codes that differ"]
+    assert failures(copy) == [
+        "top: sampled codes that differ",
+        "top: draws with temperature 0.1 outside their own logits' CDF interval",
+    ]
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_filters_that_are_swapped_in_the_step_are_named(copy: Path, precision: str) -> None:
+    file = f"bottom.{graph_name('step_filtered', precision)}.onnx"
+    model = onnx.load(copy / file, load_external_data=False)
+    other = {"top_p": "min_p", "min_p": "top_p"}
+    for node in model.graph.node:
+        node.input[:] = [other.get(name, name) for name in node.input]
+    replace_file(copy, file, model.SerializeToString())
+    checks = verify(Sampler(Bundle.open(copy), precision=precision))
+    assert [check.name for check in checks if not check.passed] == [
+        f"bottom: draws with {setting} outside their own logits' CDF interval"
+        for setting in ("top_k 2", "top_p 0.5", "min_p 0.9")
+    ]
+
+
+def test_a_wrong_temperature_in_the_step_is_named(copy: Path) -> None:
+    model = onnx.load(copy / "top.step.onnx", load_external_data=False)
+    for node in model.graph.node:
+        node.input[:] = ["squared" if name == "temperature" else name for name in node.input]
+    model.graph.node.insert(0, onnx.helper.make_node("Mul", ["temperature", "temperature"], ["squared"]))
+    replace_file(copy, "top.step.onnx", model.SerializeToString())
+    assert failures(copy) == ["top: draws with temperature 0.1 outside their own logits' CDF interval"]
+
+
+def test_a_wrong_weight_of_the_step_with_filters_is_named(copy: Path) -> None:
+    model = onnx.load(copy / "top.step_filtered.onnx", load_external_data=False)
+    draw = next(node for node in model.graph.node if node.op_type == "DrawCode")
+    x, draw.input[0] = draw.input[0], "doubled"
+    model.graph.node.insert([*model.graph.node].index(draw), onnx.helper.make_node("Add", [x, x], ["doubled"]))
+    replace_file(copy, "top.step_filtered.onnx", model.SerializeToString())
+    assert failures(copy) == ["top: logits of the step with filters, of max(1, max |logit|)"]
 
 
 def replace_golden_arrays(folder: Path, changes: dict[str, Any]) -> None:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from latentloop.draws.draw_settings import DrawSettings
+from latentloop.draws.reference import draw
 from latentloop.draws.uniforms import uniforms
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.models.build import build_classifier, build_vqvae
-from latentloop.export.specification.draw import draw
 from latentloop.export.specification.rowstep import RowStep
 from latentloop.export.specification.rowstep_weights import RowStepWeights
 from latentloop.kernels.nearest_codebook.reference import nearest_reference

@@ -38,6 +38,9 @@ def loop_buffers(
     return tuple(buffers)
 
 
+LOOP_NAMES = ("codes", *(buffer.name for buffer in loop_buffers(1, 1, 1, upper=(1, 1), labels=True)))
+
+
 def with_fills(level: Level) -> Level:
     """Returns a level of a manifest that was written before ``FILLS_SINCE``, with the initial values of today."""
     if level.prior is None:

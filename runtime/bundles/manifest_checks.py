@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from latentloop.bundles.json_reading import unexpected
-from latentloop.bundles.loop_buffers import loop_buffers
+from latentloop.bundles.loop_buffers import LOOP_NAMES, loop_buffers
 from latentloop.bundles.manifest import (
     BATCH,
     DTYPES,
@@ -186,10 +186,14 @@ def _check_rings(width: int, buffers: dict[str, StateBuffer], where: str) -> Non
 
 
 def _check_binding(binding: Binding, buffers: dict[str, StateBuffer], level: Level, prior: Prior, where: str) -> None:
-    """Checks that the buffer exists and that the view is inside it at every row and column."""
+    """Checks that the buffer exists and that the view is inside it at every row and column. Inputs and outputs of the
+    name of a buffer that the loop writes or reads must be bound to that buffer.
+    """
     buffer = buffers.get(binding.memory)
     if buffer is None:
         raise BundleError(f"{where} names the memory {binding.memory!r}, which does not exist")
+    if binding.name in LOOP_NAMES and binding.memory != binding.name:
+        raise BundleError(f"{where} names the memory {binding.memory!r}, expected {binding.name!r}")
     if binding.view == "span" and not buffer.ring:
         raise BundleError(f"{where} has the view span, but {buffer.name!r} is not a ring")
     size = {"row": level.height, "entries": level.height, "columns": level.width}.get(binding.view)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latentloop.bundles.manifest import Level, Manifest
+from latentloop.bundles.manifest import STEPS, Level, Manifest
 from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.settings import SETTINGS, DrawSetting
 from latentloop.errors import InputError, short_repr
@@ -127,13 +127,19 @@ def _check_setting(setting: DrawSetting, level: str, value: Any, n: int) -> NDAr
 
 def check_filters(settings: DrawSettings, level: Level) -> None:
     """Raises InputError for a filter in use that the level's prior, exported by an earlier release, does not have."""
-    buffers = [] if level.prior is None else [buffer.name for buffer in level.prior.memories]
     for name in settings.filters_in_use(level.codebook_size):
-        if name not in buffers:
+        if not has_filter(level, name):
             raise InputError(
                 f"{name} for {level.name}: the bundle has no such filter, because an earlier release exported it: "
                 f"export it again, or leave {name} out"
             )
+
+
+def has_filter(level: Level, name: str) -> bool:
+    """Returns whether the level's prior has the filter: whether every step with filters reads its state buffer."""
+    graphs = {} if level.prior is None else level.prior.graphs
+    steps = [graph for role, graph in graphs.items() if role.startswith(STEPS[True])]
+    return bool(steps) and all(name in [binding.memory for binding in graph.inputs] for graph in steps)
 
 
 def check_codes(

@@ -14,18 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.bundles.manifest import Level
+from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.level_inputs import LevelInputs
+from latentloop.draws.reference import allowed_codes
+from latentloop.draws.settings import FILTERS, TEMPERATURE, DrawSetting
 from latentloop.draws.uniforms import uniforms
 from latentloop.errors import BundleError, LatentLoopError
 from latentloop.sampling.batches import batches
 from latentloop.sampling.classifier import classifier_file
 from latentloop.sampling.likelihood import log_softmax
 from latentloop.sampling.sampler import Sampler, runs_of
+from latentloop.sampling.validation import has_filter
 
 Array = NDArray[Any]
 
 LOGITS_BOUND = 1e-4  # float32 against float64, of max(1, max |logit|)
 DRAW_BOUND = 1e-4  # of the total mass: the distance from a CDF edge within which a draw may be on either side
+SETTING_ROWS = 4  # rows drawn with each setting; enough for codes that a wrong filter allows
 MARGIN_BOUND = 1e-5  # of |z|^2 + max |e|^2: distances that differ by less count as equal
 DECODED_BOUND = 1e-3  # pixels are in [-1, 1]
 # Replaces MARGIN_BOUND and DECODED_BOUND if the encoder's and decoder's products have 16 bits: each of about twelve
@@ -115,55 +120,108 @@ def _verify_classifier(sampler: Sampler, golden: dict[str, Array]) -> Iterator[C
 
 
 def _verify_prior(sampler: Sampler, level: Level, index: int, golden: dict[str, Array]) -> Iterator[Check]:
-    """Compares teacher-forced logits, then free draws with the golden seeds up to the first ambiguous draw."""
+    """Compares teacher-forced logits, then free draws with the golden seeds up to the first ambiguous draw, then the
+    step with filters and draws with each setting.
+    """
     name = level.name
-    codes, positions = golden[f"{name}.codes"], golden[f"{name}.positions"]
+    codes = golden[f"{name}.codes"]
     to_draw = np.full_like(codes, -1, np.int64)
-    expected = golden[f"{name}.logits"].astype(np.float64)  # [n, m, K]
     random = uniforms(golden[f"{name}.seeds"], index, level.height, level.width)
     u = random[: codes.shape[1]].transpose(2, 0, 1).astype(np.float64)
     logits, _ = _run(sampler, level, golden, random, codes)
-    logits_at_positions = logits[:, positions[:, 0], positions[:, 1]]
+    yield _check_logits(sampler, level, golden, logits, "")
     if sampler.precision != "float32":
-        p, q = log_softmax(expected), log_softmax(logits_at_positions)
-        divergence = float((np.exp(p) * (p - q)).sum(-1).mean())
-        yield Check(f"{name}: mean KL divergence from the golden probabilities, nats", divergence, KL_BOUND)
         logits, free = _run(sampler, level, golden, random, to_draw)
-        outside, _ = _outside(logits, free, u)
-        yield Check(f"{name}: draws outside their own logits' CDF interval", outside, DRAW_BOUND)
+        outside, _ = _outside(_mass(logits), free, u)
+        yield Check(f"{name}: draws outside their own logits' CDF interval", float(outside.max()), DRAW_BOUND)
         reason = f"{sampler.precision} draws from rounded weights"
         yield Check(f"{name}: sampled codes that differ from the golden ones", 0.0, 0.0, skipped=reason)
-        return
-    error = float(np.abs(logits_at_positions - expected).max() / max(1.0, float(np.abs(expected).max())))
-    yield Check(f"{name}: logits, of max(1, max |logit|)", error, LOGITS_BOUND)
-    # With these logits the golden seeds draw the golden codes, unless u is at an edge of the golden code's interval.
-    outside, edge = _outside(logits, codes, u)
-    yield Check(f"{name}: draws outside the golden codes' CDF interval", outside, DRAW_BOUND)
-    _, free = _run(sampler, level, golden, random, to_draw)
-    ambiguous = np.logical_or.accumulate(edge.reshape(len(edge), -1), axis=1).reshape(edge.shape)
-    wrong = (free != codes) & ~ambiguous
-    yield Check(f"{name}: sampled codes that differ", float(wrong.mean()), 0.0)
+    else:
+        # With these logits the golden seeds draw the golden codes, unless u is at an edge of a golden code's interval.
+        outside, edge = _outside(_mass(logits), codes, u)
+        yield Check(f"{name}: draws outside the golden codes' CDF interval", float(outside.max()), DRAW_BOUND)
+        _, free = _run(sampler, level, golden, random, to_draw)
+        ambiguous = np.logical_or.accumulate(edge.reshape(len(edge), -1), axis=1).reshape(edge.shape)
+        wrong = (free != codes) & ~ambiguous
+        yield Check(f"{name}: sampled codes that differ", float(wrong.mean()), 0.0)
+    with_filters = DrawSettings.of(len(codes), top_k=1)  # which forced codes do not depend on
+    logits, _ = _run(sampler, level, golden, random, codes, with_filters)
+    yield _check_logits(sampler, level, golden, logits, " of the step with filters")
+    for setting in (TEMPERATURE, *(each for each in FILTERS if has_filter(level, each.name))):
+        settings = DrawSettings.of(len(codes), **{setting.name: setting.strict})
+        logits, free = _run(sampler, level, golden, random, to_draw[:, :SETTING_ROWS], settings)
+        yield Check(
+            f"{name}: draws with {setting.name} {setting.strict:g} outside their own logits' CDF interval",
+            _outside_filtered(logits, free, u[:, :SETTING_ROWS], setting),
+            DRAW_BOUND,
+        )
 
 
-def _outside(logits: NDArray[np.float64], codes: Array, u: NDArray[np.float64]) -> tuple[float, NDArray[np.bool_]]:
-    """Returns the largest distance of u [n, rows, W] from the codes' CDF intervals, and where u is at an edge."""
-    mass = np.exp(logits - logits.max(-1, keepdims=True)).cumsum(-1)
-    cdf = mass / mass[..., -1:]
+def _check_logits(
+    sampler: Sampler, level: Level, golden: dict[str, Array], logits: NDArray[np.float64], which: str
+) -> Check:
+    """Compares logits [n, rows, W, K] of the golden codes with the golden logits; ``which`` says whose they are."""
+    positions, expected = golden[f"{level.name}.positions"], golden[f"{level.name}.logits"].astype(np.float64)
+    actual = logits[:, positions[:, 0], positions[:, 1]]  # [n, m, K]
+    if sampler.precision != "float32":
+        p, q = log_softmax(expected), log_softmax(actual)
+        divergence = float((np.exp(p) * (p - q)).sum(-1).mean())
+        return Check(
+            f"{level.name}: mean KL divergence{which} from the golden probabilities, nats", divergence, KL_BOUND
+        )
+    error = float(np.abs(actual - expected).max() / max(1.0, float(np.abs(expected).max())))
+    return Check(f"{level.name}: logits{which}, of max(1, max |logit|)", error, LOGITS_BOUND)
+
+
+def _mass(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the unnormalised probabilities of logits [..., K]."""
+    mass: NDArray[np.float64] = np.exp(logits - logits.max(-1, keepdims=True))
+    return mass
+
+
+def _outside(
+    mass: NDArray[np.float64], codes: Array, u: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Returns the distance of u [n, rows, W] from the codes' CDF intervals, and where u is at an edge. ``mass`` are the
+    unnormalised probabilities [n, rows, W, K]; the distance of a code without mass is 1.
+    """
+    cumulative = mass.cumsum(-1)
+    cdf = cumulative / cumulative[..., -1:]
     upper = np.take_along_axis(cdf, codes[..., None], -1)[..., 0]
     below = np.take_along_axis(cdf, np.maximum(codes - 1, 0)[..., None], -1)[..., 0]
     lower = np.where(codes > 0, below, 0.0)
     outside = np.maximum(np.maximum(lower - u, u - upper), 0.0)
+    outside = np.where(np.take_along_axis(mass, codes[..., None], -1)[..., 0] > 0, outside, 1.0)
     edge = np.minimum(np.abs(u - lower), np.abs(u - upper)) <= DRAW_BOUND
-    return float(outside.max()), edge
+    return outside, edge
+
+
+def _outside_filtered(logits: NDArray[np.float64], codes: Array, u: NDArray[np.float64], setting: DrawSetting) -> float:
+    """Like ``_outside``, for draws with ``setting.strict``: the largest distance. A code within ``DRAW_BOUND`` of the
+    filter's limit may be allowed or not.
+    """
+    flat = logits.reshape(-1, logits.shape[-1])
+    distances = []
+    for factor in (1 - DRAW_BOUND, 1, 1 + DRAW_BOUND):
+        value = setting.strict if setting.is_integer else setting.strict * factor
+        mass, allowed = allowed_codes(flat, DrawSettings.of(len(flat), **{setting.name: value}))
+        distances.append(_outside((mass * allowed).reshape(logits.shape), codes, u)[0])
+    return float(np.minimum.reduce(distances).max())
 
 
 def _run(
-    sampler: Sampler, level: Level, golden: dict[str, Array], random: Array, codes: Array
+    sampler: Sampler,
+    level: Level,
+    golden: dict[str, Array],
+    random: Array,
+    codes: Array,
+    settings: DrawSettings | None = None,
 ) -> tuple[NDArray[np.float64], Array]:
     """Returns logits [n, rows, W, K] and codes [n, rows, W] of the first rows, whose ``codes`` are forced, -1 for a
     draw.
     """
     rows = codes.shape[1]
+    arrays = {} if settings is None else settings.arrays(level.codebook_size)
     upper, labels = golden.get(f"{level.name}.upper"), golden.get(f"{level.name}.labels")
     parts = []
     for part in batches(len(codes), sampler.default_batch_size):
@@ -172,6 +230,7 @@ def _run(
         level_inputs = LevelInputs(
             uniform=random[..., part],
             forced=forced.transpose(1, 2, 0),
+            settings={name: values[part] for name, values in arrays.items()},
             upper=None if upper is None else upper[part],
             labels=None if labels is None else labels[part],
         )

@@ -1,4 +1,4 @@
-"""The draw of a code from logits as graph nodes; ``latentloop.export.specification.draw`` is its NumPy reference."""
+"""The draw of a code from logits as graph nodes; ``latentloop.draws.reference`` is its NumPy reference."""
 
 from __future__ import annotations
 

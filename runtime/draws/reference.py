@@ -1,4 +1,4 @@
-"""The draw of a code from logits and a uniform number; the reference of the step graphs."""
+"""The draw of a code from logits and a uniform number in NumPy; the reference of the step graphs."""
 
 from __future__ import annotations
 
