@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import pytest
 from command_line import run
 
 from latentloop import Bundle, InputError, Sampler, sample_best
+from latentloop.draws.draw_settings import DrawSettings
 from latentloop.engines.engine_set_checks import check_contents
 from latentloop.engines.engine_set_reading import from_json, read_engines
+from latentloop.sampling.validation import check_filters
 from latentloop.sampling.verification import verify
 
 
@@ -109,6 +112,18 @@ def test_refuses_min_p_by_name(version_3: Path, tmp_path: Path, fails: Callable[
     common = ("sample", "--bundle", version_3, "--out", tmp_path / "a.png")
     assert message in fails(2, *common, "--min-p", "bottom=0.1")
     assert run(*common, "--min-p", "0") == 0
+
+
+def test_a_state_buffer_that_no_step_reads_is_not_a_filter(version_3: Path, small_bundle: Path) -> None:
+    manifests = [Bundle.open(path).manifest for path in (version_3, small_bundle)]
+    old, new = (manifest.levels[1] for manifest in manifests)
+    assert old.prior is not None
+    assert new.prior is not None
+    with_buffer = replace(old, prior=replace(old.prior, memories=new.prior.memories))
+    settings = DrawSettings.of(1, min_p=0.1)
+    check_filters(settings, new)
+    with pytest.raises(InputError, match="min_p for bottom: the bundle has no such filter"):
+        check_filters(settings, with_buffer)
 
 
 def test_a_filter_of_a_level_that_is_given_needs_no_state_buffer(version_3: Path) -> None:
