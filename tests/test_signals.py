@@ -18,8 +18,10 @@ import pytest
 from command_line import PROGRAM, codes, pixels, run
 from PIL import Image
 
+from latentloop.cli import interrupt
 from latentloop.cli.commands import info
 from latentloop.cli.interrupt import TerminatedError, raise_on_termination, stop_request
+from latentloop.errors import OutputError
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -284,6 +286,47 @@ def test_main_returns_the_exit_status(monkeypatch: pytest.MonkeyPatch, sent: sig
     assert run("info") == STATUS[sent]
     with pytest.raises(TerminatedError, match=sent.name), raise_on_termination():
         signal.raise_signal(sent)
+
+
+@pytest.mark.parametrize("sent", STATUS)
+def test_a_signal_that_interrupted_code_reports_as_another_error_is_no_other_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sent: signal.Signals
+) -> None:
+    """The initialisation of an extension module turns any exception into ImportError."""
+
+    def broken_import(_: object) -> int:
+        try:
+            signal.raise_signal(sent)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed", name="numpy") from None
+        return 0
+
+    monkeypatch.setattr(info, "run", broken_import)
+    assert run("info") == STATUS[sent]
+    assert capsys.readouterr().err == "latentloop: interrupted\n"
+
+    def second_signal(_: object) -> int:
+        with stop_request():
+            signal.raise_signal(sent)
+            monkeypatch.setattr(interrupt, "REPEAT_WINDOW", -1)
+            return broken_import(_)
+
+    monkeypatch.setattr(info, "run", second_signal)
+    assert run("info") == STATUS[sent]
+    assert capsys.readouterr().err == "latentloop: interrupted\n"
+
+
+def test_an_error_after_a_noted_signal_stays_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> int:
+        with stop_request():
+            signal.raise_signal(signal.SIGINT)
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(info, "run", fail)
+    assert run("info") == 1
+    assert capsys.readouterr().err == "latentloop: error: the disk is full\n"
 
 
 def test_no_handlers_are_installed_outside_the_main_thread() -> None:

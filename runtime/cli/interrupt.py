@@ -49,7 +49,7 @@ class StopRequest:
 
     def exception(self) -> KeyboardInterrupt:
         """Returns the exception that the signal's normal handler raises."""
-        return KeyboardInterrupt() if self.number in (None, signal.SIGINT) else TerminatedError(self.number)
+        return _exception(signal.SIGINT if self.number is None else self.number)
 
     def wait_for_results(self) -> None:
         """Declares that there are results to write: from now on, the watcher does not end the process at the first
@@ -68,22 +68,30 @@ def exit_status(stop: KeyboardInterrupt) -> int:
 def raise_on_termination() -> Iterator[None]:
     """Makes SIGTERM and SIGHUP raise TerminatedError in the block, and end the process if it does not end soon after.
 
-    Leaves a signal alone that the process ignores or already handles, and both outside the main thread.
+    If a signal raises, also Ctrl-C, and the block ends with another error, the signal's exception is raised: the
+    interrupted code can turn it into any error, for example an extension module that is being imported.
+
+    Leaves a signal alone that the process ignores or already handles, and all outside the main thread.
     """
     global _watcher
     on_main_thread = threading.current_thread() is threading.main_thread()
-    handled = [n for n in TERMINATION_SIGNALS if on_main_thread and signal.getsignal(n) == signal.SIG_DFL]
+    defaults = dict.fromkeys(TERMINATION_SIGNALS, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
+    handled = {n: default for n, default in defaults.items() if on_main_thread and signal.getsignal(n) == default}
     if not handled:
         yield
         return
-    watcher = _watcher = SignalWatcher(handled)
+    watcher = _watcher = SignalWatcher([number for number in handled if number in TERMINATION_SIGNALS])
     for number in handled:
         signal.signal(number, watcher.handle)
     try:
         yield
+    except Exception as error:
+        if watcher.raised is not None:
+            raise watcher.raised from error
+        raise
     finally:
-        for number in handled:
-            signal.signal(number, signal.SIG_DFL)
+        for number, default in handled.items():
+            signal.signal(number, default)
         watcher.close()
         _watcher = None
 
@@ -106,10 +114,8 @@ def stop_request() -> Iterator[StopRequest]:
         nonlocal first
         if stop.number is None:
             stop.number, first = number, time.monotonic()
-        elif number == signal.SIGINT:
-            raise KeyboardInterrupt
-        elif time.monotonic() - first > REPEAT_WINDOW:
-            raise TerminatedError(number)
+        elif number == signal.SIGINT or time.monotonic() - first > REPEAT_WINDOW:
+            raise _raised(number)
 
     for number in previous:
         signal.signal(number, handle)
@@ -145,6 +151,7 @@ class SignalWatcher:
 
     def __init__(self, signals: Sequence[int]) -> None:
         self.has_results = False
+        self.raised: KeyboardInterrupt | None = None  # by the last signal that was not only noted
         self._signals = signals
         self._raised_at = -REPEAT_WINDOW
         self._read_end, self._write_end = os.pipe()
@@ -156,10 +163,12 @@ class SignalWatcher:
         self._thread.start()
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler: raises TerminatedError, once for signals in quick succession."""
+        """The signal handler: raises KeyboardInterrupt, or TerminatedError once for signals in quick succession."""
+        if number == signal.SIGINT:
+            raise _raised(number)
         if time.monotonic() - self._raised_at > REPEAT_WINDOW:
             self._raised_at = time.monotonic()
-            raise TerminatedError(number)
+            raise _raised(number)
 
     def close(self) -> None:
         """Ends the thread."""
@@ -188,6 +197,18 @@ class SignalWatcher:
                 number, first, deadline = received, now, now + GRACE_PERIOD
             elif now - first > REPEAT_WINDOW:
                 repeated, deadline = True, min(deadline, now + REPEAT_WINDOW)
+
+
+def _exception(number: int) -> KeyboardInterrupt:
+    return KeyboardInterrupt() if number == signal.SIGINT else TerminatedError(number)
+
+
+def _raised(number: int) -> KeyboardInterrupt:
+    """Returns the exception for a signal, which the watcher remembers."""
+    error = _exception(number)
+    if _watcher is not None:
+        _watcher.raised = error
+    return error
 
 
 def _end_process(number: int) -> None:
