@@ -11,9 +11,10 @@ import onnxruntime
 from exported_priors import exported
 from onnx import TensorProto, helper
 
+from latentloop.bundles.codec import Tensor
 from latentloop.bundles.manifest import Prior
 from latentloop.bundles.views import initial_values, view_index
-from latentloop.engines.engine_set import NARROW, Tensor
+from latentloop.engines.engine_set import NARROW
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.graphs.builder import WEIGHTS_FILE
 from latentloop.export.tensorrt.inlined_graph import ELEMENTS, InlinedGraph

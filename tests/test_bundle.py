@@ -135,11 +135,13 @@ def test_a_graph_that_is_not_onnx_is_rejected_when_used(bundle: Path) -> None:
 
 
 def test_a_graph_of_another_role_is_rejected_when_used(bundle: Path) -> None:
-    edit_manifest(bundle, "decoder", value="encoder.onnx")
+    replace_file(bundle, "decoder.onnx", (bundle / "encoder.onnx").read_bytes())
     edit_manifest(bundle, "levels", 0, "prior", "graphs", "row", "file", value="bottom.row.onnx")
     opened = Sampler(Bundle.open(bundle), threads=1)
     codes = opened.encode(np.zeros((1, 32, 48, 3), np.uint8))
-    assert "encoder.onnx does not fit the manifest" in error_of(lambda: opened.decode(codes))
+    assert "decoder.onnx: the decoder's inputs are images, expected from the manifest top, bottom" in error_of(
+        lambda: opened.decode(codes)
+    )
     assert "bottom.row.onnx: inputs of graph and manifest differ" in error_of(lambda: opened.sample(1))
 
 

@@ -14,7 +14,8 @@ from fake_gpu.tensorrt_plan import read_plan
 from onnx import TensorProto, helper
 
 from latentloop.backends.gpu import tensorrt_module
-from latentloop.engines.engine_set import Profile, Tensor
+from latentloop.bundles.codec import Tensor
+from latentloop.engines.engine_set import Profile
 from latentloop.errors import BundleError, MissingError
 from latentloop.export.tensorrt import builder as builder_module
 from latentloop.export.tensorrt.builder import Plan, TensorRtBuilder, open_builder

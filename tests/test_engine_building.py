@@ -15,7 +15,8 @@ from command_line import run
 from random_models import plain_weights, random_prior, random_vqvae
 
 from latentloop import Bundle
-from latentloop.engines.engine_set import PRECISIONS, EngineSet, Profile, Tensor
+from latentloop.bundles.codec import Tensor
+from latentloop.engines.engine_set import PRECISIONS, EngineSet, Profile
 from latentloop.engines.finding import find_engines
 from latentloop.errors import BundleError
 from latentloop.export.bundle import BundleSource, write_bundle

@@ -16,8 +16,9 @@ from test_int8 import int8_logits
 
 from latentloop import Bundle, BundleError, InputError
 from latentloop.backends.cpu.session import bundle_session
+from latentloop.bundles.codec import Tensor
 from latentloop.bundles.manifest import BATCH, Binding, GraphFile
-from latentloop.engines.engine_set import PRECISIONS, Tensor
+from latentloop.engines.engine_set import PRECISIONS
 from latentloop.export.graphs.builder import WEIGHTS_FILE
 from latentloop.export.tensorrt.buffer_precision import MOVES, PRODUCTS, reduced_buffers
 from latentloop.export.tensorrt.constant_folding import fold_constants

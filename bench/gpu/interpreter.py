@@ -18,7 +18,7 @@ from latentloop.backends.gpu.graph_provider import GraphProvider
 from latentloop.backends.interface import MAX_BATCH
 from latentloop.bench.gpu.program import Program
 from latentloop.bench.machine.gpu_clock import disable_tf32
-from latentloop.engines.engine_set import codec_of
+from latentloop.bundles.codec import codec_of
 from latentloop.kernels.driver import Driver, Stream
 from latentloop.kernels.element_types import ELEMENT_TYPES
 from latentloop.sampling.sampler import sampler_on

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from latentloop.backends.gpu.tensorrt_module import error_log, tensorrt_module
+from latentloop.bundles.codec import Tensor
 from latentloop.bundles.manifest import BATCH
-from latentloop.engines.engine_set import FLAVOURS, Profile, Tensor, architecture_of
+from latentloop.engines.engine_set import FLAVOURS, Profile, architecture_of
 from latentloop.errors import BundleError, MissingError
 from latentloop.kernels.driver import MissingGpuError, open_driver
 from latentloop.kernels.element_types import ELEMENT_TYPES

@@ -17,15 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from latentloop.bundles.bundle import Bundle
+from latentloop.bundles.codec import CodecGraph
 from latentloop.bundles.manifest import FileRecord, Level
-from latentloop.engines.engine_set import (
-    CodecEngine,
-    EngineSet,
-    Profile,
-    folder_name,
-    source_digests,
-    to_json,
-)
+from latentloop.engines.engine_set import EngineSet, Profile, folder_name, source_digests, to_json
 from latentloop.engines.engine_set_checks import check_contents
 from latentloop.engines.engine_set_reading import from_json
 from latentloop.engines.finding import find_engines
@@ -58,7 +52,7 @@ class EngineSource:
     """A rewritten graph on disk, and the engine to build from it."""
 
     graph: Path
-    engine: CodecEngine
+    engine: CodecGraph
 
 
 @dataclass(frozen=True)
@@ -66,8 +60,8 @@ class RewrittenBundle:
     """A bundle's graphs on disk, rewritten for one precision, and their part of an engine set's manifest."""
 
     levels: tuple[Level, ...]
-    encoder: CodecEngine
-    decoder: CodecEngine
+    encoder: CodecGraph
+    decoder: CodecGraph
     sources: tuple[EngineSource, ...]
 
 
@@ -121,10 +115,10 @@ def rewritten_bundle(bundle: Bundle, precision: str) -> Iterator[RewrittenBundle
     levels, sources = [], []
     with _scratch() as folder:
 
-        def write(plan: str, graph: InlinedGraph) -> CodecEngine:
+        def write(plan: str, graph: InlinedGraph) -> CodecGraph:
             plan_folder = folder / plan
             plan_folder.mkdir()
-            engine = CodecEngine(plan, tuple(graph.inputs.values()), tuple(graph.outputs.values()))
+            engine = CodecGraph(plan, tuple(graph.inputs.values()), tuple(graph.outputs.values()))
             sources.append(EngineSource(graph.write(plan_folder), engine))
             return engine
 

@@ -17,7 +17,7 @@ import onnx.inliner
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from latentloop.engines.engine_set import Tensor
+from latentloop.bundles.codec import Tensor
 from latentloop.errors import BundleError, InputError
 from latentloop.export.graphs.builder import IR_VERSION, OPSET, locate
 from latentloop.export.graphs.nodes import Array

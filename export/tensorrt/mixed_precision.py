@@ -12,7 +12,7 @@ from copy import deepcopy
 
 from onnx import NodeProto, TensorProto, helper
 
-from latentloop.engines.engine_set import Tensor
+from latentloop.bundles.codec import Tensor
 from latentloop.export.tensorrt.buffer_precision import ReducedReaders, rounds_input
 from latentloop.export.tensorrt.inlined_graph import ELEMENTS, Constant, InlinedGraph
 

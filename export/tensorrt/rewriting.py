@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from latentloop.bundles.codec import Tensor
 from latentloop.bundles.manifest import Binding, GraphFile, Prior, StateBuffer
-from latentloop.engines.engine_set import NARROW, Tensor, engine_file, graph_precision, view_tensor
+from latentloop.engines.engine_set import NARROW, engine_file, graph_precision, view_tensor
 from latentloop.errors import BundleError
 from latentloop.export.tensorrt.buffer_precision import reduced_buffers
 from latentloop.export.tensorrt.constant_folding import fold_constants

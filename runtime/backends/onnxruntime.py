@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 import numpy as np
 
+from latentloop.backends.codec_graphs import check_codec_graph
 from latentloop.errors import BundleError, MissingError
 from latentloop.kernels.library import is_unusable, problem, warn_unusable
 
@@ -108,11 +109,14 @@ def open_graph(
 ) -> onnxruntime.InferenceSession:
     """Returns a new session of a bundle's graph; the other arguments are those of ``open_session``.
 
-    Raises BundleError like ``open_session``, and if the graph or its weights have changed since they were verified.
+    Raises BundleError like ``open_session``, if the graph or its weights have changed since they were verified, and if
+    an encoder, decoder or classifier does not fit the manifest.
     """
     weights = bundle.manifest.weights
     with bundle.unchanged(file, weights):
-        return open_session(bundle.path / file, providers, operators, threads, bundle.path / weights)
+        session = open_session(bundle.path / file, providers, operators, threads, bundle.path / weights)
+    check_codec_graph(bundle, file, session)
+    return session
 
 
 def open_session(

@@ -24,6 +24,7 @@ from latentloop.bundles.manifest import (
 from latentloop.draws.settings import SETTINGS
 from latentloop.errors import BundleError
 
+CHANNELS = (1, 3)  # of images: grey and RGB
 LARGEST_IMAGE = 2**28  # values; a larger one is a mistake or an attack
 LARGEST_STATE = 2**28  # values in the state buffers of one prior for one sample
 MAX_AXES = 8
@@ -66,6 +67,8 @@ def _check_grids(manifest: Manifest, source: str) -> None:
     """Checks that the image is the bottom grid times a power of two, and each grid twice that of the level above."""
     if not manifest.levels:
         raise BundleError(f"{source}.levels is empty")
+    if manifest.image[2] not in CHANNELS:
+        raise unexpected(f"{source}.image", list(manifest.image), "1 channel (grey) or 3 (RGB), listed last")
     if math.prod(manifest.image) > LARGEST_IMAGE:
         raise BundleError(f"{source}.image is {list(manifest.image)}, expected at most {LARGEST_IMAGE} values")
     _check_distinct(f"{source}.levels", [level.name for level in manifest.levels])

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from latentloop.bundles.json_reading import Shape, Size
+from latentloop.bundles.codec import CodecGraph, Tensor
+from latentloop.bundles.json_reading import Size
 from latentloop.bundles.manifest import (
-    BATCH,
-    DTYPES,
     Binding,
     FileRecord,
     GraphFile,
@@ -30,26 +29,6 @@ FILLS_SINCE = 2  # the first version with the initial values of ``loop_buffers``
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 NARROW = ("float16", "bfloat16")  # of matrix products, and of the state buffers that only matrix products read
 FLAVOURS = ("tensorrt", "tensorrt_rtx")  # Python modules of TensorRT and of TensorRT for RTX
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """The description of an input or output of an engine; ``shape`` may contain the dynamic size "batch"."""
-
-    name: str
-    dtype: Annotated[str, DTYPES]  # in a manifest; of rewritten graphs also one of NARROW
-    shape: Shape
-
-
-@dataclass(frozen=True)
-class CodecEngine:
-    """The plan of the encoder or the decoder. Inputs and outputs are ``images``, one tensor per level with the level's
-    name, and ``decoded`` of the decoder.
-    """
-
-    file: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -74,11 +53,11 @@ class EngineSet:
     sources: dict[str, str]  # SHA-256 of the bundle's files that the engines were built from
     image: tuple[int, int, int]
     levels: tuple[Level, ...]
-    encoder: CodecEngine
-    decoder: CodecEngine
+    encoder: CodecGraph
+    decoder: CodecGraph
     files: dict[str, FileRecord]
 
-    def engines(self) -> Iterator[CodecEngine | GraphFile]:
+    def engines(self) -> Iterator[CodecGraph | GraphFile]:
         """Yields the description of every engine."""
         yield from (self.encoder, self.decoder)
         for level in self.levels:
@@ -148,11 +127,3 @@ def to_json(engines: EngineSet) -> dict[str, Any]:
     fields = asdict(engines, dict_factory=present_fields)
     del fields["folder"]
     return {"format": FORMAT, "version": VERSION, **fields}
-
-
-def codec_of(manifest: Manifest) -> tuple[CodecEngine, CodecEngine]:
-    """Returns descriptions of a bundle's encoder and decoder in the form of those of engines."""
-    images = Tensor("images", "uint8", (BATCH, *manifest.image))
-    decoded = Tensor("decoded", "float32", images.shape)
-    codes = tuple(Tensor(v.name, "int64", (BATCH, v.height, v.width)) for v in manifest.levels)
-    return CodecEngine(manifest.encoder, (images,), codes), CodecEngine(manifest.decoder, codes, (images, decoded))

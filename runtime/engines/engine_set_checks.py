@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from latentloop.bundles.codec import codec_of
 from latentloop.bundles.manifest import GraphFile, Level, Manifest, Prior, StateBuffer
-from latentloop.engines.engine_set import NARROW, EngineSet, codec_of, engine_binding, graph_precision
+from latentloop.engines.engine_set import NARROW, EngineSet, engine_binding, graph_precision
 from latentloop.errors import BundleError
 from latentloop.io.file_names import MANIFEST
 

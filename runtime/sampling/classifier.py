@@ -43,9 +43,6 @@ def classify(bundle: Bundle, images: NDArray[np.uint8], threads: int) -> Classif
         if probabilities.shape != (len(images), classes) or features.shape[:-1] != (len(images),):
             shapes = f"{list(probabilities.shape)} and {list(features.shape)}"
             raise BundleError(f"{bundle.path / file}: gives {shapes} for {len(images)} images of {classes} classes")
-        for name, values in (("probabilities", probabilities), ("features", features)):
-            if values.dtype != np.float32:
-                raise BundleError(f"{bundle.path / file}: {name} are {values.dtype}, expected float32; {REMEDY}")
     if not (np.isfinite(probabilities).all() and np.isfinite(features).all()):
         raise BundleError(f"{bundle.path / file}: results that are not finite: the weights are damaged")
     sums = probabilities.sum(1, dtype=np.float64)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from latentloop.backends.gpu.device_context import DeviceContext
 from latentloop.backends.gpu.device_graph import DeviceGraph, LoadGraph, Tensor, TensorAllocator
 from latentloop.backends.gpu.staging import Pool, Staging, wait_for_stream
+from latentloop.bundles.codec import CodecGraph
+from latentloop.bundles.codec import Tensor as TensorDescription
 from latentloop.bundles.views import shape_for_batch
-from latentloop.engines.engine_set import CodecEngine
-from latentloop.engines.engine_set import Tensor as TensorDescription
 from latentloop.kernels.driver import BorrowedArray, DeviceArray, DeviceMemory, Stream
 from latentloop.kernels.element_types import ELEMENT_TYPES
 
@@ -37,7 +37,7 @@ class DeviceCodec:
     """The encoder or the decoder. The graph of the last batch size is cached."""
 
     def __init__(
-        self, bundle: Path, description: CodecEngine, load: LoadGraph, context: DeviceContext, pool: Pool
+        self, bundle: Path, description: CodecGraph, load: LoadGraph, context: DeviceContext, pool: Pool
     ) -> None:
         self._bundle, self._description, self._load = bundle, description, load
         self._context, self._pool = context, pool

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from latentloop.backends.gpu.device_graph import DeviceGraph
+from latentloop.bundles.codec import CodecGraph
 from latentloop.bundles.manifest import Prior
-from latentloop.engines.engine_set import CodecEngine
 from latentloop.kernels.driver import Stream
 
 
@@ -15,7 +15,7 @@ class GraphProvider(ABC):
     """Describes and loads the graphs that a GPU runs: TensorRT engines, or a bundle's ONNX files."""
 
     def __init__(
-        self, encoder: CodecEngine, decoder: CodecEngine, priors: Mapping[str, Prior], largest_batch: int
+        self, encoder: CodecGraph, decoder: CodecGraph, priors: Mapping[str, Prior], largest_batch: int
     ) -> None:
         """``priors`` are those of the levels that have one, at the requested precision. ``largest_batch`` is the
         largest batch size that the graphs accept.

@@ -18,7 +18,7 @@ from latentloop.backends.gpu.graph_provider import GraphProvider
 from latentloop.backends.interface import MAX_BATCH
 from latentloop.backends.onnxruntime import Provider, open_graph
 from latentloop.bundles.bundle import Bundle
-from latentloop.engines.engine_set import codec_of
+from latentloop.bundles.codec import codec_of
 from latentloop.errors import BundleError
 from latentloop.kernels.driver import Stream
 
