@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 import numpy as np
 
+from latentloop.backends.bundle_errors import out_of_memory
 from latentloop.backends.codec_graphs import check_codec_graph
 from latentloop.errors import BundleError, MissingError
 from latentloop.kernels.library import is_unusable, problem, warn_unusable
@@ -170,6 +171,8 @@ def _load(
 
         if broken := broken_onnxruntime(error):
             raise broken from error
+        if shortage := out_of_memory(error):
+            raise shortage from error
         raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
     _sessions.add(session)
     return session

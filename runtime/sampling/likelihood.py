@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latentloop.backends.bundle_errors import logits_error
+from latentloop.backends.bundle_errors import logits_error, memory_errors
 from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import Codes, LevelInputs, Row
 from latentloop.errors import InputError
@@ -16,6 +16,7 @@ from latentloop.sampling.runs import Runs
 from latentloop.sampling.validation import check_codes, check_labels, check_prior
 
 
+@memory_errors()
 def log_likelihood(
     runs: Runs, codes: Mapping[str, ArrayLike], labels: ArrayLike | None
 ) -> dict[str, NDArray[np.float64]]:
@@ -29,6 +30,7 @@ def log_likelihood(
     return result
 
 
+@memory_errors()
 def logits(runs: Runs, codes: Mapping[str, ArrayLike], labels: ArrayLike | None) -> dict[str, NDArray[np.float32]]:
     """Returns the logits of every code given the ones before it; see ``Sampler.logits``."""
     checked, classes = _check(runs, codes, labels)
@@ -60,7 +62,9 @@ def _forced_rows(runs: Runs, codes: dict[str, Codes], labels: Codes | None) -> I
     slice of the N samples, and each row. Raises BundleError for logits that are not finite.
     """
     n = len(next(iter(codes.values())))
-    for part, indices in padded_batches(n, min(max(n, 1), runs.default_batch_size)):
+    batch = min(max(n, 1), runs.default_batch_size)
+    runs.check_state(codes, batch)
+    for part, indices in padded_batches(n, batch):
         upper = None
         for level in runs.bundle.manifest.levels:
             forced = codes[level.name][indices]

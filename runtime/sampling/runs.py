@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latentloop.backends.bundle_errors import memory_errors
 from latentloop.backends.interface import Backend, Decoding
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest import Level, Manifest
+from latentloop.bundles.views import check_size
 from latentloop.draws.level_inputs import AfterRow, Codes, DrawnCodes, LevelInputs, Row
 from latentloop.errors import BundleError, InputError, short_repr
 from latentloop.sampling import validation
@@ -47,6 +49,7 @@ class Runs:
         """The batch size if the caller passes none: 16, or less if the engines were built for less."""
         return min(LARGEST_BATCH, self.backend.largest_batch)
 
+    @memory_errors()
     def draw(self, request: SampleRequest, batch_size: int | None = None, callback: Callback | None = None) -> Samples:
         """Draws the samples of a request; see ``Sampler.sample``. Checks ``batch_size`` and ``callback``."""
         # 1. Validate what is not in the request.
@@ -57,6 +60,7 @@ class Runs:
             if batch_size is None
             else validation.check_count("batch_size", batch_size, self.backend.largest_batch)
         )
+        self.check_state(request.drawn_levels, batch)
         # 2. Draw the batches. Each is decoded while the next is drawn, if the device can do both at once.
         codes = _empty_codes(request.n, self.bundle.manifest)
         images = self._empty_images(request.n)
@@ -80,6 +84,12 @@ class Runs:
         samples = Samples(images, codes, request.seeds, request.labels, cancelled=finished < request.n)
         return samples.take(slice(finished))
 
+    def check_state(self, levels: Iterable[str], batch: int) -> None:
+        """Raises InputError if the state buffers of one of these levels are too large for a batch of this size."""
+        for name in levels:
+            level = self.bundle.manifest.level(name)
+            check_size(level, level.prior.memories if level.prior else (), batch)
+
     def rows(self, level: Level, level_inputs: LevelInputs, rows: int | None = None) -> Generator[Row, None, None]:
         """Runs one level's loop and yields each finished row; ``rows`` limits their number.
 
@@ -94,6 +104,7 @@ class Runs:
                 if os.getpid() != process:
                     raise InputError("this process was forked while the rows were being computed: start again")
 
+    @memory_errors()
     def encode(self, images: NDArray[np.uint8]) -> dict[str, Codes]:
         """Encodes images [N, H, W, C] to codes by level [N, h, w]."""
         codes = _empty_codes(len(images), self.bundle.manifest)
@@ -103,6 +114,7 @@ class Runs:
                 values[part] = batch[name]
         return codes
 
+    @memory_errors()
     def decode(self, codes: dict[str, Codes]) -> NDArray[np.uint8]:
         """Decodes codes by level [N, h, w] to images [N, H, W, C]."""
         n = len(next(iter(codes.values())))

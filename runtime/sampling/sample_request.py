@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from latentloop.backends.bundle_errors import memory_errors
 from latentloop.bundles.manifest import Manifest
 from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.level_inputs import Codes, LevelDraw, LevelInputs
@@ -41,6 +42,7 @@ class SampleRequest:
     given: dict[str, Codes]
 
     @staticmethod
+    @memory_errors()
     def validated(
         manifest: Manifest,
         n: int,

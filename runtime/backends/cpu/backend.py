@@ -59,11 +59,11 @@ class CpuBackend:
 
     def rows(self, level: Level, level_inputs: LevelInputs, rows: int) -> Iterator[Row]:
         """Yields views of the loop's state buffers. The last loop of each level is cached for the next call."""
-        loop = self._loops.get(level.name)
-        if loop is None or loop.batch != level_inputs.batch:
-            prior = self._priors[level.name]
-            loop = self._loops[level.name] = PriorLoop(level, prior, self.session, level_inputs.batch)
         with bundle_errors(self.bundle.path, f"the prior of {level.name}"):
+            loop = self._loops.get(level.name)
+            if loop is None or loop.batch != level_inputs.batch:
+                prior = self._priors[level.name]
+                loop = self._loops[level.name] = PriorLoop(level, prior, self.session, level_inputs.batch)
             for row in loop.rows(level_inputs, rows):
                 check_drawn(self.bundle.path, level, row.codes)
                 yield row
