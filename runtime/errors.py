@@ -74,6 +74,11 @@ def short_repr(value: object) -> str:
     return " ".join(_short.repr(value).splitlines())
 
 
+def printable(text: str) -> str:
+    """Returns the text with line breaks and other control characters escaped: a terminal would obey them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def listed(items: Iterable[object], separator: str = ", ", most: int = MAX_LISTED) -> str:
     """Joins the first ``most`` items for a message; a longer list ends with the number of the others."""
     texts = [str(item) for item in items]

@@ -188,3 +188,17 @@ def test_bundles_of_the_same_path_share_no_sessions(small_bundle: Path) -> None:
     assert first.manifest == second.manifest
     assert bundle_session(first, "top.row.onnx", 1) is bundle_session(first, "top.row.onnx", 1)
     assert bundle_session(first, "top.row.onnx", 1) is not bundle_session(second, "top.row.onnx", 1)
+
+
+def test_a_file_in_place_of_the_directory_is_named(small_bundle: Path) -> None:
+    text = error_of(lambda: Bundle.open(small_bundle / "manifest.json"))
+    assert text.startswith(f"{small_bundle / 'manifest.json'}: not a directory; a bundle is the directory")
+
+
+def test_a_manifest_that_cannot_be_read_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    text = error_of(lambda: Bundle.open(bundle))
+    assert text == f"{bundle / 'manifest.json'}: cannot be read: Permission denied"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,6 +77,31 @@ def test_unexpected_errors_are_one_line_unless_debug(
     for arguments in (("info", "--debug"), ("--debug", "info")):
         assert run(*arguments) == 1
         assert "Traceback" in capsys.readouterr().err
+
+
+def test_text_of_a_bundle_cannot_control_the_terminal(
+    small_bundle: Path, tmp_path: Path, fails: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(small_bundle, tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    hostile = "\x1b[2J\r\n\u202e\ud800"
+    manifest["exporter"] = manifest["classes"][0] = hostile
+    manifest["provenance"]["models"] = {hostile: {"file": hostile, "sha256": 3}, "top": {"file": [], "sha256": {}}}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert run("info", "--bundle", copy) == 0
+    out = capsys.readouterr().out
+    escaped = r"\x1b[2J\r\n\u202e\ud800"
+    assert [line for line in out.splitlines() if not line.isprintable()] == []
+    assert f"exported by {escaped}" in out
+    assert f"  {escaped}'s file " in out
+    assert f"{escaped}, SHA-256 not recorded" in out
+    assert "name not recorded, SHA-256 not recorded" in out
+    assert run("info", "--bundle", copy, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["bundle"]["checkpoints"]["top"] == {"file": None, "sha256": None, "inplace": False}
+    error = fails(2, "sample", "--bundle", copy, "--label", "moon", "--out", tmp_path / "a.png")
+    assert r"\x1b[2J" in error
+    assert error.removesuffix("\n").isprintable()
 
 
 def test_ctrl_c_prints_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -236,6 +236,30 @@ def test_versions_from_the_oldest_to_the_newest_are_read(version: int) -> None:
         assert text == f"x.json.version is {version}, this LatentLoop reads 3 to 5: update"
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
+def test_numbers_that_json_does_not_have_are_named(bundle: Path, number: str) -> None:
+    manifest = read_manifest(bundle)
+    manifest["provenance"]["models"] = {"vqvae": [{"file": 0.25}]}
+    (bundle / "manifest.json").write_text(json.dumps(manifest).replace("0.25", number))
+    text = error_of(lambda: Bundle.open(bundle))
+    value = "-inf" if number.startswith("-") else "nan" if number == "NaN" else "inf"
+    assert text.endswith(f"manifest.json.provenance.models.vqvae[0].file is {value}, expected a finite number")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "name"),
+    [
+        ('{"format"', '{"classes": ["a", "b", "c"], "format"', "classes"),
+        ('"back": 0,', '"back": 0, "back": 1,', "back"),
+    ],
+)
+def test_keys_that_occur_twice_are_named(bundle: Path, before: str, after: str, name: str) -> None:
+    text = json.dumps(read_manifest(bundle))
+    assert before in text
+    (bundle / "manifest.json").write_text(text.replace(before, after, 1))
+    assert error_of(lambda: Bundle.open(bundle)).endswith(f"manifest.json: '{name}' occurs twice in an object")
+
+
 def test_a_manifest_that_could_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest_checks, "LARGEST_IMAGE", 100)
     config = VqvaeConfig(channels=8, residual_channels=4, code_channels=4, codebook_size=11)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from latentloop._version import __version__
+from latentloop.bundles.json_reading import parse_json
 from latentloop.bundles.manifest import PRECISIONS, FileRecord, Level, Manifest
 from latentloop.bundles.manifest import to_json as manifest_json
 from latentloop.bundles.manifest_reading import from_json
@@ -55,7 +56,7 @@ def write_checked_bundle(path: Path, checked: CheckedSource, *, force: bool = Fa
         # 3. Write the manifest, which holds the hashes of the other files, checked as when a bundle is opened.
         manifest = _manifest(checked, levels, file_records(folder))
         text = json.dumps(manifest_json(manifest), indent=1) + "\n"
-        from_json(json.loads(text), str(path / MANIFEST))
+        from_json(parse_json(text, str(path / MANIFEST)), str(path / MANIFEST))
         (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 

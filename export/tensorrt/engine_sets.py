@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.codec import CodecGraph
+from latentloop.bundles.json_reading import parse_json
 from latentloop.bundles.manifest import FileRecord, Level
 from latentloop.engines.engine_set import EngineSet, Profile, folder_name, source_digests, to_json
 from latentloop.engines.engine_set_checks import check_contents
@@ -184,7 +185,7 @@ def _build_set(
             files=files,
         )
         text = json.dumps(to_json(engines), indent=1) + "\n"
-        check_contents(from_json(json.loads(text), target), bundle.manifest)
+        check_contents(from_json(parse_json(text, str(target / MANIFEST)), target), bundle.manifest)
         (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 

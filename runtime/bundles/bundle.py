@@ -62,7 +62,8 @@ class Bundle:
         source = folder / MANIFEST
         check_link(folder)
         if not folder.is_dir():
-            raise BundleError(f"{folder}: no such directory; a bundle is the directory that `latentloop export` writes")
+            problem = "not a directory" if folder.exists() else "no such directory"
+            raise BundleError(f"{folder}: {problem}; a bundle is the directory that `latentloop export` writes")
         check_link(source)
         value = read_json(source, f"{source} is missing: {folder} is not a bundle, or its export was interrupted")
         self.manifest: Manifest = from_json(value, str(source))

@@ -9,6 +9,7 @@ strings would have to be evaluated.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -37,12 +38,45 @@ def read_json(path: Path, missing_message: str) -> object:
     try:
         if path.stat().st_size > JSON_LIMIT:
             raise BundleError(f"{path}: larger than {JSON_LIMIT} bytes, not a manifest")
-        value: object = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise BundleError(missing_message) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: not readable as JSON: {error}") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_json(content, str(path))
+
+
+def parse_json(content: str | bytes, source: str) -> object:
+    """Returns the value of a JSON text in UTF-8, from ``source``. Raises BundleError, also for what Python's parser
+    allows: numbers that are not finite, and objects in which a key occurs twice.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise BundleError(f"{source}: {short_repr(max(names, key=names.count))} occurs twice in an object")
+        return values
+
+    try:
+        text = content if isinstance(content, str) else content.decode()
+        value: object = json.loads(text, object_pairs_hook=unique)
+        _check_finite(value, source)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{source}: not readable as JSON: {error}") from error
     return value
+
+
+def _check_finite(value: object, where: str) -> None:
+    """Raises BundleError for NaN and infinity, which ``1e400`` becomes, too."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise unexpected(where, value, "a finite number")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_finite(inner, f"{where}.{name}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_finite(inner, f"{where}[{index}]")
 
 
 def read(kind: type[Value], value: object, where: str) -> Value:

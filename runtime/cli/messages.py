@@ -7,13 +7,15 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from latentloop.errors import printable
+
 if TYPE_CHECKING:
     from latentloop.cli.interrupt import StopRequest
 
 
 def note(text: str) -> None:
     """Prints a line for people on stderr."""
-    print(f"latentloop: {text}", file=sys.stderr)
+    print(f"latentloop: {printable(text)}", file=sys.stderr)
 
 
 def finished(done: int, n: int, suffix: str = " and written") -> str:
@@ -38,7 +40,7 @@ def print_result(summary: Mapping[str, object], line: str, *, as_json: bool) -> 
     if as_json:
         print_json(summary)
     elif line:
-        print(line)
+        print(printable(line))
 
 
 def print_json(value: object) -> None:

@@ -26,7 +26,7 @@ from latentloop.cli.commands import COMMANDS
 from latentloop.cli.interrupt import TERMINATION_SIGNALS, exit_status, raise_on_termination
 from latentloop.cli.options import check_no_bundle
 from latentloop.cli.unknown_options import check_options
-from latentloop.errors import InputError, LatentLoopError, MissingError
+from latentloop.errors import InputError, LatentLoopError, MissingError, printable
 
 GROUP = "latentloop.commands"
 ORDER = (
@@ -201,13 +201,13 @@ def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).splitlines())
+    text = printable(" ".join(str(error).splitlines()))
     if isinstance(error, LatentLoopError):
         return text
     from latentloop.environment.packages import broken_import  # late, so that --help is fast
 
     if broken := broken_import(error):
-        return str(broken)
+        return printable(str(broken))
     return f"{type(error).__name__}: {text} (--debug shows the traceback)"
 
 
@@ -216,7 +216,7 @@ def _show_warning(
 ) -> None:
     """Prints a warning in one line, like errors. Replaces ``warnings.showwarning``."""
     name = "" if category.__module__.startswith("latentloop.") else f"{category.__name__}: "
-    print(f"latentloop: warning: {name}{' '.join(str(message).split())}", file=sys.stderr)
+    print(f"latentloop: warning: {name}{printable(' '.join(str(message).split()))}", file=sys.stderr)
 
 
 def _drop_stdout() -> None:

@@ -15,7 +15,7 @@ from latentloop._version import __version__
 from latentloop.cli import messages, options
 from latentloop.environment import machine
 from latentloop.environment.import_checks import blocked_imports, import_failures
-from latentloop.errors import LatentLoopError, MissingError
+from latentloop.errors import LatentLoopError, MissingError, printable
 
 if TYPE_CHECKING:
     from latentloop.bundles.bundle import Bundle
@@ -218,7 +218,8 @@ def _checkpoints(provenance: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if isinstance(model, dict):
             configuration = model.get("configuration")
             inplace = isinstance(configuration, dict) and configuration.get("inplace") is True
-            checkpoints[str(name)] = {"file": model.get("file"), "sha256": model.get("sha256"), "inplace": inplace}
+            recorded = {key: value for key in ("file", "sha256") if isinstance(value := model.get(key), str)}
+            checkpoints[str(name)] = {"file": None, "sha256": None, **recorded, "inplace": inplace}
     return checkpoints
 
 
@@ -253,8 +254,9 @@ def _print(report: dict[str, Any]) -> None:
         ]
     if "warning" in report:
         rows.append(("warning", report["warning"]))
-    column = max(len(name) for name, _ in rows)
-    for name, value in rows:
+    shown = [(printable(name), printable(str(value))) for name, value in rows]
+    column = max(len(name) for name, _ in shown)
+    for name, value in shown:
         print(f"{name:<{column}} {value}")
 
 

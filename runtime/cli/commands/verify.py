@@ -6,6 +6,7 @@ import argparse
 import math
 
 from latentloop.cli import messages, options
+from latentloop.errors import printable
 
 HELP = "check that a bundle gives the right results on this machine"
 EPILOG = """examples:
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             result = f"skipped, {check.skipped}" if check.skipped else f"{check.error:.2g} (at most {check.bound:.2g})"
             verdict = "-    " if check.skipped else "ok   " if check.passed else "WRONG"
-            print(f"{verdict} {check.name}: {result}", flush=True)
+            print(f"{verdict} {printable(check.name)}: {result}", flush=True)
     passed = all(check.passed for check in checks)
     if arguments.json:
         rows = [
@@ -49,5 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         setup = {"bundle": str(bundle), "device": sampler.device, "precision": sampler.precision}
         messages.print_json({**setup, "passed": passed, "checks": rows, "skipped": skipped})
     else:
-        print(f"{bundle}: {'verified' if passed else 'WRONG'} on {sampler.device} in {sampler.precision}")
+        print(
+            f"{printable(str(bundle))}: {'verified' if passed else 'WRONG'} on {sampler.device} in {sampler.precision}"
+        )
     return 0 if passed else 1
