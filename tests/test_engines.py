@@ -15,7 +15,7 @@ from command_line import run
 from corrupted_bundles import edit_manifest, read_manifest, replace_file, value_at
 
 from latentloop import Bundle, BundleError
-from latentloop.engines import engine_set_reading
+from latentloop.engines import engine_set_checks
 from latentloop.engines.engine_set import EngineSet, Profile, source_digests, to_json
 from latentloop.engines.engine_set_reading import read_engines
 from latentloop.engines.finding import find_engines
@@ -219,12 +219,17 @@ def test_larger_batches_and_force_cause_a_rebuild(bundle: Path) -> None:
         (("levels",), [], "levels has 0 levels, expected 2"),
         (("levels", 0, "height"), 5, r"levels\[0\] is \('top', 5, .*expected \('top', 4,"),
         (("levels", 1, "prior", "condition_level"), None, r"levels\[1\] is .*None, True.*expected .*'top', True"),
-        (("levels", 0, "prior", "memories", 0, "dtype"), "float16", "is not the bundle's"),
+        (
+            ("levels", 0, "prior", "memories", 0, "dtype"),
+            "float16",
+            "'codes' is a ring of float16 .*, expected a ring of int64",
+        ),
+        (("levels", 0, "prior", "memories", 1, "fill"), 1, r"memories: StateBuffer\(name='residual'.*not the bundle's"),
         (("levels", 0, "prior", "memories", 1, "dtype"), "half", r"dtype is 'half', expected one of float32"),
         (
             ("levels", 0, "prior", "memories", 1, "shape", 1),
             99,
-            r"memories: StateBuffer\(name='residual'.*not the bundle's",
+            r"memories: the ring 'residual' is \[\d+, 99",
         ),
         (
             ("levels", 0, "prior", "graphs", "step", "inputs", 0, "shape"),
@@ -244,6 +249,39 @@ def test_larger_batches_and_force_cause_a_rebuild(bundle: Path) -> None:
 def test_an_invalid_set_is_refused(bundle: Path, keys: Any, value: Any, text: str) -> None:
     edit_manifest(folder(bundle), *keys, value=value)
     assert re.search(text, reason(bundle))
+
+
+@pytest.mark.parametrize("name", ["uniform", "forced", "temperature", "min_p", "logits"])
+def test_what_the_loop_writes_and_reads_is_required_at_full_precision(bundle: Path, name: str) -> None:
+    original = (folder(bundle) / MANIFEST).read_text()
+
+    def prior_with(change: Callable[[Any, list[Any]], object]) -> str:
+        manifest = json.loads(original)
+        prior = manifest["levels"][0]["prior"]
+        bindings = [graph[side] for graph in prior["graphs"].values() for side in ("inputs", "outputs")]
+        change(prior["memories"], bindings)
+        (folder(bundle) / MANIFEST).write_text(json.dumps(manifest))
+        return reason(bundle)
+
+    def unbind(memories: list[Any], bindings: list[list[Any]]) -> None:
+        for side in bindings:
+            side[:] = [binding for binding in side if binding["memory"] != name]
+
+    def remove(memories: list[Any], bindings: list[list[Any]]) -> None:
+        unbind(memories, bindings)
+        memories[:] = [buffer for buffer in memories if buffer["name"] != name]
+
+    def narrow(memories: list[Any], bindings: list[list[Any]]) -> None:
+        for each in [*memories, *(binding for side in bindings for binding in side)]:
+            if each["name"] == name:
+                each["dtype"] = "float16"
+
+    assert f"{name!r} is missing, which the loop writes or reads" in prior_with(unbind)
+    assert f"memories: {name!r} is missing" in prior_with(remove)
+    assert f"the name {name!r} occurs twice" in prior_with(
+        lambda memories, _: memories.append(next(buffer for buffer in memories if buffer["name"] == name))
+    )
+    assert f"memories: {name!r} is float16" in prior_with(narrow)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +331,7 @@ def test_a_failed_build_keeps_the_earlier_set(bundle: Path) -> None:
 
 def test_a_set_that_could_not_be_read_is_not_written(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(bundle / "engines")
-    monkeypatch.setattr(engine_set_reading, "NARROW", ())
+    monkeypatch.setattr(engine_set_checks, "NARROW", ())
     with pytest.raises(
         BundleError, match=r"manifest\.json\.levels\[0\]\.prior\.memories.*dtype is 'float16', expected"
     ):

@@ -89,4 +89,6 @@ def test_the_state_of_lower_levels_is_checked_before_upper_levels_are_drawn(
     monkeypatch.undo()
     given = {"bottom": samples.codes["bottom"]}
     monkeypatch.setattr(views, "LARGEST_LOOP", sizes[0])
-    assert len(sampler.sample(2, seeds=1, given=given).images) == 2  # a level that is not drawn needs no state
+    assert (
+        len(sampler.sample(2, seeds=1, labels=samples.labels, given=given).images) == 2
+    )  # a level that is not drawn needs no state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 
 from latentloop.bundles.json_reading import unexpected
 from latentloop.bundles.loop_buffers import LOOP_NAMES, loop_buffers
@@ -11,7 +12,6 @@ from latentloop.bundles.manifest import (
     DTYPES,
     GRAPHS,
     INDEX,
-    OLDEST,
     PRECISIONS,
     SHARED_GRAPHS,
     Binding,
@@ -30,37 +30,19 @@ LARGEST_STATE = 2**28  # values in the state buffers of one prior for one sample
 MAX_AXES = 8
 
 
-def check_manifest(manifest: Manifest, source: str) -> None:
-    """Raises BundleError that names the wrong field. ``source`` is the name of the file."""
+def check_manifest(manifest: Manifest, source: str, version: int) -> None:
+    """Raises BundleError that names the wrong field. ``source`` is the name of the file, of that ``version``."""
+    unknown = [setting.name for setting in SETTINGS.values() if setting.since > version]
     _check_grids(manifest, source)
     _check_graphs(manifest, source)
     _check_files(manifest, source)
     upper = None
     for index, level in enumerate(manifest.levels):
         if level.prior is not None:
-            _check_prior(level, level.prior, upper, f"{source}.levels[{index}].prior")
+            check_prior(level, upper, f"{source}.levels[{index}].prior", DTYPES, unknown)
             if level.prior.classes and not manifest.classes:
                 raise BundleError(f"{source}.classes is empty, but the prior of {level.name} is conditioned on classes")
         upper = level
-
-
-def check_buffers(prior: Prior, dtypes: tuple[str, ...], where: str) -> None:
-    """Checks each state buffer of a prior, at ``where``, by itself. Raises BundleError."""
-    for index, buffer in enumerate(prior.memories):
-        name = f"{where}.memories[{index}]"
-        if buffer.dtype not in dtypes:
-            raise unexpected(f"{name}.dtype", buffer.dtype, f"one of {', '.join(dtypes)}")
-        if buffer.fill == INDEX:
-            if buffer.dtype != "int64" or buffer.ring or buffer.shape[:1] in ((), (BATCH,)):
-                raise unexpected(f"{name}.fill", buffer.fill, "an integer, except for int64 with a fixed first axis")
-        elif buffer.dtype == "uint8" and buffer.fill not in range(256):
-            raise unexpected(f"{name}.fill", buffer.fill, "an integer from 0 to 255")
-        dynamic_sizes = [size for size in buffer.shape if isinstance(size, str)]
-        if dynamic_sizes not in ([], [BATCH]) or len(buffer.shape) > MAX_AXES:
-            raise BundleError(
-                f"{name}.shape is {list(buffer.shape)}, expected at most {MAX_AXES} sizes, of which at most one is "
-                f"'{BATCH}' and the others are integers"
-            )
 
 
 def _check_grids(manifest: Manifest, source: str) -> None:
@@ -132,15 +114,21 @@ def _check_files(manifest: Manifest, source: str) -> None:
         raise BundleError(f"{source}.files does not list {', '.join(missing)}")
 
 
-def _check_prior(level: Level, prior: Prior, upper: Level | None, where: str) -> None:
+def check_prior(level: Level, upper: Level | None, where: str, dtypes: tuple[str, ...], absent: Container[str]) -> None:
+    """Checks the prior, at ``where``, of a level in a bundle or in a set of engines. Raises BundleError.
+
+    ``dtypes`` are those of its state buffers; settings in ``absent`` need none. ``upper`` is the level above.
+    """
+    prior = level.prior
+    assert prior is not None
     if level.width % prior.columns_per_step:
         raise BundleError(
             f"{where}.columns_per_step is {prior.columns_per_step}, which does not divide {level.width} columns"
         )
-    check_buffers(prior, DTYPES, where)
+    _check_buffers(prior, dtypes, where)
     _check_distinct(f"{where}.memories", [buffer.name for buffer in prior.memories])
     buffers = {buffer.name: buffer for buffer in prior.memories}
-    _check_loop_buffers(level, prior, upper, buffers, f"{where}.memories")
+    _check_loop_buffers(level, prior, upper, buffers, f"{where}.memories", absent)
     values = sum(math.prod(size for size in buffer.shape if isinstance(size, int)) for buffer in prior.memories)
     if values > LARGEST_STATE:
         raise BundleError(f"{where}.memories hold {values} values for one sample, expected at most {LARGEST_STATE}")
@@ -150,8 +138,32 @@ def _check_prior(level: Level, prior: Prior, upper: Level | None, where: str) ->
             _check_binding(binding, buffers, level, prior, f"{where}.graphs.{role}: binding {binding.name!r}")
 
 
+def _check_buffers(prior: Prior, dtypes: tuple[str, ...], where: str) -> None:
+    """Checks each state buffer of a prior, at ``where``, by itself. Raises BundleError."""
+    for index, buffer in enumerate(prior.memories):
+        name = f"{where}.memories[{index}]"
+        if buffer.dtype not in dtypes:
+            raise unexpected(f"{name}.dtype", buffer.dtype, f"one of {', '.join(dtypes)}")
+        if buffer.fill == INDEX:
+            if buffer.dtype != "int64" or buffer.ring or buffer.shape[:1] in ((), (BATCH,)):
+                raise unexpected(f"{name}.fill", buffer.fill, "an integer, except for int64 with a fixed first axis")
+        elif buffer.dtype == "uint8" and buffer.fill not in range(256):
+            raise unexpected(f"{name}.fill", buffer.fill, "an integer from 0 to 255")
+        dynamic_sizes = [size for size in buffer.shape if isinstance(size, str)]
+        if dynamic_sizes not in ([], [BATCH]) or len(buffer.shape) > MAX_AXES:
+            raise BundleError(
+                f"{name}.shape is {list(buffer.shape)}, expected at most {MAX_AXES} sizes, of which at most one is "
+                f"'{BATCH}' and the others are integers"
+            )
+
+
 def _check_loop_buffers(
-    level: Level, prior: Prior, upper: Level | None, buffers: dict[str, StateBuffer], where: str
+    level: Level,
+    prior: Prior,
+    upper: Level | None,
+    buffers: dict[str, StateBuffer],
+    where: str,
+    absent: Container[str],
 ) -> None:
     """Checks the buffers that the loop itself reads and writes."""
     grid = None if prior.condition_level is None or upper is None else (upper.height, upper.width)
@@ -162,7 +174,7 @@ def _check_loop_buffers(
         expected["codes"] = StateBuffer("codes", "int64", shape, level.codebook_size, ring=True, padding=codes.padding)
     for name in ("codes", *expected):
         if name not in buffers:
-            if name in SETTINGS and SETTINGS[name].since > OLDEST:  # `SampleRequest` refuses to use it
+            if name in absent:  # `SampleRequest` refuses to use it
                 continue
             raise BundleError(f"{where}: {name!r} is missing")
         if buffers[name] != expected[name]:

@@ -21,7 +21,7 @@ def from_json(value: object, source: str) -> Manifest:
     manifest = read(Manifest, values, source)
     if values["version"] < FILLS_SINCE:
         manifest = replace(manifest, levels=tuple(map(with_fills, manifest.levels)))
-    check_manifest(manifest, source)
+    check_manifest(manifest, source, values["version"])
     return manifest
 
 

@@ -1,7 +1,7 @@
 """Checks that a set of engines fits its bundle: the same levels, state buffers and bindings.
 
-Engines may differ from the bundle's graphs in two respects only: float32 state buffers may have a 16-bit type, and
-inputs and outputs may be left out.
+Engines may differ from the bundle's graphs in two respects only, both not where the loop itself writes or reads:
+float32 state buffers may have a 16-bit type, and inputs and outputs may be left out.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from latentloop.bundles.codec import codec_of
-from latentloop.bundles.manifest import GraphFile, Level, Manifest, Prior, StateBuffer
+from latentloop.bundles.loop_buffers import LOOP_NAMES
+from latentloop.bundles.manifest import DTYPES, GraphFile, Level, Manifest, Prior, StateBuffer
+from latentloop.bundles.manifest_checks import check_prior
+from latentloop.draws.settings import SETTINGS
 from latentloop.engines.engine_set import NARROW, EngineSet, engine_binding, graph_precision
 from latentloop.errors import BundleError
 from latentloop.io.file_names import MANIFEST
@@ -26,12 +29,17 @@ def check_contents(engines: EngineSet, manifest: Manifest) -> None:
             raise BundleError(f"{source}.{role}: inputs and outputs are not the bundle's")
     if len(engines.levels) != len(manifest.levels):
         raise BundleError(f"{source}.levels has {len(engines.levels)} levels, expected {len(manifest.levels)}")
+    upper = None
     for index, (level, expected) in enumerate(zip(engines.levels, manifest.levels, strict=True)):
         where = f"{source}.levels[{index}]"
         if _summary(level) != _summary(expected):
             raise BundleError(f"{where} is {_summary(level)}, expected {_summary(expected)}")
         if level.prior is not None and expected.prior is not None:
+            names = [buffer.name for buffer in expected.prior.memories]
+            absent = [name for name in SETTINGS if name not in names]
+            check_prior(level, upper, f"{where}.prior", (*DTYPES, *NARROW), absent)
             _check_prior(level.prior, expected.prior.at(graph_precision(engines.precision)), f"{where}.prior")
+        upper = level
     for plan in engines.plans():
         if plan not in engines.files:
             raise BundleError(f"{source}.files does not list {plan}")
@@ -60,6 +68,10 @@ def _check_engine(engine: GraphFile, expected: GraphFile, buffers: dict[str, Sta
             correct = engine_binding(of_bundle[binding.name], buffers[binding.memory])
             if binding != correct:
                 raise BundleError(f"{where}.{kind}: {binding}, expected {correct}")
+        bound = [binding.name for binding in bindings]
+        for name, binding in of_bundle.items():
+            if binding.memory in LOOP_NAMES and name not in bound:
+                raise BundleError(f"{where}.{kind}: {name!r} is missing, which the loop writes or reads")
 
 
 def _summary(level: Level) -> tuple[object, ...]:

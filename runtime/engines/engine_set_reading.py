@@ -7,9 +7,7 @@ from pathlib import Path
 
 from latentloop.bundles.json_reading import LARGEST, read, read_json, read_versioned, unexpected
 from latentloop.bundles.loop_buffers import with_fills
-from latentloop.bundles.manifest import DTYPES
-from latentloop.bundles.manifest_checks import check_buffers
-from latentloop.engines.engine_set import FILLS_SINCE, FORMAT, NARROW, OLDEST, VERSION, EngineSet
+from latentloop.engines.engine_set import FILLS_SINCE, FORMAT, OLDEST, VERSION, EngineSet
 from latentloop.errors import BundleError
 from latentloop.io.file_names import MANIFEST
 
@@ -34,7 +32,4 @@ def from_json(value: object, folder: Path) -> EngineSet:
         for name, size, smallest in sizes:
             if size < smallest:
                 raise unexpected(f"{source}.profiles[{index}].{name}", size, f"an integer from {smallest} to {LARGEST}")
-    for index, level in enumerate(engines.levels):
-        if level.prior is not None:
-            check_buffers(level.prior, (*DTYPES, *NARROW), f"{source}.levels[{index}].prior")
     return engines
