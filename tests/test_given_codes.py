@@ -306,20 +306,34 @@ def test_arrays_of_unknown_names_are_refused(
     )
 
 
+def comment(**fields: Any) -> bytes:
+    return json.dumps({"format": "latentloop-codes-1", **fields}).encode()
+
+
 @pytest.mark.parametrize(
-    ("comment", "message"),
+    ("content", "message"),
     [
         (b"of another program", None),
-        (b'{"format": "latentloop-codes-2"}', "format is 'latentloop-codes-2', expected 'latentloop-codes-1'"),
-        (b'{"format": "latentloop-codes-1", "classes": {"x": 1}}', "comment is damaged"),
-        (b'{"format": "latentloop-codes-1", "origins": 5}', "comment is damaged"),
-        (b'{"format": "latentloop-codes-1", "origins": {"top": [5]}}', "comment is damaged"),
-        (b'{"format": "latentloop-codes-1"', "comment is damaged"),
+        (
+            b'{"format": "latentloop-codes-2"}',
+            r"comment\.format is 'latentloop-codes-2', expected one of latentloop-codes-1",
+        ),
+        (b'{"format": "latentloop-codes-1"', "comment: not readable as JSON"),
+        (comment(classes={"x": "a"}), r"comment\.classes: label 'x' is 'x', expected an integer"),
+        (comment(classes={"1": 5}), r"comment\.classes\.1 is 5, expected a string"),
+        (comment(origins=5), r"comment\.origins is 5, expected an object"),
+        (comment(origins={"top": [5]}), r"comment\.origins\.top\[0\] is 5, expected an object"),
+        (comment(origins={"top": [{"bundle": 5}]}), r"comment\.origins\.top\[0\]\.bundle is 5, expected a string"),
+        (comment(origins={"top": [{"codes_sha256": []}]}), r"top\[0\]\.codes_sha256 is \[\], expected a string"),
+        (comment(origins={"top": [{"top_p": "0.5"}]}), r"top\[0\]\.top_p is '0.5', expected a number"),
+        (comment(origins={"top": [{"seeds": [1, 2.5]}]}), r"top\[0\]\.seeds\[1\] is 2.5, expected an integer from 0"),
+        (comment(origins={"top": [{"seeds": -1}]}), r"top\[0\]\.seeds is -1, expected an integer from 0"),
+        (comment(origins={"top": [{"min_p": float("nan")}]}), r"top\[0\]\.min_p is nan, expected a finite number"),
     ],
 )
-def test_comments_of_other_programs_and_damaged_comments(drawn: Path, comment: bytes, message: str | None) -> None:
+def test_comments_of_other_programs_and_damaged_comments(drawn: Path, content: bytes, message: str | None) -> None:
     with zipfile.ZipFile(drawn, "a") as archive:
-        archive.comment = comment
+        archive.comment = content
     if message is None:
         assert open_codes(drawn).origins == {}
     else:
@@ -339,3 +353,37 @@ def test_too_many_class_names_are_left_out_of_the_comment(tmp_path: Path, small_
     file = open_codes(tmp_path / "a.npz")
     assert (file.classes, file.origins) == ({}, {"top": [manifest.origin()]})
     assert file.labels(3000, manifest.classes) == list(manifest.classes)
+
+
+def test_a_level_that_is_drawn_in_parts_keeps_one_origin_of_equal_runs(
+    drawn: Path, sample: Sample, tmp_path: Path
+) -> None:
+    file, lengths = tmp_path / "a.npz", set()
+    shutil.copy(drawn, file)
+    for seed in (3, 3, 3, 9, 9):
+        arrays = codes(file)
+        arrays["bottom"][:, 4:] = -1
+        origins = open_codes(file).origins
+        write_codes(
+            file,
+            {name: arrays.pop(name) for name in ("top", "bottom")},
+            arrays,
+            earlier_origins=origins,
+            force=True,
+        )
+        assert sample("--given", file, "--seed", seed, "--codes", file, "--force")[0] == 0
+        lengths.add((seed, len(open_codes(file).origins["bottom"])))
+    assert lengths == {(3, 2), (9, 3)}  # the first origin is that of ``drawn``, of another temperature
+    assert [origin.get("seeds") for origin in open_codes(file).origins["bottom"]] == [[3, 4], [3, 4], None]
+
+
+def test_the_oldest_origins_are_left_out_of_a_comment_that_is_too_long(tmp_path: Path) -> None:
+    origins = {"top": [{"bundle": f"{n:0500}"} for n in range(200)], "bottom": [{"bundle": "b"}]}
+    write_codes(tmp_path / "a.npz", {"top": np.zeros(1)}, {}, earlier_origins=origins)
+    written = open_codes(tmp_path / "a.npz").origins
+    assert 100 < len(written["top"]) < 200
+    assert written["top"] == origins["top"][-len(written["top"]) :]
+    assert written["bottom"] == origins["bottom"]
+    huge = {"top": [{"bundle": "0" * 2**17}]}
+    write_codes(tmp_path / "b.npz", {"top": np.zeros(1)}, {}, earlier_origins=huge)
+    assert open_codes(tmp_path / "b.npz").origins == {}

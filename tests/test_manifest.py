@@ -17,12 +17,12 @@ from random_models import plain_weights, random_vqvae
 
 from latentloop.bundles import manifest_checks
 from latentloop.bundles.bundle import Bundle
-from latentloop.bundles.json_reading import read_versioned
 from latentloop.bundles.manifest_reading import from_json
 from latentloop.errors import BundleError, LatentLoopError
 from latentloop.export.bundle import BundleSource, write_bundle
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import VqvaeConfig
+from latentloop.io.json_reading import read_versioned
 from latentloop.sampling.sampler import Sampler
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from latentloop._version import __version__
-from latentloop.bundles.json_reading import parse_json
 from latentloop.bundles.manifest import PRECISIONS, FileRecord, Level, Manifest
 from latentloop.bundles.manifest import to_json as manifest_json
 from latentloop.bundles.manifest_reading import from_json
@@ -26,6 +25,7 @@ from latentloop.export.specification.golden import golden_classifier, golden_cod
 from latentloop.export.specification.rowstep_weights import arrange
 from latentloop.io.file_names import MANIFEST
 from latentloop.io.files import new_directory
+from latentloop.io.json_reading import parse_json
 
 ENCODER_FILE, DECODER_FILE, CLASSIFIER_FILE = "encoder.onnx", "decoder.onnx", "classifier.onnx"
 GOLDEN_FILE = "golden.npz"

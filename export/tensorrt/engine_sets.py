@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.codec import CodecGraph
-from latentloop.bundles.json_reading import parse_json
 from latentloop.bundles.manifest import FileRecord, Level
 from latentloop.engines.engine_set import EngineSet, Profile, folder_name, source_digests, to_json
 from latentloop.engines.engine_set_checks import check_contents
@@ -30,6 +29,7 @@ from latentloop.export.tensorrt.inlined_graph import InlinedGraph
 from latentloop.export.tensorrt.rewriting import rewrite_codec, rewrite_prior
 from latentloop.io.file_names import ENGINES, MANIFEST
 from latentloop.io.files import check_free, new_directory, scratch_directory, write_file
+from latentloop.io.json_reading import parse_json
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.bundles.integrity import check_link, identity_of, verify_file
-from latentloop.bundles.json_reading import read_json
 from latentloop.bundles.manifest import Manifest
 from latentloop.bundles.manifest_reading import from_json
 from latentloop.errors import BundleError, InputError, short_repr
 from latentloop.io.file_names import MANIFEST
+from latentloop.io.json_reading import read_json
 
 Value = TypeVar("Value")
 _bundles: WeakSet[Bundle] = WeakSet()

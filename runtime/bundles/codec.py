@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from latentloop.bundles.json_reading import Shape
 from latentloop.bundles.manifest import BATCH, DTYPES, Manifest
+from latentloop.io.json_reading import Shape
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
 
-from latentloop.bundles.json_reading import Shape, Size
 from latentloop.errors import BundleError, InputError, short_repr
+from latentloop.io.json_reading import Shape, Size
 
 FORMAT = "latentloop-bundle"
 VERSION = 5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Container
 
-from latentloop.bundles.json_reading import unexpected
 from latentloop.bundles.loop_buffers import LOOP_NAMES, loop_buffers
 from latentloop.bundles.manifest import (
     BATCH,
@@ -23,6 +22,7 @@ from latentloop.bundles.manifest import (
 )
 from latentloop.draws.settings import SETTINGS
 from latentloop.errors import BundleError
+from latentloop.io.json_reading import unexpected
 
 CHANNELS = (1, 3)  # of images: grey and RGB
 LARGEST_IMAGE = 2**28  # values; a larger one is a mistake or an attack

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from latentloop.bundles.json_reading import read, read_versioned
 from latentloop.bundles.loop_buffers import FILLS_SINCE, with_fills
 from latentloop.bundles.manifest import FORMAT, OLDEST, VERSION, Manifest
 from latentloop.bundles.manifest_checks import check_manifest
+from latentloop.io.json_reading import read, read_versioned
 
 
 def from_json(value: object, source: str) -> Manifest:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.bundles.manifest import Manifest
-from latentloop.errors import InputError, listed
+from latentloop.errors import InputError, listed, short_repr
 from latentloop.io.codes_file import CodesFile, open_codes
 from latentloop.sampling.validation import check_codes
 
@@ -40,7 +40,7 @@ class GivenCodes:
         for label in labels or ():
             if label not in manifest.classes:
                 raise InputError(
-                    f"{self.file.path} holds images of the class {label!r}, which the bundle does not have "
+                    f"{self.file.path} holds images of the class {short_repr(label)}, which the bundle does not have "
                     f"({', '.join(manifest.classes[:20])}): name the classes of its images with --label"
                 )
         return None if labels is None else [label for label in labels for _ in range(n // self.count)]
@@ -94,13 +94,13 @@ def read_given_codes(path: Path, keep: str | None, manifest: Manifest) -> GivenC
     kept_levels = [name.strip() for name in keep.split(",")] if keep is not None else list(file.levels)
     for level in kept_levels:
         if level not in file.levels or file.levels[level].ndim != 3:
-            raise InputError(f"{path} has no codes [N, h, w] of {level!r}, it holds: {', '.join(file.levels)}")
+            raise InputError(f"{path} has no codes [N, h, w] of {level!r}, it holds: {listed(file.levels)}")
     names = [level.name for level in manifest.levels]
     for name in file.levels:
         if name not in names:
             raise InputError(
-                f"{path} holds {name!r}, and there is no level {name!r}: the bundle has {', '.join(names)}; the only "
-                "other arrays that a file may hold are files, seeds and labels"
+                f"{path} holds {short_repr(name)}, and there is no level {short_repr(name)}: the bundle has "
+                f"{', '.join(names)}; the only other arrays that a file may hold are files, seeds and labels"
             )
     return GivenCodes(file, checked_codes(file, kept_levels, manifest, partial=True))
 

@@ -143,7 +143,7 @@ def _is_set(arguments: argparse.Namespace, name: str, level: str) -> bool:
 
 
 def _shown(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{level}={'none' if value is None else value}" for level, value in values.items())
+    return ", ".join(f"{level}={'none' if value is None else str(value)[:60]}" for level, value in values.items())
 
 
 def _without_effect(names: list[str]) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from latentloop.bundles.codec import CodecGraph, Tensor
-from latentloop.bundles.json_reading import Size
 from latentloop.bundles.manifest import (
     Binding,
     FileRecord,
@@ -21,6 +20,7 @@ from latentloop.bundles.manifest import (
 )
 from latentloop.bundles.views import view_index, view_shape
 from latentloop.errors import InputError, short_repr
+from latentloop.io.json_reading import Size
 
 FORMAT = "latentloop-engines"
 VERSION = 2  # of the format and of the rewriting of graphs: engines of versions that are not read are built again

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from latentloop.bundles.json_reading import LARGEST, read, read_json, read_versioned, unexpected
 from latentloop.bundles.loop_buffers import with_fills
 from latentloop.engines.engine_set import FILLS_SINCE, FORMAT, OLDEST, VERSION, EngineSet
 from latentloop.errors import BundleError
 from latentloop.io.file_names import MANIFEST
+from latentloop.io.json_reading import LARGEST, read, read_json, read_versioned, unexpected
 
 
 def read_engines(folder: Path) -> EngineSet:

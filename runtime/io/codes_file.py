@@ -1,13 +1,11 @@
 """Files of codes (NumPy's .npz): an array per level, arrays per image, and how each level was made.
 
 Arrays named in ``PER_IMAGE`` have the shape [N]; all others are levels. How each level was made and the class names are
-stored as JSON in the archive's comment, which NumPy and programs that treat every other array as a level do not see.
+stored in the archive's comment, which NumPy and programs that treat every other array as a level do not see.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,23 +15,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentloop.errors import InputError
+from latentloop.io.codes_comment import read_comment, write_comment
 from latentloop.io.files import check_free, write_file
 
 PER_IMAGE = ("files", "seeds", "labels")  # arrays [N] that `encode` and `sample` add
 MAX_BYTES = 2**32  # when unpacked
-FORMAT = "latentloop-codes-1"
-LONGEST_COMMENT = 2**16 - 1  # bytes, a limit of the archive format
 
 
 @dataclass(frozen=True)
 class CodesFile:
     """The contents of a file of codes: ``levels`` by name, and the arrays of ``PER_IMAGE`` that it has.
 
-    ``origins`` lists by level the runs that made its codes, first to last: several if parts of the level were drawn
-    later. An origin has ``bundle``, the digest of the bundle; ``codes_sha256``, that of the VQ-VAE, if the bundle
-    records it; if codes were drawn also the settings and the precision of the draw; and ``seeds`` (of N images, or
-    one for all) if they differ from the file's. ``classes`` maps labels in use to names. Both are empty if the file
-    does not record them.
+    ``origins`` and ``classes`` are those of its comment (``codes_comment.Comment``).
     """
 
     path: Path
@@ -125,25 +118,18 @@ def write_codes(
 
     ``origin`` and ``classes`` are those of the bundle that made the codes (``Manifest.origin``). ``settings`` has the
     draw settings of each level that the bundle made, as JSON (default: all levels, without settings).
-    ``earlier_origins`` are the origins of codes that earlier runs made, as in ``CodesFile.origins``. If the archive's
-    comment gets too long, the seeds in ``earlier_origins`` are left out, and then the class names.
+    ``earlier_origins`` are the origins of codes that earlier runs made, as in ``CodesFile.origins``; ``write_comment``
+    says what of them is left out.
     """
     _check_suffix(path)
     arrays: dict[str, Any] = {**codes, **per_image}
     origins = {level: [dict(each) for each in earlier] for level, earlier in (earlier_origins or {}).items()}
-    metadata: dict[str, Any] = {"format": FORMAT, "origins": origins}
+    names: dict[int, str] = {}
     if origin is not None:
         for level, drawn in ({name: {} for name in codes} if settings is None else settings).items():
             origins.setdefault(level, []).append({**origin, **drawn})
-        labels_in_use = sorted(set(map(int, np.asarray(per_image.get("labels", ())))))
-        metadata["classes"] = {str(label): classes[label] for label in labels_in_use}
-    comment = json.dumps(metadata).encode()
-    if len(comment) > LONGEST_COMMENT:  # thousands of images
-        for each in itertools.chain(*origins.values()):
-            each.pop("seeds", None)
-        comment = json.dumps(metadata).encode()
-    if len(comment) > LONGEST_COMMENT:  # thousands of classes
-        comment = json.dumps(metadata | {"classes": {}}).encode()
+        names = {label: classes[label] for label in sorted(set(map(int, np.asarray(per_image.get("labels", ())))))}
+    comment = write_comment(origins, names, np.asarray(per_image.get("seeds", ())).tolist())
 
     def write(temporary: Path) -> None:
         import zipfile
@@ -182,33 +168,10 @@ def open_codes(path: Path) -> CodesFile:
     except Exception as error:  # a hostile archive can fail in many ways, all with the same meaning
         raise InputError(f"{path} cannot be read as an .npz file of codes: {error}") from error
     per_image = {name: arrays.pop(name) for name in PER_IMAGE if name in arrays}
-    return CodesFile(path, arrays, per_image, *_parse_comment(path, comment))
+    recorded = read_comment(path, comment)
+    return CodesFile(path, arrays, per_image, recorded.origins, recorded.classes)
 
 
 def _check_suffix(path: Path) -> None:
     if path.suffix != ".npz":
         raise InputError(f"{path} ends in {path.suffix!r}, expected .npz for codes")
-
-
-def _parse_comment(path: Path, comment: bytes) -> tuple[dict[str, list[dict[str, Any]]], dict[int, str]]:
-    """Returns origins and classes; both are empty if another program wrote the archive.
-
-    Raises InputError if the comment is damaged or has another version.
-    """
-    if not comment.startswith(b'{"format": "latentloop-codes-'):
-        return {}, {}
-    try:
-        metadata = json.loads(comment)
-        if metadata["format"] != FORMAT:
-            raise InputError(f"{path}: format is {metadata['format']!r}, expected {FORMAT!r}: update latentloop")
-        classes = {int(label): str(name) for label, name in metadata.get("classes", {}).items()}
-        origins = {
-            str(level): [dict(origin) for origin in of_level] for level, of_level in metadata.get("origins", {}).items()
-        }
-        return origins, classes
-    except InputError:
-        raise
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"{path}: its comment is damaged ({error}); save it again with NumPy to use the codes"
-        ) from error

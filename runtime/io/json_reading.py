@@ -136,6 +136,12 @@ def _choice(choices: tuple[str, ...], value: Any, where: str) -> str:
     return value
 
 
+def _number(value: Any, where: str) -> float:
+    if type(value) is not float and type(value) is not int:
+        raise unexpected(where, value, "a number")
+    return value
+
+
 def _texts(value: Any, where: str) -> tuple[str, ...]:
     texts = _list(_as_is, value, where)
     if not all(type(text) is str for text in texts):
@@ -186,6 +192,7 @@ def _optional(reader: Reader, value: Any, where: str) -> Any:
 _READERS: dict[Any, Reader] = {
     int: partial(_integer, range(LARGEST + 1)),
     str: partial(_typed, str, "a string"),
+    float: _number,
     bool: partial(_typed, bool, "true or false"),
     tuple[str, ...]: _texts,
     Shape: _shape,
