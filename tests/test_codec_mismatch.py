@@ -76,8 +76,8 @@ def test_another_name_of_a_level(grey: Path) -> None:
 
 
 def test_files_of_another_role(copy: Path) -> None:
-    edit_manifest(copy, "classifier", value="top.condition.onnx")
-    assert "top.condition.onnx: the classifier's inputs are labels, expected from the manifest images" in error_of(
+    replace_file(copy, "classifier.onnx", (copy / "top.condition.onnx").read_bytes())
+    assert "classifier.onnx: the classifier's inputs are labels, expected from the manifest images" in error_of(
         lambda: classify(copy)
     )
 

@@ -172,6 +172,14 @@ def changed_source(change: dict[str, Any], level: int = 1) -> BundleSource:
         (changed_source({"condition_codes": 16, "condition_channels": 4}, level=0), "swapped"),
         (changed_source(CLASSES), None),
         (dataclasses.replace(changed_source({}), classes=("a", "b")), "2 class names"),
+        (
+            dataclasses.replace(changed_source({}), classes=("a", "b", "a")),
+            "class names are 'a', 'b', 'a', expected diff",
+        ),
+        (
+            dataclasses.replace(changed_source({}), classes=("a", "", "b")),
+            "class names are 'a', '', 'b', expected diff",
+        ),
     ],
 )
 def test_checkpoints_that_do_not_fit_are_refused(source: BundleSource, message: str | None, tmp_path: Path) -> None:

@@ -167,6 +167,19 @@ BYTES = {"name": "bytes", "dtype": "uint8", "shape": [1], "ring": False, "paddin
         (("levels", 0, "prior", "graphs", "jump"), {"file": "x", "inputs": [], "outputs": []}, "jump"),
         (("levels", 0, "prior", "graphs", "row", "file"), "absent.onnx", "does not list absent.onnx"),
         (("classes",), [], "classes is empty"),
+        (("classes",), ["bag", "bag", "boot"], "manifest.json.classes: the name 'bag' occurs twice"),
+        (("classes", 1), "", "manifest.json.classes[1] is '', expected a name"),
+        (("weights",), "decoder.onnx", "'decoder.onnx' has two roles, expected different files for the encoder"),
+        (("encoder",), "decoder.onnx", "'decoder.onnx' has two roles"),
+        (("golden",), "weights.safetensors", "'weights.safetensors' has two roles"),
+        (("classifier",), "top.step.onnx", "'top.step.onnx' has two roles"),
+        (("levels", 0, "prior", "classes"), False, "levels[0].prior.memories has 'labels', but classes is false"),
+        (("levels", 1, "prior", "condition_level"), None, "memories has 'upper', but condition_level is null"),
+        ((*BUFFERS, 13, "name"), "minimum", "'min_p' is missing"),
+        *(
+            (("levels", 0, "name"), name, f"levels[0].name is {name!r}, expected a name, and none of files, seeds, ")
+            for name in ("", "seeds", "labels", "files", "file", "allow_pickle", "images", "decoded")
+        ),
         ((*BUFFERS, 0, "name"), "kodes", "'codes' is missing"),
         ((*BUFFERS, 1, "name"), "codes", "the name 'codes' occurs twice"),
         ((*BUFFERS, 6, "name"), "raw", "'row' is missing"),

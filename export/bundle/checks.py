@@ -126,12 +126,15 @@ def check_codes(vqvae: Checkpoint, priors: Sequence[Checkpoint | None]) -> None:
 def check_classes(priors: Sequence[Checkpoint | None], names: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the class names: ``names``, or numbers if it is empty.
 
-    Raises InputError if the priors have different numbers of classes, or another number than ``names``.
+    Raises InputError if the priors have different numbers of classes, or another number than ``names``, or if names
+    are empty or equal.
     """
     counts = {prior_config(checkpoint).classes for checkpoint in priors if checkpoint is not None} - {0}
     if len(counts) > 1:
         raise InputError(f"the priors have different numbers of classes: {', '.join(map(str, sorted(counts)))}")
     count = counts.pop() if counts else 0
+    if "" in names or len(set(names)) < len(names):
+        raise InputError(f"class names are {', '.join(map(repr, names))}, expected different ones, none empty")
     if names and len(names) != count:
         raise InputError(f"{len(names)} class names for priors with {count} classes")
     return names or tuple(str(n) for n in range(count))

@@ -22,8 +22,10 @@ from latentloop.bundles.manifest import (
 )
 from latentloop.draws.settings import SETTINGS
 from latentloop.errors import BundleError
+from latentloop.io.codes_file import NOT_LEVELS
 from latentloop.io.json_reading import unexpected
 
+CODEC_NAMES = ("images", "decoded")  # inputs and outputs of the encoder and the decoder, beside those of levels
 CHANNELS = (1, 3)  # of images: grey and RGB
 LARGEST_IMAGE = 2**28  # values; a larger one is a mistake or an attack
 LARGEST_STATE = 2**28  # values in the state buffers of one prior for one sample
@@ -43,6 +45,9 @@ def check_manifest(manifest: Manifest, source: str, version: int) -> None:
             if level.prior.classes and not manifest.classes:
                 raise BundleError(f"{source}.classes is empty, but the prior of {level.name} is conditioned on classes")
         upper = level
+    _check_distinct(f"{source}.classes", list(manifest.classes))
+    if "" in manifest.classes:
+        raise unexpected(f"{source}.classes[{manifest.classes.index('')}]", "", "a name")
 
 
 def _check_grids(manifest: Manifest, source: str) -> None:
@@ -54,6 +59,10 @@ def _check_grids(manifest: Manifest, source: str) -> None:
     if math.prod(manifest.image) > LARGEST_IMAGE:
         raise BundleError(f"{source}.image is {list(manifest.image)}, expected at most {LARGEST_IMAGE} values")
     _check_distinct(f"{source}.levels", [level.name for level in manifest.levels])
+    for index, level in enumerate(manifest.levels):
+        if level.name in ("", *NOT_LEVELS, *CODEC_NAMES):
+            taken = ", ".join((*NOT_LEVELS, *CODEC_NAMES))
+            raise unexpected(f"{source}.levels[{index}].name", level.name, f"a name, and none of {taken}")
     height, width = manifest.image[:2]
     bottom = manifest.levels[-1]
     scale = height // bottom.height
@@ -101,14 +110,20 @@ def _check_graphs(manifest: Manifest, source: str) -> None:
 
 
 def _check_files(manifest: Manifest, source: str) -> None:
-    """Checks that ``files`` lists every file that the manifest names."""
+    """Checks that ``files`` lists every file that the manifest names, and that no file has two roles."""
     required = [manifest.encoder, manifest.decoder, manifest.golden, manifest.weights]
     if manifest.classifier is not None:
         required.append(manifest.classifier)
         if not manifest.classes:
             raise BundleError(f"{source}.classifier is {manifest.classifier!r}, but classes is empty")
-    for level in manifest.levels:
-        required += [graph.file for graph in level.prior.graphs.values()] if level.prior else []
+    graphs = {graph.file for level in manifest.levels if level.prior for graph in level.prior.graphs.values()}
+    required += sorted(graphs)
+    for index, file in enumerate(required):
+        if file in required[:index]:
+            raise BundleError(
+                f"{source}: {file!r} has two roles, expected different files for the encoder, the decoder, the golden "
+                "vectors, the weights, the classifier and the priors; export the bundle again"
+            )
     missing = sorted(set(required) - set(manifest.files))
     if missing:
         raise BundleError(f"{source}.files does not list {', '.join(missing)}")
@@ -172,6 +187,9 @@ def _check_loop_buffers(
     if codes := buffers.get("codes"):
         shape = (*codes.shape[:1], level.width + 2 * codes.padding, BATCH)
         expected["codes"] = StateBuffer("codes", "int64", shape, level.codebook_size, ring=True, padding=codes.padding)
+    for name, why in (("upper", "condition_level is null"), ("labels", "classes is false")):
+        if name in buffers and name not in expected:
+            raise BundleError(f"{where} has {name!r}, but {why}")
     for name in ("codes", *expected):
         if name not in buffers:
             if name in absent:  # `SampleRequest` refuses to use it

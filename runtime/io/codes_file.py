@@ -19,6 +19,7 @@ from latentloop.io.codes_comment import read_comment, write_comment
 from latentloop.io.files import check_free, write_file
 
 PER_IMAGE = ("files", "seeds", "labels")  # arrays [N] that `encode` and `sample` add
+NOT_LEVELS = (*PER_IMAGE, "file", "allow_pickle")  # names that no level can have: NumPy's own arguments, too
 MAX_BYTES = 2**32  # when unpacked
 
 
