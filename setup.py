@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -205,7 +206,11 @@ class BuildLibraries(build_ext):
             os.utime(file)  # still in use
         except FileNotFoundError:
             file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+            # Containers that share the folder can have equal process numbers.
+            handle, name_in_use = tempfile.mkstemp(prefix=f"{file.name}.", dir=file.parent)
+            os.close(handle)
+            unfinished = Path(name_in_use)
+            unfinished.unlink()  # the compiler creates it with the default permissions
             try:
                 make(unfinished)
                 unfinished.replace(file)

@@ -74,9 +74,9 @@ def short_repr(value: object) -> str:
     return " ".join(_short.repr(value).splitlines())
 
 
-def printable(text: str) -> str:
-    """Returns the text with line breaks and other control characters escaped: a terminal would obey them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def printable(value: object) -> str:
+    """Returns a text or a path as one line for any terminal: control characters and undecodable bytes are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(value))
 
 
 def listed(items: Iterable[object], separator: str = ", ", most: int = MAX_LISTED) -> str:

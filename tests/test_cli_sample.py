@@ -118,6 +118,7 @@ def test_settings_reach_the_sampler(small_bundle: Path, tmp_path: Path) -> None:
         ("--label hat", "label 'hat' is not one of the 3 classes: coat, bag, boot"),
         ("--label coat,3", "label 3 is not one"),
         ("--temperature 0", "temperature for top is 0.0, expected over 0"),
+        ("--top-k 0", "top_k for top is 0.0, expected an integer from 1"),
         ("--temperature nan", "temperature for top is nan"),
         ("--temperature hot", "neither a number nor level=number"),
         ("--temperature top=1,top=2", "names a level twice"),

@@ -139,6 +139,30 @@ def test_grid_arranges_every_pixel(channels: int) -> None:
     assert np.array_equal(grid, np.repeat(expected[:, :, None], channels, 2))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"columns": 0}, "columns is 0, expected an integer from 1"),
+        ({"columns": 2.5}, r"columns is 2\.5, expected an integer from 1"),
+        ({"columns": 1, "scale": 0}, "scale is 0, expected an integer from 1"),
+        ({"columns": 1, "gap": -1}, "gap is -1, expected an integer from 0"),
+        ({"columns": 1, "images": NOISE}, r"images are \(.*\), expected an array \[N, H, W, C\]"),
+        ({"columns": 1, "images": NOISE[None][:0]}, "of at least one"),
+        ({"columns": 1, "images": []}, "images are list, expected an array"),
+    ],
+)
+def test_a_grid_of_wrong_arguments_is_an_error(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        images.grid(**{"images": NOISE[None], **arguments})
+
+
+@pytest.mark.parametrize(("names", "difference"), [(["a.png"], "more"), (["a.png", "b.png", "c.png"], "fewer")])
+def test_as_many_names_as_images_are_required(tmp_path: Path, names: list[str], difference: str) -> None:
+    with pytest.raises(InputError, match=f"there are {difference} images than names"):
+        images.write_images(tmp_path / "folder", [NOISE, NOISE], names)
+    assert not list(tmp_path.iterdir())
+
+
 def test_grid_is_not_wider_than_its_images() -> None:
     assert images.grid(NOISE[None], columns=5).shape == RGB
 

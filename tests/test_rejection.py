@@ -183,3 +183,19 @@ def test_the_best_option_needs_a_classifier_and_no_given_codes(
     given = ("--given", tmp_path / "given.npz", "--bundle", small_bundle)
     assert "--given holds codes of the images: use one" in fails(2, *common, 0.5, *given)
     assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("sampler", [None, "cpu", {}], ids=str)
+def test_anything_but_a_sampler_is_refused(sampler: Any) -> None:
+    with pytest.raises(InputError, match=r"sampler is .*, expected a Sampler"):
+        sample_best(sampler, 1, keep=0.5)
+
+
+def test_durations_are_no_numbers(sampler: Sampler) -> None:
+    duration: Any = np.timedelta64(1)
+    with pytest.raises(InputError, match=r"keep is .*, expected a fraction"):
+        sample_best(sampler, 1, keep=duration)
+    with pytest.raises(InputError, match=r"batch_size is .*, expected a positive integer"):
+        sampler.sample(1, batch_size=duration)
+    with pytest.raises(InputError, match=r"threads is .*, expected a positive integer"):
+        Sampler(sampler.bundle, threads=duration)

@@ -240,3 +240,12 @@ def test_given_codes_need_labels(sampler: Sampler, plain: Samples) -> None:
             draw(sampler, labels=None, given=given)
     nothing = {"top": np.full((COUNT, 4, 6), -1)}
     assert same(draw(sampler, labels=None, given=nothing), draw(sampler, labels=None))
+
+
+def test_results_are_compared_by_identity_and_hashed(sampler: Sampler) -> None:
+    samples = [sampler.sample(2, seeds=1) for _ in range(2)]
+    classified = [sampler.classify(each.images) for each in samples]
+    for first, second in (samples, classified):
+        assert first == first
+        assert first != second
+        assert len({first, second}) == 2

@@ -115,6 +115,17 @@ def test_a_setting_of_a_level_that_is_given_is_refused(
         ("--top-k bottom=1 --temperature 2 --seed 1", "so --temperature has no effect in bottom"),
         ("--top-k bottom=1 --temperature top=2", ""),
         ("--top-k 1", ""),
+        (
+            "--min-p 1 --top-p 0.5 --seed 1",
+            "--min-p 1 draws the most probable code, so --top-p and --seed have",
+        ),
+        (
+            "--min-p bottom=1 --temperature 2 --seed 1",
+            "--min-p 1 draws the most probable code, so --temperature",
+        ),
+        ("--min-p 1 --top-k top=1", "--top-k 1 draws the most probable code, so --min-p has no effect in top"),
+        ("--min-p 1", ""),
+        ("--min-p 0.5 --temperature 2 --seed 1", ""),
         ("--top-k 2 --temperature 2 --seed 1", ""),
         ("--best 1", "--best 1 keeps every candidate, so nothing is chosen"),
         ("--best 0.5", ""),

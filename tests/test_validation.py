@@ -122,7 +122,7 @@ INVALID: list[tuple[dict[str, Any], list[str]]] = [
     ({"temperature": {1: 1.0, "x": 1.0}}, ["temperature", "level 1", "top, bottom"]),
     ({"temperature": {"bottom": 0.0}}, ["temperature for bottom is 0.0"]),
     ({"temperature": {"bottom": {"top": 1.0}}}, ["temperature for bottom"]),
-    ({"top_k": 0}, ["top_k for top is 0", "over 0"]),
+    ({"top_k": 0}, ["top_k for top is 0", "an integer from 1"]),
     ({"top_k": 2.5}, ["top_k for top is 2.5", "integer"]),
     ({"top_k": [1, 2.5]}, ["top_k for top is 2.5", "integer"]),
     ({"top_k": -3}, ["top_k for top is -3"]),

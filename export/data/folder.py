@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.errors import InputError, listed
-from latentloop.images.problems import printable, raise_for
+from latentloop.errors import InputError, listed, printable
+from latentloop.images.problems import raise_for
 from latentloop.images.search import SUFFIXES, SearchResult, is_ignored, search_folder
 
 PARTS = ("train", "test")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from latentloop.sampling.sampler import Sampler
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GivenCodes:
     """Codes to keep by level, int64 [N, h, w], -1 for a code to draw."""
 

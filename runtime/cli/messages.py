@@ -4,13 +4,41 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from latentloop.errors import printable
+from latentloop.errors import OutputError, printable
 
 if TYPE_CHECKING:
     from latentloop.cli.interrupt import StopRequest
+
+
+class StdoutError(OutputError):
+    """Stdout cannot be written, for example because it is a file on a full disk."""
+
+
+def print_line(text: str, *, flush: bool = False) -> None:
+    """Prints a line on stdout. Raises StdoutError, and BrokenPipeError if nothing reads it any more."""
+    with _stdout_errors():
+        print(text, flush=flush)
+
+
+def flush_stdout() -> None:
+    """Writes what was printed. Raises the errors of ``print_line``."""
+    with _stdout_errors():
+        if sys.stdout is not None:  # None if it was closed before the program started
+            sys.stdout.flush()
+
+
+@contextmanager
+def _stdout_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StdoutError(f"stdout cannot be written: {error.strerror or error}") from error
 
 
 def note(text: str) -> None:
@@ -40,9 +68,9 @@ def print_result(summary: Mapping[str, object], line: str, *, as_json: bool) -> 
     if as_json:
         print_json(summary)
     elif line:
-        print(printable(line))
+        print_line(printable(line))
 
 
 def print_json(value: object) -> None:
     """Prints for programs: ASCII, indented, no NaN."""
-    print(json.dumps(value, indent=1, allow_nan=False))
+    print_line(json.dumps(value, indent=1, allow_nan=False))

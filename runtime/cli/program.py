@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from latentloop._version import __version__
 from latentloop.cli.commands import COMMANDS
 from latentloop.cli.interrupt import TERMINATION_SIGNALS, exit_status, raise_on_termination
+from latentloop.cli.messages import StdoutError, flush_stdout, print_line
 from latentloop.cli.options import check_no_bundle
 from latentloop.cli.unknown_options import check_options
 from latentloop.errors import InputError, LatentLoopError, MissingError, printable
@@ -62,6 +63,10 @@ class Parser(argparse.ArgumentParser):
         """Raises InputError."""
         raise InputError(f"{message}; see `{self.prog} --help`")
 
+    def print_help(self, file: Any = None) -> None:
+        """Prints the help on stdout. Raises StdoutError, where argparse would ignore the error."""
+        print_line(self.format_help().rstrip("\n"), flush=True)
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns the exit status: 0, 1 for a failure, 2 for wrong usage or input, 130 after Ctrl-C,
@@ -86,8 +91,7 @@ def _run(argv: list[str]) -> int:
         with raise_on_termination(), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             status = _dispatch(arguments)
-            if sys.stdout is not None:  # None if it was closed before the program started
-                sys.stdout.flush()
+            flush_stdout()
             return status
     except KeyboardInterrupt as stop:
         if temporaries := sys.modules.get("latentloop.io.temporaries"):
@@ -98,7 +102,7 @@ def _run(argv: list[str]) -> int:
         _drop_stdout()
         return BROKEN_PIPE
     except Exception as error:
-        if isinstance(error, OSError):
+        if isinstance(error, OSError | StdoutError):
             _drop_stdout()
         if debug:
             traceback.print_exc()
@@ -124,10 +128,10 @@ def _dispatch(arguments: list[str]) -> int:
         return WRONG_USE
     name, *rest = arguments
     if name in ("-h", "--help"):
-        print(_overview())
+        print_line(_overview())
         return 0
     if name == "--version":
-        print(f"latentloop {__version__}")
+        print_line(f"latentloop {__version__}")
         return 0
     module = _load(name, _OWN.get(name) or _other_command(name))
     parser = Parser(prog=f"latentloop {name}", description=module.HELP, epilog=getattr(module, "EPILOG", None))
@@ -207,7 +211,7 @@ def _one_line(error: Exception) -> str:
     from latentloop.environment.packages import broken_import  # late, so that --help is fast
 
     if broken := broken_import(error):
-        return printable(str(broken))
+        return printable(broken)
     return f"{type(error).__name__}: {text} (--debug shows the traceback)"
 
 

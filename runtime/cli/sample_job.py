@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # imported late, so that --help is fast
 DEFAULT_COUNT = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SampleJob:
     """A validated request with the given codes; how to draw it; and what to write: a grid has ``columns`` by default,
     ``codes`` is the file for codes.

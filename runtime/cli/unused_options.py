@@ -48,14 +48,15 @@ def _notes(arguments: argparse.Namespace, job: SampleJob) -> Iterator[str]:
     settings = job.recorded()
     if job.given is not None:
         yield from _notes_on_given(arguments, job, job.given)
-    greedy = [level for level, of_level in settings.items() if of_level["top_k"] == 1]
-    if greedy:
-        others = [name for name in SETTINGS if name != "top_k"]
-        unused = [name for name in others if any(_is_set(arguments, name, level) for level in greedy)]
-        unused += ["seed"] if arguments.seed is not None and len(greedy) == len(settings) else []
+    greedy = {level: name for level, of_level in settings.items() if (name := _greedy(of_level))}
+    for setting in dict.fromkeys(greedy.values()):
+        levels = [level for level, name in greedy.items() if name == setting]
+        others = [name for name in SETTINGS if name != setting]
+        unused = [name for name in others if any(_is_set(arguments, name, level) for level in levels)]
+        unused += ["seed"] if arguments.seed is not None and len(levels) == len(settings) else []
         if unused:
-            where = "" if len(greedy) == len(settings) else f" in {', '.join(greedy)}"
-            yield f"--top-k 1 draws the most probable code, so {_without_effect(unused)}{where}"
+            where = "" if len(levels) == len(settings) else f" in {', '.join(levels)}"
+            yield f"{_option(setting)} 1 draws the most probable code, so {_without_effect(unused)}{where}"
     if arguments.best == 1:
         yield "--best 1 keeps every candidate, so nothing is chosen"
     if arguments.label and not arguments.per_class:
@@ -95,7 +96,7 @@ def _notes_on_given(arguments: argparse.Namespace, job: SampleJob, given: GivenC
         yield f"{_option(label_option)} overrides the labels of {file.path}"
     settings = job.recorded()
     differences = list(_different_settings(given, settings))
-    if any(of_level["top_k"] != 1 for of_level in settings.values()):
+    if not all(map(_greedy, settings.values())):
         differences += _different_seeds(given, arguments.seed)
     if differences:
         before, now = (", ".join(shown) for shown in zip(*differences, strict=True))
@@ -111,6 +112,11 @@ def _different_settings(given: GivenCodes, settings: Mapping[str, Mapping[str, A
         if before != now:
             setting = name.replace("_", "-")
             yield f"{setting} {_shown(before)}", f"{setting} {_shown(now)}"
+
+
+def _greedy(settings: Mapping[str, Any]) -> str:
+    """Returns the filter that allows the most probable code only; empty if none does."""
+    return next((name for name in ("top_k", "min_p") if settings[name] == 1), "")
 
 
 def _complete(origin: Mapping[str, Any]) -> dict[str, Any]:

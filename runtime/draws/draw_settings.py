@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from latentloop.draws.settings import FILTERS, SETTINGS, TEMPERATURE, DrawSetting
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DrawSettings:
     """The value of every setting for n samples: float64 [n] by the setting's name."""
 

@@ -19,7 +19,7 @@ DrawnCodes = Callable[[], dict[str, Codes]]  # codes [B, h, w] of the levels so 
 AfterRow = Callable[[str, int, DrawnCodes], bool]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LevelInputs:
     """Inputs of one level for a batch of B samples. ``settings`` are those of ``DrawSettings.arrays``; without them the
     temperature is 1, and there are no filters.
@@ -69,7 +69,7 @@ class LevelInputs:
         return {name: array for name, array in arrays.items() if name in buffers}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LevelDraw:
     """One level of a batch: its name, and either its codes [B, h, w] or the inputs of the loop that draws them.
 
@@ -80,7 +80,7 @@ class LevelDraw:
     source: Codes | LevelInputs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """A finished row: codes [W, B] and logits [W, B, K]. Both may be views of the loop's buffers, which the next row
     overwrites.

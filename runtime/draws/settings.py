@@ -31,6 +31,8 @@ class DrawSetting:
     @property
     def expected(self) -> str:
         """The allowed values, for error messages."""
+        if self.is_integer:
+            return f"an integer from {self.low + 1:g}"
         if self.allows_low:
             return f"from {self.low:g} to {self.high:g}"
         return f"over {self.low:g}" + (f", at most {self.high:g}" if math.isfinite(self.high) else "")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from latentloop.errors import InputError, listed
+from latentloop.errors import InputError, listed, printable
 from latentloop.images.idx import IdxImage
 
 Source = Path | IdxImage  # of one image
@@ -21,11 +21,6 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{printable(self.path)} {self.reason}"
-
-
-def printable(path: Source) -> str:
-    """Returns the path as one line for any terminal: control characters and undecodable bytes are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(path))
 
 
 def summarise(problems: Sequence[Problem], total: int, outcome: str = "cannot be used") -> str:

@@ -15,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from latentloop.errors import InputError, listed
+from latentloop.errors import InputError, listed, printable
 from latentloop.images.decoding import decode
 from latentloop.images.formats.pixel_values import FORMATS
 from latentloop.images.formats.tiff import is_tiff
 from latentloop.images.idx import IdxImage, pad_evenly
-from latentloop.images.problems import Problem, Source, printable
+from latentloop.images.problems import Problem, Source
 
 MAX_THREADS = 4  # each decoder holds a whole image in memory, of up to 89 megapixels
 _SMALL_FILE = 2**16  # bytes
 _READ_AHEAD = 16  # files that are decoded before the first of them is yielded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ReadResult:
     """A file's pixels, uint8 [H, W, C], or the problem with it; and a note on the file for the user, if any.
 

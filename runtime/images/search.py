@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from latentloop.errors import listed
+from latentloop.errors import listed, printable
 from latentloop.images.idx import has_idx_name
-from latentloop.images.problems import Problem, printable
+from latentloop.images.problems import Problem
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
 

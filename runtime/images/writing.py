@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from latentloop.errors import InputError, OutputError
+from latentloop.errors import InputError, OutputError, short_repr
 from latentloop.io.files import check_free, new_directory, write_file
 
 Images = NDArray[np.uint8]
@@ -31,7 +32,14 @@ def grid(images: Images, columns: int, scale: int = 1, gap: int = 2) -> Images:
     """Returns images [N, H, W, C] arranged row by row in one image [rows * (H * scale + gap) - gap, ..., C].
 
     Every pixel becomes ``scale`` x ``scale`` pixels. The ``gap`` pixels between images and unused cells are white.
+    Raises InputError.
     """
+    if not isinstance(images, np.ndarray) or images.ndim != 4 or not len(images):
+        shape = getattr(images, "shape", type(images).__name__)
+        raise InputError(f"images are {shape}, expected an array [N, H, W, C] of at least one")
+    for name, value, lowest in (("columns", columns, 1), ("scale", scale, 1), ("gap", gap, 0)):
+        if isinstance(value, bool | np.timedelta64) or not isinstance(value, int | np.integer) or value < lowest:
+            raise InputError(f"{name} is {short_repr(value)}, expected an integer from {lowest}")
     n, height, width, channels = images.shape
     shape = grid_shape(n, columns, scale, (height, width, channels), gap)
     result = np.full(shape, 255, np.uint8)
@@ -82,7 +90,9 @@ def write_images(folder: str | Path, images: Iterable[Images], names: Iterable[s
     folder = Path(folder)
     check_folder(folder, force=force)
     with new_directory(folder, force=force) as temporary:
-        for image, name in zip(images, names, strict=True):
+        for image, name in zip_longest(images, names):
+            if image is None or name is None:
+                raise InputError(f"{folder}: there are {'more' if name is None else 'fewer'} images than names")
             if Path(name).name != name:
                 raise InputError(f"{name!r} is not the name of a file in {folder}")
             check_image_path(Path(name), _shape_of(image))

@@ -23,7 +23,7 @@ NOT_LEVELS = (*PER_IMAGE, "file", "allow_pickle")  # names that no level can hav
 MAX_BYTES = 2**32  # when unpacked
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CodesFile:
     """The contents of a file of codes: ``levels`` by name, and the arrays of ``PER_IMAGE`` that it has.
 

@@ -22,7 +22,7 @@ from latentloop.sampling.sampler import Sampler, runs_of
 from latentloop.sampling.validation import Setting, check_seeds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Selection:
     """The kept samples, the probability of each one's label, float32 [N], and the number of candidates."""
 
@@ -61,6 +61,8 @@ def sample_best(
 
     Raises InputError for arguments that do not fit the bundle, and if the bundle has no classes or no classifier.
     """
+    if not isinstance(sampler, Sampler):
+        raise InputError(f"sampler is {short_repr(sampler)}, expected a Sampler")
     for name, setting in settings.items():
         for value in setting.values() if isinstance(setting, Mapping) else [setting]:
             if value is not None and as_array(name, value).ndim:
@@ -131,6 +133,10 @@ def choose(
 
 def _check_fraction(keep: object) -> Fraction:
     """Returns the fraction exactly as it is written, so that 3 / 0.3 is 10 and not slightly more."""
-    if isinstance(keep, bool) or not isinstance(keep, int | float | np.integer | np.floating) or not 0 < keep <= 1:
+    if (
+        isinstance(keep, bool | np.timedelta64)
+        or not isinstance(keep, int | float | np.integer | np.floating)
+        or not 0 < keep <= 1
+    ):
         raise InputError(f"keep is {short_repr(keep)}, expected a fraction over 0, at most 1")
     return Fraction(str(keep))

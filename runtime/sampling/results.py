@@ -40,7 +40,7 @@ class Progress:
 Callback = Callable[[Progress], bool | None]  # called after every row; False cancels the run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Samples:
     """Finished samples; N is smaller than requested if the run was cancelled.
 
@@ -74,7 +74,7 @@ class Samples:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Classification:
     """The classifier's results for N images.
 

@@ -29,7 +29,7 @@ from latentloop.sampling.validation import (
 MAX_SAMPLES = 2**20  # of one call: their images and codes are in memory at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SampleRequest:
     """What to sample from a bundle: ``labels`` int64 [n], or None for a bundle without classes; ``seeds`` uint64 [n];
     ``settings`` by level; and ``given`` codes by level, int64 [n, H, W], -1 for a code to draw.

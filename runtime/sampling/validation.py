@@ -23,7 +23,7 @@ Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
 
 def check_count(name: str, n: object, maximum: int = 2**31 - 1) -> int:
     """Returns a positive integer, such as a number of samples; ``name`` is the argument's name."""
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+    if isinstance(n, bool | np.timedelta64) or not isinstance(n, int | np.integer) or n < 1:  # NumPy's durations, too
         raise InputError(f"{name} is {short_repr(n)}, expected a positive integer")
     if n > maximum:
         raise InputError(f"{name} is {short_repr(int(n))}, expected at most {maximum}")

@@ -254,10 +254,10 @@ def _print(report: dict[str, Any]) -> None:
         ]
     if "warning" in report:
         rows.append(("warning", report["warning"]))
-    shown = [(printable(name), printable(str(value))) for name, value in rows]
+    shown = [(printable(name), printable(value)) for name, value in rows]
     column = max(len(name) for name, _ in shown)
     for name, value in shown:
-        print(f"{name:<{column}} {value}")
+        messages.print_line(f"{name:<{column}} {value}")
 
 
 def _package(version: str | None, broken: str | None) -> str:

@@ -91,7 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
         _check_codes_output(arguments.codes, output)
     sampler = options.open_sampler(arguments)
     job = plan_sampling(arguments, sampler, output)
-    if any((arguments.given, arguments.label, arguments.top_k, arguments.best)):  # others always have an effect
+    if any(
+        (arguments.given, arguments.label, arguments.top_k, arguments.min_p, arguments.best)
+    ):  # others always have an effect
         from latentloop.cli.unused_options import note_unused_options
 
         note_unused_options(arguments, job)

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             result = f"skipped, {check.skipped}" if check.skipped else f"{check.error:.2g} (at most {check.bound:.2g})"
             verdict = "-    " if check.skipped else "ok   " if check.passed else "WRONG"
-            print(f"{verdict} {printable(check.name)}: {result}", flush=True)
+            messages.print_line(f"{verdict} {printable(check.name)}: {result}", flush=True)
     passed = all(check.passed for check in checks)
     if arguments.json:
         rows = [
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         setup = {"bundle": str(bundle), "device": sampler.device, "precision": sampler.precision}
         messages.print_json({**setup, "passed": passed, "checks": rows, "skipped": skipped})
     else:
-        print(
-            f"{printable(str(bundle))}: {'verified' if passed else 'WRONG'} on {sampler.device} in {sampler.precision}"
+        messages.print_line(
+            f"{printable(bundle)}: {'verified' if passed else 'WRONG'} on {sampler.device} in {sampler.precision}"
         )
     return 0 if passed else 1

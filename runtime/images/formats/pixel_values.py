@@ -22,7 +22,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # the only decod
 SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # x and y of white, red, green and blue
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PixelValues:
     """Colour [H, W] or [H, W, 3 or 4 (CMYK)] and optional alpha [H, W], integers from 0 to ``maximum``."""
 
