@@ -246,7 +246,7 @@ def test_tar_archives_folders_and_pipes(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, message in (
         ("tar.pt", "it is a tar archive"),
-        ("bundle", "it is a bundle already"),
+        ("bundle", "it is a bundle: give the checkpoint"),
         ("unpacked", "it is an unpacked checkpoint: pack it again"),
         (".", "give the checkpoint's file in it"),
         ("pipe", "it is a pipe or a device"),

@@ -125,3 +125,32 @@ def test_results_do_not_depend_on_the_progress_updates(grey_bundle: Path, monkey
     for level, expected in sampler.encode(images).items():
         np.testing.assert_array_equal(encoded[level], expected)
     np.testing.assert_array_equal(progress.decode(sampler, encoded), sampler.decode(encoded))
+
+
+def test_a_grid_of_many_reconstructions_shows_some_of_them(
+    grey_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(130):
+        Image.new("L", (16, 16), index).save(tmp_path / f"{index:03}.png")
+    out = tmp_path / "pairs.png"
+    assert run("reconstruct", tmp_path, "--bundle", grey_bundle, "--scale", 1, "--out", out) == 0
+    assert "pairs.png: 64 of them, each row of originals above its reconstructions" in capsys.readouterr().out
+    grid = pixels(out)
+    assert grid.shape == (16 * 18 - 2, 8 * 18 - 2)  # 8 rows of 8 pairs, with 2 pixels between images
+    shown = [grid[row * 36, column * 18] for row in range(8) for column in range(8)]
+    assert shown == [index * 130 // 64 for index in range(64)]
+
+
+@pytest.mark.parametrize(
+    ("command", "source", "expected"),
+    [
+        ("encode", "codes.npz", "it is an archive of NumPy arrays; `latentloop decode` makes images of codes"),
+        ("decode", ".", "is a directory, expected a file of codes (.npz); `latentloop reconstruct` takes folders"),
+    ],
+)
+def test_the_right_command_is_named(
+    grey_bundle: Path, tmp_path: Path, fails: Callable[..., str], command: str, source: str, expected: str
+) -> None:
+    np.savez(tmp_path / "codes.npz", top=np.zeros((1, 2, 2), int))
+    out = tmp_path / ("out.npz" if command == "encode" else "out.png")
+    assert expected in fails(2, command, tmp_path / source, "--bundle", grey_bundle, "--out", out)

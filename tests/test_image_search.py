@@ -94,8 +94,7 @@ def test_paths_that_are_not_regular_files_are_named_with_other_problems(tmp_path
         "dangling.png is a link to gone.png, which cannot be opened: No such file",
         "circle.png is a link to circle.png, which cannot be opened: Too many levels",
         "pipe.png is a pipe",
-        "socket.png is a device or socket",
-        "null is a device or socket",
+        "socket.png, /dev/null each is a device or socket",
         "missing.png cannot be read: no such file",
         "empty holds no images, expected files ending in .png",
     ):
@@ -122,8 +121,19 @@ def test_a_long_list_is_cut_and_counted(tmp_path: Path) -> None:
     write(tmp_path / "good.png", 1)
     text = error_of(tmp_path)
     assert text.startswith(f"{MAX_LISTED + 13} of {MAX_LISTED + 14} inputs cannot be used: ")
-    assert text.endswith("; and 13 more")
-    assert text.count(".png cannot be read") == MAX_LISTED
+    assert f"/{MAX_LISTED - 1:03}.png, and 13 more each cannot be read" in text
+    assert text.count(".png") == MAX_LISTED
+    assert text.count("cannot be read") == 1
+
+
+def test_a_reason_is_named_once_with_all_its_files(tmp_path: Path) -> None:
+    for name in ("a", "c"):
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    (tmp_path / "b.png").symlink_to("gone.png")
+    write(tmp_path / "good.png", 1)
+    text = error_of(tmp_path)
+    assert f"{tmp_path}/a.png, {tmp_path}/c.png each cannot be read" in text
+    assert f"; {tmp_path}/b.png is a link to gone.png, which cannot be opened" in text
 
 
 def test_file_names_with_undecodable_bytes(tmp_path: Path) -> None:

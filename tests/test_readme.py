@@ -24,8 +24,13 @@ def test_the_python_runs(code: str) -> None:
     assert run_documented(code, {}) > 0
 
 
+def shell_blocks() -> list[str]:
+    """Returns the blocks of commands, with continued lines joined."""
+    return [block.replace("\\\n", "") for block in blocks(README, "sh")]
+
+
 def test_the_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = [line.split("&&")[-1].strip() for block in blocks(README, "sh") for line in block.splitlines()]
+    lines = [line.split("&&")[-1].strip() for block in shell_blocks() for line in block.splitlines()]
     inline = re.findall(r"`(latentloop [^`]+)`", README.read_text(encoding="utf-8"))
     commands = {shlex.split(line, comments=True)[1] for line in [*lines, *inline] if line.startswith("latentloop")}
     assert {"sample", "export", "verify"} <= commands
@@ -37,7 +42,7 @@ def test_the_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
 # ---- The commands, in their order, as a new user runs them.
 
 ELSEWHERE = ("git", "cd", "python3", ".", "pip", "pytest")  # commands of other programs
-SMALL_TRAINING = {
+SMALL_TRAINING = {  # still smaller than the README's
     "vqvae": "--channels 8 --residual-channels 4 --code-channels 4 --codebook-size 16 --steps 3 --batch 4",
     "prior": "--channels 16 --residual-channels 8 --blocks 1 --residual-blocks 1 --steps 2 --batch 4",
 }
@@ -45,29 +50,23 @@ SMALL_TRAINING = {
 
 def commands() -> Iterator[list[str]]:
     """Yields LatentLoop's commands of all blocks, except those that need a GPU or TensorRT."""
-    for block in blocks(README, "sh"):
+    for block in shell_blocks():
         for command in re.split(r"&&|\n", re.sub(r"\s#.*", "", block)):
-            words = shlex.split(command.replace("$small", ""))  # the tests train still smaller networks
-            if (
-                not words
-                or words[0] in ELSEWHERE
-                or words[0].startswith("small=")
-                or "build-engines" in words
-                or "tensorrt" in words
-            ):
+            words = shlex.split(command)
+            if not words or words[0] in ELSEWHERE or "build-engines" in words or "tensorrt" in words:
                 continue
             assert words[0] == "latentloop", command
             yield words[1:]
 
 
 def write_inputs() -> None:
-    """Writes the files that the README's commands expect: a user's checkpoints, photos and pictures."""
+    """Writes the files that the README's commands expect: a user's checkpoints and pictures."""
     top = replace(PRIORS["top-k3"], height=4, width=4, codes=9)
     bottom = replace(PRIORS["bottom-k3"], height=8, width=8, codes=9, upper_codes=9)
     for name, state in (("vqvae", random_vqvae()), ("top", random_prior(top)), ("bottom", random_prior(bottom))):
         save(Path(f"{name}.pt"), state)
     rng = np.random.default_rng(0)
-    for folder in ("photos", "pictures/cats", "pictures/dogs"):
+    for folder in ("pictures/cats", "pictures/dogs"):
         Path(folder).mkdir(parents=True)
         for index in range(12):
             Image.fromarray(rng.integers(0, 256, (70, 80, 3), np.uint8)).save(f"{folder}/{index}.png")

@@ -39,6 +39,8 @@ for number in range(40):
         print(error)
 """
 
+REMEDY = "pass --force (in Python force=True) to replace it"
+
 
 def run_writers(folder: Path, kind: str) -> list[list[str]]:
     """Returns the outcomes of each of four processes that run at once."""
@@ -61,7 +63,9 @@ def test_one_succeeds_and_the_others_get_an_error(tmp_path: Path, kind: str) -> 
         winner = int((result if kind == "file" else result / "by").read_text())
         for process, rounds in enumerate(outcomes):
             assert rounds[number] == (
-                "written" if process == winner else f"{result} exists; pass --force to replace it"
+                "written"
+                if process == winner
+                else f"{result} exists; pass --force (in Python force=True) to replace it"
             )
 
 

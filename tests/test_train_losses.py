@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from latentloop.errors import InputError
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.models.vqvae import Vqvae
+from latentloop.export.train.run import training_loop
 from latentloop.export.train.run.losses import LOSS_INTERVAL, PATIENCE, Losses
 from latentloop.export.train.run.saving import save_trained
 from latentloop.export.train.run.training_loop import LoopOptions, run_training
@@ -82,3 +85,19 @@ def test_the_mean_is_over_the_steps_since_the_last_reading() -> None:
             losses.add(torch.tensor(value))
         losses.read(1)
         assert losses.mean == mean
+
+
+@pytest.mark.parametrize(("interval", "lines"), [(0.0, ["1", "2", "3"]), (3600.0, ["3"])])
+def test_without_a_bar_progress_is_printed_from_time_to_time(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    interval: float,
+    lines: list[str],
+) -> None:
+    for name in ("FIRST_LINE", "LINE_INTERVAL"):
+        monkeypatch.setattr(training_loop, name, interval)
+    run_training(Scripted(lambda step: 0.5), replace(_options(tmp_path, 3), progress=True))
+    printed = capsys.readouterr().err
+    assert re.findall(r"x\.safetensors: step (\d) of 3, (?:loss 0\.5000, )?\d\d:\d\d left", printed) == lines
+    assert "step 3 of 3, loss 0.5000, 00:00 left" in printed

@@ -176,6 +176,7 @@ def test_the_printed_commands_lead_from_images_to_samples(tmp_path: Path, capsys
     tiny = VQVAE.replace(" --json", "")
     paths = f"--data {shlex.quote(str(folder))} --out {shlex.quote(str(tmp_path / 'vq vae.safetensors'))}"
     look, train_top = follow(f"latentloop train {tiny} --steps 4 {paths}")
+    assert " --steps 4 " in train_top  # as short a training as that of the VQ-VAE, not the default
     assert follow(look) == []
     assert (tmp_path / "vq vae-reconstructed.png").is_file()
     (train_bottom,) = follow(train_top, PRIOR.removeprefix("prior").replace(" --json", " --steps 2"))

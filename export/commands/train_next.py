@@ -17,6 +17,7 @@ from latentloop.export.layouts.reading import read_vqvae
 
 SHOWN = 8  # images to reconstruct
 DATA_OPTIONS = ("data", "held_out", "split_seed")  # that a prior has in common with its VQ-VAE
+SIZE_OPTIONS = ("channels", "residual_channels", "steps", "batch")  # likewise: of a small model and a short training
 RUN_OPTIONS = ("precision", "flip", "licence", "threads", "device", "save_every")
 ONLY_TOP = ("heads", "attention")  # options that the other levels' priors do not use by default
 ONLY_ONE = ("start", "level", "out", "restart", "force", "json")  # of one run
@@ -67,7 +68,8 @@ def _train_prior(arguments: argparse.Namespace, level: str) -> tuple[str, str]:
         given = options_given(arguments.parser, arguments, leave_out=(*ONLY_ONE, *ONLY_TOP))
         options = [word for words in given.values() for word in words]
     else:
-        options = ["--vqvae", str(arguments.out), *_options(arguments, (*DATA_OPTIONS, *RUN_OPTIONS))]
+        size = SIZE_OPTIONS if arguments.network == "vqvae" else ()
+        options = ["--vqvae", str(arguments.out), *_options(arguments, (*DATA_OPTIONS, *size, *RUN_OPTIONS))]
     out = _unused(arguments.out.with_name(f"{level}.safetensors"))
     return f"train the {level} prior", command("train", "prior", *options, "--level", level, "--out", out)
 

@@ -60,7 +60,11 @@ def check_size(config: VqvaeConfig, size: int) -> None:
     """Raises InputError unless ``size`` is a multiple of the top level's stride."""
     stride = config.stride(0)
     if size % stride:
-        raise InputError(f"size is {size}, expected a multiple of {stride} for {config.levels} levels; pass --size")
+        lower, upper = size // stride * stride, -(-size // stride) * stride
+        nearest = f"{lower} or {upper}" if lower else f"{upper}"
+        raise InputError(
+            f"size is {size}, expected a multiple of {stride} for {config.levels} levels, such as {nearest}"
+        )
 
 
 def forward(model: Vqvae, images: Tensor, *, quantised: bool = True) -> Forward:

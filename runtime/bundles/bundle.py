@@ -65,7 +65,7 @@ class Bundle:
             problem = "not a directory" if folder.exists() else "no such directory"
             raise BundleError(f"{folder}: {problem}; a bundle is the directory that `latentloop export` writes")
         check_link(source)
-        value = read_json(source, f"{source} is missing: {folder} is not a bundle, or its export was interrupted")
+        value = read_json(source, f"{source} is missing: a bundle is a directory that `latentloop export` writes")
         self.manifest: Manifest = from_json(value, str(source))
         records = self.manifest.files.items()
         self._identities = {name: verify_file(folder, name, record, source) for name, record in records}

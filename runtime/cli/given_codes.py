@@ -51,7 +51,10 @@ class GivenCodes:
         """
         bundle, path, remedy = sampler.bundle, self.file.path, "name the classes of its images with --label"
         if bundle.manifest.classifier is None:
-            raise InputError(f"{path} holds no labels, and {bundle.path} has no classifier to find them: {remedy}")
+            raise InputError(
+                f"{path} holds no labels, and {bundle.path} has no classifier to find them: {remedy}, or encode "
+                "the images again with this bundle, which takes labels from the names of their folders"
+            )
         try:
             codes = checked_codes(self.file, self.file.levels, bundle.manifest, partial=False)
         except InputError as error:

@@ -98,7 +98,9 @@ def add_precision(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> 
     )
 
 
-def add_output(parser: argparse.ArgumentParser, *, required: bool) -> argparse._ArgumentGroup:
+def add_output(
+    parser: argparse.ArgumentParser, *, required: bool, columns: str = "a square"
+) -> argparse._ArgumentGroup:
     """Adds ``--out``, ``--columns`` and ``--scale``, and returns their argument group."""
     group = parser.add_argument_group("output")
     group.add_argument(
@@ -107,7 +109,7 @@ def add_output(parser: argparse.ArgumentParser, *, required: bool) -> argparse._
         metavar="PATH",
         help="a grid of all images (.png, .jpg or .webp), or, if the name ends in /, a folder with one file per image",
     )
-    group.add_argument("--columns", type=positive, metavar="N", help="images per row of the grid (default: a square)")
+    group.add_argument("--columns", type=positive, metavar="N", help=f"images per row of the grid (default: {columns})")
     group.add_argument(
         "--scale",
         type=positive,

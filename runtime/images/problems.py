@@ -24,8 +24,17 @@ class Problem:
 
 
 def summarise(problems: Sequence[Problem], total: int, outcome: str = "cannot be used") -> str:
-    """Returns a line with the number of problems among ``total`` inputs, and the problems."""
-    return f"{len(problems)} of {total} inputs {outcome}: {listed(problems, '; ')}"
+    """Returns a line with the number of problems among ``total`` inputs, and the problems: each reason once, with the
+    inputs that it concerns.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for problem in problems:
+        by_reason.setdefault(problem.reason, []).append(printable(problem.path))
+    texts = (
+        f"{paths[0]} {reason}" if len(paths) == 1 else f"{listed(paths)} each {reason}"
+        for reason, paths in by_reason.items()
+    )
+    return f"{len(problems)} of {total} inputs {outcome}: {listed(texts, '; ')}"
 
 
 def raise_for(problems: Sequence[Problem], total: int, remedy: str = "") -> None:

@@ -129,6 +129,8 @@ def _decoding_failure(file: Path, text: str = "") -> str:
     """Returns the reason why Pillow cannot decode the file. ``text`` is Pillow's error, if it recognised the format."""
     if text and ("truncated" in text or not is_tiff(file)):
         return f"cannot be read as an image: {text}"
+    if file.suffix == ".npz":
+        return "cannot be read as an image: it is an archive of NumPy arrays; `latentloop decode` makes images of codes"
     reason = f"not in a supported format ({', '.join(FORMATS)})"
     if is_tiff(file):
         reason = "a kind of TIFF that Pillow does not read: save it as a plain TIFF of 8 or 16 bits a value, or as PNG"

@@ -164,6 +164,10 @@ def open_codes(path: Path) -> CodesFile:
             comment = archive.zip.comment if archive.zip else b""
     except InputError:
         raise
+    except IsADirectoryError:
+        raise InputError(
+            f"{path} is a directory, expected a file of codes (.npz); `latentloop reconstruct` takes folders of images"
+        ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a hostile archive can fail in many ways, all with the same meaning

@@ -122,7 +122,7 @@ def _check_target(path: Path, *, force: bool, directory: bool) -> None:
     if kind not in (0, stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK):
         raise OutputError(f"{path} is a device, a pipe or a socket, expected a {'directory' if directory else 'file'}")
     if not force and kind and not (kind == stat.S_IFLNK and directory):  # a directory is written to a link's target
-        raise OutputError(f"{path} exists; pass --force to replace it")
+        raise OutputError(f"{path} exists; pass --force (in Python force=True) to replace it")
     if kind == stat.S_IFDIR:
         from latentloop.io.replaceable import check_directory
 
@@ -142,7 +142,7 @@ def _link(source: Path, target: Path) -> bool:
     try:
         os.link(source, target)
     except FileExistsError:
-        raise OutputError(f"{target} exists; pass --force to replace it") from None
+        raise OutputError(f"{target} exists; pass --force (in Python force=True) to replace it") from None
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise

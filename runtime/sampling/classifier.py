@@ -20,7 +20,10 @@ def classifier_file(bundle: Bundle) -> str:
     """Returns the name of the classifier's file. Raises InputError if the bundle has no classifier."""
     file = bundle.manifest.classifier
     if file is None:
-        raise InputError(f"{bundle.path} has no classifier: export it again with --classifier FILE")
+        raise InputError(
+            f"{bundle.path} has no classifier: `latentloop train classifier` makes one; export the bundle again with "
+            "--classifier FILE"
+        )
     return file
 
 

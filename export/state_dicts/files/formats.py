@@ -84,7 +84,7 @@ def _folder_remedy(path: Path) -> str:
     if not path.is_dir():
         return ""
     if (path / "manifest.json").is_file():
-        return "; it is a bundle already: `latentloop sample --bundle`"
+        return "; it is a bundle: give the checkpoint from which it was exported, which `latentloop info` names"
     if any((*path.glob("data.pkl"), *path.glob("*/data.pkl"))):
         return "; it is an unpacked checkpoint: pack it again with `zip -0 -r checkpoint.pt FOLDER`"
     return "; give the checkpoint's file in it"

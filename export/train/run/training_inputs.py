@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, replace
 
 from latentloop.cli.messages import note, plural
-from latentloop.errors import InputError
+from latentloop.errors import InputError, listed
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.data.codes import Levels, encode
@@ -33,7 +33,8 @@ def load_dataset(arguments: argparse.Namespace, size: int, image_channels: int |
         split_seed=arguments.split_seed,
     )
     if distributed.is_leader():
-        print(data.description, file=sys.stderr)
+        classes = f"{len(data.classes)} classes: {listed(data.classes)}" if data.classes else "no classes"
+        print(f"{data.description}; {classes}", file=sys.stderr)
         for text in data_warnings(data):
             note(f"warning: {text}")
     return data

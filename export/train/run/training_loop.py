@@ -26,6 +26,8 @@ from latentloop.export.train.run.losses import LOSS_INTERVAL, Losses
 from latentloop.export.train.run.state_file import StateFile, Task
 from latentloop.io.files import check_free
 
+FIRST_LINE, LINE_INTERVAL = 5.0, 30.0  # seconds: of the first line of progress, and between two lines
+
 
 @dataclass(frozen=True)
 class LoopOptions:
@@ -75,7 +77,7 @@ def run_training(task: Task, options: LoopOptions) -> bool:
     first, force = _start(task, options)
     losses = Losses(lambda: options.remedy)
     progress = _Progress(options, first)
-    started = saved_at = time.monotonic()
+    saved_at = time.monotonic()
     alone = distributed.world_size() == 1
     with stop_request() if alone else nullcontext(StopRequest()) as stop, progress.bar:
         for step in range(first, options.steps):
@@ -88,13 +90,12 @@ def run_training(task: Task, options: LoopOptions) -> bool:
             # 2. The loss.
             if done % LOSS_INTERVAL == 0 or done == options.steps:
                 losses.read(done, last=done == options.steps)
-            progress.update(losses.mean)
+            progress.update(done, losses.mean)
             # 3. The state file.
             is_due = done % options.save_every == 0 or time.monotonic() - saved_at > options.save_seconds
             if distributed.is_leader() and ((is_due and not losses.is_high) or done == options.steps):
                 losses.check(done)  # a training that diverges does not replace the state
                 options.state_file.save(task, done, force=force)
-                progress.print_line(done, losses.mean, time.monotonic() - started)
                 saved_at = time.monotonic()
             if stop.is_set():
                 break
@@ -127,22 +128,25 @@ def _start(task: Task, options: LoopOptions) -> tuple[int, bool]:
 
 
 class _Progress:
-    """A progress bar, or lines of text if stderr is not a terminal."""
+    """A progress bar; if stderr is not a terminal, lines of text: soon after the start, then every half a minute."""
 
     def __init__(self, options: LoopOptions, first: int) -> None:
         self.options, self.first = options, first
+        self.started = time.monotonic()
+        self.due = self.started + FIRST_LINE
         disable = None if options.progress else True  # None: disabled if stderr is not a terminal
         self.bar = tqdm(total=options.steps, initial=first, desc=options.out.stem, unit="step", disable=disable)
 
-    def update(self, loss: float) -> None:
-        if not math.isnan(loss):
+    def update(self, done: int, loss: float) -> None:
+        """Shows the progress after ``done`` steps. ``loss`` is NaN before the first reading."""
+        known = not math.isnan(loss)
+        if known:
             self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
         self.bar.update()
-
-    def print_line(self, done: int, loss: float, seconds: float) -> None:
-        """Prints step, loss and remaining time, if no bar is shown; ``seconds`` is the time since the first step."""
-        if not self.options.progress or sys.stderr.isatty():
+        now = time.monotonic()
+        if not self.options.progress or sys.stderr.isatty() or (now < self.due and done < self.options.steps):
             return
-        left = tqdm.format_interval(seconds / (done - self.first) * (self.options.steps - done))
-        text = f"step {done} of {self.options.steps}, loss {loss:.4f}, {left} left"
+        self.due = now + LINE_INTERVAL
+        left = tqdm.format_interval((now - self.started) / (done - self.first) * (self.options.steps - done))
+        text = f"step {done} of {self.options.steps}, {f'loss {loss:.4f}, ' if known else ''}{left} left"
         print(f"{self.options.out.name}: {text}", file=sys.stderr, flush=True)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # an original and its reconstruction, [H, W, C]
 
+MAX_PAIRS = 64  # in a grid
+
 HELP = "encode and decode images, and measure the error"
 EPILOG = """examples:
   latentloop reconstruct photos/ --resize
@@ -30,7 +32,8 @@ EPILOG = """examples:
 
 A folder means all images in it and in its sub-folders, and IDX files with MNIST's names: what `train --data` takes.
 All images are checked before the first is encoded. --resize crops and resizes images, and adds a border to IDX images.
-In a grid, each row of originals is above the row of its reconstructions; a folder gets the reconstructions only.
+In a grid, each row of originals is above the row of its reconstructions; of many images it shows 64, evenly spaced. A
+folder gets the reconstructions only, of all images.
 The mean squared error is over all pixels and channels, on the scale 0 to 1. Ctrl-C writes the finished images.
 """
 
@@ -40,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_images(parser)
     options.add_bundle(parser)
     options.add_unfit_images(parser)
-    options.add_output(parser, required=False)
+    options.add_output(parser, required=False, columns="8")
     options.add_running(parser)
 
 
@@ -55,9 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     inputs = ImageInputs.check(arguments, shape)
     count = len(inputs.files)
-    columns = arguments.columns or min(count, 8)
     if output:
-        output.check_size(2 * -(-count // columns) * columns, shape, columns)
+        pairs = min(count, MAX_PAIRS)
+        columns = arguments.columns or min(pairs, 8)
+        output.check_size(2 * -(-pairs // columns) * columns, shape, columns)
         output.check_inputs(inputs.paths)
     # 2. Reconstruct and measure. A folder is written meanwhile, a grid at the end.
     files, errors, stop = _reconstruct(sampler, inputs, output)
@@ -78,7 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
     if error is not None:
         shown_psnr = "infinite" if psnr is None else f"{psnr:.2f} dB"
         line = f"{done} {messages.plural(done, 'image')}: mean squared error {error:.6f}, PSNR {shown_psnr}"
-    messages.print_result(summary, f"{line}; {output}" if line and output else line, as_json=arguments.json)
+    if line and output:
+        line += f"; {output}" if output.folder else f"; {output}: {_shown_pairs(done, count)}"
+    messages.print_result(summary, line, as_json=arguments.json)
     inputs.report_changed(f"the figures are those of the other {done}")
     return messages.exit_status(stop, messages.finished(done, count, " and written" if output else ""))
 
@@ -92,6 +98,7 @@ def _reconstruct(
     files: list[Source] = []
     errors: list[float] = []
     grid_pairs: list[Pair] = []
+    shown = _evenly_spaced(len(inputs.files))
     with stop_request() as stop:
         pairs = _pairs(sampler, inputs, files, errors, stop)
         if (first := next(pairs, None)) is not None:  # without any image, no folder is written
@@ -101,10 +108,10 @@ def _reconstruct(
                 names = (f"{index:05}.png" for index, _ in enumerate(errors))
                 output.write((reconstruction for _, reconstruction in pairs), names)
             else:
-                grid_pairs = [pair for pair in pairs if output]
+                grid_pairs = [pair for index, pair in enumerate(pairs) if output and index in shown]
     if output and grid_pairs:
         with defer_stop(stop):
-            columns = output.columns or min(len(files), 8)
+            columns = output.columns or min(len(grid_pairs), 8)
             output.write(_rows(grid_pairs, columns), (), columns)
     return files, errors, stop
 
@@ -120,6 +127,19 @@ def _pairs(
             files.append(file)
             errors.append(_mean_squared_error(image, reconstruction))
             yield image, reconstruction
+
+
+def _evenly_spaced(count: int) -> set[int]:
+    """Returns the indices of the images that a grid shows."""
+    pairs = min(count, MAX_PAIRS)
+    return {index * count // pairs for index in range(pairs)}
+
+
+def _shown_pairs(done: int, count: int) -> str:
+    """Returns a text about the grid for ``done`` finished images of ``count``."""
+    shown = sum(index < done for index in _evenly_spaced(count))
+    pairs = f"{shown} of them, " if shown < done else ""
+    return f"{pairs}each row of originals above its reconstructions"
 
 
 def _rows(pairs: list[Pair], columns: int) -> NDArray[np.uint8]:
