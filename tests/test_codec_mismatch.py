@@ -42,9 +42,7 @@ def classify(folder: Path) -> Any:
     return Sampler(bundle, "cpu", 1).classify(np.zeros((2, *bundle.image_shape), np.uint8))
 
 
-@pytest.mark.parametrize(
-    ("role", "action"), [("encoder", encode), ("decoder", decode), ("classifier", classify)], ids=str
-)
+@pytest.mark.parametrize(("role", "action"), [("encoder", encode), ("decoder", decode), ("classifier", classify)])
 def test_another_number_of_channels(copy: Path, role: str, action: Callable[[Path], object]) -> None:
     edit_manifest(copy, "image", value=[32, 48, 1])
     text = error_of(lambda: action(copy))
