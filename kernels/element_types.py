@@ -31,6 +31,11 @@ class ElementType:
         """The type in the CUDA array interface; None for bfloat16, which the interface does not support."""
         return None if self is BFLOAT16 else self.numpy
 
+    @property
+    def onnxruntime(self) -> str:
+        """The type of a tensor as ONNX Runtime names it (``NodeArg.type``)."""
+        return f"tensor({ {'float32': 'float', 'float64': 'double'}.get(self.name, self.name) })"
+
     def values(self, bits: NDArray[Any]) -> NDArray[Any]:
         """Returns the values of an array of type ``numpy``: bfloat16 as float32, other types unchanged."""
         return (bits.astype(np.uint32) << 16).view(np.float32) if self is BFLOAT16 else bits

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import safetensors.torch
 import torch
@@ -30,6 +31,16 @@ def test_sizes_and_codes_agree(each: ElementType) -> None:
         assert storage.dtype is dtype
     if each.epsilon:
         assert each.epsilon == torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("each", BOUND, ids=lambda each: each.name)
+def test_the_names_are_those_of_onnxruntime(each: ElementType) -> None:
+    value = helper.make_tensor_value_info("x", each.onnx, [1])
+    result = helper.make_tensor_value_info("y", each.onnx, [1])
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "identity", [value], [result])
+    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].type == each.onnxruntime
 
 
 @pytest.mark.parametrize("each", [each for each in TYPES if each.short], ids=lambda each: each.name)

@@ -9,8 +9,9 @@ from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.codec import CodecGraph, Tensor, codec_of
 from latentloop.bundles.manifest import BATCH, Manifest
 from latentloop.errors import BundleError
+from latentloop.kernels.element_types import BOUND
 
-ONNX_TYPES = {"tensor(float)": "float32"}  # others have NumPy's name in the brackets
+_NAMES = {each.onnxruntime: each.name for each in BOUND}
 
 
 def check_codec_graph(bundle: Bundle, file: str, session: Any) -> None:
@@ -47,7 +48,7 @@ def _descriptions(manifest: Manifest) -> Iterator[tuple[str, CodecGraph]]:
 
 def _check_tensor(where: str, value: Any, expected: Tensor) -> None:
     """Compares type and shape. A size that is dynamic on either side is not compared."""
-    dtype = ONNX_TYPES.get(value.type, value.type.removeprefix("tensor(").removesuffix(")"))
+    dtype = _NAMES.get(value.type, value.type.removeprefix("tensor(").removesuffix(")"))
     fits = len(value.shape) == len(expected.shape) and all(
         type(size) is not int or type(other) is not int or size == other
         for size, other in zip(value.shape, expected.shape, strict=True)
