@@ -102,8 +102,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads a checkpoint of this format. Raises CheckpointError that names the file and the field."""
+def load_checkpoint(path: Path, *, weights: bool = True) -> Checkpoint:
+    """Reads a checkpoint of this format; without ``weights`` only its header, which has all the rest.
+
+    Raises CheckpointError that names the file and the field.
+    """
     path = Path(path)
     try:
         with safe_open(path, framework="numpy") as opened:
@@ -111,7 +114,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             names = list(opened.keys())
             dtypes = {name: opened.get_slice(name).get_dtype() for name in names}
             readable = [name for name in names if dtypes[name] in STORED]
-            weights: Weights = {name: opened.get_tensor(name).astype(np.float32, copy=False) for name in readable}
+            wanted = readable if weights else []
+            tensors: Weights = {name: opened.get_tensor(name).astype(np.float32, copy=False) for name in wanted}
     except Exception as error:  # a hostile or damaged file can raise many types of exception
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
     if metadata.get("format") != FORMAT:
@@ -131,4 +135,4 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: config or provenance is not readable as JSON: {error}") from error
-    return Checkpoint(config, weights, provenance)
+    return Checkpoint(config, tensors, provenance)

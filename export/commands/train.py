@@ -77,7 +77,7 @@ def _print_result(arguments: argparse.Namespace, metrics: dict[str, Any]) -> Non
     from latentloop.export.commands.train_next import next_steps
     from latentloop.export.commands.train_report import figures, warnings
 
-    trained = load_checkpoint(arguments.out)
+    trained = load_checkpoint(arguments.out, weights=False)
     for text in warnings(trained):
         note(f"warning: {text}")
     if arguments.json:

@@ -103,12 +103,12 @@ def _use_classifier(arguments: argparse.Namespace, trained: Checkpoint, beside: 
 
 
 def _checkpoints_beside(out: Path) -> Files:
-    """Returns the checkpoints of LatentLoop in the folder of ``out``, oldest first."""
+    """Returns the checkpoints of LatentLoop in the folder of ``out``, oldest first, without their weights."""
     files = [file for file in out.parent.glob("*.safetensors") if is_own(file)]
     found = []
     for file in sorted(files, key=lambda file: file.stat().st_mtime_ns):
         with suppress(LatentLoopError):  # of another version, or damaged
-            found.append((file, load_checkpoint(file)))
+            found.append((file, load_checkpoint(file, weights=False)))
     return found
 
 
