@@ -1,0 +1,253 @@
+/* LatentLoop's C interface: draws images from a bundle, a folder that `latentloop export` writes.
+ *
+ * Compiles as C99 and C++17. docs/embedding.md shows how to build and link a program. A complete one, without checks of
+ * the statuses, draws the image of seed 7:
+ *
+ *     #include <latentloop/latentloop.h>
+ *     #include <stdlib.h>
+ *
+ *     int main(void) {
+ *       ll_bundle *bundle;
+ *       ll_sampler *sampler;
+ *       int32_t height, width, channels;
+ *       ll_bundle_open("runtime/data/planets", &bundle);
+ *       ll_sampler_create(bundle, NULL, &sampler);
+ *       ll_bundle_image(bundle, &height, &width, &channels);
+ *       size_t bytes = (size_t)height * width * channels;
+ *       uint8_t *image = malloc(bytes);
+ *       ll_sample_params params = ll_default_sample_params();
+ *       params.seed = 7;
+ *       ll_sample(sampler, &params, image, bytes, NULL, NULL);
+ *       ll_sampler_destroy(sampler);
+ *       ll_bundle_close(bundle);
+ *     }
+ *
+ * Threads. Any number of threads may use a bundle, and each its own samplers; samplers made from one bundle share its
+ * weights. Only one thread at a time may use a sampler: a call on a sampler that is running returns LL_BUSY and has no
+ * other effect. ll_cancel and ll_sampler_device may be called at any time, and ll_sampler_destroy also while another
+ * thread runs the sampler or in its progress callback: the run is cancelled, and the sampler freed when it has ended.
+ * After a fork the child process must not use bundles and samplers of its parent.
+ *
+ * Memory. Codes and images are written to the caller's memory, without padding between elements. The library copies
+ * everything that it keeps, and allocates memory for a batch, but not for `count` samples. Arrays and texts that it
+ * returns pointers to belong to it.
+ *
+ * Errors. Functions return a status. ll_last_error() describes the last failure in this thread. The library prints
+ * nothing, does not end the process and throws no exceptions. Texts are UTF-8.
+ *
+ * Versions. Later releases append fields to the structs that begin with `size`, and fields that an older library does
+ * not know must then be 0. Other structs never change.
+ */
+#ifndef LATENTLOOP_LATENTLOOP_H
+#define LATENTLOOP_LATENTLOOP_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(LATENTLOOP_BUILDING) && defined(__GNUC__)
+#define LL_API __attribute__((visibility("default")))
+#else
+#define LL_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum ll_status {
+  LL_OK = 0,
+  LL_INVALID_ARGUMENT = 1, /* an argument is null, out of range, or does not fit the bundle */
+  LL_BAD_BUNDLE = 2,       /* the bundle is corrupt, incomplete, tampered with, or of another version */
+  LL_MISSING = 3,          /* ONNX Runtime cannot be found, cannot be loaded or is too old */
+  LL_DEVICE = 4,           /* this library or machine cannot use the device */
+  LL_OUT_OF_MEMORY = 5,
+  LL_BUSY = 6,      /* the sampler is running */
+  LL_CANCELLED = 7, /* by ll_cancel, by the progress callback or by ll_sampler_destroy */
+  LL_INTERNAL = 8   /* a fault of this library: please report it */
+} ll_status;
+
+typedef struct ll_bundle ll_bundle;
+typedef struct ll_sampler ll_sampler;
+
+/* ---- The library ---- */
+
+/* The version of the library, such as "0.1.0". */
+LL_API const char* ll_version(void);
+
+/* The text of this thread's last failure, "" before the first. Valid until the next call in this thread that fails. */
+LL_API const char* ll_last_error(void);
+
+/* The word for a status, such as "invalid argument"; "unknown" for other numbers. */
+LL_API const char* ll_status_name(ll_status status);
+
+enum { LL_LOG_INFO = 0, LL_LOG_WARNING = 1 };
+
+/* Sets the function that receives messages of the whole process, for example that the library of native operators is
+ * missing. NULL, the default: no messages. It is called by the threads that call the library, several at once. */
+LL_API void ll_set_log(void (*log)(int level, const char* text, void* user), void* user);
+
+/* Sets ONNX Runtime's library, version 1.20 or newer: its file, or the folder that contains it. NULL, the default: the
+ * file or folder in the environment variable LATENTLOOP_ONNXRUNTIME, else libonnxruntime.so.1 or libonnxruntime.so as
+ * the loader finds them. It is loaded with the first sampler on a CPU, and for the whole process.
+ * LL_INVALID_ARGUMENT: it is loaded already. */
+LL_API ll_status ll_set_onnxruntime(const char* path);
+
+/* ---- Bundles ---- */
+
+/* A level's grid of codes: integers from 0 to codebook_size - 1. Without a prior (has_prior is 0) it can be encoded and
+ * decoded, but not drawn. */
+typedef struct ll_level {
+  const char* name;
+  int32_t height, width, codebook_size, has_prior;
+} ll_level;
+
+/* Opens a bundle, and verifies its manifest and the size and SHA-256 of every file. `*out` is NULL after a failure.
+ * LL_BAD_BUNDLE: the text names the file and the field. */
+LL_API ll_status ll_bundle_open(const char* directory, ll_bundle** out);
+
+/* Frees the handle, or does nothing for NULL. Samplers made from the bundle can still be used. */
+LL_API void ll_bundle_close(ll_bundle* bundle);
+
+/* The size of an image. 1 channel is grey, 3 are RGB (sRGB values 0 ... 255). Pointers may be NULL. */
+LL_API ll_status ll_bundle_image(const ll_bundle* bundle, int32_t* height, int32_t* width, int32_t* channels);
+
+/* The number of levels; 0 for NULL. Level 0 is the top, the coarsest, and levels are drawn in this order. */
+LL_API int32_t ll_bundle_levels(const ll_bundle* bundle);
+LL_API ll_status ll_bundle_level(const ll_bundle* bundle, int32_t index, ll_level* out);
+
+/* The number of classes; 0 for NULL, and if samples have no labels. A label is the index of a class. */
+LL_API int32_t ll_bundle_classes(const ll_bundle* bundle);
+LL_API const char* ll_bundle_class_name(const ll_bundle* bundle, int32_t index); /* NULL: no such class */
+
+/* The number and names of the precisions of the priors' weights: "float32", and perhaps "int8". */
+LL_API int32_t ll_bundle_precisions(const ll_bundle* bundle);
+LL_API const char* ll_bundle_precision(const ll_bundle* bundle, int32_t index); /* NULL: no such precision */
+
+/* Whether ll_classify and ll_sample_best can be used: 1 or 0. */
+LL_API int32_t ll_bundle_has_classifier(const ll_bundle* bundle);
+
+/* ---- Samplers ---- */
+
+typedef struct ll_sampler_params {
+  uint32_t size;         /* sizeof(ll_sampler_params) */
+  int32_t threads;       /* on the CPU. 0: all processors that this process may use; at most 1024 */
+  const char* device;    /* "cpu". NULL or "auto": the best device that can be used */
+  const char* precision; /* one of the bundle's. NULL: "float32" */
+} ll_sampler_params;
+
+/* Inline, because the size of the struct is that of the program's header, not of the library's. */
+static inline ll_sampler_params ll_default_sampler_params(void) {
+  ll_sampler_params params;
+  memset(&params, 0, sizeof params);
+  params.size = (uint32_t)sizeof params;
+  return params;
+}
+
+/* `params` NULL: the defaults. `*out` is NULL after a failure. */
+LL_API ll_status ll_sampler_create(ll_bundle* bundle, const ll_sampler_params* params, ll_sampler** out);
+
+/* Cancels what is running, and frees the handle; does nothing for NULL. */
+LL_API void ll_sampler_destroy(ll_sampler* sampler);
+
+/* The device that runs the graphs: "cpu". "" for NULL. */
+LL_API const char* ll_sampler_device(const ll_sampler* sampler);
+
+/* ---- Sampling ---- */
+
+/* One row of a level is finished in the current batch. The structs of later releases are larger. */
+typedef struct ll_progress {
+  uint32_t size;
+  int32_t level;     /* index of the level */
+  int32_t row, rows; /* finished rows, from 1, of the level's rows */
+  int64_t image;     /* finished images of the run: the current batch's are those after them */
+  int64_t images;    /* images of the run; ll_sample_best counts candidates */
+} ll_progress;
+
+typedef struct ll_sample_params {
+  uint32_t size;         /* sizeof(ll_sample_params) */
+  int64_t count;         /* images, from 1 */
+  uint64_t seed;         /* `seeds` NULL: the samples' seeds are seed, seed + 1, ... */
+  const uint64_t* seeds; /* [count] or NULL */
+  const int64_t* labels; /* [count] or NULL: sample i has class i modulo the number of classes */
+  /* Settings, by level: [levels], or NULL for the default. A code must pass all filters. */
+  const float* temperature; /* over 0, at most 1e20. Default: 1 */
+  const float* top_p;       /* over 0, at most 1: the most probable codes with this share. Default: 1, all codes */
+  const float* min_p;       /* 0 to 1: the share of the highest probability that a code must have. Default: 0, none */
+  const int64_t* top_k;     /* from 1: this many most probable codes. Default: all codes */
+  /* Codes to keep: [levels] of [count, height, width] or NULL. -1: draw the code. Kept codes come first in raster
+   * order. With classes and kept codes, labels are required. */
+  const int64_t* const* given;
+  /* Samples drawn at once, at most 4096. 0: count, at most 16. The last batch is filled up, so that the result of a
+   * seed does not depend on count; for another batch size sums are rounded differently, and codes can differ. */
+  int64_t batch;
+  /* Called after every row, or NULL. The run is cancelled if the result is not 0. It must not use the sampler, except
+   * for ll_cancel and ll_sampler_destroy. */
+  int (*progress)(const ll_progress* progress, void* user);
+  void* user;
+} ll_sample_params;
+
+static inline ll_sample_params ll_default_sample_params(void) {
+  ll_sample_params params;
+  memset(&params, 0, sizeof params);
+  params.size = (uint32_t)sizeof params;
+  params.count = 1;
+  return params;
+}
+
+/* Draws `params->count` samples (`params` NULL: one, of seed 0).
+ *
+ * images         [count, height, width, channels], `images_bytes` at least that size; or NULL: nothing is decoded
+ * codes          [levels] of [count, height, width]; NULL, or NULL for some levels, if they are not wanted
+ * finished       receives the number of finished samples, also after a failure; or NULL
+ *
+ * The first `finished` samples of codes and images are whole, also after LL_CANCELLED. The others are undefined. */
+LL_API ll_status ll_sample(ll_sampler* sampler, const ll_sample_params* params, uint8_t* images, size_t images_bytes,
+                           int64_t* const* codes, int64_t* finished);
+
+/* Rejection sampling (VQ-VAE-2, section 3.3): for each label, draws `candidates` times as many samples as `params` asks
+ * for, and keeps those with the highest probability of the label by the bundle's classifier.
+ *
+ * The candidates' seeds are params->seed, params->seed + 1, ...; `params->seeds` must be NULL. Labels take turns. The
+ * kept samples of a label are in the order of their seeds. After LL_CANCELLED they are the best of the candidates so
+ * far, `finished` of them, and `labels` says whose they are.
+ *
+ * candidates     per sample, from 1
+ * seeds          [count] or NULL: receives the seeds of the kept samples
+ * labels         [count] or NULL: receives their labels
+ * confidence     [count] or NULL: receives the probability of the label */
+LL_API ll_status ll_sample_best(ll_sampler* sampler, const ll_sample_params* params, int64_t candidates,
+                                uint8_t* images, size_t images_bytes, int64_t* const* codes, uint64_t* seeds,
+                                int64_t* labels, float* confidence, int64_t* finished);
+
+/* ---- Encoder, decoder, likelihood, classifier ----
+ *
+ * `count` can be 0. After LL_CANCELLED or another failure, results are undefined. */
+
+/* Encodes images [count, height, width, channels] to codes [levels] of [count, height, width]; a level that is not
+ * wanted can be NULL. */
+LL_API ll_status ll_encode(ll_sampler* sampler, const uint8_t* images, size_t images_bytes, int64_t count,
+                           int64_t* const* codes);
+
+/* Decodes codes of all levels to images [count, height, width, channels]. */
+LL_API ll_status ll_decode(ll_sampler* sampler, const int64_t* const* codes, int64_t count, uint8_t* images,
+                           size_t images_bytes);
+
+/* Computes the log-probability, in nats, of every code given the ones before it: `nats` [levels] of [count, height,
+ * width]; a level that is not wanted can be NULL. `labels` [count] is required if the bundle has classes, else NULL. */
+LL_API ll_status ll_log_likelihood(ll_sampler* sampler, const int64_t* const* codes, const int64_t* labels,
+                                   int64_t count, double* const* nats);
+
+/* Computes the probabilities [count, classes] of the classes by the bundle's classifier. */
+LL_API ll_status ll_classify(ll_sampler* sampler, const uint8_t* images, size_t images_bytes, int64_t count,
+                             float* probabilities);
+
+/* Cancels what the sampler runs: the call returns LL_CANCELLED soon. Any thread may call it at any time, also a signal
+ * handler. It has no effect if nothing runs, nor on later calls. */
+LL_API void ll_cancel(ll_sampler* sampler);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
