@@ -21,6 +21,9 @@ ENUMERATORS = {
     "kVariadic": "INPUT_OUTPUT_VARIADIC",
     "kFail": "ORT_FAIL",
     "kInvalidArgument": "ORT_INVALID_ARGUMENT",
+    "kFatal": "ORT_LOGGING_LEVEL_FATAL",
+    "kDeviceAllocator": "OrtDeviceAllocator",
+    "kDefaultMemory": "OrtMemTypeDefault",
 }
 
 

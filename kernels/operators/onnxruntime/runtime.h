@@ -1,4 +1,4 @@
-// A C++ wrapper around ONNX Runtime's C API: statuses become exceptions, tensors become pointers and shapes.
+// The C API of ONNX Runtime as an operator uses it: tensors become pointers and shapes.
 #pragma once
 
 #include <atomic>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "../../kernels.h"
-#include "abi.h"
+#include "api.h"
 
 namespace latentloop {
 
@@ -20,25 +20,9 @@ inline std::string text(const Shape& shape) {
   return out + "]";
 }
 
-class Runtime {
+class Runtime : public Api {
  public:
-  explicit Runtime(const OrtApi* api) : api_(api) {}
-
-  // Throws std::runtime_error if the function returns a status.
-  template <typename F, typename... Arguments>
-  void call(Arguments... arguments) const {
-    OrtStatus* status = F::of(api_)(arguments...);
-    if (status == nullptr) return;
-    const std::string text{reinterpret_cast<const char*>(ort::GetErrorMessage::of(api_)(status))};
-    ort::ReleaseStatus::of(api_)(status);
-    throw std::runtime_error(text);
-  }
-
-  // For functions that free something: ignores their status, if they return one.
-  template <typename F, typename... Arguments>
-  void release(Arguments... arguments) const {
-    F::of(api_)(arguments...);
-  }
+  using Api::Api;
 
   OrtStatus* status(const char* message) const { return ort::CreateStatus::of(api_)(ort::kInvalidArgument, message); }
 
@@ -119,9 +103,6 @@ class Runtime {
     }
     if (!work.complete) throw std::bad_alloc();
   }
-
- private:
-  const OrtApi* api_;
 };
 
 // Throws std::invalid_argument, which names the tensor `what` and its shape, if `holds` is false.

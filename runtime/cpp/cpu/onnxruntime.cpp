@@ -1,0 +1,132 @@
+#include "onnxruntime.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <vector>
+
+#include "../errors.h"
+#include "../log.h"
+#include "operators.h"
+#include "shared_library.h"
+
+namespace latentloop {
+
+namespace {
+
+constexpr const char* kVariable{"LATENTLOOP_ONNXRUNTIME"};
+constexpr const char* kRemedy{
+    "call ll_set_onnxruntime, or set LATENTLOOP_ONNXRUNTIME to the file or folder of libonnxruntime.so, version 1.20 "
+    "or "
+    "newer"};
+
+// What the whole process shares. It is never destroyed, so that sessions may end during the end of the process.
+struct Shared {
+  std::mutex mutex;
+  std::string path;
+  OnnxRuntime* loaded{};
+};
+
+Shared& shared() {
+  static auto* instance = new Shared;
+  return *instance;
+}
+
+bool is_folder(const std::string& path) {
+  struct stat status;
+  return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+// Returns the files in a folder that can be the library: libonnxruntime.so, libonnxruntime.so.1, ...
+std::vector<std::string> libraries_in(const std::string& folder) {
+  std::vector<std::string> found;
+  DIR* entries = opendir(folder.c_str());
+  if (entries == nullptr) return found;
+  while (const dirent* entry = readdir(entries)) {
+    const std::string name{entry->d_name};
+    if (name == "libonnxruntime.so" || name.rfind("libonnxruntime.so.", 0) == 0) found.push_back(folder + "/" + name);
+  }
+  closedir(entries);
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::vector<std::string> candidates(const std::string& path) {
+  if (path.empty()) return {"libonnxruntime.so.1", "libonnxruntime.so"};
+  if (!is_folder(path)) return {path};
+  const auto found = libraries_in(path);
+  if (found.empty()) throw Error(LL_MISSING, text(path, " has no libonnxruntime.so: ", kRemedy));
+  return found;
+}
+
+// Returns the handle of the first candidate that can be loaded.
+void* open(const std::string& path) {
+  std::string problems;
+  for (const std::string& candidate : candidates(path)) {
+    std::string problem;
+    if (void* handle = open_library(candidate, problem)) {
+      log(LL_LOG_INFO, text("ONNX Runtime: ", candidate));
+      return handle;
+    }
+    problems += (problems.empty() ? "" : "; ") + problem;
+  }
+  throw Error(LL_MISSING, text("ONNX Runtime cannot be loaded: ", problems, ": ", kRemedy));
+}
+
+}  // namespace
+
+void set_onnxruntime(const char* path) {
+  const std::lock_guard lock{shared().mutex};
+  if (shared().loaded != nullptr)
+    throw Error(LL_INVALID_ARGUMENT, "ONNX Runtime is loaded already: set its path before the first sampler");
+  shared().path = path == nullptr ? "" : path;
+}
+
+OnnxRuntime& OnnxRuntime::get() {
+  const std::lock_guard lock{shared().mutex};
+  if (shared().loaded != nullptr) return *shared().loaded;
+  const char* variable = std::getenv(kVariable);
+  const std::string path = !shared().path.empty() ? shared().path : variable == nullptr ? "" : variable;
+  void* handle = open(path);
+  const auto get_base = reinterpret_cast<const OrtApiBase* (*)()>(dlsym(handle, "OrtGetApiBase"));
+  if (get_base == nullptr) throw Error(LL_MISSING, text(path, " is not ONNX Runtime's library: ", kRemedy));
+  const OrtApiBase* base = get_base();
+  const OrtApi* api = base->GetApi(ort::kApiVersion);
+  if (api == nullptr)
+    throw Error(LL_MISSING, text("ONNX Runtime is ", base->GetVersionString(), ", expected 1.20 or newer: ", kRemedy));
+  try {
+    shared().loaded = new OnnxRuntime(api, base);
+  } catch (const std::runtime_error& error) {
+    throw Error(LL_MISSING, text("ONNX Runtime does not start: ", error.what()));
+  }
+  return *shared().loaded;
+}
+
+OnnxRuntime::OnnxRuntime(const OrtApi* api, const OrtApiBase* base) : Api(api), base_(base) {
+  call<ort::CreateEnv>(int{ort::kFatal}, "latentloop", &environment_);
+  call<ort::CreateCpuMemoryInfo>(int{ort::kDeviceAllocator}, int{ort::kDefaultMemory}, &memory_);
+  call<ort::GetAllocatorWithDefaultOptions>(&allocator_);
+}
+
+const OrtSessionOptions* OnnxRuntime::options(int threads) {
+  const std::lock_guard lock{mutex_};
+  OrtSessionOptions*& kept = options_[threads];
+  if (kept == nullptr) kept = new_options(threads);
+  return kept;
+}
+
+OrtSessionOptions* OnnxRuntime::new_options(int threads) {
+  OrtSessionOptions* options = nullptr;
+  call<ort::CreateSessionOptions>(&options);
+  call<ort::SetSessionLogSeverityLevel>(options, int{ort::kFatal});  // statuses contain the same texts
+  call<ort::SetIntraOpNumThreads>(options, threads);
+  // Each graph's session has its own threads: idle threads that spin would slow the others down.
+  call<ort::AddSessionConfigEntry>(options, "session.intra_op.allow_spinning", "0");
+  register_native_operators(*this, base_, options);
+  return options;
+}
+
+}  // namespace latentloop

@@ -1,0 +1,42 @@
+// The process's ONNX Runtime: found and loaded with dlopen, so that nothing links to it.
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "../../../kernels/operators/onnxruntime/api.h"
+
+namespace latentloop {
+
+// Sets where the library is: its file or folder. Throws Error if it is loaded already.
+void set_onnxruntime(const char* path);
+
+class OnnxRuntime : public Api {
+ public:
+  // Loads the library with the first call. Throws Error (LL_MISSING).
+  static OnnxRuntime& get();
+
+  const OrtEnv* environment() const { return environment_; }
+  const OrtMemoryInfo* memory() const { return memory_; }
+  OrtAllocator* allocator() const { return allocator_; }
+
+  // Returns the options of sessions with so many threads, with the native operators if their library can be loaded.
+  // They are kept, because ONNX Runtime never frees the domain that a registration of operators creates.
+  const OrtSessionOptions* options(int threads);
+
+  // Returns new options of the same kind, which the caller releases.
+  OrtSessionOptions* new_options(int threads);
+
+ private:
+  explicit OnnxRuntime(const OrtApi* api, const OrtApiBase* base);
+
+  const OrtApiBase* base_;
+  OrtEnv* environment_{};
+  OrtMemoryInfo* memory_{};
+  OrtAllocator* allocator_{};
+  std::mutex mutex_;
+  std::map<int, OrtSessionOptions*> options_;
+};
+
+}  // namespace latentloop
