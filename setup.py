@@ -1,9 +1,10 @@
 """Builds the native libraries. The declarative settings are in pyproject.toml.
 
-The CPU operators need a C++ compiler. The libraries for NVIDIA GPUs need nvcc and CMake; LATENTLOOP_CUDA=0 skips them.
-Without these tools the installation succeeds, without the libraries.
+The CPU operators and the C library need a C++ compiler, and the C library also nlohmann-json and OpenSSL. The libraries
+for NVIDIA GPUs need nvcc and CMake; LATENTLOOP_CUDA=0 skips them. Without these the installation succeeds, without the
+libraries.
 
-Everything compiles in parallel (`build_ext -j N`: at most N sources of the operators). build/objects keeps what was
+Everything compiles in parallel (`build_ext -j N`: at most N sources for the CPU). build/objects keeps what was
 compiled, under a digest of what it was made from, for the next build, also if that is an editable one.
 """
 
@@ -34,6 +35,28 @@ from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("kernels")
 LIBRARY = "latentloop.kernels.liblatentloop_operators"
+C_SOURCES = Path("runtime/cpp")
+C_LIBRARY = "latentloop.cpp.lib.liblatentloop"
+# Its CMake package and its pkg-config file, beside it, made from templates in C_SOURCES/cmake.
+C_PACKAGE = [
+    "cmake/latentloop/latentloop-config.cmake",
+    "cmake/latentloop/latentloop-config-version.cmake",
+    "pkgconfig/latentloop.pc",
+]
+C_PACKAGE_VALUES = {
+    "PREFIX_FROM_LIB": "..",
+    "LIBDIR": "lib",
+    "INCLUDEDIR": "include",
+    "LIBRARY": "lib/liblatentloop.so",
+    "LIBRARY_TYPE": "SHARED",
+    "LINK_LANGUAGES": "",
+    "OPERATORS": "../kernels/liblatentloop_operators.so",
+    "PC_REQUIRES": "",
+    "PC_LIBS": "",
+}
+# What it uses of other projects is inside it: a header-only library, and a static one.
+C_INCLUDES = "#include <nlohmann/json_fwd.hpp>\n#include <openssl/sha.h>\n"
+C_STATIC = ["-l:libcrypto.a", "-ldl"]
 # Built by the targets of kernels/CMakeLists.txt with these names, without "lib".
 CUDA = ["latentloop.kernels.liblatentloop_cuda", "latentloop.kernels.nearest_codebook.nearest_codebook"]
 # What they are compiled from, and the environment variables that CMake, nvcc and the C++ compiler read.
@@ -117,13 +140,23 @@ class BuildLibraries(build_ext):
         """Returns only the files that were built, because an editable install requires all of them."""
         return {built: source for built, source in super().get_output_mapping().items() if Path(built).is_file()}
 
+    def get_outputs(self) -> list[str]:
+        """Returns the files that were built, with those of the C library's package."""
+        package = Path(self.build_lib, *C_LIBRARY.split(".")[:-1])
+        return [*super().get_outputs(), *(str(package / file) for file in C_PACKAGE if (package / file).is_file())]
+
+    def copy_extensions_to_source(self) -> None:
+        """Copies what was built, for an editable install, into the folders of the sources."""
+        (C_SOURCES / "lib").mkdir(parents=True, exist_ok=True)
+        super().copy_extensions_to_source()
+
     def build_extensions(self) -> None:
-        """Builds the operators and, at the same time, the files for GPUs: these one after the other, in one folder."""
+        """Builds the libraries for the CPU and, meanwhile, those for GPUs: these one after the other, in one folder."""
         shutil.rmtree(self.cmake_folder(), ignore_errors=True)
-        operators = [ext for ext in self.extensions if ext.name == LIBRARY]
+        for_cpu = [ext for ext in self.extensions if ext.name in (LIBRARY, C_LIBRARY)]
         with threads(1) as map_in_order:
-            others = map_in_order(self.build_extension, [ext for ext in self.extensions if ext.name != LIBRARY])
-            for ext in operators:
+            others = map_in_order(self.build_extension, [ext for ext in self.extensions if ext not in for_cpu])
+            for ext in for_cpu:
                 self.build_extension(ext)
             list(others)  # waits, and raises what was raised
         self.remove_unused()
@@ -136,6 +169,8 @@ class BuildLibraries(build_ext):
         try:
             if ext.name == LIBRARY:
                 self.build_operators(target)
+            elif ext.name == C_LIBRARY:
+                self.build_c_library(target)
             elif nvcc := find_nvcc():
                 self.build_cuda(target, nvcc)
         except (OSError, subprocess.CalledProcessError) as error:
@@ -168,22 +203,47 @@ class BuildLibraries(build_ext):
 
     def build_operators(self, target: Path) -> None:
         """Compiles the operators, and the kernels for every instruction set, and links them."""
-        compiler = find_compiler()
         x86 = platform.machine() in ("x86_64", "AMD64")
         dispatched = ["-DLATENTLOOP_X86"] if x86 else []
-        jobs = [("operators/register.cpp", "operators", dispatched)]
-        jobs.append(("nearest_codebook/cpu/library.cpp", "nearest_codebook", dispatched))
-        jobs.append(("nearest_codebook/cuda/plan.cpp", "plan", []))
-        for name, size, flags in PORTABLE + X86 * x86:
+        jobs = [(SOURCES / "operators/register.cpp", "operators", dispatched)]  # it takes longest, and starts first
+        for name, size, flags in reversed(PORTABLE + X86 * x86):
             defined = [f"-DLATENTLOOP_VECTOR_BYTES={size}", f"-DLATENTLOOP_KERNELS=kernels_{name}"]
-            jobs.append(("instruction_set.cpp", name, [*flags, *defined, f'-DLATENTLOOP_NAME="{name}"']))
+            jobs.append((SOURCES / "instruction_set.cpp", name, [*flags, *defined, f'-DLATENTLOOP_NAME="{name}"']))
+        jobs.append((SOURCES / "nearest_codebook/cuda/plan.cpp", "plan", dispatched))
+        jobs.append((SOURCES / "nearest_codebook/cpu/library.cpp", "nearest_codebook", dispatched))
+        self.link(target, self.compiled(jobs), ["-pthread"])
+
+    def build_c_library(self, target: Path) -> None:
+        """Compiles and links the C library, and writes its package for CMake and pkg-config."""
+        for file in C_PACKAGE:
+            (target.parent / file).unlink(missing_ok=True)
+        test = [*find_compiler(), "-shared", "-fPIC", "-x", "c++", "-", "-o", os.devnull, *C_STATIC]
+        if subprocess.run(test, input=C_INCLUDES.encode(), stderr=subprocess.DEVNULL).returncode:
+            raise OSError("it needs nlohmann-json and OpenSSL's libcrypto.a (nlohmann-json3-dev libssl-dev)")
+        release = self.distribution.get_version()
+        flags = [f"-I{C_SOURCES / 'include'}", f"-I{C_SOURCES}", "-DLATENTLOOP_BUILDING"]
+        flags.append(f'-DLATENTLOOP_VERSION="{release}"')
+        sources = sorted(C_SOURCES.glob("*/*.cpp"))
+        objects = self.compiled([(source, f"{source.parent.name}-{source.stem}", flags) for source in sources])
+        exports = ["-Wl,--no-undefined", f"-Wl,--version-script={C_SOURCES / 'exports.map'}"]
+        self.link(target, objects, [*C_STATIC, "-pthread", f"-Wl,-soname,{target.name}", *exports])
+        values = {**C_PACKAGE_VALUES, "VERSION": release}
+        for file in C_PACKAGE:
+            template = (C_SOURCES / "cmake" / f"{Path(file).name}.in").read_text(encoding="utf-8")
+            (target.parent / file).parent.mkdir(parents=True, exist_ok=True)
+            filled = re.sub(r"@(\w+)@", lambda name: values[name[1]], template)
+            (target.parent / file).write_text(filled, encoding="utf-8")
+
+    def compiled(self, jobs: list[tuple[Path, str, list[str]]]) -> list[Path]:
+        """Compiles sources in parallel: (source, name, flags). Returns the objects."""
+        compiler = find_compiler()
         compiler_version = version(compiler)
 
-        def compiled(job: tuple[str, str, list[str]]) -> Path:
+        def compiled_one(job: tuple[Path, str, list[str]]) -> Path:
             source, name, flags = job
             command = [*compiler, *FLAGS, *flags]
             # What is compiled is the same preprocessed text that the digest is made from: it holds every header.
-            text = subprocess.run([*command, "-E", SOURCES / source], check=True, stdout=subprocess.PIPE).stdout
+            text = subprocess.run([*command, "-E", source], check=True, stdout=subprocess.PIPE).stdout
             compile_text = [*command, "-x", "c++-cpp-output", "-c", "-", "-o"]
             return self.made(
                 f"{name}.o",
@@ -192,11 +252,13 @@ class BuildLibraries(build_ext):
             )
 
         with threads(self.parallel or os.cpu_count() or 1) as map_in_parallel:
-            # The first and the last jobs take longest, and start first.
-            first, *others = map_in_parallel(compiled, [jobs[0], *reversed(jobs[1:])])
-        link = [*compiler, "-shared", first, *reversed(others), "-o", target, "-pthread"]
-        if subprocess.run([*link, *SELF_CONTAINED], stderr=subprocess.DEVNULL).returncode:
-            subprocess.run(link, check=True)  # the linker lacks these options, or there are no static libraries
+            return list(map_in_parallel(compiled_one, jobs))
+
+    def link(self, target: Path, objects: list[Path], options: list[str]) -> None:
+        """Links a shared library, if possible one that does not need the C++ library."""
+        command = [*find_compiler(), "-shared", *objects, "-o", target, *options]
+        if subprocess.run([*command, *SELF_CONTAINED], stderr=subprocess.DEVNULL).returncode:
+            subprocess.run(command, check=True)  # the linker lacks these options, or there are no static libraries
 
     def made(self, name: str, made_from: tuple[object, ...], make: Callable[[Path], object]) -> Path:
         """Returns the file that `make` writes to a path: that of an earlier build, if it was made from the same."""
@@ -265,7 +327,7 @@ class PlatformWheel(bdist_wheel):
 
 
 setup(
-    ext_modules=[Extension(name, [], optional=True) for name in [LIBRARY, *CUDA]],
+    ext_modules=[Extension(name, [], optional=True) for name in [LIBRARY, C_LIBRARY, *CUDA]],
     cmdclass={"build_ext": BuildLibraries, "bdist_wheel": PlatformWheel},
     # A strict editable install is a tree of links, which type checkers and editors can follow.
     options={"editable_wheel": {"mode": "strict"}},

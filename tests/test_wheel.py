@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import platform
 import re
-import shutil
 import struct
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from build_setting import build_setting
+from built_wheel import built_wheel, copy_sources, installed_wheel
 
 ROOT = Path(__file__).parents[1]
 GNU_STACK, EXECUTABLE = 0x6474E551, 1
@@ -19,15 +21,7 @@ GNU_STACK, EXECUTABLE = 0x6474E551, 1
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Builds the wheel from a copy of the sources, without files of earlier builds."""
-    pytest.importorskip("setuptools", "77")
-    source, target = tmp_path_factory.mktemp("source") / "latentloop", tmp_path_factory.mktemp("wheel")
-    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "*.so", "*.fatbin", "__pycache__", "tests", "docs")
-    shutil.copytree(ROOT, source, ignore=ignored)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
-    subprocess.run([*command, target, source], check=True, timeout=600)
-    (path,) = target.glob("*.whl")
-    return path
+    return built_wheel(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +65,40 @@ def test_libraries_do_not_request_an_executable_stack(libraries: dict[str, bytes
 
 
 @pytest.mark.slow
-def test_the_wheel_installs_and_its_operators_load(wheel: Path, libraries: dict[str, bytes], tmp_path: Path) -> None:
+def test_it_has_the_c_library_with_its_headers_and_packages(wheel: Path, libraries: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("latentloop/cpp/")}
+    headers = {"include/latentloop/latentloop.h", "include/latentloop/latentloop.hpp"}
+    built = {"lib/liblatentloop.so", *(f"lib/{file}" for file in build_setting("C_PACKAGE"))}
+    library = "latentloop/cpp/lib/liblatentloop.so"
+    assert packed == {f"latentloop/cpp/{file}" for file in headers | (built if library in libraries else set())}
+
+
+@pytest.mark.slow
+def test_the_wheel_installs_and_its_operators_load(
+    libraries: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     assert libraries
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(tmp_path)]
-    subprocess.run([*install, str(wheel)], check=True, timeout=600)
+    folder = installed_wheel(tmp_path_factory)
     script = f"""
 import sys
-sys.path.insert(0, {str(tmp_path)!r})
+sys.path.insert(0, {str(folder)!r})
 from latentloop.kernels.library import instruction_set, operators
 print(operators(), instruction_set(operators()))
 """
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
-    assert done.stdout.startswith(str(tmp_path))
+    assert done.stdout.startswith(str(folder))
+
+
+def test_the_source_archive_has_every_source(tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", "77")
+    copy_sources(tmp_path / "copy", with_tests=True)
+    script = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path / "copy", check=True, capture_output=True, timeout=100)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as files:
+        packed = {name.partition("/")[2] for name in files.getnames()}
+    kinds = (".py", ".h", ".hpp", ".c", ".cpp", ".cu", ".cuh", ".rs", ".in", ".map", ".txt")
+    folders = ("runtime", "export", "kernels", "bench", "tests", "examples")
+    sources = {file.relative_to(ROOT) for folder in folders for file in (ROOT / folder).rglob("*")}
+    assert {str(file) for file in sources if file.suffix in kinds} <= packed, "is it in MANIFEST.in?"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentloop._version import __version__
 from latentloop.cli import messages, options
-from latentloop.environment import machine
+from latentloop.environment import c_library, machine
 from latentloop.environment.import_checks import blocked_imports, import_failures
 from latentloop.errors import LatentLoopError, MissingError, printable
 
@@ -24,6 +24,7 @@ HELP = "show versions, devices and the bundle: what a bug report needs"
 EPILOG = """examples:
   latentloop info
   latentloop info my-bundle --json
+  cmake -S . -B build -Dlatentloop_DIR="$(latentloop info --cmake-dir)"
 """
 _SLOWER = "graphs run in standard ONNX operators, more slowly"
 _PACKAGES = {  # the module that LatentLoop imports from each package
@@ -46,10 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     options.add_bundle(parser, argument=True)
     parser.add_argument("--json", action="store_true", help="print as JSON")
+    for_c = parser.add_argument_group("for C and C++ programs, print only").add_mutually_exclusive_group()
+    for_c.add_argument("--cmake-dir", action="store_true", help="the folder of the CMake package, for latentloop_DIR")
+    for_c.add_argument("--onnxruntime", action="store_true", help="the path of ONNX Runtime's library")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the report and returns the exit status. Raises BundleError if ``--bundle`` cannot be opened."""
+    """Prints the report and returns the exit status.
+
+    Raises BundleError if ``--bundle`` cannot be opened, and MissingError if the path to print does not exist.
+    """
+    if arguments.cmake_dir or arguments.onnxruntime:
+        messages.print_line(str(c_library.cmake_folder() if arguments.cmake_dir else c_library.onnxruntime_library()))
+        return 0
     versions = {name: machine.package_version(name) for name in _PACKAGES}
     modules = {name: module for name, module in _PACKAGES.items() if versions[name]}
     for name, module in _PACKAGES.items():
@@ -95,6 +105,7 @@ def _report(arguments: argparse.Namespace, versions: dict[str, str | None], brok
         **_onnxruntime(bundle, broken.get("numpy") or broken.get("onnxruntime") or broken.get("onnxruntime-gpu")),
         "operators": broken.get("numpy") or _text_or_error(_operators),
         "gpu_kernels": broken.get("numpy") or _text_or_error(_gpu_kernels),
+        "c_library": _text_or_error(c_library.described),
         "bundle": {"default": path is None, **described},
     }
     if report["packages"]["onnxruntime"] and report["packages"]["onnxruntime-gpu"]:
@@ -236,6 +247,7 @@ def _print(report: dict[str, Any]) -> None:
         *((f"device {name}", text) for name, text in report["devices"].items()),
         ("operators", report["operators"]),
         ("GPU kernels", report["gpu_kernels"]),
+        ("C library", report["c_library"]),
     ]
     if "error" in bundle:
         rows.append(("default bundle", f"not usable: {bundle['error']}"))

@@ -1,0 +1,354 @@
+// LatentLoop's C interface for C++17: classes that own the handles, vectors instead of pointers, and exceptions.
+// latentloop.h describes what the calls do, and which threads may call them. Programs link the same library.
+//
+//     latentloop::Bundle bundle("runtime/data/planets");
+//     latentloop::Sampler sampler(bundle);
+//     latentloop::SampleParams params;
+//     params.seed = 7;
+//     latentloop::Images image = sampler.sample(params).images;
+//
+// Bundles and samplers can be moved, but not copied. Functions throw Error, and std::bad_alloc or std::length_error if
+// their results do not fit into memory.
+#ifndef LATENTLOOP_LATENTLOOP_HPP
+#define LATENTLOOP_LATENTLOOP_HPP
+
+#include <latentloop/latentloop.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace latentloop {
+
+// Inline, so that these classes are not those of the same names inside a static library.
+inline namespace wrapper {
+
+// A failure: its status, and the library's text as what().
+class Error : public std::runtime_error {
+ public:
+  Error(ll_status status, const std::string& text) : std::runtime_error(text), status_(status) {}
+  ll_status status() const noexcept { return status_; }
+
+ private:
+  ll_status status_;
+};
+
+// Throws Error if the status of a call, the last one in this thread, is not LL_OK.
+inline void check(ll_status status) {
+  if (status != LL_OK) throw Error(status, ll_last_error());
+}
+
+// See ll_set_onnxruntime.
+inline void set_onnxruntime(const std::string& path) { check(ll_set_onnxruntime(path.c_str())); }
+
+using Codes = std::vector<std::vector<int64_t>>;  // by level: [count, height, width]
+
+struct Level {
+  std::string name;
+  int32_t height, width, codebook_size;
+  bool has_prior;
+
+  int64_t size() const { return int64_t{height} * width; }
+};
+
+struct Images {
+  int64_t count{0};
+  int32_t height{0}, width{0}, channels{0};
+  std::vector<uint8_t> pixels;  // [count, height, width, channels]
+
+  int64_t image_bytes() const { return int64_t{height} * width * channels; }
+  const uint8_t* image(int64_t index) const { return pixels.data() + index * image_bytes(); }
+};
+
+// What is drawn. Empty vectors are the defaults; the others must have the size that is given here.
+struct SampleParams {
+  int64_t count{1};
+  uint64_t seed{0};
+  std::vector<uint64_t> seeds;                   // [count]
+  std::vector<int64_t> labels;                   // [count]
+  std::vector<float> temperature, top_p, min_p;  // [levels]
+  std::vector<int64_t> top_k;                    // [levels]
+  Codes given;                                   // [levels] of [count, height, width]; -1: draw the code
+  int64_t batch{0};
+  // Called after every row: the run goes on if the result is true. If it throws, the run is cancelled, and `sample`
+  // throws the exception.
+  std::function<bool(const ll_progress&)> progress;
+};
+
+// Finished samples. After a cancellation there are fewer than `count`.
+struct Samples {
+  Images images;
+  Codes codes;
+  bool cancelled{false};
+  // Of sample_best, else empty: [count].
+  std::vector<uint64_t> seeds;
+  std::vector<int64_t> labels;
+  std::vector<float> confidence;
+};
+
+namespace detail {
+
+// The number of elements of `count` arrays of `size`; 0 for a negative count, which the library refuses.
+inline size_t length(int64_t count, int64_t size) {
+  if (count > 0 && size > 0 && count > PTRDIFF_MAX / 8 / size) throw std::length_error("too many samples");
+  return static_cast<size_t>(count > 0 ? count * size : 0);
+}
+
+inline void check_length(const std::string& name, size_t found, size_t expected) {
+  const std::string text = ": " + std::to_string(found) + " elements, expected " + std::to_string(expected);
+  if (found != expected) throw Error(LL_INVALID_ARGUMENT, name + text);
+}
+
+// NULL for an empty vector, which stands for the default; others must have the expected size.
+template <typename T>
+const T* data(const std::string& name, const std::vector<T>& values, int64_t expected) {
+  if (values.empty()) return nullptr;
+  check_length(name, values.size(), length(expected, 1));
+  return values.data();
+}
+
+template <typename T>
+std::vector<T*> pointers(std::vector<std::vector<T>>& arrays) {
+  std::vector<T*> pointers;
+  for (std::vector<T>& array : arrays) pointers.push_back(array.data());
+  return pointers;
+}
+
+inline std::vector<const int64_t*> pointers(const Codes& codes) {
+  std::vector<const int64_t*> pointers;
+  for (const std::vector<int64_t>& level : codes) pointers.push_back(level.data());
+  return pointers;
+}
+
+// The caller's function in the form of the C interface, which exceptions must not cross.
+struct Progress {
+  const std::function<bool(const ll_progress&)>& function;
+  std::exception_ptr exception;
+
+  static int call(const ll_progress* progress, void* user) noexcept {
+    Progress& self = *static_cast<Progress*>(user);
+    try {
+      return self.function(*progress) ? 0 : 1;
+    } catch (...) {
+      self.exception = std::current_exception();
+      return 1;
+    }
+  }
+};
+
+}  // namespace detail
+
+class Bundle {
+ public:
+  explicit Bundle(const std::string& folder) {
+    ll_bundle* bundle;
+    check(ll_bundle_open(folder.c_str(), &bundle));
+    handle_.reset(bundle);
+  }
+
+  // Images of this bundle, all 0.
+  Images images(int64_t count) const {
+    Images images{count, 0, 0, 0, {}};
+    check(ll_bundle_image(handle(), &images.height, &images.width, &images.channels));
+    images.pixels.resize(detail::length(count, images.image_bytes()));
+    return images;
+  }
+
+  // From the top down.
+  std::vector<Level> levels() const {
+    std::vector<Level> levels;
+    for (int32_t i = 0; i < ll_bundle_levels(handle()); ++i) {
+      ll_level level;
+      check(ll_bundle_level(handle(), i, &level));
+      levels.push_back({level.name, level.height, level.width, level.codebook_size, level.has_prior != 0});
+    }
+    return levels;
+  }
+
+  std::vector<std::string> classes() const { return names(ll_bundle_classes(handle()), ll_bundle_class_name); }
+  std::vector<std::string> precisions() const { return names(ll_bundle_precisions(handle()), ll_bundle_precision); }
+  bool has_classifier() const { return ll_bundle_has_classifier(handle()) != 0; }
+
+  ll_bundle* handle() const noexcept { return handle_.get(); }
+
+ private:
+  std::vector<std::string> names(int32_t count, const char* (*name)(const ll_bundle*, int32_t)) const {
+    std::vector<std::string> names;
+    for (int32_t i = 0; i < count; ++i) names.emplace_back(name(handle(), i));
+    return names;
+  }
+
+  struct Close {
+    void operator()(ll_bundle* bundle) const { ll_bundle_close(bundle); }
+  };
+  std::unique_ptr<ll_bundle, Close> handle_;
+};
+
+struct SamplerParams {
+  int32_t threads{0};
+  std::string device{"auto"};
+  std::string precision{"float32"};
+};
+
+class Sampler {
+ public:
+  // The bundle may be destroyed before the sampler.
+  explicit Sampler(const Bundle& bundle, const SamplerParams& params = {})
+      : empty_(bundle.images(0)), levels_(bundle.levels()), classes_(ll_bundle_classes(bundle.handle())) {
+    ll_sampler_params c_params = ll_default_sampler_params();
+    c_params.threads = params.threads;
+    c_params.device = params.device.c_str();
+    c_params.precision = params.precision.c_str();
+    ll_sampler* sampler;
+    check(ll_sampler_create(bundle.handle(), &c_params, &sampler));
+    handle_.reset(sampler);
+  }
+
+  std::string device() const { return ll_sampler_device(handle()); }
+  void cancel() const noexcept { ll_cancel(handle()); }
+  ll_sampler* handle() const noexcept { return handle_.get(); }
+
+  Samples sample(const SampleParams& params = {}) {
+    return drawn(params, [&](const ll_sample_params& c_params, Samples& out, int64_t* const* codes, int64_t* finished) {
+      return ll_sample(handle(), &c_params, out.images.pixels.data(), out.images.pixels.size(), codes, finished);
+    });
+  }
+
+  // See ll_sample_best.
+  Samples sample_best(const SampleParams& params, int64_t candidates) {
+    return drawn(params, [&](const ll_sample_params& c_params, Samples& out, int64_t* const* codes, int64_t* finished) {
+      const size_t count = detail::length(params.count, 1);
+      out.seeds.resize(count);
+      out.labels.resize(count);
+      out.confidence.resize(count);
+      return ll_sample_best(handle(), &c_params, candidates, out.images.pixels.data(), out.images.pixels.size(), codes,
+                            out.seeds.data(), out.labels.data(), out.confidence.data(), finished);
+    });
+  }
+
+  Codes encode(const Images& images) {
+    check_images(images);
+    Codes codes = grids<int64_t>(images.count);
+    check(
+        ll_encode(handle(), images.pixels.data(), images.pixels.size(), images.count, detail::pointers(codes).data()));
+    return codes;
+  }
+
+  Images decode(const Codes& codes) {
+    const int64_t count = count_of(codes);
+    Images images = empty(count);
+    check(ll_decode(handle(), detail::pointers(codes).data(), count, images.pixels.data(), images.pixels.size()));
+    return images;
+  }
+
+  // Returns the log-probability of every code, in nats: by level [count, height, width].
+  std::vector<std::vector<double>> log_likelihood(const Codes& codes, const std::vector<int64_t>& labels = {}) {
+    const int64_t count = count_of(codes);
+    std::vector<std::vector<double>> nats = grids<double>(count);
+    check(ll_log_likelihood(handle(), detail::pointers(codes).data(), detail::data("labels", labels, count), count,
+                            detail::pointers(nats).data()));
+    return nats;
+  }
+
+  // Returns the probabilities of the classes: [count, classes].
+  std::vector<float> classify(const Images& images) {
+    check_images(images);
+    std::vector<float> probabilities(detail::length(images.count, classes_));
+    check(ll_classify(handle(), images.pixels.data(), images.pixels.size(), images.count, probabilities.data()));
+    return probabilities;
+  }
+
+ private:
+  template <typename Function>
+  Samples drawn(const SampleParams& params, Function function) {
+    const auto levels = static_cast<int64_t>(levels_.size());
+    if (!params.given.empty()) check_grids("given", params.given, params.count);
+    const std::vector<const int64_t*> given = detail::pointers(params.given);
+    detail::Progress progress{params.progress, nullptr};
+    ll_sample_params c_params = ll_default_sample_params();
+    c_params.count = params.count;
+    c_params.seed = params.seed;
+    c_params.seeds = detail::data("seeds", params.seeds, params.count);
+    c_params.labels = detail::data("labels", params.labels, params.count);
+    c_params.temperature = detail::data("temperature", params.temperature, levels);
+    c_params.top_p = detail::data("top_p", params.top_p, levels);
+    c_params.min_p = detail::data("min_p", params.min_p, levels);
+    c_params.top_k = detail::data("top_k", params.top_k, levels);
+    c_params.given = detail::data("given", given, levels);
+    c_params.batch = params.batch;
+    c_params.progress = params.progress ? detail::Progress::call : nullptr;
+    c_params.user = &progress;
+
+    Samples samples;
+    samples.images = empty(params.count);
+    samples.codes = grids<int64_t>(params.count);
+    int64_t finished = 0;
+    const ll_status status = function(c_params, samples, detail::pointers(samples.codes).data(), &finished);
+    if (progress.exception) std::rethrow_exception(progress.exception);
+    samples.cancelled = status == LL_CANCELLED;
+    if (!samples.cancelled) check(status);
+    samples.images.count = finished;
+    samples.images.pixels.resize(detail::length(finished, empty_.image_bytes()));
+    for (size_t i = 0; i < levels_.size(); ++i) samples.codes[i].resize(detail::length(finished, levels_[i].size()));
+    samples.seeds.resize(samples.seeds.empty() ? 0 : finished);
+    samples.labels.resize(samples.labels.empty() ? 0 : finished);
+    samples.confidence.resize(samples.confidence.empty() ? 0 : finished);
+    return samples;
+  }
+
+  Images empty(int64_t count) const {
+    Images images = empty_;
+    images.count = count;
+    images.pixels.resize(detail::length(count, images.image_bytes()));
+    return images;
+  }
+
+  template <typename T>
+  std::vector<std::vector<T>> grids(int64_t count) const {
+    std::vector<std::vector<T>> grids;
+    for (const Level& level : levels_) grids.emplace_back(detail::length(count, level.size()));
+    return grids;
+  }
+
+  void check_grids(const std::string& name, const Codes& codes, int64_t count) const {
+    detail::check_length(name, codes.size(), levels_.size());
+    for (size_t i = 0; i < codes.size(); ++i)
+      detail::check_length(name + ", level " + levels_[i].name, codes[i].size(),
+                           detail::length(count, levels_[i].size()));
+  }
+
+  // Returns how many images the codes are of. All levels must have that many.
+  int64_t count_of(const Codes& codes) const {
+    detail::check_length("codes", codes.size(), levels_.size());
+    const int64_t count = static_cast<int64_t>(codes[0].size()) / levels_[0].size();
+    check_grids("codes", codes, count);
+    return count;
+  }
+
+  void check_images(const Images& images) const {
+    detail::check_length("images, height", images.height, empty_.height);
+    detail::check_length("images, width", images.width, empty_.width);
+    detail::check_length("images, channels", images.channels, empty_.channels);
+    detail::check_length("images, pixels", images.pixels.size(), detail::length(images.count, empty_.image_bytes()));
+  }
+
+  struct Destroy {
+    void operator()(ll_sampler* sampler) const { ll_sampler_destroy(sampler); }
+  };
+
+  Images empty_;  // count is 0
+  std::vector<Level> levels_;
+  int32_t classes_;
+  std::unique_ptr<ll_sampler, Destroy> handle_;
+};
+
+}  // namespace wrapper
+}  // namespace latentloop
+
+#endif
