@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from build_setting import build_setting
 from nearest_grid import compiler
 
 ROOT = Path(__file__).parents[1]
@@ -26,10 +29,27 @@ SOURCES = {
     "shared.h": '#define EXPORTED __attribute__((visibility("default")))\ninline int shared() { return 1; }\n',
     "CMakeLists.txt": "flags\n",
 }
-# Logs what it compiles, and can wait before it does so.
+C_LIBRARY = "out/latentloop/cpp/lib"
+C_SOURCES = {
+    "api/library.cpp": """
+#include <latentloop/latentloop.h>
+#include <openssl/sha.h>
+extern "C" const char* ll_version() {
+  unsigned char digest[32];
+  SHA256(digest, 0, digest);
+  return digest[0] == 0xe3 ? LATENTLOOP_VERSION : hidden();
+}
+""",
+    "bundles/library.cpp": 'const char* hidden() { return ""; }\n',
+    "include/latentloop/latentloop.h": 'extern "C" __attribute__((visibility("default"))) const char* ll_version();\n'
+    "const char* hidden();\n",
+}
+# Logs what it compiles, and can wait before it does so. The C library's libraries are missing unless $LOG/libraries
+# exists.
 COMPILER = """#!/bin/sh
 case "$*" in
   --version) cat "$LOG/version"; exit;;
+  *-l:libcrypto.a*) test -e "$LOG/libraries" || exit 1;;
   *" -c - "*) echo "$*" >>"$LOG/compiled"; while test -e "$LOG/wait"; do sleep 0.05; done;;
 esac
 exec {compiler} "$@"
@@ -243,3 +263,59 @@ def test_unused_objects_are_removed_after_a_week(tree: Tree) -> None:
     kept = sorted((tree.folder / "build" / "objects").iterdir())
     assert len(kept) == len(objects)
     assert len(set(kept) & set(objects)) == 2, "those of the two sources that do not include the header"
+
+
+# ---- The C library
+
+
+@pytest.fixture
+def c_tree(tree: Tree) -> Tree:
+    """A tree with sources of the C library."""
+    source = ROOT / "runtime" / "cpp"
+    include = "#include <nlohmann/json_fwd.hpp>\n#include <openssl/sha.h>\n"
+    check = [str(compiler()), "-shared", "-fPIC", "-x", "c++", "-", "-o", os.devnull, "-l:libcrypto.a"]
+    if subprocess.run(check, input=include.encode(), stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("nlohmann-json3-dev or libssl-dev is not installed")
+    (tree.log / "libraries").touch()
+    shutil.copytree(source / "cmake", tree.folder / "runtime" / "cpp" / "cmake")
+    shutil.copy(source / "exports.map", tree.folder / "runtime" / "cpp")
+    for name, text in C_SOURCES.items():
+        tree.write(f"../runtime/cpp/{name}", text)
+    return tree
+
+
+def test_the_c_library_is_built_with_its_packages(c_tree: Tree) -> None:
+    c_tree.build()
+    every = c_tree.compiled()
+    assert every in (6, 8)
+    built = c_tree.folder / C_LIBRARY
+    library = ctypes.CDLL(str(built / "liblatentloop.so"))
+    library.ll_version.restype = ctypes.c_char_p
+    assert library.ll_version() == b"0.0.0"
+    assert not hasattr(library, "_Z6hiddenv")
+    assert not hasattr(library, "SHA256_Update")
+    files = {str(file.relative_to(built)) for file in built.rglob("*") if file.is_file()}
+    assert files == {"liblatentloop.so", *build_setting("C_PACKAGE")}
+    for name in build_setting("C_PACKAGE"):
+        assert "@" not in (built / name).read_text(encoding="utf-8"), "a value of the template is missing"
+    c_tree.build()
+    assert c_tree.compiled() == 0
+    c_tree.write("../runtime/cpp/bundles/library.cpp", 'const char* hidden() { return "other"; }\n')
+    c_tree.build()
+    assert c_tree.compiled() == 1
+
+
+def test_the_c_library_is_left_out_without_its_libraries(c_tree: Tree) -> None:
+    c_tree.build()
+    (c_tree.log / "libraries").unlink()
+    output = c_tree.build()
+    assert re.search("^warning: liblatentloop.so was not built: it needs nlohmann-json", output, re.MULTILINE)
+    assert not [path for path in (c_tree.folder / C_LIBRARY).rglob("*") if path.is_file()]
+    assert (c_tree.folder / LIBRARY).is_file()
+
+
+def test_a_fault_of_the_c_library_leaves_the_operators(c_tree: Tree) -> None:
+    c_tree.write("../runtime/cpp/bundles/library.cpp", "const char* other() { return nullptr; }\n")
+    assert "warning: liblatentloop.so was not built" in c_tree.build(), "hidden() is not defined"
+    assert not (c_tree.folder / C_LIBRARY / "liblatentloop.so").exists()
+    assert (c_tree.folder / LIBRARY).is_file()

@@ -44,6 +44,8 @@ void test_results(Sampler& sampler, const Bundle& bundle) {
   SampleParams params;
   params.count = 2;
   params.seed = 3;
+  const std::vector<int64_t> labels(bundle.classes().empty() ? 0 : 2, 0);
+  params.labels = labels;
   const Samples samples = sampler.sample(params);
   require(!samples.cancelled && samples.images.count == 2, "two samples");
   require(samples.images.pixels.size() == bundle.images(2).pixels.size(), "their pixels");
@@ -59,7 +61,6 @@ void test_results(Sampler& sampler, const Bundle& bundle) {
   require(decoded.pixels == samples.images.pixels, "decoded codes are the images");
   const Codes encoded = sampler.encode(decoded);
   require(encoded.size() == samples.codes.size() && encoded[0].size() == samples.codes[0].size(), "encoded codes");
-  const std::vector<int64_t> labels(bundle.classes().empty() ? 0 : 2, 0);
   require(sampler.log_likelihood(samples.codes, labels)[0].size() == samples.codes[0].size(), "a number per code");
   if (bundle.has_classifier()) {
     require(sampler.classify(decoded).size() == 2 * bundle.classes().size(), "a probability per class");
@@ -73,6 +74,8 @@ void test_results(Sampler& sampler, const Bundle& bundle) {
   kept.count = 2;
   kept.labels = labels;
   require(sampler.sample(kept).images.pixels == samples.images.pixels, "given codes are kept");
+  kept.given.back().clear();
+  require(sampler.sample(kept).codes[0] == samples.codes[0], "also those of some levels only");
 }
 
 void test_sizes(Sampler& sampler, const Bundle& bundle) {
@@ -85,7 +88,8 @@ void test_sizes(Sampler& sampler, const Bundle& bundle) {
   require_refused([&] { sampler.sample(params); }, "temperature");
   params.temperature.clear();
   params.given = Codes(bundle.levels().size());
-  require_refused([&] { sampler.sample(params); }, "given, level " + bundle.levels()[0].name);
+  params.given[0].assign(1, -1);
+  require_refused([&] { sampler.sample(params); }, "given, level 0: 1 elements, expected ");
   params.given.clear();
   params.count = -1;
   require_refused([&] { sampler.sample(params); }, "");

@@ -74,7 +74,7 @@ struct SampleParams {
   std::vector<int64_t> labels;                   // [count]
   std::vector<float> temperature, top_p, min_p;  // [levels]
   std::vector<int64_t> top_k;                    // [levels]
-  Codes given;                                   // [levels] of [count, height, width]; -1: draw the code
+  Codes given;  // [levels] of [count, height, width], or of empty vectors; -1: draw the code
   int64_t batch{0};
   // Called after every row: the run goes on if the result is true. If it throws, the run is cancelled, and `sample`
   // throws the exception.
@@ -105,11 +105,11 @@ inline void check_length(const std::string& name, size_t found, size_t expected)
   if (found != expected) throw Error(LL_INVALID_ARGUMENT, name + text);
 }
 
-// NULL for an empty vector, which stands for the default; others must have the expected size.
+// NULL for an empty vector, which stands for the default; others must have the length of `count` arrays of `size`.
 template <typename T>
-const T* data(const std::string& name, const std::vector<T>& values, int64_t expected) {
+const T* data(const std::string& name, const std::vector<T>& values, int64_t count, int64_t size = 1) {
   if (values.empty()) return nullptr;
-  check_length(name, values.size(), length(expected, 1));
+  check_length(name, values.size(), length(count, size));
   return values.data();
 }
 
@@ -268,8 +268,11 @@ class Sampler {
   template <typename Function>
   Samples drawn(const SampleParams& params, Function function) {
     const auto levels = static_cast<int64_t>(levels_.size());
-    if (!params.given.empty()) check_grids("given", params.given, params.count);
-    const std::vector<const int64_t*> given = detail::pointers(params.given);
+    std::vector<const int64_t*> given;
+    for (size_t i = 0; i < params.given.size(); ++i) {
+      const int64_t size = i < levels_.size() ? levels_[i].size() : 0;
+      given.push_back(detail::data("given, level " + std::to_string(i), params.given[i], params.count, size));
+    }
     detail::Progress progress{params.progress, nullptr};
     ll_sample_params c_params = ll_default_sample_params();
     c_params.count = params.count;
@@ -316,18 +319,14 @@ class Sampler {
     return grids;
   }
 
-  void check_grids(const std::string& name, const Codes& codes, int64_t count) const {
-    detail::check_length(name, codes.size(), levels_.size());
-    for (size_t i = 0; i < codes.size(); ++i)
-      detail::check_length(name + ", level " + levels_[i].name, codes[i].size(),
-                           detail::length(count, levels_[i].size()));
-  }
-
   // Returns how many images the codes are of. All levels must have that many.
   int64_t count_of(const Codes& codes) const {
     detail::check_length("codes", codes.size(), levels_.size());
     const int64_t count = static_cast<int64_t>(codes[0].size()) / levels_[0].size();
-    check_grids("codes", codes, count);
+    for (size_t i = 0; i < codes.size(); ++i) {
+      const size_t expected = detail::length(count, levels_[i].size());
+      detail::check_length("codes, level " + levels_[i].name, codes[i].size(), expected);
+    }
     return count;
   }
 
