@@ -1,17 +1,30 @@
-"""liblatentloop from Python, for tests: the C interface by ctypes, with arrays for pointers and exceptions for statuses."""
+"""liblatentloop from Python, for tests: the C interface by ctypes, with arrays and exceptions."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint8, c_uint32
-from ctypes import c_uint64, c_void_p
+from ctypes import (
+    POINTER,
+    byref,
+    c_char_p,
+    c_int,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
+import pytest
 from numpy.typing import NDArray
+
+from latentloop.environment import c_library
+from latentloop.errors import MissingError
 
 Codes = dict[str, NDArray[np.int64]]
 STATUSES = (
@@ -58,10 +71,12 @@ class EmbeddedError(Exception):
         self.status, self.text = STATUSES[status], text
 
 
-def onnxruntime_library() -> Path:
-    """Returns the path of ONNX Runtime's library for C programs, in the installed Python package."""
-    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
-    return library
+def installed_library() -> Path:
+    """Returns the path of the installed library. Skips the test if it was not built."""
+    try:
+        return c_library.library()
+    except MissingError as error:
+        pytest.skip(str(error))
 
 
 class Library:
@@ -70,11 +85,18 @@ class Library:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.functions = ctypes.CDLL(str(path))
-        for name in ("ll_version", "ll_last_error", "ll_status_name", "ll_sampler_device", "ll_bundle_class_name"):
+        for name in (
+            "ll_version",
+            "ll_last_error",
+            "ll_status_name",
+            "ll_sampler_device",
+            "ll_bundle_class_name",
+            "ll_bundle_precision",
+        ):
             getattr(self.functions, name).restype = c_char_p
         for name in ("ll_bundle_close", "ll_sampler_destroy", "ll_set_log", "ll_cancel"):
             getattr(self.functions, name).restype = None
-        self.functions.ll_set_onnxruntime(str(onnxruntime_library()).encode())
+        self.functions.ll_set_onnxruntime(str(c_library.onnxruntime_library()).encode())
 
     def last_error(self) -> str:
         return str(self.functions.ll_last_error().decode())
@@ -176,19 +198,18 @@ class EmbeddedSampler:
             pointers["given"] = ctypes.cast(kept[-1], c_void_p)
         function = ProgressFunction() if progress is None else ProgressFunction(lambda report, _: progress(report[0]))
         kept.append(function)
-        params = SampleParams(
-            size=ctypes.sizeof(SampleParams), count=n, batch=batch, progress=function, **pointers
-        )
+        params = SampleParams(size=ctypes.sizeof(SampleParams), count=n, batch=batch, progress=function, **pointers)
         if isinstance(seeds, int):
             params.seed = seeds
         return params, kept
 
-    def sample(self, n: int = 1, **arguments: Any) -> tuple[NDArray[np.uint8], Codes]:
+    def sample(self, n: int = 1, decode: bool = True, **arguments: Any) -> tuple[NDArray[np.uint8], Codes]:
         params, kept = self._params(n, **arguments)
         images, codes, finished = self._images(n), self.bundle.empty_codes(n), c_int64(-1)
+        pointer = c_void_p(images.ctypes.data if decode else None)
         try:
             self.library.call(
-                *("ll_sample", self.handle, byref(params), c_void_p(images.ctypes.data), c_size_t(images.nbytes)),
+                *("ll_sample", self.handle, byref(params), pointer, c_size_t(images.nbytes)),
                 *(self.bundle.pointers(codes), byref(finished)),
             )
         finally:

@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CLASS_NAMES
-from random_models import CLASSES, SMALL, plain_weights, random_prior, random_vqvae
-from test_gpu_bundles import BUNDLES, write_random_bundle
+from every_bundle import NAMES, SEEDS, bundle_folder, given_codes
 
 from latentloop import Bundle, Sampler
 from latentloop.backends.cpu.loop import PriorLoop
@@ -23,19 +21,14 @@ from latentloop.bundles.views import initial_values
 from latentloop.draws.level_inputs import LevelInputs
 from latentloop.draws.settings import SETTINGS
 from latentloop.draws.uniforms import philox, uniforms
-from latentloop.export.bundle import BundleSource, write_bundle
-from latentloop.export.checkpoints.checkpoint import Checkpoint
-from latentloop.export.configuration import PriorConfig, VqvaeConfig
 
 PAGE = (Path(__file__).parents[1] / "docs" / "host.md").read_text(encoding="utf-8")
-SEEDS = [5, 2**40 + 3, 2**64 - 1]
 DRAWS: list[dict[str, Any]] = [
     {},
     {"temperature": 0.7},
     {"top_k": 3, "top_p": 0.9},
     {"min_p": 0.2, "temperature": 2.0},
 ]
-NAMES = ("default", "small", "in place", *BUNDLES)
 
 
 @pytest.fixture(scope="module")
@@ -51,39 +44,7 @@ def host() -> dict[str, Any]:
 
 @pytest.fixture(scope="module", params=NAMES)
 def bundle(request: pytest.FixtureRequest, small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    name = request.param
-    if name == "default":
-        return Bundle.default()
-    if name == "small":
-        return Bundle.open(small_bundle)
-    folder = tmp_path_factory.mktemp("host") / "bundle"
-    if name == "in place":
-        return Bundle.open(write_inplace_bundle(folder))
-    return Bundle.open(write_random_bundle(BUNDLES[name], folder))
-
-
-def write_inplace_bundle(folder: Path) -> Path:
-    """Writes a bundle of models of the older forward pass: pairs of rows, attention, an odd and an even width."""
-    condition: dict[str, Any] = {"condition_codes": 11, "condition_channels": 6, "condition_blocks": 1}
-    configs = (
-        PriorConfig(4, 5, kernel=5, output_blocks=1, inplace=True, **CLASSES, **SMALL),
-        PriorConfig(8, 10, kernel=5, attention=False, inplace=True, **condition, **CLASSES, **SMALL),
-    )
-    vqvae = VqvaeConfig(channels=16, residual_channels=8, code_channels=8, codebook_size=11, inplace=True)
-    priors = [Checkpoint(config, plain_weights(random_prior(config))) for config in configs]
-    model = Checkpoint(vqvae, plain_weights(random_vqvae(vqvae)))
-    write_bundle(folder, BundleSource(model, priors, classes=CLASS_NAMES))
-    return folder
-
-
-def given_codes(bundle: Bundle) -> dict[str, np.ndarray]:
-    """Returns codes of the levels that cannot be drawn."""
-    rng = np.random.default_rng(0)
-    return {
-        level.name: rng.integers(0, level.codebook_size, (len(SEEDS), level.height, level.width))
-        for level in bundle.manifest.levels
-        if level.prior is None
-    }
+    return Bundle.open(bundle_folder(request.param, small_bundle, tmp_path_factory))
 
 
 def test_draws_the_golden_codes(host: dict[str, Any], bundle: Bundle) -> None:
@@ -107,7 +68,7 @@ def test_samples_equal_the_samplers(host: dict[str, Any], bundle: Bundle) -> Non
     sampler = Sampler(bundle, "cpu", threads=1)
     labels = [2, 0, 1] if bundle.manifest.classes else None
     written = {} if labels is None else {"labels": labels}
-    given = given_codes(bundle)
+    given = given_codes(bundle, len(SEEDS))
     for settings in DRAWS:
         samples = sampler.sample(len(SEEDS), seeds=SEEDS, labels=labels, given=given, **settings)
         codes, images = host["sample"](bundle.path, SEEDS, given=given, settings=settings, **written)
@@ -122,7 +83,7 @@ def test_int8_and_given_codes(host: dict[str, Any], bundle: Bundle, monkeypatch:
     monkeypatch.setattr("latentloop.backends.cpu.session.operators", lambda: None)
     sampler = Sampler(Bundle.open(bundle.path), "cpu", threads=1, precision="int8")
     labels = [2, 0, 1] if bundle.manifest.classes else None
-    given = given_codes(bundle)
+    given = given_codes(bundle, len(SEEDS))
     level = bundle.manifest.levels[-1]
     count = level.height * level.width
     part = np.where(np.arange(count) < count // 2 + 1, np.arange(count) % level.codebook_size, -1)

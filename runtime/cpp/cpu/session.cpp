@@ -5,10 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <fstream>
-#include <iterator>
-
 #include "../errors.h"
+#include "../io/file.h"
 #include "failures.h"
 
 namespace latentloop {
@@ -46,8 +44,12 @@ class Mapping {
 };
 
 std::vector<char> content_of(const std::string& path) {
-  std::ifstream file{path, std::ios::binary};
-  return {std::istreambuf_iterator<char>{file}, {}};
+  File file{path};
+  std::vector<char> content(static_cast<size_t>(file.status().st_size));
+  size_t size = 0;
+  while (const size_t count = file.read(content.data() + size, content.size() - size)) size += count;
+  content.resize(size);
+  return content;
 }
 
 // Releases options that were made for one session.

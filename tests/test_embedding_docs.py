@@ -1,0 +1,77 @@
+"""The programs of docs/embedding.md compile with the page's CMake file, and draw what Python draws."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from embedded import installed_library
+from test_embedding_package import BUNDLE, FLAGS, HEADER, ROOT, read, required, run
+
+from latentloop import Bundle, Sampler
+from latentloop.environment.c_library import cmake_folder, onnxruntime_library
+
+PAGE = (ROOT / "docs" / "embedding.md").read_text(encoding="utf-8")
+
+
+def block(language: str) -> str:
+    """Returns the page's only block of code in a language."""
+    (code,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return str(code)
+
+
+@pytest.mark.slow
+def test_the_programs_draw_the_image_of_python(tmp_path: Path) -> None:
+    required("cmake")
+    installed_library()
+    (tmp_path / "image.cpp").write_text(block("cpp"), encoding="utf-8")
+    (tmp_path / "image.c").write_text(block("c"), encoding="utf-8")
+    project = block("cmake")
+    in_c = project.replace("CXX", "C").replace("image.cpp", "image.c")
+    for name, text in {"cpp": project, "c": in_c}.items():
+        (tmp_path / "CMakeLists.txt").write_text(text, encoding="utf-8")
+        build = tmp_path / name
+        run("cmake", "-S", tmp_path, "-B", build, f"-Dlatentloop_DIR={cmake_folder()}", FLAGS[name == "cpp"])
+        run("cmake", "--build", build)
+        with (tmp_path / "image.ppm").open("wb") as picture:
+            place = {"LATENTLOOP_ONNXRUNTIME": str(onnxruntime_library())}
+            subprocess.run([build / "image", BUNDLE], check=True, stdout=picture, env=place, timeout=60)
+        expected = Sampler(Bundle.open(BUNDLE), "cpu").sample(1, seeds=0).images[0]
+        np.testing.assert_array_equal(read(tmp_path / "image.ppm"), expected)
+    done = subprocess.run([build / "image", "/absent"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("/absent: no such directory")
+
+
+@pytest.mark.slow
+def test_the_program_of_the_header_compiles_and_draws(tmp_path: Path) -> None:
+    required("cc")
+    library = installed_library()
+    (example,) = re.findall(
+        r"^ \*     (#include .*?)^ \*\n \* Threads", HEADER.read_text(encoding="utf-8"), re.S | re.M
+    )
+    code = re.sub(r"^ \*(     )?", "", example, flags=re.M).replace("runtime/data/planets", str(BUNDLE))
+    (tmp_path / "image.c").write_text(code, encoding="utf-8")
+    include = library.parents[1] / "include"
+    run(
+        "cc",
+        "-std=c99",
+        "-Werror",
+        tmp_path / "image.c",
+        f"-I{include}",
+        library,
+        f"-Wl,-rpath,{library.parent}",
+        "-o",
+        tmp_path / "image",
+    )
+    place = {"LATENTLOOP_ONNXRUNTIME": str(onnxruntime_library())}
+    run(tmp_path / "image", **place)
+
+
+def test_the_page_lists_every_status() -> None:
+    listed = re.findall(r"^\| `(LL_\w+)` \|", PAGE, re.MULTILINE)
+    declared = re.findall(r"^  (LL_[A-Z_]+) = \d", HEADER.read_text(encoding="utf-8"), re.MULTILINE)
+    assert ["LL_OK", *listed] == declared
