@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 from command_line import RGB, run
+from embedded_bundles import Reader, build_reader
+from embedded_bundles import refused as refused_by_both
 from gpu_machines import default_engines, device, machines, small_engines
 from made_once import made_once
+from nearest_grid import compiler
 from PIL import Image
 from random_models import CLASSES, SMALL, plain_weights, random_classifier, random_prior, random_vqvae
 
@@ -94,3 +97,27 @@ def photos(tmp_path: Path) -> Path:
         noise = np.random.default_rng(index).integers(0, 256, RGB, np.uint8)
         Image.fromarray(noise).save(folder / f"{index}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def optional_reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader | None]:
+    """The C++ reader of bundles; None without a compiler."""
+    if compiler() is None:
+        yield None
+        return
+    with Reader(made_once(tmp_path_factory, "bundle_reader", build_reader)) as reader:
+        yield reader
+
+
+@pytest.fixture
+def reader(optional_reader: Reader | None) -> Reader:
+    """The C++ reader of bundles."""
+    if optional_reader is None:
+        pytest.skip("no C++ compiler")
+    return optional_reader
+
+
+@pytest.fixture
+def refused(optional_reader: Reader | None) -> Callable[[Path], str]:
+    """Returns the text of the BundleError with which both readers of bundles must refuse the one in a folder."""
+    return lambda bundle: refused_by_both(bundle, optional_reader)

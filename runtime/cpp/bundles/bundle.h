@@ -1,12 +1,12 @@
 // Opening and verifying a bundle.
 #pragma once
 
-#include <array>
 #include <map>
 #include <mutex>
 #include <string>
 #include <vector>
 
+#include "../io/file.h"
 #include "manifest.h"
 
 namespace latentloop {
@@ -20,14 +20,12 @@ class Bundle {
 
   const Manifest& manifest() const { return manifest_; }
   const std::string& folder() const { return folder_; }  // absolute
-  std::string path(const std::string& file) const { return folder_ + "/" + file; }
+  std::string path(const std::string& file) const { return path_in(folder_, file); }
 
   // Throws Error if one of these files has changed since it was verified. Call it before and after reading them.
   void check_unchanged(const std::vector<std::string>& files) const;
 
  private:
-  using Identity = std::array<int64_t, 7>;
-
   std::string folder_;
   Manifest manifest_;
   mutable std::mutex mutex_;

@@ -1,0 +1,81 @@
+#include "file.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "bundle_error.h"
+
+namespace latentloop {
+namespace {
+
+Error cannot_be_read(const std::string& path, int error) {
+  return bundle_error(path, ": cannot be read: ", std::system_category().message(error));
+}
+
+// Whether the error says that there is nothing at a path.
+bool is_absence(int error) { return error == ENOENT || error == ENOTDIR || error == ELOOP; }
+
+}  // namespace
+
+Identity identity_of(const struct stat& status) {
+  return {static_cast<int64_t>(status.st_dev),
+          static_cast<int64_t>(status.st_ino),
+          status.st_size,
+          status.st_mtim.tv_sec,
+          status.st_mtim.tv_nsec,
+          status.st_ctim.tv_sec,
+          status.st_ctim.tv_nsec};
+}
+
+std::string path_in(const std::string& folder, const std::string& name) {
+  if (folder == ".") return name;
+  return folder + (folder.back() == '/' ? "" : "/") + name;
+}
+
+std::optional<struct stat> status_of(const std::string& path) {
+  struct stat status;
+  if (stat(path.c_str(), &status) == 0) return status;
+  if (is_absence(errno)) return std::nullopt;
+  throw cannot_be_read(path, errno);
+}
+
+void check_link(const std::string& path) {
+  struct stat status;
+  if (lstat(path.c_str(), &status) != 0) {
+    if (is_absence(errno)) return;
+    throw cannot_be_read(path, errno);
+  }
+  if (!S_ISLNK(status.st_mode) || status_of(path)) return;
+  char target[PATH_MAX];
+  const ssize_t length = readlink(path.c_str(), target, sizeof target);
+  if (length < 0) throw cannot_be_read(path, errno);
+  throw bundle_error(path, " is a link to ", std::string(target, static_cast<size_t>(length)),
+                     ", which does not exist: copy bundles with a command that follows links, such as cp -rL");
+}
+
+// Without O_NONBLOCK, opening a pipe that replaced the file since its status was read would block.
+File::File(const std::string& path) : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+  if (descriptor_ < 0) throw cannot_be_read(path, errno);
+}
+
+File::~File() { close(descriptor_); }
+
+struct stat File::status() const {
+  struct stat status;
+  if (fstat(descriptor_, &status) != 0) throw cannot_be_read(path_, errno);
+  return status;
+}
+
+size_t File::read(void* to, size_t most) {
+  for (;;) {
+    const ssize_t count = ::read(descriptor_, to, most);
+    if (count >= 0) return static_cast<size_t>(count);
+    if (errno != EINTR) throw cannot_be_read(path_, errno);
+  }
+}
+
+}  // namespace latentloop
