@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,38 @@ def value_at(value: Any, keys: Keys) -> Any:
     for key in keys:
         value = value[key]
     return value
+
+
+def scalars(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Yields every scalar with its path of keys; ``provenance`` may have any content."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if (*keys, key) != ("provenance",):
+                yield from scalars(inner, (*keys, key))
+    else:
+        yield keys, value
+
+
+def mutate(manifest: Any, rng: random.Random) -> None:
+    """Changes one field at random: removes, replaces, duplicates or shuffles it, or adds or subtracts 1."""
+    paths = [keys for keys, _ in scalars(manifest) if keys[0] != "files"]
+    keys, other = rng.choice(paths), rng.choice(paths)
+    depth = rng.randrange(1, len(keys) + 1)  # the scalar, or a list or object that contains it
+    parent: Any = value_at(manifest, keys[: depth - 1])
+    key: Any = keys[depth - 1]
+    kind = rng.randrange(5)
+    if kind == 0:
+        del parent[key]
+    elif kind == 1:
+        parent[key] = rng.choice([None, True, -1, 0, 1, 7, 2**31, 2**53, 1.5, "", "x", [], {}])
+    elif kind == 2 and isinstance(parent, list):
+        parent.insert(rng.randrange(len(parent) + 1), parent[key])
+    elif kind == 3 and isinstance(parent, list):
+        rng.shuffle(parent)
+    elif isinstance(parent[key], int):
+        parent[key] += rng.choice([-1, 1])
+    else:
+        parent[key] = value_at(manifest, other[: rng.randrange(1, len(other) + 1)])
 
 
 def replace_file(bundle: Path, name: str, content: bytes) -> None:

@@ -17,6 +17,7 @@ from corrupted_bundles import error_of
 from nearest_grid import NATIVE, ROOT, SANITIZERS, compiler
 
 from latentloop.bundles.bundle import Bundle
+from latentloop.errors import BundleError
 
 CPP = ROOT / "runtime" / "cpp"
 Refused = Callable[[Path], str]  # the fixture ``refused``
@@ -106,6 +107,15 @@ def comparable(text: str) -> str:
     for pattern, replacement in DIFFERENCES:
         text = re.sub(pattern, replacement, text, flags=re.DOTALL)
     return text
+
+
+def python_error(bundle: Path) -> str | None:
+    """Returns the text of the error with which Python's reader refuses a bundle, or None."""
+    try:
+        Bundle.open(bundle)
+    except BundleError as error:
+        return str(error)
+    return None
 
 
 def refused(bundle: Path, reader: Reader | None) -> str:

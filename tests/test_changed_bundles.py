@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from changed_bundles import CHANGED, CHANGES, change_byte, deploy, touch
 from corrupted_bundles import error_of
 from gpu_machines import Machines
 from linked_bundles import files_of, mounted
@@ -18,39 +18,11 @@ from latentloop import Bundle, Sampler
 from latentloop.backends.cpu.session import bundle_session
 from latentloop.backends.onnxruntime import open_session
 
-CHANGED = "has changed since the bundle was opened: open the bundle again"
-
 
 @pytest.fixture
 def bundle(small_bundle: Path, tmp_path: Path) -> Path:
     """A copy that a test may change."""
     return shutil.copytree(small_bundle, tmp_path / "copy")
-
-
-def deploy(folder: Path, change: Callable[[Path], object]) -> None:
-    """Deploys a changed version into a mounted folder as Kubernetes does, by replacing one link."""
-    shutil.copytree(folder / "..2024_01_01", folder / "..2024_01_02")
-    change(folder / "..2024_01_02")
-    (folder / "..new").symlink_to("..2024_01_02")
-    (folder / "..new").rename(folder / "..data")
-
-
-def change_byte(path: Path) -> None:
-    """Changes the content but not the size."""
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-
-
-def touch(folder: Path) -> None:
-    for file in files_of(folder):
-        file.touch()
-
-
-def change_byte_but_not_the_time(path: Path) -> None:
-    status = path.stat()
-    change_byte(path)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "top.row.onnx"])
@@ -67,9 +39,6 @@ def test_the_same_version_deployed_again_is_used(small_bundle: Path, tmp_path: P
     sampler, expected = Sampler(Bundle.open(path), "cpu", 1), Sampler(Bundle.open(small_bundle), "cpu", 1)
     deploy(path, touch)
     np.testing.assert_array_equal(sampler.sample(1, seeds=3).images, expected.sample(1, seeds=3).images)
-
-
-CHANGES = [change_byte, change_byte_but_not_the_time, Path.unlink, lambda path: path.write_bytes(b"")]
 
 
 @pytest.mark.parametrize("change", CHANGES)

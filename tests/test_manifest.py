@@ -6,12 +6,11 @@ import json
 import random
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from corrupted_bundles import Keys, edit_manifest, error_of, read_manifest, value_at
+from corrupted_bundles import Keys, edit_manifest, error_of, mutate, read_manifest, scalars, value_at
 from embedded_bundles import Refused
 from example_counts import FACTOR
 from random_models import plain_weights, random_vqvae
@@ -31,16 +30,6 @@ from latentloop.sampling.sampler import Sampler
 def bundle(small_bundle: Path, tmp_path: Path) -> Path:
     """A copy that a test may corrupt."""
     return shutil.copytree(small_bundle, tmp_path / "copy")
-
-
-def scalars(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Yields every scalar with its path of keys; ``provenance`` may have any content."""
-    if isinstance(value, dict | list):
-        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            if (*keys, key) != ("provenance",):
-                yield from scalars(inner, (*keys, key))
-    else:
-        yield keys, value
 
 
 ALLOWED = ((None, "condition_level"), (None, "classifier"), (None, "codes_sha256"), (-1, "first"), (-1, "fill"))
@@ -92,28 +81,6 @@ def test_every_required_field_is_named_when_missing(small_bundle: Path) -> None:
         del value_at(incomplete, keys[:-1])[keys[-1]]
         with pytest.raises(BundleError, match=str(keys[-1])):
             from_json(incomplete, "manifest.json")
-
-
-def mutate(manifest: Any, rng: random.Random) -> None:
-    """Changes one field at random: removes, replaces, duplicates or shuffles it, or adds or subtracts 1."""
-    paths = [keys for keys, _ in scalars(manifest) if keys[0] != "files"]
-    keys, other = rng.choice(paths), rng.choice(paths)
-    depth = rng.randrange(1, len(keys) + 1)  # the scalar, or a list or object that contains it
-    parent: Any = value_at(manifest, keys[: depth - 1])
-    key: Any = keys[depth - 1]
-    kind = rng.randrange(5)
-    if kind == 0:
-        del parent[key]
-    elif kind == 1:
-        parent[key] = rng.choice([None, True, -1, 0, 1, 7, 2**31, 2**53, 1.5, "", "x", [], {}])
-    elif kind == 2 and isinstance(parent, list):
-        parent.insert(rng.randrange(len(parent) + 1), parent[key])
-    elif kind == 3 and isinstance(parent, list):
-        rng.shuffle(parent)
-    elif isinstance(parent[key], int):
-        parent[key] += rng.choice([-1, 1])
-    else:
-        parent[key] = value_at(manifest, other[: rng.randrange(1, len(other) + 1)])
 
 
 def test_mutated_manifests_work_or_raise_a_latentloop_error(bundle: Path) -> None:
