@@ -5,8 +5,8 @@
 
 #include "../io/bundle_error.h"
 #include "../io/file.h"
+#include "../io/integrity.h"
 #include "../io/json.h"
-#include "integrity.h"
 #include "manifest_reading.h"
 
 namespace latentloop {
@@ -49,7 +49,9 @@ Bundle::Bundle(const std::string& folder) {
   check_link(source);
   const Json json = read_json(source, source + " is missing: a bundle is a directory that `latentloop export` writes");
   manifest_ = read_manifest(json, source);
-  for (const auto& [name, record] : manifest_.files) identities_[name] = verify_file(path, name, record, source);
+  for (const auto& [name, record] : manifest_.files) {
+    identities_[name] = verify_file(path, name, record.size, record.sha256, source);
+  }
   folder_ = absolute(path);  // files are loaded later, perhaps in another working directory
 }
 
@@ -61,7 +63,8 @@ void Bundle::check_unchanged(const std::vector<std::string>& files) const {
       Identity& identity = identities_.at(name);
       if (status && identity_of(*status) == identity) continue;
       // If it was only touched, copied or linked again, its content is still the same.
-      identity = verify_file(folder_, name, manifest_.files.at(name), path(kManifest));
+      const FileRecord& record = manifest_.files.at(name);
+      identity = verify_file(folder_, name, record.size, record.sha256, path(kManifest));
     } catch (const Error&) {
       throw bundle_error(path(name), " has changed since the bundle was opened: open the bundle again");
     }

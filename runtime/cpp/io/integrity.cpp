@@ -6,8 +6,8 @@
 #include <array>
 #include <vector>
 
-#include "../io/bundle_error.h"
-#include "../io/quoting.h"
+#include "bundle_error.h"
+#include "quoting.h"
 
 namespace latentloop {
 namespace {
@@ -16,7 +16,7 @@ constexpr size_t kBlock{1 << 18};   // bytes read at once
 constexpr size_t kShownDigits{12};  // of a digest in a message
 
 // Returns the SHA-256 of the rest of a file, in hexadecimal.
-std::string sha256(File& file) {
+std::string digest_of(File& file) {
   SHA256_CTX context;
   SHA256_Init(&context);
   std::vector<unsigned char> block(kBlock);
@@ -34,7 +34,7 @@ bool is_plain_name(const std::string& name) {
 
 }  // namespace
 
-Identity verify_file(const std::string& folder, const std::string& name, const FileRecord& record,
+Identity verify_file(const std::string& folder, const std::string& name, int64_t size, const std::string& sha256,
                      const std::string& source) {
   if (!is_plain_name(name)) {
     throw bundle_error(source, ": files[", in_quotes(name),
@@ -45,17 +45,17 @@ Identity verify_file(const std::string& folder, const std::string& name, const F
   const auto status = status_of(path);
   if (!status) throw bundle_error(path, " is missing; ", source, " lists it");
   if (!S_ISREG(status->st_mode)) throw bundle_error(path, " is not a file; ", source, " lists it");
-  if (status->st_size != record.size) {
-    throw bundle_error(path, " has ", status->st_size, " bytes, ", source, " says ", record.size,
+  if (status->st_size != size) {
+    throw bundle_error(path, " has ", status->st_size, " bytes, ", source, " says ", size,
                        ": copy or export the bundle again");
   }
   File file(path);
   if (!S_ISREG(file.status().st_mode)) throw bundle_error(path, " is not a file; ", source, " lists it");
   const Identity identity = identity_of(file.status());
-  const std::string digest = sha256(file);
-  if (digest != record.sha256) {
+  const std::string digest = digest_of(file);
+  if (digest != sha256) {
     throw bundle_error(path, " has SHA-256 ", first_characters(digest, kShownDigits), "…, ", source, " says ",
-                       first_characters(record.sha256, kShownDigits),
+                       first_characters(sha256, kShownDigits),
                        "…: corrupt or tampered with; copy or export the bundle again");
   }
   return identity;
