@@ -10,15 +10,14 @@
 namespace latentloop {
 
 struct Json {
-  // A number that is no integer of 64 bits.
-  struct Number {
-    std::string text;
-    bool is_integer;
+  // An integer of more than 64 bits.
+  struct LongInteger {
+    std::string digits;
   };
   using Array = std::vector<Json>;
   using Object = std::vector<std::pair<std::string, Json>>;  // in the order of the file; no key occurs twice
 
-  std::variant<std::nullptr_t, bool, int64_t, Number, std::string, Array, Object> value;
+  std::variant<std::nullptr_t, bool, int64_t, LongInteger, double, std::string, Array, Object> value;
 };
 
 // Returns the JSON value in a file. Throws Error (LL_BAD_BUNDLE), for a missing file with the text `missing`.

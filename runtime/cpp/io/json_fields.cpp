@@ -75,12 +75,12 @@ std::vector<std::string> Field::strings() const {
 
 const Json::Array& Field::shape() const {
   for (const Json& item : list()) {
-    const auto* number = std::get_if<Json::Number>(&item.value);
+    const bool is_long = std::holds_alternative<Json::LongInteger>(item.value);
     const int64_t* size = std::get_if<int64_t>(&item.value);
-    if (size == nullptr && !std::holds_alternative<std::string>(item.value) && !(number && number->is_integer)) {
+    if (size == nullptr && !is_long && !std::holds_alternative<std::string>(item.value)) {
       fail("a list of positive integers and names");
     }
-    if (number != nullptr || (size != nullptr && (*size < 1 || *size > kLargest))) {
+    if (is_long || (size != nullptr && (*size < 1 || *size > kLargest))) {
       fail(text("sizes from 1 to ", kLargest));
     }
   }

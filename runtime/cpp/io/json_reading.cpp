@@ -22,6 +22,8 @@ Error unreadable(const std::string& source, const std::string& problem) {
   return bundle_error(source, ": not readable as JSON: ", problem);
 }
 
+bool is_integer(const std::string& number) { return number.find_first_not_of("-0123456789") == number.npos; }
+
 // Returns the key that occurs most often, the first one of several, or null if none occurs twice.
 const std::string* repeated_key(const Json::Object& object) {
   std::vector<const std::string*> keys;
@@ -49,16 +51,11 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool boolean(bool value) override { return add({value}); }
   bool number_integer(int64_t value) override { return add({value}); }
   bool number_unsigned(uint64_t value) override {
-    if (value > INT64_MAX) return add({Json::Number{std::to_string(value), true}});
+    if (value > INT64_MAX) return add({Json::LongInteger{std::to_string(value)}});
     return add({static_cast<int64_t>(value)});
   }
-  bool number_float(double, const std::string& digits) override {
-    const bool is_integer = digits.find_first_not_of("-0123456789") == digits.npos;
-    Json::Number number{digits, is_integer};
-    for (char& c : number.text) {
-      if (c != '-' && c != '+' && c != 'e' && c != 'E' && (c < '0' || c > '9')) c = '.';  // in some locales a comma
-    }
-    return add({std::move(number)});
+  bool number_float(double value, const std::string& digits) override {
+    return is_integer(digits) ? add({Json::LongInteger{digits}}) : add({value});
   }
   bool string(std::string& value) override { return add({std::move(value)}); }
   bool binary(nlohmann::json::binary_t&) override { return false; }
@@ -83,7 +80,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool parse_error(size_t position, const std::string& token, const nlohmann::json::exception& problem) override {
     const size_t at = std::min(position, content_.size()) - (position > 0 && position <= content_.size());
     if (problem.id == kNumberOverflow) {
-      if (token.find_first_not_of("-0123456789") == token.npos) {
+      if (is_integer(token)) {
         if (token.size() > kMostDigits) throw unreadable(source_, text("an integer of ", token.size(), " digits"));
         throw bundle_error(where(), " is ", shortened_digits(token), ", expected at most 308 digits");
       }

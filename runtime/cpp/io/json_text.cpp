@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <charconv>
 
 #include "json.h"
 #include "quoting.h"
@@ -11,13 +10,6 @@ constexpr size_t kMostItems{10}, kMostMembers{4};
 constexpr int kDeepest{6};
 
 std::string list_text(const Json& json, int depth);
-
-std::string digits_of(const Json::Number& number) {
-  if (number.is_integer) return shortened_digits(number.text);
-  double value = 0;
-  std::from_chars(number.text.data(), number.text.data() + number.text.size(), value);
-  return number_text(value);
-}
 
 std::string array_text(const Json::Array& array, int depth) {
   if (depth == 0 && !array.empty()) return "[...]";
@@ -51,7 +43,8 @@ std::string list_text(const Json& json, int depth) {
     std::string operator()(std::nullptr_t) const { return "None"; }
     std::string operator()(bool value) const { return value ? "True" : "False"; }
     std::string operator()(int64_t value) const { return std::to_string(value); }
-    std::string operator()(const Json::Number& value) const { return digits_of(value); }
+    std::string operator()(const Json::LongInteger& value) const { return shortened_digits(value.digits); }
+    std::string operator()(double value) const { return number_text(value); }
     std::string operator()(const std::string& value) const { return in_quotes(value); }
     std::string operator()(const Json::Array& value) const { return array_text(value, depth); }
     std::string operator()(const Json::Object& value) const { return object_text(value, depth); }
