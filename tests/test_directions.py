@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,10 @@ ROOMS = {
         ("figures",),
     ],
 }
+# The rooms of runtime/cpp, in the same order; files beside the rooms are below all. Of the kernels only declarations
+# of the C interface of ONNX Runtime are included.
+CPP_ROOMS = [("api",), ("sampling", "cpu"), ("onnxruntime",), ("bundles",), ("draws", "io"), ("include",)]
+CPP_KERNELS = "kernels/operators/onnxruntime"
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -116,6 +121,25 @@ def test_rooms_import_only_from_lower_rooms(folder: str) -> None:
                 assert room in height, f"{path} imports {module} from the package instead of its room"
                 assert room == own or height[room] < height[own], f"{path} imports {module}"
     assert found == set(height)
+
+
+def test_the_c_library_includes_only_lower_rooms() -> None:
+    root = ROOT / "runtime" / "cpp"
+    height = {room: -index for index, rooms in enumerate(CPP_ROOMS) for room in rooms}
+    found = set()
+    for file in sorted(path for path in root.rglob("*") if path.suffix in (".h", ".cpp")):
+        own = file.relative_to(root).parts[0] if file.parent != root else None
+        for name in re.findall(r'#include "(.*)"', file.read_text(encoding="utf-8")):
+            target = (file.parent / name).resolve().relative_to(ROOT)
+            if target.parts[0] == "kernels":
+                assert own == "onnxruntime", f"{file} includes {name}"
+                assert str(target.parent) == CPP_KERNELS, f"{file} includes {name}"
+                continue
+            room = target.parts[2] if len(target.parts) == 4 else None
+            if own is not None and room is not None:
+                assert room == own or height[room] < height[own], f"{file} includes {name}"
+        found.add(own)
+    assert found == {*height, None}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

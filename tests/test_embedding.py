@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from embedded import EmbeddedBundle, EmbeddedSampler, Library, installed_library
+from embedded import EmbeddedBundle, EmbeddedError, EmbeddedSampler, Library, installed_library
 from every_bundle import NAMES, SEEDS, bundle_folder, given_codes
+from test_earlier_bundles import version_3, version_4
 
 from latentloop import Bundle, Sampler, sample_best
+
+__all__ = ["version_3", "version_4"]  # fixtures
 
 DRAWS: list[dict[str, Any]] = [
     {},
@@ -199,3 +202,14 @@ def test_codes_alone_are_drawn_without_decoding(library: Library, small_bundle: 
     _, codes = ours.sample(2, seeds=8)
     assert (ours.sample(2, seeds=8, decode=False)[1]["bottom"] == codes["bottom"]).all()
     assert (ours.images == 77).all()
+
+
+def test_a_filter_that_an_earlier_bundle_lacks_is_refused_where_it_is_needed(library: Library, version_3: Path) -> None:
+    ours, sampler = samplers(library, version_3)
+    settings = by_level(ours, {"min_p": 0.1})
+    with pytest.raises(EmbeddedError, match="min_p for top: the bundle has no such filter, because an earlier"):
+        ours.sample(1, seeds=1, **settings)
+    settings["min_p"]["bottom"] = 0
+    codes = sampler.sample(1, seeds=1, labels=[2]).codes
+    images, _ = ours.sample(1, seeds=1, labels=[2], given={"top": codes["top"]}, **settings)
+    np.testing.assert_array_equal(images, sampler.sample(1, seeds=1, labels=[2]).images)

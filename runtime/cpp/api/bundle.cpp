@@ -40,6 +40,8 @@ ll_status ll_bundle_level(const ll_bundle* bundle, int32_t index, ll_level* out)
       throw latentloop::Error(LL_INVALID_ARGUMENT,
                               latentloop::text("index is ", index, ", expected 0 to ", levels.size() - 1));
     const latentloop::Level& level = levels[static_cast<size_t>(index)];
+    if (level.codebook_size > INT32_MAX)
+      throw latentloop::Error(LL_BAD_BUNDLE, latentloop::text(level.name, " has ", level.codebook_size, " codes"));
     *out = {level.name.c_str(), static_cast<int32_t>(level.height), static_cast<int32_t>(level.width),
             static_cast<int32_t>(level.codebook_size), level.prior ? 1 : 0};
   });

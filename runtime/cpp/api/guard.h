@@ -5,8 +5,8 @@
 #include <new>
 #include <string>
 
-#include "../cpu/session.h"
 #include "../errors.h"
+#include "../onnxruntime/session.h"
 #include "../sampling/sampler.h"
 
 struct ll_bundle {

@@ -1,7 +1,7 @@
 // ll_version, the last error, the log, and the place of ONNX Runtime.
 #include <string>
 
-#include "../log.h"
+#include "../io/log.h"
 #include "guard.h"
 
 namespace latentloop {

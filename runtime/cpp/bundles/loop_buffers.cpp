@@ -23,7 +23,8 @@ std::vector<StateBuffer> loop_buffers(const Level& level, const std::optional<st
                                    filled("forced", Type::int64, {level.width, kBatch}, -1)};
   for (size_t i = 0; i < kSettings.size(); ++i) {
     const auto fill = static_cast<int64_t>(neutral(i, level.codebook_size));
-    buffers.push_back(filled(kSettings[i].name, kSettings[i].type, {kBatch}, fill));
+    const Type type = kSettings[i].is_integer ? Type::int64 : Type::float32;
+    buffers.push_back(filled(kSettings[i].name, type, {kBatch}, fill));
   }
   buffers.push_back(filled("logits", Type::float32, {level.width, kBatch, level.codebook_size}, 0));
   if (upper) buffers.push_back(filled("upper", Type::int64, {(*upper)[0], (*upper)[1], kBatch}, 0));

@@ -5,8 +5,8 @@
 
 #include "../bundles/views.h"
 #include "../errors.h"
+#include "../onnxruntime/failures.h"
 #include "codec_checks.h"
-#include "failures.h"
 
 namespace latentloop {
 

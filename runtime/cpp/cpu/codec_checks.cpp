@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "../errors.h"
-#include "call.h"
+#include "../onnxruntime/call.h"
 
 namespace latentloop {
 

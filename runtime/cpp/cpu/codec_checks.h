@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "session.h"
+#include "../onnxruntime/session.h"
 
 namespace latentloop {
 

@@ -6,7 +6,7 @@
 #include "../bundles/views.h"
 #include "../draws/uniforms.h"
 #include "../errors.h"
-#include "failures.h"
+#include "../onnxruntime/failures.h"
 
 namespace latentloop {
 
@@ -76,7 +76,7 @@ void PriorLoop::begin(const LevelInputs& inputs, const RunOptions& options) {
   for (size_t setting = 0; setting < kSettings.size(); ++setting) {
     const char* name = kSettings[setting].name;
     if (index_of(name) == arrays_.size()) continue;  // an earlier release exported the bundle
-    if (kSettings[setting].type == Type::int64) {
+    if (kSettings[setting].is_integer) {
       std::fill_n(array<int64_t>(name), batch_, static_cast<int64_t>(settings[setting]));
     } else {
       std::fill_n(array<float>(name), batch_, static_cast<float>(settings[setting]));

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "../backend.h"
-#include "call.h"
+#include "../onnxruntime/call.h"
 
 namespace latentloop {
 

@@ -17,8 +17,4 @@ struct LevelSettings {
 // Returns settings that draw every code at temperature 1.
 LevelSettings neutral_settings(int64_t codebook_size);
 
-// Sets one setting of a level. Throws Error (LL_INVALID_ARGUMENT) for a value that is not allowed, and for a filter in
-// use that the level's prior, exported by an earlier release, does not have.
-void set(LevelSettings& settings, size_t setting, double value, const Level& level);
-
 }  // namespace latentloop

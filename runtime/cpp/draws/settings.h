@@ -3,28 +3,27 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
-
-#include "../bundles/manifest.h"
 
 namespace latentloop {
 
 // Values are over `low`, or from it on, and at most `high`.
 struct Setting {
   const char* name;
-  Type type;
   double low, high;
-  bool allows_low, is_integer;
-  double lowest;  // in the state buffer
-  int64_t since;  // the first version of the manifest with its state buffer
+  bool allows_low, is_integer;  // its state buffer is of int64, else of float32
+  double lowest;                // in the state buffer
+  int64_t since;                // the first version of the manifest with its state buffer
 };
 
 constexpr double kInfinity{std::numeric_limits<double>::infinity()};
 constexpr std::array<Setting, 4> kSettings{{
-    {"temperature", Type::float32, 0, 1e20, false, false, 1e-20, 3},
-    {"top_k", Type::int64, 0, kInfinity, false, true, 0, 3},
-    {"top_p", Type::float32, 0, 1, false, false, 0, 3},
-    {"min_p", Type::float32, 0, 1, true, false, 0, 4},
+    {"temperature", 0, 1e20, false, false, 1e-20, 3},
+    {"top_k", 0, kInfinity, false, true, 0, 3},
+    {"top_p", 0, 1, false, false, 0, 3},
+    {"min_p", 0, 1, true, false, 0, 4},
 }};
 constexpr size_t kTemperature{0}, kTopK{1}, kTopP{2}, kMinP{3};
 

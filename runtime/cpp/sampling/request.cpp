@@ -1,6 +1,8 @@
 #include "request.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <limits>
 
 #include "../bundles/state_size.h"
@@ -13,6 +15,50 @@ namespace {
 [[noreturn]] void refuse(const std::string& problem) { throw Error(LL_INVALID_ARGUMENT, problem); }
 
 constexpr int64_t kLargestCount{int64_t{1} << 40};
+
+std::string number(double value) {
+  std::array<char, 32> shown;  // the shortest text of any number fits
+  return {shown.data(), std::to_chars(shown.data(), shown.data() + shown.size(), value).ptr};
+}
+
+// The highest value, in the type of the caller's array.
+double limit(const Setting& setting) { return setting.is_integer ? setting.high : static_cast<float>(setting.high); }
+
+std::string expected(const Setting& setting) {
+  if (setting.is_integer) return "an integer from 1";
+  if (setting.allows_low) return text("from ", number(setting.low), " to ", number(setting.high));
+  return text("over ", number(setting.low), ", at most ", number(setting.high));
+}
+
+// Returns whether every step with filters of the prior reads the filter's state buffer.
+bool has_filter(const Prior& prior, const std::string& name) {
+  for (const auto& [role, graph] : prior.graphs) {
+    const auto reads = [&name](const Binding& binding) { return binding.memory == name; };
+    if (role.rfind("step_filtered", 0) == 0 && std::none_of(graph.inputs.begin(), graph.inputs.end(), reads))
+      return false;
+  }
+  return true;
+}
+
+// Sets one setting of a level.
+void set(LevelSettings& settings, size_t setting, double value, const Level& level) {
+  const Setting& kind = kSettings[setting];
+  const bool is_allowed = (kind.allows_low ? value >= kind.low : value > kind.low) && value <= limit(kind);
+  if (!is_allowed) refuse(text(kind.name, " for ", level.name, " is ", number(value), ", expected ", expected(kind)));
+  if (kind.is_integer) value = std::min(value, static_cast<double>(level.codebook_size));
+  settings.values[setting] = std::max(value, kind.lowest);
+}
+
+// Refuses a filter in use that the level's prior, exported by an earlier release, does not have.
+void check_filters(const LevelSettings& settings, const Level& level) {
+  for (const size_t filter : {kTopK, kTopP, kMinP}) {
+    const char* name = kSettings[filter].name;
+    if (settings.values[filter] != neutral(filter, level.codebook_size) && !has_filter(*level.prior, name))
+      refuse(text(name, " for ", level.name,
+                  ": the bundle has no such filter, because an earlier release exported it: ",
+                  "export it again, or leave ", name, " out"));
+  }
+}
 
 }  // namespace
 
@@ -80,6 +126,7 @@ void Request::check_given(size_t level) {
   if (!is_drawn) return;
   if (!each.prior)
     refuse(text("the bundle has no prior for the level '", each.name, "': it can encode and decode only"));
+  check_filters(settings_[level], each);
   check_state_size(each, batch(params_.count));
 }
 

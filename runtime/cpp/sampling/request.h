@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "../bundles/manifest.h"
 #include "../draws/level_settings.h"
 #include "../errors.h"
 

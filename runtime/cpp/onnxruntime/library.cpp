@@ -1,4 +1,4 @@
-#include "onnxruntime.h"
+#include "library.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "../errors.h"
-#include "../log.h"
+#include "../io/log.h"
 #include "operators.h"
 #include "shared_library.h"
 

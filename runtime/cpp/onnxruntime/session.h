@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "../bundles/bundle.h"
-#include "onnxruntime.h"
+#include "library.h"
 
 namespace latentloop {
 

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "../errors.h"
-#include "../log.h"
+#include "../io/log.h"
 #include "shared_library.h"
 
 namespace latentloop {
