@@ -253,6 +253,8 @@ def _check_binding(binding: Binding, buffers: dict[str, StateBuffer], level: Lev
 
 
 def _check_distinct(where: str, names: list[str]) -> None:
-    for index, name in enumerate(names):
-        if name in names[:index]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
             raise BundleError(f"{where}: the name {name!r} occurs twice")
+        seen.add(name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -54,8 +55,8 @@ def parse_json(content: str | bytes, source: str) -> object:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)
         if len(values) < len(pairs):
-            names = [name for name, _ in pairs]
-            raise BundleError(f"{source}: {short_repr(max(names, key=names.count))} occurs twice in an object")
+            ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+            raise BundleError(f"{source}: {short_repr(name)} occurs twice in an object")
         return values
 
     try:
