@@ -53,7 +53,7 @@ ROOMS = {
     "kernels": [("nearest_codebook",), ("driver", "library", "array_like"), ("element_types",)],
     "bench": [
         ("commands",),
-        ("gpu", "nearest", "quality", "report", "sampling"),
+        ("embedding", "gpu", "nearest", "quality", "report", "sampling"),
         ("baselines",),
         ("workload",),
         ("machine",),

@@ -18,6 +18,7 @@ EPILOG = """examples:
   latentloop bench --preset default --batches 1,16,64 --peers eager,float32
   latentloop bench growth --out growth.json --plots plots/
   latentloop bench cold-start
+  latentloop bench embedding --out embedding.json
   latentloop bench roofline
   latentloop bench nearest --out nearest.json
   latentloop bench quality --data /usr/share/datasets/fashion-mnist --out quality.json

@@ -16,6 +16,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "sampling": ("preset", "environment", "roofline", "levels", "bounds", "peers"),
     "growth": ("environment", "series"),
     "cold-start": ("environment", "seconds", "phases"),
+    "embedding": ("environment", "comparisons"),
     "roofline": ("environment", "gemm", "bandwidth"),
     "quality": ("environment", "bundle", "codes", "levels"),
     "samples": ("environment", "bundle", "reconstruction", "levels", "recognition", "likeness", "novelty"),

@@ -91,6 +91,9 @@ def _figures(result: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
         yield "whole process", Figure.from_json(result["seconds"])
         for name, value in result["phases"].items():
             yield name, Figure.from_json(value)
+    elif kind == "embedding":
+        for comparison in result["comparisons"]:
+            yield from _of_hosts(comparison)
     elif kind == "quality":
         for level in result["levels"]:
             for precision, bits in level["bits_per_code"].items():
@@ -122,6 +125,13 @@ def _of_implementation(implementation: dict[str, Any]) -> Iterator[tuple[str, Fi
     for direction, rates in implementation["codec"].items():
         for count, rate in rates.items():
             yield f"{name}: {direction}, {count} at once", Figure((rate,), "images/s")
+
+
+def _of_hosts(comparison: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
+    for host, values in comparison["hosts"].items():
+        for figure in ("image", "first_image", "process", "memory", "outside"):
+            name = f"{comparison['preset']} {comparison['precision']}, {host}: {figure.replace('_', ' ')}"
+            yield name, Figure.from_json(values[figure])
 
 
 def _of_samples(result: dict[str, Any]) -> Iterator[tuple[str, Figure]]:

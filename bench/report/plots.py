@@ -35,6 +35,7 @@ def write_plots(folder: Path, result: dict[str, Any]) -> list[Path]:
         "sampling": {"images": _images, "batches": _batches, "roofline": _roofline, "bandwidth": _bandwidth},
         "growth": {series["name"]: _growth_of(series) for series in result.get("series", ())},
         "cold-start": {"phases": _phases},
+        "embedding": {"images": _hosts("image"), "first-images": _hosts("first_image")},
         "roofline": {"bandwidth": _bandwidth},
         "quality": {"bits": _bits},
         "samples": {"bits": _likelihood, **({"accuracy": _accuracy} if result.get("recognition") else {})},
@@ -179,6 +180,28 @@ def _phases(axes: Axes, result: dict[str, Any]) -> None:
         left += value
     axes.set(yticks=[], ylim=(-1, 1), xlabel="milliseconds", title=f"latentloop sample -n 1: {total:.0f} ms")
     axes.legend(fontsize=8, ncols=2, loc="upper center")
+
+
+def _hosts(name: str) -> Callable[[Axes, dict[str, Any]], None]:
+    """Returns a function that draws a time of each host as a bar, on a logarithmic axis."""
+
+    def draw(axes: Axes, result: dict[str, Any]) -> None:
+        figures = {
+            f"{comparison['preset']}, {comparison['precision']}: {host}": Figure.from_json(values[name])
+            for comparison in result["comparisons"]
+            for host, values in comparison["hosts"].items()
+        }
+        seconds = [figure.median for figure in figures.values()]
+        colours = [f"C{number % 2}" for number in range(len(figures))]
+        bars = axes.barh(list(figures), seconds, color=colours)
+        labels = [f" {duration(figure.median)}{caveats(figure)}" for figure in figures.values()]
+        axes.bar_label(bars, labels, fontsize=9)
+        axes.invert_yaxis()
+        limits = min(seconds) / 2, max(seconds) * 8
+        title = "one image after the other" if name == "image" else "from the start of a process to its first image"
+        axes.set(xscale="log", xlim=limits, xlabel="seconds (logarithmic)", title=title)
+
+    return draw
 
 
 def _bits(axes: Axes, result: dict[str, Any]) -> None:

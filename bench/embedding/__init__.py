@@ -1,0 +1,1 @@
+"""The C library beside Python: speed, cold start and memory of the two hosts, in processes that do the same."""
