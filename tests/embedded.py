@@ -192,7 +192,7 @@ class EmbeddedSampler:
         if labels is not None:
             arrays["labels"] = np.array(labels, np.int64)
         pointers = {name: c_void_p(array.ctypes.data) for name, array in arrays.items()}
-        kept = [arrays, given]
+        kept: list[Any] = [arrays, given]
         if given is not None:
             kept.append(self.bundle.pointers(given))
             pointers["given"] = ctypes.cast(kept[-1], c_void_p)
