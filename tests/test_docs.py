@@ -15,7 +15,7 @@ PAGES = [
     "CHANGELOG.md",
     *sorted(f"docs/{page.name}" for page in ROOT.glob("docs/*.md")),
 ]
-FOLDERS = ("runtime", "export", "kernels", "bench", "tests", "docs")
+FOLDERS = ("runtime", "export", "kernels", "bench", "tests", "docs", "examples")
 
 
 def text_of(page: str) -> str:

@@ -71,6 +71,23 @@ def test_the_program_of_the_header_compiles_and_draws(tmp_path: Path) -> None:
     run(tmp_path / "image", **place)
 
 
+@pytest.mark.slow
+def test_the_lines_of_the_readme_draw_the_images_of_python(tmp_path: Path) -> None:
+    required("c++")
+    library = installed_library()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```cpp\n#include <latentloop/latentloop.hpp>\n(.*?)```", readme, re.DOTALL)
+    write = "fwrite(samples.images.pixels.data(), 1, samples.images.pixels.size(), stdout);"
+    code = f"#include <latentloop/latentloop.hpp>\n#include <cstdio>\nint main() {{\n{lines}{write}\n}}\n"
+    (tmp_path / "readme.cpp").write_text(code, encoding="utf-8")
+    link = [f"-I{library.parents[1] / 'include'}", library, f"-Wl,-rpath,{library.parent}"]
+    run("c++", "-std=c++17", "-Werror", tmp_path / "readme.cpp", *link, "-o", tmp_path / "readme")
+    place = {"LATENTLOOP_ONNXRUNTIME": str(onnxruntime_library())}
+    images = subprocess.run([tmp_path / "readme"], check=True, stdout=subprocess.PIPE, env=place, cwd=ROOT, timeout=60)
+    expected = Sampler(Bundle.open(BUNDLE), "cpu").sample(4, labels=["ocean", "lava", "gas", "ringed"], seeds=1)
+    assert images.stdout == expected.images.tobytes()
+
+
 def test_the_page_lists_every_status() -> None:
     listed = re.findall(r"^\| `(LL_\w+)` \|", PAGE, re.MULTILINE)
     declared = re.findall(r"^  (LL_[A-Z_]+) = \d", HEADER.read_text(encoding="utf-8"), re.MULTILINE)
