@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from latentloop.errors import MissingError
-from latentloop.kernels.library import problem
 
 _REMEDY = (
     "install a C++ compiler, nlohmann-json and OpenSSL's static library (Debian: apt install g++ nlohmann-json3-dev "
@@ -21,6 +20,8 @@ def library() -> Path:
 
     Raises MissingError, with the remedy, if it was not built or cannot be a library.
     """
+    from latentloop.kernels.library import problem  # late: it imports NumPy
+
     # Not resolved: in an editable install the file is a link, and what belongs to it lies beside the link.
     path = Path(__file__).absolute().parents[1] / "cpp" / "lib" / "liblatentloop.so"
     if not os.path.lexists(path):

@@ -105,7 +105,7 @@ def _report(arguments: argparse.Namespace, versions: dict[str, str | None], brok
         **_onnxruntime(bundle, broken.get("numpy") or broken.get("onnxruntime") or broken.get("onnxruntime-gpu")),
         "operators": broken.get("numpy") or _text_or_error(_operators),
         "gpu_kernels": broken.get("numpy") or _text_or_error(_gpu_kernels),
-        "c_library": _text_or_error(c_library.described),
+        "c_library": broken.get("numpy") or _text_or_error(c_library.described),
         "bundle": {"default": path is None, **described},
     }
     if report["packages"]["onnxruntime"] and report["packages"]["onnxruntime-gpu"]:
