@@ -64,12 +64,12 @@ def check_examples(folder: Path, tmp_path: Path, operators: Path) -> None:
     They must load the native operators from the path ``operators``.
     """
     sampler = Sampler(Bundle.open(BUNDLE), "cpu")
-    places = {"LATENTLOOP_ONNXRUNTIME": str(onnxruntime_library()), "LD_LIBRARY_PATH": ""}
-    for program in ("one_image", "one_image_rust"):
+    places = {"LATENTLOOP_ONNXRUNTIME": str(onnxruntime_library()), "LD_LIBRARY_PATH": "", "PATH": str(folder)}
+    for program in (folder / "one_image", "one_image", folder / "one_image_rust"):
         if not (folder / program).exists():
             continue
         traced = {"LD_DEBUG": "files", "LD_DEBUG_OUTPUT": str(tmp_path / "loaded")}
-        run(folder / program, BUNDLE, 7, tmp_path / "one.ppm", **places, **traced)
+        run(program, BUNDLE, 7, tmp_path / "one.ppm", **places, **traced)
         (log,) = tmp_path.glob("loaded.*")
         loaded = re.findall(r"calling init: (\S*liblatentloop_operators\S*)", log.read_text(encoding="utf-8"))
         assert [Path(path).resolve() for path in loaded] == [operators.resolve()]

@@ -1,8 +1,12 @@
 #include "operators.h"
 
 #include <dlfcn.h>
+#include <limits.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <string>
 
 #include "../errors.h"
@@ -15,11 +19,16 @@ namespace {
 
 using Register = OrtStatus* (*)(OrtSessionOptions*, const OrtApiBase*);
 
-// Returns the folder of the library or program that contains this code, with a final slash, or "".
+// Returns the folder of the library or program that contains this code, with a final slash.
 std::string own_folder() {
   Dl_info info;
   if (dladdr(reinterpret_cast<void*>(&own_folder), &info) == 0 || info.dli_fname == nullptr) return "";
-  const std::string file{info.dli_fname};
+  std::string file{info.dli_fname};
+  if (file.find('/') == file.npos) {  // a program that was found in PATH
+    std::array<char, PATH_MAX> program;
+    const ssize_t size = readlink("/proc/self/exe", program.data(), program.size());
+    file.assign(program.data(), static_cast<size_t>(std::max(size, ssize_t{0})));
+  }
   return file.substr(0, file.rfind('/') + 1);
 }
 
@@ -31,6 +40,7 @@ bool exists(const std::string& path) {
 // Returns the function that registers the operators, or null.
 Register load() {
   const std::string folder = own_folder();
+  if (folder.empty()) return nullptr;  // never the working directory
   // Beside this library, and where the Python package has it.
   for (const char* place : {"liblatentloop_operators.so", "../../kernels/liblatentloop_operators.so"}) {
     const std::string path = folder + place;

@@ -175,8 +175,8 @@ typedef struct ll_sample_params {
   const float* top_p;       /* over 0, at most 1: the most probable codes with this share. Default: 1, all codes */
   const float* min_p;       /* 0 to 1: the share of the highest probability that a code must have. Default: 0, none */
   const int64_t* top_k;     /* from 1: this many most probable codes. Default: all codes */
-  /* Codes to keep: [levels] of [count, height, width] or NULL. -1: draw the code. Kept codes come first in raster
-   * order. With classes and kept codes, labels are required. */
+  /* Codes to keep: [levels] of [count, height, width]. -1: draw the code; NULL, or NULL for a level: draw all of them.
+   * Kept codes come first in raster order. With classes and kept codes, labels are required. */
   const int64_t* const* given;
   /* Samples drawn at once, at most 4096. 0: count, at most 16. The last batch is filled up, so that the result of a
    * seed does not depend on count; for another batch size sums are rounded differently, and codes can differ. */
