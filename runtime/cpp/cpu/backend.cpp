@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "../bundles/views.h"
 #include "../errors.h"
@@ -20,15 +21,13 @@ bool is_finite(const std::vector<float>& values) {
 
 void check_probabilities(const std::string& path, const float* probabilities, int64_t n, int64_t classes) {
   for (int64_t image = 0; image < n; ++image) {
-    double sum = 0;
-    bool is_valid = true;
-    for (int64_t c = 0; c < classes; ++c) {
-      const float probability = probabilities[image * classes + c];
-      is_valid = is_valid && probability >= 0;  // false for NaN
-      sum += probability;
-    }
-    if (!is_valid || !(std::abs(sum - 1) <= kSumBound))
-      throw Error(LL_BAD_BUNDLE, text(path, ": results that are not probabilities: export the bundle again"));
+    const float *first = probabilities + image * classes, *last = first + classes;
+    const double sum = std::accumulate(first, last, 0.0);
+    if (!std::isfinite(sum))
+      throw Error(LL_BAD_BUNDLE, text(path, ": results that are not finite: the weights are damaged"));
+    if (*std::min_element(first, last) < 0 || std::abs(sum - 1) > kSumBound)
+      throw Error(LL_BAD_BUNDLE,
+                  text(path, ": results that are not probabilities, whose sum is 1: export the bundle again"));
   }
 }
 

@@ -15,6 +15,7 @@ void check_classifier(const Manifest& manifest) {
 }
 
 void check_codes(const Manifest& manifest, const int64_t* const* codes, int64_t count) {
+  if (count == 0) return;
   for (size_t l = 0; l < manifest.levels.size(); ++l) {
     const Level& level = manifest.levels[l];
     if (codes[l] == nullptr) throw Error(LL_INVALID_ARGUMENT, text("codes of ", level.name, " are null"));

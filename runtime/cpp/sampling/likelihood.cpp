@@ -14,7 +14,7 @@ namespace latentloop {
 namespace {
 
 void check(const Manifest& manifest, const int64_t* const* codes, const int64_t* labels, int64_t count, int64_t batch) {
-  if (labels == nullptr && !manifest.classes.empty())
+  if (labels == nullptr && !manifest.classes.empty() && count > 0)
     throw Error(LL_INVALID_ARGUMENT, "labels are missing: the likelihood of codes depends on their class");
   check_labels(manifest, labels, count);
   check_codes(manifest, codes, count);

@@ -210,7 +210,8 @@ LL_API ll_status ll_sample(ll_sampler* sampler, const ll_sample_params* params, 
  *
  * The candidates' seeds are params->seed, params->seed + 1, ...; `params->seeds` must be NULL. Labels take turns. The
  * kept samples of a label are in the order of their seeds. After LL_CANCELLED they are the best of the candidates so
- * far, `finished` of them, and `labels` says whose they are.
+ * far, `finished` of them, and `labels` says whose they are. The choice needs about 50 bytes per sample, and count is
+ * at most 2^24.
  *
  * candidates     per sample, from 1
  * seeds          [count] or NULL: receives the seeds of the kept samples
