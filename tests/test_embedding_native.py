@@ -26,6 +26,7 @@ SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all -g1"
 # Static, so that the sanitizers' libraries are loaded with the program.
 OPTIONS = ("-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DBUILD_SHARED_LIBS=OFF", "-DLATENTLOOP_OPERATORS=OFF")
 FUZZ_RUNS = 1_000 * FACTOR
+in_long_runs = pytest.mark.skipif(FACTOR == 1, reason="`.ci/run --long` runs it: it compiles the library with Clang")
 
 
 def run(*command: object, **environment: str) -> str:
@@ -58,11 +59,16 @@ def build(folder: Path, flags: str, *options: str, target: str = "all") -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs and the library, compiled with the address and undefined-behaviour sanitizers."""
+    return build(tmp_path_factory.mktemp("sanitized"), SANITIZERS)
+
+
 @pytest.mark.slow
-def test_the_programs_pass_under_the_address_and_undefined_behaviour_sanitizers(tmp_path: Path) -> None:
-    built = build(tmp_path, SANITIZERS)
+def test_the_programs_pass_under_the_address_and_undefined_behaviour_sanitizers(sanitized: Path) -> None:
     environment = {"LATENTLOOP_ONNXRUNTIME": str(onnxruntime_library()), "ASAN_OPTIONS": "detect_leaks=1"}
-    output = run("ctest", "--test-dir", built, "--output-on-failure", "--timeout", "300", "-j2", **environment)
+    output = run("ctest", "--test-dir", sanitized, "--output-on-failure", "--timeout", "300", "-j2", **environment)
     programs = len([*PROGRAMS.glob("*_test.c"), *PROGRAMS.glob("*_test.cpp")])
     assert programs >= 13
     assert f"100% tests passed, 0 tests failed out of {programs}" in output
@@ -70,19 +76,16 @@ def test_the_programs_pass_under_the_address_and_undefined_behaviour_sanitizers(
 
 
 @pytest.mark.slow
-def test_without_onnxruntime_the_programs_are_skipped_with_a_message(tmp_path: Path) -> None:
-    built = build(tmp_path, "-O0", target="busy_test")
-    empty = tmp_path / "empty"
-    empty.mkdir()
+def test_without_onnxruntime_the_programs_are_skipped_with_a_message(sanitized: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [built / "tests" / "busy_test", DEFAULT],
-        env={"LATENTLOOP_ONNXRUNTIME": str(empty)},
+        [sanitized / "tests" / "busy_test", DEFAULT],
+        env={"LATENTLOOP_ONNXRUNTIME": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.returncode == 77
-    assert done.stdout.startswith(f"skipped: {empty} has no libonnxruntime.so: call ll_set_onnxruntime, or set")
+    assert done.stdout.startswith(f"skipped: {tmp_path} has no libonnxruntime.so: call ll_set_onnxruntime, or set")
 
 
 def clang() -> str:
@@ -94,6 +97,7 @@ def clang() -> str:
 
 
 @pytest.mark.slow
+@in_long_runs
 def test_a_bundle_with_a_random_manifest_is_opened_or_refused(small_bundle: Path, tmp_path: Path) -> None:
     compiler = clang()
     program = "int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }"

@@ -5,12 +5,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <vector>
 
 #include "../errors.h"
 #include "../io/log.h"
-#include "operators.h"
 #include "shared_library.h"
 
 namespace latentloop {
@@ -25,9 +25,9 @@ constexpr const char* kRemedy{
 
 // What the whole process shares. It is never destroyed, so that sessions may end during the end of the process.
 struct Shared {
-  std::mutex mutex;
+  std::mutex mutex;  // of the loading
   std::string path;
-  OnnxRuntime* loaded{};
+  std::atomic<OnnxRuntime*> loaded{};
 };
 
 Shared& shared() {
@@ -62,13 +62,13 @@ std::vector<std::string> candidates(const std::string& path) {
   return found;
 }
 
-// Returns the handle of the first candidate that can be loaded.
-void* open(const std::string& path) {
+// Returns the handle of the first candidate that can be loaded, and sets `loaded` to its path.
+void* open(const std::string& path, std::string& loaded) {
   std::string problems;
   for (const std::string& candidate : candidates(path)) {
     std::string problem;
     if (void* handle = open_library(candidate, problem)) {
-      log(LL_LOG_INFO, text("ONNX Runtime: ", candidate));
+      loaded = candidate;
       return handle;
     }
     problems += (problems.empty() ? "" : "; ") + problem;
@@ -86,26 +86,37 @@ void set_onnxruntime(const char* path) {
 }
 
 OnnxRuntime& OnnxRuntime::get() {
-  const std::lock_guard lock{shared().mutex};
-  if (shared().loaded != nullptr) return *shared().loaded;
+  if (OnnxRuntime* loaded = shared().loaded.load()) return *loaded;
+  std::string path, problem;  // logged after the lock is released: the program's function may call this library
+  {
+    const std::lock_guard lock{shared().mutex};
+    if (shared().loaded.load() == nullptr) shared().loaded = load(path, problem);
+  }
+  if (!path.empty()) log(LL_LOG_INFO, "ONNX Runtime: " + path);
+  if (!problem.empty()) log(LL_LOG_WARNING, problem);
+  return *shared().loaded.load();
+}
+
+// Loads ONNX Runtime and the native operators, and sets the path of the first, and the problem of the second if any.
+OnnxRuntime* OnnxRuntime::load(std::string& path, std::string& problem) {
   const char* variable = std::getenv(kVariable);
-  const std::string path = !shared().path.empty() ? shared().path : variable == nullptr ? "" : variable;
-  void* handle = open(path);
+  void* handle = open(!shared().path.empty() ? shared().path : variable == nullptr ? "" : variable, path);
   const auto get_base = reinterpret_cast<const OrtApiBase* (*)()>(dlsym(handle, "OrtGetApiBase"));
   if (get_base == nullptr) throw Error(LL_MISSING, text(path, " is not ONNX Runtime's library: ", kRemedy));
   const OrtApiBase* base = get_base();
   const OrtApi* api = base->GetApi(ort::kApiVersion);
   if (api == nullptr)
-    throw Error(LL_MISSING, text("ONNX Runtime is ", base->GetVersionString(), ", expected 1.20 or newer: ", kRemedy));
+    throw Error(LL_MISSING,
+                text(path, ": ONNX Runtime is ", base->GetVersionString(), ", expected 1.20 or newer: ", kRemedy));
   try {
-    shared().loaded = new OnnxRuntime(api, base);
+    return new OnnxRuntime(api, base, load_native_operators(problem));
   } catch (const std::runtime_error& error) {
-    throw Error(LL_MISSING, text("ONNX Runtime does not start: ", error.what()));
+    throw Error(LL_MISSING, text(path, ": ONNX Runtime does not start: ", error.what()));
   }
-  return *shared().loaded;
 }
 
-OnnxRuntime::OnnxRuntime(const OrtApi* api, const OrtApiBase* base) : Api(api), base_(base) {
+OnnxRuntime::OnnxRuntime(const OrtApi* api, const OrtApiBase* base, RegisterOperators register_operators)
+    : Api(api), base_(base), register_operators_(register_operators) {
   call<ort::CreateEnv>(int{ort::kFatal}, "latentloop", &environment_);
   call<ort::CreateCpuMemoryInfo>(int{ort::kDeviceAllocator}, int{ort::kDefaultMemory}, &memory_);
   call<ort::GetAllocatorWithDefaultOptions>(&allocator_);
@@ -121,11 +132,16 @@ const OrtSessionOptions* OnnxRuntime::options(int threads) {
 OrtSessionOptions* OnnxRuntime::new_options(int threads) {
   OrtSessionOptions* options = nullptr;
   call<ort::CreateSessionOptions>(&options);
-  call<ort::SetSessionLogSeverityLevel>(options, int{ort::kFatal});  // statuses contain the same texts
-  call<ort::SetIntraOpNumThreads>(options, threads);
-  // Each graph's session has its own threads: idle threads that spin would slow the others down.
-  call<ort::AddSessionConfigEntry>(options, "session.intra_op.allow_spinning", "0");
-  register_native_operators(*this, base_, options);
+  try {
+    call<ort::SetSessionLogSeverityLevel>(options, int{ort::kFatal});  // statuses contain the same texts
+    call<ort::SetIntraOpNumThreads>(options, threads);
+    // Each graph's session has its own threads: idle threads that spin would slow the others down.
+    call<ort::AddSessionConfigEntry>(options, "session.intra_op.allow_spinning", "0");
+    if (register_operators_ != nullptr) check(register_operators_(options, base_));
+  } catch (...) {
+    release<ort::ReleaseSessionOptions>(options);
+    throw;
+  }
   return options;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "../../../kernels/operators/onnxruntime/api.h"
+#include "operators.h"
 
 namespace latentloop {
 
@@ -29,9 +30,11 @@ class OnnxRuntime : public Api {
   OrtSessionOptions* new_options(int threads);
 
  private:
-  explicit OnnxRuntime(const OrtApi* api, const OrtApiBase* base);
+  OnnxRuntime(const OrtApi* api, const OrtApiBase* base, RegisterOperators register_operators);
+  static OnnxRuntime* load(std::string& path, std::string& problem);
 
   const OrtApiBase* base_;
+  const RegisterOperators register_operators_;  // null without native operators
   OrtEnv* environment_{};
   OrtMemoryInfo* memory_{};
   OrtAllocator* allocator_{};

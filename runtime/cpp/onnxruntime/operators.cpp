@@ -10,14 +10,11 @@
 #include <string>
 
 #include "../errors.h"
-#include "../io/log.h"
 #include "shared_library.h"
 
 namespace latentloop {
 
 namespace {
-
-using Register = OrtStatus* (*)(OrtSessionOptions*, const OrtApiBase*);
 
 // Returns the folder of the library or program that contains this code, with a final slash.
 std::string own_folder() {
@@ -37,30 +34,23 @@ bool exists(const std::string& path) {
   return stat(path.c_str(), &status) == 0;
 }
 
-// Returns the function that registers the operators, or null.
-Register load() {
+}  // namespace
+
+RegisterOperators load_native_operators(std::string& problem) {
   const std::string folder = own_folder();
   if (folder.empty()) return nullptr;  // never the working directory
   // Beside this library, and where the Python package has it.
   for (const char* place : {"liblatentloop_operators.so", "../../kernels/liblatentloop_operators.so"}) {
     const std::string path = folder + place;
     if (!exists(path)) continue;
-    std::string problem{path + " has no function RegisterCustomOps"};
+    problem = path + " has no function RegisterCustomOps";
     void* handle = open_library(path, problem);
     void* function = handle == nullptr ? nullptr : dlsym(handle, "RegisterCustomOps");
-    if (function != nullptr) return reinterpret_cast<Register>(function);
-    log(LL_LOG_WARNING, text("the native operators cannot be loaded, so graphs run more slowly: ", problem));
-    return nullptr;
+    if (function == nullptr) problem = "the native operators cannot be loaded, so graphs run more slowly: " + problem;
+    return reinterpret_cast<RegisterOperators>(function);
   }
-  log(LL_LOG_WARNING, text("liblatentloop_operators.so is not in ", folder, ", so graphs run more slowly"));
+  problem = text("liblatentloop_operators.so is not in ", folder, ", so graphs run more slowly");
   return nullptr;
-}
-
-}  // namespace
-
-void register_native_operators(const Api& api, const OrtApiBase* base, OrtSessionOptions* options) {
-  static const Register function = load();
-  if (function != nullptr) api.check(function(options, base));
 }
 
 }  // namespace latentloop

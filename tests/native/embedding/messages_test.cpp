@@ -41,6 +41,8 @@ struct Log {
 
 void record(int level, const char* text, void* user) {
   REQUIRE((level == LL_LOG_INFO || level == LL_LOG_WARNING) && text[0] != '\0');
+  // The library holds no lock meanwhile.
+  REFUSED(LL_INVALID_ARGUMENT, "is loaded already", ll_set_onnxruntime(nullptr));
   auto* log = static_cast<Log*>(user);
   const std::lock_guard<std::mutex> lock(log->mutex);
   log->texts.emplace_back(text);

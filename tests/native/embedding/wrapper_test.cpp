@@ -155,6 +155,9 @@ int main(int count, char** arguments) {
     require(sampler.device() == "cpu", "the device");
     test_results(sampler, bundle);
     test_sizes(sampler, bundle);
+    require_refused([&] { created.sample(); }, "sampler is null");
+    require_refused([&] { created.decode({}); }, "sampler is null");
+    require_refused([&] { created.log_likelihood({}); }, "sampler is null");
     test_progress(sampler);
   } catch (const Error& error) {
     std::fprintf(stderr, "%s: %s\n", ll_status_name(error.status()), error.what());

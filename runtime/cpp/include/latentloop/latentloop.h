@@ -26,7 +26,11 @@
  * weights. Only one thread at a time may use a sampler: a call on a sampler that is running returns LL_BUSY and has no
  * other effect. ll_cancel and ll_sampler_device may be called at any time, and ll_sampler_destroy also while another
  * thread runs the sampler or in its progress callback: the run is cancelled, and the sampler freed when it has ended.
- * After a fork the child process must not use bundles and samplers of its parent.
+ * A thread that runs a sampler needs 256 KiB of stack. After a fork the child process must not use bundles and samplers
+ * of its parent, and must end with exec or _exit: ONNX Runtime's threads do not exist there.
+ *
+ * Functions of the program that the library calls (progress, log) must return: without exceptions, longjmp, or an end
+ * of the thread.
  *
  * Memory. Codes and images are written to the caller's memory, without padding between elements. The library copies
  * everything that it keeps, and allocates memory for a batch, but not for `count` samples. Arrays and texts that it

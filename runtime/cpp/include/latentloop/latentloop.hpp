@@ -7,8 +7,9 @@
 //     params.seed = 7;
 //     latentloop::Images image = sampler.sample(params).images;
 //
-// Bundles and samplers can be moved, but not copied. Functions throw Error, and std::bad_alloc or std::length_error if
-// their results do not fit into memory.
+// Bundles and samplers can be moved, but not copied. While a sampler runs, it must not be destroyed, moved or assigned
+// to: cancel it instead. Functions throw Error, and std::bad_alloc or std::length_error if their results do not fit
+// into memory.
 #ifndef LATENTLOOP_LATENTLOOP_HPP
 #define LATENTLOOP_LATENTLOOP_HPP
 
@@ -321,6 +322,7 @@ class Sampler {
 
   // Returns how many images the codes are of. All levels must have that many.
   int64_t count_of(const Codes& codes) const {
+    if (!handle_) throw Error(LL_INVALID_ARGUMENT, "sampler is null");  // it was moved from
     detail::check_length("codes", codes.size(), levels_.size());
     const int64_t count = static_cast<int64_t>(codes[0].size()) / levels_[0].size();
     for (size_t i = 0; i < codes.size(); ++i) {
