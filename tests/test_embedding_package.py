@@ -207,7 +207,7 @@ def built(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     def build(folder: Path) -> None:
         configured(folder)
         output = run("sh", "-c", f"cmake --build '{folder}' --parallel 2 2>&1")
-        assert not re.search(r"runtime/cpp/.*warning: ", output), output
+        assert "warning: " not in output, output
 
     assert installed
     return made_once(tmp_path_factory, "cmake-build", build)
@@ -250,7 +250,9 @@ def test_cmake_compiles_as_setup_py_does(built: Path) -> None:
         file = Path(each["file"]).resolve().relative_to(ROOT)
         words = each["command"].replace("\\", "").split()[1:]
         flags = {
-            word for word in words[: words.index("-o")] if not re.match("-D\\w+_EXPORTS|-DNDEBUG|-I|-isystem", word)
+            word
+            for word in words[: words.index("-o")]
+            if not re.match("-D\\w+_EXPORTS|-DNDEBUG|-I|-isystem|-Wno-maybe-uninit", word)
         }
         found.setdefault(str(file), set()).add(frozenset(flags))
     found = {file: flags for file, flags in found.items() if not file.startswith("tests/")}

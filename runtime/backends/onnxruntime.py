@@ -8,7 +8,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,13 +60,35 @@ Provider = str | tuple[str, dict[str, str]]  # the name of an execution provider
 _sessions: WeakSet[onnxruntime.InferenceSession] = WeakSet()
 
 
-def _leak_sessions() -> None:
+class _FirstSession:
+    """Lets one thread alone create the first session: ONNX Runtime (1.32) then adds the domain of the operators to a
+    table without a lock. Other sessions may be created at the same time.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.exists = threading.Lock(), False
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        if self.exists:
+            yield
+            return
+        with self.lock:
+            yield
+            self.exists = True
+
+
+_first_session = _FirstSession()
+
+
+def _after_fork() -> None:
     """Keeps sessions alive in a forked process: their threads do not exist there, and destruction waits for them."""
     for session in _sessions:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+    _first_session.lock = threading.Lock()  # another thread may have held the parent's
 
 
-os.register_at_fork(after_in_child=_leak_sessions)
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def check_provider(provider: str) -> None:
@@ -165,7 +189,8 @@ def _load(
             options.add_session_config_entry(
                 "session.model_external_initializers_file_folder_path", str(weights.parent)
             )
-        session = onnxruntime.InferenceSession(model, options, providers=providers)
+        with _first_session.alone():
+            session = onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions have no common base class
         from latentloop.environment.packages import broken_onnxruntime
 

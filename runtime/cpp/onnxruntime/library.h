@@ -26,6 +26,17 @@ class OnnxRuntime : public Api {
   // They are kept, because ONNX Runtime never frees the domain that a registration of operators creates.
   const OrtSessionOptions* options(int threads);
 
+  // Returns the session that `create` makes. While the first one is made, no other is: ONNX Runtime (1.32) then adds
+  // the domain of the operators to a table without a lock.
+  template <typename Create>
+  OrtSession* new_session(Create create) {
+    std::unique_lock lock{first_session_};
+    if (has_session_) lock.unlock();
+    OrtSession* session = create();
+    if (lock.owns_lock()) has_session_ = true;
+    return session;
+  }
+
   // Returns new options of the same kind, which the caller releases.
   OrtSessionOptions* new_options(int threads);
 
@@ -38,6 +49,8 @@ class OnnxRuntime : public Api {
   OrtEnv* environment_{};
   OrtMemoryInfo* memory_{};
   OrtAllocator* allocator_{};
+  std::mutex first_session_;
+  bool has_session_{};
   std::mutex mutex_;
   std::map<int, OrtSessionOptions*> options_;
 };

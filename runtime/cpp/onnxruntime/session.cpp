@@ -125,11 +125,12 @@ Session::~Session() { OnnxRuntime::get().release<ort::ReleaseSession>(session_);
 
 void Session::load(const Bundle& bundle, int threads) {
   OnnxRuntime& runtime = OnnxRuntime::get();
-  if (is_link(bundle.path(bundle.manifest().weights))) {
-    session_ = load_with_linked_weights(bundle, path_, threads);
-  } else {
-    runtime.call<ort::CreateSession>(runtime.environment(), path_.c_str(), runtime.options(threads), &session_);
-  }
+  session_ = runtime.new_session([&] {
+    if (is_link(bundle.path(bundle.manifest().weights))) return load_with_linked_weights(bundle, path_, threads);
+    OrtSession* session = nullptr;
+    runtime.call<ort::CreateSession>(runtime.environment(), path_.c_str(), runtime.options(threads), &session);
+    return session;
+  });
 }
 
 void Session::describe() {
