@@ -14,7 +14,7 @@ from latentloop.bundles import views
 from latentloop.errors import BundleError
 from latentloop.sampling.results import Progress
 
-REMEDY = "out of memory: use a smaller batch size, or fewer images at once"
+REMEDY = "out of memory: use a smaller batch size, fewer images at once, or fewer threads"
 
 # Requests with little memory left, after the sessions have been opened.
 CHILD = """

@@ -11,8 +11,10 @@ from latentloop.bundles.manifest import Level
 from latentloop.draws.level_inputs import Codes
 from latentloop.errors import BundleError, InputError, LatentLoopError
 
-# Messages of ONNX Runtime's allocators, of C++ and of CUDA.
-_OUT_OF_MEMORY = re.compile("failed to allocate|bad_alloc|bad allocation|out of memory", re.IGNORECASE)
+# Messages of ONNX Runtime's allocators and threads, of C++ and of CUDA.
+_OUT_OF_MEMORY = re.compile(
+    "failed to allocate|bad_alloc|bad allocation|out of memory|cannot allocate|pthread_create failed", re.IGNORECASE
+)
 
 
 @contextmanager
@@ -44,7 +46,7 @@ def out_of_memory(error: Exception) -> InputError | None:
     if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
         return None
     reason = " ".join(str(error).split())[-200:]
-    return InputError(f"out of memory: use a smaller batch size, or fewer images at once ({reason})")
+    return InputError(f"out of memory: use a smaller batch size, fewer images at once, or fewer threads ({reason})")
 
 
 @contextmanager

@@ -62,15 +62,38 @@ std::vector<std::string> candidates(const std::string& path) {
   return found;
 }
 
-// Returns the handle of the first candidate that can be loaded, and sets `loaded` to its path.
-void* open(const std::string& path, std::string& loaded) {
+struct Loaded {
+  std::string path;
+  const OrtApiBase* base;
+  const OrtApi* api;
+};
+
+// Loads a library. Sets `problem` if it is not ONNX Runtime, or is too old.
+Loaded load_from(const std::string& path, std::string& problem) {
+  Loaded loaded{path, nullptr, nullptr};
+  void* handle = open_library(path, problem);
+  if (handle == nullptr) return loaded;
+  const auto get_base = reinterpret_cast<const OrtApiBase* (*)()>(dlsym(handle, "OrtGetApiBase"));
+  loaded.base = get_base == nullptr ? nullptr : get_base();
+  if (loaded.base == nullptr) {
+    problem = path + " is not ONNX Runtime's library";
+    return loaded;
+  }
+  loaded.api = loaded.base->GetApi(ort::kApiVersion);
+  if (loaded.api != nullptr) return loaded;
+  const char* version = loaded.base->GetVersionString();
+  problem =
+      text(path, " is ONNX Runtime ", version == nullptr ? "of another kind" : version, ", expected 1.20 or newer");
+  return loaded;
+}
+
+// Loads the first candidate that can be used.
+Loaded load_from_candidates(const std::string& place) {
   std::string problems;
-  for (const std::string& candidate : candidates(path)) {
+  for (const std::string& candidate : candidates(place)) {
     std::string problem;
-    if (void* handle = open_library(candidate, problem)) {
-      loaded = candidate;
-      return handle;
-    }
+    Loaded loaded = load_from(candidate, problem);
+    if (loaded.api != nullptr) return loaded;
     problems += (problems.empty() ? "" : "; ") + problem;
   }
   throw Error(LL_MISSING, text("ONNX Runtime cannot be loaded: ", problems, ": ", kRemedy));
@@ -100,16 +123,12 @@ OnnxRuntime& OnnxRuntime::get() {
 // Loads ONNX Runtime and the native operators, and sets the path of the first, and the problem of the second if any.
 OnnxRuntime* OnnxRuntime::load(std::string& path, std::string& problem) {
   const char* variable = std::getenv(kVariable);
-  void* handle = open(!shared().path.empty() ? shared().path : variable == nullptr ? "" : variable, path);
-  const auto get_base = reinterpret_cast<const OrtApiBase* (*)()>(dlsym(handle, "OrtGetApiBase"));
-  if (get_base == nullptr) throw Error(LL_MISSING, text(path, " is not ONNX Runtime's library: ", kRemedy));
-  const OrtApiBase* base = get_base();
-  const OrtApi* api = base->GetApi(ort::kApiVersion);
-  if (api == nullptr)
-    throw Error(LL_MISSING,
-                text(path, ": ONNX Runtime is ", base->GetVersionString(), ", expected 1.20 or newer: ", kRemedy));
+  const Loaded loaded = load_from_candidates(!shared().path.empty() ? shared().path
+                                             : variable == nullptr  ? ""
+                                                                    : variable);
+  path = loaded.path;
   try {
-    return new OnnxRuntime(api, base, load_native_operators(problem));
+    return new OnnxRuntime(loaded.api, loaded.base, load_native_operators(problem));
   } catch (const std::runtime_error& error) {
     throw Error(LL_MISSING, text(path, ": ONNX Runtime does not start: ", error.what()));
   }

@@ -3,10 +3,11 @@
 #include <dlfcn.h>
 #include <limits.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <array>
+#include <cinttypes>
+#include <cstdio>
+#include <memory>
 #include <string>
 
 #include "../errors.h"
@@ -16,16 +17,31 @@ namespace latentloop {
 
 namespace {
 
-// Returns the folder of the library or program that contains this code, with a final slash.
-std::string own_folder() {
-  Dl_info info;
-  if (dladdr(reinterpret_cast<void*>(&own_folder), &info) == 0 || info.dli_fname == nullptr) return "";
-  std::string file{info.dli_fname};
-  if (file.find('/') == file.npos) {  // a program that was found in PATH
-    std::array<char, PATH_MAX> program;
-    const ssize_t size = readlink("/proc/self/exe", program.data(), program.size());
-    file.assign(program.data(), static_cast<size_t>(std::max(size, ssize_t{0})));
+// Returns the absolute path of the file whose code is at the address, or "". It is the file's own path, not a link's.
+std::string mapped_file(const void* address) {
+  const std::unique_ptr<FILE, int (*)(FILE*)> maps{std::fopen("/proc/self/maps", "re"), &std::fclose};
+  std::array<char, PATH_MAX + 128> line;  // begin-end permissions offset device inode path
+  while (maps && std::fgets(line.data(), line.size(), maps.get()) != nullptr) {
+    uintptr_t begin = 0, end = 0;
+    int path = 0;
+    const int fields = std::sscanf(line.data(), "%" SCNxPTR "-%" SCNxPTR " %*s %*s %*s %*s %n", &begin, &end, &path);
+    const auto wanted = reinterpret_cast<uintptr_t>(address);
+    if (fields != 2 || wanted < begin || wanted >= end) continue;
+    std::string file{line.data() + path};
+    if (!file.empty() && file.back() == '\n') file.pop_back();
+    return file;
   }
+  return "";
+}
+
+// Returns the folder of the library or program that contains this code, with a final slash, or "".
+std::string own_folder() {
+  const auto* address = reinterpret_cast<const void*>(&own_folder);
+  Dl_info info;
+  std::string file;
+  if (dladdr(address, &info) != 0 && info.dli_fname != nullptr) file = info.dli_fname;
+  // A relative path is relative to what was the working directory when the file was loaded.
+  if (file.compare(0, 1, "/") != 0) file = mapped_file(address);
   return file.substr(0, file.rfind('/') + 1);
 }
 
@@ -43,10 +59,10 @@ RegisterOperators load_native_operators(std::string& problem) {
   for (const char* place : {"liblatentloop_operators.so", "../../kernels/liblatentloop_operators.so"}) {
     const std::string path = folder + place;
     if (!exists(path)) continue;
-    problem = path + " has no function RegisterCustomOps";
-    void* handle = open_library(path, problem);
+    std::string reason{path + " has no function RegisterCustomOps"};
+    void* handle = open_library(path, reason);
     void* function = handle == nullptr ? nullptr : dlsym(handle, "RegisterCustomOps");
-    if (function == nullptr) problem = "the native operators cannot be loaded, so graphs run more slowly: " + problem;
+    if (function == nullptr) problem = "the native operators cannot be loaded, so graphs run more slowly: " + reason;
     return reinterpret_cast<RegisterOperators>(function);
   }
   problem = text("liblatentloop_operators.so is not in ", folder, ", so graphs run more slowly");

@@ -5,6 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <mutex>
+#include <system_error>
+#include <thread>
+
 #include "../errors.h"
 #include "../io/file.h"
 #include "failures.h"
@@ -78,6 +82,26 @@ OrtSession* load_with_linked_weights(const Bundle& bundle, const std::string& pa
   return session;
 }
 
+// Throws Error if the system does not allow so many more threads. ONNX Runtime would wait for ever for those that it
+// has started.
+void check_threads(int threads) {
+  std::vector<std::thread> started;
+  std::mutex gate;
+  std::string problem;
+  {
+    const std::lock_guard closed{gate};  // all of them exist at the same time
+    try {
+      for (int i = 1; i < threads; ++i) started.emplace_back([&gate] { const std::lock_guard passed{gate}; });
+    } catch (const std::system_error& error) {
+      problem = error.what();
+    }
+  }
+  for (std::thread& thread : started) thread.join();
+  if (!problem.empty())
+    throw Error(LL_OUT_OF_MEMORY,
+                text("the system does not allow ", threads, " more threads: use fewer (", problem, ")"));
+}
+
 template <typename Count, typename Name, typename Info>
 std::vector<Tensor> tensors(const OrtSession* session) {
   OnnxRuntime& runtime = OnnxRuntime::get();
@@ -125,6 +149,7 @@ Session::~Session() { OnnxRuntime::get().release<ort::ReleaseSession>(session_);
 
 void Session::load(const Bundle& bundle, int threads) {
   OnnxRuntime& runtime = OnnxRuntime::get();
+  check_threads(threads);
   session_ = runtime.new_session([&] {
     if (is_link(bundle.path(bundle.manifest().weights))) return load_with_linked_weights(bundle, path_, threads);
     OrtSession* session = nullptr;

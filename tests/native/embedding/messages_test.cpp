@@ -80,6 +80,9 @@ int main(int count, char** arguments) {
   }
   ll_set_log(nullptr, nullptr);
   REQUIRE(!log.texts.empty() && log.texts[0].find("ONNX Runtime: ") == 0);
+  const bool has_operators = std::getenv("LATENTLOOP_NO_OPERATORS") == nullptr;  // set where they were not built
+  REQUIRE(log.texts.size() == (has_operators ? 1 : 2));
+  REQUIRE(has_operators || log.texts[1].find("liblatentloop_operators.so is not in /") == 0);
   const size_t texts = log.texts.size();
   const Silence silence;
   const embedding::Opened opened(folder);

@@ -32,6 +32,9 @@
  * Functions of the program that the library calls (progress, log) must return: without exceptions, longjmp, or an end
  * of the thread.
  *
+ * Files. While a bundle or a sampler is in use, a file of the bundle may be replaced or deleted, but not changed in
+ * place: its pages are in memory.
+ *
  * Memory. Codes and images are written to the caller's memory, without padding between elements. The library copies
  * everything that it keeps, and allocates memory for a batch, but not for `count` samples. Arrays and texts that it
  * returns pointers to belong to it.
