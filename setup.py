@@ -225,7 +225,8 @@ class BuildLibraries(build_ext):
         flags.append(f'-DLATENTLOOP_VERSION="{release}"')
         sources = sorted(C_SOURCES.glob("*/*.cpp"))
         objects = self.compiled([(source, f"{source.parent.name}-{source.stem}", flags) for source in sources])
-        exports = ["-Wl,--no-undefined", f"-Wl,--version-script={C_SOURCES / 'exports.map'}"]
+        # It looks for ONNX Runtime in its own folder, too.
+        exports = ["-Wl,--no-undefined", f"-Wl,--version-script={C_SOURCES / 'exports.map'}", "-Wl,-rpath,$ORIGIN"]
         self.link(target, objects, [*C_STATIC, "-pthread", f"-Wl,-soname,{target.name}", *exports])
         values = {**C_PACKAGE_VALUES, "VERSION": release}
         for file in C_PACKAGE:

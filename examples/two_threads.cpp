@@ -12,9 +12,11 @@ void draw(const latentloop::Bundle& bundle, int64_t first, int64_t end, const st
   latentloop::SamplerParams half;
   half.threads = static_cast<int32_t>(std::thread::hardware_concurrency() + 1) / 2;
   latentloop::Sampler sampler(bundle, half);
+  const auto classes = static_cast<int64_t>(bundle.classes().size());
   for (int64_t seed = first; seed < end; ++seed) {
     latentloop::SampleParams params;
     params.seed = static_cast<uint64_t>(seed);
+    if (classes > 0) params.labels = {seed % classes};  // otherwise every call begins with the first class
     const latentloop::Images images = sampler.sample(params).images;
     std::ofstream file(folder + "/" + std::to_string(seed) + ".ppm", std::ios::binary);
     file << (images.channels == 1 ? "P5 " : "P6 ") << images.width << ' ' << images.height << " 255\n";

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -41,9 +42,35 @@ def test_the_programs_draw_the_image_of_python(tmp_path: Path) -> None:
             subprocess.run([build / "image", BUNDLE], check=True, stdout=picture, env=place, timeout=60)
         expected = Sampler(Bundle.open(BUNDLE), "cpu").sample(1, seeds=0).images[0]
         np.testing.assert_array_equal(read(tmp_path / "image.ppm"), expected)
-    done = subprocess.run([build / "image", "/absent"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("/absent: no such directory")
+        for arguments, problem in (["/absent"], "/absent: no such directory"), ([], "null"):
+            done = subprocess.run([build / "image", *arguments], capture_output=True, text=True, check=False)
+            assert done.returncode == 1
+            assert problem in done.stderr
+
+    # The folder to deploy has all that the program needs.
+    (recipe,) = re.findall(r"```sh\n(lib=.*?)```", PAGE, re.DOTALL)
+    script = recipe.replace("path/to/bundle", str(BUNDLE)).replace("build/image", "cpp/image")
+    *copies, last = script.strip().splitlines()
+    subprocess.run(["sh", "-ec", "\n".join(copies)], check=True, cwd=tmp_path, timeout=60)
+    shutil.rmtree(tmp_path / "cpp")
+    (tmp_path / "deploy").rename(tmp_path / "deployed")
+    subprocess.run(["sh", "-ec", last.replace("deploy", "deployed")], check=True, cwd=tmp_path, env={}, timeout=60)
+    np.testing.assert_array_equal(read(tmp_path / "image.ppm"), expected)
+
+
+@pytest.mark.slow
+def test_the_commands_of_pkg_config_build_the_program(tmp_path: Path) -> None:
+    required("pkg-config", "cc")
+    installed_library()
+    (commands,) = re.findall(r"```sh\n(export PKG_CONFIG_PATH.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "image.c").write_text(block("c"), encoding="utf-8")
+    subprocess.run(["sh", "-ec", commands], check=True, cwd=tmp_path, timeout=60)
+    run(
+        "sh",
+        "-c",
+        f"{tmp_path}/image {BUNDLE} >{tmp_path}/image.ppm",
+        LATENTLOOP_ONNXRUNTIME=str(onnxruntime_library()),
+    )
 
 
 @pytest.mark.slow

@@ -78,7 +78,9 @@ def check_examples(folder: Path, tmp_path: Path, operators: Path) -> None:
 
     run(folder / "two_threads", BUNDLE, 3, tmp_path, **places)
     for seed in range(3):
-        np.testing.assert_array_equal(read(tmp_path / f"{seed}.ppm"), sampler.sample(1, seeds=seed).images[0])
+        np.testing.assert_array_equal(
+            read(tmp_path / f"{seed}.ppm"), sampler.sample(1, seeds=seed, labels=[seed]).images[0]
+        )
 
     if not (folder / "grid").exists():
         pytest.skip("the example that writes PNG files was not built: libpng-dev is not installed")

@@ -15,7 +15,7 @@ from latentloop._version import __version__
 from latentloop.cli import messages, options
 from latentloop.environment import c_library, machine
 from latentloop.environment.import_checks import blocked_imports, import_failures
-from latentloop.errors import LatentLoopError, MissingError, printable
+from latentloop.errors import InputError, LatentLoopError, MissingError, printable
 
 if TYPE_CHECKING:
     from latentloop.bundles.bundle import Bundle
@@ -58,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises BundleError if ``--bundle`` cannot be opened, and MissingError if the path to print does not exist.
     """
     if arguments.cmake_dir or arguments.onnxruntime:
+        if arguments.json or options.bundle_path(arguments) is not None:
+            raise InputError("--cmake-dir and --onnxruntime print a path only: leave out --json and the bundle")
         messages.print_line(str(c_library.cmake_folder() if arguments.cmake_dir else c_library.onnxruntime_library()))
         return 0
     versions = {name: machine.package_version(name) for name in _PACKAGES}

@@ -9,6 +9,7 @@ ll_status ll_bundle_open(const char* directory, ll_bundle** out) {
     require(out, "out");
     *out = nullptr;
     require(directory, "directory");
+    if (*directory == '\0') throw latentloop::Error(LL_INVALID_ARGUMENT, "directory is empty");
     auto bundle = std::make_shared<const latentloop::Bundle>(directory);
     auto sessions = std::make_shared<latentloop::Sessions>(bundle);
     *out = new ll_bundle{std::move(bundle), std::move(sessions)};

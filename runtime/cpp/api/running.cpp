@@ -66,7 +66,7 @@ ll_status ll_encode(ll_sampler* sampler, const uint8_t* images, size_t images_by
   return run(sampler, [&](Sampler& running) {
     check_count(count);
     check_images(running.manifest(), images, images_bytes, count);
-    require(codes, "codes");
+    if (count > 0) require(codes, "codes");
     encode(running, images, count, codes);
   });
 }
@@ -76,7 +76,7 @@ ll_status ll_decode(ll_sampler* sampler, const int64_t* const* codes, int64_t co
   return run(sampler, [&](Sampler& running) {
     check_count(count);
     check_images(running.manifest(), images, images_bytes, count);
-    require(codes, "codes");
+    if (count > 0) require(codes, "codes");
     check_codes(running.manifest(), codes, count);
     decode(running, codes, count, images);
   });
@@ -86,8 +86,8 @@ ll_status ll_log_likelihood(ll_sampler* sampler, const int64_t* const* codes, co
                             double* const* nats) {
   return run(sampler, [&](Sampler& running) {
     check_count(count);
-    require(codes, "codes");
-    require(nats, "nats");
+    if (count > 0) require(codes, "codes");
+    if (count > 0) require(nats, "nats");
     log_likelihood(running, codes, labels, count, nats);
   });
 }

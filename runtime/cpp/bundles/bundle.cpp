@@ -1,8 +1,5 @@
 #include "bundle.h"
 
-#include <limits.h>
-#include <unistd.h>
-
 #include "../io/bundle_error.h"
 #include "../io/file.h"
 #include "../io/integrity.h"
@@ -13,28 +10,6 @@ namespace latentloop {
 namespace {
 
 constexpr const char* kManifest{"manifest.json"};
-
-// Returns the path without "." and without needless slashes.
-std::string plain_path(const std::string& path) {
-  std::string plain = path.substr(0, path.compare(0, 1, "/") == 0);
-  for (size_t begin = 0, end; begin < path.size(); begin = end + 1) {
-    end = std::min(path.find('/', begin), path.size());
-    const std::string name = path.substr(begin, end - begin);
-    if (name.empty() || name == ".") continue;
-    if (!plain.empty() && plain.back() != '/') plain += '/';
-    plain += name;
-  }
-  return plain.empty() ? "." : plain;
-}
-
-std::string absolute(const std::string& path) {
-  if (path[0] == '/') return path;
-  char folder[PATH_MAX];
-  if (getcwd(folder, sizeof folder) == nullptr) {
-    throw bundle_error(path, ": the working directory cannot be found; open the bundle by its absolute path");
-  }
-  return plain_path(text(folder, "/", path));
-}
 
 }  // namespace
 
@@ -52,7 +27,7 @@ Bundle::Bundle(const std::string& folder) {
   for (const auto& [name, record] : manifest_.files) {
     identities_[name] = verify_file(path, name, record.size, record.sha256, source);
   }
-  folder_ = absolute(path);  // files are loaded later, perhaps in another working directory
+  folder_ = absolute_path(path);  // files are loaded later, perhaps in another working directory
 }
 
 void Bundle::check_unchanged(const std::vector<std::string>& files) const {

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -34,6 +35,27 @@ Identity identity_of(const struct stat& status) {
 std::string path_in(const std::string& folder, const std::string& name) {
   if (folder == ".") return name;
   return folder + (folder.back() == '/' ? "" : "/") + name;
+}
+
+std::string plain_path(const std::string& path) {
+  std::string plain = path.substr(0, path.compare(0, 1, "/") == 0);
+  for (size_t begin = 0, end; begin < path.size(); begin = end + 1) {
+    end = std::min(path.find('/', begin), path.size());
+    const std::string name = path.substr(begin, end - begin);
+    if (name.empty() || name == ".") continue;
+    if (!plain.empty() && plain.back() != '/') plain += '/';
+    plain += name;
+  }
+  return plain.empty() ? "." : plain;
+}
+
+std::string absolute_path(const std::string& path) {
+  if (path[0] == '/') return path;
+  char folder[PATH_MAX];
+  if (getcwd(folder, sizeof folder) == nullptr) {
+    throw bundle_error(path, ": the working directory cannot be found; use an absolute path");
+  }
+  return plain_path(text(folder, "/", path));
 }
 
 std::optional<struct stat> status_of(const std::string& path) {

@@ -18,6 +18,12 @@ Identity identity_of(const struct stat& status);
 // Returns the path of a file in a folder; "." is left out.
 std::string path_in(const std::string& folder, const std::string& name);
 
+// Returns the path without "." and without needless slashes.
+std::string plain_path(const std::string& path);
+
+// Returns the path from the root of the file system, without needless parts. Throws Error.
+std::string absolute_path(const std::string& path);
+
 // Returns the status of what is at the path, after following links; nullopt if there is nothing. Throws Error.
 std::optional<struct stat> status_of(const std::string& path);
 

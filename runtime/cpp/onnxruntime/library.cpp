@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../errors.h"
+#include "../io/file.h"
 #include "../io/log.h"
 #include "shared_library.h"
 
@@ -106,6 +107,9 @@ void set_onnxruntime(const char* path) {
   if (shared().loaded != nullptr)
     throw Error(LL_INVALID_ARGUMENT, "ONNX Runtime is loaded already: set its path before the first sampler");
   shared().path = path == nullptr ? "" : path;
+  // Not a name for the loader: the program may have another working directory when the library is loaded.
+  if (shared().path.find('/') != std::string::npos || is_folder(shared().path))
+    shared().path = absolute_path(shared().path);
 }
 
 OnnxRuntime& OnnxRuntime::get() {
@@ -122,7 +126,7 @@ OnnxRuntime& OnnxRuntime::get() {
 
 // Loads ONNX Runtime and the native operators, and sets the path of the first, and the problem of the second if any.
 OnnxRuntime* OnnxRuntime::load(std::string& path, std::string& problem) {
-  const char* variable = std::getenv(kVariable);
+  const char* variable = secure_getenv(kVariable);
   const Loaded loaded = load_from_candidates(!shared().path.empty() ? shared().path
                                              : variable == nullptr  ? ""
                                                                     : variable);

@@ -45,6 +45,8 @@ std::string own_folder() {
   return file.substr(0, file.rfind('/') + 1);
 }
 
+constexpr const char* kFile{"liblatentloop_operators.so"};
+
 bool exists(const std::string& path) {
   struct stat status;
   return stat(path.c_str(), &status) == 0;
@@ -55,17 +57,18 @@ bool exists(const std::string& path) {
 RegisterOperators load_native_operators(std::string& problem) {
   const std::string folder = own_folder();
   if (folder.empty()) return nullptr;  // never the working directory
-  // Beside this library, and where the Python package has it.
-  for (const char* place : {"liblatentloop_operators.so", "../../kernels/liblatentloop_operators.so"}) {
-    const std::string path = folder + place;
-    if (!exists(path)) continue;
+  std::string path = folder + kFile;
+  const size_t package = folder.rfind("/cpp/lib/");  // the Python package has the library in another folder
+  if (!exists(path) && package != folder.npos && package + 9 == folder.size())
+    path = folder.substr(0, package) + "/kernels/" + kFile;
+  if (exists(path)) {
     std::string reason{path + " has no function RegisterCustomOps"};
     void* handle = open_library(path, reason);
     void* function = handle == nullptr ? nullptr : dlsym(handle, "RegisterCustomOps");
     if (function == nullptr) problem = "the native operators cannot be loaded, so graphs run more slowly: " + reason;
     return reinterpret_cast<RegisterOperators>(function);
   }
-  problem = text("liblatentloop_operators.so is not in ", folder, ", so graphs run more slowly");
+  problem = text(kFile, " is not in ", folder, ", so graphs run more slowly");
   return nullptr;
 }
 

@@ -24,8 +24,9 @@
  *
  * Threads. Any number of threads may use a bundle, and each its own samplers; samplers made from one bundle share its
  * weights. Only one thread at a time may use a sampler: a call on a sampler that is running returns LL_BUSY and has no
- * other effect. ll_cancel and ll_sampler_device may be called at any time, and ll_sampler_destroy also while another
- * thread runs the sampler or in its progress callback: the run is cancelled, and the sampler freed when it has ended.
+ * other effect. ll_cancel and ll_sampler_device may be called at any time until ll_sampler_destroy. That may be called
+ * in the progress function, and by another thread once the run has begun: the run is cancelled, and the sampler freed
+ * when it has ended. All runs have to end before the process does.
  * A thread that runs a sampler needs 256 KiB of stack. After a fork the child process must not use bundles and samplers
  * of its parent, and must end with exec or _exit: ONNX Runtime's threads do not exist there.
  *
@@ -36,8 +37,8 @@
  * place: its pages are in memory.
  *
  * Memory. Codes and images are written to the caller's memory, without padding between elements. The library copies
- * everything that it keeps, and allocates memory for a batch, but not for `count` samples. Arrays and texts that it
- * returns pointers to belong to it.
+ * everything that it keeps, and allocates memory for a batch, but not for `count` samples. Texts that it returns
+ * pointers to belong to it, and live as long as the bundle or the sampler that they are from.
  *
  * Errors. Functions return a status. ll_last_error() describes the last failure in this thread. The library prints
  * nothing, does not end the process and throws no exceptions. Texts are UTF-8.
@@ -91,13 +92,14 @@ LL_API const char* ll_status_name(ll_status status);
 enum { LL_LOG_INFO = 0, LL_LOG_WARNING = 1 };
 
 /* Sets the function that receives messages of the whole process, for example that the library of native operators is
- * missing. NULL, the default: no messages. It is called by the threads that call the library, several at once. */
+ * missing. NULL, the default: no messages. It is called by the threads that call the library, several at once, and may
+ * call the library itself. Another thread can still be in the previous function when this one returns. */
 LL_API void ll_set_log(void (*log)(int level, const char* text, void* user), void* user);
 
-/* Sets ONNX Runtime's library, version 1.20 or newer: its file, or the folder that contains it. NULL, the default: the
- * file or folder in the environment variable LATENTLOOP_ONNXRUNTIME, else libonnxruntime.so.1 or libonnxruntime.so as
- * the loader finds them. It is loaded with the first sampler on a CPU, and for the whole process.
- * LL_INVALID_ARGUMENT: it is loaded already. */
+/* Sets ONNX Runtime's library, version 1.20 or newer: its file, or the folder that contains it. NULL or "", the
+ * default: the file or folder in the environment variable LATENTLOOP_ONNXRUNTIME, else libonnxruntime.so.1 or
+ * libonnxruntime.so in the folder of liblatentloop.so or as the loader finds them. It is loaded with the first sampler
+ * on a CPU, and for the whole process. LL_INVALID_ARGUMENT: it is loaded already. */
 LL_API ll_status ll_set_onnxruntime(const char* path);
 
 /* ---- Bundles ---- */
@@ -138,7 +140,7 @@ LL_API int32_t ll_bundle_has_classifier(const ll_bundle* bundle);
 
 typedef struct ll_sampler_params {
   uint32_t size;         /* sizeof(ll_sampler_params) */
-  int32_t threads;       /* on the CPU. 0: all processors that this process may use; at most 1024 */
+  int32_t threads;       /* that compute at once, at most 1024. 0: all processors that this process may use */
   const char* device;    /* "cpu". NULL or "auto": the best device that can be used */
   const char* precision; /* one of the bundle's. NULL: "float32" */
 } ll_sampler_params;
@@ -230,7 +232,8 @@ LL_API ll_status ll_sample_best(ll_sampler* sampler, const ll_sample_params* par
 
 /* ---- Encoder, decoder, likelihood, classifier ----
  *
- * `count` can be 0. After LL_CANCELLED or another failure, results are undefined. */
+ * `count` can be 0; then arrays of samples may be NULL. After LL_CANCELLED or another failure, results are undefined.
+ */
 
 /* Encodes images [count, height, width, channels] to codes [levels] of [count, height, width]; a level that is not
  * wanted can be NULL. */
