@@ -149,6 +149,7 @@ def test_the_timed_backend_draws_the_same_codes(small_bundle: Path) -> None:
             for level in bundle.manifest.levels
             if level.prior is not None
         ),
+        "decoder": 1,
     }
     assert all(value > 0 for values in seconds.values() for value in values)
     assert backend.take_seconds() == {}

@@ -1,4 +1,4 @@
-"""A CPU backend that times every run of the graphs of a level."""
+"""A CPU backend that times every run of a graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from latentloop.backends.cpu.backend import CpuBackend
 from latentloop.backends.cpu.session import Array, Call, OrtSession
 from latentloop.bundles.bundle import Bundle
 
-Seconds = dict[str, list[float]]  # of graph runs in order, by role: condition, row, step
+Seconds = dict[str, list[float]]  # of graph runs in order, by role: condition, row, step, encoder, decoder
 
 
 class TimedCpuBackend(CpuBackend):
@@ -65,5 +65,7 @@ class TimedCall(Call):
 
 
 def role(file: str) -> str:
-    """Returns "step" for ``bottom.step_filtered.onnx``: the name's second part up to an underscore."""
-    return file.split(".")[1].split("_")[0] if "." in file else file
+    """Returns "step" for ``bottom.step_filtered.onnx``, and "decoder" for ``decoder.onnx``: the name's last part before
+    the ending, up to an underscore.
+    """
+    return file.removesuffix(".onnx").rpartition(".")[2].split("_")[0]

@@ -31,12 +31,14 @@ void test_null() {
 }
 
 void test_paths() {
-  for (const std::string& path : {std::string(), std::string("missing"), std::string("/dev/null"), std::string("\xff"),
+  for (const std::string& path : {std::string("missing"), std::string("/dev/null"), std::string("\xff"),
                                   std::string(100'000, 'x'), std::string("missing/../missing\n")}) {
     ll_bundle* bundle = reinterpret_cast<ll_bundle*>(1);
     REFUSED(LL_BAD_BUNDLE, "", ll_bundle_open(path.c_str(), &bundle));
     REQUIRE(bundle == nullptr);
   }
+  ll_bundle* bundle = nullptr;
+  REFUSED(LL_INVALID_ARGUMENT, "directory is empty", ll_bundle_open("", &bundle));
 }
 
 void test_indices(const char* folder) {
