@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def _same_operators(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("latentloop.backends.cpu.session.operators", lambda: None)
 
 
+@cache  # loading the graphs takes longer than most runs
 def samplers(library: Library, folder: Path, precision: str = "float32", threads: int = 1) -> Any:
     """Returns a sampler of the C library and one of Python."""
     ours = library.open(folder).sampler(precision, threads)
