@@ -68,6 +68,18 @@ def mutate(manifest: Any, rng: random.Random) -> None:
         parent[key] = value_at(manifest, other[: rng.randrange(1, len(other) + 1)])
 
 
+def mutated_manifests(original: str, count: int) -> Iterator[tuple[int, random.Random, str]]:
+    """Yields manifests with one change: the seed, its random numbers, and the text."""
+    for seed in range(count):
+        rng, manifest = random.Random(seed), json.loads(original)
+        mutate(manifest, rng)
+        try:
+            text = json.dumps(manifest)
+        except ValueError:  # a list or object now contains itself
+            continue
+        yield seed, rng, text
+
+
 def replace_file(bundle: Path, name: str, content: bytes) -> None:
     """Replaces a file's content, and updates its size and SHA-256 in the manifest."""
     (bundle / name).write_bytes(content)

@@ -16,6 +16,7 @@ import pytest
 from bench_bundles import write_square_bundle
 from example_counts import FACTOR
 from fuzz_seeds import write_seeds
+from test_embedding_package import required
 
 from latentloop.environment.c_library import onnxruntime_library
 
@@ -46,9 +47,7 @@ def run(*command: object, **environment: str) -> str:
 
 def build(folder: Path, flags: str, *options: str, target: str = "all") -> Path:
     """Builds the library and the programs with these flags. Skips the test if a tool or a library is missing."""
-    for program in ("cmake", "c++"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
+    required("cmake", "c++")
     flags_of = (f"-DCMAKE_{language}_FLAGS={flags}" for language in ("C", "CXX"))
     command = ["cmake", "-S", str(ROOT / "runtime" / "cpp"), "-B", str(folder), *OPTIONS, *flags_of, *options]
     configured = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -9,8 +9,6 @@ namespace latentloop {
 
 namespace {
 
-constexpr int64_t kMostSamples{int64_t{1} << 40};
-
 ll_sample_params read(const ll_sample_params* params) {
   const auto oldest = offsetof(ll_sample_params, user) + sizeof(params->user);
   return read_params(params, ll_default_sample_params(), oldest);

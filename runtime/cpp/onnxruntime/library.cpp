@@ -20,9 +20,8 @@ namespace {
 
 constexpr const char* kVariable{"LATENTLOOP_ONNXRUNTIME"};
 constexpr const char* kRemedy{
-    "call ll_set_onnxruntime, or set LATENTLOOP_ONNXRUNTIME to the file or folder of libonnxruntime.so, version 1.20 "
-    "or "
-    "newer"};
+    "call ll_set_onnxruntime, or set LATENTLOOP_ONNXRUNTIME to the file or folder of libonnxruntime.so, version "
+    "1.20 or newer"};
 
 // What the whole process shares. It is never destroyed, so that sessions may end during the end of the process.
 struct Shared {
@@ -147,24 +146,20 @@ OnnxRuntime::OnnxRuntime(const OrtApi* api, const OrtApiBase* base, RegisterOper
 
 const OrtSessionOptions* OnnxRuntime::options(int threads) {
   const std::lock_guard lock{mutex_};
-  OrtSessionOptions*& kept = options_[threads];
-  if (kept == nullptr) kept = new_options(threads);
-  return kept;
+  Options& kept = options_[threads];
+  if (!kept) kept = new_options(threads);
+  return kept.get();
 }
 
-OrtSessionOptions* OnnxRuntime::new_options(int threads) {
-  OrtSessionOptions* options = nullptr;
-  call<ort::CreateSessionOptions>(&options);
-  try {
-    call<ort::SetSessionLogSeverityLevel>(options, int{ort::kFatal});  // statuses contain the same texts
-    call<ort::SetIntraOpNumThreads>(options, threads);
-    // Each graph's session has its own threads: idle threads that spin would slow the others down.
-    call<ort::AddSessionConfigEntry>(options, "session.intra_op.allow_spinning", "0");
-    if (register_operators_ != nullptr) check(register_operators_(options, base_));
-  } catch (...) {
-    release<ort::ReleaseSessionOptions>(options);
-    throw;
-  }
+OnnxRuntime::Options OnnxRuntime::new_options(int threads) const {
+  OrtSessionOptions* created = nullptr;
+  call<ort::CreateSessionOptions>(&created);
+  Options options{created};
+  call<ort::SetSessionLogSeverityLevel>(created, int{ort::kFatal});  // statuses contain the same texts
+  call<ort::SetIntraOpNumThreads>(created, threads);
+  // Each graph's session has its own threads: idle threads that spin would slow the others down.
+  call<ort::AddSessionConfigEntry>(created, "session.intra_op.allow_spinning", "0");
+  if (register_operators_ != nullptr) check(register_operators_(created, base_));
   return options;
 }
 

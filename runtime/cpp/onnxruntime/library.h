@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 
@@ -37,8 +38,13 @@ class OnnxRuntime : public Api {
     return session;
   }
 
-  // Returns new options of the same kind, which the caller releases.
-  OrtSessionOptions* new_options(int threads);
+  struct OptionsDeleter {
+    void operator()(OrtSessionOptions* options) const { get().release<ort::ReleaseSessionOptions>(options); }
+  };
+  using Options = std::unique_ptr<OrtSessionOptions, OptionsDeleter>;
+
+  // Returns new options of the same kind.
+  Options new_options(int threads) const;
 
  private:
   OnnxRuntime(const OrtApi* api, const OrtApiBase* base, RegisterOperators register_operators);
@@ -52,7 +58,7 @@ class OnnxRuntime : public Api {
   std::mutex first_session_;
   bool has_session_{};
   std::mutex mutex_;
-  std::map<int, OrtSessionOptions*> options_;
+  std::map<int, Options> options_;
 };
 
 }  // namespace latentloop

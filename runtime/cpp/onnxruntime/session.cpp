@@ -56,18 +56,13 @@ std::vector<char> content_of(const std::string& path) {
   return content;
 }
 
-// Releases options that were made for one session.
-struct OptionsDeleter {
-  void operator()(OrtSessionOptions* options) const { OnnxRuntime::get().release<ort::ReleaseSessionOptions>(options); }
-};
-
 // ONNX Runtime maps the weights from their file. From release 1.24 on it refuses a file that is a link to another
 // folder, so such a file is mapped here; it copies what it uses.
 OrtSession* load_with_linked_weights(const Bundle& bundle, const std::string& path, int threads) {
   OnnxRuntime& runtime = OnnxRuntime::get();
   const std::string& weights = bundle.manifest().weights;
   const Mapping mapping{bundle.path(weights)};
-  const std::unique_ptr<OrtSessionOptions, OptionsDeleter> options{runtime.new_options(threads)};
+  const OnnxRuntime::Options options = runtime.new_options(threads);
   const char* name = weights.c_str();
   char* data = mapping.data();
   const size_t size = mapping.size();

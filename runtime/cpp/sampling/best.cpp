@@ -110,7 +110,7 @@ void check(const Manifest& manifest, const Request& request, int64_t candidates)
     throw Error(LL_INVALID_ARGUMENT, "seeds is not null: candidates have the seeds from params->seed on");
   if (request.count() > kMostKept)
     throw Error(LL_INVALID_ARGUMENT, text("count is ", request.count(), ", expected at most ", kMostKept));
-  const int64_t most = kMostCandidates / request.count();
+  const int64_t most = kMostSamples / request.count();
   if (candidates < 1 || candidates > most)
     throw Error(LL_INVALID_ARGUMENT, text("candidates is ", candidates, ", expected from 1 to ", most));
   if (request.params().seed + static_cast<uint64_t>(candidates * request.count() - 1) < request.params().seed)

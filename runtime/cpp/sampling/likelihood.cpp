@@ -19,9 +19,7 @@ void check(const Manifest& manifest, const int64_t* const* codes, const int64_t*
   check_labels(manifest, labels, count);
   check_codes(manifest, codes, count);
   for (const Level& level : manifest.levels) {
-    if (!level.prior)
-      throw Error(LL_INVALID_ARGUMENT,
-                  text("the bundle has no prior for the level '", level.name, "': it can encode and decode only"));
+    check_prior(level);
     check_state_size(level, batch);
   }
 }

@@ -14,8 +14,6 @@ namespace {
 
 [[noreturn]] void refuse(const std::string& problem) { throw Error(LL_INVALID_ARGUMENT, problem); }
 
-constexpr int64_t kLargestCount{int64_t{1} << 40};
-
 std::string number(double value) {
   std::array<char, 32> shown;  // the shortest text of any number fits
   return {shown.data(), std::to_chars(shown.data(), shown.data() + shown.size(), value).ptr};
@@ -76,8 +74,8 @@ Request::Request(const Manifest& manifest, const ll_sample_params& params) : man
 }
 
 void Request::check_counts() const {
-  if (params_.count < 1 || params_.count > kLargestCount)
-    refuse(text("count is ", params_.count, ", expected from 1 to ", kLargestCount));
+  if (params_.count < 1 || params_.count > kMostSamples)
+    refuse(text("count is ", params_.count, ", expected from 1 to ", kMostSamples));
   if (params_.batch < 0 || params_.batch > kLargestBatch)
     refuse(text("batch is ", params_.batch, ", expected from 1 to ", kLargestBatch, ", or 0 for the default"));
   const auto others = static_cast<uint64_t>(params_.count - 1);
@@ -93,6 +91,11 @@ void check_labels(const Manifest& manifest, const int64_t* labels, int64_t count
   if (wrong != labels + count)
     refuse(text("labels[", wrong - labels, "] is ", *wrong, ", expected one of the ", classes, " classes, 0 to ",
                 classes - 1));
+}
+
+void check_prior(const Level& level) {
+  if (!level.prior)
+    refuse(text("the bundle has no prior for the level '", level.name, "': it can encode and decode only"));
 }
 
 void Request::read_settings(size_t level) {
@@ -124,8 +127,7 @@ void Request::check_given(size_t level) {
     has_kept_codes_ = has_kept_codes_ || drawn != first;
   }
   if (!is_drawn) return;
-  if (!each.prior)
-    refuse(text("the bundle has no prior for the level '", each.name, "': it can encode and decode only"));
+  check_prior(each);
   check_filters(settings_[level], each);
   check_state_size(each, batch(params_.count));
 }

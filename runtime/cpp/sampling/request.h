@@ -40,4 +40,7 @@ class Request {
 // Throws Error unless every label is the index of a class. `labels` [count] is null for a bundle without classes.
 void check_labels(const Manifest& manifest, const int64_t* labels, int64_t count);
 
+// Throws Error if the level has no prior.
+void check_prior(const Level& level);
+
 }  // namespace latentloop

@@ -12,8 +12,8 @@ namespace latentloop {
 
 constexpr int64_t kDefaultBatch{16};  // if the caller passes no batch size, at most
 constexpr int64_t kLargestBatch{4096};
-constexpr int64_t kMostKept{int64_t{1} << 24};        // of candidates: the choice needs some bytes for each
-constexpr int64_t kMostCandidates{int64_t{1} << 40};  // in all
+constexpr int64_t kMostKept{int64_t{1} << 24};     // of candidates: the choice needs some bytes for each
+constexpr int64_t kMostSamples{int64_t{1} << 40};  // of one call, candidates included
 
 struct Sampler {
   Sampler(std::shared_ptr<const Bundle> opened, std::unique_ptr<Backend> runs_on)
