@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from fake_engines import libcuda_folder
 from nearest_grid import NATIVE, compile_native, compiler
 
 pytest.importorskip("cuda.bindings.driver", reason="cuda-python is not installed")
@@ -23,11 +24,8 @@ SHARED = ["-O1", "-shared", "-fPIC"]
 
 @pytest.fixture(scope="module")
 def libcuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compiles the fake libcuda.so.1 and returns its folder."""
-    folder = tmp_path_factory.mktemp("libcuda")
-    named = ["-Wall", "-Wextra", "-Werror", "-Wl,-soname,libcuda.so.1"]
-    compile_native([NATIVE / "fake_libcuda" / "libcuda.cpp"], folder / "libcuda.so.1", [*SHARED, *named])
-    return folder
+    """Returns the folder of the fake libcuda.so.1."""
+    return libcuda_folder(tmp_path_factory)
 
 
 def run_child(child: str, libcuda: Path, calls: Path, **environment: str) -> tuple[str, Counter[str]]:
