@@ -26,6 +26,10 @@ def edit_manifest(bundle: Path, *keys: str | int, value: Any) -> None:
     """Sets the field of manifest.json at this path of keys and indices."""
     manifest = read_manifest(bundle)
     value_at(manifest, keys[:-1])[keys[-1]] = value
+    write_manifest(bundle, manifest)
+
+
+def write_manifest(bundle: Path, manifest: Any) -> None:
     (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 

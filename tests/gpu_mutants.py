@@ -75,7 +75,7 @@ MUTANTS = [
     Mutant("a history without a fill", "DeviceStateBuffers.__init__", "self._zero(…)", "pass"),
     Mutant("zeros for every fill", "clear_rings", "self.copy(…, self._fills[name])", "self._zero(…)"),
     Mutant("no fill before the first image", "__init__", "staging.copy_in(self._fills[name], …)", "pass"),
-    Mutant("buffers released at once", "_buffer", "_in_use.append(…)", "_pool.setdefault(size, []).append(…)"),
+    Mutant("buffers released at once", "_buffer", "_in_use.append(…)", "_pool.setdefault(capacity, []).append(…)"),
     Mutant("buffers without a reference during the copy", "_buffer", "self._in_use.append(…)", "pass"),
     Mutant(
         "values copied from the caller's array", "copy_in", "_driver.copy_in(…, buffer,", "_driver.copy_in(…, values,"

@@ -206,46 +206,51 @@ def test_larger_batches_and_force_cause_a_rebuild(bundle: Path) -> None:
     assert found.profiles == (Profile(1, 1, 1),)
 
 
-@pytest.mark.parametrize(
-    ("keys", "value", "text"),
-    [
-        (("format",), "latentloop-bundle", "format is 'latentloop-bundle', expected one of latentloop-engines"),
-        (("version",), 3, "version is 3, this LatentLoop reads 1 to 2"),
-        (("flavour",), "trt", "flavour is 'trt', expected one of tensorrt, tensorrt_rtx"),
-        (("profiles",), [], "profiles is empty"),
-        (("profiles", 1, "maximum"), 1, r"profiles\[1\].maximum is 1, expected an integer from 4"),
-        (("image",), [32, 48], r"image is \[32, 48\], expected \[height, width, channels\]"),
-        (("image",), [32, 32, 3], r"image is \[32, 32, 3\], expected \[32, 48, 3\]"),
-        (("levels",), [], "levels has 0 levels, expected 2"),
-        (("levels", 0, "height"), 5, r"levels\[0\] is \('top', 5, .*expected \('top', 4,"),
-        (("levels", 1, "prior", "condition_level"), None, r"levels\[1\] is .*None, True.*expected .*'top', True"),
-        (
-            ("levels", 0, "prior", "memories", 0, "dtype"),
-            "float16",
-            "'codes' is a ring of float16 .*, expected a ring of int64",
-        ),
-        (("levels", 0, "prior", "memories", 1, "fill"), 1, r"memories: StateBuffer\(name='residual'.*not the bundle's"),
-        (("levels", 0, "prior", "memories", 1, "dtype"), "half", r"dtype is 'half', expected one of float32"),
-        (
-            ("levels", 0, "prior", "memories", 1, "shape", 1),
-            99,
-            r"memories: the ring 'residual' is \[\d+, 99",
-        ),
-        (
-            ("levels", 0, "prior", "graphs", "step", "inputs", 0, "shape"),
-            [1],
-            r"graphs.step.inputs: .*expected Binding",
-        ),
-        (("levels", 0, "prior", "graphs", "step", "outputs", 0, "name"), "x", "outputs: 'x' of .* is not the bundle's"),
-        (("levels", 0, "prior", "graphs", "row", "inputs", 0, "view"), "some", "view is 'some', expected one of all"),
-        (("encoder", "file"), "other.plan", "files does not list other.plan"),
-        (("decoder", "outputs", 0, "shape"), ["batch", 1, 1, 1], "decoder: inputs and outputs are not the bundle's"),
-        (("encoder", "inputs"), [], "encoder: inputs and outputs are not the bundle's"),
-        (("files", "top.row.plan", "size"), 3, r"top.row.plan has \d+ bytes, .* says 3"),
-        (("files", "top.row.plan", "sha256"), "ab", r"SHA-256 .* says ab…: corrupt or tampered with"),
-        (("files", "../manifest.json"), {"size": 1, "sha256": ""}, "is not a plain file name"),
-    ],
-)
+INVALID: list[tuple[Any, Any, str]] = [  # a field of the set's manifest, its value, and a part of the message
+    (("format",), "latentloop-bundle", "format is 'latentloop-bundle', expected one of latentloop-engines"),
+    (("version",), 3, "version is 3, this LatentLoop reads 1 to 2"),
+    (("flavour",), "trt", "flavour is 'trt', expected one of tensorrt, tensorrt_rtx"),
+    (("profiles",), [], "profiles is empty"),
+    (("profiles", 1, "maximum"), 1, r"profiles\[1\].maximum is 1, expected an integer from 4"),
+    (("image",), [32, 48], r"image is \[32, 48\], expected \[height, width, channels\]"),
+    (("image",), [32, 32, 3], r"image is \[32, 32, 3\], expected \[32, 48, 3\]"),
+    (("levels",), [], "levels has 0 levels, expected 2"),
+    (("levels", 0, "height"), 5, r"levels\[0\] is \('top', 5, .*expected \('top', 4,"),
+    (("levels", 1, "prior", "condition_level"), None, r"levels\[1\] is .*None, True.*expected .*'top', True"),
+    (
+        ("levels", 0, "prior", "memories", 0, "dtype"),
+        "float16",
+        "'codes' is a ring of float16 .*, expected a ring of int64",
+    ),
+    (("levels", 0, "prior", "memories", 1, "fill"), 1, r"memories: StateBuffer\(name='residual'.*not the bundle's"),
+    (("levels", 0, "prior", "memories", 1, "dtype"), "half", r"dtype is 'half', expected one of float32"),
+    (
+        ("levels", 0, "prior", "memories", 1, "shape", 1),
+        99,
+        r"memories: the ring 'residual' is \[\d+, 99",
+    ),
+    (
+        ("levels", 0, "prior", "graphs", "step", "inputs", 0, "shape"),
+        [1],
+        r"graphs.step.inputs: .*expected Binding",
+    ),
+    (("levels", 0, "prior", "graphs", "step", "outputs", 0, "name"), "x", "outputs: 'x' of .* is not the bundle's"),
+    (("levels", 0, "prior", "graphs", "row", "inputs", 0, "view"), "some", "view is 'some', expected one of all"),
+    (("encoder", "file"), "other.plan", "files does not list other.plan"),
+    (("decoder", "outputs", 0, "shape"), ["batch", 1, 1, 1], "decoder: inputs and outputs are not the bundle's"),
+    (("encoder", "inputs"), [], "encoder: inputs and outputs are not the bundle's"),
+    (("files", "top.row.plan", "size"), 3, r"top.row.plan has \d+ bytes, .* says 3"),
+    (("files", "top.row.plan", "sha256"), "ab", r"SHA-256 .* says ab…: corrupt or tampered with"),
+    (("files", "../manifest.json"), {"size": 1, "sha256": ""}, "is not a plain file name"),
+    (
+        ("levels", 0, "prior", "graphs", "step", "inputs", 3),
+        {"name": "residual", "memory": "temperature", "view": "all", "back": 0, "first": 0, "count": 0},
+        "step.inputs: 'residual' of 'temperature' is not the bundle's",
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "value", "text"), INVALID)
 def test_an_invalid_set_is_refused(bundle: Path, keys: Any, value: Any, text: str) -> None:
     edit_manifest(folder(bundle), *keys, value=value)
     assert re.search(text, reason(bundle))

@@ -13,7 +13,7 @@ from latentloop.errors import BundleError, InputError, LatentLoopError
 
 # Messages of ONNX Runtime's allocators and threads, of C++ and of CUDA.
 _OUT_OF_MEMORY = re.compile(
-    "failed to allocate|bad_alloc|bad allocation|out of memory|cannot allocate|pthread_create failed", re.IGNORECASE
+    "failed to allocate|bad_alloc|bad allocation|out ?of ?memory|cannot allocate|pthread_create failed", re.IGNORECASE
 )
 
 

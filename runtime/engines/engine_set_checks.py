@@ -63,9 +63,10 @@ def _check_engine(engine: GraphFile, expected: GraphFile, buffers: dict[str, Sta
     for kind, bindings, expected_bindings in sides:
         of_bundle = {binding.name: binding for binding in expected_bindings}
         for binding in bindings:
-            if binding.name not in of_bundle or binding.memory not in buffers:
+            original = of_bundle.get(binding.name)
+            if original is None or original.memory != binding.memory:
                 raise BundleError(f"{where}.{kind}: {binding.name!r} of {binding.memory!r} is not the bundle's")
-            correct = engine_binding(of_bundle[binding.name], buffers[binding.memory])
+            correct = engine_binding(original, buffers[binding.memory])
             if binding != correct:
                 raise BundleError(f"{where}.{kind}: {binding}, expected {correct}")
         bound = [binding.name for binding in bindings]

@@ -70,9 +70,13 @@ class DeviceCodec:
             results = {out.name: self._new(out, n, stream) for out in self._description.outputs if out.name in outputs}
             self._driver.wait(self._stream, self._driver.record(stream))
             count = min(largest_run, n)
-            for start in range(0, n, count):  # all runs have the same size, so the last may overlap the one before
-                self._run_slice(inputs, results, min(start, n - count), count)
-            self._driver.wait(stream, self._driver.record(self._stream))
+            try:
+                for start in range(0, n, count):  # all runs have the same size, so the last may overlap the one before
+                    self._run_slice(inputs, results, min(start, n - count), count)
+                self._driver.wait(stream, self._driver.record(self._stream))
+            except BaseException:
+                wait_for_stream(self._driver, self._number, self._stream)  # what is enqueued uses the caller's arrays
+                raise
         return results
 
     def _new(self, description: TensorDescription, n: int, stream: Stream) -> DeviceArray:

@@ -13,7 +13,9 @@ from latentloop.backends.gpu.device_graph import Tensor
 from latentloop.kernels.driver import Driver, DriverError, Stream
 
 HostBuffer = NDArray[np.uint8]  # page-locked
-Pool = dict[int, list[HostBuffer]]  # unused buffers by size in bytes
+Pool = dict[int, list[HostBuffer]]  # unused buffers by size in bytes: powers of two
+
+SMALLEST = 4096  # bytes
 
 
 class Staging:
@@ -55,10 +57,11 @@ class Staging:
         self._finalizer.detach()
 
     def _buffer(self, size: int) -> HostBuffer:
-        unused = self._pool.get(size)
-        buffer = unused.pop() if unused else self._driver.host_memory(size)
+        capacity = max(SMALLEST, 1 << (size - 1).bit_length())  # few sizes, so that other batch sizes use them again
+        unused = self._pool.get(capacity)
+        buffer = unused.pop() if unused else self._driver.host_memory(capacity)
         self._in_use.append(buffer)
-        return buffer
+        return buffer[:size]
 
 
 def wait_for_stream(driver: Driver, number: int, stream: Stream, _buffers: object = None) -> None:

@@ -10,13 +10,17 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from latentloop.backends.bundle_errors import out_of_memory
 from latentloop.backends.gpu.device_graph import Tensor
 from latentloop.backends.gpu.graph_provider import GraphProvider
 from latentloop.backends.gpu.tensorrt_module import error_log
 from latentloop.engines.engine_set import EngineSet
-from latentloop.errors import BundleError
+from latentloop.errors import BundleError, DeviceError, LatentLoopError
 from latentloop.kernels.driver import Stream
 from latentloop.kernels.element_types import BOUND
+
+# TensorRT's codes do not tell failures of the GPU from others, but its texts do: "Error Code 1: Cuda Runtime (…)".
+_OF_DEVICE = ("Cuda Runtime (", "Cuda Driver (")
 
 
 class TensorRtGraphs(GraphProvider):
@@ -99,13 +103,18 @@ class TensorRtGraphs(GraphProvider):
                 f"{self._set.folder / file}: inputs and outputs of plan and manifest differ: {', '.join(differing)}"
             )
 
-    def error(self, file: str, action: str) -> BundleError:
-        """Returns the BundleError for a plan that TensorRT cannot load or run, with the last error in its log."""
+    def error(self, file: str, action: str, remedy: str = "") -> LatentLoopError:
+        """Returns the error for a plan that TensorRT cannot load or run, with the last error in its log: an InputError
+        if memory is not sufficient, a DeviceError if the GPU failed, else a BundleError with the remedy.
+        """
         reason = self._log.errors[-1] if self._log.errors else "it reports no reason"
-        return BundleError(f"{self._set.folder / file}: TensorRT cannot {action} it: {reason}")
+        if shortage := out_of_memory(RuntimeError(reason)):
+            return shortage
+        text = f"{self._set.folder / file}: TensorRT cannot {action} it: {reason}"
+        return DeviceError(text) if any(sign in reason for sign in _OF_DEVICE) else BundleError(text + remedy)
 
-    def _load_error(self, file: str) -> BundleError:
-        return BundleError(f"{self.error(file, 'load')}; build it again with `latentloop build-engines --force`")
+    def _load_error(self, file: str) -> LatentLoopError:
+        return self.error(file, "load", "; build it again with `latentloop build-engines --force`")
 
 
 class TensorRtGraph:
