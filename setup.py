@@ -36,6 +36,7 @@ from setuptools.command.build_ext import build_ext
 SOURCES = Path("kernels")
 LIBRARY = "latentloop.kernels.liblatentloop_operators"
 C_SOURCES = Path("runtime/cpp")
+C_FOR_GPUS = ("cuda", "engines", "gpu", "tensorrt")  # what needs NVIDIA's headers, and what serves only that
 C_LIBRARY = "latentloop.cpp.lib.liblatentloop"
 # Its CMake package and its pkg-config file, beside it, made from templates in C_SOURCES/cmake.
 C_PACKAGE = [
@@ -223,7 +224,7 @@ class BuildLibraries(build_ext):
         release = self.distribution.get_version()
         flags = [f"-I{C_SOURCES / 'include'}", f"-I{C_SOURCES}", "-DLATENTLOOP_BUILDING"]
         flags.append(f'-DLATENTLOOP_VERSION="{release}"')
-        sources = sorted(C_SOURCES.glob("*/*.cpp"))
+        sources = sorted(file for file in C_SOURCES.glob("*/*.cpp") if file.parent.name not in C_FOR_GPUS)
         objects = self.compiled([(source, f"{source.parent.name}-{source.stem}", flags) for source in sources])
         # It looks for ONNX Runtime in its own folder, too.
         exports = ["-Wl,--no-undefined", f"-Wl,--version-script={C_SOURCES / 'exports.map'}", "-Wl,-rpath,$ORIGIN"]

@@ -28,7 +28,7 @@ from latentloop.errors import MissingError
 
 Codes = dict[str, NDArray[np.int64]]
 STATUSES = (
-    *("ok", "invalid argument", "bad bundle", "missing library", "device not usable"),
+    *("ok", "invalid argument", "bad bundle", "missing", "device not usable"),
     *("out of memory", "busy", "cancelled", "internal error"),
 )
 
@@ -163,6 +163,12 @@ class EmbeddedSampler:
         self.library.call("ll_sampler_create", bundle.handle, byref(params), byref(self.handle))
         self.finished = 0
 
+    def __enter__(self) -> EmbeddedSampler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.destroy()
+
     def destroy(self) -> None:
         self.library.functions.ll_sampler_destroy(self.handle)
         self.handle = c_void_p()
@@ -170,13 +176,13 @@ class EmbeddedSampler:
     def cancel(self) -> None:
         self.library.functions.ll_cancel(self.handle)
 
-    def _params(
+    def sample_params(
         self,
         n: int,
         *,
         seeds: int | Sequence[int] = 0,
         labels: Sequence[int] | None = None,
-        given: Mapping[str, NDArray[np.int64]] | None = None,
+        given: Mapping[str, NDArray[np.int64]] | ctypes.Array[c_void_p] | None = None,
         batch: int = 0,
         progress: Callable[[Any], int] | None = None,
         **settings: Mapping[str, float],
@@ -194,7 +200,7 @@ class EmbeddedSampler:
         pointers = {name: c_void_p(array.ctypes.data) for name, array in arrays.items()}
         kept: list[Any] = [arrays, given]
         if given is not None:
-            kept.append(self.bundle.pointers(given))
+            kept.append(self.bundle.pointers(given) if isinstance(given, Mapping) else given)
             pointers["given"] = ctypes.cast(kept[-1], c_void_p)
         function = ProgressFunction() if progress is None else ProgressFunction(lambda report, _: progress(report[0]))
         kept.append(function)
@@ -204,7 +210,7 @@ class EmbeddedSampler:
         return params, kept
 
     def sample(self, n: int = 1, decode: bool = True, **arguments: Any) -> tuple[NDArray[np.uint8], Codes]:
-        params, kept = self._params(n, **arguments)
+        params, kept = self.sample_params(n, **arguments)
         images, codes, finished = self._images(n), self.bundle.empty_codes(n), c_int64(-1)
         pointer = c_void_p(images.ctypes.data if decode else None)
         try:
@@ -218,7 +224,7 @@ class EmbeddedSampler:
         return images, codes
 
     def sample_best(self, n: int, candidates: int, **arguments: Any) -> dict[str, Any]:
-        params, kept = self._params(n, **arguments)
+        params, kept = self.sample_params(n, **arguments)
         images, codes, finished = self._images(n), self.bundle.empty_codes(n), c_int64(-1)
         seeds, labels, confidence = np.zeros(n, np.uint64), np.zeros(n, np.int64), np.zeros(n, np.float32)
         self.best = {"images": images, "codes": codes, "seeds": seeds, "labels": labels, "confidence": confidence}

@@ -1,4 +1,6 @@
-"""The C++ reader of bundles: its build, a process that opens bundles with it, and a comparison with Python's reader."""
+"""The C++ reader of bundles and sets of engines: its build, a process that opens bundles with it, and a comparison with
+Python's reader.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from latentloop.errors import BundleError
 
 CPP = ROOT / "runtime" / "cpp"
 Refused = Callable[[Path], str]  # the fixture ``refused``
-BAD_BUNDLE = 2  # LL_BAD_BUNDLE
+INVALID_ARGUMENT, BAD_BUNDLE, MISSING = 1, 2, 3  # statuses: LL_INVALID_ARGUMENT and so on
 ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r", "\\t": "\t"}
 
 # Where texts differ on purpose, and what both are changed to before they are compared.
@@ -37,7 +39,8 @@ DIFFERENCES = (
 
 def build_reader(out: Path) -> Path:
     """Builds the program of ``Reader``, with sanitizers."""
-    sources = [NATIVE / "bundle_check.cpp", *(CPP / "io").glob("*.cpp"), *(CPP / "bundles").glob("*.cpp")]
+    rooms = ("io", "bundles", "engines")
+    sources = [NATIVE / "bundle_check.cpp", *(source for room in rooms for source in (CPP / room).glob("*.cpp"))]
     flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", *SANITIZERS, f"-I{CPP}", f"-I{CPP / 'include'}"]
     objects = out.with_suffix(".objects")
     objects.mkdir(exist_ok=True)
@@ -72,8 +75,8 @@ class Reader:
         self.report.close()
         assert self.process.returncode == 0, report
 
-    def ask(self, *words: object) -> tuple[str | None, str]:
-        """Returns the error's text, or None, and the answer to a command."""
+    def ask(self, *words: object, refusal: int = BAD_BUNDLE) -> tuple[str | None, str]:
+        """Returns the error's text, or None, and the answer to a command. ``refusal`` is the status of an error."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         line = "\t".join(map(str, words))
@@ -88,7 +91,7 @@ class Reader:
         text = re.sub(r"\\.", lambda match: ESCAPES[match[0]], text)
         if status == "ok":
             return None, text
-        assert status == str(BAD_BUNDLE), text
+        assert status == str(refusal), text
         return text, ""
 
     def open(self, path: Path | str) -> str | None:

@@ -62,7 +62,15 @@ ROOMS = {
 }
 # The rooms of runtime/cpp, in the same order; files beside the rooms are below all. Of the kernels only declarations
 # of the C interface of ONNX Runtime are included.
-CPP_ROOMS = [("api",), ("sampling", "cpu"), ("onnxruntime",), ("bundles",), ("draws", "io"), ("include",)]
+CPP_ROOMS = [
+    ("api",),
+    ("sampling", "cpu", "tensorrt"),
+    ("gpu",),
+    ("onnxruntime", "engines", "cuda"),
+    ("bundles", "libraries"),
+    ("draws", "io"),
+    ("include",),
+]
 CPP_KERNELS = "kernels/operators/onnxruntime"
 
 

@@ -41,7 +41,6 @@ def manifest_of(bundle: Bundle) -> Any:
         for graph in prior["graphs"].values():
             for binding in (*graph["inputs"], *graph["outputs"]):
                 binding["buffer"] = names.index(binding["memory"])
-                del binding["dtype"], binding["shape"]
     return {**manifest, "version": read_manifest(bundle.path)["version"]}
 
 

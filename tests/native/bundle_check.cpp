@@ -7,12 +7,17 @@
 //     keep FOLDER               like open; the bundle stays open
 //     check NAME                "ok", or the error if that file of the open bundle has changed
 //     show FILE                 "ok" and the JSON value in the file, as messages show it
+//     engines FLAVOUR LIBRARY ARCHITECTURE PRECISION
+//                               "ok" and, as JSON, the set of engines that is found in the open bundle; it is kept
+//     plan FILE                 "ok" and the content of a plan of the set
 #include <iostream>
 #include <memory>
 #include <sstream>
 
 #include "bundles/bundle.h"
 #include "bundles/views.h"
+#include "engines/finding.h"
+#include "engines/plan.h"
 #include "errors.h"
 #include "io/json.h"
 
@@ -82,10 +87,11 @@ std::string json(const std::map<std::string, Item>& items) {
   return "{" + result + "}";
 }
 
+std::string type_json(Type type) { return json(std::string(kTypeNames.at(static_cast<size_t>(type)))); }
+
 std::string json(const StateBuffer& buffer) {
-  static const std::vector<std::string> types{"float32", "int64", "uint8"};
   return members({{"name", json(buffer.name)},
-                  {"dtype", json(types.at(static_cast<size_t>(buffer.type)))},
+                  {"dtype", type_json(buffer.type)},
                   {"shape", shape_json(buffer.shape)},
                   {"fill", buffer.fill_is_index ? "\"index\"" : json(buffer.fill)},
                   {"ring", json(buffer.ring)},
@@ -93,14 +99,15 @@ std::string json(const StateBuffer& buffer) {
 }
 
 std::string json(const Binding& binding) {
-  static const std::vector<std::string> views{"all", "row", "entries", "span", "columns"};
   return members({{"name", json(binding.name)},
                   {"memory", json(binding.memory)},
                   {"buffer", json(binding.buffer)},
-                  {"view", json(views.at(static_cast<size_t>(binding.view)))},
+                  {"view", json(std::string(kViewNames.at(static_cast<size_t>(binding.view))))},
                   {"back", json(binding.back)},
                   {"first", json(binding.first)},
-                  {"count", json(binding.count)}});
+                  {"count", json(binding.count)},
+                  {"dtype", json(binding.dtype)},
+                  {"shape", binding.shape ? shape_json(*binding.shape) : "null"}});
 }
 
 std::string json(const Graph& graph) {
@@ -141,6 +148,41 @@ std::string json(const Manifest& manifest) {
                   {"files", json(manifest.files)}});
 }
 
+std::string json(const Profile& profile) {
+  return members(
+      {{"minimum", json(profile.minimum)}, {"optimum", json(profile.optimum)}, {"maximum", json(profile.maximum)}});
+}
+
+std::string json(const CodecTensor& tensor) {
+  return members({{"name", json(tensor.name)}, {"dtype", type_json(tensor.type)}, {"shape", shape_json(tensor.shape)}});
+}
+
+std::string json(const CodecGraph& graph) {
+  return members({{"file", json(graph.file)}, {"inputs", json(graph.inputs)}, {"outputs", json(graph.outputs)}});
+}
+
+// `engines` and `types` are what the functions of these names return.
+std::string json(const EngineSet& set) {
+  std::map<std::string, std::map<std::string, std::string>> types;
+  for (const auto& [file, record] : set.files) {
+    for (const auto& [name, type] : io_types(set, file)) types[file][name] = kTypeNames.at(static_cast<size_t>(type));
+  }
+  return members({{"folder", json(set.folder)},
+                  {"flavour", json(set.flavour)},
+                  {"library", json(set.library)},
+                  {"architecture", json(set.architecture)},
+                  {"precision", json(set.precision)},
+                  {"profiles", json(set.profiles)},
+                  {"sources", json(set.sources)},
+                  {"image", json(set.image)},
+                  {"levels", json(set.levels)},
+                  {"encoder", json(set.encoder)},
+                  {"decoder", json(set.decoder)},
+                  {"files", json(set.files)},
+                  {"engines", json(engines_of(set))},
+                  {"types", json(types)}});
+}
+
 // Returns [offset, element size, shape] of each binding, in the order of levels, graphs by name, rows and columns.
 std::string extents(const Manifest& manifest, int64_t batch) {
   std::string result;
@@ -169,9 +211,19 @@ std::string extents(const Manifest& manifest, int64_t batch) {
 
 std::string answer(const std::vector<std::string>& words) {
   static std::unique_ptr<Bundle> kept;
+  static EngineSet engines;
+  static std::unique_ptr<Plans> plans;
   const std::string &command = words.at(0), &argument = words.at(1);
   if (command == "check") {
     kept->check_unchanged({argument});
+  } else if (command == "engines") {
+    plans.reset();
+    engines = find_engines(*kept, {argument, words.at(2), words.at(3), words.at(4)});
+    plans = std::make_unique<Plans>(engines);
+    return "ok\t" + escaped(json(engines));
+  } else if (command == "plan") {
+    const std::vector<char> plan = plans->read(argument);
+    return "ok\t" + escaped({plan.begin(), plan.end()});
   } else if (command == "show") {
     return "ok\t" + escaped(short_text(read_json(argument, "missing")));
   } else if (command == "keep") {

@@ -1,4 +1,5 @@
 // The functions of bundles.
+#include "devices.h"
 #include "guard.h"
 
 using latentloop::guarded;
@@ -12,7 +13,7 @@ ll_status ll_bundle_open(const char* directory, ll_bundle** out) {
     if (*directory == '\0') throw latentloop::Error(LL_INVALID_ARGUMENT, "directory is empty");
     auto bundle = std::make_shared<const latentloop::Bundle>(directory);
     auto sessions = std::make_shared<latentloop::Sessions>(bundle);
-    *out = new ll_bundle{std::move(bundle), std::move(sessions)};
+    *out = new ll_bundle{std::move(bundle), std::move(sessions), latentloop::new_loaded_engines()};
   });
 }
 

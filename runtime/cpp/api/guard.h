@@ -9,9 +9,14 @@
 #include "../onnxruntime/session.h"
 #include "../sampling/sampler.h"
 
+namespace latentloop {
+class LoadedEngines;  // with TensorRT only
+}
+
 struct ll_bundle {
   std::shared_ptr<const latentloop::Bundle> bundle;
-  std::shared_ptr<latentloop::Sessions> sessions;  // shared by the samplers on the CPU
+  std::shared_ptr<latentloop::Sessions> sessions;      // shared by the samplers on the CPU
+  std::shared_ptr<latentloop::LoadedEngines> engines;  // shared by those on GPUs; null in a build without TensorRT
 };
 
 // A run has a reference of its own, so that the handle can be destroyed meanwhile.

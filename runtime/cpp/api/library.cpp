@@ -1,7 +1,8 @@
-// ll_version, the last error, the log, and the place of ONNX Runtime.
+// ll_version, the last error, the log, and the places of ONNX Runtime and TensorRT.
 #include <string>
 
 #include "../io/log.h"
+#include "devices.h"
 #include "guard.h"
 
 namespace latentloop {
@@ -37,7 +38,7 @@ const char* ll_status_name(ll_status status) {
     case LL_BAD_BUNDLE:
       return "bad bundle";
     case LL_MISSING:
-      return "missing library";
+      return "missing";
     case LL_DEVICE:
       return "device not usable";
     case LL_OUT_OF_MEMORY:
@@ -56,4 +57,8 @@ void ll_set_log(void (*log)(int, const char*, void*), void* user) { latentloop::
 
 ll_status ll_set_onnxruntime(const char* path) {
   return latentloop::guarded([=] { latentloop::set_onnxruntime(path); });
+}
+
+ll_status ll_set_tensorrt(const char* path) {
+  return latentloop::guarded([=] { latentloop::set_engine_library(path); });
 }

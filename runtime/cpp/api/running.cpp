@@ -19,11 +19,10 @@ void check_count(int64_t count) {
     throw Error(LL_INVALID_ARGUMENT, text("count is ", count, ", expected from 0 to ", kMostSamples));
 }
 
-// Checks the caller's memory for images; `count` is at most kMostSamples, and an image has at most 2^28 values.
+// Checks the caller's memory for images.
 void check_images(const Manifest& manifest, const void* images, size_t bytes, int64_t count) {
-  const __int128 needed = static_cast<__int128>(count) * image_size(manifest);
-  if (needed > 0) require(images, "images");
-  if (static_cast<__int128>(bytes) < needed)
+  if (count > 0) require(images, "images");
+  if (bytes / static_cast<size_t>(image_size(manifest)) < static_cast<size_t>(count))
     throw Error(LL_INVALID_ARGUMENT,
                 text("images_bytes is ", bytes, ", expected at least ", count, " times ", image_size(manifest)));
 }
@@ -38,7 +37,7 @@ ll_status ll_sample(ll_sampler* sampler, const ll_sample_params* params, uint8_t
                     int64_t* const* codes, int64_t* finished) {
   int64_t done = 0;
   const ll_status status = run(sampler, [&](Sampler& running) {
-    const Request request{running.manifest(), read(params)};
+    const Request request{running, read(params)};
     if (images != nullptr) check_images(running.manifest(), images, images_bytes, request.count());
     sample(running, request, {images, codes}, done);
   });
@@ -51,7 +50,7 @@ ll_status ll_sample_best(ll_sampler* sampler, const ll_sample_params* params, in
                          float* confidence, int64_t* finished) {
   int64_t done = 0;
   const ll_status status = run(sampler, [&](Sampler& running) {
-    const Request request{running.manifest(), read(params)};
+    const Request request{running, read(params)};
     if (images != nullptr) check_images(running.manifest(), images, images_bytes, request.count());
     sample_best(running, request, candidates, {images, codes}, {seeds, labels, confidence}, done);
   });
@@ -75,7 +74,7 @@ ll_status ll_decode(ll_sampler* sampler, const int64_t* const* codes, int64_t co
     check_count(count);
     check_images(running.manifest(), images, images_bytes, count);
     if (count > 0) require(codes, "codes");
-    check_codes(running.manifest(), codes, count);
+    check_codes(running, codes, count, false);
     decode(running, codes, count, images);
   });
 }

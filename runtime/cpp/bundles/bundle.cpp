@@ -2,17 +2,12 @@
 
 #include "../io/bundle_error.h"
 #include "../io/file.h"
+#include "../io/file_names.h"
 #include "../io/integrity.h"
 #include "../io/json.h"
 #include "manifest_reading.h"
 
 namespace latentloop {
-namespace {
-
-constexpr const char* kManifest{"manifest.json"};
-
-}  // namespace
-
 Bundle::Bundle(const std::string& folder) {
   const std::string path = plain_path(folder), source = path_in(path, kManifest);
   check_link(path);

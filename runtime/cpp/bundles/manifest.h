@@ -1,6 +1,7 @@
 // The manifest of a bundle: its contents, and how a loop runs its graphs (docs/host.md).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -9,11 +10,15 @@
 
 namespace latentloop {
 
-constexpr int64_t kBatch{-1};  // the size "batch" in a shape
+constexpr int64_t kBatch{-1};      // the size "batch" in a shape
+constexpr int64_t kOtherName{-2};  // another name as a size, which no state buffer has
 
 using Shape = std::vector<int64_t>;
 
-enum class Type { float32, int64, uint8 };
+enum class Type { float32, int64, uint8, float16, bfloat16 };  // the last two only in sets of engines
+
+constexpr std::array<const char*, 5> kTypeNames{"float32", "int64", "uint8", "float16", "bfloat16"};  // by Type
+constexpr size_t kBundleTypes{3};  // the first of them: those of a bundle's state buffers
 
 // One array of a loop. A ring keeps the last rows: row i at index i modulo the first size, with `padding` extra columns
 // on both sides.
@@ -29,13 +34,18 @@ struct StateBuffer {
 
 enum class View { all, row, entries, span, columns };
 
-// An input or output of a graph, and the view of a state buffer that is bound to it.
+constexpr std::array<const char*, 5> kViewNames{"all", "row", "entries", "span", "columns"};  // by View
+
+// An input or output of a graph, and the view of a state buffer that is bound to it. In a set of engines it has the
+// type and the shape of the view, too: both only for comparison, and the shape may have sizes kOtherName.
 struct Binding {
   std::string name;
   std::string memory;  // the buffer's name
   size_t buffer;       // its index in Prior::buffers
   View view;
   int64_t back, first, count;
+  std::optional<std::string> dtype;
+  std::optional<Shape> shape;
 };
 
 struct Graph {

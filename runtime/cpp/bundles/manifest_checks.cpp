@@ -154,7 +154,7 @@ void check_manifest(const Manifest& manifest, const std::string& source) {
     const Level& level = manifest.levels[i];
     if (!level.prior) continue;
     const Level* upper = i > 0 ? &manifest.levels[i - 1] : nullptr;
-    check_prior(level, upper, text(source, ".levels[", i, "].prior"), unknown);
+    check_prior(level, upper, text(source, ".levels[", i, "].prior"), unknown, known_graphs({"float32", "int8"}));
     if (level.prior->classes && manifest.classes.empty()) {
       throw bundle_error(source, ".classes is empty, but the prior of ", level.name, " is conditioned on classes");
     }

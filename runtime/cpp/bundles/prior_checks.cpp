@@ -34,17 +34,10 @@ Wide values_of(const StateBuffer& buffer) {
   return values;
 }
 
-std::string fill_text(const StateBuffer& buffer) { return buffer.fill_is_index ? "'index'" : text(buffer.fill); }
-
 std::string buffer_text(const StateBuffer& buffer) {
-  static constexpr std::array<const char*, 3> kTypes{"float32", "int64", "uint8"};
-  return text(buffer.ring ? "a ring of " : "", kTypes[static_cast<size_t>(buffer.type)], " ", shape_text(buffer.shape),
-              " filled with ", fill_text(buffer), buffer.padding > 0 ? text(", padded by ", buffer.padding) : "");
-}
-
-bool are_equal(const StateBuffer& a, const StateBuffer& b) {
-  return a.type == b.type && a.shape == b.shape && a.fill == b.fill && a.fill_is_index == b.fill_is_index &&
-         a.ring == b.ring && a.padding == b.padding;
+  return text(buffer.ring ? "a ring of " : "", kTypeNames[static_cast<size_t>(buffer.type)], " ",
+              shape_text(buffer.shape), " filled with ", fill_text(buffer),
+              buffer.padding > 0 ? text(", padded by ", buffer.padding) : "");
 }
 
 // Checks the initial value of each buffer.
@@ -88,7 +81,7 @@ void check_loop_buffers(const Level& level, const Level* upper, const Buffers& b
       if (absent.count(buffer.name) > 0) continue;
       throw bundle_error(where, ": ", in_quotes(buffer.name), " is missing");
     }
-    if (!are_equal(*found->second, buffer)) {
+    if (!(*found->second == buffer)) {
       throw bundle_error(where, ": ", in_quotes(buffer.name), " is ", buffer_text(*found->second), ", expected ",
                          buffer_text(buffer));
     }
@@ -123,7 +116,6 @@ void check_rings(int64_t width, const Prior& prior, const StateBuffer& codes, co
 // Checks that the buffer exists and that the view is inside it at every row and column. Inputs and outputs of the name
 // of a buffer that the loop writes or reads must be bound to that buffer.
 void check_binding(const Binding& binding, const Level& level, const std::string& where) {
-  static constexpr std::array<const char*, 5> kViews{"all", "row", "entries", "span", "columns"};
   const auto fail = [&](const auto&... parts) {
     throw bundle_error(where, ": binding ", in_quotes(binding.name), parts...);
   };
@@ -135,7 +127,7 @@ void check_binding(const Binding& binding, const Level& level, const std::string
   if (is_loop_name(binding.name) && binding.memory != binding.name) {
     fail(" names the memory ", in_quotes(binding.memory), ", expected ", in_quotes(binding.name));
   }
-  const char* view = kViews[static_cast<size_t>(binding.view)];
+  const char* view = kViewNames[static_cast<size_t>(binding.view)];
   const bool is_span = binding.view == View::span, is_columns = binding.view == View::columns;
   if (is_span && !buffer.ring) fail(" has the view span, but ", in_quotes(buffer.name), " is not a ring");
   const int64_t size = is_columns ? level.width : level.height;
@@ -162,8 +154,8 @@ void check_binding(const Binding& binding, const Level& level, const std::string
 
 }  // namespace
 
-void check_prior(const Level& level, const Level* upper, const std::string& where,
-                 const std::set<std::string>& absent) {
+void check_prior(const Level& level, const Level* upper, const std::string& where, const std::set<std::string>& absent,
+                 const std::vector<std::string>& roles) {
   const Prior& prior = *level.prior;
   if (level.width % prior.columns_per_step != 0) {
     throw bundle_error(where, ".columns_per_step is ", prior.columns_per_step, ", which does not divide ", level.width,
@@ -181,7 +173,7 @@ void check_prior(const Level& level, const Level* upper, const std::string& wher
   check_loop_buffers(level, upper, buffers, memories, absent);
   check_size(prior, memories);
   check_rings(level.width, prior, *buffers["codes"], memories);
-  for (const std::string& role : known_graphs({"float32", "int8"})) {
+  for (const std::string& role : roles) {
     const auto graph = prior.graphs.find(role);
     if (graph == prior.graphs.end()) continue;
     for (const auto* bindings : {&graph->second.inputs, &graph->second.outputs}) {
@@ -212,6 +204,13 @@ std::vector<std::string> known_graphs(const std::vector<std::string>& precisions
   names.insert(names.begin(), "condition");
   return names;
 }
+
+bool operator==(const StateBuffer& a, const StateBuffer& b) {
+  return a.name == b.name && a.type == b.type && a.shape == b.shape && a.fill == b.fill &&
+         a.fill_is_index == b.fill_is_index && a.ring == b.ring && a.padding == b.padding;
+}
+
+std::string fill_text(const StateBuffer& buffer) { return buffer.fill_is_index ? "'index'" : text(buffer.fill); }
 
 std::string shape_text(const Shape& shape) {
   std::string sizes = "[";

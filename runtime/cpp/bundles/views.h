@@ -18,6 +18,9 @@ int64_t elements(const Shape& shape);
 
 int64_t element_size(Type type);  // in bytes
 
+// Writes the initial values of a state buffer to an array.
+void write_initial_values(const StateBuffer& buffer, int64_t batch, void* array);
+
 Extent extent(const Binding& binding, const StateBuffer& buffer, int64_t batch, int64_t i, int64_t j);
 
 }  // namespace latentloop

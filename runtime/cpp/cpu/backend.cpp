@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "../bundles/views.h"
@@ -31,6 +32,11 @@ void check_probabilities(const std::string& path, const float* probabilities, in
   }
 }
 
+// Images that are there already.
+class Decoded final : public Decoding {
+  void wait() override {}
+};
+
 }  // namespace
 
 CpuBackend::CpuBackend(std::shared_ptr<Sessions> sessions, std::string precision, int threads)
@@ -54,6 +60,31 @@ void CpuBackend::rows(const LevelInputs& inputs, const AfterRow& after_row) {
   }
 }
 
+// Runs the loops of the levels of which codes are to be drawn.
+void CpuBackend::draw(const BatchInputs& inputs, const DrawCallbacks& callbacks) {
+  for (size_t l = 0; l < inputs.codes.size(); ++l) {
+    const Level& level = manifest_.levels[l];
+    const int64_t size = level.height * level.width;
+    int64_t* codes = inputs.codes[l];
+    if (std::all_of(codes, codes + inputs.batch * size, [](int64_t code) { return code >= 0; })) continue;
+    // A row of the forced codes is read before that row is overwritten.
+    const LevelInputs of_level{l,
+                               inputs.batch,
+                               inputs.seeds,
+                               codes,
+                               l == 0 ? nullptr : inputs.codes[l - 1],
+                               inputs.labels,
+                               inputs.settings[l]};
+    rows(of_level, [&](const Row& row) {
+      for (int64_t b = 0; b < inputs.batch; ++b)
+        for (int64_t j = 0; j < level.width; ++j)
+          codes[b * size + row.i * level.width + j] = row.codes[j * inputs.batch + b];
+      if (callbacks.progress) callbacks.progress(l, row.i + 1);
+      callbacks.check();
+    });
+  }
+}
+
 void CpuBackend::encode(int64_t n, const uint8_t* images, const std::vector<int64_t*>& codes) {
   if (!encoder_) encoder_ = checked_encoder(*sessions_, threads_);
   try {
@@ -63,7 +94,10 @@ void CpuBackend::encode(int64_t n, const uint8_t* images, const std::vector<int6
     call.bind_input("images", input.get());
     for (size_t l = 0; l < codes.size(); ++l) {
       const Level& level = manifest_.levels[l];
-      outputs.push_back(tensor(codes[l], Type::int64, {n, level.height, level.width}));
+      auto& unwanted = unwanted_[l];
+      if (codes[l] == nullptr) unwanted.resize(static_cast<size_t>(n * level.height * level.width));
+      int64_t* target = codes[l] == nullptr ? unwanted.data() : codes[l];
+      outputs.push_back(tensor(target, Type::int64, {n, level.height, level.width}));
       call.bind_output(level.name, outputs.back().get());
     }
     call.run(options_);
@@ -72,10 +106,12 @@ void CpuBackend::encode(int64_t n, const uint8_t* images, const std::vector<int6
   }
 }
 
-void CpuBackend::decode(int64_t n, const std::vector<const int64_t*>& codes, uint8_t* images) {
+std::unique_ptr<Decoding> CpuBackend::decode(int64_t n, const std::vector<const int64_t*>& codes, int64_t wanted,
+                                             uint8_t* images) {
   if (!decoder_) decoder_ = checked_decoder(*sessions_, threads_);
   const Shape shape{n, manifest_.height, manifest_.width, manifest_.channels};
   decoded_.resize(static_cast<size_t>(elements(shape)));
+  padded_.resize(wanted < n ? decoded_.size() : 0);
   try {
     std::vector<Value> inputs;
     Call call{decoder_};
@@ -84,7 +120,8 @@ void CpuBackend::decode(int64_t n, const std::vector<const int64_t*>& codes, uin
       inputs.push_back(tensor(codes[l], Type::int64, {n, level.height, level.width}));
       call.bind_input(level.name, inputs.back().get());
     }
-    const Value rounded = tensor(images, Type::uint8, shape), unrounded = tensor(decoded_.data(), Type::float32, shape);
+    const Value rounded = tensor(wanted < n ? padded_.data() : images, Type::uint8, shape),
+                unrounded = tensor(decoded_.data(), Type::float32, shape);
     call.bind_output("images", rounded.get());
     call.bind_output("decoded", unrounded.get());
     call.run(options_);
@@ -93,6 +130,16 @@ void CpuBackend::decode(int64_t n, const std::vector<const int64_t*>& codes, uin
   }
   if (!is_finite(decoded_))
     throw Error(LL_BAD_BUNDLE, text(decoder_->path(), ": pixels that are not finite: the weights are damaged"));
+  std::copy_n(padded_.data(), padded_.empty() ? 0 : wanted * elements(shape) / n, images);
+  return std::make_unique<Decoded>();
+}
+
+void CpuBackend::set_stream(void* stream) {
+  if (stream != nullptr) throw Error(LL_INVALID_ARGUMENT, "the sampler runs on the CPU, which has no streams");
+}
+
+void CpuBackend::copy(void* to, const void* from, size_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
 }
 
 void CpuBackend::classify(int64_t n, const uint8_t* images, float* probabilities) {

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "../bundles/views.h"
+#include "../draws/drawn_codes.h"
 #include "../draws/uniforms.h"
 #include "../errors.h"
 #include "../onnxruntime/failures.h"
@@ -11,11 +12,6 @@
 namespace latentloop {
 
 namespace {
-
-template <typename T>
-void assign(char* memory, int64_t count, int64_t value) {
-  std::fill_n(reinterpret_cast<T*>(memory), count, static_cast<T>(value));
-}
 
 void check_names(const Session& session, const char* kind, const std::vector<Binding>& bindings,
                  const std::vector<Tensor>& tensors) {
@@ -59,10 +55,7 @@ void PriorLoop::run(const LevelInputs& inputs, const RunOptions& options, const 
     for (int64_t s = 0; s < steps; ++s)
       run_call(step, i % code_rows_ * steps + s, i, s * prior_.columns_per_step, options);
     const Row finished = finished_row(i);
-    const int64_t* end = finished.codes + level_.width * batch_;
-    if (std::any_of(finished.codes, end, [this](int64_t code) { return code >= level_.codebook_size; }))
-      throw Error(LL_BAD_BUNDLE,
-                  text(sessions_.bundle().folder(), ": ", level_.name, " has logits that are not finite numbers"));
+    check_drawn(sessions_.bundle().folder(), level_.name, level_.codebook_size, finished.codes, level_.width * batch_);
     after_row(finished);
   }
 }
@@ -166,23 +159,6 @@ T* PriorLoop::array(const char* name) const {
   return index == arrays_.size() ? nullptr : reinterpret_cast<T*>(arrays_[index].get());
 }
 
-// Writes a state buffer's initial values.
-void PriorLoop::fill(size_t index) {
-  const StateBuffer& buffer = prior_.buffers[index];
-  const Shape shape = shape_for_batch(buffer.shape, batch_);
-  char* memory = arrays_[index].get();
-  const int64_t count = elements(shape);
-  if (buffer.fill_is_index) {
-    const int64_t per_entry = count / shape[0];
-    for (int64_t entry = 0; entry < shape[0]; ++entry)
-      std::fill_n(reinterpret_cast<int64_t*>(memory) + entry * per_entry, per_entry, entry);
-  } else if (buffer.type == Type::float32) {
-    assign<float>(memory, count, buffer.fill);
-  } else if (buffer.type == Type::int64) {
-    assign<int64_t>(memory, count, buffer.fill);
-  } else {
-    assign<uint8_t>(memory, count, buffer.fill);
-  }
-}
+void PriorLoop::fill(size_t index) { write_initial_values(prior_.buffers[index], batch_, arrays_[index].get()); }
 
 }  // namespace latentloop

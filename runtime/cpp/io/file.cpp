@@ -1,11 +1,13 @@
 #include "file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <system_error>
 
 #include "bundle_error.h"
@@ -65,6 +67,24 @@ std::optional<struct stat> status_of(const std::string& path) {
   throw cannot_be_read(path, errno);
 }
 
+std::vector<std::string> folders_in(const std::string& path) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(opendir(path.c_str()), closedir);
+  if (!folder) throw cannot_be_read(path, errno);
+  std::vector<std::string> names;
+  for (;;) {
+    errno = 0;
+    const dirent* entry = readdir(folder.get());
+    if (entry == nullptr && errno != 0) throw cannot_be_read(path, errno);
+    if (entry == nullptr) break;
+    const std::string name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    const auto status = status_of(path_in(path, name));
+    if (status && S_ISDIR(status->st_mode)) names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 void check_link(const std::string& path) {
   struct stat status;
   if (lstat(path.c_str(), &status) != 0) {
@@ -90,6 +110,10 @@ struct stat File::status() const {
   struct stat status;
   if (fstat(descriptor_, &status) != 0) throw cannot_be_read(path_, errno);
   return status;
+}
+
+void File::rewind() {
+  if (lseek(descriptor_, 0, SEEK_SET) != 0) throw cannot_be_read(path_, errno);
 }
 
 size_t File::read(void* to, size_t most) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace latentloop {
 
@@ -27,6 +28,9 @@ std::string absolute_path(const std::string& path);
 // Returns the status of what is at the path, after following links; nullopt if there is nothing. Throws Error.
 std::optional<struct stat> status_of(const std::string& path);
 
+// Returns the sorted names of the folders in a folder. Throws Error.
+std::vector<std::string> folders_in(const std::string& path);
+
 // Throws Error if the path is a link whose target does not exist.
 void check_link(const std::string& path);
 
@@ -38,7 +42,9 @@ class File {
   File(const File&) = delete;
   File& operator=(const File&) = delete;
 
+  const std::string& path() const { return path_; }
   struct stat status() const;
+  void rewind();  // to the first byte
 
   // Returns the number of bytes read, 0 at the end of the file.
   size_t read(void* to, size_t most);

@@ -1,65 +1,34 @@
 #include "library.h"
 
-#include <dirent.h>
 #include <dlfcn.h>
-#include <sys/stat.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cstdlib>
-#include <vector>
 
 #include "../errors.h"
-#include "../io/file.h"
 #include "../io/log.h"
-#include "shared_library.h"
+#include "../libraries/library_path.h"
+#include "../libraries/shared_library.h"
 
 namespace latentloop {
 
 namespace {
 
-constexpr const char* kVariable{"LATENTLOOP_ONNXRUNTIME"};
-constexpr const char* kRemedy{
-    "call ll_set_onnxruntime, or set LATENTLOOP_ONNXRUNTIME to the file or folder of libonnxruntime.so, version "
-    "1.20 or newer"};
-
 // What the whole process shares. It is never destroyed, so that sessions may end during the end of the process.
 struct Shared {
   std::mutex mutex;  // of the loading
-  std::string path;
+  LibrarySearch search{"ONNX Runtime",
+                       "LATENTLOOP_ONNXRUNTIME",
+                       {"libonnxruntime.so.1", "libonnxruntime.so"},
+                       "libonnxruntime.so",
+                       "call ll_set_onnxruntime, or set LATENTLOOP_ONNXRUNTIME to the file or folder of "
+                       "libonnxruntime.so, version 1.20 or newer",
+                       ""};
   std::atomic<OnnxRuntime*> loaded{};
 };
 
 Shared& shared() {
   static auto* instance = new Shared;
   return *instance;
-}
-
-bool is_folder(const std::string& path) {
-  struct stat status;
-  return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
-}
-
-// Returns the files in a folder that can be the library: libonnxruntime.so, libonnxruntime.so.1, ...
-std::vector<std::string> libraries_in(const std::string& folder) {
-  std::vector<std::string> found;
-  DIR* entries = opendir(folder.c_str());
-  if (entries == nullptr) return found;
-  while (const dirent* entry = readdir(entries)) {
-    const std::string name{entry->d_name};
-    if (name == "libonnxruntime.so" || name.rfind("libonnxruntime.so.", 0) == 0) found.push_back(folder + "/" + name);
-  }
-  closedir(entries);
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
-std::vector<std::string> candidates(const std::string& path) {
-  if (path.empty()) return {"libonnxruntime.so.1", "libonnxruntime.so"};
-  if (!is_folder(path)) return {path};
-  const auto found = libraries_in(path);
-  if (found.empty()) throw Error(LL_MISSING, text(path, " has no libonnxruntime.so: ", kRemedy));
-  return found;
 }
 
 struct Loaded {
@@ -88,15 +57,15 @@ Loaded load_from(const std::string& path, std::string& problem) {
 }
 
 // Loads the first candidate that can be used.
-Loaded load_from_candidates(const std::string& place) {
+Loaded load_from_candidates(const LibrarySearch& search) {
   std::string problems;
-  for (const std::string& candidate : candidates(place)) {
+  for (const std::string& candidate : candidates(search)) {
     std::string problem;
     Loaded loaded = load_from(candidate, problem);
     if (loaded.api != nullptr) return loaded;
     problems += (problems.empty() ? "" : "; ") + problem;
   }
-  throw Error(LL_MISSING, text("ONNX Runtime cannot be loaded: ", problems, ": ", kRemedy));
+  throw Error(LL_MISSING, text(search.title, " cannot be loaded: ", problems, ": ", search.remedy));
 }
 
 }  // namespace
@@ -105,10 +74,7 @@ void set_onnxruntime(const char* path) {
   const std::lock_guard lock{shared().mutex};
   if (shared().loaded != nullptr)
     throw Error(LL_INVALID_ARGUMENT, "ONNX Runtime is loaded already: set its path before the first sampler");
-  shared().path = path == nullptr ? "" : path;
-  // Not a name for the loader: the program may have another working directory when the library is loaded.
-  if (shared().path.find('/') != std::string::npos || is_folder(shared().path))
-    shared().path = absolute_path(shared().path);
+  set_path(shared().search, path);
 }
 
 OnnxRuntime& OnnxRuntime::get() {
@@ -125,10 +91,7 @@ OnnxRuntime& OnnxRuntime::get() {
 
 // Loads ONNX Runtime and the native operators, and sets the path of the first, and the problem of the second if any.
 OnnxRuntime* OnnxRuntime::load(std::string& path, std::string& problem) {
-  const char* variable = secure_getenv(kVariable);
-  const Loaded loaded = load_from_candidates(!shared().path.empty() ? shared().path
-                                             : variable == nullptr  ? ""
-                                                                    : variable);
+  const Loaded loaded = load_from_candidates(shared().search);
   path = loaded.path;
   try {
     return new OnnxRuntime(loaded.api, loaded.base, load_native_operators(problem));

@@ -11,7 +11,7 @@
 #include <string>
 
 #include "../errors.h"
-#include "shared_library.h"
+#include "../libraries/shared_library.h"
 
 namespace latentloop {
 

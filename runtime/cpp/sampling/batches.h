@@ -29,7 +29,7 @@ struct Batch {
 void draw_batches(Sampler& sampler, const Request& request, int64_t count, const std::function<Draw(int64_t)>& draw,
                   const std::function<void(const Batch&)>& finish);
 
-// Decodes a batch to images [size, H, W, C].
-void decode_batch(Sampler& sampler, const Batch& batch, uint8_t* images);
+// Starts to decode a batch to images [n, H, W, C].
+std::unique_ptr<Decoding> decode_batch(Sampler& sampler, const Batch& batch, uint8_t* images);
 
 }  // namespace latentloop

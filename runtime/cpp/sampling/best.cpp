@@ -22,9 +22,13 @@ bool is_better(const Slot& a, const Slot& b) {  // the earlier one of equals is 
 
 class Selection {
  public:
-  Selection(const Manifest& manifest, const Request& request, const Output& output)
-      : manifest_(manifest), request_(request), output_(output), slots_(request.count()) {
-    places_.resize(manifest.classes.size());
+  Selection(Sampler& sampler, const Request& request, const Output& output)
+      : backend_(*sampler.backend),
+        manifest_(sampler.manifest()),
+        request_(request),
+        output_(output),
+        slots_(request.count()) {
+    places_.resize(manifest_.classes.size());
     for (int64_t i = 0; i < request.count(); ++i) places_[request.label(i)].push_back(i);
   }
 
@@ -41,12 +45,10 @@ class Selection {
     }
     if (slots_[worst].candidate >= 0 && !is_better(offered, slots_[worst])) return;
     slots_[worst] = offered;
-    if (output_.images != nullptr)
-      std::copy_n(image, image_size(manifest_), output_.images + worst * image_size(manifest_));
+    if (output_.images != nullptr) copy(image, image_size(manifest_), output_.images + worst * image_size(manifest_));
     for (size_t l = 0; output_.codes != nullptr && l < batch.codes.size(); ++l) {
       const int64_t size = code_count(manifest_.levels[l]);
-      if (output_.codes[l] != nullptr)
-        std::copy_n(batch.codes[l].data() + b * size, size, output_.codes[l] + worst * size);
+      if (output_.codes[l] != nullptr) copy(batch.codes[l].data() + b * size, size, output_.codes[l] + worst * size);
     }
   }
 
@@ -85,16 +87,27 @@ class Selection {
   uint64_t seed(int64_t candidate) const { return request_.params().seed + static_cast<uint64_t>(candidate); }
 
  private:
+  // The output can be in memory of a GPU.
+  template <typename T>
+  void copy(const T* from, int64_t count, T* to) {
+    backend_.copy(to, from, static_cast<size_t>(count) * sizeof(T));
+  }
+
   void swap_samples(int64_t a, int64_t b) {
     if (a == b) return;
-    const auto swap = [a, b](auto* values, int64_t size) {
-      std::swap_ranges(values + a * size, values + (a + 1) * size, values + b * size);
+    const auto swap = [this, a, b](auto* values, int64_t size) {
+      std::vector<std::decay_t<decltype(*values)>> of_a(size), of_b(size);
+      copy(values + a * size, size, of_a.data());
+      copy(values + b * size, size, of_b.data());
+      copy(of_a.data(), size, values + b * size);
+      copy(of_b.data(), size, values + a * size);
     };
     if (output_.images != nullptr) swap(output_.images, image_size(manifest_));
     for (size_t l = 0; output_.codes != nullptr && l < manifest_.levels.size(); ++l)
       if (output_.codes[l] != nullptr) swap(output_.codes[l], code_count(manifest_.levels[l]));
   }
 
+  Backend& backend_;
   const Manifest& manifest_;
   const Request& request_;
   const Output& output_;
@@ -124,13 +137,13 @@ void sample_best(Sampler& sampler, const Request& request, int64_t candidates, c
   const Manifest& manifest = sampler.manifest();
   check(manifest, request, candidates);
   const int64_t pixels = image_size(manifest), all = candidates * request.count();
-  Selection selection{manifest, request, output};
+  Selection selection{sampler, request, output};
   const int64_t size = request.batch(all);
   std::vector<uint8_t> images(size * pixels);
   std::vector<float> probabilities(size * manifest.classes.size());
   const auto draw = [&](int64_t candidate) { return Draw{candidate % request.count(), selection.seed(candidate)}; };
   const auto finish = [&](const Batch& batch) {
-    decode_batch(sampler, batch, images.data());
+    decode_batch(sampler, batch, images.data())->wait();
     classify(sampler, images.data(), batch.n, probabilities.data());
     for (int64_t b = 0; b < batch.n; ++b) {
       const float confidence = probabilities[b * manifest.classes.size() + batch.labels[b]];

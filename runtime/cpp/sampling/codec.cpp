@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "../errors.h"
+#include "../host_array.h"
 
 namespace latentloop {
 
@@ -14,29 +15,35 @@ void check_classifier(const Manifest& manifest) {
                 "--classifier FILE");
 }
 
-void check_codes(const Manifest& manifest, const int64_t* const* codes, int64_t count) {
-  if (count == 0) return;
-  for (size_t l = 0; l < manifest.levels.size(); ++l) {
-    const Level& level = manifest.levels[l];
+void check_codes(Sampler& sampler, const int64_t* const* codes, int64_t count, bool also_on_gpu) {
+  const auto& levels = sampler.manifest().levels;
+  for (size_t l = 0; count > 0 && l < levels.size(); ++l) {
+    const Level& level = levels[l];
     if (codes[l] == nullptr) throw Error(LL_INVALID_ARGUMENT, text("codes of ", level.name, " are null"));
-    const int64_t *first = codes[l], *last = first + count * code_count(level);
-    const auto wrong = [&level](int64_t code) { return code < 0 || code >= level.codebook_size; };
-    if (const int64_t* found = std::find_if(first, last, wrong); found != last)
-      throw Error(LL_INVALID_ARGUMENT, text("codes of ", level.name, ", sample ", (found - first) / code_count(level),
-                                            ": ", *found, ", expected 0 to ", level.codebook_size - 1));
+    HostArray<int64_t> all{*sampler.backend, codes[l]};
+    if (all.is_on_gpu() && !also_on_gpu) continue;
+    const int64_t size = code_count(level);
+    for (int64_t sample = 0; sample < count; ++sample) {
+      const int64_t* first = all.part(sample * size, size);
+      const auto wrong = [&level](int64_t code) { return code < 0 || code >= level.codebook_size; };
+      if (const int64_t* found = std::find_if(first, first + size, wrong); found != first + size)
+        throw Error(LL_INVALID_ARGUMENT, text("codes of ", level.name, ", sample ", sample, ": ", *found,
+                                              ", expected 0 to ", level.codebook_size - 1));
+    }
   }
 }
 
+// The number of samples of a run.
+int64_t run_size(const Sampler& sampler) { return std::min(kDefaultBatch, sampler.backend->largest_batch()); }
+
 void encode(Sampler& sampler, const uint8_t* images, int64_t count, int64_t* const* codes) {
   const auto& levels = sampler.manifest().levels;
-  std::vector<std::vector<int64_t>> unwanted(levels.size());
-  for (int64_t first = 0; first < count; first += kDefaultBatch) {
-    const int64_t n = std::min(kDefaultBatch, count - first);
+  const int64_t most = run_size(sampler);
+  for (int64_t first = 0; first < count; first += most) {
+    const int64_t n = std::min(most, count - first);
     std::vector<int64_t*> part;
-    for (size_t l = 0; l < levels.size(); ++l) {
-      if (codes[l] == nullptr) unwanted[l].resize(n * code_count(levels[l]));
-      part.push_back(codes[l] == nullptr ? unwanted[l].data() : codes[l] + first * code_count(levels[l]));
-    }
+    for (size_t l = 0; l < levels.size(); ++l)
+      part.push_back(codes[l] == nullptr ? nullptr : codes[l] + first * code_count(levels[l]));
     sampler.backend->encode(n, images + first * image_size(sampler.manifest()), part);
     check_cancelled(sampler);
   }
@@ -44,20 +51,24 @@ void encode(Sampler& sampler, const uint8_t* images, int64_t count, int64_t* con
 
 void decode(Sampler& sampler, const int64_t* const* codes, int64_t count, uint8_t* images) {
   const auto& levels = sampler.manifest().levels;
-  for (int64_t first = 0; first < count; first += kDefaultBatch) {
+  const int64_t most = run_size(sampler);
+  for (int64_t first = 0; first < count; first += most) {
     std::vector<const int64_t*> part;
     for (size_t l = 0; l < levels.size(); ++l) part.push_back(codes[l] + first * code_count(levels[l]));
-    const int64_t n = std::min(kDefaultBatch, count - first);
-    sampler.backend->decode(n, part, images + first * image_size(sampler.manifest()));
+    const int64_t n = std::min(most, count - first);
+    sampler.backend->decode(n, part, n, images + first * image_size(sampler.manifest()))->wait();
     check_cancelled(sampler);
   }
 }
 
 void classify(Sampler& sampler, const uint8_t* images, int64_t count, float* probabilities) {
   const auto classes = static_cast<int64_t>(sampler.manifest().classes.size());
+  const int64_t pixels = image_size(sampler.manifest());
+  HostArray<uint8_t> all{*sampler.backend, images};
   for (int64_t first = 0; first < count; first += kDefaultBatch) {
     const int64_t n = std::min(kDefaultBatch, count - first);
-    sampler.backend->classify(n, images + first * image_size(sampler.manifest()), probabilities + first * classes);
+    const uint8_t* part = all.part(first * pixels, n * pixels);
+    sampler.backend->classify(n, part, probabilities + first * classes);
     check_cancelled(sampler);
   }
 }

@@ -8,8 +8,9 @@ namespace latentloop {
 // Throws Error (LL_INVALID_ARGUMENT) for a bundle without a classifier.
 void check_classifier(const Manifest& manifest);
 
-// Throws Error (LL_INVALID_ARGUMENT) unless there are codes of every level [count, H, W], from 0 to K - 1.
-void check_codes(const Manifest& manifest, const int64_t* const* codes, int64_t count);
+// Throws Error (LL_INVALID_ARGUMENT) unless there are codes of every level [count, H, W], from 0 to K - 1. Those in
+// memory of a GPU are copied to the host for that, if `also_on_gpu`, else not read.
+void check_codes(Sampler& sampler, const int64_t* const* codes, int64_t count, bool also_on_gpu);
 
 // Arrays are those of the functions of the C interface, checked.
 void encode(Sampler& sampler, const uint8_t* images, int64_t count, int64_t* const* codes);

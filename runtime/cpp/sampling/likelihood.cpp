@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../bundles/state_size.h"
+#include "../draws/drawn_codes.h"
 #include "../errors.h"
 #include "codec.h"
 #include "request.h"
@@ -13,11 +14,12 @@ namespace latentloop {
 
 namespace {
 
-void check(const Manifest& manifest, const int64_t* const* codes, const int64_t* labels, int64_t count, int64_t batch) {
+void check(Sampler& sampler, const int64_t* const* codes, const int64_t* labels, int64_t count, int64_t batch) {
+  const Manifest& manifest = sampler.manifest();
   if (labels == nullptr && !manifest.classes.empty() && count > 0)
     throw Error(LL_INVALID_ARGUMENT, "labels are missing: the likelihood of codes depends on their class");
   check_labels(manifest, labels, count);
-  check_codes(manifest, codes, count);
+  check_codes(sampler, codes, count, true);
   for (const Level& level : manifest.levels) {
     check_prior(level);
     check_state_size(level, batch);
@@ -39,9 +41,11 @@ double log_probability(const float* logits, int64_t codebook_size, int64_t code)
 void log_likelihood(Sampler& sampler, const int64_t* const* codes, const int64_t* labels, int64_t count,
                     double* const* nats) {
   const Manifest& manifest = sampler.manifest();
-  const int64_t size = std::clamp(count, int64_t{1}, kDefaultBatch);
-  check(manifest, codes, labels, count, size);
+  const int64_t size = std::clamp(count, int64_t{1}, std::min(kDefaultBatch, sampler.backend->largest_batch()));
+  check(sampler, codes, labels, count, size);
   std::vector<int64_t> batch_labels(size), upper, forced;
+  std::vector<HostArray<int64_t>> of_levels;
+  for (size_t l = 0; count > 0 && l < manifest.levels.size(); ++l) of_levels.emplace_back(*sampler.backend, codes[l]);
   for (int64_t first = 0; first < count; first += size) {
     const int64_t n = std::min(size, count - first);
     const auto sample = [=](int64_t b) { return std::min(first + b, count - 1); };  // the last batch is filled up
@@ -51,7 +55,7 @@ void log_likelihood(Sampler& sampler, const int64_t* const* codes, const int64_t
       const int64_t per_sample = code_count(level);
       forced.resize(size * per_sample);
       for (int64_t b = 0; b < size; ++b)
-        std::copy_n(codes[l] + sample(b) * per_sample, per_sample, forced.data() + b * per_sample);
+        std::copy_n(of_levels[l].part(sample(b) * per_sample, per_sample), per_sample, forced.data() + b * per_sample);
       LevelInputs inputs{};
       inputs.level = l;
       inputs.batch = size;
@@ -63,9 +67,7 @@ void log_likelihood(Sampler& sampler, const int64_t* const* codes, const int64_t
           for (int64_t j = 0; j < level.width; ++j) {
             const float* logits = row.logits + (j * size + b) * level.codebook_size;
             const double nat = log_probability(logits, level.codebook_size, row.codes[j * size + b]);
-            if (std::isnan(nat))
-              throw Error(LL_BAD_BUNDLE,
-                          text(sampler.bundle->folder(), ": ", level.name, " has logits that are not finite numbers"));
+            if (std::isnan(nat)) throw not_finite(sampler.bundle->folder(), level.name);
             if (nats[l] != nullptr) nats[l][(first + b) * per_sample + row.i * level.width + j] = nat;
           }
         }

@@ -6,7 +6,6 @@
 #include <limits>
 
 #include "../bundles/state_size.h"
-#include "sampler.h"
 
 namespace latentloop {
 
@@ -60,10 +59,13 @@ void check_filters(const LevelSettings& settings, const Level& level) {
 
 }  // namespace
 
-Request::Request(const Manifest& manifest, const ll_sample_params& params) : manifest_(manifest), params_(params) {
+Request::Request(Sampler& sampler, const ll_sample_params& params)
+    : manifest_(sampler.manifest()), params_(params), largest_batch_(sampler.backend->largest_batch()) {
+  const Manifest& manifest = manifest_;
   check_counts();
   if (params.labels != nullptr) latentloop::check_labels(manifest, params.labels, params.count);
   for (size_t level = 0; level < manifest.levels.size(); ++level) {
+    given_.emplace_back(*sampler.backend, params.given == nullptr ? nullptr : params.given[level]);
     read_settings(level);
     check_given(level);
   }
@@ -76,8 +78,8 @@ Request::Request(const Manifest& manifest, const ll_sample_params& params) : man
 void Request::check_counts() const {
   if (params_.count < 1 || params_.count > kMostSamples)
     refuse(text("count is ", params_.count, ", expected from 1 to ", kMostSamples));
-  if (params_.batch < 0 || params_.batch > kLargestBatch)
-    refuse(text("batch is ", params_.batch, ", expected from 1 to ", kLargestBatch, ", or 0 for the default"));
+  if (params_.batch < 0 || params_.batch > largest_batch_)
+    refuse(text("batch is ", params_.batch, ", expected from 1 to ", largest_batch_, ", or 0 for the default"));
   const auto others = static_cast<uint64_t>(params_.count - 1);
   if (params_.seeds == nullptr && params_.seed > std::numeric_limits<uint64_t>::max() - others)
     refuse(text("seed is ", params_.seed, ": the last of ", params_.count, " seeds would be over 2^64 - 1"));
@@ -111,11 +113,11 @@ void Request::read_settings(size_t level) {
 // Checks the codes to keep of a level, and, if codes remain to be drawn, that the level can be drawn.
 void Request::check_given(size_t level) {
   const Level& each = manifest_.levels[level];
-  const int64_t* codes = params_.given == nullptr ? nullptr : params_.given[level];
-  bool is_drawn = codes == nullptr;
+  const bool has_codes = !given_[level].is_null();
+  bool is_drawn = !has_codes;
   const int64_t size = code_count(each);
-  for (int64_t i = 0; codes != nullptr && i < params_.count; ++i) {
-    const int64_t *first = codes + i * size, *end = first + size;
+  for (int64_t i = 0; has_codes && i < params_.count; ++i) {
+    const int64_t *first = given(level, i), *end = first + size;
     const int64_t* drawn = std::find_if(first, end, [](int64_t code) { return code < 0; });
     const int64_t* wrong = std::find_if(first, end, [&](int64_t c) { return c < -1 || c >= each.codebook_size; });
     if (wrong != end)
@@ -142,10 +144,12 @@ int64_t Request::label(int64_t i) const {
 }
 
 const int64_t* Request::given(size_t level, int64_t i) const {
-  if (params_.given == nullptr || params_.given[level] == nullptr) return nullptr;
-  return params_.given[level] + i * code_count(manifest_.levels[level]);
+  const int64_t size = code_count(manifest_.levels[level]);
+  return given_[level].is_null() ? nullptr : given_[level].part(i * size, size);
 }
 
-int64_t Request::batch(int64_t all) const { return params_.batch == 0 ? std::min(all, kDefaultBatch) : params_.batch; }
+int64_t Request::batch(int64_t all) const {
+  return params_.batch == 0 ? std::min({all, kDefaultBatch, largest_batch_}) : params_.batch;
+}
 
 }  // namespace latentloop

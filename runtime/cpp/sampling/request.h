@@ -6,19 +6,22 @@
 #include "../bundles/manifest.h"
 #include "../draws/level_settings.h"
 #include "../errors.h"
+#include "../host_array.h"
+#include "sampler.h"
 
 namespace latentloop {
 
 class Request {
  public:
-  // Throws Error (LL_INVALID_ARGUMENT). The parameters' arrays have to outlive the request.
-  Request(const Manifest& manifest, const ll_sample_params& params);
+  // Throws Error (LL_INVALID_ARGUMENT). The parameters' arrays and the sampler have to outlive the request.
+  Request(Sampler& sampler, const ll_sample_params& params);
 
   const ll_sample_params& params() const { return params_; }
   int64_t count() const { return params_.count; }
   const LevelSettings& settings(size_t level) const { return settings_[level]; }
 
-  // Of sample i: its seed, its label (0 without classes), and its codes [H, W] of a level, null if none are given.
+  // Of sample i: its seed, its label (0 without classes), and its codes [H, W] of a level, null if none are given. The
+  // codes are valid until the next call for the level.
   uint64_t seed(int64_t i) const;
   int64_t label(int64_t i) const;
   const int64_t* given(size_t level, int64_t i) const;
@@ -33,6 +36,8 @@ class Request {
 
   const Manifest& manifest_;
   const ll_sample_params params_;
+  const int64_t largest_batch_;
+  mutable std::vector<HostArray<int64_t>> given_;  // by level
   std::vector<LevelSettings> settings_;
   bool has_kept_codes_{};
 };

@@ -6,24 +6,38 @@
 
 namespace latentloop {
 
+// Each batch is decoded while the next one is drawn, if the device can do both at once.
 void sample(Sampler& sampler, const Request& request, const Output& output, int64_t& finished) {
-  const int64_t pixels = image_size(sampler.manifest());
-  std::vector<uint8_t> padded;  // the images of a batch that is not full
-  const auto finish = [&](const Batch& batch) {
-    if (output.images != nullptr) {
-      uint8_t* images = output.images + batch.first * pixels;
-      if (batch.n < batch.size) padded.resize(batch.size * pixels);
-      decode_batch(sampler, batch, padded.empty() ? images : padded.data());
-      if (!padded.empty()) std::copy_n(padded.data(), batch.n * pixels, images);
-    }
-    for (size_t l = 0; output.codes != nullptr && l < batch.codes.size(); ++l) {
-      const int64_t size = code_count(sampler.manifest().levels[l]);
-      if (output.codes[l] != nullptr)
-        std::copy_n(batch.codes[l].data(), batch.n * size, output.codes[l] + batch.first * size);
-    }
-    finished = batch.first + batch.n;
+  const Manifest& manifest = sampler.manifest();
+  std::unique_ptr<Decoding> decoding;  // of the last batch
+  int64_t drawn = 0;
+  const auto wait = [&] {
+    if (decoding) decoding->wait();
+    decoding.reset();
+    finished = drawn;
   };
-  draw_batches(sampler, request, request.count(), [&](int64_t i) { return Draw{i, request.seed(i)}; }, finish);
+  const auto finish = [&](const Batch& batch) {
+    wait();
+    for (size_t l = 0; output.codes != nullptr && l < batch.codes.size(); ++l) {
+      const int64_t size = code_count(manifest.levels[l]);
+      if (output.codes[l] != nullptr)
+        sampler.backend->copy(output.codes[l] + batch.first * size, batch.codes[l].data(),
+                              static_cast<size_t>(batch.n * size) * sizeof(int64_t));
+    }
+    if (output.images != nullptr)
+      decoding = decode_batch(sampler, batch, output.images + batch.first * image_size(manifest));
+    drawn = batch.first + batch.n;
+  };
+  try {
+    draw_batches(sampler, request, request.count(), [&](int64_t i) { return Draw{i, request.seed(i)}; }, finish);
+  } catch (...) {
+    try {
+      wait();
+    } catch (const Error&) {  // the first error says why
+    }
+    throw;
+  }
+  wait();
 }
 
 }  // namespace latentloop

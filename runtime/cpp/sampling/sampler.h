@@ -10,8 +10,7 @@
 
 namespace latentloop {
 
-constexpr int64_t kDefaultBatch{16};  // if the caller passes no batch size, at most
-constexpr int64_t kLargestBatch{4096};
+constexpr int64_t kDefaultBatch{16};               // if the caller passes no batch size, at most
 constexpr int64_t kMostKept{int64_t{1} << 24};     // of candidates: the choice needs some bytes for each
 constexpr int64_t kMostSamples{int64_t{1} << 40};  // of one call, candidates included
 

@@ -1,4 +1,5 @@
-/* LatentLoop's C interface: draws images from a bundle, a folder that `latentloop export` writes.
+/* LatentLoop's C interface: draws images from a bundle, a folder that `latentloop export` writes, on a CPU with ONNX
+ * Runtime, or on a GPU with TensorRT engines, which `latentloop build-engines` adds to a bundle.
  *
  * Compiles as C99 and C++17. docs/embedding.md shows how to build and link a program. A complete one, without checks of
  * the statuses, draws the image of seed 7:
@@ -32,6 +33,14 @@
  *
  * Functions of the program that the library calls (progress, log) must return: without exceptions, longjmp, or an end
  * of the thread.
+ *
+ * GPUs. A library that was built with TensorRT loads it, and NVIDIA's driver, with the first sampler on a GPU. A
+ * sampler works in the CUDA context that is current when it is created, if that is one of its GPU, and that context has
+ * to outlive it; otherwise in the GPU's primary context, as CUDA's runtime does. Functions restore the thread's current
+ * context before they return, and while they call functions of the program.
+ * Images and codes ("GPU memory" below) can be in memory of the sampler's GPU and context, which is recognised by its
+ * address; they are read and written in the order of the stream of ll_sampler_set_stream. All other arrays are in
+ * memory of the host.
  *
  * Files. While a bundle or a sampler is in use, a file of the bundle may be replaced or deleted, but not changed in
  * place: its pages are in memory.
@@ -67,8 +76,9 @@ typedef enum ll_status {
   LL_OK = 0,
   LL_INVALID_ARGUMENT = 1, /* an argument is null, out of range, or does not fit the bundle */
   LL_BAD_BUNDLE = 2,       /* the bundle is corrupt, incomplete, tampered with, or of another version */
-  LL_MISSING = 3,          /* ONNX Runtime cannot be found, cannot be loaded or is too old */
-  LL_DEVICE = 4,           /* this library or machine cannot use the device */
+  LL_MISSING = 3,          /* a library (ONNX Runtime, TensorRT, NVIDIA's driver), a GPU, or engines for it are missing,
+                              or of a version that does not fit */
+  LL_DEVICE = 4,           /* this library cannot use the device, or the device has failed */
   LL_OUT_OF_MEMORY = 5,
   LL_BUSY = 6,      /* the sampler is running */
   LL_CANCELLED = 7, /* by ll_cancel, by the progress callback or by ll_sampler_destroy */
@@ -101,6 +111,12 @@ LL_API void ll_set_log(void (*log)(int level, const char* text, void* user), voi
  * libonnxruntime.so in the folder of liblatentloop.so or as the loader finds them. It is loaded with the first sampler
  * on a CPU, and for the whole process. LL_INVALID_ARGUMENT: it is loaded already. */
 LL_API ll_status ll_set_onnxruntime(const char* path);
+
+/* Sets TensorRT's library, of the flavour and the version that this library was built for: its file, or the folder that
+ * contains it. NULL or "", the default: the file or folder in the environment variable LATENTLOOP_TENSORRT, else
+ * libnvinfer.so.MAJOR (TensorRT for RTX: libtensorrt_rtx.so.MAJOR) as the loader finds it. LL_INVALID_ARGUMENT: it is
+ * loaded already. LL_DEVICE: this library was built without TensorRT. */
+LL_API ll_status ll_set_tensorrt(const char* path);
 
 /* ---- Bundles ---- */
 
@@ -139,10 +155,12 @@ LL_API int32_t ll_bundle_has_classifier(const ll_bundle* bundle);
 /* ---- Samplers ---- */
 
 typedef struct ll_sampler_params {
-  uint32_t size;         /* sizeof(ll_sampler_params) */
-  int32_t threads;       /* that compute at once, at most 1024. 0: all processors that this process may use */
-  const char* device;    /* "cpu". NULL or "auto": the best device that can be used */
-  const char* precision; /* one of the bundle's. NULL: "float32" */
+  uint32_t size;   /* sizeof(ll_sampler_params) */
+  int32_t threads; /* that compute at once, at most 1024. 0: all processors that this process may use */
+  /* "cpu"; "tensorrt" for GPU 0, "tensorrt:1" for GPU 1. NULL or "auto": GPU 0 if there are engines for it and all else
+   * that they need (the log says what is missing), otherwise the CPU. */
+  const char* device;
+  const char* precision; /* on a CPU one of the bundle's, on a GPU one that engines were built with. NULL: "float32" */
 } ll_sampler_params;
 
 /* Inline, because the size of the struct is that of the program's header, not of the library's. */
@@ -159,8 +177,15 @@ LL_API ll_status ll_sampler_create(ll_bundle* bundle, const ll_sampler_params* p
 /* Cancels what is running, and frees the handle; does nothing for NULL. */
 LL_API void ll_sampler_destroy(ll_sampler* sampler);
 
-/* The device that runs the graphs: "cpu". "" for NULL. */
+/* The device that runs the graphs: "cpu", "tensorrt:0". "" for NULL. */
 LL_API const char* ll_sampler_device(const ll_sampler* sampler);
+
+/* Sets the CUstream or cudaStream_t in whose order later calls read and write GPU memory: after the work that the
+ * stream has then, and before what it gets later. NULL, the default: the legacy default stream, also in a program that
+ * is compiled with per-thread default streams, whose handle is cudaStreamPerThread. A stream has to belong to the
+ * sampler's context, and to live until another one is set or the sampler is destroyed. LL_INVALID_ARGUMENT: it does not
+ * belong to it, or the sampler is on a CPU. It must not be captured during calls. */
+LL_API ll_status ll_sampler_set_stream(ll_sampler* sampler, void* stream);
 
 /* ---- Sampling ---- */
 
@@ -184,11 +209,13 @@ typedef struct ll_sample_params {
   const float* top_p;       /* over 0, at most 1: the most probable codes with this share. Default: 1, all codes */
   const float* min_p;       /* 0 to 1: the share of the highest probability that a code must have. Default: 0, none */
   const int64_t* top_k;     /* from 1: this many most probable codes. Default: all codes */
-  /* Codes to keep: [levels] of [count, height, width]. -1: draw the code; NULL, or NULL for a level: draw all of them.
-   * Kept codes come first in raster order. With classes and kept codes, labels are required. */
+  /* Codes to keep: [levels] of [count, height, width], each also GPU memory. -1: draw the code; NULL, or NULL for a
+   * level: draw all. Kept codes come first in raster order. With classes and kept codes, labels are required. */
   const int64_t* const* given;
-  /* Samples drawn at once, at most 4096. 0: count, at most 16. The last batch is filled up, so that the result of a
-   * seed does not depend on count; for another batch size sums are rounded differently, and codes can differ. */
+  /* Samples drawn at once, at most 4096, on a GPU at most as many as engines were built for. 0: count, at most 16. The
+   * last batch is filled up, so that the result of a seed does not depend on count; for another batch size sums are
+   * rounded differently, and codes can differ. On a GPU the first run of a batch size captures graphs, and only the
+   * last one's are kept: pass the same in all calls. */
   int64_t batch;
   /* Called after every row, or NULL. The run is cancelled if the result is not 0. It must not use the sampler, except
    * for ll_cancel and ll_sampler_destroy. */
@@ -204,10 +231,12 @@ static inline ll_sample_params ll_default_sample_params(void) {
   return params;
 }
 
-/* Draws `params->count` samples (`params` NULL: one, of seed 0).
+/* Draws `params->count` samples (`params` NULL: one, of seed 0), and returns when they are finished.
  *
- * images         [count, height, width, channels], `images_bytes` at least that size; or NULL: nothing is decoded
- * codes          [levels] of [count, height, width]; NULL, or NULL for some levels, if they are not wanted
+ * images         [count, height, width, channels], `images_bytes` at least that size, also GPU memory; or NULL: nothing
+ *                is decoded
+ * codes          [levels] of [count, height, width], each also GPU memory; NULL, or NULL for some levels, if they are
+ *                not wanted
  * finished       receives the number of finished samples, also after a failure; or NULL
  *
  * The first `finished` samples of codes and images are whole, also after LL_CANCELLED. The others are undefined. */
@@ -235,25 +264,31 @@ LL_API ll_status ll_sample_best(ll_sampler* sampler, const ll_sample_params* par
  * `count` can be 0; then arrays of samples may be NULL. After LL_CANCELLED or another failure, results are undefined.
  */
 
-/* Encodes images [count, height, width, channels] to codes [levels] of [count, height, width]; a level that is not
- * wanted can be NULL. */
+/* Encodes images [count, height, width, channels] to codes [levels] of [count, height, width], each also GPU memory; a
+ * level that is not wanted can be NULL. If the images and the codes are GPU memory, the call does not wait for them.
+ * (It waits while the engine is prepared for a new number of images per run; runs have 16, or what is left, and the
+ * last two numbers are kept.) */
 LL_API ll_status ll_encode(ll_sampler* sampler, const uint8_t* images, size_t images_bytes, int64_t count,
                            int64_t* const* codes);
 
-/* Decodes codes of all levels to images [count, height, width, channels]. */
+/* Decodes codes of all levels to images [count, height, width, channels], each also GPU memory. If all of them are, the
+ * call does not wait, as ll_encode. Codes in GPU memory must be less than the codebook size, which is not checked. */
 LL_API ll_status ll_decode(ll_sampler* sampler, const int64_t* const* codes, int64_t count, uint8_t* images,
                            size_t images_bytes);
 
 /* Computes the log-probability, in nats, of every code given the ones before it: `nats` [levels] of [count, height,
- * width]; a level that is not wanted can be NULL. `labels` [count] is required if the bundle has classes, else NULL. */
+ * width]; a level that is not wanted can be NULL. Codes can be GPU memory. `labels` [count] is required if the bundle
+ * has classes, else NULL. */
 LL_API ll_status ll_log_likelihood(ll_sampler* sampler, const int64_t* const* codes, const int64_t* labels,
                                    int64_t count, double* const* nats);
 
-/* Computes the probabilities [count, classes] of the classes by the bundle's classifier. */
+/* Computes the probabilities [count, classes] of the classes by the bundle's classifier, which always runs on the CPU.
+ * Images can be GPU memory. */
 LL_API ll_status ll_classify(ll_sampler* sampler, const uint8_t* images, size_t images_bytes, int64_t count,
                              float* probabilities);
 
-/* Cancels what the sampler runs: the call returns LL_CANCELLED soon. Any thread may call it at any time, also a signal
+/* Cancels what the sampler runs: the call returns LL_CANCELLED soon, on a GPU after what is enqueued already: with a
+ * progress function a row, else up to a batch. Any thread may call it at any time, also a signal
  * handler. It has no effect if nothing runs, nor on later calls. */
 LL_API void ll_cancel(ll_sampler* sampler);
 

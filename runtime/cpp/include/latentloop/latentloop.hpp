@@ -7,6 +7,8 @@
 //     params.seed = 7;
 //     latentloop::Images image = sampler.sample(params).images;
 //
+// The functions whose names end in `into` use arrays of the caller, which can also be in memory of the sampler's GPU.
+//
 // Bundles and samplers can be moved, but not copied. While a sampler runs, it must not be destroyed, moved or assigned
 // to: cancel it instead. Functions throw Error, and std::bad_alloc or std::length_error if their results do not fit
 // into memory.
@@ -18,9 +20,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <functional>
+#include <latentloop/values.hpp>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,120 +31,11 @@ namespace latentloop {
 // Inline, so that these classes are not those of the same names inside a static library.
 inline namespace wrapper {
 
-// A failure: its status, and the library's text as what().
-class Error : public std::runtime_error {
- public:
-  Error(ll_status status, const std::string& text) : std::runtime_error(text), status_(status) {}
-  ll_status status() const noexcept { return status_; }
-
- private:
-  ll_status status_;
-};
-
-// Throws Error if the status of a call, the last one in this thread, is not LL_OK.
-inline void check(ll_status status) {
-  if (status != LL_OK) throw Error(status, ll_last_error());
-}
-
 // See ll_set_onnxruntime.
 inline void set_onnxruntime(const std::string& path) { check(ll_set_onnxruntime(path.c_str())); }
 
-using Codes = std::vector<std::vector<int64_t>>;  // by level: [count, height, width]
-
-struct Level {
-  std::string name;
-  int32_t height, width, codebook_size;
-  bool has_prior;
-
-  int64_t size() const { return int64_t{height} * width; }
-};
-
-struct Images {
-  int64_t count{0};
-  int32_t height{0}, width{0}, channels{0};
-  std::vector<uint8_t> pixels;  // [count, height, width, channels]
-
-  int64_t image_bytes() const { return int64_t{height} * width * channels; }
-  const uint8_t* image(int64_t index) const { return pixels.data() + index * image_bytes(); }
-};
-
-// What is drawn. Empty vectors are the defaults; the others must have the size that is given here.
-struct SampleParams {
-  int64_t count{1};
-  uint64_t seed{0};
-  std::vector<uint64_t> seeds;                   // [count]
-  std::vector<int64_t> labels;                   // [count]
-  std::vector<float> temperature, top_p, min_p;  // [levels]
-  std::vector<int64_t> top_k;                    // [levels]
-  Codes given;  // [levels] of [count, height, width], or of empty vectors; -1: draw the code
-  int64_t batch{0};
-  // Called after every row: the run goes on if the result is true. If it throws, the run is cancelled, and `sample`
-  // throws the exception.
-  std::function<bool(const ll_progress&)> progress;
-};
-
-// Finished samples. After a cancellation there are fewer than `count`.
-struct Samples {
-  Images images;
-  Codes codes;
-  bool cancelled{false};
-  // Of sample_best, else empty: [count].
-  std::vector<uint64_t> seeds;
-  std::vector<int64_t> labels;
-  std::vector<float> confidence;
-};
-
-namespace detail {
-
-// The number of elements of `count` arrays of `size`; 0 for a negative count, which the library refuses.
-inline size_t length(int64_t count, int64_t size) {
-  if (count > 0 && size > 0 && count > PTRDIFF_MAX / 8 / size) throw std::length_error("too many samples");
-  return static_cast<size_t>(count > 0 ? count * size : 0);
-}
-
-inline void check_length(const std::string& name, size_t found, size_t expected) {
-  const std::string text = ": " + std::to_string(found) + " elements, expected " + std::to_string(expected);
-  if (found != expected) throw Error(LL_INVALID_ARGUMENT, name + text);
-}
-
-// NULL for an empty vector, which stands for the default; others must have the length of `count` arrays of `size`.
-template <typename T>
-const T* data(const std::string& name, const std::vector<T>& values, int64_t count, int64_t size = 1) {
-  if (values.empty()) return nullptr;
-  check_length(name, values.size(), length(count, size));
-  return values.data();
-}
-
-template <typename T>
-std::vector<T*> pointers(std::vector<std::vector<T>>& arrays) {
-  std::vector<T*> pointers;
-  for (std::vector<T>& array : arrays) pointers.push_back(array.data());
-  return pointers;
-}
-
-inline std::vector<const int64_t*> pointers(const Codes& codes) {
-  std::vector<const int64_t*> pointers;
-  for (const std::vector<int64_t>& level : codes) pointers.push_back(level.data());
-  return pointers;
-}
-
-// The caller's function in the form of the C interface, which exceptions must not cross.
-struct Progress {
-  const std::function<bool(const ll_progress&)>& function;
-  std::exception_ptr exception;
-
-  static int call(const ll_progress* progress, void* user) noexcept {
-    Progress& self = *static_cast<Progress*>(user);
-    try {
-      return self.function(*progress) ? 0 : 1;
-    } catch (...) {
-      self.exception = std::current_exception();
-      return 1;
-    }
-  }
-};
-
-}  // namespace detail
+// See ll_set_tensorrt.
+inline void set_tensorrt(const std::string& path) { check(ll_set_tensorrt(path.c_str())); }
 
 class Bundle {
  public:
@@ -191,12 +83,6 @@ class Bundle {
   std::unique_ptr<ll_bundle, Close> handle_;
 };
 
-struct SamplerParams {
-  int32_t threads{0};
-  std::string device{"auto"};
-  std::string precision{"float32"};
-};
-
 class Sampler {
  public:
   // The bundle may be destroyed before the sampler.
@@ -211,6 +97,9 @@ class Sampler {
     handle_.reset(sampler);
   }
 
+  // See ll_sampler_set_stream: a CUstream or cudaStream_t.
+  void set_stream(void* stream) { check(ll_sampler_set_stream(handle(), stream)); }
+
   std::string device() const { return ll_sampler_device(handle()); }
   void cancel() const noexcept { ll_cancel(handle()); }
   ll_sampler* handle() const noexcept { return handle_.get(); }
@@ -219,6 +108,19 @@ class Sampler {
     return drawn(params, [&](const ll_sample_params& c_params, Samples& out, int64_t* const* codes, int64_t* finished) {
       return ll_sample(handle(), &c_params, out.images.pixels.data(), out.images.pixels.size(), codes, finished);
     });
+  }
+
+  // Draws into arrays of the host or of the GPU: images [count, height, width, channels] or null, and codes [levels] of
+  // [count, height, width], of which some can be null, or an empty vector. Returns the number of finished samples:
+  // after a cancellation it is less than `count`.
+  int64_t sample_into(const SampleParams& params, uint8_t* images, size_t images_bytes,
+                      const std::vector<int64_t*>& codes = {}) {
+    if (!codes.empty()) check_levels(codes.size());
+    int64_t* const* c_codes = codes.empty() ? nullptr : codes.data();
+    const auto sample = [&](const ll_sample_params& c_params, int64_t* finished) {
+      return ll_sample(handle(), &c_params, images, images_bytes, c_codes, finished);
+    };
+    return run(params, sample).count;
   }
 
   // See ll_sample_best.
@@ -248,6 +150,19 @@ class Sampler {
     return images;
   }
 
+  // Encodes an array of the host or of the GPU. A level that is not wanted can be null. With all arrays on the GPU the
+  // call does not wait.
+  void encode_into(const uint8_t* images, size_t images_bytes, int64_t count, const std::vector<int64_t*>& codes) {
+    check_levels(codes.size());
+    check(ll_encode(handle(), images, images_bytes, count, codes.data()));
+  }
+
+  // Decodes arrays of the host or of the GPU. With all arrays on the GPU the call does not wait.
+  void decode_into(const std::vector<const int64_t*>& codes, int64_t count, uint8_t* images, size_t images_bytes) {
+    check_levels(codes.size());
+    check(ll_decode(handle(), codes.data(), count, images, images_bytes));
+  }
+
   // Returns the log-probability of every code, in nats: by level [count, height, width].
   std::vector<std::vector<double>> log_likelihood(const Codes& codes, const std::vector<int64_t>& labels = {}) {
     const int64_t count = count_of(codes);
@@ -266,10 +181,18 @@ class Sampler {
   }
 
  private:
+  struct Finished {
+    int64_t count;
+    bool cancelled;
+  };
+
+  // Calls `function` with the parameters of the C interface.
   template <typename Function>
-  Samples drawn(const SampleParams& params, Function function) {
+  Finished run(const SampleParams& params, Function function) {
     const auto levels = static_cast<int64_t>(levels_.size());
-    std::vector<const int64_t*> given;
+    std::vector<const int64_t*> given = params.given_arrays;
+    if (!given.empty() && !params.given.empty())
+      throw Error(LL_INVALID_ARGUMENT, "given and given_arrays: expected only one of them");
     for (size_t i = 0; i < params.given.size(); ++i) {
       const int64_t size = i < levels_.size() ? levels_[i].size() : 0;
       given.push_back(detail::data("given, level " + std::to_string(i), params.given[i], params.count, size));
@@ -288,21 +211,29 @@ class Sampler {
     c_params.batch = params.batch;
     c_params.progress = params.progress ? detail::Progress::call : nullptr;
     c_params.user = &progress;
+    int64_t finished = 0;
+    const ll_status status = function(c_params, &finished);
+    if (progress.exception) std::rethrow_exception(progress.exception);
+    if (status != LL_CANCELLED) check(status);
+    return {finished, status == LL_CANCELLED};
+  }
 
+  template <typename Function>
+  Samples drawn(const SampleParams& params, Function function) {
     Samples samples;
     samples.images = empty(params.count);
     samples.codes = grids<int64_t>(params.count);
-    int64_t finished = 0;
-    const ll_status status = function(c_params, samples, detail::pointers(samples.codes).data(), &finished);
-    if (progress.exception) std::rethrow_exception(progress.exception);
-    samples.cancelled = status == LL_CANCELLED;
-    if (!samples.cancelled) check(status);
-    samples.images.count = finished;
-    samples.images.pixels.resize(detail::length(finished, empty_.image_bytes()));
-    for (size_t i = 0; i < levels_.size(); ++i) samples.codes[i].resize(detail::length(finished, levels_[i].size()));
-    samples.seeds.resize(samples.seeds.empty() ? 0 : finished);
-    samples.labels.resize(samples.labels.empty() ? 0 : finished);
-    samples.confidence.resize(samples.confidence.empty() ? 0 : finished);
+    const Finished finished = run(params, [&](const ll_sample_params& c_params, int64_t* count) {
+      return function(c_params, samples, detail::pointers(samples.codes).data(), count);
+    });
+    const int64_t count = finished.count;
+    samples.cancelled = finished.cancelled;
+    samples.images.count = count;
+    samples.images.pixels.resize(detail::length(count, empty_.image_bytes()));
+    for (size_t i = 0; i < levels_.size(); ++i) samples.codes[i].resize(detail::length(count, levels_[i].size()));
+    samples.seeds.resize(samples.seeds.empty() ? 0 : count);
+    samples.labels.resize(samples.labels.empty() ? 0 : count);
+    samples.confidence.resize(samples.confidence.empty() ? 0 : count);
     return samples;
   }
 
@@ -320,10 +251,14 @@ class Sampler {
     return grids;
   }
 
+  void check_levels(size_t count) const {
+    if (!handle_) throw Error(LL_INVALID_ARGUMENT, "sampler is null");  // it was moved from
+    detail::check_length("codes", count, levels_.size());
+  }
+
   // Returns how many images the codes are of. All levels must have that many.
   int64_t count_of(const Codes& codes) const {
-    if (!handle_) throw Error(LL_INVALID_ARGUMENT, "sampler is null");  // it was moved from
-    detail::check_length("codes", codes.size(), levels_.size());
+    check_levels(codes.size());
     const int64_t count = static_cast<int64_t>(codes[0].size()) / levels_[0].size();
     for (size_t i = 0; i < codes.size(); ++i) {
       const size_t expected = detail::length(count, levels_[i].size());
