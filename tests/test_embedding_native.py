@@ -27,7 +27,7 @@ SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all -g1 -O1"
 # Static, so that the sanitizers' libraries are loaded with the program.
 OPTIONS = ("-DCMAKE_BUILD_TYPE=None", "-DBUILD_SHARED_LIBS=OFF", "-DLATENTLOOP_OPERATORS=OFF")
 FUZZ_RUNS = 1_000 * FACTOR
-in_long_runs = pytest.mark.skipif(FACTOR == 1, reason="`.ci/run --long` runs it: it compiles the library with Clang")
+in_long_runs = pytest.mark.skipif(FACTOR == 1, reason="`.ci/run --long` runs it: it compiles the whole library")
 
 
 def run(*command: object, **environment: str) -> str:
