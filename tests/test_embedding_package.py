@@ -82,6 +82,12 @@ def check_examples(folder: Path, tmp_path: Path, operators: Path) -> None:
             read(tmp_path / f"{seed}.ppm"), sampler.sample(1, seeds=seed, labels=[seed]).images[0]
         )
 
+    if (folder / "engines").exists():  # CUDA's toolkit is installed
+        command = [str(folder / "engines"), str(BUNDLE), "1", "1", str(tmp_path / "engines.ppm")]
+        done = subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "this library was built without TensorRT" in done.stderr
+
     if not (folder / "grid").exists():
         pytest.skip("the example that writes PNG files was not built: libpng-dev is not installed")
     run(folder / "grid", BUNDLE, 3, 5, tmp_path / "grid.png", **places)
@@ -272,4 +278,6 @@ def test_cmake_compiles_as_setup_py_does(built: Path) -> None:
         assert found.pop(f"kernels/{source}") == dispatched
     version = run(sys.executable, "-m", "latentloop", "--version").split()[-1]
     library = {frozenset({*common, "-DLATENTLOOP_BUILDING", f'-DLATENTLOOP_VERSION="{version}"'})}
-    assert found == {str(path.relative_to(ROOT)): library for path in (ROOT / "runtime" / "cpp").glob("*/*.cpp")}
+    sources = [path.relative_to(ROOT) for path in (ROOT / "runtime" / "cpp").glob("*/*.cpp")]
+    for_gpus = build_setting("C_FOR_GPUS")
+    assert found == {str(path): library for path in sources if path.parent.name not in for_gpus}

@@ -68,7 +68,7 @@ def test_libraries_do_not_request_an_executable_stack(libraries: dict[str, bytes
 def test_it_has_the_c_library_with_its_headers_and_packages(wheel: Path, libraries: dict[str, bytes]) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("latentloop/cpp/")}
-    headers = {"include/latentloop/latentloop.h", "include/latentloop/latentloop.hpp"}
+    headers = {"include/latentloop/latentloop.h", "include/latentloop/latentloop.hpp", "include/latentloop/values.hpp"}
     built = {"lib/liblatentloop.so", *(f"lib/{file}" for file in build_setting("C_PACKAGE"))}
     library = "latentloop/cpp/lib/liblatentloop.so"
     assert packed == {f"latentloop/cpp/{file}" for file in headers | (built if library in libraries else set())}

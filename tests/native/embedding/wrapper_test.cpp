@@ -105,6 +105,63 @@ void test_sizes(Sampler& sampler, const Bundle& bundle) {
   }
 }
 
+// Arrays of the caller; wrapper_on_gpu.cpp has them in memory of a GPU.
+void test_arrays(Sampler& sampler, const Bundle& bundle) {
+  SampleParams params;
+  params.count = 2;
+  if (!bundle.classes().empty()) params.labels = {1, 0};
+  const Samples expected = sampler.sample(params);
+  Images images = bundle.images(2);
+  Codes codes = expected.codes;
+  std::vector<int64_t*> targets;
+  for (std::vector<int64_t>& level : codes) {
+    std::fill(level.begin(), level.end(), -1);
+    targets.push_back(level.data());
+  }
+  require(sampler.sample_into(params, images.pixels.data(), images.pixels.size(), targets) == 2, "two samples");
+  require(images.pixels == expected.images.pixels && codes == expected.codes, "the same samples");
+  images.pixels.assign(images.pixels.size(), 0);
+  sampler.decode_into({targets.begin(), targets.end()}, 2, images.pixels.data(), images.pixels.size());
+  require(images.pixels == expected.images.pixels, "the same images");
+
+  const Codes encoded = sampler.encode(images);
+  sampler.encode_into(images.pixels.data(), images.pixels.size(), 2, targets);
+  require(codes == encoded, "the same codes");
+  codes = expected.codes;
+  params.given_arrays.assign(targets.begin(), targets.end());
+  params.given_arrays.back() = nullptr;
+  params.seed = 99;
+  std::vector<int64_t*> wanted(targets.size());
+  std::vector<int64_t> top(codes[0].size());
+  wanted[0] = top.data();
+  require(sampler.sample_into(params, nullptr, 0, wanted) == 2 && top == codes[0], "given codes");
+  params.progress = [](const ll_progress&) { return false; };
+  require(sampler.sample_into(params, nullptr, 0) == 0, "cancelled");
+
+  params.given = codes;
+  require_refused([&] { sampler.sample(params); }, "given and given_arrays");
+  params.given.clear();
+  params.given_arrays.push_back(nullptr);
+  require_refused([&] { sampler.sample(params); }, "given: 3 elements, expected 2");
+  require_refused([&] { sampler.sample_into({}, nullptr, 0, {nullptr}); }, "codes: 1 elements, expected 2");
+  require_refused([&] { sampler.decode_into({nullptr}, 2, images.pixels.data(), 0); }, "codes");
+  require_refused([&] { sampler.encode_into(images.pixels.data(), images.pixels.size(), 2, {}); }, "codes");
+  require_refused([&] { sampler.sample_into({}, images.pixels.data(), 1); }, "images_bytes");
+  sampler.set_stream(nullptr);
+  require_refused([&] { sampler.set_stream(&images); }, "the sampler runs on the CPU, which has no streams");
+}
+
+// The path is not used before the first sampler on a GPU.
+void test_tensorrt_path() {
+  try {
+    latentloop::set_tensorrt("/absent");
+    latentloop::set_tensorrt("");
+  } catch (const Error& error) {
+    require(error.status() == LL_DEVICE, "a build without TensorRT");
+    require(std::string(error.what()).find("built without TensorRT") != std::string::npos, error.what());
+  }
+}
+
 void test_progress(Sampler& sampler) {
   SampleParams params;
   params.count = 2;
@@ -147,6 +204,7 @@ int main(int count, char** arguments) {
   } catch (const Error& error) {
     require(error.status() == LL_BAD_BUNDLE && *error.what() != '\0', "its error");
   }
+  test_tensorrt_path();
   try {
     Bundle opened(arguments[1]);
     const Bundle bundle = std::move(opened);
@@ -155,8 +213,10 @@ int main(int count, char** arguments) {
     require(sampler.device() == "cpu", "the device");
     test_results(sampler, bundle);
     test_sizes(sampler, bundle);
+    test_arrays(sampler, bundle);
     require_refused([&] { created.sample(); }, "sampler is null");
     require_refused([&] { created.decode({}); }, "sampler is null");
+    require_refused([&] { created.decode_into({}, 1, nullptr, 0); }, "sampler is null");
     require_refused([&] { created.log_likelihood({}); }, "sampler is null");
     test_progress(sampler);
   } catch (const Error& error) {
