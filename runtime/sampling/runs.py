@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,15 @@ from latentloop.sampling.results import Callback, Progress, Samples
 from latentloop.sampling.sample_request import SampleRequest
 
 LARGEST_BATCH = 16  # default, if the caller passes no batch size
+
+
+@dataclass(frozen=True, eq=False)
+class _PendingBatch:
+    """A batch that was drawn and is being decoded: its codes by level without padding, and its slice of the samples."""
+
+    decoding: Decoding
+    codes: dict[str, Codes]
+    part: slice
 
 
 class Runs:
@@ -52,7 +62,23 @@ class Runs:
     @memory_errors()
     def draw(self, request: SampleRequest, batch_size: int | None = None, callback: Callback | None = None) -> Samples:
         """Draws the samples of a request; see ``Sampler.sample``. Checks ``batch_size`` and ``callback``."""
-        # 1. Validate what is not in the request.
+        stream = self.stream(request, batch_size, callback)
+        codes = _empty_codes(request.n, self.bundle.manifest)
+        images = self._empty_images(request.n)
+        finished = 0
+        for batch in stream:
+            part = slice(finished, finished + len(batch.images))
+            for name, values in codes.items():
+                values[part] = batch.codes[name]
+            images[part] = batch.images
+            finished = part.stop
+        samples = Samples(images, codes, request.seeds, request.labels, cancelled=finished < request.n)
+        return samples.take(slice(finished))
+
+    def stream(
+        self, request: SampleRequest, batch_size: int | None = None, callback: Callback | None = None
+    ) -> Generator[Samples, None, None]:
+        """Yields the finished batches of a request; see ``Sampler.stream``. Checks its arguments when it is called."""
         if callback is not None and not callable(callback):
             raise InputError(f"callback is {short_repr(callback)}, expected a function or None")
         batch = (
@@ -61,28 +87,54 @@ class Runs:
             else validation.check_count("batch_size", batch_size, self.backend.largest_batch)
         )
         self.check_state(request.drawn_levels, batch)
-        # 2. Draw the batches. Each is decoded while the next is drawn, if the device can do both at once.
-        codes = _empty_codes(request.n, self.bundle.manifest)
-        images = self._empty_images(request.n)
-        decodings: list[tuple[Decoding, slice]] = []
-        finished = 0
-        for part, indices in padded_batches(request.n, batch):
-            after_row = None if callback is None else _reporting(callback, request, part)
-            with self._run() as backend:
-                drawn = backend.draw(request.draws(indices), after_row)
+        return self._batches(request, batch, callback)
+
+    def _batches(self, request: SampleRequest, batch: int, callback: Callback | None) -> Generator[Samples, None, None]:
+        """Draws batches. Each is decoded while the next is drawn, if the device can do both at once."""
+        process = os.getpid()
+        pending: _PendingBatch | None = None
+        finished: Samples | None
+        try:
+            with memory_errors():
+                for part, indices in padded_batches(request.n, batch):
+                    previous, pending = pending, None
+                    try:
+                        pending = self._drawn(request, part, indices, callback)
+                    finally:  # also after an error: a decoder's buffers are released when its images are read
+                        finished = None if previous is None else self._finished(previous, request)
+                    if finished is not None:
+                        yield finished if pending is not None else replace(finished, cancelled=True)
+                        if os.getpid() != process:
+                            raise InputError("this process was forked while samples were being drawn: start again")
+                    if pending is None:
+                        return
+                if pending is not None:
+                    last, pending = pending, None
+                    yield self._finished(last, request)
+        finally:
+            if pending is not None and os.getpid() == process:  # the caller stopped
+                pending.decoding.wait()
+
+    def _drawn(
+        self, request: SampleRequest, part: slice, indices: NDArray[np.int64], callback: Callback | None
+    ) -> _PendingBatch | None:
+        """Draws one batch and starts to decode it. Returns None if the callback cancelled it."""
+        after_row = None if callback is None else _reporting(callback, request, part)
+        with self._run() as backend:
+            drawn = backend.draw(request.draws(indices), after_row)
             if drawn is None:
-                break
-            for name in codes:
-                codes[name][part] = drawn[name][: part.stop - part.start]
-            decodings.append((self.backend.decode(drawn), part))
-            if len(decodings) > 1:
-                self._finish(*decodings.pop(0), images)
-            finished = part.stop
-        for decoding in decodings:
-            self._finish(*decoding, images)
-        # 3. Return the finished samples.
-        samples = Samples(images, codes, request.seeds, request.labels, cancelled=finished < request.n)
-        return samples.take(slice(finished))
+                return None
+            codes = {name: values[: part.stop - part.start].astype(np.int64) for name, values in drawn.items()}
+            return _PendingBatch(backend.decode(drawn), codes, part)
+
+    def _finished(self, batch: _PendingBatch, request: SampleRequest) -> Samples:
+        """Waits for a batch's images, and returns its samples without the padding."""
+        part, n = batch.part, batch.part.stop - batch.part.start
+        images = self._empty_images(n)
+        self._finish(batch.decoding, slice(0, n), images)
+        labels = None if request.labels is None else request.labels[part].copy()
+        codes = {level.name: batch.codes[level.name] for level in request.manifest.levels}
+        return Samples(images, codes, request.seeds[part].copy(), labels)
 
     def check_state(self, levels: Iterable[str], batch: int) -> None:
         """Raises InputError if the state buffers of one of these levels are too large for a batch of this size."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from latentloop.errors import InputError, short_repr
 from latentloop.sampling import validation
 from latentloop.sampling.results import Callback, Classification, Samples
 from latentloop.sampling.runs import Runs
-from latentloop.sampling.sample_request import SampleRequest
+from latentloop.sampling.sample_request import MAX_STREAMED, SampleRequest
 
 if TYPE_CHECKING:
     from latentloop.backends.gpu.arrays import ArrayCodec
@@ -124,6 +124,37 @@ class Sampler:
             self.bundle.manifest, n, labels=labels, seeds=seeds, given=given, settings=settings
         )
         return self._runs.draw(request, batch_size, callback)
+
+    def stream(
+        self,
+        n: int,
+        *,
+        labels: ArrayLike | None = None,
+        seeds: ArrayLike | None = None,
+        temperature: validation.Setting = None,
+        top_k: validation.Setting = None,
+        top_p: validation.Setting = None,
+        min_p: validation.Setting = None,
+        given: Mapping[str, ArrayLike] | None = None,
+        batch_size: int | None = None,
+        callback: Callback | None = None,
+    ) -> Generator[Samples, None, None]:
+        """Draws n images, at most 2**28, and yields each batch when it is finished: the samples of ``sample``, bit by
+        bit and in order, for the same arguments. Memory holds two batches, and the seeds and labels of all samples.
+
+        Arguments and errors are those of ``sample``; arguments are checked at the call. A batch is yielded when the
+        next is drawn. If ``callback`` cancels the run, the last finished batch has ``cancelled`` set; if no batch is
+        finished, none is yielded. Between two batches the sampler may be used for something else. Closing the
+        generator, or leaving a loop over it, drops the batch that is drawn but not yielded.
+
+        given: codes that are the same for all samples can be a view, ``np.broadcast_to(codes, (n, h, w))``, which
+            needs the memory of one.
+        """
+        settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+        request = SampleRequest.validated(
+            self.bundle.manifest, n, labels=labels, seeds=seeds, given=given, settings=settings, largest=MAX_STREAMED
+        )
+        return self._runs.stream(request, batch_size, callback)
 
     def encode(self, images: ArrayLike) -> dict[str, Codes]:
         """Encodes images uint8 [N, H, W, C] of the bundle's size to codes by level, int64 [N, h, w].

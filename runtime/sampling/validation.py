@@ -36,15 +36,21 @@ def check_seeds(seeds: ArrayLike | None, n: int) -> NDArray[np.uint64]:
         return np.frombuffer(secrets.token_bytes(8 * n), np.uint64).copy()
     values = to_python("seeds", seeds, "an integer or one per sample")
     if isinstance(values, int) and not isinstance(values, bool):
-        values = [values + index for index in range(n)]
+        for seed in (values, min(values + n - 1, 2**64)):
+            _check_seed(seed)
+        return np.arange(n, dtype=np.uint64) + np.uint64(values)
     if not isinstance(values, list):
         raise InputError(f"seeds is {short_repr(seeds)}, expected an integer or one per sample")
     if len(values) != n:
         raise InputError(f"{len(values)} seeds for {n} samples")
     for seed in values:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-            raise InputError(f"seeds holds {short_repr(seed)}, expected integers from 0 to 2**64 - 1")
+        _check_seed(seed)
     return np.array(values, np.uint64)
+
+
+def _check_seed(seed: object) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+        raise InputError(f"seeds holds {short_repr(seed)}, expected integers from 0 to 2**64 - 1")
 
 
 def check_labels(labels: ArrayLike | None, n: int, manifest: Manifest) -> NDArray[np.int64] | None:
@@ -61,7 +67,7 @@ def check_labels(labels: ArrayLike | None, n: int, manifest: Manifest) -> NDArra
         return np.arange(n) % len(names)
     values = to_python("labels", labels, "a class or one per sample")
     if isinstance(values, int | str):
-        values = [values] * n
+        return np.full(n, _label(values, names), np.int64)
     if not isinstance(values, list):
         raise InputError(f"labels is {short_repr(labels)}, expected a class or one per sample")
     if len(values) != n:
@@ -162,14 +168,20 @@ def check_codes(
         expected = f"[{'N' if n is None else n}, {level.height}, {level.width}]"
         if array.ndim != 3 or array.shape[1:] != (level.height, level.width) or (n is not None and len(array) != n):
             raise InputError(f"codes of {name} have shape {list(array.shape)}, expected {expected}")
-        low = -1 if partial else 0
-        if array.size and (array.min() < low or array.max() >= level.codebook_size):
+        low, different = -1 if partial else 0, distinct(array)
+        if different.size and (different.min() < low or different.max() >= level.codebook_size):
             expected = f"{low} to {level.codebook_size - 1}"
-            raise InputError(f"codes of {name} range from {array.min()} to {array.max()}, expected {expected}")
+            raise InputError(f"codes of {name} range from {different.min()} to {different.max()}, expected {expected}")
         if n is None:
             n = len(array)
-        checked[name] = array.astype(np.int64)
+        converted = different.astype(np.int64)
+        checked[name] = converted if len(different) == len(array) else np.broadcast_to(converted, array.shape)
     return checked
+
+
+def distinct(codes: NDArray[Any]) -> NDArray[Any]:
+    """Returns the first of the codes [N, h, w] alone, [1, h, w], if all N are the same memory, otherwise all."""
+    return codes[:1] if codes.strides[0] == 0 else codes
 
 
 def check_given(given: Mapping[str, ArrayLike] | None, n: int, levels: Sequence[Level]) -> dict[str, NDArray[np.int64]]:
@@ -179,12 +191,13 @@ def check_given(given: Mapping[str, ArrayLike] | None, n: int, levels: Sequence[
     """
     checked = check_codes({} if given is None else given, levels, partial=True, n=n)
     for name, codes in checked.items():
-        kept = codes.reshape(n, -1) >= 0
+        different = distinct(codes)
+        kept = different.reshape(len(different), -1) >= 0
         if (kept[:, 1:] > kept[:, :-1]).any():
             sample = int(np.argmax((kept[:, 1:] > kept[:, :-1]).any(1)))
             raise InputError(f"given codes of {name}, sample {sample}: a kept code follows a -1 in raster order")
     for level in levels:
-        checked.setdefault(level.name, np.full((n, level.height, level.width), -1, np.int64))
+        checked.setdefault(level.name, np.broadcast_to(np.int64(-1), (n, level.height, level.width)))
     return checked
 
 
