@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ def test_a_seed_gives_the_same_grid(small_bundle: Path, tmp_path: Path, capsys: 
 def test_file_names_state_labels_and_seeds_that_draw_each_image_again(small_bundle: Path, tmp_path: Path) -> None:
     common = ("sample", "--bundle", small_bundle, "--batch-size", 3)
     assert run(*common, "-n", 5, "--seed", 5, "--label", "boot, coat", "--label", "1", "--out", f"{tmp_path}/all/") == 0
-    names = sorted(file.name for file in (tmp_path / "all").iterdir())
+    names = sorted(file.name for file in (tmp_path / "all").glob("*.png"))
     expected = ["boot-seed5", "coat-seed6", "bag-seed7", "boot-seed8", "coat-seed9"]
     assert names == [f"{index:05}-{name}.png" for index, name in enumerate(expected)]
     assert run(*common, "-n", 1, "--seed", 9, "--label", "coat", "--out", f"{tmp_path}/one/") == 0
@@ -222,11 +222,11 @@ def test_a_failed_write_leaves_nothing_behind(small_bundle: Path, tmp_path: Path
 
 def ctrl_c_after(monkeypatch: pytest.MonkeyPatch, images: int, times: int = 1) -> None:
     """Sends Ctrl-C ``times`` times after every row, as soon as ``images`` images are finished."""
-    original = Runs.draw
+    original = Runs.stream
 
     def patched(
         self: Runs, request: SampleRequest, batch_size: int | None, callback: Callable[[Progress], bool]
-    ) -> Samples:
+    ) -> Iterator[Samples]:
         def after_row(progress: Progress) -> bool:
             if progress.images_done >= images:
                 for _ in range(times):
@@ -235,7 +235,7 @@ def ctrl_c_after(monkeypatch: pytest.MonkeyPatch, images: int, times: int = 1) -
 
         return original(self, request, batch_size, after_row)
 
-    monkeypatch.setattr(Runs, "draw", patched)
+    monkeypatch.setattr(Runs, "stream", patched)
 
 
 def test_ctrl_c_writes_finished_images(
@@ -246,9 +246,12 @@ def test_ctrl_c_writes_finished_images(
     assert run(*common, "-n", 8, "--out", f"{tmp_path}/all/") == 0
     ctrl_c_after(monkeypatch, images=4)
     assert run(*common, "-n", 8, "--out", f"{tmp_path}/some/", "--codes", tmp_path / "some.npz") == 130
-    assert capsys.readouterr().err == "latentloop: interrupted, 4 of 8 images were finished and written\n"
-    some = sorted((tmp_path / "some").iterdir())
-    assert [file.name for file in some] == sorted(file.name for file in (tmp_path / "all").iterdir())[:4]
+    assert (
+        capsys.readouterr().err
+        == "latentloop: interrupted, 4 of 8 images were finished and written; the same command goes on\n"
+    )
+    some = sorted((tmp_path / "some").glob("*.png"))
+    assert [file.name for file in some] == sorted(file.name for file in (tmp_path / "all").glob("*.png"))[:4]
     assert np.array_equal(read_images(some, RGB), read_images([tmp_path / "all"], RGB)[:4])
     assert codes(tmp_path / "some.npz")["seeds"].tolist() == [4, 5, 6, 7]
     assert signal.getsignal(signal.SIGINT) == handler

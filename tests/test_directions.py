@@ -31,6 +31,7 @@ HEAVY = ("torch", "onnx", "safetensors")
 ROOMS = {
     "runtime": [
         ("cli",),
+        ("bulk",),
         ("sampling",),
         ("backends",),
         ("engines",),

@@ -164,7 +164,7 @@ def test_the_best_option_of_the_command(
     assert summary["confidence"] == pytest.approx(expected.confidence.tolist())
     names = zip(range(6), summary["labels"], summary["seeds"], strict=True)
     files = [f"{index:05}-{label}-seed{seed}.png" for index, label, seed in names]
-    assert sorted(file.name for file in (tmp_path / "best").iterdir()) == files
+    assert sorted(file.name for file in (tmp_path / "best").glob("*.png")) == files
     assert run(*common, "--out", tmp_path / "best.png") == 0
     assert capsys.readouterr().out.endswith(" on cpu, the best of 12 with seeds 5 to 16\n")
     assert run("sample", "--bundle", small_bundle, "-n", 1, "--out", tmp_path / "plain.png", "--json") == 0

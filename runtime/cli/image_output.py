@@ -28,8 +28,10 @@ class ImageOutput:
     force: bool
 
     @staticmethod
-    def required(arguments: argparse.Namespace) -> ImageOutput:
+    def required(arguments: argparse.Namespace, *, in_shards: bool = False) -> ImageOutput:
         """Returns the output that the options of ``add_output`` and ``add_running`` name. Call it before any work.
+
+        ``in_shards``: a folder that exists is not checked, because a run may go on in it.
 
         Raises InputError, and OutputError if nothing can be written there.
         """
@@ -39,7 +41,9 @@ class ImageOutput:
         path, folder = Path(arguments.out), arguments.out.endswith("/")
         if folder and arguments.columns:
             raise InputError(f"--columns applies to a grid, but --out {arguments.out} is a folder of single images")
-        if folder:
+        if folder and in_shards and path.is_dir():
+            pass
+        elif folder:
             check_folder(path, force=arguments.force)
         else:
             check_image_path(path)
@@ -104,9 +108,6 @@ class ImageOutput:
 
 def file_names(n: int, labels: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> list[str]:
     """Returns names for n images in a folder: ``00000-<label>-seed<seed>.png``, without labels or seeds if None."""
-    names = []
-    for index in range(n):
-        label = "".join(c if c.isalnum() or c in "._-" else "-" for c in labels[index][:40]) if labels else ""
-        parts = [f"{index:05}", *([label] if label else []), *([f"seed{seeds[index]}"] if seeds else [])]
-        names.append("-".join(parts) + ".png")
-    return names
+    from latentloop.images.writing import image_name
+
+    return [image_name(index, labels[index] if labels else None, seeds[index] if seeds else None) for index in range(n)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,9 @@ from latentloop.draws.settings import SETTINGS
 from latentloop.errors import InputError
 
 if TYPE_CHECKING:  # imported late, so that --help is fast
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
     from latentloop.bundles.manifest import Manifest
     from latentloop.cli.given_codes import GivenCodes
     from latentloop.cli.image_output import ImageOutput
@@ -52,12 +55,21 @@ class SampleJob:
         }
 
 
-def plan_sampling(arguments: argparse.Namespace, sampler: Sampler, output: ImageOutput) -> SampleJob:
-    """Returns the job, checked against the sampler's bundle. Raises InputError."""
-    from latentloop.sampling.sample_request import SampleRequest
+def plan_sampling(
+    arguments: argparse.Namespace,
+    manifest: Manifest,
+    open_sampler: Callable[[], Sampler],
+    output: ImageOutput,
+    seed: int | None = None,
+) -> SampleJob:
+    """Returns the job, checked against the bundle's manifest; ``seed`` is the first image's if no option sets it.
+
+    ``open_sampler`` is called only if the classifier has to find labels. Raises InputError.
+    """
+    from latentloop.sampling.sample_request import MAX_SAMPLES, MAX_STREAMED, SampleRequest
 
     # 1. What to draw.
-    manifest, classified = sampler.bundle.manifest, ""
+    classified = ""
     given = _given_codes(arguments, manifest)
     given_count = given.count if given else 1
     n, labels = _count_and_labels(arguments, manifest, given_count)
@@ -69,16 +81,20 @@ def plan_sampling(arguments: argparse.Namespace, sampler: Sampler, output: Image
     if given and labels is None and manifest.classes:
         labels = given.labels(manifest, n)
         if labels is None:
-            labels, classified = given.classified(sampler, n)
-    seed = secrets.randbits(32) if arguments.seed is None else arguments.seed
+            labels, classified = given.classified(open_sampler(), n)
+    if arguments.seed is not None:
+        seed = arguments.seed
+    elif seed is None:
+        seed = secrets.randbits(32)
     # 2. Validate it.
     request = SampleRequest.validated(
         manifest,
         n,
         labels=labels,
         seeds=seed,
-        given={} if given is None else {name: each.repeat(n // given_count, 0) for name, each in given.codes.items()},
+        given={} if given is None else {name: _repeated(each, n) for name, each in given.codes.items()},
         settings={name: getattr(arguments, name) for name in SETTINGS},
+        largest=MAX_STREAMED if output.folder else MAX_SAMPLES,
     )
     return SampleJob(
         request,
@@ -94,6 +110,13 @@ def plan_sampling(arguments: argparse.Namespace, sampler: Sampler, output: Image
     )
 
 
+def _repeated(codes: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Returns codes [n, h, w] of n images, or of one for all, which are in memory once."""
+    import numpy as np
+
+    return codes if len(codes) == n else np.broadcast_to(codes, (n, *codes.shape[1:]))
+
+
 def chosen_labels(texts: Sequence[str], classes: Sequence[str]) -> list[str]:
     """Returns the classes that ``--label`` names. A text is a class, which may contain commas, or several classes."""
     return [name for text in texts for name in ([text] if text in classes else map(str.strip, text.split(",")))]
@@ -101,16 +124,22 @@ def chosen_labels(texts: Sequence[str], classes: Sequence[str]) -> list[str]:
 
 def _count_and_labels(
     arguments: argparse.Namespace, manifest: Manifest, given_count: int
-) -> tuple[int, list[int | str] | None]:
-    """Returns the number of samples, and the label of each; None for the sampler's default."""
+) -> tuple[int, ArrayLike | None]:
+    """Returns the number of samples, and the label of each; None for the sampler's default. Raises InputError."""
+    import numpy as np
+
+    from latentloop.sampling.validation import check_labels
+
     chosen = chosen_labels(arguments.label or (), manifest.classes)
     if arguments.per_class:
         if not manifest.classes:
             raise InputError("--per-class needs a bundle with classes, this one has none: use --count")
-        per_class = [label for label in chosen or range(len(manifest.classes)) for _ in range(arguments.per_class)]
-        return len(per_class), per_class
+        labels = check_labels(chosen or range(len(manifest.classes)), len(chosen or manifest.classes), manifest)
+        assert labels is not None
+        return len(labels) * arguments.per_class, labels.repeat(arguments.per_class)
     n = arguments.count or (given_count if given_count > 1 else DEFAULT_COUNT)
-    return n, [chosen[index % len(chosen)] for index in range(n)] if chosen else None
+    labels = check_labels(chosen[:n], len(chosen[:n]), manifest) if chosen else None
+    return n, None if labels is None else np.resize(labels, n)
 
 
 def _given_codes(arguments: argparse.Namespace, manifest: Manifest) -> GivenCodes | None:

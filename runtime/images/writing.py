@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable
 from itertools import zip_longest
@@ -99,6 +100,21 @@ def write_images(folder: str | Path, images: Iterable[Images], names: Iterable[s
             _save(temporary / name, image, **_mark_options(name))
 
 
+def png_bytes(image: Images) -> bytes:
+    """Returns the PNG file of one image, uint8 [H, W, C], as ``write_images`` writes it. Raises InputError."""
+    _shape_of(image)
+    buffer = io.BytesIO()
+    _picture(image).save(buffer, "PNG", **_mark_options(".png"))
+    return buffer.getvalue()
+
+
+def image_name(index: int, label: str | None = None, seed: int | None = None, digits: int = 5) -> str:
+    """Returns the name of an image in a folder: ``00000-<label>-seed<seed>.png``, without label or seed if None."""
+    shown = "" if label is None else "".join(c if c.isalnum() or c in "._-" else "-" for c in label[:40])
+    parts = [f"{index:0{digits}}", *([shown] if shown else []), *([] if seed is None else [f"seed{seed}"])]
+    return "-".join(parts) + ".png"
+
+
 def check_folder(folder: Path, *, force: bool) -> None:
     """Raises OutputError if ``folder`` exists, or, with ``force``, if it holds anything except an earlier run's images.
 
@@ -138,5 +154,8 @@ def _mark_options(name: str) -> dict[str, Any]:
 
 
 def _save(path: Path, image: Images, **options: Any) -> None:
-    pixels = image[:, :, 0] if image.shape[2] == 1 else image
-    Image.fromarray(pixels).save(path, **_FORMATS[path.suffix.lower()][1], **options)
+    _picture(image).save(path, **_FORMATS[path.suffix.lower()][1], **options)
+
+
+def _picture(image: Images) -> Image.Image:
+    return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)

@@ -1,4 +1,5 @@
-"""Names inside a bundle's directory that several packages use."""
+"""Names of files and directories that several packages use."""
 
 MANIFEST = "manifest.json"  # of a bundle, and of a set of engines
 ENGINES = "engines"  # the subdirectory for sets of engines built from the bundle
+JOURNAL = "journal.jsonl"  # of a run, in its folder of images

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from latentloop.errors import OutputError
-from latentloop.io.file_names import ENGINES, MANIFEST
+from latentloop.io.file_names import ENGINES, JOURNAL, MANIFEST
 
 TRIES = 10
 SOFTWARE_TEXT = b"Software\0LatentLoop"  # a text chunk near the start of the PNG files that LatentLoop writes
@@ -30,7 +30,7 @@ def check_directory(folder: Path) -> None:
 def check_image_folder(folder: Path) -> None:
     """Raises OutputError if a folder holds anything except images of an earlier run. Raises OSError."""
     for file in sorted(folder.iterdir()):
-        if not _is_earlier_image(file):
+        if not (is_earlier_image(file) or is_journal(file)):
             raise OutputError(
                 f"{folder} also holds {file.name}, which --force would remove with it: choose another name"
             )
@@ -71,7 +71,7 @@ def _first_unlisted(folder: Path) -> Path | None:
     return None
 
 
-def _is_earlier_image(file: Path) -> bool:
+def is_earlier_image(file: Path) -> bool:
     """Returns whether a file is named like the images of `latentloop sample` and marked as written by LatentLoop."""
     number = file.name.partition("-")[0].removesuffix(".png")
     if not (number.isdecimal() and len(number) >= 5 and file.suffix == ".png" and file.is_file()):
@@ -79,3 +79,11 @@ def _is_earlier_image(file: Path) -> bool:
     with suppress(OSError), file.open("rb") as content:
         return SOFTWARE_TEXT in content.read(100)
     return False
+
+
+def is_journal(file: Path) -> bool:
+    """Returns whether a file is the journal of a run."""
+    if file.name != JOURNAL or not file.is_file():
+        return False
+    with file.open("rb") as content:
+        return content.read(100).startswith(b'{"format": "latentloop-')

@@ -7,16 +7,16 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentloop.errors import InputError, short_repr
-from latentloop.sampling.classifier import classifier_file
+from latentloop.sampling.classifier import BATCH, classifier_file
 from latentloop.sampling.host_arrays import as_array, to_python
-from latentloop.sampling.results import Callback, Samples
+from latentloop.sampling.results import Callback, Samples, joined
 from latentloop.sampling.sample_request import MAX_SAMPLES, SampleRequest
 from latentloop.sampling.sampler import Sampler, runs_of
 from latentloop.sampling.validation import Setting, check_seeds
@@ -77,7 +77,10 @@ def sample_best(
 def best_of_candidates(
     sampler: Sampler, request: SampleRequest, keep: float, batch_size: int | None, callback: Callback | None
 ) -> Selection:
-    """Draws candidates for a validated request with consecutive seeds, and keeps the best; see ``sample_best``."""
+    """Draws candidates for a validated request with consecutive seeds, and keeps the best; see ``sample_best``.
+
+    Memory holds the best so far and a few batches, not all candidates.
+    """
     # 1. Choose the candidates: which sample of the request each is like.
     bundle = sampler.bundle
     if request.labels is None:
@@ -86,13 +89,56 @@ def best_of_candidates(
     indices = candidates(request.labels, _check_fraction(keep))
     # 2. Draw them.
     seeds = check_seeds(int(request.seeds[0]), len(indices))
-    drawn = runs_of(sampler).draw(request.repeated(indices, seeds), batch_size, callback)
+    runs = runs_of(sampler)
+    pool, done = _Pool(sampler, request.labels), 0
+    for batch in runs.stream(request.repeated(indices, seeds), batch_size, callback):
+        pool.add(batch)
+        done += len(batch.images)
     # 3. Keep the best.
-    done = len(drawn.images)
-    labels = request.labels[indices[:done]]
-    confidence = sampler.classify(drawn.images).probabilities[np.arange(done), labels]
-    best = choose(request.labels, labels, confidence)
-    return Selection(drawn.take(best), confidence[best], done)
+    if not done:
+        nothing = Samples(runs.empty_images(0), runs.empty_codes(0), seeds[:0], request.labels[:0], cancelled=True)
+        return Selection(nothing, np.empty(0, np.float32), 0)
+    samples, confidence = pool.best()
+    return Selection(replace(samples, cancelled=done < len(indices)), confidence, done)
+
+
+class _Pool:
+    """The best of the candidates so far, in the order of their seeds."""
+
+    def __init__(self, sampler: Sampler, requested: NDArray[np.int64]) -> None:
+        self._sampler, self._requested = sampler, requested
+        self._kept: list[Samples] = []  # one, if there are any
+        self._confidence = np.empty(0, np.float32)
+        self._waiting: list[Samples] = []
+
+    def add(self, batch: Samples) -> None:
+        """Adds candidates. They are classified in whole batches, as if all were classified at once."""
+        waiting = joined([*self._waiting, batch])
+        ready = len(waiting.images) // BATCH * BATCH
+        self._waiting = [waiting.take(slice(ready, None))]
+        if ready:
+            self._classify(waiting.take(slice(ready)))
+
+    def best(self) -> tuple[Samples, NDArray[np.float32]]:
+        """Returns the kept samples in the order of the requested labels, and their confidence. Call it once."""
+        if len(self._waiting[0].images):
+            self._classify(self._waiting[0])
+        (kept,) = self._kept
+        chosen = self._chosen(kept)
+        return kept.take(chosen), self._confidence[chosen]
+
+    def _classify(self, samples: Samples) -> None:
+        assert samples.labels is not None
+        probabilities = self._sampler.classify(samples.images).probabilities
+        confidence = probabilities[np.arange(len(samples.labels)), samples.labels]
+        self._confidence = np.concatenate([self._confidence, confidence])
+        kept = joined([*self._kept, samples])
+        chosen = np.sort(self._chosen(kept))
+        self._kept, self._confidence = [kept.take(chosen)], self._confidence[chosen]
+
+    def _chosen(self, kept: Samples) -> NDArray[np.int64]:
+        assert kept.labels is not None
+        return choose(self._requested, kept.labels, self._confidence)
 
 
 def candidates(labels: NDArray[np.int64], keep: Fraction) -> NDArray[np.int64]:
@@ -101,8 +147,7 @@ def candidates(labels: NDArray[np.int64], keep: Fraction) -> NDArray[np.int64]:
 
     Raises InputError if there would be too many candidates.
     """
-    distinct, counts = np.unique(labels, return_counts=True)
-    needed = {int(label): math.ceil(int(count) / keep) for label, count in zip(distinct, counts, strict=True)}
+    needed = _needed(labels, keep)
     if sum(needed.values()) > MAX_SAMPLES:
         raise InputError(
             f"the fraction to keep is {float(keep):g}, which needs more than {MAX_SAMPLES} candidates: use a larger"
@@ -113,6 +158,17 @@ def candidates(labels: NDArray[np.int64], keep: Fraction) -> NDArray[np.int64]:
     for label, count in needed.items():
         selected[np.flatnonzero(labels[repeated] == label)[:count]] = True
     return repeated[selected]
+
+
+def candidate_count(labels: NDArray[np.int64], keep: Fraction) -> int:
+    """Returns the length of ``candidates``, without its limit."""
+    return sum(_needed(labels, keep).values())
+
+
+def _needed(labels: NDArray[np.int64], keep: Fraction) -> dict[int, int]:
+    """Returns the number of candidates by label."""
+    distinct, counts = np.unique(labels, return_counts=True)
+    return {int(label): math.ceil(int(count) / keep) for label, count in zip(distinct, counts, strict=True)}
 
 
 def choose(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -72,6 +72,20 @@ class Samples:
             seeds=self.seeds[chosen],
             labels=None if self.labels is None else self.labels[chosen],
         )
+
+
+def joined(parts: Sequence[Samples]) -> Samples:
+    """Returns the samples of all parts, at least one, in order; cancelled if the last part is."""
+    if len(parts) == 1:
+        return parts[0]
+    labels = [part.labels for part in parts if part.labels is not None]
+    return Samples(
+        images=np.concatenate([part.images for part in parts]),
+        codes={name: np.concatenate([part.codes[name] for part in parts]) for name in parts[0].codes},
+        seeds=np.concatenate([part.seeds for part in parts]),
+        labels=np.concatenate(labels) if labels else None,
+        cancelled=parts[-1].cancelled,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from latentloop.backends.bundle_errors import memory_errors
 from latentloop.backends.interface import Backend, Decoding
 from latentloop.bundles.bundle import Bundle
-from latentloop.bundles.manifest import Level, Manifest
+from latentloop.bundles.manifest import Level
 from latentloop.bundles.views import check_size
 from latentloop.draws.level_inputs import AfterRow, Codes, DrawnCodes, LevelInputs, Row
 from latentloop.errors import BundleError, InputError, short_repr
@@ -63,8 +63,8 @@ class Runs:
     def draw(self, request: SampleRequest, batch_size: int | None = None, callback: Callback | None = None) -> Samples:
         """Draws the samples of a request; see ``Sampler.sample``. Checks ``batch_size`` and ``callback``."""
         stream = self.stream(request, batch_size, callback)
-        codes = _empty_codes(request.n, self.bundle.manifest)
-        images = self._empty_images(request.n)
+        codes = self.empty_codes(request.n)
+        images = self.empty_images(request.n)
         finished = 0
         for batch in stream:
             part = slice(finished, finished + len(batch.images))
@@ -130,7 +130,7 @@ class Runs:
     def _finished(self, batch: _PendingBatch, request: SampleRequest) -> Samples:
         """Waits for a batch's images, and returns its samples without the padding."""
         part, n = batch.part, batch.part.stop - batch.part.start
-        images = self._empty_images(n)
+        images = self.empty_images(n)
         self._finish(batch.decoding, slice(0, n), images)
         labels = None if request.labels is None else request.labels[part].copy()
         codes = {level.name: batch.codes[level.name] for level in request.manifest.levels}
@@ -159,7 +159,7 @@ class Runs:
     @memory_errors()
     def encode(self, images: NDArray[np.uint8]) -> dict[str, Codes]:
         """Encodes images [N, H, W, C] to codes by level [N, h, w]."""
-        codes = _empty_codes(len(images), self.bundle.manifest)
+        codes = self.empty_codes(len(images))
         for part in batches(len(images), self.default_batch_size):
             batch = self.backend.encode(images[part])
             for name, values in codes.items():
@@ -170,7 +170,7 @@ class Runs:
     def decode(self, codes: dict[str, Codes]) -> NDArray[np.uint8]:
         """Decodes codes by level [N, h, w] to images [N, H, W, C]."""
         n = len(next(iter(codes.values())))
-        images = self._empty_images(n)
+        images = self.empty_images(n)
         for part in batches(n, self.default_batch_size):
             self._finish(self.backend.decode({name: values[part] for name, values in codes.items()}), part, images)
         return images
@@ -200,12 +200,13 @@ class Runs:
             raise BundleError(f"{decoder}: pixels that are not finite: the weights are damaged")
         images[part] = decoded[: part.stop - part.start]
 
-    def _empty_images(self, n: int) -> NDArray[np.uint8]:
+    def empty_images(self, n: int) -> NDArray[np.uint8]:
+        """Returns an array for n images, uint8 [n, H, W, C]."""
         return np.empty((n, *self.bundle.manifest.image), np.uint8)
 
-
-def _empty_codes(n: int, manifest: Manifest) -> dict[str, Codes]:
-    return {level.name: np.empty((n, level.height, level.width), np.int64) for level in manifest.levels}
+    def empty_codes(self, n: int) -> dict[str, Codes]:
+        """Returns arrays for the codes of n images by level, int64 [n, h, w]."""
+        return {level.name: np.empty((n, level.height, level.width), np.int64) for level in self.bundle.manifest.levels}
 
 
 def _reporting(callback: Callback, request: SampleRequest, part: slice) -> AfterRow:

@@ -29,9 +29,11 @@ EPILOG = """examples:
   latentloop sample --per-class 8 --best 0.25 --seed 1 --out best.png
   latentloop encode photo.png --resize --out photo.npz
   latentloop sample --given photo.npz --keep top --out variations.png
+  latentloop sample -n 50000 --seed 1 --format npz --out samples/
 
 Labels for --given are those of --label, else of the file, else those that the bundle's classifier gives to its codes.
-Ctrl-C writes the batches that are finished. The same seed, label, settings, precision, batch size, threads and
+Ctrl-C writes the batches that are finished. In a folder the same command goes on where an earlier run stopped, however
+that ended. The same seed, label, settings, precision, batch size, threads and
 processor give the same image.
 """
 
@@ -67,11 +69,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.fraction,
         metavar="FRACTION",
         help="draw more images, and keep of each class this share, by the probability that the bundle's classifier "
-        "gives to the class",
+        "gives to the class; in a folder among the candidates for each shard",
     )
     group.add_argument("--keep", metavar="A,B", help="levels to keep of --given (default: all that it holds)")
     output = options.add_output(parser, required=True)
-    output.add_argument("--codes", type=Path, metavar="FILE", help="also write codes, seeds and labels (.npz)")
+    output.add_argument(
+        "--codes",
+        type=Path,
+        metavar="PATH",
+        help="also write codes, seeds and labels: to a file (.npz), or with the folder of --out beside its images",
+    )
+    output.add_argument(
+        "--format",
+        choices=("png", "npz", "tar"),
+        help="files of a folder: an image each, or an archive of many, for programs that compare sets of images (npz) "
+        "or read data for training (tar, as WebDataset does) (default: png)",
+    )
+    output.add_argument(
+        "--shard-size",
+        type=options.positive,
+        metavar="N",
+        help="images in a folder that are drawn, written and listed in its journal as one (default: 256, in archives "
+        "1024, fewer if they are large)",
+    )
     running = options.add_running(parser)
     options.add_precision(running)
     running.add_argument(
@@ -86,11 +106,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Draws samples, writes them, and returns the exit status. Raises LatentLoopError."""
     started = time.perf_counter()
     # 1. Check the outputs, then the request.
-    output = ImageOutput.required(arguments)
+    output = ImageOutput.required(arguments, in_shards=True)
+    if output.folder:
+        from latentloop.cli.folder_sampling import sample_to_folder
+
+        return sample_to_folder(arguments, output)
+    for option in ("format", "shard_size"):
+        if getattr(arguments, option) is not None:
+            shown = option.replace("_", "-")
+            raise InputError(f"--{shown} applies to a folder of images, but --out {output} is a grid: end it in /")
     if arguments.codes:
         _check_codes_output(arguments.codes, output)
     sampler = options.open_sampler(arguments)
-    job = plan_sampling(arguments, sampler, output)
+    job = plan_sampling(arguments, sampler.bundle.manifest, lambda: sampler, output)
     if any(
         (arguments.given, arguments.label, arguments.top_k, arguments.min_p, arguments.best)
     ):  # others always have an effect
@@ -152,7 +180,7 @@ def _check_codes_output(path: Path, output: ImageOutput) -> None:
     check_codes_path(path, force=output.force)
     images, codes = output.path.resolve(), path.resolve()
     if images in (codes, *codes.parents):
-        raise InputError(f"--codes {path} is in the folder of --out, which holds images only: move it")
+        raise InputError(f"--codes {path} is or is below --out {output}, which is a file: move it")
     if codes in images.parents:
         raise InputError(f"--out {output} is below --codes {path}, which is a file: move it")
 

@@ -1,0 +1,42 @@
+"""Comparison of what a journal records with what a command asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from latentloop.bulk.journal import ANEW
+from latentloop.errors import InputError, short_repr
+
+REMEDIES = {
+    "instruction_set": "set LATENTLOOP_INSTRUCTION_SET to the journal's, if this processor has it",
+    "bundle": "name the bundle of before",
+    "given_sha256": "name the file of before, unchanged",
+    "packages": "install the versions of before",
+}
+SAME = "give the options of before"
+_MISSING = object()
+
+
+def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises InputError unless the fields in ``now`` have the values that the journal at ``path`` has ``before``."""
+    for field, was, has in _differences("", {name: before.get(name, _MISSING) for name in now}, now):
+        remedy = REMEDIES.get(field.partition(".")[0], SAME)
+        raise InputError(
+            f"{path}: {field} was {_shown(was)}, this command has {_shown(has)}: {remedy}, or {ANEW}, which removes "
+            "the files of before"
+        )
+
+
+def _differences(where: str, before: object, now: object) -> Iterator[tuple[str, object, object]]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name in dict.fromkeys((*now, *before)):
+            inner = f"{where}.{name}" if where else str(name)
+            yield from _differences(inner, before.get(name, _MISSING), now.get(name, _MISSING))
+    elif before != now or isinstance(before, bool) != isinstance(now, bool):
+        yield where, before, now
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is _MISSING else "none" if value is None else short_repr(value)

@@ -1,0 +1,173 @@
+"""What fixes the files of a run: options of the command, and what the journal of an earlier process records."""
+
+import argparse
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+
+from latentloop._version import __version__
+from latentloop.bulk.journal import ANEW
+from latentloop.bulk.run import BulkRun, CodesOutput
+from latentloop.bulk.shards import Shards, default_size
+from latentloop.cli.image_output import ImageOutput
+from latentloop.cli.sample_job import SampleJob, chosen_labels
+from latentloop.environment.machine import package_version
+from latentloop.errors import BundleError, InputError, OutputError
+from latentloop.io.codes_file import check_codes_path
+from latentloop.io.json_reading import read
+from latentloop.kernels import library
+from latentloop.sampling.rejection import candidate_count
+from latentloop.sampling.sample_request import MAX_SAMPLES
+from latentloop.sampling.sampler import Sampler
+
+BESIDE = "beside"  # the value of ``codes`` in a journal if each shard has a file of codes
+TENSORRT = ("tensorrt", "tensorrt-rtx-cu13")  # distributions that run engines
+ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu")  # distributions that run a bundle's graphs
+Positive = Annotated[int, range(1, 2**31)]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a command may leave open: then it is as before if the run goes on, and else None: chosen later."""
+
+    seed: Annotated[int, range(2**64)] | None
+    device: str | None
+    threads: Positive | None
+    batch_size: Positive | None
+    shard_size: Positive | None
+
+
+def choices_of(arguments: argparse.Namespace, before: dict[str, Any], journal: Path) -> Choices:
+    """Returns the options of the command, or for those that it leaves open the values of the journal's header.
+
+    Raises OutputError if these cannot be read.
+    """
+    try:
+        recorded = read(Choices, before, f"{journal}: line 1")
+    except BundleError as error:
+        raise OutputError(f"{error}: the journal is damaged: {ANEW}") from error
+    shard_size = arguments.shard_size
+    if shard_size is None and before:
+        shard_size = recorded.shard_size
+    device = arguments.device
+    if device == "auto" and recorded.device is not None:
+        device = recorded.device
+    return Choices(
+        recorded.seed if arguments.seed is None else arguments.seed,
+        device,
+        recorded.threads if arguments.threads is None else arguments.threads,
+        recorded.batch_size if arguments.batch_size is None else arguments.batch_size,
+        shard_size,
+    )
+
+
+def check_codes_option(arguments: argparse.Namespace, output: ImageOutput, before: dict[str, Any]) -> None:
+    """Raises InputError or OutputError if the codes cannot be written, or collide with the images."""
+    path: Path | None = arguments.codes
+    if path is None or is_beside(arguments, output):
+        return
+    check_codes_path(path, force=output.force or before.get("codes") == str(path))
+    images, codes = output.path.resolve(), path.resolve()
+    if images in codes.parents:
+        raise InputError(
+            f"--codes {path} is in the folder of --out, which holds the run's own files only: move it, or give the "
+            f"folder itself, --codes {output}, for a file of codes per shard"
+        )
+    if codes in images.parents:
+        raise InputError(f"--out {output} is below --codes {path}, which is a file: move it")
+
+
+def is_beside(arguments: argparse.Namespace, output: ImageOutput) -> bool:
+    """Returns whether each shard has a file of codes, beside its images."""
+    return arguments.codes is not None and arguments.codes.resolve() == output.path.resolve()
+
+
+def command_fields(arguments: argparse.Namespace, job: SampleJob, choices: Choices) -> dict[str, Any]:
+    """Returns the fields of the journal that the command and the bundle fix, as plain JSON types."""
+    request, manifest = job.request, job.request.manifest
+    given = None
+    if job.given is not None:
+        digest = hashlib.sha256()
+        for level, codes in job.given.codes.items():
+            digest.update(f"{level} {codes.shape} ".encode() + np.ascontiguousarray(codes).tobytes())
+        given = digest.hexdigest()
+    labels = None if request.labels is None else hashlib.sha256(request.labels.tobytes()).hexdigest()
+    fields: dict[str, Any] = {
+        "bundle": manifest.origin()["bundle"],
+        "n": request.n,
+        "per_class": arguments.per_class,
+        "label": chosen_labels(arguments.label or (), manifest.classes) or None,
+        "labels_sha256": labels,
+        "seed": job.seed,
+        "precision": job.precision,
+        "settings": {level: request.settings[level].recorded() for level in request.drawn_levels},
+        "given_sha256": given,
+        "best": job.best,
+        "files": arguments.format or "png",
+        "scale": arguments.scale or 1,
+        "codes": None
+        if arguments.codes is None
+        else BESIDE
+        if is_beside(arguments, job.output)
+        else str(arguments.codes),
+    }
+    for name in ("shard_size", "batch_size", "threads"):
+        if getattr(choices, name) is not None:
+            fields[name] = getattr(choices, name)
+    return fields
+
+
+def planned_run(
+    arguments: argparse.Namespace, job: SampleJob, choices: Choices, sampler: Sampler, *, goes_on: bool
+) -> BulkRun:
+    """Returns the run with the sizes of its batches and shards. Raises InputError."""
+    from fractions import Fraction
+
+    request, format, scale = job.request, arguments.format or "png", arguments.scale or 1
+    n = request.n
+    codes_file = None if arguments.codes is None or is_beside(arguments, job.output) else arguments.codes
+    batch_size = choices.batch_size
+    if batch_size is None:
+        drawn = n
+        if job.best is not None and request.labels is not None:
+            drawn = candidate_count(request.labels[: sampler.default_batch_size], Fraction(str(job.best)))
+        batch_size = min(drawn, sampler.default_batch_size)
+    height, width, channels = request.manifest.image
+    size = choices.shard_size or default_size(format, (height * scale, width * scale, channels), batch_size)
+    if codes_file is not None:  # one file holds the codes of one shard
+        if n > MAX_SAMPLES or (choices.shard_size is not None and choices.shard_size < n):
+            raise InputError(
+                f"--codes {codes_file} is one file, and holds the codes of one shard, at most {MAX_SAMPLES} images: "
+                f"--codes {job.output} writes a file of each shard beside its images"
+            )
+        size = max(n, choices.shard_size or 0)
+    codes = None
+    if arguments.codes is not None:
+        origins = job.given.origins(n) if job.given else {}
+        codes = CodesOutput(job.recorded(), origins, codes_file, force=job.output.force or goes_on)
+    run = BulkRun(request, batch_size, Shards(n, size), format, scale, job.best, codes)
+    last = job.seed + int(run.candidates_before[-1]) - 1
+    if last >= 2**64:
+        raise InputError(f"seeds holds {last}, expected integers from 0 to 2**64 - 1")
+    return run
+
+
+def machine_fields(sampler: Sampler, run: BulkRun) -> dict[str, Any]:
+    """Returns the other fields of the journal, which the machine and the installation fix."""
+    instructions = None
+    if sampler.device == "cpu" and (operators := library.operators()) and not library.is_unusable(operators):
+        instructions = library.instruction_set(operators)
+    runs = TENSORRT if sampler.device.startswith("tensorrt") else ONNXRUNTIME
+    used = (*runs, *(("pillow",) if run.format != "npz" else ()))
+    versions = {name: version for name in used if (version := package_version(name)) is not None}
+    return {
+        "shard_size": run.shards.size,
+        "batch_size": run.batch_size,
+        "threads": sampler.threads,
+        "device": sampler.device,
+        "instruction_set": instructions,
+        "packages": {"latentloop": __version__, **versions},
+    }
