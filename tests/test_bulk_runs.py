@@ -351,6 +351,27 @@ def test_force_starts_anew_and_spares_other_files(
     assert (own / "journal.jsonl").read_text() == "{}\n"
 
 
+def test_what_a_shard_would_refuse_is_refused_before_anything_is_replaced(
+    sample: Sample, small_bundle: Path, fails: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = sample("--codes", tmp_path / "a")
+    before = digests(folder)
+    capsys.readouterr()
+    for options, message in (
+        (("--batch-size", 10**6), "batch_size is 1000000, expected at most 4096"),
+        (("--best", "0.0000001"), "needs more than 1048576 candidates"),
+        (("--seed", 2**64 - 2), "seeds holds 18446744073709551616, expected integers"),
+        (("--given", folder / "codes-00000.npz", "--keep", "top", "-n", 4), "would replace"),
+        (("--codes", folder / "x.npz"), "which holds the run's own files only"),
+        (("--columns", 2), "--columns applies to a grid"),
+    ):
+        assert message in fails(2, *command(small_bundle, folder), *options, "--force")
+        assert digests(folder) == before
+    for option in (("--format", "npz"), ("--shard-size", 3)):
+        message = fails(2, "sample", small_bundle, "--out", tmp_path / "a.png", *option)
+        assert f"{option[0]} applies to a folder of images" in message
+
+
 def test_decode_replaces_a_folder_of_a_run(sample: Sample, small_bundle: Path, tmp_path: Path) -> None:
     folder, file = tmp_path / "a", tmp_path / "a.npz"
     np.savez(file, top=np.zeros((2, 4, 6), np.int64), bottom=np.zeros((2, 8, 12), np.int64))

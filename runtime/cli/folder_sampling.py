@@ -76,6 +76,8 @@ def _sample(arguments: argparse.Namespace, output: ImageOutput, journal: Journal
     # 1. The run that the command describes. What it leaves open is as before, if the run goes on.
     before = {} if journal is None or output.force else journal.header
     goes_on = journal is not None and not output.force
+    if arguments.given is not None:
+        output.check_inputs([arguments.given])
     check_codes_option(arguments, output, before)
     choices = choices_of(arguments, before, output.path / JOURNAL)
     bundle = options.open_bundle(options.bundle_path(arguments))

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,9 +20,9 @@ from latentloop.errors import BundleError, InputError, OutputError
 from latentloop.io.codes_file import check_codes_path
 from latentloop.io.json_reading import read
 from latentloop.kernels import library
-from latentloop.sampling.rejection import candidate_count
+from latentloop.sampling.rejection import candidate_count, checked_candidates
 from latentloop.sampling.sample_request import MAX_SAMPLES
-from latentloop.sampling.sampler import Sampler
+from latentloop.sampling.sampler import Sampler, runs_of
 
 BESIDE = "beside"  # the value of ``codes`` in a journal if each shard has a file of codes
 TENSORRT = ("tensorrt", "tensorrt-rtx-cu13")  # distributions that run engines
@@ -124,8 +125,6 @@ def planned_run(
     arguments: argparse.Namespace, job: SampleJob, choices: Choices, sampler: Sampler, *, goes_on: bool
 ) -> BulkRun:
     """Returns the run with the sizes of its batches and shards. Raises InputError."""
-    from fractions import Fraction
-
     request, format, scale = job.request, arguments.format or "png", arguments.scale or 1
     n = request.n
     codes_file = None if arguments.codes is None or is_beside(arguments, job.output) else arguments.codes
@@ -149,6 +148,11 @@ def planned_run(
         origins = job.given.origins(n) if job.given else {}
         codes = CodesOutput(job.recorded(), origins, codes_file, force=job.output.force or goes_on)
     run = BulkRun(request, batch_size, Shards(n, size), format, scale, job.best, codes)
+    # What each shard would refuse is refused before anything is written or replaced.
+    runs_of(sampler).checked_batch(request, batch_size)
+    if job.best is not None:
+        for number in {0, int(np.argmax(np.diff(run.candidates_before)))}:
+            checked_candidates(sampler.bundle, request.take(run.shards.part(number)), job.best)
     last = job.seed + int(run.candidates_before[-1]) - 1
     if last >= 2**64:
         raise InputError(f"seeds holds {last}, expected integers from 0 to 2**64 - 1")

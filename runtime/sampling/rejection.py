@@ -13,6 +13,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from latentloop.bundles.bundle import Bundle
 from latentloop.errors import InputError, short_repr
 from latentloop.sampling.classifier import BATCH, classifier_file
 from latentloop.sampling.host_arrays import as_array, to_python
@@ -82,11 +83,8 @@ def best_of_candidates(
     Memory holds the best so far and a few batches, not all candidates.
     """
     # 1. Choose the candidates: which sample of the request each is like.
-    bundle = sampler.bundle
-    if request.labels is None:
-        raise InputError(f"{bundle.path} has no classes, so a classifier cannot compare samples")
-    classifier_file(bundle)
-    indices = candidates(request.labels, _check_fraction(keep))
+    indices = checked_candidates(sampler.bundle, request, keep)
+    assert request.labels is not None
     # 2. Draw them.
     seeds = check_seeds(int(request.seeds[0]), len(indices))
     runs = runs_of(sampler)
@@ -100,6 +98,14 @@ def best_of_candidates(
         return Selection(nothing, np.empty(0, np.float32), 0)
     samples, confidence = pool.best()
     return Selection(replace(samples, cancelled=done < len(indices)), confidence, done)
+
+
+def checked_candidates(bundle: Bundle, request: SampleRequest, keep: float) -> NDArray[np.int64]:
+    """Returns ``candidates`` for a request. Raises InputError also if they cannot be compared."""
+    if request.labels is None:
+        raise InputError(f"{bundle.path} has no classes, so a classifier cannot compare samples")
+    classifier_file(bundle)
+    return candidates(request.labels, _check_fraction(keep))
 
 
 class _Pool:

@@ -81,13 +81,17 @@ class Runs:
         """Yields the finished batches of a request; see ``Sampler.stream``. Checks its arguments when it is called."""
         if callback is not None and not callable(callback):
             raise InputError(f"callback is {short_repr(callback)}, expected a function or None")
+        return self._batches(request, self.checked_batch(request, batch_size), callback)
+
+    def checked_batch(self, request: SampleRequest, batch_size: int | None) -> int:
+        """Returns the number of samples at once, by default for None. Raises InputError if it is too large."""
         batch = (
             min(request.n, self.default_batch_size)
             if batch_size is None
             else validation.check_count("batch_size", batch_size, self.backend.largest_batch)
         )
         self.check_state(request.drawn_levels, batch)
-        return self._batches(request, batch, callback)
+        return batch
 
     def _batches(self, request: SampleRequest, batch: int, callback: Callback | None) -> Generator[Samples, None, None]:
         """Draws batches. Each is decoded while the next is drawn, if the device can do both at once."""
