@@ -72,7 +72,7 @@ def check_codes_option(arguments: argparse.Namespace, output: ImageOutput, befor
         return
     check_codes_path(path, force=output.force or before.get("codes") == str(path))
     images, codes = output.path.resolve(), path.resolve()
-    if images in codes.parents:
+    if images in (codes, *codes.parents):
         raise InputError(
             f"--codes {path} is in the folder of --out, which holds the run's own files only: move it, or give the "
             f"folder itself, --codes {output}, for a file of codes per shard"
@@ -82,8 +82,9 @@ def check_codes_option(arguments: argparse.Namespace, output: ImageOutput, befor
 
 
 def is_beside(arguments: argparse.Namespace, output: ImageOutput) -> bool:
-    """Returns whether each shard has a file of codes, beside its images."""
-    return arguments.codes is not None and arguments.codes.resolve() == output.path.resolve()
+    """Returns whether each shard has a file of codes, beside its images; a name that ends in .npz is that of a file."""
+    path: Path | None = arguments.codes
+    return path is not None and path.suffix != ".npz" and path.resolve() == output.path.resolve()
 
 
 def command_fields(arguments: argparse.Namespace, job: SampleJob, choices: Choices) -> dict[str, Any]:
