@@ -13,17 +13,16 @@ import numpy as np
 import pytest
 from cuda_build import tensorrt_headers
 from engine_library import build_folder
-from fake_engines import engines_folder
-from gpu_machines import with_engines
 from made_once import made_once
 from nearest_grid import NATIVE
-from test_embedded_engines import DEFAULT, VERSIONS, environment
+from test_embedded_engines import DEFAULT, bundle, environment, simulated
 from test_embedding_docs import PAGE, block
 from test_embedding_package import FLAGS, ROOT, read, required, run
 
 from latentloop import Bundle, Sampler
 from latentloop.environment.c_library import onnxruntime_library
 
+__all__ = ["bundle", "simulated"]  # fixtures
 COUNT, SEED = 3, 4
 
 
@@ -31,22 +30,6 @@ COUNT, SEED = 3, 4
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `cmake --install` wrote."""
     return build_folder(tmp_path_factory) / "installed"
-
-
-@pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the simulated driver and TensorRT."""
-    return engines_folder(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default bundle with engines of TensorRT."""
-
-    def make(folder: Path) -> None:
-        with_engines(DEFAULT, folder, version=VERSIONS["libnvinfer.so.10"])
-
-    return made_once(tmp_path_factory, "engine_example_bundle", make)
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +87,8 @@ def test_the_example_says_what_is_missing(program: Path, bundle: Path, simulated
     assert failure(program, environment=here) == "usage: engines BUNDLE COUNT SEED OUT.ppm [PRECISION]\n"
     without = failure(program, DEFAULT, 1, 1, picture, environment=here)
     assert without.startswith(f"{DEFAULT} has no engines: latentloop build-engines {DEFAULT} --precision float32")
-    others = failure(program, bundle, 1, 1, picture, "float16", environment=here)
-    assert "is of the precision float32, not float16: latentloop build-engines" in others
+    others = failure(program, bundle, 1, 1, picture, "bfloat16", environment=here)
+    assert re.search(r"is of the precision \w+, not bfloat16: latentloop build-engines", others)
     (tmp_path / "libcuda.so.1").symlink_to(simulated / "libcuda.so.1")
     lonely = failure(program, bundle, 1, 1, picture, environment=environment(tmp_path))
     assert lonely.startswith("TensorRT cannot be loaded: libnvinfer.so.10: cannot open shared object file")
