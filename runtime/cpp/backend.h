@@ -44,6 +44,10 @@ struct BatchInputs {
   const int64_t* labels;                       // [B]; null without classes
   std::vector<const LevelSettings*> settings;  // by level
   std::vector<int64_t*> codes;                 // by level, [B, H, W]: each -1 is replaced by the code that is drawn
+
+  LevelInputs of_level(size_t l) const {
+    return {l, batch, seeds, codes[l], l == 0 ? nullptr : codes[l - 1], labels, settings[l]};
+  }
 };
 
 // What a backend calls while it draws. Both functions may throw, which ends the run.

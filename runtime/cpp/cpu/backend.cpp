@@ -68,14 +68,7 @@ void CpuBackend::draw(const BatchInputs& inputs, const DrawCallbacks& callbacks)
     int64_t* codes = inputs.codes[l];
     if (std::all_of(codes, codes + inputs.batch * size, [](int64_t code) { return code >= 0; })) continue;
     // A row of the forced codes is read before that row is overwritten.
-    const LevelInputs of_level{l,
-                               inputs.batch,
-                               inputs.seeds,
-                               codes,
-                               l == 0 ? nullptr : inputs.codes[l - 1],
-                               inputs.labels,
-                               inputs.settings[l]};
-    rows(of_level, [&](const Row& row) {
+    rows(inputs.of_level(l), [&](const Row& row) {
       for (int64_t b = 0; b < inputs.batch; ++b)
         for (int64_t j = 0; j < level.width; ++j)
           codes[b * size + row.i * level.width + j] = row.codes[j * inputs.batch + b];

@@ -108,14 +108,7 @@ void GpuBackend::draw(const BatchInputs& inputs, const DrawCallbacks& callbacks)
         upper = nullptr;
         continue;
       }
-      const LevelInputs of_level{l,
-                                 inputs.batch,
-                                 inputs.seeds,
-                                 codes,
-                                 l == 0 ? nullptr : inputs.codes[l - 1],
-                                 inputs.labels,
-                                 inputs.settings[l]};
-      DeviceLoop& loop = begin(of_level, upper, staging);
+      DeviceLoop& loop = begin(inputs.of_level(l), upper, staging);
       enqueue_level(l, loop, callbacks);
       copies.push_back({l, staging.copy_out<int64_t>(loop.codes())});
       upper = &loop.codes();
