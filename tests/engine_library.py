@@ -18,29 +18,30 @@ from latentloop.kernels.library import operators
 
 SOURCES = Path(__file__).parents[1] / "runtime" / "cpp"
 FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-DLATENTLOOP_BUILDING", "-DLATENTLOOP_TENSORRT")
-ROOMS = ("cuda", "gpu", "tensorrt")  # with the sources of which mutants and flavours differ
 WARNINGS = "-Wall -Wextra -Wpedantic -Werror"
 
 
-def build_folder(folders: pytest.TempPathFactory) -> Path:
-    """Returns CMake's folder of the build, with the installation in ``installed``. Skips the test without the tools."""
+def build(folder: Path, flags: str, *options: str) -> None:
+    """Builds the library with these flags of the compiler. Skips the test without the tools."""
     required("cmake", "c++")
     headers = tensorrt_headers()
     if headers is None:
         pytest.skip("no headers of TensorRT: pip install kernel-lens, or set NVINFER_INCLUDE")
+    found = [f"-DNVINFER_INCLUDE={headers}", f"-DCUDA_INCLUDE_DIR={NATIVE / 'cuda_types'}"]
+    # The operators take longest to compile, and the package has them.
+    chosen = ["-DLATENTLOOP_TENSORRT=ON", "-DLATENTLOOP_OPERATORS=OFF", "-DBUILD_TESTING=OFF", *options]
+    run("cmake", "-S", SOURCES, "-B", folder, *found, *chosen, f"-DCMAKE_CXX_FLAGS={flags}")
+    run("cmake", "--build", folder, "--parallel", "2")
+    if (library := operators()) is not None:
+        shutil.copy(library, folder)
+
+
+def build_folder(folders: pytest.TempPathFactory) -> Path:
+    """Returns CMake's folder of the build, with the installation in ``installed``. Skips the test without the tools."""
 
     def make(folder: Path) -> None:
-        options = ["-DLATENTLOOP_TENSORRT=ON", f"-DNVINFER_INCLUDE={headers}", "-DBUILD_TESTING=OFF"]
-        options += [
-            "-DLATENTLOOP_OPERATORS=OFF",
-            f"-DCUDA_INCLUDE_DIR={NATIVE / 'cuda_types'}",
-            f"-DCMAKE_CXX_FLAGS={WARNINGS}",
-        ]
-        run("cmake", "-S", SOURCES, "-B", folder, *options)
-        run("cmake", "--build", folder, "--parallel", "2")
+        build(folder, WARNINGS)
         run("cmake", "--install", folder, "--prefix", folder / "installed")
-        if (library := operators()) is not None:
-            shutil.copy(library, folder)
 
     return made_once(folders, "engine_library", make)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bulk_folders import BATCH, SHARD, N, command, drawn, journal, npz_images, png_images
+from bulk_folders import BATCH, SHARD, N, Sample, command, drawn, journal, npz_images, png_images, sample
 from command_line import codes, pixels, run
 from killed_runs import digests
 
@@ -19,24 +19,12 @@ from latentloop import Bundle, Sampler, sample_best
 from latentloop.bulk import folder as bulk_folder
 from latentloop.images import read_images
 
-Sample = Callable[..., Path]
+__all__ = ["sample"]  # a fixture
 
 
 @pytest.fixture(scope="module")
 def sampler(small_bundle: Path) -> Sampler:
     return Sampler(Bundle.open(small_bundle), threads=1)
-
-
-@pytest.fixture
-def sample(small_bundle: Path, tmp_path: Path) -> Sample:
-    """Runs `latentloop sample` into a folder, which must end with ``status``, and returns the folder."""
-
-    def call(*options: object, n: int = N, name: str = "a", status: int = 0) -> Path:
-        folder = tmp_path / name
-        assert run(*command(small_bundle, folder, n), *options) == status
-        return folder
-
-    return call
 
 
 # Formats

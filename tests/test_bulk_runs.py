@@ -12,23 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bulk_folders import SHARD, N, command, journal
+from bulk_folders import SHARD, N, Sample, command, journal, sample
 from command_line import PROGRAM, run
 from killed_runs import digests
 
-Sample = Callable[..., Path]
-
-
-@pytest.fixture
-def sample(small_bundle: Path, tmp_path: Path) -> Sample:
-    """Runs `latentloop sample` into a folder, which must end with ``status``, and returns the folder."""
-
-    def call(*options: object, n: int = N, name: str = "a", status: int = 0) -> Path:
-        folder = tmp_path / name
-        assert run(*command(small_bundle, folder, n), *options) == status
-        return folder
-
-    return call
+__all__ = ["sample"]  # a fixture
 
 
 # Going on

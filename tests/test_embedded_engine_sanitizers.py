@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from cuda_build import run, tensorrt_headers
-from engine_library import SOURCES
+from cuda_build import run
+from engine_library import build
 from fake_engines import TENSORRT
 from made_once import made_once
-from nearest_grid import NATIVE
 from test_embedded_engines import bundle, run_child, simulated
 from test_embedding_native import SANITIZERS, in_long_runs
-from test_embedding_package import required
-
-from latentloop.kernels.library import operators
 
 __all__ = ["bundle", "simulated"]  # fixtures
 RUNTIMES = ("libasan.so", "libubsan.so")
@@ -32,19 +27,8 @@ def runtimes() -> str:
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    required("cmake", "c++")
-    headers = tensorrt_headers()
-    if headers is None:
-        pytest.skip("no headers of TensorRT: pip install kernel-lens, or set NVINFER_INCLUDE")
-
     def make(folder: Path) -> None:
-        options = ["-DLATENTLOOP_TENSORRT=ON", f"-DNVINFER_INCLUDE={headers}", "-DBUILD_TESTING=OFF"]
-        options.append("-DLATENTLOOP_OPERATORS=OFF")  # those of the installed library are used, which is quicker
-        options += [f"-DCUDA_INCLUDE_DIR={NATIVE / 'cuda_types'}", "-DCMAKE_BUILD_TYPE=None"]
-        run("cmake", "-S", SOURCES, "-B", folder, *options, f"-DCMAKE_CXX_FLAGS={SANITIZERS}")
-        run("cmake", "--build", folder, "--parallel", "2")
-        if (library := operators()) is not None:
-            shutil.copy(library, folder)
+        build(folder, SANITIZERS, "-DCMAKE_BUILD_TYPE=None")
 
     return made_once(tmp_path_factory, "engine_library_with_sanitizers", make) / "liblatentloop.so"
 

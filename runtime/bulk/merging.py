@@ -74,10 +74,10 @@ def _records(folder: Path) -> list[ShardRecord]:
         raise InputError(
             f"{folder} holds {header.get('files')} files, and only .npz shards are merged: draw them with --format npz"
         )
-    sizes = [header.get("n"), header.get("shard_size")]
-    if not all(type(size) is int and size > 0 for size in sizes):
-        raise InputError(f"{journal.path}: line 1 has n and shard_size {sizes}, expected positive integers")
-    shards = Shards(*sizes)  # type: ignore[arg-type]
+    n, size = header.get("n"), header.get("shard_size")
+    if type(n) is not int or type(size) is not int or n < 1 or size < 1:
+        raise InputError(f"{journal.path}: line 1 has n and shard_size {[n, size]}, expected positive integers")
+    shards = Shards(n, size)
     missing = [number for number in range(shards.count) if number not in by_shard or by_shard[number].partial]
     if missing:
         raise InputError(

@@ -23,7 +23,7 @@ class Writer:
 
     def __init__(self, shard: Shard) -> None:
         self._shard, self._name = shard, shard.file_name("shard", ".tar")
-        self._archive = tarfile.open(shard.path(self._name), "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        self._archive = tarfile.open(shard.path(self._name), "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 - open until finish()
         self._digits = max(DIGITS, len(str(shard.run.shards.n - 1)))
 
     def add(self, index: int, images: Images, samples: Samples) -> None:

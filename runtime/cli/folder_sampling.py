@@ -24,6 +24,7 @@ from latentloop.cli.progress import Bar
 from latentloop.cli.sample_job import SampleJob, plan_sampling
 from latentloop.errors import OutputError
 from latentloop.io.file_names import JOURNAL
+from latentloop.io.replaceable import check_not_working_directory
 
 if TYPE_CHECKING:
     from latentloop.sampling.results import Progress
@@ -66,8 +67,7 @@ def _check_replaceable(folder: Path) -> None:
     """Raises OutputError unless ``--force`` may replace what is in the folder."""
     if folder.is_symlink():
         raise OutputError(f"{folder} is not a folder, choose another name for the folder of images")
-    if Path.cwd().resolve().is_relative_to(folder.resolve()):
-        raise OutputError(f"{folder} is or contains the working directory, which is never replaced: give another name")
+    check_not_working_directory(folder)
     check_own_files(folder)
 
 

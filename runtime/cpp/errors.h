@@ -33,4 +33,12 @@ std::string text(const Parts&... parts) {
   return joined;
 }
 
+// Returns names as a list for messages.
+template <typename Names>
+std::string joined(const Names& names) {
+  std::string all;
+  for (const auto& name : names) all += (all.empty() ? "" : ", ") + std::string(name);
+  return all;
+}
+
 }  // namespace latentloop

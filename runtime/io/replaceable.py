@@ -36,9 +36,14 @@ def check_image_folder(folder: Path) -> None:
             )
 
 
-def _check(folder: Path) -> None:
+def check_not_working_directory(folder: Path) -> None:
+    """Raises OutputError if the folder is the working directory or one of its parents. Raises OSError."""
     if Path.cwd().resolve().is_relative_to(folder.resolve()):
         raise OutputError(f"{folder} is or contains the working directory, which is never replaced: give another name")
+
+
+def _check(folder: Path) -> None:
+    check_not_working_directory(folder)
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     has_manifest = MANIFEST in names
     inner = next((name for name in names if (folder / name).is_dir() and not (has_manifest and name == ENGINES)), None)

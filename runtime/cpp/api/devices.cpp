@@ -49,12 +49,9 @@ int number_of(const std::string& device) {
 
 std::unique_ptr<Backend> open_cpu(const ll_bundle& bundle, const DeviceRequest& request) {
   const auto& known = bundle.bundle->manifest().precisions;
-  if (std::find(known.begin(), known.end(), request.precision) == known.end()) {
-    std::string all;
-    for (const std::string& name : known) all += (all.empty() ? "" : ", ") + name;
-    throw Error(LL_INVALID_ARGUMENT,
-                text("precision is ", in_quotes(request.precision), ", expected one that the bundle has: ", all));
-  }
+  if (std::find(known.begin(), known.end(), request.precision) == known.end())
+    throw Error(LL_INVALID_ARGUMENT, text("precision is ", in_quotes(request.precision),
+                                          ", expected one that the bundle has: ", joined(known)));
   return std::make_unique<CpuBackend>(bundle.sessions, request.precision, request.threads);
 }
 

@@ -21,13 +21,6 @@ constexpr std::array<const char*, 7> kTakenNames{"files",        "seeds",  "labe
                                                  "allow_pickle", "images", "decoded"};
 
 template <typename List>
-std::string joined(const List& items) {
-  std::string all;
-  for (const auto& item : items) all += (all.empty() ? "" : ", ") + std::string(item);
-  return all;
-}
-
-template <typename List>
 bool contains(const List& items, const std::string& item) {
   return std::find(items.begin(), items.end(), item) != items.end();
 }

@@ -14,13 +14,6 @@
 namespace latentloop {
 namespace {
 
-template <typename Names>
-std::string joined(const Names& names) {
-  std::string all;
-  for (const auto& name : names) all += (all.empty() ? "" : ", ") + std::string(name);
-  return all;
-}
-
 void check_precision(const Manifest& manifest, const std::string& folder, const std::string& precision) {
   if (std::find(kEnginePrecisions.begin(), kEnginePrecisions.end(), precision) == kEnginePrecisions.end()) {
     throw Error(LL_INVALID_ARGUMENT,

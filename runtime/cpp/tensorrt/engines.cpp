@@ -97,17 +97,16 @@ void TensorRtEngines::check_bindings(const std::string& file, const nvinfer1::IC
     const char* name = engine.getIOTensorName(n);
     actual[name] = type_of(engine.getTensorDataType(name));
   }
-  std::string differing;
-  const auto add = [&](const std::string& name) { differing += (differing.empty() ? "" : ", ") + name; };
+  std::vector<std::string> differing;
   for (const auto& [name, type] : expected) {
     const auto found = actual.find(name);
-    if (found == actual.end() || found->second != type) add(name);
+    if (found == actual.end() || found->second != type) differing.push_back(name);
   }
   for (const auto& [name, type] : actual)
-    if (expected.count(name) == 0) add(name);
+    if (expected.count(name) == 0) differing.push_back(name);
   if (!differing.empty())
     throw Error(LL_BAD_BUNDLE,
-                text(set_.folder, "/", file, ": inputs and outputs of plan and manifest differ: ", differing));
+                text(set_.folder, "/", file, ": inputs and outputs of plan and manifest differ: ", joined(differing)));
 }
 
 }  // namespace latentloop
