@@ -72,8 +72,9 @@ class Changes:
 
 def main() -> None:
     """Runs the program."""
-    from latentloop.bulk import drawing, npz_shards, png_files, tar_shards  # noqa: F401  imported once for all
-    from latentloop.cli import folder_sampling, program  # noqa: F401
+    from latentloop.bulk.formats import npz_shards, png_files, tar_shards  # noqa: F401  imported once for all
+    from latentloop.cli import program
+    from latentloop.cli.folders import sampling  # noqa: F401
     from latentloop.sampling import sampler  # noqa: F401
 
     count, seed, folder, command = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4:]

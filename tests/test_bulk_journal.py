@@ -17,11 +17,11 @@ from killed_runs import digests
 from toy_backend import ToyBackend
 
 from latentloop import Bundle
-from latentloop.bulk.drawing import draw_run
 from latentloop.bulk.journal import create_journal, open_journal
 from latentloop.bulk.pipeline import Pipeline
-from latentloop.bulk.run import BulkRun
+from latentloop.bulk.sample_run import SampleRun
 from latentloop.bulk.shards import MAX_BYTES, Shards, default_size
+from latentloop.bulk.writing import write_run
 from latentloop.cli.interrupt import StopRequest
 from latentloop.errors import OutputError
 from latentloop.sampling.runs import Runs
@@ -236,7 +236,7 @@ def test_memory_does_not_grow_with_the_run(small_bundle: Path, tmp_path: Path, f
         folder = tmp_path / str(n)
         journal = create_journal(folder, {})
         tracemalloc.start()
-        draw_run(toy, BulkRun(request, 3, Shards(n, 30), format), folder, journal, ())
+        write_run(SampleRun(request, 3, Shards(n, 30), format).on(toy), folder, journal, ())
         _, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         journal.close()

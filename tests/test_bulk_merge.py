@@ -13,8 +13,8 @@ import pytest
 from command_line import codes, run
 
 from latentloop import Bundle, Sampler
+from latentloop.bulk.formats.npz_shards import write_npz
 from latentloop.bulk.merging import merge_npz
-from latentloop.bulk.npz_shards import write_npz
 
 N = 7
 

@@ -34,7 +34,7 @@ def test_the_same_command_on_a_finished_folder_draws_nothing(
 
     monkeypatch.setattr("latentloop.sampling.sampler.Sampler.__init__", refuse)
     sample()
-    assert capsys.readouterr() == (f"{folder}/: all 7 images are there already; --force draws them anew\n", "")
+    assert capsys.readouterr() == (f"{folder}/: all 7 images are there already; --force makes them anew\n", "")
     sample("--json")
     summary = json.loads(capsys.readouterr().out)
     assert (summary["images"], summary["images_before"], summary["cancelled"]) == (N, N, False)

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from latentloop.bulk.journal import ShardRecord, WrittenFile, sync_folder
@@ -132,3 +132,15 @@ def _foreign(folder: Path, path: Path) -> OutputError:
     return OutputError(
         f"{folder} also holds {path.relative_to(folder)}, which --force would remove with it: choose another name"
     )
+
+
+@contextmanager
+def output_errors(folder: Path) -> Iterator[None]:
+    """Converts OSError in the block to OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {folder}: {error.strerror or error}; the shards that are finished stay, and the same "
+            "command goes on"
+        ) from error

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from latentloop.bulk.folder import first_missing
+from latentloop.bulk.formats.npz_shards import IMAGES, LABELS, SEEDS, write_npz
 from latentloop.bulk.journal import ShardRecord, read_journal
-from latentloop.bulk.npz_shards import IMAGES, LABELS, SEEDS, write_npz
 from latentloop.bulk.shards import Shards
 from latentloop.errors import InputError, OutputError
 from latentloop.io.files import write_file

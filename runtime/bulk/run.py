@@ -1,105 +1,75 @@
-"""A run of the sampler in shards: how each shard is drawn, and what its files record."""
+"""A run: what is made shard by shard, in batches, and written by a writer per shard."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from latentloop.bulk.folder import UNFINISHED
+from latentloop.bulk.journal import WrittenFile
 from latentloop.bulk.shards import Shards
-from latentloop.sampling.rejection import best_of_candidates, candidate_count
-from latentloop.sampling.results import Callback, Progress, Samples
-from latentloop.sampling.sample_request import SampleRequest
-from latentloop.sampling.sampler import Sampler, runs_of
-from latentloop.sampling.validation import check_seeds
+
+B = TypeVar("B", bound="Batch")
+B_contra = TypeVar("B_contra", bound="Batch", contravariant=True)
+
+
+class Batch(Protocol):
+    """Finished results for the next ``count`` items of a shard; ``cancelled``: the run was stopped after them."""
+
+    @property
+    def count(self) -> int:
+        """The number of items."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run was stopped."""
 
 
 @dataclass(frozen=True)
-class CodesOutput:
-    """Where the codes are written: to ``file``, for a run of one shard, or to a file of each shard beside its images.
+class Shard:
+    """A shard that is being written in ``folder``. ``pool`` runs work that releases the interpreter's lock."""
 
-    ``settings`` by level and ``earlier_origins`` of all the run's codes are those of ``write_codes``; ``force``
-    replaces ``file``.
-    """
-
-    settings: Mapping[str, Mapping[str, Any]]
-    earlier_origins: Mapping[str, Sequence[Mapping[str, Any]]]
-    file: Path | None = None
-    force: bool = False
-
-    def origins(self, part: slice) -> dict[str, list[dict[str, Any]]]:
-        """Returns the earlier origins of some of the codes: of seeds of all samples, those of the part."""
-        return {
-            level: [
-                {
-                    name: value[part] if name == "seeds" and isinstance(value, list) else value
-                    for name, value in each.items()
-                }
-                for each in origins
-            ]
-            for level, origins in self.earlier_origins.items()
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """Samples of a shard; the number of images that were drawn for them; with ``best`` the ``confidence`` of each."""
-
-    samples: Samples
-    images: int
-    confidence: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class BulkRun:
-    """The samples of ``request``, in shards. A shard is drawn as a request of its own, in batches of ``batch_size``, so
-    its samples depend on nothing outside it.
-
-    With ``best``, a shard's samples are chosen among candidates for this shard; candidates of the run have consecutive
-    seeds. ``scale``: pixels of a file for a pixel of the model.
-    """
-
-    request: SampleRequest
-    batch_size: int
+    folder: Path
+    number: int
     shards: Shards
-    format: str
-    scale: int = 1
-    best: float | None = None
-    codes: CodesOutput | None = None
+    pool: ThreadPoolExecutor
 
-    @cached_property
-    def candidates_before(self) -> NDArray[np.int64]:
-        """The number of images drawn before each shard, and in all, int64 [shards + 1]."""
-        if self.best is None or self.request.labels is None:
-            return np.minimum(np.arange(self.shards.count + 1, dtype=np.int64) * self.shards.size, self.shards.n)
-        keep, labels = Fraction(str(self.best)), self.request.labels
-        counts = [candidate_count(labels[self.shards.part(number)], keep) for number in range(self.shards.count)]
-        return np.cumsum([0, *counts], dtype=np.int64)
+    def path(self, name: str) -> Path:
+        """Returns the path of an unfinished file."""
+        return self.folder / UNFINISHED / name
 
-    def drawn(self, sampler: Sampler, number: int, callback: Callback | None = None) -> Iterator[Drawn]:
-        """Yields a shard's samples, in batches, or with ``best`` at once. The callback gets progress in terms of all
-        images that the run draws; a batch after which it cancels the run has ``cancelled`` set.
-        """
-        request, first = self.request.take(self.shards.part(number)), int(self.candidates_before[number])
-        total = int(self.candidates_before[-1])
+    def file_name(self, kind: str, suffix: str) -> str:
+        """Returns the name of a file for the whole shard, such as shard-00003.npz."""
+        return f"{kind}-{self.number:0{max(5, len(str(self.shards.count - 1)))}}{suffix}"
 
-        def in_run(progress: Progress) -> bool | None:
-            assert callback is not None
-            return callback(replace(progress, images_done=first + progress.images_done, images_total=total))
 
-        report = None if callback is None else in_run
-        if self.best is None:
-            for batch in runs_of(sampler).stream(request, self.batch_size, report):
-                yield Drawn(batch, len(batch.images))
-            return
-        seeds = check_seeds(int(self.request.seeds[0]) + first, request.n)
-        request = replace(request, seeds=seeds)
-        selection = best_of_candidates(sampler, request, self.best, self.batch_size, report)
-        if selection.candidates:
-            yield Drawn(selection.samples, selection.candidates, selection.confidence)
+class ShardWriter(Protocol[B_contra]):
+    """Writes the files of one shard as unfinished files. Its methods may raise OSError and LatentLoopError."""
+
+    @property
+    def images(self) -> int:
+        """The number of images written so far."""
+
+    def add(self, batch: B_contra) -> None:
+        """Writes the next batch of the shard."""
+
+    def finish(self) -> tuple[WrittenFile, ...]:
+        """Returns the files of the shard, which are on the disk."""
+
+    def close(self) -> None:
+        """Closes files after an error."""
+
+
+@dataclass(frozen=True)
+class Run(Generic[B]):
+    """Makes the ``batches`` of a shard, given its number, and a ``writer`` for it.
+
+    A shard's batches depend on nothing outside it. They end early if the run is stopped.
+    """
+
+    shards: Shards
+    batches: Callable[[int], Iterable[B]]
+    writer: Callable[[Shard], ShardWriter[B]]

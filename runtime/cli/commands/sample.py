@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     # 1. Check the outputs, then the request.
     output = ImageOutput.required(arguments, in_shards=True)
     if output.folder:
-        from latentloop.cli.folder_sampling import sample_to_folder
+        from latentloop.cli.folders.sampling import sample_to_folder
 
         return sample_to_folder(arguments, output)
     for option in ("format", "shard_size"):

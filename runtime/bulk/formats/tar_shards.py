@@ -1,6 +1,6 @@
 """Images of a run as tar files with WebDataset's names: files whose names differ only in the suffix are one sample.
 
-A sample has a .png, with classes a .cls (the label, in decimal), and a .json with its seed, label and class name.
+A sample has a .png, with a label a .cls (in decimal), and a .json with what is known of its seed, label and class name.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from typing import Any
 
 from latentloop.bulk.folder import synced
+from latentloop.bulk.image_shards import ImageBatch
 from latentloop.bulk.journal import WrittenFile
-from latentloop.bulk.shard_files import Shard
-from latentloop.images.writing import Images, png_bytes
-from latentloop.sampling.results import Samples
+from latentloop.bulk.run import Shard
+from latentloop.images.writing import png_bytes
 
 DIGITS = 8  # of a sample's number, at least
 
@@ -21,21 +22,23 @@ DIGITS = 8  # of a sample's number, at least
 class Writer:
     """Implements ``ImageWriter``."""
 
-    def __init__(self, shard: Shard) -> None:
-        self._shard, self._name = shard, shard.file_name("shard", ".tar")
+    def __init__(self, shard: Shard, scale: int) -> None:
+        self._shard, self._scale, self._name = shard, scale, shard.file_name("shard", ".tar")
         self._archive = tarfile.open(shard.path(self._name), "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 - open until finish()
-        self._digits = max(DIGITS, len(str(shard.run.shards.n - 1)))
+        self._digits = max(DIGITS, len(str(shard.shards.n - 1)))
 
-    def add(self, index: int, images: Images, samples: Samples) -> None:
+    def add(self, batch: ImageBatch) -> None:
         """Encodes images in parallel, and writes them in order."""
-        encoded = self._shard.pool.map(png_bytes, images)
-        for i, (content, seed) in enumerate(zip(encoded, samples.seeds.tolist(), strict=True)):
-            key, about = f"{index + i:0{self._digits}}", {"seed": seed}
+        encoded = self._shard.pool.map(png_bytes, batch.enlarged(self._scale))
+        for i, (index, content) in enumerate(zip(batch.indices, encoded, strict=True)):
+            key = f"{index:0{self._digits}}"
+            about: dict[str, Any] = {} if batch.seeds is None else {"seed": int(batch.seeds[i])}
             self._add(f"{key}.png", content)
-            if samples.labels is not None:
-                label = int(samples.labels[i])
-                self._add(f"{key}.cls", str(label).encode())
-                about = {**about, "label": label, "class": self._shard.class_name(label)}
+            if batch.labels is not None:
+                about["label"] = int(batch.labels[i])
+                self._add(f"{key}.cls", str(about["label"]).encode())
+            if batch.classes is not None:
+                about["class"] = batch.classes[i]
             self._add(f"{key}.json", json.dumps(about).encode())
 
     def finish(self) -> list[WrittenFile]:

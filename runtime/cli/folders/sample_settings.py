@@ -2,67 +2,24 @@
 
 import argparse
 import hashlib
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
-from latentloop._version import __version__
-from latentloop.bulk.journal import ANEW
-from latentloop.bulk.run import BulkRun, CodesOutput
+from latentloop.bulk.sample_run import CodesOutput, SampleRun
 from latentloop.bulk.shards import Shards, default_size
+from latentloop.cli.folders.choices import Choices
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.sample_job import SampleJob, chosen_labels
-from latentloop.environment.machine import package_version
-from latentloop.errors import BundleError, InputError, OutputError
+from latentloop.errors import InputError
 from latentloop.io.codes_file import check_codes_path
-from latentloop.io.json_reading import read
-from latentloop.kernels import library
 from latentloop.sampling.rejection import candidate_count, checked_candidates
 from latentloop.sampling.sample_request import MAX_SAMPLES
 from latentloop.sampling.sampler import Sampler, runs_of
 
 BESIDE = "beside"  # the value of ``codes`` in a journal if each shard has a file of codes
-TENSORRT = ("tensorrt", "tensorrt-rtx-cu13")  # distributions that run engines
-ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu")  # distributions that run a bundle's graphs
-Positive = Annotated[int, range(1, 2**31)]
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a command may leave open: then it is as before if the run goes on, and else None: chosen later."""
-
-    seed: Annotated[int, range(2**64)] | None
-    device: str | None
-    threads: Positive | None
-    batch_size: Positive | None
-    shard_size: Positive | None
-
-
-def choices_of(arguments: argparse.Namespace, before: dict[str, Any], journal: Path) -> Choices:
-    """Returns the options of the command, or for those that it leaves open the values of the journal's header.
-
-    Raises OutputError if these cannot be read.
-    """
-    try:
-        recorded = read(Choices, before, f"{journal}: line 1")
-    except BundleError as error:
-        raise OutputError(f"{error}: the journal is damaged: {ANEW}") from error
-    shard_size = arguments.shard_size
-    if shard_size is None and before:
-        shard_size = recorded.shard_size
-    device = arguments.device
-    if device == "auto" and recorded.device is not None:
-        device = recorded.device
-    return Choices(
-        recorded.seed if arguments.seed is None else arguments.seed,
-        device,
-        recorded.threads if arguments.threads is None else arguments.threads,
-        recorded.batch_size if arguments.batch_size is None else arguments.batch_size,
-        shard_size,
-    )
 
 
 def check_codes_option(arguments: argparse.Namespace, output: ImageOutput, before: dict[str, Any]) -> None:
@@ -124,7 +81,7 @@ def command_fields(arguments: argparse.Namespace, job: SampleJob, choices: Choic
 
 def planned_run(
     arguments: argparse.Namespace, job: SampleJob, choices: Choices, sampler: Sampler, *, goes_on: bool
-) -> BulkRun:
+) -> SampleRun:
     """Returns the run with the sizes of its batches and shards. Raises InputError."""
     request, format, scale = job.request, arguments.format or "png", arguments.scale or 1
     n = request.n
@@ -148,7 +105,7 @@ def planned_run(
     if arguments.codes is not None:
         origins = job.given.origins(n) if job.given else {}
         codes = CodesOutput(job.recorded(), origins, codes_file, force=job.output.force or goes_on)
-    run = BulkRun(request, batch_size, Shards(n, size), format, scale, job.best, codes)
+    run = SampleRun(request, batch_size, Shards(n, size), format, scale, job.best, codes)
     # What each shard would refuse is refused before anything is written or replaced.
     runs_of(sampler).checked_batch(request, batch_size)
     if job.best is not None:
@@ -158,21 +115,3 @@ def planned_run(
     if last >= 2**64:
         raise InputError(f"seeds holds {last}, expected integers from 0 to 2**64 - 1")
     return run
-
-
-def machine_fields(sampler: Sampler, run: BulkRun) -> dict[str, Any]:
-    """Returns the other fields of the journal, which the machine and the installation fix."""
-    instructions = None
-    if sampler.device == "cpu" and (operators := library.operators()) and not library.is_unusable(operators):
-        instructions = library.instruction_set(operators)
-    runs = TENSORRT if sampler.device.startswith("tensorrt") else ONNXRUNTIME
-    used = (*runs, *(("pillow",) if run.format != "npz" else ()))
-    versions = {name: version for name in used if (version := package_version(name)) is not None}
-    return {
-        "shard_size": run.shards.size,
-        "batch_size": run.batch_size,
-        "threads": sampler.threads,
-        "device": sampler.device,
-        "instruction_set": instructions,
-        "packages": {"latentloop": __version__, **versions},
-    }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from latentloop.bulk.folder import subfolder, write_unfinished
+from latentloop.bulk.image_shards import ImageBatch
 from latentloop.bulk.journal import WrittenFile
-from latentloop.bulk.shard_files import Shard
+from latentloop.bulk.run import Shard
 from latentloop.images.writing import Images, image_name, png_bytes
-from latentloop.sampling.results import Samples
 
 DIGITS = 5  # of the numbers in names, at least
 
@@ -14,19 +14,20 @@ DIGITS = 5  # of the numbers in names, at least
 class Writer:
     """Implements ``ImageWriter``."""
 
-    def __init__(self, shard: Shard) -> None:
-        self._shard = shard
+    def __init__(self, shard: Shard, scale: int) -> None:
+        self._shard, self._scale = shard, scale
         self._files: list[WrittenFile] = []
 
-    def add(self, index: int, images: Images, samples: Samples) -> None:
+    def add(self, batch: ImageBatch) -> None:
         """Encodes and writes images in parallel."""
-        n = self._shard.run.shards.n
+        n = self._shard.shards.n
         digits = max(DIGITS, len(str(n - 1)))
         names = []
-        for i, seed in enumerate(samples.seeds.tolist()):
-            label = None if samples.labels is None else self._shard.class_name(int(samples.labels[i]))
-            names.append(subfolder(index + i, n) + image_name(index + i, label, seed, digits))
-        self._files += self._shard.pool.map(self._write, names, images)
+        for i, index in enumerate(batch.indices):
+            label = None if batch.classes is None else batch.classes[i]
+            seed = None if batch.seeds is None else int(batch.seeds[i])
+            names.append(subfolder(index, n) + image_name(index, label, seed, digits))
+        self._files += self._shard.pool.map(self._write, names, batch.enlarged(self._scale))
 
     def finish(self) -> list[WrittenFile]:
         """Returns the files."""

@@ -1,4 +1,4 @@
-"""Images of a run as .npz files: arr_0, uint8 [N, H, W, C]; with classes arr_1, labels int64 [N]; seeds, uint64 [N].
+"""Images of a run as .npz files: arr_0, uint8 [N, H, W, C]; with labels arr_1, int64 [N]; with seeds seeds, uint64 [N].
 
 Programs that compare sets of images read such files, usually one for all images: ``latentloop merge`` joins shards.
 """
@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.bulk.folder import synced
+from latentloop.bulk.image_shards import ImageBatch
 from latentloop.bulk.journal import WrittenFile
-from latentloop.bulk.shard_files import Shard
-from latentloop.images.writing import Images
-from latentloop.sampling.results import Samples
+from latentloop.bulk.run import Shard
 
 IMAGES, LABELS, SEEDS = "arr_0", "arr_1", "seeds"
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same for all, so that the bytes of a file depend on its arrays only
@@ -27,29 +26,28 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # the same for all, so that the bytes of a file d
 class Writer:
     """Implements ``ImageWriter``. A shard's images are in memory until it is finished."""
 
-    def __init__(self, shard: Shard) -> None:
-        self._shard = shard
-        self._images: list[Images] = []
-        self._labels: list[NDArray[np.int64]] = []
-        self._seeds: list[NDArray[np.uint64]] = []
+    def __init__(self, shard: Shard, scale: int) -> None:
+        self._shard, self._scale = shard, scale
+        self._parts: dict[str, list[NDArray[Any]]] = {IMAGES: [], LABELS: [], SEEDS: []}
 
-    def add(self, index: int, images: Images, samples: Samples) -> None:
+    def add(self, batch: ImageBatch) -> None:
         """Collects images."""
-        self._images.append(images)
-        self._seeds.append(samples.seeds)
-        if samples.labels is not None:
-            self._labels.append(samples.labels)
+        arrays = {IMAGES: batch.enlarged(self._scale), LABELS: batch.labels, SEEDS: batch.seeds}
+        for name, values in arrays.items():
+            if values is not None:
+                self._parts[name].append(values)
 
     def finish(self) -> list[WrittenFile]:
         """Writes the file, and returns it."""
         name = self._shard.file_name("shard", ".npz")
-        parts: dict[str, list[NDArray[Any]]] = {IMAGES: [*self._images], SEEDS: [*self._seeds]}
-        if self._labels:
-            parts[LABELS] = [*self._labels]
-        count = sum(map(len, self._seeds))
+        count = sum(map(len, self._parts[IMAGES]))
         write_npz(
             self._shard.path(name),
-            {array: ((count, *each[0].shape[1:]), each[0].dtype, each) for array, each in sorted(parts.items())},
+            {
+                array: ((count, *parts[0].shape[1:]), parts[0].dtype, parts)
+                for array, parts in self._parts.items()
+                if parts
+            },
         )
         return [synced(self._shard.folder, name)]
 

@@ -1,0 +1,57 @@
+"""The images of a shard, in files of one of several formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloop.bulk.journal import WrittenFile
+from latentloop.bulk.run import Shard
+from latentloop.images.writing import Images
+
+FORMATS = {  # the module of each, which has the class Writer
+    "png": "latentloop.bulk.formats.png_files",
+    "npz": "latentloop.bulk.formats.npz_shards",
+    "tar": "latentloop.bulk.formats.tar_shards",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBatch:
+    """Images of a run, uint8 [n, H, W, C], the numbers ``indices`` [n] of each in the run, and what is known of all:
+    ``seeds`` uint64 [n], ``labels`` int64 [n], ``classes``, the name of each image's class.
+    """
+
+    indices: Sequence[int]
+    images: Images
+    seeds: NDArray[np.uint64] | None = None
+    labels: NDArray[np.int64] | None = None
+    classes: Sequence[str] | None = None
+
+    def enlarged(self, scale: int) -> Images:
+        """Returns the images, each pixel as ``scale`` x ``scale`` pixels."""
+        return self.images if scale == 1 else self.images.repeat(scale, 1).repeat(scale, 2)
+
+
+class ImageWriter(Protocol):
+    """Writes the images of one shard to unfinished files. ``scale``: pixels of a file for a pixel of the model."""
+
+    def add(self, batch: ImageBatch) -> None:
+        """Writes the next images."""
+
+    def finish(self) -> Iterable[WrittenFile]:
+        """Returns the files, which are on the disk."""
+
+    def close(self) -> None:
+        """Closes files after an error."""
+
+
+def image_writer(format: str, shard: Shard, scale: int = 1) -> ImageWriter:
+    """Returns a writer for a format."""
+    make: Callable[[Shard, int], ImageWriter] = import_module(FORMATS[format]).Writer
+    return make(shard, scale)

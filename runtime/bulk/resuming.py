@@ -1,0 +1,62 @@
+"""Which shards of a run are finished, and removal of what an earlier process left besides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from latentloop.bulk.folder import clear_unfinished, first_missing, output_errors, remove_files
+from latentloop.bulk.journal import Journal
+
+
+def finished_shards(folder: Path, journal: Journal, note: Callable[[str], None]) -> dict[int, int]:
+    """Returns the number of images by shard, for the shards whose files are in place. Notes others, and lines of the
+    journal that are damaged: their shards are to be drawn again.
+    """
+    finished: dict[int, int] = {}
+    problems: dict[int, str] = {}
+    damaged: list[int] = []
+    for record in journal.records(damaged):
+        finished.pop(record.shard, None)
+        problems.pop(record.shard, None)
+        if record.partial:
+            continue
+        if problem := first_missing(folder, record):
+            problems[record.shard] = problem
+        else:
+            finished[record.shard] = record.images
+    if damaged:
+        lines = (
+            f"line {damaged[0]} is" if len(damaged) == 1 else f"{len(damaged)} lines, the first is {damaged[0]}, are"
+        )
+        note(f"{journal.path}: {lines} damaged: what it lists is drawn again")
+    for shard, problem in problems.items():
+        note(f"{folder}: {problem}: shard {shard} is drawn again")
+    return finished
+
+
+def clean(folder: Path, journal: Journal, finished: Collection[int]) -> None:
+    """Removes what an earlier process left that is no finished shard: unfinished files, and those of the shards that
+    are drawn again; and lines of the journal that say nothing any more. Raises OutputError.
+    """
+    with output_errors(folder):
+        clear_unfinished(folder)
+        damaged: list[int] = []
+        kept, stale = 0, 0
+        for record in journal.records(damaged):
+            if record.shard in finished and not record.partial:
+                kept += 1
+            else:
+                stale += 1
+                if record.shard not in finished:
+                    remove_files(folder, record)
+        if damaged or stale or kept > len(finished):
+            last = {record.shard: number for number, record in enumerate(journal.records())}
+            journal.replace(
+                journal.header,
+                (
+                    record
+                    for number, record in enumerate(journal.records())
+                    if record.shard in finished and last[record.shard] == number
+                ),
+            )

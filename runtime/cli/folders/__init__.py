@@ -1,0 +1,1 @@
+"""Commands that write a folder in shards, and go on where an earlier process stopped."""

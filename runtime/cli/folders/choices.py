@@ -1,0 +1,61 @@
+"""What a command into a folder leaves open, and what the machine fixes: both are in the journal."""
+
+import argparse
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from latentloop._version import __version__
+from latentloop.bulk.journal import ANEW
+from latentloop.environment.machine import package_version
+from latentloop.errors import BundleError, OutputError
+from latentloop.io.json_reading import read
+from latentloop.kernels import library
+from latentloop.sampling.sampler import Sampler
+
+TENSORRT = ("tensorrt", "tensorrt-rtx-cu13")  # distributions that run engines
+ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu")  # distributions that run a bundle's graphs
+Positive = Annotated[int, range(1, 2**31)]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a command may leave open: then it is as before if the run goes on, and else None: chosen later."""
+
+    seed: Annotated[int, range(2**64)] | None
+    device: str | None
+    threads: Positive | None
+    batch_size: Positive | None
+    shard_size: Positive | None
+
+
+def choices_of(arguments: argparse.Namespace, before: dict[str, Any], journal: Path) -> Choices:
+    """Returns the options of the command, or for those that it leaves open the values of the journal's header.
+
+    Raises OutputError if these cannot be read.
+    """
+    try:
+        recorded = read(Choices, before, f"{journal}: line 1")
+    except BundleError as error:
+        raise OutputError(f"{error}: the journal is damaged: {ANEW}") from error
+    chosen = {field.name: getattr(arguments, field.name, None) for field in fields(Choices)}
+    if chosen["device"] == "auto" and recorded.device is not None:
+        chosen["device"] = None
+    return replace(recorded, **{name: value for name, value in chosen.items() if value is not None})
+
+
+def machine_fields(sampler: Sampler, batch_size: int, *, is_encoded: bool) -> dict[str, Any]:
+    """Returns fields of the journal that the machine and the installation fix. ``is_encoded``: Pillow encodes files."""
+    instructions = None
+    if sampler.device == "cpu" and (operators := library.operators()) and not library.is_unusable(operators):
+        instructions = library.instruction_set(operators)
+    runs = TENSORRT if sampler.device.startswith("tensorrt") else ONNXRUNTIME
+    used = (*runs, *(("pillow",) if is_encoded else ()))
+    versions = {name: version for name in used if (version := package_version(name)) is not None}
+    return {
+        "batch_size": batch_size,
+        "threads": sampler.threads,
+        "device": sampler.device,
+        "instruction_set": instructions,
+        "packages": {"latentloop": __version__, **versions},
+    }

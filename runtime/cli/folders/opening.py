@@ -1,0 +1,132 @@
+"""The folder of a command's run: an earlier run in it goes on, is replaced, or is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latentloop.bulk.folder import check_own_files, remove_own_files
+from latentloop.bulk.journal import Journal, create_journal, open_journal
+from latentloop.bulk.recorded import check_same
+from latentloop.bulk.resuming import clean, finished_shards
+from latentloop.bulk.shards import Shards
+from latentloop.cli import messages
+from latentloop.errors import OutputError
+from latentloop.io.file_names import JOURNAL
+from latentloop.io.replaceable import check_not_working_directory
+
+
+@dataclass
+class RunFolder:
+    """A folder with the ``journal`` of an earlier run, locked, or without one. ``force`` replaces an earlier run."""
+
+    path: Path
+    force: bool
+    journal: Journal | None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether an earlier run goes on."""
+        return self.journal is not None and not self.force
+
+    @property
+    def before(self) -> dict[str, Any]:
+        """The header of the run that goes on, else empty."""
+        return self.journal.header if self.journal is not None and not self.force else {}
+
+    @property
+    def journal_path(self) -> Path:
+        """The journal's path."""
+        return self.path / JOURNAL
+
+    def check_same(self, fields: Mapping[str, Any]) -> None:
+        """Raises InputError if a run goes on of which one of the fields had another value."""
+        if self.goes_on:
+            check_same(self.journal_path, self.before, fields)
+
+    def finished(self) -> dict[int, int]:
+        """Returns the number of images by finished shard of the run that goes on. Notes what is to be made again."""
+        if self.journal is None or self.force:
+            return {}
+        return finished_shards(self.path, self.journal, messages.note)
+
+    def begin(self, fields: Mapping[str, Any], finished: Mapping[int, int], n: int) -> Journal:
+        """Prepares the folder for a run of n images that goes on after the ``finished`` shards, or for a new one, and
+        returns its journal. Raises OutputError.
+        """
+        if self.goes_on and self.journal is not None:
+            clean(self.path, self.journal, finished)
+            if finished:
+                messages.note(f"{self.path}/: goes on after {sum(finished.values())} of {n} images")
+            return self.journal
+        if self.path.is_dir():
+            remove_own_files(self.path)
+        if self.journal is not None:
+            self.journal.replace(fields, iter(()))
+        else:
+            self.journal = create_journal(self.path, fields)
+        return self.journal
+
+    def remove_empty(self) -> None:
+        """Removes the journal and the folder of a run that has no image, unless there is something else in it."""
+        if self.journal is not None and next(self.journal.records(), None) is None:
+            self.journal.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.rmdir()
+
+
+@contextmanager
+def open_run_folder(path: Path, *, force: bool) -> Iterator[RunFolder]:
+    """Yields a folder, with its journal locked if it exists. Raises OutputError if no run can be written there."""
+    folder = RunFolder(path, force, _existing_journal(path, force))
+    try:
+        yield folder
+    finally:
+        if folder.journal is not None:
+            folder.journal.close()
+
+
+def report_finished(shown: str, n: int, shards: Shards, *, as_json: bool) -> int:
+    """Reports that all n images of a run are there already, and returns the exit status."""
+    line = f"{shown}: all {n} {messages.plural(n, 'image')} are there already; --force makes them anew"
+    summary = {
+        "file": shown,
+        "images": n,
+        "images_before": n,
+        "shards": shards.count,
+        "shard_size": shards.size,
+        "cancelled": False,
+    }
+    messages.print_result(summary, line, as_json=as_json)
+    return 0
+
+
+def _existing_journal(folder: Path, force: bool) -> Journal | None:
+    """Returns the locked journal of a folder that exists. Raises OutputError if no run can be written there."""
+    if not folder.is_dir():
+        return None
+    if (folder / JOURNAL).is_file():
+        journal = open_journal(folder, force=force)
+    elif not force:
+        raise OutputError(f"{folder} exists; pass --force (in Python force=True) to replace it")
+    else:
+        journal = None
+    if force:
+        try:
+            _check_replaceable(folder)
+        except BaseException:
+            if journal is not None:
+                journal.close()
+            raise
+    return journal
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Raises OutputError unless ``--force`` may replace what is in the folder."""
+    if folder.is_symlink():
+        raise OutputError(f"{folder} is not a folder, choose another name for the folder of images")
+    check_not_working_directory(folder)
+    check_own_files(folder)
