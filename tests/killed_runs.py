@@ -1,4 +1,4 @@
-"""A program that runs `latentloop sample` in forked processes and kills them at random points.
+"""A program that runs a command in forked processes and kills them at random points.
 
 Arguments: the number of points, a seed, a folder, and the command's. It runs the command once to its end, and prints a
 line of JSON: the exit status, the number of changes that it made to files, and the digests of the files. Then for each
@@ -74,7 +74,7 @@ def main() -> None:
     """Runs the program."""
     from latentloop.bulk.formats import npz_shards, png_files, tar_shards  # noqa: F401  imported once for all
     from latentloop.cli import program
-    from latentloop.cli.folders import sampling  # noqa: F401
+    from latentloop.cli.folders import decoding, encoding, reconstructing, sampling  # noqa: F401
     from latentloop.sampling import sampler  # noqa: F401
 
     count, seed, folder, command = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4:]

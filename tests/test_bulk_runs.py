@@ -183,7 +183,7 @@ def test_decode_replaces_a_folder_of_a_run(sample: Sample, small_bundle: Path, t
     np.savez(file, top=np.zeros((2, 4, 6), np.int64), bottom=np.zeros((2, 8, 12), np.int64))
     sample()
     assert run("decode", file, "--bundle", small_bundle, "--out", f"{folder}/", "--force") == 0
-    assert sorted(digests(folder)) == ["00000.png", "00001.png"]
+    assert sorted(digests(folder)) == ["00000.png", "00001.png", "journal.jsonl"]
     sample("--force")
     assert len(digests(folder)) == N + 1
 

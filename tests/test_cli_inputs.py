@@ -160,7 +160,7 @@ def test_skip_bad_skips_a_file_that_changes_after_the_check(
     summary = json.loads(printed.out)
     assert [item["file"] for item in summary["skipped"]] == [str(changed_file)]
     assert len(summary["mean_squared_error_by_image"]) == 3
-    assert sorted(path.name for path in Path(out).iterdir()) == ["00000.png", "00001.png", "00002.png"]
+    assert sorted(path.name for path in Path(out).glob("*.png")) == ["00000.png", "00002.png", "00003.png"]
 
 
 @pytest.mark.parametrize("out", ["a.npz", "a.png", "a/"])
@@ -184,7 +184,7 @@ def test_the_size_of_a_part_does_not_change_results_and_each_image_is_encoded_on
     assert run("encode", folder, "--bundle", small_bundle, "--out", tmp_path / "b.npz") == 0
     assert run("reconstruct", folder, "--bundle", small_bundle, "--out", f"{tmp_path}/b/", "--scale", 2) == 0
     assert run("reconstruct", folder, "--bundle", small_bundle, "--out", tmp_path / "b.png") == 0
-    assert encoder_calls[3:] == [3, 1] * 3
+    assert encoder_calls[3:] == [3, 1, 4, 3, 1]  # those of a folder are batches of its shards
     for name in ("files", "top", "bottom"):
         assert np.array_equal(codes(tmp_path / "a.npz")[name], codes(tmp_path / "b.npz")[name])
     for index in range(4):

@@ -39,7 +39,7 @@ def test_a_bundle_among_the_inputs_is_an_error_that_names_the_option(
     assert f"{expected}name it with --bundle {small_bundle}" in fails(2, command, small_bundle, *out)
     assert f"{expected}{small_bundle} is used" in fails(2, command, small_bundle, "--bundle", small_bundle, *out)
     assert f"{expected}name it" in fails(2, command, photos, small_bundle, *out)
-    assert f"unexpected arguments: {photos};" in fails(2, "decode", "x.npz", photos, *out)
+    assert f"unexpected arguments: {photos};" in fails(2, "verify", small_bundle, photos)
 
 
 def test_a_folder_of_images_may_hold_another_manifest(small_bundle: Path, photos: Path, tmp_path: Path) -> None:

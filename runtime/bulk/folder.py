@@ -17,7 +17,7 @@ from latentloop.io.replaceable import is_earlier_image, is_journal
 
 UNFINISHED = ".unfinished"  # the sub-folder with the files of the shards that are being written
 PER_FOLDER = 10_000  # images; a run with more has sub-folders
-_SHARD_FILE = re.compile(r"(shard-\d{5,}\.(npz|tar)|codes-\d{5,}\.npz)")
+_SHARD_FILE = re.compile(r"(shard-\d{5,}\.(npz|tar)|codes-\d{5,}\.npz|files-\d{5,}\.csv)")
 _SUBFOLDER = re.compile(r"\d{3,}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Protocol
 
@@ -25,6 +26,8 @@ FORMATS = {  # the module of each, which has the class Writer
 class ImageBatch:
     """Images of a run, uint8 [n, H, W, C], the numbers ``indices`` [n] of each in the run, and what is known of all:
     ``seeds`` uint64 [n], ``labels`` int64 [n], ``classes``, the name of each image's class.
+
+    ``left_out``: items of the shard that come before the batch's last, and have no image.
     """
 
     indices: Sequence[int]
@@ -32,6 +35,13 @@ class ImageBatch:
     seeds: NDArray[np.uint64] | None = None
     labels: NDArray[np.int64] | None = None
     classes: Sequence[str] | None = None
+    left_out: int = 0
+    cancelled: bool = False
+
+    @property
+    def count(self) -> int:
+        """The number of items."""
+        return len(self.images) + self.left_out
 
     def enlarged(self, scale: int) -> Images:
         """Returns the images, each pixel as ``scale`` x ``scale`` pixels."""
@@ -55,3 +65,31 @@ def image_writer(format: str, shard: Shard, scale: int = 1) -> ImageWriter:
     """Returns a writer for a format."""
     make: Callable[[Shard, int], ImageWriter] = import_module(FORMATS[format]).Writer
     return make(shard, scale)
+
+
+class ImageShardWriter:
+    """Writes the images of a shard. Implements ``ShardWriter``."""
+
+    def __init__(self, format: str, scale: int, shard: Shard) -> None:
+        self.images = 0
+        self.shard = shard
+        self._make_writer = partial(image_writer, format, shard, scale)
+        self._writer: ImageWriter | None = None
+
+    def add(self, batch: ImageBatch) -> None:
+        """Writes the next images of the shard."""
+        if not len(batch.images):
+            return
+        if self._writer is None:
+            self._writer = self._make_writer()
+        self._writer.add(batch)
+        self.images += len(batch.images)
+
+    def finish(self) -> tuple[WrittenFile, ...]:
+        """Returns the files of the shard, which are on the disk; a shard without images has none."""
+        return () if self._writer is None else tuple(self._writer.finish())
+
+    def close(self) -> None:
+        """Closes files after an error."""
+        if self._writer is not None:
+            self._writer.close()

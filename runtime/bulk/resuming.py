@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from latentloop.bulk.folder import clear_unfinished, first_missing, output_errors, remove_files
-from latentloop.bulk.journal import Journal
+from latentloop.bulk.journal import Journal, read_journal
+from latentloop.bulk.shards import Shards
+from latentloop.errors import OutputError
 
 
 def finished_shards(folder: Path, journal: Journal, note: Callable[[str], None]) -> dict[int, int]:
@@ -60,3 +62,16 @@ def clean(folder: Path, journal: Journal, finished: Collection[int]) -> None:
                     if record.shard in finished and last[record.shard] == number
                 ),
             )
+
+
+def missing_shards(folder: Path) -> int:
+    """Returns how many shards of a folder's run are not finished. Raises OutputError."""
+    journal = read_journal(folder)
+    try:
+        n, size = journal.header.get("n"), journal.header.get("shard_size")
+        if type(n) is not int or type(size) is not int or n < 1 or size < 1:
+            raise OutputError(f"{journal.path}: line 1 has n and shard_size {[n, size]}, expected positive integers")
+        partial = {record.shard: record.partial for record in journal.records()}
+    finally:
+        journal.close()
+    return Shards(n, size).count - list(partial.values()).count(False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-SIZES = {"png": 256, "npz": 1024, "tar": 1024}  # by format: the samples of a shard by default, at most
+SIZES = {"png": 256, "npz": 1024, "tar": 1024, "codes": 1024}  # by format: images of a shard by default, at most
 MAX_BYTES = 2**28  # of a shard's images by default
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -27,6 +30,48 @@ _CHANGED = "changed after they were checked"
 
 
 @dataclass
+class FoundImages:
+    """The single images of a command's files and folders, not read yet, and the problems of others."""
+
+    sources: list[Source]
+    problems: list[Problem]
+    notes: list[str]
+
+    @property
+    def total(self) -> int:
+        """The number of inputs."""
+        return len(self.sources) + len(self.problems)
+
+    @property
+    def paths(self) -> set[Path]:
+        """The files on disk."""
+        return paths_of(self.sources)
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of the names of all inputs, their sizes, and when they were last changed."""
+        digest = hashlib.sha256()
+        last = None
+        for source in self.sources:
+            path = source.file.path if isinstance(source, IdxImage) else source
+            if path != last:
+                with suppress(OSError):  # reading it reports the problem
+                    state = os.stat(path)
+                    digest.update(f"{state.st_size} {state.st_mtime_ns} ".encode())
+                digest.update(os.fsencode(path) + b"\0")
+            last = path
+        for problem in self.problems:
+            digest.update(str(problem).encode("utf-8", "surrogateescape") + b"\0")
+        return digest.hexdigest()
+
+
+def find_inputs(arguments: argparse.Namespace, image: tuple[int, int, int]) -> FoundImages:
+    """Returns the images that the options name, at the size ``image`` = (H, W, C)."""
+    search = find_images(arguments.images)
+    sources, idx_problems = single_images(search.files, image, resize=arguments.resize)
+    return FoundImages(sources, [*search.problems, *idx_problems], search.notes)
+
+
+@dataclass
 class ImageInputs:
     """Files that ``read`` can read as images of one size [H, W, C], and the problems of the ``skipped`` others."""
 
@@ -37,20 +82,20 @@ class ImageInputs:
     changed: list[Problem] = field(default_factory=list)  # files that only ``check`` could read
 
     @staticmethod
-    def check(arguments: argparse.Namespace, image: tuple[int, int, int]) -> ImageInputs:
+    def check(
+        arguments: argparse.Namespace, image: tuple[int, int, int], found: FoundImages | None = None
+    ) -> ImageInputs:
         """Reads each file once and returns the usable ones. Notes on stderr report ignored links and skipped files.
 
         Raises one InputError that names all unusable files; with ``--skip-bad``, only if no file is usable.
         """
-        search = find_images(arguments.images)
-        for line in search.notes:
+        found = find_inputs(arguments, image) if found is None else found
+        for line in found.notes:
             note(line)
-        sources, idx_problems = single_images(search.files, image, resize=arguments.resize)
-        problems, files, notes = [*search.problems, *idx_problems], [], []
-        total = len(sources) + len(problems)
+        problems, files, notes = [*found.problems], [], []
         read = partial(read_each, image=image, resize=arguments.resize, threads=arguments.threads)
-        results = read(sources)
-        for part in progress.parts(len(sources), "check"):
+        results = read(found.sources)
+        for part in progress.parts(len(found.sources), "check"):
             for result in islice(results, part.stop - part.start):
                 if result.problem:
                     problems.append(result.problem)
@@ -61,9 +106,9 @@ class ImageInputs:
         for line in merge_notes(notes):
             note(line)
         if not arguments.skip_bad or not files:
-            raise_for(problems, total, _REMEDY)
+            raise_for(problems, found.total, _REMEDY)
         if problems:
-            note(summarise(problems, total, "are left out"))
+            note(summarise(problems, found.total, "are left out"))
         return ImageInputs(files, problems, arguments.skip_bad, read)
 
     def batches(self, size: int, label: str, stop: StopRequest) -> Iterator[tuple[list[Source], NDArray[np.uint8]]]:
@@ -73,20 +118,31 @@ class ImageInputs:
         file is left.
         """
         for part in progress.parts(len(self.files), label):
-            files, images = [], []
-            for result in self.read(self.files[part]):
+            for _, indices, images in self.part(part, size, stop):
+                if indices:
+                    yield [self.files[index] for index in indices], images
+        self.check_any_left()
+
+    def part(self, part: slice, size: int, stop: StopRequest) -> Iterator[tuple[int, list[int], NDArray[np.uint8]]]:
+        """Yields for the next files of a part, until ``stop`` is set: how many these are, up to ``size``, the numbers
+        of those that can be read, and their images, uint8 [n, H, W, C]. Adds the others to ``changed``.
+        """
+        for start in range(part.start, part.stop, size):
+            indices, images = [], []
+            numbers = range(start, min(start + size, part.stop))
+            for number, result in zip(numbers, self.read(self.files[numbers.start : numbers.stop]), strict=True):
                 if stop.is_set():
                     return
                 if result.problem:
                     self.changed.append(result.problem)
                 if result.pixels is not None:
-                    files.append(result.file)
+                    indices.append(number)
                     images.append(result.pixels)
-            for start in range(0, len(files), size):
-                if stop.is_set():
-                    return
-                yield files[start : start + size], np.stack(images[start : start + size])
-        if len(self.changed) == len(self.files):
+            yield len(numbers), indices, np.stack(images) if images else np.empty((0, 0, 0, 0), np.uint8)
+
+    def check_any_left(self) -> None:
+        """Raises InputError if all files have changed."""
+        if self.files and len(self.changed) == len(self.files):
             raise InputError(summarise(self.changed, len(self.files), _CHANGED))
 
     def report_changed(self, others: str) -> None:
@@ -102,7 +158,7 @@ class ImageInputs:
     @property
     def paths(self) -> set[Path]:
         """The files on disk."""
-        return {source.file.path if isinstance(source, IdxImage) else source for source in self.files}
+        return paths_of(self.files)
 
     def skipped_as_json(self) -> list[dict[str, str]]:
         """Returns the files that were left out, and the reasons, for ``--json``."""
@@ -110,6 +166,11 @@ class ImageInputs:
             {"file": str(problem.path), "reason": " ".join(problem.reason.split())}
             for problem in (*self.skipped, *self.changed)
         ]
+
+
+def paths_of(sources: Sequence[Source]) -> set[Path]:
+    """Returns the files on disk that hold the images."""
+    return {source.file.path if isinstance(source, IdxImage) else source for source in sources}
 
 
 def labels_of(sources: Sequence[Source], classes: Sequence[str]) -> list[int] | None:

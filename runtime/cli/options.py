@@ -107,7 +107,8 @@ def add_output(
         "--out",
         required=required,
         metavar="PATH",
-        help="a grid of all images (.png, .jpg or .webp), or, if the name ends in /, a folder with one file per image",
+        help="a grid of all images (.png, .jpg or .webp), or, if the name ends in /, a folder of images, in which the "
+        "same command goes on after a stop",
     )
     group.add_argument("--columns", type=positive, metavar="N", help=f"images per row of the grid (default: {columns})")
     group.add_argument(
@@ -117,6 +118,27 @@ def add_output(
         help=f"enlarge each pixel to N x N (default: in a grid, to at least {GRID_IMAGE_HEIGHT} rows per image)",
     )
     return group
+
+
+def add_shards(group: argparse._ArgumentGroup) -> None:
+    """Adds ``--format`` and ``--shard-size``, for images in a folder."""
+    group.add_argument(
+        "--format",
+        choices=("png", "npz", "tar"),
+        help="files of a folder: an image each, or an archive of many, for programs that compare sets of images (npz) "
+        "or read data for training (tar, as WebDataset does) (default: png)",
+    )
+    add_shard_size(group, "256, in archives 1024, fewer if they are large")
+
+
+def add_shard_size(group: argparse.ArgumentParser | argparse._ArgumentGroup, default: str) -> None:
+    """Adds ``--shard-size``."""
+    group.add_argument(
+        "--shard-size",
+        type=positive,
+        metavar="N",
+        help=f"images in a folder that are made, written and listed in its journal as one (default: {default})",
+    )
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:

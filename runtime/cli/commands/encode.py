@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from latentloop.cli import messages, options
 from latentloop.cli.interrupt import StopRequest, defer_stop, stop_request
+from latentloop.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
     from latentloop.images.problems import Source
     from latentloop.sampling.sampler import Sampler
 
-HELP = "encode images to codes (.npz)"
+HELP = "encode images to codes"
 EPILOG = """examples:
   latentloop encode a.png b.png --out codes.npz
   latentloop encode photos/ --resize --out codes.npz
   latentloop encode photos/ --resize --skip-bad --out codes.npz
+  latentloop encode photos/ --resize --out codes/
 
 A folder means all images in it and in its sub-folders, and IDX files with MNIST's names: what `train --data` takes.
 All images are checked before the first is encoded. --resize crops and resizes images, and adds a border to IDX images.
-The file holds one array of integers [N, h, w] per level, and an array `files` [N] of the images' paths. It also holds
-`labels` [N] if every image has one: the name of its folder, if the bundle has a class of that name, or its IDX label.
+A file of codes has one array of integers [N, h, w] per level, and an array `files` [N] of the images' paths. It also
+has `labels` [N] if every image has one: the name of its folder, if the bundle has a class of that name, or its IDX
+label.
 """
 
 
@@ -35,7 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     options.add_images(parser)
     options.add_bundle(parser)
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the codes (.npz)")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="a file of all codes (.npz), or, if the name ends in /, a folder of such files, for many images: the same "
+        "command goes on after a stop",
+    )
+    options.add_shard_size(parser, "1024")
     options.add_unfit_images(parser)
     options.add_running(parser)
 
@@ -45,8 +55,15 @@ def run(arguments: argparse.Namespace) -> int:
     # 1. Check the output, then the images.
     from latentloop.io.codes_file import check_codes_path, write_codes
 
-    check_codes_path(arguments.out, force=arguments.force)
     options.check_no_bundle(arguments.images, arguments)
+    out = Path(arguments.out)
+    if arguments.out.endswith("/"):
+        from latentloop.cli.folders.encoding import encode_to_folder
+
+        return encode_to_folder(arguments, out)
+    if arguments.shard_size is not None:
+        raise InputError(f"--shard-size applies to a folder of codes, but --out {out} is a file: end it in /")
+    check_codes_path(out, force=arguments.force)
     sampler = options.open_sampler(arguments)
     from latentloop.cli.image_inputs import ImageInputs, labels_of
 
@@ -64,11 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
         with defer_stop(stop):
             per_image = {"files": names} | ({} if labels is None else {"labels": labels})
             origin = sampler.bundle.manifest.origin()
-            write_codes(arguments.out, codes, per_image, origin=origin, classes=classes, force=arguments.force)
+            write_codes(out, codes, per_image, origin=origin, classes=classes, force=arguments.force)
     # 4. Report.
     levels = {name: list(values.shape[1:]) for name, values in codes.items()}
     summary = {
-        "file": str(arguments.out) if names else None,
+        "file": str(out) if names else None,
         "images": names,
         "labels": None if labels is None else [classes[label] for label in labels],
         "skipped": inputs.skipped_as_json(),
@@ -78,9 +95,9 @@ def run(arguments: argparse.Namespace) -> int:
     }
     shapes = ", ".join(f"{name} {height} x {width}" for name, (height, width) in levels.items())
     labelled = "" if labels is None else "; with labels"
-    line = f"{arguments.out}: codes of {len(files)} {messages.plural(len(files), 'image')} ({shapes}{labelled})"
+    line = f"{out}: codes of {len(files)} {messages.plural(len(files), 'image')} ({shapes}{labelled})"
     messages.print_result(summary, line if names else "", as_json=arguments.json)
-    result = f"{arguments.out} holds the codes of {len(files)}" if names else "no image was encoded"
+    result = f"{out} holds the codes of {len(files)}" if names else "no image was encoded"
     inputs.report_changed(result)
     return messages.exit_status(stop, f"{result} of {len(inputs.files)} images")
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import itertools
-import math
 from typing import TYPE_CHECKING
 
 from latentloop.cli import messages, options
+from latentloop.cli.errors_report import ErrorsReport, mean_squared_error
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import StopRequest, defer_stop, stop_request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     from numpy.typing import NDArray
 
     from latentloop.cli.image_inputs import ImageInputs
-    from latentloop.images.problems import Source
     from latentloop.sampling.sampler import Sampler
 
     Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # an original and its reconstruction, [H, W, C]
@@ -33,8 +29,9 @@ EPILOG = """examples:
 A folder means all images in it and in its sub-folders, and IDX files with MNIST's names: what `train --data` takes.
 All images are checked before the first is encoded. --resize crops and resizes images, and adds a border to IDX images.
 In a grid, each row of originals is above the row of its reconstructions; of many images it shows 64, evenly spaced. A
-folder gets the reconstructions only, of all images.
-The mean squared error is over all pixels and channels, on the scale 0 to 1. Ctrl-C writes the finished images.
+folder gets the reconstructions only, of all images, and tables files-*.csv of the originals' names and errors.
+The mean squared error is over all pixels and channels, on the scale 0 to 1. Ctrl-C writes the finished images; in a
+folder the same command then goes on.
 """
 
 
@@ -43,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_images(parser)
     options.add_bundle(parser)
     options.add_unfit_images(parser)
-    options.add_output(parser, required=False, columns="8")
+    options.add_shards(options.add_output(parser, required=False, columns="8"))
     options.add_running(parser)
 
 
@@ -52,6 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     # 1. Check the output, then the images.
     output = ImageOutput.optional(arguments)
     options.check_no_bundle(arguments.images, arguments)
+    if output and output.folder:
+        from latentloop.cli.folders.reconstructing import reconstruct_to_folder
+
+        return reconstruct_to_folder(arguments, output)
     sampler = options.open_sampler(arguments)
     shape = sampler.bundle.manifest.image
     from latentloop.cli.image_inputs import ImageInputs
@@ -63,70 +64,43 @@ def run(arguments: argparse.Namespace) -> int:
         columns = arguments.columns or min(pairs, 8)
         output.check_size(2 * -(-pairs // columns) * columns, shape, columns)
         output.check_inputs(inputs.paths)
-    # 2. Reconstruct and measure. A folder is written meanwhile, a grid at the end.
-    files, errors, stop = _reconstruct(sampler, inputs, output)
+    # 2. Reconstruct and measure, and write the grid.
+    errors, stop = _reconstruct(sampler, inputs, output)
     # 3. Report.
-    done = len(files)
-    error = math.fsum(errors) / done if done else None
-    psnr = _psnr(error) if error is not None else None
+    done = len(errors.files)
     summary = {
         "file": str(output) if output and done else None,
-        "images": [str(file) for file in files],
+        **errors.summary(),
         "skipped": inputs.skipped_as_json(),
-        "mean_squared_error": error,
-        "psnr_db": psnr,
-        "mean_squared_error_by_image": errors,
         "cancelled": stop.is_set(),
     }
-    line = ""
-    if error is not None:
-        shown_psnr = "infinite" if psnr is None else f"{psnr:.2f} dB"
-        line = f"{done} {messages.plural(done, 'image')}: mean squared error {error:.6f}, PSNR {shown_psnr}"
+    line = errors.line() if done else ""
     if line and output:
-        line += f"; {output}" if output.folder else f"; {output}: {_shown_pairs(done, count)}"
+        line += f"; {output}: {_shown_pairs(done, count)}"
     messages.print_result(summary, line, as_json=arguments.json)
     inputs.report_changed(f"the figures are those of the other {done}")
     return messages.exit_status(stop, messages.finished(done, count, " and written" if output else ""))
 
 
-def _reconstruct(
-    sampler: Sampler, inputs: ImageInputs, output: ImageOutput | None
-) -> tuple[list[Source], list[float], StopRequest]:
-    """Reconstructs all images and writes the output. Returns the finished files, their errors, and the stop
-    request.
-    """
-    files: list[Source] = []
-    errors: list[float] = []
+def _reconstruct(sampler: Sampler, inputs: ImageInputs, output: ImageOutput | None) -> tuple[ErrorsReport, StopRequest]:
+    """Reconstructs all images until requested to stop, and writes the grid."""
+    errors = ErrorsReport([], [])
     grid_pairs: list[Pair] = []
     shown = _evenly_spaced(len(inputs.files))
     with stop_request() as stop:
-        pairs = _pairs(sampler, inputs, files, errors, stop)
-        if (first := next(pairs, None)) is not None:  # without any image, no folder is written
-            pairs = itertools.chain([first], pairs)
-            if output and output.folder:
-                # One name for each measured image: ``errors`` grows while the folder is written.
-                names = (f"{index:05}.png" for index, _ in enumerate(errors))
-                output.write((reconstruction for _, reconstruction in pairs), names)
-            else:
-                grid_pairs = [pair for index, pair in enumerate(pairs) if output and index in shown]
+        for batch, images in inputs.batches(sampler.default_batch_size, "reconstruct", stop):
+            decoded = sampler.decode(sampler.encode(images))
+            stop.wait_for_results()
+            for file, *pair in zip(batch, images, decoded, strict=True):
+                if output and len(errors.files) in shown:
+                    grid_pairs.append((pair[0], pair[1]))
+                errors.files.append(str(file))
+                errors.errors.append(mean_squared_error(*pair))
     if output and grid_pairs:
         with defer_stop(stop):
             columns = output.columns or min(len(grid_pairs), 8)
-            output.write(_rows(grid_pairs, columns), (), columns)
-    return files, errors, stop
-
-
-def _pairs(
-    sampler: Sampler, inputs: ImageInputs, files: list[Source], errors: list[float], stop: StopRequest
-) -> Iterator[Pair]:
-    """Yields pairs of original and reconstruction until ``stop`` is set; appends each pair's file and error."""
-    for batch, images in inputs.batches(sampler.default_batch_size, "reconstruct", stop):
-        decoded = sampler.decode(sampler.encode(images))
-        stop.wait_for_results()
-        for file, image, reconstruction in zip(batch, images, decoded, strict=True):
-            files.append(file)
-            errors.append(_mean_squared_error(image, reconstruction))
-            yield image, reconstruction
+            output.write(_rows(grid_pairs, columns), columns)
+    return errors, stop
 
 
 def _evenly_spaced(count: int) -> set[int]:
@@ -152,13 +126,3 @@ def _rows(pairs: list[Pair], columns: int) -> NDArray[np.uint8]:
     for index, pair in enumerate(pairs):
         images[index // columns, :, index % columns] = pair
     return images.reshape(-1, *shape)
-
-
-def _mean_squared_error(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Returns the error on the scale 0 to 1."""
-    return float(((a.astype("float64") - b) ** 2).mean() / 255**2)
-
-
-def _psnr(error: float) -> float | None:
-    """Returns the PSNR in dB for a peak of 1; None if it is infinite."""
-    return -10 * math.log10(error) if error else None

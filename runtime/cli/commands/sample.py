@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentloop.cli import messages, options
-from latentloop.cli.image_output import ImageOutput, file_names
+from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import StopRequest, defer_stop, stop_request
 from latentloop.cli.progress import Bar
 from latentloop.cli.sample_job import DEFAULT_COUNT, SampleJob, plan_sampling
@@ -79,19 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="also write codes, seeds and labels: to a file (.npz), or with the folder of --out beside its images",
     )
-    output.add_argument(
-        "--format",
-        choices=("png", "npz", "tar"),
-        help="files of a folder: an image each, or an archive of many, for programs that compare sets of images (npz) "
-        "or read data for training (tar, as WebDataset does) (default: png)",
-    )
-    output.add_argument(
-        "--shard-size",
-        type=options.positive,
-        metavar="N",
-        help="images in a folder that are drawn, written and listed in its journal as one (default: 256, in archives "
-        "1024, fewer if they are large)",
-    )
+    options.add_shards(output)
     running = options.add_running(parser)
     options.add_precision(running)
     running.add_argument(
@@ -106,15 +94,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Draws samples, writes them, and returns the exit status. Raises LatentLoopError."""
     started = time.perf_counter()
     # 1. Check the outputs, then the request.
-    output = ImageOutput.required(arguments, in_shards=True)
+    output = ImageOutput.required(arguments)
     if output.folder:
         from latentloop.cli.folders.sampling import sample_to_folder
 
         return sample_to_folder(arguments, output)
-    for option in ("format", "shard_size"):
-        if getattr(arguments, option) is not None:
-            shown = option.replace("_", "-")
-            raise InputError(f"--{shown} applies to a folder of images, but --out {output} is a grid: end it in /")
     if arguments.codes:
         _check_codes_output(arguments.codes, output)
     sampler = options.open_sampler(arguments)
@@ -218,8 +202,7 @@ def _write(job: SampleJob, samples: Samples, labels: list[str]) -> None:
 
     manifest, output, path = job.request.manifest, job.output, job.codes
     done = len(samples.images)
-    names = file_names(done, labels, samples.seeds.tolist())
-    writes: dict[str, Callable[[], object]] = {str(output): lambda: output.write(samples.images, names, job.columns)}
+    writes: dict[str, Callable[[], object]] = {str(output): lambda: output.write(samples.images, job.columns)}
     if path:
         per_image: dict[str, Any] = {"seeds": samples.seeds, **({"labels": samples.labels} if labels else {})}
         writes[str(path)] = lambda: write_codes(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from latentloop.bulk.folder import check_own_files, remove_own_files
-from latentloop.bulk.journal import Journal, create_journal, open_journal
+from latentloop.bulk.journal import Journal, ShardRecord, create_journal, open_journal
 from latentloop.bulk.recorded import check_same
 from latentloop.bulk.resuming import clean, finished_shards
 from latentloop.bulk.shards import Shards
@@ -47,11 +48,21 @@ class RunFolder:
         if self.goes_on:
             check_same(self.journal_path, self.before, fields)
 
+    @cached_property
     def finished(self) -> dict[int, int]:
-        """Returns the number of images by finished shard of the run that goes on. Notes what is to be made again."""
+        """The number of images by finished shard of the run that goes on. Notes what is to be made again."""
         if self.journal is None or self.force:
             return {}
         return finished_shards(self.path, self.journal, messages.note)
+
+    @property
+    def finished_run(self) -> Shards | None:
+        """The shards of the run that goes on, if all are finished."""
+        n, size = self.before.get("n"), self.before.get("shard_size")
+        if type(n) is not int or type(size) is not int or n < 1 or size < 1:
+            return None
+        shards = Shards(n, size)
+        return shards if len(self.finished) == shards.count else None
 
     def begin(self, fields: Mapping[str, Any], finished: Mapping[int, int], n: int) -> Journal:
         """Prepares the folder for a run of n images that goes on after the ``finished`` shards, or for a new one, and
@@ -70,9 +81,15 @@ class RunFolder:
             self.journal = create_journal(self.path, fields)
         return self.journal
 
+    def records(self) -> list[ShardRecord]:
+        """Returns the records of the finished shards, in order."""
+        assert self.journal is not None
+        last = {record.shard: record for record in self.journal.records() if not record.partial}
+        return [last[number] for number in sorted(last)]
+
     def remove_empty(self) -> None:
         """Removes the journal and the folder of a run that has no image, unless there is something else in it."""
-        if self.journal is not None and next(self.journal.records(), None) is None:
+        if self.journal is not None and not any(record.images for record in self.journal.records()):
             self.journal.path.unlink(missing_ok=True)
             with suppress(OSError):
                 self.path.rmdir()
@@ -89,15 +106,20 @@ def open_run_folder(path: Path, *, force: bool) -> Iterator[RunFolder]:
             folder.journal.close()
 
 
-def report_finished(shown: str, n: int, shards: Shards, *, as_json: bool) -> int:
-    """Reports that all n images of a run are there already, and returns the exit status."""
-    line = f"{shown}: all {n} {messages.plural(n, 'image')} are there already; --force makes them anew"
+def report_finished(
+    shown: str, n: int, shards: Shards, *, as_json: bool, more: Mapping[str, object] | None = None, text: str = ""
+) -> int:
+    """Reports that all n images of a run are there already, and returns the exit status. ``more`` is added to the
+    summary, ``text`` to the line.
+    """
+    line = f"{shown}: all {n} {messages.plural(n, 'image')} are there already{text}; --force makes them anew"
     summary = {
         "file": shown,
         "images": n,
         "images_before": n,
         "shards": shards.count,
         "shard_size": shards.size,
+        **(more or {}),
         "cancelled": False,
     }
     messages.print_result(summary, line, as_json=as_json)

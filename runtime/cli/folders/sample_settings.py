@@ -55,6 +55,7 @@ def command_fields(arguments: argparse.Namespace, job: SampleJob, choices: Choic
         given = digest.hexdigest()
     labels = None if request.labels is None else hashlib.sha256(request.labels.tobytes()).hexdigest()
     fields: dict[str, Any] = {
+        "command": "sample",
         "bundle": manifest.origin()["bundle"],
         "n": request.n,
         "per_class": arguments.per_class,

@@ -55,7 +55,7 @@ def _sample(arguments: argparse.Namespace, output: ImageOutput, folder: RunFolde
     finished: dict[int, int] = {}
     n = job.request.n
     if choices.shard_size is not None:
-        finished = folder.finished()
+        finished = folder.finished
         if arguments.codes is not None and folder.before.get("codes") != "beside" and not arguments.codes.exists():
             finished = {}
         if len(finished) == Shards(n, choices.shard_size).count:

@@ -1,0 +1,71 @@
+"""``latentloop decode`` into a folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from latentloop.bulk.image_shards import ImageBatch, ImageShardWriter
+from latentloop.cli import messages
+from latentloop.cli.codes_inputs import CodesInputs
+from latentloop.cli.folders.opening import open_run_folder, report_finished
+from latentloop.cli.folders.shard_command import MOST_LISTED, Results, ShardCommand
+from latentloop.cli.image_output import ImageOutput
+from latentloop.cli.interrupt import StopRequest
+
+
+def decode_to_folder(arguments: argparse.Namespace, output: ImageOutput) -> int:
+    """Decodes the codes whose images the folder lacks, and returns the exit status. Raises LatentLoopError."""
+    with open_run_folder(output.path, force=output.force) as folder:
+        format, scale = arguments.format or "png", arguments.scale or 1
+        command = ShardCommand(arguments, folder, format, scale)
+        manifest = command.bundle.manifest
+        inputs = CodesInputs.check(arguments.codes, manifest)
+        fields = command.fields("decode", n=len(inputs), codes_sha256=inputs.sha256)
+        folder.check_same(fields)
+        if shards := folder.finished_run:
+            return report_finished(str(output), sum(folder.finished.values()), shards, as_json=arguments.json)
+        numbers = {name: label for label, name in reversed(list(enumerate(manifest.classes)))}
+        seeds: list[int] = []
+        labels: list[str] = []
+
+        def batches(part: slice, stop: StopRequest) -> Iterator[ImageBatch]:
+            first = part.start
+            for codes in inputs.part(part):
+                for start in range(0, len(codes), command.batch_size):
+                    if stop.is_set():
+                        return
+                    batch = codes.take(slice(start, start + command.batch_size))
+                    images = command.sampler.decode(batch.codes)
+                    yield ImageBatch(
+                        range(first, first + len(images)),
+                        images,
+                        None if batch.seeds is None else np.array(batch.seeds, np.uint64),
+                        np.array([numbers[name] for name in batch.labels], np.int64)
+                        if batch.labels is not None and inputs.classes <= numbers.keys()
+                        else None,
+                        batch.labels,
+                    )
+                    first += len(images)
+                    if len(inputs) <= MOST_LISTED:
+                        seeds.extend(batch.seeds or ())
+                        labels.extend(batch.labels or ())
+
+        writer = partial(ImageShardWriter, format, scale)
+        report = command.run(fields, Results(len(inputs), batches, writer), "decode")
+        listed = not report.before and len(inputs) <= MOST_LISTED
+        summary: dict[str, Any] = report.summary(str(output)) | {
+            "images": report.done,
+            "seeds": seeds if listed and inputs.has_seeds else None,
+            "labels": labels if listed and inputs.has_labels else None,
+            "seconds": report.seconds,
+            "cancelled": report.done < report.n,
+        }
+        del summary["count"]
+        line = f"{output}: {report.done} {messages.plural(report.done, 'image')}" if report.done else ""
+        messages.print_result(summary, line, as_json=arguments.json)
+        return report.exit_status()
