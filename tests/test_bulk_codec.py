@@ -121,7 +121,8 @@ def test_labels_that_the_bundle_does_not_have_are_in_names_only(
 ) -> None:
     assert run(*command("encode", pictures, out="codes")) == 0
     arrays = codes(tmp_path / "codes" / "codes-00000.npz")
-    np.savez(tmp_path / "a.npz", **{**arrays, "labels": np.array(["coat", "sock", "coat"])})
+    changed: dict[str, Any] = {**arrays, "labels": np.array(["coat", "sock", "coat"])}
+    np.savez(tmp_path / "a.npz", **changed)
     assert run(*command("decode", tmp_path / "a.npz", "--format", "npz")) == 0
     assert "arr_1" not in npz_images(tmp_path / "out")
     assert run(*command("decode", tmp_path / "a.npz", out="png")) == 0
@@ -136,7 +137,7 @@ def test_labels_and_seeds_that_only_some_files_have_are_told(
     pictures: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*command("encode", pictures, out="codes")) == 0
-    arrays = codes(tmp_path / "codes" / "codes-00001.npz")
+    arrays: dict[str, Any] = codes(tmp_path / "codes" / "codes-00001.npz")
     del arrays["labels"]
     np.savez(tmp_path / "codes" / "codes-00001.npz", **arrays, seeds=np.arange(3))
     assert run(*command("decode", tmp_path / "codes")) == 0
@@ -288,4 +289,4 @@ def test_memory_does_not_grow_with_the_number_of_images(
 
     peak(64)  # includes the memory of imports
     few, many = peak(64), peak(512)
-    assert many - few < 448 * 1000, (few, many)  # the codes of an image have 7900 bytes, its pixels 4600
+    assert many - few < 448 * 2000, (few, many)  # the codes of an image have 7900 bytes, its pixels 4600; names stay
