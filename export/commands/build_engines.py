@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.max_batch > MAX_BATCH:
         raise InputError(f"--max-batch is {arguments.max_batch}, expected at most {MAX_BATCH}")
-    bundle = options.open_bundle(options.bundle_path(arguments))
+    bundle = options.open_selected(arguments)
     graph_precisions = bundle.manifest.precisions
     possible = tuple(precision for precision in PRECISIONS if graph_precision(precision) in graph_precisions)
     precisions = _names("precision", arguments.precision, possible)
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sets = [{**asdict(outcome), "folder": str(outcome.folder)} for outcome in outcomes]
         messages.print_json(
-            {"bundle": str(bundle.path), "flavour": builder.name, "library": builder.version, "sets": sets}
+            {"bundle": bundle.location, "flavour": builder.name, "library": builder.version, "sets": sets}
         )
     return 0
 

@@ -6,20 +6,24 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
+from latentloop.bundles.hub_address import check_not_mangled, is_address, parse_address
 from latentloop.bundles.integrity import check_link, identity_of, verify_file
 from latentloop.bundles.manifest import Manifest
 from latentloop.bundles.manifest_reading import from_json
 from latentloop.errors import BundleError, InputError, short_repr
 from latentloop.io.file_names import MANIFEST
 from latentloop.io.json_reading import read_json
+
+if TYPE_CHECKING:
+    from latentloop.bundles.hub import Snapshot
 
 Value = TypeVar("Value")
 _bundles: WeakSet[Bundle] = WeakSet()
@@ -55,38 +59,61 @@ class Bundle:
 
     def __init__(self, path: str | Path) -> None:
         """Opens and verifies a bundle; see ``open``."""
+        self._snapshot: Snapshot | None = None
+        if is_address(path):
+            from latentloop.bundles.hub import fetch  # late: most bundles are directories
+
+            self._snapshot = fetch(parse_address(str(path)))
+            path = self._snapshot.folder
         try:
             folder = Path(path)
         except TypeError:
             raise InputError(f"path is {short_repr(path)}, expected a str or a Path: a bundle's directory") from None
-        source = folder / MANIFEST
-        check_link(folder)
-        if not folder.is_dir():
-            problem = "not a directory" if folder.exists() else "no such directory"
-            raise BundleError(f"{folder}: {problem}; a bundle is the directory that `latentloop export` writes")
-        check_link(source)
-        value = read_json(source, f"{source} is missing: a bundle is a directory that `latentloop export` writes")
-        self.manifest: Manifest = from_json(value, str(source))
-        records = self.manifest.files.items()
-        self._identities = {name: verify_file(folder, name, record, source) for name, record in records}
+        check_not_mangled(folder)
+        self._verify(folder)
         self.path = folder.absolute()  # files are loaded later, perhaps in another working directory
         self._caches: list[dict[Hashable, Any]] = []
         self._start_cache()
         _bundles.add(self)
 
+    def _verify(self, folder: Path) -> None:
+        """Reads the manifest and verifies the files that it lists. Raises BundleError."""
+        source = folder / MANIFEST
+        try:
+            check_link(folder)
+            if not folder.is_dir():
+                problem = "not a directory" if folder.exists() else "no such directory"
+                raise BundleError(f"{folder}: {problem}; a bundle is the directory that `latentloop export` writes")
+            check_link(source)
+            value = read_json(source, f"{source} is missing: a bundle is a directory that `latentloop export` writes")
+            self.manifest: Manifest = from_json(value, str(source))
+            records = self.manifest.files.items()
+            self._identities = {name: verify_file(folder, name, record, source) for name, record in records}
+        except BundleError as error:
+            if self._snapshot is None:
+                raise
+            from latentloop.bundles.hub import damaged
+
+            raise damaged(self._snapshot, error) from error
+
     def _start_cache(self) -> None:
         self._caches.append({})  # caches of parent processes are kept: their sessions must not be destroyed in a child
         self._lock = threading.Lock()  # a new one, because another thread may have held the parent's at the fork
 
-    def __reduce__(self) -> tuple[Callable[..., Bundle], tuple[str, Manifest]]:
+    def __reduce__(self) -> tuple[Callable[..., Bundle], tuple[str, Manifest, Snapshot | None]]:
         """A copy or pickle holds the path and the manifest: the bundle is opened and verified again."""
-        return _reopen, (str(self.path), self.manifest)
+        return _reopen, (str(self.path), self.manifest, self._snapshot)
 
     @staticmethod
     def open(path: str | Path) -> Bundle:
         """Opens the bundle in directory ``path`` and verifies the size and SHA-256 of every file.
 
-        Raises BundleError that names the file and the wrong field, InputError if ``path`` is not a str or a Path.
+        A str that begins with hf:// is the address of a bundle on a model hub, hf://owner/name[@revision][/folder]:
+        huggingface_hub (the extra ``hub``) downloads to its cache what is not there yet.
+
+        Raises BundleError that names the file and the wrong field, or the address that cannot be opened; InputError if
+        ``path`` is not a str or a Path, or an address is malformed; for an address also MissingError without
+        huggingface_hub, and OutputError if the cache cannot be written.
         """
         return Bundle(path)
 
@@ -95,6 +122,21 @@ class Bundle:
         """Opens the bundle that is installed with the package."""
         manifest = Path(__file__).parents[1] / "data" / "planets" / MANIFEST
         return Bundle.open(manifest.resolve().parent)  # an editable install links each file to the source tree
+
+    @property
+    def address(self) -> str | None:
+        """The address that a bundle from a model hub was opened by; None for a directory."""
+        return None if self._snapshot is None else str(self._snapshot.address)
+
+    @property
+    def commit(self) -> str | None:
+        """The commit of a bundle from a model hub; None for a directory."""
+        return None if self._snapshot is None else self._snapshot.commit
+
+    @property
+    def location(self) -> str:
+        """What names this bundle to a user: its address at its commit, or its directory."""
+        return str(self.path if self._snapshot is None else self._snapshot.address.at(self._snapshot.commit))
 
     @property
     def levels(self) -> tuple[LevelInfo, ...]:
@@ -128,7 +170,7 @@ class Bundle:
         shape = " x ".join(map(str, self.image_shape))
         levels = ", ".join(f"{level.name} {level.height} x {level.width}" for level in self.levels)
         classes = f"{len(self.classes)} classes" if self.classes else "no classes"
-        return f"<Bundle {str(self.path)!r}: images {shape}, levels {levels}, {classes}, {', '.join(self.precisions)}>"
+        return f"<Bundle {self.location!r}: images {shape}, levels {levels}, {classes}, {', '.join(self.precisions)}>"
 
     @contextmanager
     def unchanged(self, *files: str) -> Iterator[None]:
@@ -178,8 +220,12 @@ class Bundle:
             raise BundleError(f"{path}: not readable as golden vectors: {error}") from error
 
 
-def _reopen(path: str, manifest: Manifest) -> Bundle:
-    bundle = Bundle.open(path)
+def _reopen(path: str, manifest: Manifest, snapshot: Snapshot | None = None) -> Bundle:
+    if snapshot is None:
+        bundle = Bundle.open(path)
+    else:  # on another machine the cache may be elsewhere, or lack the bundle
+        bundle = Bundle.open(path if Path(path).is_dir() else str(snapshot.address.at(snapshot.commit)))
+        bundle._snapshot = replace(bundle._snapshot or snapshot, address=snapshot.address)
     if bundle.manifest != manifest:
         raise BundleError(f"{path} has changed since its Bundle was copied or pickled: open it again")
     return bundle

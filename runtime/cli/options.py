@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from latentloop.bundles.hub_address import FORM, SCHEME, HubAddress, is_address, is_mangled, parse_address
 from latentloop.errors import InputError
 from latentloop.io.file_names import MANIFEST
 
@@ -51,15 +54,24 @@ def setting(text: str) -> float | dict[str, float]:
     return by_level
 
 
+def bundle_source(text: str) -> Path | HubAddress:
+    """Returns the directory or the address of a bundle (a ``type`` of argparse)."""
+    try:
+        return parse_address(text) if is_address(text) else Path(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def add_bundle(parser: argparse.ArgumentParser, *, argument: bool = False) -> None:
     """Adds ``--bundle``; with ``argument`` the bundle may also be a plain argument. ``bundle_path`` reads both."""
     if argument:
-        parser.add_argument("BUNDLE", nargs="?", type=Path, help="the bundle, as --bundle names it")
+        parser.add_argument("BUNDLE", nargs="?", type=bundle_source, help="the bundle, as --bundle names it")
     parser.add_argument(
         "--bundle",
-        type=Path,
+        type=bundle_source,
         metavar="DIR",
-        help="a directory from `latentloop export` (default: the one installed with LatentLoop)",
+        help=f"a directory from `latentloop export`, or an address on a model hub, {FORM} (default: the one installed "
+        "with LatentLoop)",
     )
 
 
@@ -162,15 +174,19 @@ def add_unfit_images(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def bundle_path(arguments: argparse.Namespace) -> Path | None:
-    """Returns the bundle's path from the options of ``add_bundle``; None for the default one.
+def bundle_path(arguments: argparse.Namespace) -> Path | HubAddress | None:
+    """Returns the bundle's path or address from the options of ``add_bundle``; None for the default one.
 
     Raises InputError if they name two bundles.
     """
     option, argument = arguments.bundle, getattr(arguments, "BUNDLE", None)
-    if option is not None and argument is not None and option.resolve() != argument.resolve():
+    if option is not None and argument is not None and _resolved(option) != _resolved(argument):
         raise InputError(f"two bundles are named, {argument} and --bundle {option}: leave one of them out")
     return argument if option is None else option
+
+
+def _resolved(source: Path | HubAddress) -> Path | HubAddress:
+    return source.resolve() if isinstance(source, Path) else source
 
 
 def check_no_bundle(paths: Iterable[Path], arguments: argparse.Namespace) -> None:
@@ -178,20 +194,42 @@ def check_no_bundle(paths: Iterable[Path], arguments: argparse.Namespace) -> Non
     from latentloop.bundles.manifest import FORMAT  # late, so that --help is fast
 
     for path in paths:
+        remedy = f"{arguments.bundle} is used"
+        if is_mangled(path) and not path.exists():
+            address = SCHEME + "/".join(path.parts[1:])
+            remedy = f"name it with --bundle {address}" if arguments.bundle is None else remedy
+            raise InputError(f"{address} is the address of a bundle, expected an input of the command: {remedy}")
         manifest = path / MANIFEST
         if manifest.is_file():
             with manifest.open("rb") as file:
                 if FORMAT.encode() not in file.read(100):
                     continue
-            remedy = f"name it with --bundle {path}" if arguments.bundle is None else f"{arguments.bundle} is used"
+            remedy = f"name it with --bundle {path}" if arguments.bundle is None else remedy
             raise InputError(f"{path} is a bundle, expected an input of the command: {remedy}")
 
 
-def open_bundle(path: Path | None) -> Bundle:
-    """Opens the bundle in a directory, or the default bundle. Raises BundleError."""
+def open_bundle(source: Path | HubAddress | None, *, quiet: bool = False) -> Bundle:
+    """Opens the bundle in a directory or at an address, or the default bundle.
+
+    A download shows huggingface_hub's progress bars and warnings, except with ``quiet`` and if stderr is no terminal.
+    Raises LatentLoopError.
+    """
     from latentloop.bundles.bundle import Bundle
 
-    return Bundle.default() if path is None else Bundle.open(path)
+    if source is None:
+        return Bundle.default()
+    if isinstance(source, Path):
+        return Bundle.open(source)
+    from latentloop.bundles.hub import hidden_output
+
+    is_shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
+    with nullcontext() if is_shown else hidden_output():
+        return Bundle.open(str(source))
+
+
+def open_selected(arguments: argparse.Namespace) -> Bundle:
+    """Opens the bundle that the options of ``add_bundle`` select, with ``--json`` quietly. Raises LatentLoopError."""
+    return open_bundle(bundle_path(arguments), quiet=getattr(arguments, "json", False))
 
 
 def open_sampler(arguments: argparse.Namespace) -> Sampler:
@@ -199,4 +237,4 @@ def open_sampler(arguments: argparse.Namespace) -> Sampler:
     from latentloop.sampling.sampler import Sampler
 
     precision = getattr(arguments, "precision", "float32")  # only commands that run a prior have this option
-    return Sampler(open_bundle(bundle_path(arguments)), arguments.device, arguments.threads, precision)
+    return Sampler(open_selected(arguments), arguments.device, arguments.threads, precision)

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from latentloop._version import __version__
+from latentloop.bundles.hub_address import is_address, is_mangled
 from latentloop.cli.commands import COMMANDS
 from latentloop.cli.interrupt import TERMINATION_SIGNALS, exit_status, raise_on_termination
 from latentloop.cli.messages import StdoutError, flush_stdout, print_line
@@ -147,6 +148,7 @@ def _dispatch(arguments: list[str]) -> int:
             check_no_bundle(map(Path, extra), parsed)
         parser.error(f"unexpected arguments: {' '.join(extra)}")
     _check_paths(parsed, rest)
+    _check_addresses(parsed, rest)
     return int(module.run(parsed))
 
 
@@ -157,6 +159,19 @@ def _check_paths(parsed: argparse.Namespace, arguments: list[str]) -> None:
     for name, value in vars(parsed).items():
         if Path() in (value if isinstance(value, list) else [value]):
             raise InputError(f"{name.replace('_', '-')} is empty, expected a path: is a variable of the shell not set?")
+
+
+def _check_addresses(parsed: argparse.Namespace, arguments: list[str]) -> None:
+    """Raises InputError for an address where only a path fits: the path would be of a directory "hf:"."""
+    given = [part for argument in arguments for part in (argument, argument.partition("=")[2]) if is_address(part)]
+    for name, value in vars(parsed).items() if given else ():
+        for path in value if isinstance(value, list) else [value]:
+            if (isinstance(path, Path) and is_mangled(path)) or (name == "out" and is_address(path)):
+                address = next((text for text in given if Path(text) == Path(path)), path)
+                raise InputError(
+                    f"{name.replace('_', '-')} is {address}, expected a path: only a bundle that is read (--bundle) "
+                    "can have an address; for a directory of that name write ./hf:"
+                )
 
 
 def _other_command(name: str) -> str:

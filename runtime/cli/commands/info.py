@@ -24,6 +24,7 @@ HELP = "show versions, devices and the bundle: what a bug report needs"
 EPILOG = """examples:
   latentloop info
   latentloop info my-bundle --json
+  latentloop info hf://owner/name@revision
   cmake -S . -B build -Dlatentloop_DIR="$(latentloop info --cmake-dir)"
 """
 _SLOWER = "graphs run in standard ONNX operators, more slowly"
@@ -40,6 +41,7 @@ _PACKAGES = {  # the module that LatentLoop imports from each package
     "tensorrt-rtx-cu13": "tensorrt_rtx",
     "cuda-bindings": "cuda.bindings.driver",
     "pycuda": "pycuda.driver",
+    "huggingface_hub": "huggingface_hub",
 }
 
 
@@ -94,8 +96,8 @@ def _is_installed(package: str) -> bool:
 
 def _report(arguments: argparse.Namespace, versions: dict[str, str | None], broken: dict[str, str]) -> dict[str, Any]:
     """Returns everything that is printed. Does not import ``broken`` packages, which could end the process."""
-    path = options.bundle_path(arguments)
-    bundle, error = _open(path, broken.get("numpy"))
+    is_default = options.bundle_path(arguments) is None
+    bundle, error = _open(arguments, broken.get("numpy"))
     described = {"error": error} if bundle is None else _describe(bundle)
     report: dict[str, Any] = {
         "latentloop": __version__,
@@ -108,7 +110,7 @@ def _report(arguments: argparse.Namespace, versions: dict[str, str | None], brok
         "operators": broken.get("numpy") or _text_or_error(_operators),
         "gpu_kernels": broken.get("numpy") or _text_or_error(_gpu_kernels),
         "c_library": broken.get("numpy") or _text_or_error(c_library.described),
-        "bundle": {"default": path is None, **described},
+        "bundle": {"default": is_default, **described},
     }
     if report["packages"]["onnxruntime"] and report["packages"]["onnxruntime-gpu"]:
         report["warning"] = (
@@ -185,14 +187,14 @@ def _gpu_kernels() -> str:
         return f"nearest codebook, built but not usable: {error}"
 
 
-def _open(path: Path | None, broken: str | None) -> tuple[Bundle | None, str]:
+def _open(arguments: argparse.Namespace, broken: str | None) -> tuple[Bundle | None, str]:
     """Returns the bundle, or None and why the default one cannot be opened. ``broken`` is NumPy's import error."""
     if broken is not None:
         return None, broken
     try:
-        return options.open_bundle(path), ""
+        return options.open_selected(arguments), ""
     except Exception as error:
-        if path is not None and isinstance(error, LatentLoopError):
+        if options.bundle_path(arguments) is not None and isinstance(error, LatentLoopError):
             raise
         return None, str(error)
 
@@ -203,6 +205,8 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
     manifest = bundle.manifest
     return {
         "path": str(bundle.path),
+        "address": bundle.address,
+        "commit": bundle.commit,
         "image": list(manifest.image),
         "levels": [
             {
@@ -257,7 +261,8 @@ def _print(report: dict[str, Any]) -> None:
         height, width, channels = bundle["image"]
         classes = f"{len(bundle['classes'])}: {', '.join(bundle['classes'][:20])}" if bundle["classes"] else "none"
         rows += [
-            ("default bundle" if bundle["default"] else "bundle", bundle["path"]),
+            ("default bundle" if bundle["default"] else "bundle", bundle["address"] or bundle["path"]),
+            *([("  commit", bundle["commit"]), ("  folder", bundle["path"])] if bundle["address"] else []),
             ("  images", f"{height} x {width}, {'grey' if channels == 1 else 'RGB'}"),
             *((f"  {level['name']}", _level(level)) for level in bundle["levels"]),
             ("  classes", classes),

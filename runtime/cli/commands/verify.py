@@ -13,6 +13,7 @@ EPILOG = """examples:
   latentloop verify
   latentloop verify bundle --precision int8
   latentloop verify bundle --device cpu --json
+  latentloop verify hf://owner/name@revision
 
 Exit status 1 means that a result is wrong; each line states an error and the largest one allowed.
 """
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from latentloop.sampling.verification import verify
 
     sampler = options.open_sampler(arguments)
-    bundle = sampler.bundle.path
+    bundle = sampler.bundle.location
     checks = []
     for check in verify(sampler):
         checks.append(check)
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
             if not c.skipped
         ]
         skipped = {c.name: c.skipped for c in checks if c.skipped}
-        setup = {"bundle": str(bundle), "device": sampler.device, "precision": sampler.precision}
+        setup = {"bundle": bundle, "device": sampler.device, "precision": sampler.precision}
         messages.print_json({**setup, "passed": passed, "checks": rows, "skipped": skipped})
     else:
         messages.print_line(
