@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,8 @@ def test_the_variables_of_huggingface_hub_apply(tmp_path: Path, small_bundle: Pa
 def test_a_dropped_connection_goes_on_where_it_was(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
     hub.cut["weights.safetensors"] = 5000
+    with suppress(BundleError):  # the first releases of huggingface_hub do not try again by themselves
+        Bundle.open(f"hf://{NAME}")
     Bundle.open(f"hf://{NAME}")
     assert hub.ranges == ["bytes=5000-"]
 
