@@ -14,7 +14,7 @@ from command_line import codes, run
 
 from latentloop import Bundle, Sampler
 from latentloop.bulk.formats.npz_shards import write_npz
-from latentloop.bulk.merging import merge_npz
+from latentloop.bulk.merging.npz_file import merge_npz
 
 N = 7
 
@@ -87,7 +87,7 @@ def test_memory_does_not_grow_with_the_run(tmp_path: Path) -> None:
         lines.append({"shard": number, "images": 250, "partial": False, "files": [file]})
     (tmp_path / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     tracemalloc.start()
-    assert merge_npz(tmp_path, tmp_path / "all.npz") == 5250
+    assert merge_npz([tmp_path], tmp_path / "all.npz") == 5250
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6 * 2**20

@@ -13,7 +13,7 @@ from pathlib import Path
 from latentloop.bulk.journal import ShardRecord, WrittenFile, sync_folder
 from latentloop.errors import OutputError
 from latentloop.io.file_names import JOURNAL
-from latentloop.io.replaceable import is_earlier_image, is_journal
+from latentloop.io.replaceable import check_not_working_directory, is_earlier_image, is_journal
 
 UNFINISHED = ".unfinished"  # the sub-folder with the files of the shards that are being written
 PER_FOLDER = 10_000  # images; a run with more has sub-folders
@@ -28,7 +28,7 @@ def subfolder(index: int, n: int) -> str:
     return f"{index // PER_FOLDER:0{max(3, len(str((n - 1) // PER_FOLDER)))}}/"
 
 
-def write_unfinished(folder: Path, name: str, content: bytes) -> WrittenFile:
+def write_unfinished(folder: Path, name: str, content: bytes | memoryview) -> WrittenFile:
     """Writes a file of a shard that is not finished, and returns when it is on the disk. Raises OSError."""
     path = folder / UNFINISHED / name
     path.parent.mkdir(exist_ok=True)
@@ -89,8 +89,11 @@ def remove_files(folder: Path, record: ShardRecord) -> None:
         (folder / file.name).unlink(missing_ok=True)
 
 
-def check_own_files(folder: Path) -> None:
-    """Raises OutputError if a folder holds anything that no run has written."""
+def check_replaceable(folder: Path) -> None:
+    """Raises OutputError unless ``--force`` may replace what is in the folder: what runs have written, and no more."""
+    if folder.is_symlink():
+        raise OutputError(f"{folder} is not a folder, choose another name for the folder of images")
+    check_not_working_directory(folder)
     for _ in _own_files(folder):
         pass
 

@@ -126,6 +126,12 @@ def create_journal(folder: Path, header: Mapping[str, Any]) -> Journal:
     return Journal(path, descriptor, dict(header))
 
 
+def write_journal(folder: Path, header: Mapping[str, Any], records: Iterator[ShardRecord]) -> None:
+    """Writes the journal of a folder that has none, and returns when it is on the disk. Raises OSError."""
+    os.close(_create(folder / JOURNAL, header, records))
+    sync_folder(folder)
+
+
 def sync_folder(folder: Path) -> None:
     """Returns when the names in a folder are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -140,9 +146,10 @@ def _create(path: Path, header: Mapping[str, Any], records: Iterator[ShardRecord
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         _lock(path, descriptor)
-        _write(descriptor, {"format": FORMAT, "version": VERSION, **header})
+        _write(descriptor, {"format": FORMAT, "version": VERSION, **header}, sync=False)
         for record in records:
-            _write(descriptor, asdict(record))
+            _write(descriptor, asdict(record), sync=False)
+        os.fsync(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
@@ -204,12 +211,13 @@ def _whole_lines(descriptor: int) -> int:
     return 0
 
 
-def _write(descriptor: int, value: Mapping[str, Any]) -> None:
-    """Appends a value as one line, and returns when it is on the disk."""
+def _write(descriptor: int, value: Mapping[str, Any], *, sync: bool = True) -> None:
+    """Appends a value as one line, and returns when it is on the disk, unless ``sync`` is off."""
     content = memoryview(json.dumps(value).encode() + b"\n")
     while content:
         content = content[os.write(descriptor, content) :]
-    os.fsync(descriptor)
+    if sync:
+        os.fsync(descriptor)
 
 
 @contextmanager

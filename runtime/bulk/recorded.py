@@ -29,6 +29,13 @@ def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) ->
         )
 
 
+def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """Returns the first field that differs between two journals' headers, and both values for people; or None."""
+    for field, a, b in _differences("", one, other):
+        return field, _shown(a), _shown(b)
+    return None
+
+
 def _differences(where: str, before: object, now: object) -> Iterator[tuple[str, object, object]]:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for name in dict.fromkeys((*now, *before)):

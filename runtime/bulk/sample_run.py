@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
@@ -71,6 +71,29 @@ class Drawn:
     def cancelled(self) -> bool:
         """Whether the run was cancelled after them."""
         return self.samples.cancelled
+
+
+@dataclass
+class DrawnList:
+    """What was drawn, for a report: the numbers of ``images`` and ``candidates``, and if ``listed`` every image's seed,
+    label and, with ``best``, confidence.
+    """
+
+    listed: bool
+    images: int = 0
+    candidates: int = 0
+    seeds: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    confidence: list[float] = field(default_factory=list)
+
+    def add(self, batch: Drawn) -> None:
+        """Adds a batch of samples."""
+        self.images += batch.count
+        self.candidates += batch.candidates
+        if self.listed:
+            self.seeds += batch.samples.seeds.tolist()
+            self.labels += [] if batch.samples.labels is None else batch.samples.labels.tolist()
+            self.confidence += [] if batch.confidence is None else batch.confidence.tolist()
 
 
 @dataclass(frozen=True, eq=False)

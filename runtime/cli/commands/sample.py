@@ -17,6 +17,7 @@ from latentloop.draws.settings import SETTINGS
 from latentloop.errors import InputError, OutputError
 
 if TYPE_CHECKING:
+    from latentloop.bulk.shards import RunPart
     from latentloop.sampling.rejection import Selection
     from latentloop.sampling.results import Progress, Samples
     from latentloop.sampling.sampler import Sampler
@@ -30,6 +31,8 @@ EPILOG = """examples:
   latentloop encode photo.png --resize --out photo.npz
   latentloop sample --given photo.npz --keep top --out variations.png
   latentloop sample -n 50000 --seed 1 --format npz --out samples/
+  latentloop sample -n 50000 --seed 1 --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT \
+      --out part-$SLURM_ARRAY_TASK_ID/    # in a job with --array=0-63; then: latentloop merge part-*/ --out samples/
 
 Labels for --given are those of --label, else of the file, else those that the bundle's classifier gives to its codes.
 Ctrl-C writes the batches that are finished. In a folder the same command goes on where an earlier run stopped, however
@@ -80,6 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write codes, seeds and labels: to a file (.npz), or with the folder of --out beside its images",
     )
     options.add_shards(output)
+    output.add_argument(
+        "--shard",
+        type=run_part,
+        metavar="I/N",
+        help="write only part I of N of a run that N processes write, each into a folder of its own; I counts from 0 "
+        "to N - 1; needs --seed; `latentloop merge` joins the parts",
+    )
     running = options.add_running(parser)
     options.add_precision(running)
     running.add_argument(
@@ -88,6 +98,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images at once, padded to it (default: all, 16 at most)",
     )
+
+
+def run_part(text: str) -> RunPart:
+    """Returns the part of a run that ``text`` names (a ``type`` of argparse)."""
+    from latentloop.bulk.shards import RunPart
+
+    try:
+        return RunPart.parse(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,20 +1,14 @@
-"""What a command into a folder leaves open, and what the machine fixes: both are in the journal."""
+"""What a command into a folder leaves open, and its journal records."""
 
 import argparse
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from latentloop._version import __version__
 from latentloop.bulk.journal import ANEW
-from latentloop.environment.machine import package_version
 from latentloop.errors import BundleError, OutputError
 from latentloop.io.json_reading import read
-from latentloop.kernels import library
-from latentloop.sampling.sampler import Sampler
 
-TENSORRT = ("tensorrt", "tensorrt-rtx-cu13")  # distributions that run engines
-ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu")  # distributions that run a bundle's graphs
 Positive = Annotated[int, range(1, 2**31)]
 
 
@@ -42,20 +36,3 @@ def choices_of(arguments: argparse.Namespace, before: dict[str, Any], journal: P
     if chosen["device"] == "auto" and recorded.device is not None:
         chosen["device"] = None
     return replace(recorded, **{name: value for name, value in chosen.items() if value is not None})
-
-
-def machine_fields(sampler: Sampler, batch_size: int, *, is_encoded: bool) -> dict[str, Any]:
-    """Returns fields of the journal that the machine and the installation fix. ``is_encoded``: Pillow encodes files."""
-    instructions = None
-    if sampler.device == "cpu" and (operators := library.operators()) and not library.is_unusable(operators):
-        instructions = library.instruction_set(operators)
-    runs = TENSORRT if sampler.device.startswith("tensorrt") else ONNXRUNTIME
-    used = (*runs, *(("pillow",) if is_encoded else ()))
-    versions = {name: version for name in used if (version := package_version(name)) is not None}
-    return {
-        "batch_size": batch_size,
-        "threads": sampler.threads,
-        "device": sampler.device,
-        "instruction_set": instructions,
-        "packages": {"latentloop": __version__, **versions},
-    }

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from latentloop.bulk.folder import check_own_files, remove_own_files
+from latentloop.bulk.folder import check_replaceable, remove_own_files
 from latentloop.bulk.journal import Journal, ShardRecord, create_journal, open_journal
 from latentloop.bulk.recorded import check_same
 from latentloop.bulk.resuming import clean, finished_shards
@@ -17,7 +17,6 @@ from latentloop.bulk.shards import Shards
 from latentloop.cli import messages
 from latentloop.errors import OutputError
 from latentloop.io.file_names import JOURNAL
-from latentloop.io.replaceable import check_not_working_directory
 
 
 @dataclass
@@ -138,17 +137,9 @@ def _existing_journal(folder: Path, force: bool) -> Journal | None:
         journal = None
     if force:
         try:
-            _check_replaceable(folder)
+            check_replaceable(folder)
         except BaseException:
             if journal is not None:
                 journal.close()
             raise
     return journal
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Raises OutputError unless ``--force`` may replace what is in the folder."""
-    if folder.is_symlink():
-        raise OutputError(f"{folder} is not a folder, choose another name for the folder of images")
-    check_not_working_directory(folder)
-    check_own_files(folder)

@@ -10,6 +10,7 @@ import numpy as np
 
 from latentloop.bulk.sample_run import CodesOutput, SampleRun
 from latentloop.bulk.shards import Shards, default_size
+from latentloop.bundles.bundle import Bundle
 from latentloop.cli.folders.choices import Choices
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.sample_job import SampleJob, chosen_labels
@@ -17,7 +18,6 @@ from latentloop.errors import InputError
 from latentloop.io.codes_file import check_codes_path
 from latentloop.sampling.rejection import candidate_count, checked_candidates
 from latentloop.sampling.sample_request import MAX_SAMPLES
-from latentloop.sampling.sampler import Sampler, runs_of
 
 BESIDE = "beside"  # the value of ``codes`` in a journal if each shard has a file of codes
 
@@ -27,6 +27,12 @@ def check_codes_option(arguments: argparse.Namespace, output: ImageOutput, befor
     path: Path | None = arguments.codes
     if path is None or is_beside(arguments, output):
         return
+    for option in ("shard", "ray"):
+        if getattr(arguments, option, None) is not None:
+            raise InputError(
+                f"--codes {path} is one file for the whole run, and --{option} divides the run: --codes {output} "
+                "writes a file of each shard beside its images"
+            )
     check_codes_path(path, force=output.force or before.get("codes") == str(path))
     images, codes = output.path.resolve(), path.resolve()
     if images in (codes, *codes.parents):
@@ -73,6 +79,7 @@ def command_fields(arguments: argparse.Namespace, job: SampleJob, choices: Choic
         else BESIDE
         if is_beside(arguments, job.output)
         else str(arguments.codes),
+        "part": None if arguments.shard is None else str(arguments.shard),
     }
     for name in ("shard_size", "batch_size", "threads"):
         if getattr(choices, name) is not None:
@@ -81,7 +88,13 @@ def command_fields(arguments: argparse.Namespace, job: SampleJob, choices: Choic
 
 
 def planned_run(
-    arguments: argparse.Namespace, job: SampleJob, choices: Choices, sampler: Sampler, *, goes_on: bool
+    arguments: argparse.Namespace,
+    job: SampleJob,
+    choices: Choices,
+    bundle: Bundle,
+    default_batch_size: int,
+    *,
+    goes_on: bool,
 ) -> SampleRun:
     """Returns the run with the sizes of its batches and shards. Raises InputError."""
     request, format, scale = job.request, arguments.format or "png", arguments.scale or 1
@@ -91,8 +104,8 @@ def planned_run(
     if batch_size is None:
         drawn = n
         if job.best is not None and request.labels is not None:
-            drawn = candidate_count(request.labels[: sampler.default_batch_size], Fraction(str(job.best)))
-        batch_size = min(drawn, sampler.default_batch_size)
+            drawn = candidate_count(request.labels[:default_batch_size], Fraction(str(job.best)))
+        batch_size = min(drawn, default_batch_size)
     height, width, channels = request.manifest.image
     size = choices.shard_size or default_size(format, (height * scale, width * scale, channels), batch_size)
     if codes_file is not None:  # one file holds the codes of one shard
@@ -108,10 +121,9 @@ def planned_run(
         codes = CodesOutput(job.recorded(), origins, codes_file, force=job.output.force or goes_on)
     run = SampleRun(request, batch_size, Shards(n, size), format, scale, job.best, codes)
     # What each shard would refuse is refused before anything is written or replaced.
-    runs_of(sampler).checked_batch(request, batch_size)
     if job.best is not None:
         for number in {0, int(np.argmax(np.diff(run.candidates_before)))}:
-            checked_candidates(sampler.bundle, request.take(run.shards.part(number)), job.best)
+            checked_candidates(bundle, request.take(run.shards.part(number)), job.best)
     last = job.seed + int(run.candidates_before[-1]) - 1
     if last >= 2**64:
         raise InputError(f"seeds holds {last}, expected integers from 0 to 2**64 - 1")

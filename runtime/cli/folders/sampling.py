@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from latentloop.bulk.sample_run import Drawn, SampleRun
-from latentloop.bulk.shards import Shards
-from latentloop.bulk.writing import write_run
+from latentloop.bulk.machine import Machine
+from latentloop.bulk.sample_run import DrawnList, SampleRun
+from latentloop.bulk.shards import WHOLE, RunPart, Shards
 from latentloop.cli import messages, options
-from latentloop.cli.folders.choices import choices_of, machine_fields
+from latentloop.cli.folders.choices import Choices, choices_of
+from latentloop.cli.folders.making import LocalMaker, Maker
 from latentloop.cli.folders.opening import RunFolder, open_run_folder, report_finished
 from latentloop.cli.folders.sample_settings import check_codes_option, command_fields, planned_run
 from latentloop.cli.image_output import ImageOutput
-from latentloop.cli.interrupt import StopRequest, stop_request
-from latentloop.cli.progress import Bar
+from latentloop.cli.interrupt import stop_request
 from latentloop.cli.sample_job import SampleJob, plan_sampling
+from latentloop.errors import InputError
 
 if TYPE_CHECKING:
-    from latentloop.sampling.results import Progress
+    from collections.abc import Callable
+
+    from latentloop.bundles.bundle import Bundle
     from latentloop.sampling.sampler import Sampler
 
 MOST_LISTED = 10_000  # images whose seeds and labels the summary lists
@@ -29,6 +34,10 @@ MOST_LISTED = 10_000  # images whose seeds and labels the summary lists
 
 def sample_to_folder(arguments: argparse.Namespace, output: ImageOutput) -> int:
     """Draws the samples that the folder lacks, and returns the exit status. Raises LatentLoopError."""
+    if arguments.shard is not None and arguments.seed is None:
+        raise InputError(
+            f"--shard {arguments.shard} needs --seed, the same for every part: each would choose another one"
+        )
     with open_run_folder(output.path, force=output.force) as folder:
         return _sample(arguments, output, folder)
 
@@ -53,60 +62,90 @@ def _sample(arguments: argparse.Namespace, output: ImageOutput, folder: RunFolde
     folder.check_same(fields)
     # 2. Nothing to do?
     finished: dict[int, int] = {}
-    n = job.request.n
+    n, part = job.request.n, arguments.shard or WHOLE
     if choices.shard_size is not None:
         finished = folder.finished
         if arguments.codes is not None and folder.before.get("codes") != "beside" and not arguments.codes.exists():
             finished = {}
-        if len(finished) == Shards(n, choices.shard_size).count:
-            return report_finished(str(output), n, Shards(n, choices.shard_size), as_json=arguments.json)
-    # 3. The sampler, and what depends on it.
-    sampler = open_sampler()
-    run = planned_run(arguments, job, choices, sampler, goes_on=folder.goes_on)
-    fields |= {"shard_size": run.shards.size}
-    fields |= machine_fields(sampler, run.batch_size, is_encoded=run.format != "npz")
-    folder.check_same(fields)
-    if any((arguments.given, arguments.label, arguments.top_k, arguments.min_p, arguments.best)):
-        from latentloop.cli.unused_options import note_unused_options
+        shards = Shards(n, choices.shard_size)
+        if folder.goes_on and len(finished) == len(part.numbers(shards)):
+            own = Shards(part.images(shards), shards.size)
+            return report_finished(str(output), own.n, own, as_json=arguments.json)
+    # 3. What draws the samples, and what depends on it.
+    with _maker(arguments, bundle, choices, open_sampler) as maker:
+        run = planned_run(arguments, job, choices, bundle, maker.machine.default_batch_size, goes_on=folder.goes_on)
+        fields |= {"shard_size": run.shards.size}
+        fields |= {**maker.machine.fields, "batch_size": run.batch_size}
+        folder.check_same(fields)
+        maker.check(run)
+        if any((arguments.given, arguments.label, arguments.top_k, arguments.min_p, arguments.best)):
+            from latentloop.cli.unused_options import note_unused_options
 
-        note_unused_options(arguments, job)
-    folder.begin(fields, finished, n)
-    return _draw(arguments, output, folder, job, run, sampler, finished, started)
+            note_unused_options(arguments, job)
+        folder.begin(fields, finished, part.images(run.shards))
+        return _draw(_Task(arguments, output, folder, bundle, job, run, part, finished, started), maker)
 
 
-def _draw(
-    arguments: argparse.Namespace,
-    output: ImageOutput,
-    folder: RunFolder,
-    job: SampleJob,
-    run: SampleRun,
-    sampler: Sampler,
-    finished: dict[int, int],
-    started: float,
-) -> int:
+@contextmanager
+def _maker(
+    arguments: argparse.Namespace, bundle: Bundle, choices: Choices, open_sampler: Callable[[], Sampler]
+) -> Iterator[Maker]:
+    """Yields what draws the samples. Raises LatentLoopError."""
+    yield LocalMaker(open_sampler(), is_encoded=arguments.format != "npz")
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """The ``part`` of a run to draw into a folder; ``finished``, the images by shard that are there already."""
+
+    arguments: argparse.Namespace
+    output: ImageOutput
+    folder: RunFolder
+    bundle: Bundle
+    job: SampleJob
+    run: SampleRun
+    part: RunPart
+    finished: dict[int, int]
+    started: float
+
+
+def _draw(task: _Task, maker: Maker) -> int:
     """Draws the shards that are not finished, reports, and returns the exit status."""
-    n, loaded, journal = run.shards.n, time.perf_counter(), folder.journal
+    loaded, run, finished, journal = time.perf_counter(), task.run, task.finished, task.folder.journal
     assert journal is not None
-    drawn = _Record(listed=n <= MOST_LISTED)
+    n, numbers = task.part.images(run.shards), task.part.numbers(run.shards)
+    drawn = DrawnList(listed=n <= MOST_LISTED)
+    missing = [number for number in numbers if number not in finished]
     try:
-        with stop_request() as stop, Bar("row") as bar:
-            written = write_run(run.on(sampler, _after_row(run, bar, stop)), folder.path, journal, finished, drawn)
+        with stop_request() as stop:
+            written = maker.write(run, task.folder.path, journal, missing, drawn, stop)
     finally:
-        if not finished and not drawn.images:
-            folder.remove_empty()
+        if numbers and not finished and not drawn.images:
+            task.folder.remove_empty()
+    _report(task, maker.machine, drawn, written, loaded)
+    done = written + sum(finished.values())
+    go_on = "; the same command goes on" if 0 < done < n else ""
+    return messages.exit_status(stop, messages.finished(done, n) + go_on)
+
+
+def _report(task: _Task, machine: Machine, drawn: DrawnList, written: int, loaded: float) -> None:
+    """Prints what was ``drawn``, of which ``written`` images are in place, since the sampler was ``loaded``."""
+    arguments, output, job, run, finished = task.arguments, task.output, task.job, task.run, task.finished
+    n, numbers = task.part.images(run.shards), task.part.numbers(run.shards)
     seconds, done = time.perf_counter() - loaded, written + sum(finished.values())
     from latentloop.cli.slower import slower_because
 
-    slower = slower_because(sampler.device, arguments.device, sampler.device_reason)
+    slower = slower_because(machine.device, arguments.device, machine.device_reason)
     beside = run.codes is not None and run.codes.file is None
     summary = {
-        "file": str(output) if done else None,
+        "file": str(output) if done or not numbers else None,
         "format": run.format,
         "codes": (str(output) if beside else str(arguments.codes)) if arguments.codes and done else None,
-        "bundle": str(sampler.bundle.path),
+        "bundle": str(task.bundle.path),
         "images": done,
         "images_before": sum(finished.values()),
-        "shards": run.shards.count,
+        "part": None if arguments.shard is None else str(task.part),
+        "shards": len(numbers),
         "shard_size": run.shards.size,
         "batch_size": run.batch_size,
         "seed": job.seed,
@@ -118,59 +157,25 @@ def _draw(
         "confidence": drawn.confidence if run.best is not None and drawn.listed and not finished else None,
         "seconds": seconds,
         "images_per_second": written / seconds,
-        "load_seconds": loaded - started,
-        "device": sampler.device,
-        "device_reason": sampler.device_reason,
+        "load_seconds": loaded - task.started,
+        "device": machine.device,
+        "device_reason": machine.device_reason,
         "slower_because": slower,
-        "threads": sampler.threads,
-        "precision": sampler.precision,
+        "threads": machine.threads,
+        "precision": machine.precision,
         "cancelled": done < n,
     }
-    last_seed = job.seed + (drawn.candidates if run.best is not None else done) - 1
-    seeds = f"seeds {job.seed} to {last_seed}" if last_seed > job.seed else f"seed {job.seed}"
+    first_seed = job.seed + int(run.candidates_before[numbers.start])
+    last_seed = first_seed + (drawn.candidates if run.best is not None else done) - 1
+    seeds = f"seeds {first_seed} to {last_seed}" if last_seed > first_seed else f"seed {first_seed}"
     best = f"the best of {drawn.candidates} with " if run.best is not None else ""
     now = f", {written} of them now," if finished else ""
     line = (
         f"{output}: {done} {messages.plural(done, 'image')}{now} in {seconds:.2f} s "
-        f"({written / seconds:.1f} per second) on {sampler.device}, {best}{seeds}"
+        f"({written / seconds:.1f} per second) on {machine.device}, {best}{seeds}"
     )
     if slower:
         line += f"; slower than possible here: {'; '.join(slower)}"
-    messages.print_result(summary, line if done else "", as_json=arguments.json)
-    go_on = "; the same command goes on" if 0 < done < n else ""
-    return messages.exit_status(stop, messages.finished(done, n) + go_on)
-
-
-class _Record:
-    """What was drawn: called with every batch."""
-
-    def __init__(self, listed: bool) -> None:
-        self.listed, self.images, self.candidates = listed, 0, 0
-        self.seeds: list[int] = []
-        self.labels: list[int] = []
-        self.confidence: list[float] = []
-
-    def __call__(self, batch: Drawn) -> None:
-        self.images += len(batch.samples.images)
-        self.candidates += batch.candidates
-        if self.listed:
-            self.seeds += batch.samples.seeds.tolist()
-            self.labels += [] if batch.samples.labels is None else batch.samples.labels.tolist()
-            self.confidence += [] if batch.confidence is None else batch.confidence.tolist()
-
-
-def _after_row(run: SampleRun, bar: Bar, stop: StopRequest) -> Callable[[Progress], bool]:
-    manifest = run.request.manifest
-    height = sum(manifest.level(name).height for name in run.request.drawn_levels)
-    total = int(run.candidates_before[-1])
-    rows, has_results = height * -(-total // run.batch_size), False
-
-    def after_row(progress: Progress) -> bool:
-        nonlocal has_results
-        bar.update(1, rows, f"{progress.images_done} of {total} images")
-        if progress.images_done and not has_results:
-            has_results = True
-            stop.wait_for_results()
-        return not stop.is_set()
-
-    return after_row
+    if not numbers:
+        line = f"{output}: part {task.part} has none of the run's {run.shards.count} shards: nothing to draw"
+    messages.print_result(summary, line if done or not numbers else "", as_json=arguments.json)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic
 
+from latentloop.bulk.machine import machine_fields
 from latentloop.bulk.run import B, Run, Shard, ShardWriter
 from latentloop.bulk.shards import Shards, default_size
 from latentloop.bulk.writing import write_run
 from latentloop.cli import messages, options
-from latentloop.cli.folders.choices import Choices, choices_of, machine_fields
+from latentloop.cli.folders.choices import Choices, choices_of
 from latentloop.cli.folders.opening import RunFolder
 from latentloop.cli.interrupt import StopRequest, stop_request
 from latentloop.cli.progress import Bar
