@@ -15,9 +15,9 @@ from bench_results import TINY, environment
 
 from latentloop import Bundle, Sampler
 from latentloop.bench.embedding.embedding import measure, table
-from latentloop.bench.embedding.hosts import HOSTS, PHASES, SEED, Run, Task, run_host
-from latentloop.bench.embedding.programs import Programs, build_programs, compiler
 from latentloop.bench.figures.figure import Figure
+from latentloop.bench.hosts.processes import HOSTS, PHASES, SEED, Run, Task, run_host
+from latentloop.bench.hosts.programs import Programs, build_programs, compiler
 from latentloop.cli.program import main
 from latentloop.environment import c_library
 from latentloop.errors import InputError, LatentLoopError, MissingError
@@ -44,7 +44,9 @@ def bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def runs(request: pytest.FixtureRequest, programs: Programs, bundle: Path) -> dict[tuple[str, bool], Run]:
     """Runs of both hosts, by host and whether graphs were timed."""
     task = Task(bundle, request.param, 1)
-    return {(host, timed): run_host(host, programs, task, COUNT, timed) for host in HOSTS for timed in (False, True)}
+    return {
+        (host, timed): run_host(host, programs, task, COUNT, timed=timed) for host in HOSTS for timed in (False, True)
+    }
 
 
 def test_both_hosts_draw_the_same_codes(runs: dict[tuple[str, bool], Run]) -> None:
@@ -63,13 +65,13 @@ def test_the_codes_are_those_of_the_sampler(programs: Programs, bundle: Path) ->
 
 def test_what_a_process_measures(runs: dict[tuple[str, bool], Run]) -> None:
     for run in runs.values():
-        assert len(run.images) == COUNT
+        assert len(run.batches) == COUNT
         assert len(run.phases) == len(PHASES)
         assert all(seconds >= 0 for seconds in run.phases)
         assert 0 < run.first_image < run.process
-        assert run.process - run.first_image > sum(run.images)
+        assert run.process - run.first_image > sum(run.batches)
         assert 10 * 2**20 < run.peak < 1000 * 2**20
-        assert run.image == pytest.approx(sum(run.images) / COUNT)
+        assert run.image == pytest.approx(sum(run.batches) / COUNT)
 
 
 def test_both_hosts_time_the_same_runs_of_graphs(runs: dict[tuple[str, bool], Run], bundle: Path) -> None:
@@ -84,8 +86,8 @@ def test_both_hosts_time_the_same_runs_of_graphs(runs: dict[tuple[str, bool], Ru
     for (_, timed), run in runs.items():
         assert run.graph_runs == (COUNT * per_image if timed else 0)
         assert (run.graphs > 0) == timed
-        assert run.graphs < sum(run.images)
-        assert run.outside == pytest.approx(1 - run.graphs / sum(run.images))
+        assert run.graphs < sum(run.batches)
+        assert run.outside == pytest.approx(1 - run.graphs / sum(run.batches))
 
 
 def test_a_run(

@@ -54,7 +54,8 @@ ROOMS = {
     "kernels": [("nearest_codebook",), ("driver", "library", "array_like"), ("element_types",)],
     "bench": [
         ("commands",),
-        ("embedding", "gpu", "nearest", "quality", "report", "sampling"),
+        ("embedding", "gpu", "nearest", "quality", "report", "sampling", "throughput"),
+        ("hosts",),
         ("baselines",),
         ("workload",),
         ("machine",),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from latentloop.bench.commands.measurements import MEASUREMENTS
-from latentloop.bench.commands.output import add_common, finish, require_extra
+from latentloop.bench.commands.output import add_common, finish, names, positive_numbers, require_extra
 from latentloop.bench.commands.quality import QUALITY
 from latentloop.bench.commands.results import RESULTS
+from latentloop.bench.commands.throughput import THROUGHPUT
 from latentloop.cli.options import positive
 from latentloop.errors import InputError
 
@@ -16,6 +17,7 @@ EPILOG = """examples:
   latentloop bench
   latentloop bench --preset rosinality-256 --threads 2 --out result.json --plots plots/
   latentloop bench --preset default --batches 1,16,64 --peers eager,float32
+  latentloop bench throughput --out throughput.json --plots plots/
   latentloop bench growth --out growth.json --plots plots/
   latentloop bench cold-start
   latentloop bench embedding --out embedding.json
@@ -32,7 +34,7 @@ A plain `latentloop bench` takes roughly 40 minutes on two cores, with --batches
 --batches 1 about 5, with more figures extrapolated. Times are medians of the rounds. The words in brackets after a
 number (extrapolated, poor fit, unstable) and the headings are defined below the tables.
 """
-SUB_COMMANDS = {command.name: command for command in (*MEASUREMENTS, *QUALITY, *RESULTS)}
+SUB_COMMANDS = {command.name: command for command in (*THROUGHPUT, *MEASUREMENTS, *QUALITY, *RESULTS)}
 _PRESET_OPTIONS = ("preset", "rounds", "seconds", "batches", "peers", "no_memory")
 
 
@@ -102,26 +104,15 @@ def _measure_preset(arguments: argparse.Namespace) -> int:
     from latentloop.bench.workload.models import hierarchy
     from latentloop.environment.machine import available_threads
 
-    names = tuple((arguments.peers or ",".join(IMPLEMENTATIONS)).split(","))
-    unknown = [name for name in names if name not in IMPLEMENTATIONS]
-    if unknown:
-        raise InputError(f"--peers: no implementation {unknown[0]!r}, expected some of {', '.join(IMPLEMENTATIONS)}")
+    peers = names("--peers", "implementation", arguments.peers, IMPLEMENTATIONS)
     settings = Settings(
         preset=arguments.preset or "rosinality-256",
         threads=arguments.threads or available_threads(),
         rounds=arguments.rounds or 3,
         budget=BUDGET if arguments.seconds is None else arguments.seconds,
-        batches=_batches(arguments.batches),
-        implementations=names,
+        batches=positive_numbers("--batches", arguments.batches),
+        implementations=peers or IMPLEMENTATIONS,
         memory=not arguments.no_memory,
     )
     hierarchy(settings.preset)  # raises InputError for an unknown preset before measuring
     return finish(arguments, lambda: measure(settings), report)
-
-
-def _batches(text: str | None) -> tuple[int, ...]:
-    try:
-        batches = tuple(positive(part) for part in text.split(",")) if text else ()
-    except argparse.ArgumentTypeError as error:
-        raise InputError(f"--batches: {error}") from None
-    return tuple(dict.fromkeys(batches))

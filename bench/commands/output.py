@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from latentloop.cli.options import positive
 from latentloop.environment.machine import available_threads
 from latentloop.environment.packages import require
+from latentloop.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,34 @@ def require_extra(purpose: str) -> None:
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Adds ``--threads`` and the options that ``finish`` reads."""
     parser.add_argument("--threads", type=positive, metavar="N", help="processor threads (default: all)")
+    add_output(parser)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that ``finish`` reads."""
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, metavar="FILE", help="also write the results as JSON")
     group.add_argument("--plots", type=Path, metavar="DIR", help="also write plots as PNG files into a folder")
     group.add_argument("--json", action="store_true", help="print JSON instead of tables")
     group.add_argument("--force", action="store_true", help="replace an existing --out file")
+
+
+def positive_numbers(option: str, text: str | None) -> tuple[int, ...]:
+    """Returns the different numbers of a list such as ``1,4``, () for None. Raises InputError that names the option."""
+    try:
+        numbers = tuple(positive(part) for part in text.split(",")) if text is not None else ()
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"{option}: {error}") from None
+    return tuple(dict.fromkeys(numbers))
+
+
+def names(option: str, what: str, text: str | None, known: Collection[str]) -> tuple[str, ...]:
+    """Returns the different names of a list such as ``a,b``, () for None. Raises InputError for an unknown one."""
+    chosen = () if text is None else tuple(dict.fromkeys(text.split(",")))
+    for name in chosen:
+        if name not in known:
+            raise InputError(f"{option}: no {what} {name!r}, expected some of {', '.join(known)}")
+    return chosen
 
 
 def finish(

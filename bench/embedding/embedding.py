@@ -9,10 +9,10 @@ from typing import Any
 
 from latentloop import Bundle
 from latentloop.bench.embedding import report
-from latentloop.bench.embedding.hosts import HOSTS, PHASES, Run, Task, run_host
-from latentloop.bench.embedding.programs import Programs, build_programs
 from latentloop.bench.figures.figure import Figure
 from latentloop.bench.figures.result_files import new_result
+from latentloop.bench.hosts.processes import HOSTS, PHASES, Run, Task, run_host
+from latentloop.bench.hosts.programs import Programs, build_programs
 from latentloop.bench.machine.environment import environment
 from latentloop.bench.workload.models import DEFAULT, build, split
 from latentloop.errors import InputError
@@ -62,13 +62,13 @@ def _compare(programs: Programs, task: Task, rounds: int, seconds: float) -> dic
     for _ in range(rounds):
         for runs, images, graphs in ((cold, 0, False), (warm, count, False), (timed, count, True)):
             for host in HOSTS:
-                runs[host].append(run_host(host, programs, task, images, graphs))
+                runs[host].append(run_host(host, programs, task, images, timed=graphs))
     everything = [run for runs in (cold, warm, timed) for host in HOSTS for run in runs[host]]
     return {
         "precision": task.precision,
         "images": count,
         "steps_per_image": _steps(task.bundle),
-        "same_codes": len({(len(run.images), run.crc) for run in everything}) == 2,  # those of 1 and 1 + count images
+        "same_codes": len({(len(run.batches), run.crc) for run in everything}) == 2,  # those of 1 and 1 + count images
         "hosts": {host: _figures(cold[host], warm[host], timed[host]) for host in HOSTS},
         "ratios": {  # of the two hosts' runs in one round, C++ : Python
             "images per second": _ratio([run.image for run in warm["Python"]], [run.image for run in warm["C++"]]),
@@ -88,7 +88,7 @@ def _figures(cold: list[Run], warm: list[Run], timed: list[Run]) -> dict[str, An
         "memory": Figure(tuple(run.peak / 2**20 for run in cold), "MiB").to_json(),
         "outside": Figure(tuple(run.outside for run in timed), "share").to_json(),
         "phases": {phase: Figure(samples, "s").to_json() for phase, samples in by_phase if any(samples)},
-        "graph_runs_per_image": timed[0].graph_runs / len(timed[0].images),
+        "graph_runs_per_image": timed[0].graph_runs / len(timed[0].batches),
     }
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from latentloop.bench.embedding.hosts import PHASES
 from latentloop.bench.figures.figure import Figure
 from latentloop.bench.figures.terms import caveats, definitions
 from latentloop.bench.figures.text import duration, markdown_table
+from latentloop.bench.hosts.processes import PHASES
 
 LEGEND = (
     "*first image*: from the start of a process to its first image, loading included. *whole process*: to its end. "

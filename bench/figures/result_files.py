@@ -16,6 +16,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "sampling": ("preset", "environment", "roofline", "levels", "bounds", "peers"),
     "growth": ("environment", "series"),
     "cold-start": ("environment", "seconds", "phases"),
+    "throughput": ("environment", "bundle", "settings", "default", "left_out", "differing_codes", "runs"),
     "embedding": ("environment", "comparisons"),
     "roofline": ("environment", "gemm", "bandwidth"),
     "quality": ("environment", "bundle", "codes", "levels"),

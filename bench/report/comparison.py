@@ -91,6 +91,11 @@ def _figures(result: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
         yield "whole process", Figure.from_json(result["seconds"])
         for name, value in result["phases"].items():
             yield name, Figure.from_json(value)
+    elif kind == "throughput":
+        for entry in result["runs"]:
+            name = f"{entry['precision']}, {entry['host']}, {entry['parallel']}, batch {entry['batch']}"
+            yield name, Figure.from_json(entry["images_per_second"])
+            yield f"{name}: memory", Figure.from_json(entry["memory"])
     elif kind == "embedding":
         for comparison in result["comparisons"]:
             yield from _of_hosts(comparison)

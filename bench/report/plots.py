@@ -11,6 +11,8 @@ from latentloop.bench.figures.figure import Figure
 from latentloop.bench.figures.terms import caveats
 from latentloop.bench.figures.text import duration
 from latentloop.bench.machine.peaks import Peaks
+from latentloop.bench.report.axes import COLOURS, doubling
+from latentloop.bench.report.throughput_plots import over_batches
 from latentloop.environment.packages import require
 from latentloop.io.files import write_file
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-COLOURS = {"naive": "#888888", "eager": "#d97b29", "compiled": "#b8442c", "float32": "#2b6ca3", "int8": "#2f8f5b"}
 MARKERS = {"condition": "^", "row": "s", "step": "o", "forward": "D"}
 SIZE = (8.0, 4.5)  # inches
 DPI = 120
@@ -33,6 +34,10 @@ def write_plots(folder: Path, result: dict[str, Any]) -> list[Path]:
     require("plots", "matplotlib", extra="bench")
     kinds: dict[str, dict[str, Callable[[Axes, dict[str, Any]], None]]] = {
         "sampling": {"images": _images, "batches": _batches, "roofline": _roofline, "bandwidth": _bandwidth},
+        "throughput": {
+            "images": over_batches("images_per_second", "images/s"),
+            "memory": over_batches("memory", "resident memory, MiB"),
+        },
         "growth": {series["name"]: _growth_of(series) for series in result.get("series", ())},
         "cold-start": {"phases": _phases},
         "embedding": {"images": _hosts("image"), "first-images": _hosts("first_image")},
@@ -99,7 +104,7 @@ def _batches(axes: Axes, result: dict[str, Any]) -> None:
             axes.plot(sizes, rates, color=COLOURS[name], label=_short(entry["name"], " "))
             _points(axes, sizes, rates, figures, COLOURS[name])
     axes.set(yscale="log", xlabel="batch", ylabel="images per second", title=f"{result['preset']}: throughput")
-    _doubling(axes)
+    doubling(axes)
 
 
 def _roofline(axes: Axes, result: dict[str, Any]) -> None:
@@ -145,7 +150,7 @@ def _bandwidth(axes: Axes, result: dict[str, Any]) -> None:
                     axes.text(size, bottom, f" {level['name']} step", rotation=90, fontsize=7)
     axes.set(xlabel="working set, MiB", ylabel="read bandwidth, GB/s", title="Read bandwidth")
     axes.set_ylim(bottom=0)
-    _doubling(axes)
+    doubling(axes)
 
 
 def _growth_of(series: dict[str, Any]) -> Callable[[Axes, dict[str, Any]], None]:
@@ -163,7 +168,7 @@ def _growth_of(series: dict[str, Any]) -> Callable[[Axes, dict[str, Any]], None]
         label = "seconds per batch" if series["name"] == "batch" else "seconds per image"
         axes.set(yscale="log", xlabel=series["unit"], ylabel=label)
         axes.set_title(f"{series['name']}{fitted}\n{series['peer']}", fontsize=11)
-        _doubling(axes)
+        doubling(axes)
         axes.set_xticks(x)
 
     return draw
@@ -276,14 +281,6 @@ def _points(axes: Axes, x: Sequence[float], y: Sequence[float], figures: Sequenc
             known = HOLLOW in axes.get_legend_handles_labels()[1]
             label, fill = (None, colour) if not extrapolated else (None if known else HOLLOW, "white")
             axes.plot(*zip(*points, strict=True), "o", color=colour, markerfacecolor=fill, label=label)
-
-
-def _doubling(axes: Axes) -> None:
-    """Sets a logarithmic x axis of powers of two, with a grid and a legend."""
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8)
 
 
 def _positions(groups: Sequence[object], offset: float) -> list[float]:

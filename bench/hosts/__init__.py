@@ -1,0 +1,1 @@
+"""The C library and Python as hosts: programs in which both draw the same, run as processes."""

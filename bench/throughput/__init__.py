@@ -1,0 +1,1 @@
+"""Images a second, and memory, over batch sizes, threads, processes, precisions and hosts."""
