@@ -111,7 +111,8 @@ def test_addresses_where_only_paths_fit_are_named(
         assert f"error: out is {address}" in fails(2, *arguments)
     assert f"vqvae is {address}, expected a path" in fails(2, "export", "--vqvae", address, "--out", "b")
     assert f"images is {address}" in fails(2, "encode", photos, address, "--out", "c.npz")
-    text = fails(2, "decode", "codes.npz", address, "--out", "x.png")
+    assert f"codes is {address}" in fails(2, "decode", "codes.npz", address, "--out", "x.png")
+    text = fails(2, "verify", small_bundle, address)
     assert f"{address} is the address of a bundle, expected an input of the command: name it with --bundle" in text
     assert not Path("hf:").exists()
 

@@ -49,7 +49,7 @@ def _sample(arguments: argparse.Namespace, output: ImageOutput, folder: RunFolde
         output.check_inputs([arguments.given])
     check_codes_option(arguments, output, folder.before)
     choices = choices_of(arguments, folder.before, folder.journal_path)
-    bundle = options.open_bundle(options.bundle_path(arguments))
+    bundle = options.open_selected(arguments)
 
     @cache
     def open_sampler() -> Sampler:

@@ -67,7 +67,7 @@ class ShardCommand:
         self.folder, self.format, self.scale = folder, format, scale
         self._arguments = arguments
         self.choices: Choices = choices_of(arguments, folder.before, folder.journal_path)
-        self.bundle = options.open_bundle(options.bundle_path(arguments))
+        self.bundle = options.open_selected(arguments)
 
     @cached_property
     def sampler(self) -> Sampler:
