@@ -112,7 +112,7 @@ def test_addresses_where_only_paths_fit_are_named(
     assert f"vqvae is {address}, expected a path" in fails(2, "export", "--vqvae", address, "--out", "b")
     assert f"images is {address}" in fails(2, "encode", photos, address, "--out", "c.npz")
     assert f"codes is {address}" in fails(2, "decode", "codes.npz", address, "--out", "x.png")
-    text = fails(2, "verify", small_bundle, address)
+    text = fails(2, "bench", "samples", "--data", photos, address)
     assert f"{address} is the address of a bundle, expected an input of the command: name it with --bundle" in text
     assert not Path("hf:").exists()
 
