@@ -16,6 +16,8 @@ from bulk_folders import SHARD, N, Sample, command, journal, sample
 from command_line import PROGRAM, run
 from killed_runs import digests
 
+from latentloop.cli.interrupt import StopRequest
+
 __all__ = ["sample"]  # a fixture
 
 
@@ -186,6 +188,21 @@ def test_decode_replaces_a_folder_of_a_run(sample: Sample, small_bundle: Path, t
     assert sorted(digests(folder)) == ["00000.png", "00001.png", "journal.jsonl"]
     sample("--force")
     assert len(digests(folder)) == N + 1
+
+
+def test_an_empty_folder_is_as_good_as_none(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    assert run(*command(small_bundle, tmp_path / "a")) == 0
+    assert len(digests(tmp_path / "a")) == N + 1
+    assert run(*command(small_bundle, tmp_path / "missing" / ".." / "b")) == 0
+    assert len(digests(tmp_path / "b")) == N + 1
+    assert not (tmp_path / "missing").exists()
+    (tmp_path / "c").mkdir()
+    monkeypatch.setattr(StopRequest, "is_set", lambda self: True)
+    assert run(*command(small_bundle, tmp_path / "c")) in (0, 130)
+    assert not list((tmp_path / "c").iterdir())
 
 
 def test_two_processes_do_not_write_one_folder(

@@ -158,6 +158,7 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path, fails: Callable[...
     (tmp_path / "a.png").write_text("mine")
     (tmp_path / "a.npz").write_text("mine")
     (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.txt").write_text("mine")
     common = ("sample", "--bundle", tmp_path / "nothing")  # the bundle's error would come first if the work had begun
     for out in ("a.png", "a/"):
         assert "exists; pass --force" in fails(1, *common, "--out", f"{tmp_path}/{out}")

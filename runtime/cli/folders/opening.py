@@ -26,6 +26,7 @@ class RunFolder:
     path: Path
     force: bool
     journal: Journal | None
+    _is_new: bool = False  # made by this process
 
     @property
     def goes_on(self) -> bool:
@@ -77,6 +78,7 @@ class RunFolder:
         if self.journal is not None:
             self.journal.replace(fields, iter(()))
         else:
+            self._is_new = not self.path.is_dir()
             self.journal = create_journal(self.path, fields)
         return self.journal
 
@@ -91,12 +93,16 @@ class RunFolder:
         if self.journal is not None and not any(record.images for record in self.journal.records()):
             self.journal.path.unlink(missing_ok=True)
             with suppress(OSError):
-                self.path.rmdir()
+                if self._is_new:
+                    self.path.rmdir()
 
 
 @contextmanager
 def open_run_folder(path: Path, *, force: bool) -> Iterator[RunFolder]:
-    """Yields a folder, with its journal locked if it exists. Raises OutputError if no run can be written there."""
+    """Yields a folder, with its journal locked if it exists; an empty folder is as good as none. Raises OutputError if
+    no run can be written there.
+    """
+    path = path.resolve() if ".." in path.parts else path  # folders before a ".." need not exist
     folder = RunFolder(path, force, _existing_journal(path, force))
     try:
         yield folder
@@ -131,7 +137,7 @@ def _existing_journal(folder: Path, force: bool) -> Journal | None:
         return None
     if (folder / JOURNAL).is_file():
         journal = open_journal(folder, force=force)
-    elif not force:
+    elif not force and any(folder.iterdir()):
         raise OutputError(f"{folder} exists; pass --force (in Python force=True) to replace it")
     else:
         journal = None
