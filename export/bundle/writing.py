@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from latentloop.export.configuration import to_json
 from latentloop.export.graphs.builder import OPSET, WEIGHTS_FILE, GraphBuilder, WeightStore
 from latentloop.export.graphs.classifier import classifier_graph
 from latentloop.export.graphs.codec import decoder_graph, encoder_graph
+from latentloop.export.inplace.check import MeasuredImages
 from latentloop.export.specification.golden import golden_classifier, golden_codec, golden_prior
 from latentloop.export.specification.rowstep_weights import arrange
 from latentloop.io.file_names import MANIFEST
@@ -42,8 +44,14 @@ def write_bundle(path: Path, source: BundleSource, *, force: bool = False) -> No
     write_checked_bundle(path, checked.rounded(), force=force)
 
 
-def write_checked_bundle(path: Path, checked: CheckedSource, *, force: bool = False) -> None:
-    """Writes the bundle of a source that is checked and rounded. Raises OutputError like ``write_bundle``."""
+def write_checked_bundle(
+    path: Path, checked: CheckedSource, *, card: Sequence[MeasuredImages] | None = None, force: bool = False
+) -> None:
+    """Writes the bundle of a source that is checked and rounded.
+
+    ``card``: figures for a model card, which may be none; None writes no card. Raises OutputError like
+    ``write_bundle``, and with a card LatentLoopError if the bundle does not run here.
+    """
     with new_directory(path, force=force) as folder:
         # 1. Build the graphs over one store of weights, with the golden vectors that check them.
         contents = BundleContents(WeightStore(checked.weights))
@@ -58,6 +66,11 @@ def write_checked_bundle(path: Path, checked: CheckedSource, *, force: bool = Fa
         text = json.dumps(manifest_json(manifest), indent=1) + "\n"
         from_json(parse_json(text, str(path / MANIFEST)), str(path / MANIFEST))
         (folder / MANIFEST).write_text(text, encoding="utf-8")
+        # 4. Write the card, which shows what the finished bundle draws.
+        if card is not None:
+            from latentloop.export.bundle.card import write_card
+
+            write_card(folder, checked, manifest, card)
 
 
 @dataclass(frozen=True)

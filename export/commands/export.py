@@ -17,6 +17,7 @@ from latentloop.io.files import check_free, write_each
 if TYPE_CHECKING:  # building the parser must not need the export extra
     from latentloop.export.bundle import BundleSource
     from latentloop.export.data.datasets import Data
+    from latentloop.export.inplace.check import MeasuredImages
 
 HELP = "turn trained checkpoints into a bundle"
 EPILOG = """examples:
@@ -25,6 +26,7 @@ EPILOG = """examples:
   latentloop export --vqvae v.pt --prior top=t.pt --prior middle=m.pt --prior bottom=b.pt --out bundle
   latentloop export --vqvae v.pt --top t.pt --bottom b.pt --state ema --state vqvae=model --out bundle
   latentloop export --vqvae v.safetensors --top t.safetensors --bottom b.safetensors --weights float16 --out bundle
+  latentloop export --vqvae vqvae.pt --top top.pt --bottom bottom.pt --data images/ --card --out bundle
 
 Files of `latentloop train` and of the common PyTorch implementation are recognised by their content and read safely:
 nothing in them is executed. If a file holds several states (weights, ema), export uses one and says which; --state
@@ -69,6 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--save-checkpoints", type=Path, metavar="DIR", help="also write the checkpoints here, rounded like the bundle"
+    )
+    parser.add_argument(
+        "--card",
+        action="store_true",
+        help="also write a model card (README.md, samples.png) into the bundle, with figures if --data measures some",
     )
     parser.add_argument("--force", action="store_true", help="replace --out, and the files of --save-checkpoints")
 
@@ -124,9 +131,10 @@ def run(arguments: argparse.Namespace) -> int:
         note(f"the bundle is for images of {size}, the VQ-VAE was trained on {trained_on}")
 
     # 2. Measure the models on the data set of --data.
+    measured: tuple[MeasuredImages, ...] = ()
     if arguments.data:
         data = _load_data(arguments.data, checked.image, checked.config.image_channels)
-        _measure(source, data, named)
+        measured = _measure(source, data, named)
         checked = checked.with_golden_images(data.held_out.images[:SAMPLES])
     elif "vqvae" not in named and "layout" in source.vqvae.provenance and (hint := inplace_hint(source.vqvae)):
         note(f"hint: {hint}")
@@ -138,7 +146,8 @@ def run(arguments: argparse.Namespace) -> int:
         for name, each in checked.source.checkpoints().items()
         if name in targets
     }
-    writes[str(arguments.out)] = partial(write_checked_bundle, arguments.out, checked, force=arguments.force)
+    card = measured if arguments.card else None
+    writes[str(arguments.out)] = partial(write_checked_bundle, arguments.out, checked, card=card, force=arguments.force)
     write_each(writes)
     size = sum(file.stat().st_size for file in arguments.out.iterdir())
     print(f"wrote {arguments.out} ({size / 1e6:.1f} MB); try: {command('verify', arguments.out)}")
@@ -163,8 +172,8 @@ def saved_files(arguments: argparse.Namespace, names: list[str], inputs: list[Pa
     return files
 
 
-def _measure(source: BundleSource, data: Data, named: set[str]) -> None:
-    """Prints measurements of the checkpoints on ``data``.
+def _measure(source: BundleSource, data: Data, named: set[str]) -> tuple[MeasuredImages, ...]:
+    """Prints measurements of the checkpoints on ``data``, and returns them.
 
     Raises InputError if they contradict a variant (in place or not) that the user did not name.
     """
@@ -178,6 +187,7 @@ def _measure(source: BundleSource, data: Data, named: set[str]) -> None:
         note(f"warning: {warning}")
     if report.error:
         raise InputError(report.error)
+    return report.measured
 
 
 def _load_data(folder: Path, image: tuple[int, int], channels: int) -> Data:

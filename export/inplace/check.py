@@ -66,13 +66,20 @@ class Measurement:
         return f"{subject}: {self.own:.2f} {self.unit} in {own}, {self.other:.2f} in {other}{guessing}"
 
 
+MeasuredImages = tuple[int, Measurement]  # the number of images, and what was measured on them
+
+
 @dataclass(frozen=True)
 class Report:
-    """Measurements as ``lines``, ``warnings`` about them, and an ``error`` if the checkpoints must not be exported."""
+    """Measurements as ``lines``, ``warnings`` about them, and an ``error`` if the checkpoints must not be exported.
+
+    ``measured`` are the VQ-VAE's reconstructions, and the priors on the codes of their VQ-VAE.
+    """
 
     lines: list[str]
     warnings: list[str]
     error: str | None = None
+    measured: tuple[MeasuredImages, ...] = ()
 
 
 def check_against_data(
@@ -85,8 +92,8 @@ def check_against_data(
     """
     images = _random_images(data, MAX_IMAGES)
     codec, codes, other_codes = _measure_codec(vqvae, images)
-    lines = [f"{len(images)} images: {codec}"]
-    few = images.take(np.arange(_affordable(priors, len(images))))
+    lines, reconstruction = [f"{len(images)} images: {codec}"], codec
+    few = images.take(np.arange(affordable(priors, len(images))))
     keeps_variant = "vqvae" in named or not codec.is_other_better
     measured = _measure_priors(priors, codes if keeps_variant else other_codes, few, data.classes)
     if keeps_variant and codec.gain > -DECISIVE["dB"] and any(each.is_worse_than_guessing for each in measured):
@@ -102,7 +109,8 @@ def check_against_data(
     lines += [f"{len(few)} images: {each}" for each in measured]
     names = {each.name for each in measured}
     lines += [f"{name} prior: not measured, its classes are not the data's" for name in priors if name not in names]
-    return Report(lines, *_judge(codec, measured, named))
+    figures = ((len(images), reconstruction), *((len(few), each) for each in measured))
+    return Report(lines, *_judge(codec, measured, named), figures)
 
 
 def check_reconstruction(vqvae: Checkpoint, data: Data) -> None:
@@ -189,8 +197,8 @@ def _reconstruct(vqvae: Checkpoint, images: NDArray[np.uint8]) -> tuple[float, d
     return decibels, dict(zip(model.config.level_names, joined, strict=True))
 
 
-def _affordable(priors: Mapping[str, Checkpoint], count: int) -> int:
-    """Returns how many of ``count`` images the budget allows, at least one.
+def affordable(priors: Mapping[str, Checkpoint], count: int) -> int:
+    """Returns how many of ``count`` images the budget allows these priors, at least one.
 
     A position needs every weight at most once.
     """

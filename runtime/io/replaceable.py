@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from latentloop.errors import OutputError
-from latentloop.io.file_names import ENGINES, JOURNAL, MANIFEST
+from latentloop.io.card_mark import is_unedited
+from latentloop.io.file_names import CARD, CARD_PICTURE, ENGINES, JOURNAL, MANIFEST
 
 TRIES = 10
 SOFTWARE_TEXT = b"Software\0LatentLoop"  # a text chunk near the start of the PNG files that LatentLoop writes
@@ -16,8 +17,8 @@ SOFTWARE_TEXT = b"Software\0LatentLoop"  # a text chunk near the start of the PN
 
 def check_directory(folder: Path) -> None:
     """Raises OutputError unless a new result may replace the directory: it may hold files but no directories, and if
-    it is a bundle or a set of engines, only what its manifest lists. The working directory and its parents may not be
-    replaced. Raises OSError.
+    it is a bundle or a set of engines, only what its manifest lists and a model card that nobody has edited. The
+    working directory and its parents may not be replaced. Raises OSError.
     """
     for tries_left in reversed(range(TRIES)):
         try:
@@ -71,9 +72,21 @@ def _first_unlisted(folder: Path) -> Path | None:
                         return unlisted
                 elif inner.suffix != ".timings":
                     return inner
-        elif entry.is_dir() or (entry.name not in listed and entry.suffix != ".plan"):  # plans can be built again
+        elif entry.is_dir() or (entry.name not in listed and not _is_made_again(entry)):
             return entry
     return None
+
+
+def _is_made_again(file: Path) -> bool:
+    """Returns whether a file is a plan, which can be built again, or the model card that `latentloop export --card`
+    writes, or its picture, unless a user has edited or replaced it.
+    """
+    if file.suffix == ".plan":
+        return True
+    if file.name not in (CARD, CARD_PICTURE) or not file.is_file():
+        return False
+    with file.open("rb") as content:
+        return is_unedited(content.read()) if file.name == CARD else SOFTWARE_TEXT in content.read(100)
 
 
 def is_earlier_image(file: Path) -> bool:
