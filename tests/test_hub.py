@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import errno
 import json
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import program, run
+from documented_python import blocks
 from embedded import EmbeddedBundle, Library, installed_library
 from fake_gpu.driver import FakeDriver
 from fake_gpu.tensorrt_module import tensorrt_module
@@ -26,6 +28,7 @@ from hub_server import Hub, Repository, running_hub, use_hub
 
 from latentloop import Bundle, BundleError, InputError, MissingError, OutputError, Sampler
 from latentloop._version import __version__
+from latentloop.export.commands import export
 from latentloop.export.tensorrt.builder import TensorRtBuilder
 
 NAME = "me/small"
@@ -205,7 +208,8 @@ def test_the_variables_of_huggingface_hub_apply(tmp_path: Path, small_bundle: Pa
         commit = hub.add(NAME, small_bundle)
         online = program(*command, env={**environment, "HF_ENDPOINT": hub.url})
     offline = program(*command, env={**environment, "HF_HUB_OFFLINE": "1"})
-    for done in (online, offline):
+    unreachable = program(*command, env=environment)
+    for done in (online, offline, unreachable):
         assert done.returncode == 0
         assert done.stderr == ""  # no progress bar
         assert json.loads(done.stdout)["bundle"] == f"hf://{NAME}@{commit}"
@@ -389,3 +393,23 @@ def test_build_engines_takes_an_address(
         assert [each["state"] for each in summary["sets"]] == [state]
     machines(providers=False)
     assert Sampler(Bundle.open(f"hf://{NAME}@v1"), "tensorrt", 1).device == "tensorrt:0"
+
+
+def test_the_page_about_sharing(
+    hub: Hub, cache: Path, small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = hub.add("owner/name", small_bundle, names=("v1",))
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[1] / "docs" / "sharing.md"
+    (code,) = blocks(page, "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["bundle"].commit == commit
+    assert names["samples"].seeds.tolist() == [7, 8, 9, 10]
+    first, publishing = blocks(page, "sh")
+    for line in first.splitlines()[1:]:
+        assert run(*line.split()[1:]) == 0
+    for words in (line.split()[1:] for line in publishing.splitlines() if line.startswith("latentloop export")):
+        parser = argparse.ArgumentParser()
+        export.add_arguments(parser)
+        assert parser.parse_args(words[1:]).card
