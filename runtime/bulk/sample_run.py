@@ -95,6 +95,13 @@ class DrawnList:
             self.labels += [] if batch.samples.labels is None else batch.samples.labels.tolist()
             self.confidence += [] if batch.confidence is None else batch.confidence.tolist()
 
+    def join(self, later: DrawnList) -> None:
+        """Adds what was drawn after it, except the number of images, which is known earlier."""
+        self.candidates += later.candidates
+        self.seeds += later.seeds
+        self.labels += later.labels
+        self.confidence += later.confidence
+
 
 @dataclass(frozen=True, eq=False)
 class SampleRun:

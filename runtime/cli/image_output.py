@@ -40,7 +40,7 @@ class ImageOutput:
         path, folder = Path(arguments.out), arguments.out.endswith("/")
         if folder and arguments.columns:
             raise InputError(f"--columns applies to a grid, but --out {arguments.out} is a folder of single images")
-        for option in () if folder else ("format", "shard_size", "shard"):
+        for option in () if folder else ("format", "shard_size", "shard", "ray"):
             if getattr(arguments, option, None) is not None:
                 shown = option.replace("_", "-")
                 raise InputError(f"--{shown} applies to a folder of images, but --out {path} is a grid: end it in /")

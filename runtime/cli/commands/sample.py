@@ -83,12 +83,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write codes, seeds and labels: to a file (.npz), or with the folder of --out beside its images",
     )
     options.add_shards(output)
-    output.add_argument(
+    where = output.add_mutually_exclusive_group()
+    where.add_argument(
         "--shard",
         type=run_part,
         metavar="I/N",
         help="write only part I of N of a run that N processes write, each into a folder of its own; I counts from 0 "
         "to N - 1; needs --seed; `latentloop merge` joins the parts",
+    )
+    where.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="draw the shards of a folder on the Ray cluster at ADDRESS (auto, local, host:port or ray://host:port); "
+        "they are written here; the bundle must have the same path on all machines",
     )
     running = options.add_running(parser)
     options.add_precision(running)

@@ -55,7 +55,8 @@ def _sample(arguments: argparse.Namespace, output: ImageOutput, folder: RunFolde
     def open_sampler() -> Sampler:
         from latentloop.sampling.sampler import Sampler
 
-        return Sampler(bundle, choices.device or arguments.device, choices.threads, arguments.precision)
+        device = (choices.device or arguments.device) if arguments.ray is None else "cpu"
+        return Sampler(bundle, device, choices.threads, arguments.precision)
 
     job = plan_sampling(arguments, bundle.manifest, open_sampler, output, choices.seed)
     fields = command_fields(arguments, job, choices)
@@ -91,7 +92,17 @@ def _maker(
     arguments: argparse.Namespace, bundle: Bundle, choices: Choices, open_sampler: Callable[[], Sampler]
 ) -> Iterator[Maker]:
     """Yields what draws the samples. Raises LatentLoopError."""
-    yield LocalMaker(open_sampler(), is_encoded=arguments.format != "npz")
+    is_encoded = arguments.format != "npz"
+    if arguments.ray is None:
+        yield LocalMaker(open_sampler(), is_encoded=is_encoded)
+        return
+    from latentloop.cli.folders.making_on_ray import ray_maker
+
+    path, device = options.bundle_path(arguments), choices.device or arguments.device
+    with ray_maker(
+        arguments.ray, bundle, path, device, choices.threads, arguments.precision, is_encoded=is_encoded
+    ) as maker:
+        yield maker
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +146,7 @@ def _report(task: _Task, machine: Machine, drawn: DrawnList, written: int, loade
     seconds, done = time.perf_counter() - loaded, written + sum(finished.values())
     from latentloop.cli.slower import slower_because
 
-    slower = slower_because(machine.device, arguments.device, machine.device_reason)
+    slower = [] if arguments.ray else slower_because(machine.device, arguments.device, machine.device_reason)
     beside = run.codes is not None and run.codes.file is None
     summary = {
         "file": str(output) if done or not numbers else None,
@@ -170,9 +181,10 @@ def _report(task: _Task, machine: Machine, drawn: DrawnList, written: int, loade
     seeds = f"seeds {first_seed} to {last_seed}" if last_seed > first_seed else f"seed {first_seed}"
     best = f"the best of {drawn.candidates} with " if run.best is not None else ""
     now = f", {written} of them now," if finished else ""
+    device = f"{machine.device} (Ray)" if arguments.ray else machine.device
     line = (
         f"{output}: {done} {messages.plural(done, 'image')}{now} in {seconds:.2f} s "
-        f"({written / seconds:.1f} per second) on {machine.device}, {best}{seeds}"
+        f"({written / seconds:.1f} per second) on {device}, {best}{seeds}"
     )
     if slower:
         line += f"; slower than possible here: {'; '.join(slower)}"
