@@ -15,12 +15,12 @@ HELD_OUT_IMAGES = 1000
 
 def _quality(arguments: argparse.Namespace) -> int:
     from latentloop.bench.quality import int8_cost
-    from latentloop.cli.options import open_bundle
+    from latentloop.cli.options import open_selected
     from latentloop.environment.machine import available_threads
 
     if arguments.own_samples and arguments.images:
         raise InputError("--images limits the images of --data; --own-samples N already sets the number: omit --images")
-    bundle, threads = open_bundle(arguments.bundle), arguments.threads or available_threads()
+    bundle, threads = open_selected(arguments), arguments.threads or available_threads()
     count = arguments.own_samples or arguments.images or HELD_OUT_IMAGES
     return finish(
         arguments,
@@ -31,7 +31,7 @@ def _quality(arguments: argparse.Namespace) -> int:
 
 def _samples(arguments: argparse.Namespace) -> int:
     from latentloop.bench.quality import sample_report, samples
-    from latentloop.cli.options import open_bundle
+    from latentloop.cli.options import open_selected
     from latentloop.environment.machine import available_threads
     from latentloop.images.writing import check_image_path, write_image
     from latentloop.io.files import check_free
@@ -39,7 +39,7 @@ def _samples(arguments: argparse.Namespace) -> int:
     if arguments.picture:
         check_image_path(arguments.picture)
         check_free(arguments.picture, force=arguments.force)
-    bundle, threads = open_bundle(arguments.bundle), arguments.threads or available_threads()
+    bundle, threads = open_selected(arguments), arguments.threads or available_threads()
 
     pictures = []
 

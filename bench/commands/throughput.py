@@ -13,7 +13,7 @@ from latentloop.errors import InputError
 def _throughput(arguments: argparse.Namespace) -> int:
     from latentloop.bench.throughput import throughput
     from latentloop.bench.throughput.settings import BATCHES, LONGEST, OPTIONS, Request
-    from latentloop.cli.options import open_bundle
+    from latentloop.cli.options import open_selected
 
     if not 0 <= arguments.budget <= LONGEST:
         raise InputError(f"--seconds: {arguments.budget:g} is not a number of seconds from 0 to {LONGEST:g}")
@@ -30,7 +30,7 @@ def _throughput(arguments: argparse.Namespace) -> int:
         if len(split(arguments.preset_name)) > 1:
             raise InputError(f"--preset: {arguments.preset_name} is too large to be timed whole here")
     else:
-        bundle = open_bundle(arguments.bundle).path
+        bundle = open_selected(arguments).path
     request = Request(
         bundle,
         preset=arguments.preset_name,

@@ -155,7 +155,7 @@ def run(arguments: argparse.Namespace) -> int:
     summary = {
         "file": str(output) if done else None,
         "codes": str(job.codes) if job.codes and done else None,
-        "bundle": str(sampler.bundle.path),
+        "bundle": sampler.bundle.location,
         "images": done,
         "seeds": samples.seeds.tolist(),
         "labels": labels or None,

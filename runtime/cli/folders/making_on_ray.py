@@ -14,6 +14,7 @@ from latentloop.bulk.machine import Machine
 from latentloop.bulk.sample_run import DrawnList, SampleRun
 from latentloop.bulk.writing import MadeShard, write_made
 from latentloop.bundles.bundle import Bundle
+from latentloop.bundles.hub_address import HubAddress
 from latentloop.cli import messages
 from latentloop.cli.interrupt import StopRequest
 from latentloop.cli.progress import Bar
@@ -64,15 +65,15 @@ class RayMaker:
 
 @contextmanager
 def ray_maker(
-    address: str, bundle: Bundle, bundle_path: Path | None, device: str, threads: int | None, precision: str, *,
-    is_encoded: bool,
+    address: str, bundle: Bundle, source: Path | HubAddress | None, device: str, threads: int | None, precision: str,
+    *, is_encoded: bool,
 ) -> Iterator[RayMaker]:  # fmt: skip
-    """Yields workers on the cluster at ``address``. ``bundle_path``: the bundle's, on every machine; None for the
-    default bundle. Raises LatentLoopError.
+    """Yields workers on the cluster at ``address``. ``source``: the bundle's path, on every machine, or its address on
+    a model hub; None for the default bundle. Raises LatentLoopError.
     """
     with ray_cluster(address):
         place = room(device, threads)
-        shown = None if bundle_path is None else str(bundle_path.absolute() if bundle_path.exists() else bundle_path)
+        shown = None if source is None else bundle.location  # an address with its commit
         plan = WorkerPlan(
             shown,
             bundle.manifest.origin()["bundle"],

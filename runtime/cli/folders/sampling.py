@@ -98,9 +98,9 @@ def _maker(
         return
     from latentloop.cli.folders.making_on_ray import ray_maker
 
-    path, device = options.bundle_path(arguments), choices.device or arguments.device
+    source, device = options.bundle_path(arguments), choices.device or arguments.device
     with ray_maker(
-        arguments.ray, bundle, path, device, choices.threads, arguments.precision, is_encoded=is_encoded
+        arguments.ray, bundle, source, device, choices.threads, arguments.precision, is_encoded=is_encoded
     ) as maker:
         yield maker
 
@@ -152,7 +152,7 @@ def _report(task: _Task, machine: Machine, drawn: DrawnList, written: int, loade
         "file": str(output) if done or not numbers else None,
         "format": run.format,
         "codes": (str(output) if beside else str(arguments.codes)) if arguments.codes and done else None,
-        "bundle": str(task.bundle.path),
+        "bundle": task.bundle.location,
         "images": done,
         "images_before": sum(finished.values()),
         "part": None if arguments.shard is None else str(task.part),
