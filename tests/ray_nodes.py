@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 RAY = Path(sysconfig.get_path("scripts")) / "ray"
@@ -58,8 +59,7 @@ class Nodes:
     """A cluster. ``address`` is what `--ray` takes."""
 
     def __init__(self, stack: ExitStack, folder: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
+        port = free_port()
         self.address = f"127.0.0.1:{port}"
         self._stack = stack
         head = [
@@ -69,6 +69,8 @@ class Nodes:
             f"--temp-dir={folder}",
             "--include-dashboard=false",
         ]
+        if find_spec("grpc") is not None:  # then Ray also listens for clients at a fixed port
+            head.append(f"--ray-client-server-port={free_port()}")
         self.nodes = [self._started(head, {})]
 
     def add(self, **variables: str) -> Node:
@@ -95,6 +97,12 @@ def ray_nodes() -> Iterator[Nodes]:
             yield Nodes(stack, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """Returns a port that nothing uses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def descendants(process: int) -> list[int]:

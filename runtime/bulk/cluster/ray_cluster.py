@@ -44,6 +44,7 @@ def ray_cluster(address: str) -> Iterator[None]:
     require("a run on a Ray cluster", "ray", extra="ray")
     ray = import_module("ray")
     _check_reachable(address)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's native threads log to stderr
     local: dict[str, Any] = {}
     if address == LOCAL:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -147,4 +148,6 @@ class _ThreadStream:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300].rstrip(".")
+    """Returns the last line of an error's text: those before it may be a traceback on another machine."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(lines[-1].split())[:300].rstrip(".")
