@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TextIO, cast
@@ -44,7 +44,6 @@ def ray_cluster(address: str) -> Iterator[None]:
     require("a run on a Ray cluster", "ray", extra="ray")
     ray = import_module("ray")
     _check_reachable(address)
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's native threads log to stderr
     local: dict[str, Any] = {}
     if address == LOCAL:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -54,7 +53,7 @@ def ray_cluster(address: str) -> Iterator[None]:
     logger.setLevel(logging.CRITICAL)
     logger.propagate = False
     # The program prints in this thread; Ray's threads report what they hear of nodes and workers to people.
-    with redirect_stdout(_of_this_thread(sys.stdout)), redirect_stderr(_of_this_thread(sys.stderr)):
+    with _without_native_stderr(), redirect_stdout(_of_this_thread(sys.stdout)):
         try:
             with _same_handlers():
                 ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
@@ -130,9 +129,25 @@ def _same_handlers() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _without_native_stderr() -> Iterator[None]:
+    """Drops what other threads, native code and child processes write to stderr."""
+    with ExitStack() as stack:
+        stream = sys.stderr
+        if stream is sys.__stderr__ and stream is not None:
+            stream.flush()
+            before = os.dup(2)
+            stream = stack.enter_context(open(before, "w", 1, stream.encoding, stream.errors))
+            stack.callback(os.dup2, before, 2)
+            with open(os.devnull, "wb") as nothing:
+                os.dup2(nothing.fileno(), 2)
+        with redirect_stderr(_of_this_thread(stream)):
+            yield
+
+
 def _of_this_thread(stream: TextIO) -> TextIO:
     """Returns a stream that drops what other threads write."""
-    return cast(TextIO, _ThreadStream(stream))
+    return stream if stream is None else cast(TextIO, _ThreadStream(stream))  # None: closed before the program started
 
 
 class _ThreadStream:
