@@ -17,6 +17,7 @@ from latentloop.bench.figures.text import markdown_table
 from latentloop.bench.nearest import cpu as nearest
 from latentloop.bench.report import comparison, markdown, readme
 from latentloop.bench.sampling import cold_start, growth
+from latentloop.bench.throughput import throughput
 
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -25,6 +26,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "cpu-growth": growth.table,
     "cpu-cold-start": cold_start.table,
     "cpu-nearest": nearest.table,
+    "cpu-throughput": throughput.table,
 }
 FIT = "{} of 64 rows timed, linear fit with a residual of {}%"
 TWO_ROWS = f"top: {FIT.format(8, '65.2')}; bottom: {FIT.format(2, '0.0')}"

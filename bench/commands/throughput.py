@@ -53,7 +53,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
         "through Sampler.stream, and C++, through the C library, which is compiled first with CXX or the system's\n"
         "compiler. Every setting draws and decodes whole batches in a process of its own, once per round, in an order\n"
         "that changes. The best settings are named as options of `latentloop sample` and parameters of the C library.\n"
-        "Takes about 15 minutes on two cores with the default bundle."
+        "Takes about 12 minutes on two cores with the default bundle."
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
