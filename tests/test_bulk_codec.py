@@ -50,6 +50,13 @@ def command(small_bundle: Path, tmp_path: Path) -> Callable[..., tuple[object, .
 Command = Callable[..., tuple[object, ...]]
 
 
+def check_shapes(summary: dict[str, Any], again: dict[str, Any]) -> None:
+    """Programs that read the summary of a run also read that of a run which was finished already."""
+    assert again.keys() == summary.keys()
+    for name, value in again.items():
+        assert value is None or type(value) is type(summary[name]), name
+
+
 def test_shards_of_codes_hold_what_one_file_holds(
     small_bundle: Path, pictures: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,7 +186,11 @@ def test_the_same_command_goes_on_and_then_says_that_it_is_finished(
     if name == "reconstruct":
         assert line.partition(": ")[2].partition(";")[0] in out
     assert run(*command(name, inputs, "--json")) == 0
-    assert json.loads(capsys.readouterr().out)["images_before"] == N
+    again = json.loads(capsys.readouterr().out)
+    assert again["images_before"] == N
+    monkeypatch.undo()
+    assert run(*command(name, inputs, "--json", "--force")) == 0
+    check_shapes(json.loads(capsys.readouterr().out), again)
 
 
 def test_what_differs_is_refused_by_name(
@@ -196,11 +207,15 @@ def test_what_differs_is_refused_by_name(
         assert field in fails(2, *command("encode", pictures, *options))
     assert "command was 'encode', this command has 'reconstruct'" in fails(2, *command("reconstruct", pictures))
     (pictures / "coat" / "0.png").touch()
-    assert "inputs_sha256 was" in fails(2, *command("encode", pictures))
+    message = fails(2, *command("encode", pictures))
+    assert "inputs_sha256 was" in message
+    assert "images were changed, added or removed since, or are named by another path" in message
     assert run(*command("encode", pictures, "--force")) == 0
     capsys.readouterr()
     (pictures / "coat" / "0.png").unlink()
-    assert "inputs_sha256 was" in fails(2, *command("encode", pictures))
+    message = fails(2, *command("encode", pictures))
+    assert "inputs_sha256 was" in message
+    assert "images were changed, added or removed since, or are named by another path" in message
     assert run(*command("decode", tmp_path / "out", out="images")) == 0
     capsys.readouterr()
     (tmp_path / "out" / "codes-00002.npz").unlink()

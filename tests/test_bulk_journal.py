@@ -82,13 +82,77 @@ def test_files_outside_the_folder_are_never_touched(
     other = tmp_path / "other.npz"
     other.write_text("mine")
     journal = folder / "journal.jsonl"
-    for name in ("../other.npz", "a/../../other.npz", str(other), "..", ".unfinished/x"):
+    (folder / "notes.txt").write_text("mine")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "00001.png").write_text("mine")
+    (folder / "000").symlink_to(outside)
+    for name in ("../other.npz", "a/../../other.npz", str(other), "..", ".unfinished/x", "notes.txt", "journal.jsonl"):
         lines = journal.read_text().splitlines()
         record = {"shard": 0, "images": 2, "partial": True, "files": [{"name": name, "size": 4, "sha256": "0"}]}
         journal.write_text("\n".join([lines[0], json.dumps(record), *lines[2:], ""]))
         assert run(*command(small_bundle, folder)) == 0
         assert "line 2 is damaged" in capsys.readouterr().err
-        assert other.read_text() == "mine"
+        assert other.read_text() == (folder / "notes.txt").read_text() == "mine"
+    lines = journal.read_text().splitlines()
+    through_link = {
+        "shard": 0,
+        "images": 2,
+        "partial": True,
+        "files": [{"name": "000/00001.png", "size": 4, "sha256": ""}],
+    }
+    journal.write_text("\n".join([lines[0], json.dumps(through_link), *lines[2:], ""]))
+    assert run(*command(small_bundle, folder)) == 0
+    assert (outside / "00001.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "lost"),
+    [
+        ({"shard": 77}, 1),  # no shard of the run
+        ({"shard": 3}, 1),  # the file of another shard
+        ({"images": 999}, 1),
+        ({"images": 0}, 1),
+        ({"files": []}, 1),
+    ],
+)
+def test_a_record_that_cannot_be_true_is_not_believed(
+    folder: Path, small_bundle: Path, changes: dict[str, object], lost: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = digests(folder)
+    journal = folder / "journal.jsonl"
+    lines = journal.read_text().splitlines()
+    changed = {**json.loads(lines[3]), **changes}
+    journal.write_text("\n".join([*lines[:3], *lines[4:], json.dumps(changed), ""]))
+    assert run(*command(small_bundle, folder)) == 0
+    assert f"goes on after {N - 2 * lost}" in capsys.readouterr().err or changes == {"shard": 3}
+    assert {**digests(folder), "journal.jsonl": ""} == {**before, "journal.jsonl": ""}
+    assert sorted(journal.read_text().splitlines()) == sorted(lines)
+
+
+def test_a_folder_that_is_no_folder_of_a_run_is_told(
+    small_bundle: Path, tmp_path: Path, fails: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "a"
+    (folder / "journal.jsonl").mkdir(parents=True)
+    assert "journal.jsonl is not a file: remove it" in fails(1, *command(small_bundle, folder))
+    (folder / "journal.jsonl").rmdir()
+    (folder / "journal.jsonl").symlink_to(tmp_path / "missing")
+    assert "journal.jsonl is not a file: remove it" in fails(1, *command(small_bundle, folder))
+    (folder / "journal.jsonl").unlink()
+    assert run(*command(small_bundle, folder)) == 0
+    before = digests(folder)
+    (folder / "shard-00001.npz").unlink()
+    (folder / ".unfinished").symlink_to(tmp_path)
+    assert run(*command(small_bundle, folder)) == 0
+    assert digests(folder) == before
+    (folder / "shard-00001.npz").unlink()
+    (folder / "shard-00001.npz").mkdir()
+    capsys.readouterr()
+    assert run(*command(small_bundle, folder)) == 1
+    err = capsys.readouterr().err
+    assert "shard-00001.npz is no file in the folder: shard 1 is drawn again" in err
+    assert f"cannot write {folder}/shard-00001.npz: Is a directory" in err
 
 
 def test_without_its_first_line_a_run_cannot_go_on(

@@ -39,6 +39,12 @@ def test_the_same_command_on_a_finished_folder_draws_nothing(
     assert capsys.readouterr() == (f"{folder}/: all 7 images are there already; --force makes them anew\n", "")
     sample("--json")
     summary = json.loads(capsys.readouterr().out)
+    monkeypatch.undo()
+    sample("--json", "--force")
+    drawn = json.loads(capsys.readouterr().out)
+    assert summary.keys() == drawn.keys()
+    for name in ("device", "threads", "precision", "batch_size", "seed", "bundle", "shards", "format", "file", "part"):
+        assert summary[name] == drawn[name], name
     assert (summary["images"], summary["images_before"], summary["cancelled"]) == (N, N, False)
     assert digests(folder) == before
 

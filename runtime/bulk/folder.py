@@ -6,18 +6,18 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from latentloop.bulk.journal import ShardRecord, WrittenFile, sync_folder
+from latentloop.bulk.journal import SHARD_FILE, ShardRecord, WrittenFile, sync_folder
 from latentloop.errors import OutputError
 from latentloop.io.file_names import JOURNAL
 from latentloop.io.replaceable import check_not_working_directory, is_earlier_image, is_journal
 
 UNFINISHED = ".unfinished"  # the sub-folder with the files of the shards that are being written
 PER_FOLDER = 10_000  # images; a run with more has sub-folders
-_SHARD_FILE = re.compile(r"(shard-\d{5,}\.(npz|tar)|codes-\d{5,}\.npz|files-\d{5,}\.csv)")
 _SUBFOLDER = re.compile(r"\d{3,}")
 
 
@@ -66,7 +66,10 @@ def move_into_place(folder: Path, files: tuple[WrittenFile, ...]) -> None:
 def clear_unfinished(folder: Path, *, again: bool = False) -> None:
     """Removes files that are not finished; ``again``: makes a new sub-folder for them. Raises OSError."""
     with suppress(FileNotFoundError):
-        shutil.rmtree(folder / UNFINISHED)
+        if (folder / UNFINISHED).is_symlink() or (folder / UNFINISHED).is_file():
+            (folder / UNFINISHED).unlink()
+        else:
+            shutil.rmtree(folder / UNFINISHED)
     if again:
         (folder / UNFINISHED).mkdir()
 
@@ -75,18 +78,22 @@ def first_missing(folder: Path, record: ShardRecord) -> str:
     """Returns a sentence on the first of a shard's files that is not as it was written, or ""."""
     for file in record.files:
         try:
-            size = os.stat(folder / file.name).st_size
+            state = os.lstat(folder / file.name)
         except OSError:
             return f"{file.name} is missing"
+        if not stat.S_ISREG(state.st_mode) or (folder / file.name).parent.is_symlink():
+            return f"{file.name} is no file in the folder"
+        size = state.st_size
         if size != file.size:
             return f"{file.name} has {size} bytes instead of {file.size}"
     return ""
 
 
-def remove_files(folder: Path, record: ShardRecord) -> None:
-    """Removes a shard's files. Raises OSError."""
-    for file in record.files:
-        (folder / file.name).unlink(missing_ok=True)
+def remove_files(folder: Path, names: Iterable[str]) -> None:
+    """Removes files of shards; not through links. Raises OSError."""
+    for name in names:
+        if not (folder / name).parent.is_symlink():
+            (folder / name).unlink(missing_ok=True)
 
 
 def check_replaceable(folder: Path) -> None:
@@ -127,7 +134,7 @@ def _own_files(folder: Path) -> Iterator[Path]:
 
 
 def _is_own_name(path: Path) -> bool:
-    is_named = path.name in (JOURNAL, f".{JOURNAL}") or _SHARD_FILE.fullmatch(path.name) is not None
+    is_named = path.name in (JOURNAL, f".{JOURNAL}") or SHARD_FILE.fullmatch(path.name) is not None
     return is_named and path.is_file() and not path.is_symlink()
 
 
@@ -143,7 +150,8 @@ def output_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        path = error.filename2 or error.filename or folder
         raise OutputError(
-            f"cannot write {folder}: {error.strerror or error}; the shards that are finished stay, and the same "
+            f"cannot write {path}: {error.strerror or error}; the shards that are finished stay, and the same "
             "command goes on"
         ) from error

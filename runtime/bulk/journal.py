@@ -7,6 +7,7 @@ killed process wrote only in part has no line break, and is dropped.
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ from latentloop.io.files import new_directory
 from latentloop.io.json_reading import parse_json, read, read_versioned
 from latentloop.io.replaceable import is_journal
 
+SHARD_FILE = re.compile(r"(?:shard-(?=\d+\.(?:npz|tar))|codes-(?=\d+\.npz)|files-(?=\d+\.csv))(\d{5,})\.\w+", re.ASCII)
+IMAGE_FILE = re.compile(r"(?:\d{3,}/)?(\d{5,})(?:-[^/\0]*)?\.png", re.ASCII)
 FORMAT, VERSION = "latentloop-samples", 1
 BLOCK = 2**16  # bytes
 ANEW = "start anew with --force"
@@ -176,18 +179,17 @@ def _header(path: Path, *, force: bool) -> dict[str, Any]:
         if force:
             return {}
         remedy = f"{ANEW}, or choose another folder" if is_journal(path) else "choose another folder"
-        raise OutputError(
-            f"{error}: the journal is damaged, and without its first line the run cannot go on: {remedy}"
-        ) from error
+        raise OutputError(f"{error}: without the journal's first line the run cannot go on: {remedy}") from error
     return {name: value for name, value in values.items() if name not in ("format", "version")}
 
 
 def _record(line: bytes, where: str) -> ShardRecord:
     record = read(ShardRecord, parse_json(line, where), where)
     for file in record.files:
-        parts = file.name.split("/")
-        if len(parts) > 2 or any(part.startswith(".") or not part or "\0" in part for part in parts):
+        if not (SHARD_FILE.fullmatch(file.name) or IMAGE_FILE.fullmatch(file.name)):
             raise BundleError(f"{where}: {file.name!r} is not the name of a file of a run")
+    if bool(record.files) != bool(record.images):
+        raise BundleError(f"{where}: it has {record.images} images in {len(record.files)} files")
     return record
 
 

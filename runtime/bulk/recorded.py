@@ -13,6 +13,10 @@ REMEDIES = {
     "instruction_set": "set LATENTLOOP_INSTRUCTION_SET to the journal's, if this processor has it",
     "bundle": "name the bundle of before",
     "given_sha256": "name the file of before, unchanged",
+    "codes_sha256": "name the files of before, unchanged and in the same order",
+    "inputs_sha256": "images were changed, added or removed since, or are named by another path: name those of before, "
+    "unchanged",
+    "labels_sha256": "name the classes of before",
     "packages": "install the versions of before",
 }
 SAME = "give the options of before"

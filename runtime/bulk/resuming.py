@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from latentloop.bulk.folder import clear_unfinished, first_missing, output_errors, remove_files
-from latentloop.bulk.journal import Journal, read_journal
+from latentloop.bulk.journal import IMAGE_FILE, SHARD_FILE, Journal, ShardRecord, read_journal
 from latentloop.bulk.shards import Shards
 from latentloop.errors import OutputError
 
 
-def finished_shards(folder: Path, journal: Journal, note: Callable[[str], None]) -> dict[int, int]:
-    """Returns the number of images by shard, for the shards whose files are in place. Notes others, and lines of the
-    journal that are damaged: their shards are to be drawn again.
+def finished_shards(
+    folder: Path, journal: Journal, shards: Shards, numbers: range, note: Callable[[str], None]
+) -> dict[int, int]:
+    """Returns the number of images by shard, for those of the shards ``numbers`` whose files are in place. Notes
+    others, and lines of the journal that are damaged: their shards are to be drawn again.
     """
     finished: dict[int, int] = {}
     problems: dict[int, str] = {}
@@ -23,7 +25,9 @@ def finished_shards(folder: Path, journal: Journal, note: Callable[[str], None])
         problems.pop(record.shard, None)
         if record.partial:
             continue
-        if problem := first_missing(folder, record):
+        if record.shard not in numbers or not _is_of(record, shards):
+            note(f"{journal.path}: shard {record.shard} with {record.images} images is none of this run's: ignored")
+        elif problem := first_missing(folder, record):
             problems[record.shard] = problem
         else:
             finished[record.shard] = record.images
@@ -37,6 +41,18 @@ def finished_shards(folder: Path, journal: Journal, note: Callable[[str], None])
     return finished
 
 
+def _is_of(record: ShardRecord, shards: Shards) -> bool:
+    """Returns whether the number of images and the files' names are possible for a shard."""
+    part = shards.part(record.shard)
+    numbers = [match for file in record.files if (match := SHARD_FILE.fullmatch(file.name))]
+    indices = [match for file in record.files if (match := IMAGE_FILE.fullmatch(file.name))]
+    return (
+        record.images <= part.stop - part.start
+        and all(int(match[1]) == record.shard for match in numbers)
+        and all(part.start <= int(match[1]) < part.stop for match in indices)
+    )
+
+
 def clean(folder: Path, journal: Journal, finished: Collection[int]) -> None:
     """Removes what an earlier process left that is no finished shard: unfinished files, and those of the shards that
     are drawn again; and lines of the journal that say nothing any more. Raises OutputError.
@@ -44,24 +60,26 @@ def clean(folder: Path, journal: Journal, finished: Collection[int]) -> None:
     with output_errors(folder):
         clear_unfinished(folder)
         damaged: list[int] = []
-        kept, stale = 0, 0
+        kept = 0
+        stale: set[str] = set()
         for record in journal.records(damaged):
             if record.shard in finished and not record.partial:
                 kept += 1
             else:
-                stale += 1
-                if record.shard not in finished:
-                    remove_files(folder, record)
-        if damaged or stale or kept > len(finished):
-            last = {record.shard: number for number, record in enumerate(journal.records())}
-            journal.replace(
-                journal.header,
-                (
-                    record
-                    for number, record in enumerate(journal.records())
-                    if record.shard in finished and last[record.shard] == number
-                ),
-            )
+                stale.update(file.name for file in record.files)
+        if not (damaged or stale or kept > len(finished)):
+            return
+        last = {record.shard: number for number, record in enumerate(journal.records())}
+
+        def kept_records() -> Iterator[ShardRecord]:
+            for number, record in enumerate(journal.records()):
+                if record.shard in finished and last[record.shard] == number:
+                    yield record
+
+        for record in kept_records():  # a damaged journal may list a file twice
+            stale.difference_update(file.name for file in record.files)
+        remove_files(folder, stale)
+        journal.replace(journal.header, kept_records())
 
 
 def missing_shards(folder: Path) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from latentloop.bulk.image_shards import ImageBatch, ImageShardWriter
 from latentloop.cli import messages
 from latentloop.cli.codes_inputs import CodesInputs
-from latentloop.cli.folders.opening import open_run_folder, report_finished
+from latentloop.cli.folders.opening import already_there, open_run_folder
 from latentloop.cli.folders.shard_command import MOST_LISTED, Results, ShardCommand
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import StopRequest
@@ -27,8 +27,6 @@ def decode_to_folder(arguments: argparse.Namespace, output: ImageOutput) -> int:
         inputs = CodesInputs.check(arguments.codes, manifest)
         fields = command.fields("decode", n=len(inputs), codes_sha256=inputs.sha256)
         folder.check_same(fields)
-        if shards := folder.finished_run:
-            return report_finished(str(output), sum(folder.finished.values()), shards, as_json=arguments.json)
         numbers = {name: label for label, name in reversed(list(enumerate(manifest.classes)))}
         seeds: list[int] = []
         labels: list[str] = []
@@ -56,7 +54,7 @@ def decode_to_folder(arguments: argparse.Namespace, output: ImageOutput) -> int:
                         labels.extend(batch.labels or ())
 
         writer = partial(ImageShardWriter, format, scale)
-        report = command.run(fields, Results(len(inputs), batches, writer), "decode")
+        report = command.finished or command.run(fields, Results(len(inputs), batches, writer), "decode")
         listed = not report.before and len(inputs) <= MOST_LISTED
         summary: dict[str, Any] = report.summary(str(output)) | {
             "images": report.done,
@@ -67,5 +65,7 @@ def decode_to_folder(arguments: argparse.Namespace, output: ImageOutput) -> int:
         }
         del summary["count"]
         line = f"{output}: {report.done} {messages.plural(report.done, 'image')}" if report.done else ""
+        if report.stop is None:
+            line = already_there(str(output), report.done)
         messages.print_result(summary, line, as_json=arguments.json)
         return report.exit_status()

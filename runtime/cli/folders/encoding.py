@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import numpy as np
 
 from latentloop.bulk.codes_shards import CodesBatch, CodesShardWriter
 from latentloop.cli import messages
-from latentloop.cli.folders.opening import open_run_folder, report_finished
-from latentloop.cli.folders.shard_command import MOST_LISTED, Results, ShardCommand
+from latentloop.cli.folders.opening import already_there, open_run_folder
+from latentloop.cli.folders.shard_command import MOST_LISTED, Report, Results, ShardCommand
 from latentloop.cli.image_inputs import ImageInputs, find_inputs, labels_of
 from latentloop.cli.image_output import check_not_replaced
 from latentloop.cli.interrupt import StopRequest
@@ -29,8 +30,8 @@ def encode_to_folder(arguments: argparse.Namespace, path: Path) -> int:
             "encode", inputs_sha256=found.digest(), resize=arguments.resize, skip_bad=arguments.skip_bad
         )
         folder.check_same(fields)
-        if shards := folder.finished_run:
-            return report_finished(f"{path}/", sum(folder.finished.values()), shards, as_json=arguments.json)
+        if report := command.finished:
+            return _report(f"{path}/", report, command, None, arguments)
         inputs = ImageInputs.check(arguments, manifest.image, found)
         labels = labels_of(inputs.files, manifest.classes)
         files: list[str] = []
@@ -46,19 +47,42 @@ def encode_to_folder(arguments: argparse.Namespace, path: Path) -> int:
         writer = partial(CodesShardWriter, manifest.origin(), manifest.classes)
         report = command.run(fields, Results(len(inputs.files), batches, writer), "encode")
         inputs.check_any_left()
-        listed = not report.before and report.n <= MOST_LISTED
-        levels = {level.name: [level.height, level.width] for level in manifest.levels}
-        summary = report.summary(f"{path}/") | {
-            "images": files[: report.done] if listed else None,
-            "labels": [manifest.classes[label] for label in labels[: report.done]] if listed and labels else None,
-            "skipped": inputs.skipped_as_json(),
-            "levels": levels,
-            "seconds": report.seconds,
-            "cancelled": report.stop.is_set(),
-        }
-        shapes = ", ".join(f"{name} {height} x {width}" for name, (height, width) in levels.items())
-        labelled = "" if labels is None else "; with labels"
-        line = f"{path}/: codes of {report.done} {messages.plural(report.done, 'image')} ({shapes}{labelled})"
-        messages.print_result(summary, line if report.done else "", as_json=arguments.json)
-        inputs.report_changed(f"{path}/ holds the codes of {report.done}" if report.done else "no image was encoded")
+        return _report(f"{path}/", report, command, _Encoded(inputs, files, labels), arguments)
+
+
+@dataclass(frozen=True, eq=False)
+class _Encoded:
+    """The inputs, the names of those whose codes were written now, and the labels of all."""
+
+    inputs: ImageInputs
+    files: list[str]
+    labels: list[int] | None
+
+
+def _report(
+    shown: str, report: Report, command: ShardCommand, encoded: _Encoded | None, arguments: argparse.Namespace
+) -> int:
+    """Reports on a run, and returns the exit status. ``encoded`` is None if it was finished already."""
+    manifest = command.bundle.manifest
+    listed = encoded if not report.before and report.n <= MOST_LISTED else None
+    labels = listed.labels if listed else None
+    levels = {level.name: [level.height, level.width] for level in manifest.levels}
+    summary = report.summary(shown) | {
+        "images": listed.files[: report.done] if listed else None,
+        "labels": [manifest.classes[label] for label in labels[: report.done]] if labels else None,
+        "skipped": encoded.inputs.skipped_as_json() if encoded else None,
+        "levels": levels,
+        "seconds": report.seconds,
+        "cancelled": report.is_cancelled,
+    }
+    if encoded is None:
+        messages.print_result(summary, already_there(shown, report.done), as_json=arguments.json)
         return report.exit_status()
+    shapes = ", ".join(f"{name} {height} x {width}" for name, (height, width) in levels.items())
+    labelled = "" if encoded.labels is None else "; with labels"
+    line = f"{shown}: codes of {report.done} {messages.plural(report.done, 'image')} ({shapes}{labelled})"
+    messages.print_result(summary, line if report.done else "", as_json=arguments.json)
+    encoded.inputs.report_changed(
+        f"{shown} holds the codes of {report.done}" if report.done else "no image was encoded"
+    )
+    return report.exit_status()

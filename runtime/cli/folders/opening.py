@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from latentloop.bulk.folder import check_replaceable, remove_own_files
 from latentloop.bulk.journal import Journal, ShardRecord, create_journal, open_journal
 from latentloop.bulk.recorded import check_same
 from latentloop.bulk.resuming import clean, finished_shards
-from latentloop.bulk.shards import Shards
+from latentloop.bulk.shards import WHOLE, RunPart, Shards
 from latentloop.cli import messages
 from latentloop.errors import OutputError
 from latentloop.io.file_names import JOURNAL
@@ -51,18 +52,29 @@ class RunFolder:
     @cached_property
     def finished(self) -> dict[int, int]:
         """The number of images by finished shard of the run that goes on. Notes what is to be made again."""
-        if self.journal is None or self.force:
+        shards = self._recorded_shards
+        if self.journal is None or shards is None:
             return {}
-        return finished_shards(self.path, self.journal, messages.note)
+        return finished_shards(self.path, self.journal, shards, self._recorded_part.numbers(shards), messages.note)
 
     @property
     def finished_run(self) -> Shards | None:
         """The shards of the run that goes on, if all are finished."""
+        shards = self._recorded_shards
+        return shards if shards is not None and len(self.finished) == shards.count else None
+
+    @property
+    def _recorded_shards(self) -> Shards | None:
+        """The shards of the run that goes on; None if its journal does not say it."""
         n, size = self.before.get("n"), self.before.get("shard_size")
         if type(n) is not int or type(size) is not int or n < 1 or size < 1:
             return None
-        shards = Shards(n, size)
-        return shards if len(self.finished) == shards.count else None
+        return Shards(n, size)
+
+    @property
+    def _recorded_part(self) -> RunPart:
+        part = self.before.get("part")
+        return WHOLE if part is None else RunPart.parse(str(part))
 
     def begin(self, fields: Mapping[str, Any], finished: Mapping[int, int], n: int) -> Journal:
         """Prepares the folder for a run of n images that goes on after the ``finished`` shards, or for a new one, and
@@ -111,31 +123,19 @@ def open_run_folder(path: Path, *, force: bool) -> Iterator[RunFolder]:
             folder.journal.close()
 
 
-def report_finished(
-    shown: str, n: int, shards: Shards, *, as_json: bool, more: Mapping[str, object] | None = None, text: str = ""
-) -> int:
-    """Reports that all n images of a run are there already, and returns the exit status. ``more`` is added to the
-    summary, ``text`` to the line.
-    """
-    line = f"{shown}: all {n} {messages.plural(n, 'image')} are there already{text}; --force makes them anew"
-    summary = {
-        "file": shown,
-        "images": n,
-        "images_before": n,
-        "shards": shards.count,
-        "shard_size": shards.size,
-        **(more or {}),
-        "cancelled": False,
-    }
-    messages.print_result(summary, line, as_json=as_json)
-    return 0
+def already_there(shown: str, n: int, figures: str = "") -> str:
+    """Returns the line for a run all of whose n images are there already."""
+    return f"{shown}: all {n} {messages.plural(n, 'image')} are there already{figures}; --force makes them anew"
 
 
 def _existing_journal(folder: Path, force: bool) -> Journal | None:
     """Returns the locked journal of a folder that exists. Raises OutputError if no run can be written there."""
     if not folder.is_dir():
         return None
-    if (folder / JOURNAL).is_file():
+    path = folder / JOURNAL
+    if os.path.lexists(path) and not path.is_file():
+        raise OutputError(f"{path} is not a file: remove it, or choose another folder")
+    if path.is_file():
         journal = open_journal(folder, force=force)
     elif not force and any(folder.iterdir()):
         raise OutputError(f"{folder} exists; pass --force (in Python force=True) to replace it")

@@ -9,8 +9,8 @@ from functools import partial
 from latentloop.bulk.reconstruction_shards import ReconstructedBatch, ReconstructionWriter, read_errors
 from latentloop.cli import messages
 from latentloop.cli.errors_report import ErrorsReport, mean_squared_error
-from latentloop.cli.folders.opening import RunFolder, open_run_folder, report_finished
-from latentloop.cli.folders.shard_command import MOST_LISTED, Results, ShardCommand
+from latentloop.cli.folders.opening import RunFolder, already_there, open_run_folder
+from latentloop.cli.folders.shard_command import MOST_LISTED, Report, Results, ShardCommand
 from latentloop.cli.image_inputs import ImageInputs, find_inputs
 from latentloop.cli.image_output import ImageOutput, check_not_replaced
 from latentloop.cli.interrupt import StopRequest
@@ -28,16 +28,8 @@ def reconstruct_to_folder(arguments: argparse.Namespace, output: ImageOutput) ->
             "reconstruct", inputs_sha256=found.digest(), resize=arguments.resize, skip_bad=arguments.skip_bad
         )
         folder.check_same(fields)
-        if shards := folder.finished_run:
-            errors = recorded_errors(folder)
-            return report_finished(
-                str(output),
-                len(errors.errors),
-                shards,
-                as_json=arguments.json,
-                more=errors.summary(MOST_LISTED),
-                text=f", {errors.text()}",
-            )
+        if report := command.finished:
+            return _report(output, report, recorded_errors(folder), None, arguments)
         inputs = ImageInputs.check(arguments, manifest.image, found)
 
         def batches(part: slice, stop: StopRequest) -> Iterator[ReconstructedBatch]:
@@ -55,18 +47,29 @@ def reconstruct_to_folder(arguments: argparse.Namespace, output: ImageOutput) ->
         report = command.run(fields, Results(len(inputs.files), batches, writer), "reconstruct")
         inputs.check_any_left()
         errors = recorded_errors(folder) if report.done else ErrorsReport([], [])
-        summary = (
-            report.summary(str(output))
-            | errors.summary(MOST_LISTED)
-            | {
-                "skipped": inputs.skipped_as_json(),
-                "cancelled": report.stop.is_set(),
-            }
-        )
-        line = f"{errors.line()}; {output}" if report.done else ""
-        messages.print_result(summary, line, as_json=arguments.json)
+        return _report(output, report, errors, inputs, arguments)
+
+
+def _report(
+    output: ImageOutput,
+    report: Report,
+    errors: ErrorsReport,
+    inputs: ImageInputs | None,
+    arguments: argparse.Namespace,
+) -> int:
+    """Reports on a run, and returns the exit status. ``inputs`` is None if it was finished already."""
+    summary = (
+        report.summary(str(output))
+        | errors.summary(MOST_LISTED)
+        | {"skipped": inputs.skipped_as_json() if inputs else None, "cancelled": report.is_cancelled}
+    )
+    line = f"{errors.line()}; {output}" if report.done else ""
+    if inputs is None:
+        line = already_there(str(output), report.done, f", {errors.text()}" if errors.errors else "")
+    messages.print_result(summary, line, as_json=arguments.json)
+    if inputs is not None:
         inputs.report_changed(f"the figures are those of the other {report.done}")
-        return report.exit_status()
+    return report.exit_status()
 
 
 def recorded_errors(folder: RunFolder) -> ErrorsReport:

@@ -16,7 +16,7 @@ from latentloop.bulk.shards import WHOLE, RunPart, Shards
 from latentloop.cli import messages, options
 from latentloop.cli.folders.choices import Choices, choices_of
 from latentloop.cli.folders.making import LocalMaker, Maker
-from latentloop.cli.folders.opening import RunFolder, open_run_folder, report_finished
+from latentloop.cli.folders.opening import RunFolder, already_there, open_run_folder
 from latentloop.cli.folders.sample_settings import check_codes_option, command_fields, planned_run
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import stop_request
@@ -70,8 +70,10 @@ def _sample(arguments: argparse.Namespace, output: ImageOutput, folder: RunFolde
             finished = {}
         shards = Shards(n, choices.shard_size)
         if folder.goes_on and len(finished) == len(part.numbers(shards)):
-            own = Shards(part.images(shards), shards.size)
-            return report_finished(str(output), own.n, own, as_json=arguments.json)
+            run = planned_run(arguments, job, choices, bundle, choices.batch_size or 1, goes_on=True)
+            task = _Task(arguments, output, folder, bundle, job, choices, run, part, finished, started)
+            _report(task, None, DrawnList(listed=False), 0, time.perf_counter())
+            return 0
     # 3. What draws the samples, and what depends on it.
     with _maker(arguments, bundle, choices, open_sampler) as maker:
         run = planned_run(arguments, job, choices, bundle, maker.machine.default_batch_size, goes_on=folder.goes_on)
@@ -84,7 +86,7 @@ def _sample(arguments: argparse.Namespace, output: ImageOutput, folder: RunFolde
 
             note_unused_options(arguments, job)
         folder.begin(fields, finished, part.images(run.shards))
-        return _draw(_Task(arguments, output, folder, bundle, job, run, part, finished, started), maker)
+        return _draw(_Task(arguments, output, folder, bundle, job, choices, run, part, finished, started), maker)
 
 
 @contextmanager
@@ -114,6 +116,7 @@ class _Task:
     folder: RunFolder
     bundle: Bundle
     job: SampleJob
+    choices: Choices
     run: SampleRun
     part: RunPart
     finished: dict[int, int]
@@ -139,14 +142,21 @@ def _draw(task: _Task, maker: Maker) -> int:
     return messages.exit_status(stop, messages.finished(done, n) + go_on)
 
 
-def _report(task: _Task, machine: Machine, drawn: DrawnList, written: int, loaded: float) -> None:
-    """Prints what was ``drawn``, of which ``written`` images are in place, since the sampler was ``loaded``."""
+def _report(task: _Task, machine: Machine | None, drawn: DrawnList, written: int, loaded: float) -> None:
+    """Prints what was ``drawn``, of which ``written`` images are in place, since the sampler was ``loaded``.
+
+    ``machine`` is None if all images were there already.
+    """
     arguments, output, job, run, finished = task.arguments, task.output, task.job, task.run, task.finished
     n, numbers = task.part.images(run.shards), task.part.numbers(run.shards)
     seconds, done = time.perf_counter() - loaded, written + sum(finished.values())
-    from latentloop.cli.slower import slower_because
+    recorded = task.choices
+    device, threads = (machine.device, machine.threads) if machine else (recorded.device, recorded.threads)
+    slower: list[str] = []
+    if machine and not arguments.ray:
+        from latentloop.cli.slower import slower_because
 
-    slower = [] if arguments.ray else slower_because(machine.device, arguments.device, machine.device_reason)
+        slower = slower_because(machine.device, arguments.device, machine.device_reason)
     beside = run.codes is not None and run.codes.file is None
     summary = {
         "file": str(output) if done or not numbers else None,
@@ -164,16 +174,16 @@ def _report(task: _Task, machine: Machine, drawn: DrawnList, written: int, loade
         "labels": [job.request.manifest.classes[label] for label in drawn.labels]
         if drawn.listed and drawn.labels and not finished
         else None,
-        "candidates": drawn.candidates if run.best is not None else None,
+        "candidates": drawn.candidates if run.best is not None and machine else None,
         "confidence": drawn.confidence if run.best is not None and drawn.listed and not finished else None,
         "seconds": seconds,
-        "images_per_second": written / seconds,
+        "images_per_second": written / seconds if machine else None,
         "load_seconds": loaded - task.started,
-        "device": machine.device,
-        "device_reason": machine.device_reason,
+        "device": device,
+        "device_reason": machine.device_reason if machine else None,
         "slower_because": slower,
-        "threads": machine.threads,
-        "precision": machine.precision,
+        "threads": threads,
+        "precision": arguments.precision,
         "cancelled": done < n,
     }
     first_seed = job.seed + int(run.candidates_before[numbers.start])
@@ -181,13 +191,15 @@ def _report(task: _Task, machine: Machine, drawn: DrawnList, written: int, loade
     seeds = f"seeds {first_seed} to {last_seed}" if last_seed > first_seed else f"seed {first_seed}"
     best = f"the best of {drawn.candidates} with " if run.best is not None else ""
     now = f", {written} of them now," if finished else ""
-    device = f"{machine.device} (Ray)" if arguments.ray else machine.device
+    place = f"{device} (Ray)" if arguments.ray else device
     line = (
         f"{output}: {done} {messages.plural(done, 'image')}{now} in {seconds:.2f} s "
-        f"({written / seconds:.1f} per second) on {device}, {best}{seeds}"
+        f"({written / seconds:.1f} per second) on {place}, {best}{seeds}"
     )
     if slower:
         line += f"; slower than possible here: {'; '.join(slower)}"
+    if machine is None:
+        line = already_there(str(output), n)
     if not numbers:
         line = f"{output}: part {task.part} has none of the run's {run.shards.count} shards: nothing to draw"
     messages.print_result(summary, line if done or not numbers else "", as_json=arguments.json)

@@ -35,14 +35,21 @@ class Results(Generic[B]):
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The images that are ``done``, those that were done ``before`` among them, and how the command ended."""
+    """The images that are ``done``, those that were done ``before`` among them, and how the command ended; ``stop`` is
+    None if there was nothing to do.
+    """
 
     done: int
     before: int
     n: int
     shards: Shards
     seconds: float
-    stop: StopRequest
+    stop: StopRequest | None = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the command was requested to stop."""
+        return self.stop is not None and self.stop.is_set()
 
     def summary(self, output: str) -> dict[str, Any]:
         """Returns the fields of the summary that the commands share."""
@@ -56,6 +63,8 @@ class Report:
 
     def exit_status(self) -> int:
         """Returns the exit status; notes an interruption."""
+        if self.stop is None:
+            return 0
         go_on = "; the same command goes on" if 0 < self.done < self.n else ""
         return messages.exit_status(self.stop, messages.finished(self.done, self.n) + go_on)
 
@@ -89,6 +98,15 @@ class ShardCommand:
             **({} if self.format is None else {"files": self.format, "scale": self.scale}),
             **{name: value for name, value in chosen.items() if value is not None},
         }
+
+    @property
+    def finished(self) -> Report | None:
+        """The report on a run that is finished already."""
+        shards = self.folder.finished_run
+        if shards is None:
+            return None
+        done = sum(self.folder.finished.values())
+        return Report(done, done, shards.n, shards, 0.0)
 
     def run(self, fields: dict[str, Any], results: Results[B], label: str) -> Report:
         """Makes the shards that are not finished. Raises LatentLoopError."""
