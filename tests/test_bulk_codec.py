@@ -260,6 +260,44 @@ def test_images_that_change_after_the_check_are_left_out(
     assert all((tmp_path / "out" / file).is_file() for file in written)
 
 
+@pytest.mark.parametrize("name", ["encode", "reconstruct"])
+def test_an_image_that_cannot_be_read_for_a_moment_is_not_lost(
+    pictures: Path, tmp_path: Path, command: Command, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = ImageInputs.check
+    away = tmp_path / "away.png"
+
+    def check(*arguments: Any) -> ImageInputs:
+        inputs = original(*arguments)
+        file = inputs.files[1]
+        assert isinstance(file, Path)
+        file.rename(away)
+        monkeypatch.undo()
+        return inputs
+
+    file = sorted(pictures.rglob("*.png"))[1]
+    assert run(*command(name, pictures, out="whole")) == 0
+    monkeypatch.setattr(ImageInputs, "check", check)
+    assert run(*command(name, pictures)) == 2
+    assert [(record["partial"], record["images"]) for record in journal(tmp_path / "out")[1:]] == [
+        (True, 2),
+        (False, 3),
+        (False, 1),
+    ]
+    away.rename(file)
+    assert run(*command(name, pictures)) == 0
+    assert {**digests(tmp_path / "out"), "journal.jsonl": ""} == {**digests(tmp_path / "whole"), "journal.jsonl": ""}
+
+
+def test_results_inside_a_folder_of_inputs_are_no_inputs(small_bundle: Path, pictures: Path) -> None:
+    arguments = ("reconstruct", pictures, "--bundle", small_bundle, "--out", f"{pictures}/results/")
+    assert run(*arguments) == 0
+    before = digests(pictures / "results")
+    assert run(*arguments) == 0
+    assert digests(pictures / "results") == before
+    assert len(before) == N + 2
+
+
 def test_options_of_folders_are_refused_elsewhere(
     small_bundle: Path, pictures: Path, tmp_path: Path, fails: Fails
 ) -> None:

@@ -19,19 +19,20 @@ from latentloop.io.codes_file import write_codes
 class CodesBatch:
     """Codes of the images ``files`` [n], by level, int64 [n, h, w], and their ``labels`` int64 [n] if they have some.
 
-    ``left_out``: items of the shard that come before the batch's last, and have no codes.
+    ``left_out``: items of the batch that have no codes, and will have none; ``failed``: those that have none yet.
     """
 
     files: Sequence[str]
     codes: Mapping[str, NDArray[np.int64]]
     labels: NDArray[np.int64] | None
     left_out: int = 0
+    failed: int = 0
     cancelled: bool = False
 
     @property
     def count(self) -> int:
         """The number of items."""
-        return len(self.files) + self.left_out
+        return len(self.files) + self.left_out + self.failed
 
 
 class CodesShardWriter:

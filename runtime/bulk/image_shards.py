@@ -27,7 +27,7 @@ class ImageBatch:
     """Images of a run, uint8 [n, H, W, C], the numbers ``indices`` [n] of each in the run, and what is known of all:
     ``seeds`` uint64 [n], ``labels`` int64 [n], ``classes``, the name of each image's class.
 
-    ``left_out``: items of the shard that come before the batch's last, and have no image.
+    ``left_out``: items of the batch that have no image, and will have none; ``failed``: those that have none yet.
     """
 
     indices: Sequence[int]
@@ -36,12 +36,13 @@ class ImageBatch:
     labels: NDArray[np.int64] | None = None
     classes: Sequence[str] | None = None
     left_out: int = 0
+    failed: int = 0
     cancelled: bool = False
 
     @property
     def count(self) -> int:
         """The number of items."""
-        return len(self.images) + self.left_out
+        return len(self.images) + self.left_out + self.failed
 
     def enlarged(self, scale: int) -> Images:
         """Returns the images, each pixel as ``scale`` x ``scale`` pixels."""

@@ -17,11 +17,17 @@ B_contra = TypeVar("B_contra", bound="Batch", contravariant=True)
 
 
 class Batch(Protocol):
-    """Finished results for the next ``count`` items of a shard; ``cancelled``: the run was stopped after them."""
+    """Finished results for the next ``count`` items of a shard. ``failed`` of these have none, and are to be made when
+    the run goes on: their shard stays partial. ``cancelled``: the run was stopped after them.
+    """
 
     @property
     def count(self) -> int:
         """The number of items."""
+
+    @property
+    def failed(self) -> int:
+        """The number of items without a result."""
 
     @property
     def cancelled(self) -> bool:

@@ -62,6 +62,8 @@ class Drawn:
     candidates: int
     confidence: NDArray[np.float32] | None = None
 
+    failed = 0
+
     @property
     def count(self) -> int:
         """The number of samples."""

@@ -53,18 +53,19 @@ class ShardPipeline(Generic[B]):
 
     def make(self, number: int) -> bool:
         """Makes a shard, and returns False if the run was stopped: then the shard may lack images. Raises OSError."""
-        part, cancelled = self._run.shards.part(number), False
+        part, failed, cancelled = self._run.shards.part(number), 0, False
         missing = part.stop - part.start
         for batch in self._run.batches(number):
             if number not in self._writers:
                 self._writers[number] = self._run.writer(Shard(self._folder, number, self._run.shards, self._pool))
             missing -= batch.count
+            failed += batch.failed
             cancelled = batch.cancelled
             if self._made is not None:
                 self._made(batch)
             self._pipeline.submit(partial(self._writers[number].add, batch))
         if number in self._writers:
-            self._pipeline.submit(partial(self._close, number, missing > 0))
+            self._pipeline.submit(partial(self._close, number, missing + failed > 0))
         return not (missing or cancelled)
 
     def finish(self) -> None:

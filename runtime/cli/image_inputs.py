@@ -64,10 +64,16 @@ class FoundImages:
         return digest.hexdigest()
 
 
-def find_inputs(arguments: argparse.Namespace, image: tuple[int, int, int]) -> FoundImages:
-    """Returns the images that the options name, at the size ``image`` = (H, W, C)."""
+def find_inputs(arguments: argparse.Namespace, image: tuple[int, int, int], output: Path | None = None) -> FoundImages:
+    """Returns the images that the options name, at the size ``image`` = (H, W, C). If the folder ``output`` is inside
+    one of the folders that they name, its images are results, and left out.
+    """
     search = find_images(arguments.images)
-    sources, idx_problems = single_images(search.files, image, resize=arguments.resize)
+    files = search.files
+    if output is not None and any(folder.resolve() in output.resolve().parents for folder in arguments.images):
+        inside = output.resolve()
+        files = [file for file in files if inside not in (*file.absolute().parents, *file.resolve().parents)]
+    sources, idx_problems = single_images(files, image, resize=arguments.resize)
     return FoundImages(sources, [*search.problems, *idx_problems], search.notes)
 
 
@@ -139,6 +145,10 @@ class ImageInputs:
                     indices.append(number)
                     images.append(result.pixels)
             yield len(numbers), indices, np.stack(images) if images else np.empty((0, 0, 0, 0), np.uint8)
+
+    def lacking(self, count: int) -> tuple[int, int]:
+        """Returns how many of ``count`` files that have changed are left out, and how many have failed."""
+        return (count, 0) if self.skip_bad else (0, count)
 
     def check_any_left(self) -> None:
         """Raises InputError if all files have changed."""

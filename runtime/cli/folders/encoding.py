@@ -24,7 +24,7 @@ def encode_to_folder(arguments: argparse.Namespace, path: Path) -> int:
     with open_run_folder(path, force=arguments.force) as folder:
         command = ShardCommand(arguments, folder, None)
         manifest = command.bundle.manifest
-        found = find_inputs(arguments, manifest.image)
+        found = find_inputs(arguments, manifest.image, path)
         check_not_replaced(path, found.paths, is_folder=True)
         fields = command.fields(
             "encode", inputs_sha256=found.digest(), resize=arguments.resize, skip_bad=arguments.skip_bad
@@ -42,7 +42,8 @@ def encode_to_folder(arguments: argparse.Namespace, path: Path) -> int:
                 files.extend(names)
                 batch_labels = None if labels is None else np.array([labels[index] for index in indices], np.int64)
                 codes = command.sampler.encode(images) if indices else {}
-                yield CodesBatch(names, codes, batch_labels, left_out=count - len(indices))
+                left_out, failed = inputs.lacking(count - len(indices))
+                yield CodesBatch(names, codes, batch_labels, left_out, failed)
 
         writer = partial(CodesShardWriter, manifest.origin(), manifest.classes)
         report = command.run(fields, Results(len(inputs.files), batches, writer), "encode")

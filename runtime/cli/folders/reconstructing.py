@@ -22,7 +22,7 @@ def reconstruct_to_folder(arguments: argparse.Namespace, output: ImageOutput) ->
         format, scale = arguments.format or "png", arguments.scale or 1
         command = ShardCommand(arguments, folder, format, scale)
         manifest = command.bundle.manifest
-        found = find_inputs(arguments, manifest.image)
+        found = find_inputs(arguments, manifest.image, output.path)
         check_not_replaced(output.path, found.paths, is_folder=True)
         fields = command.fields(
             "reconstruct", inputs_sha256=found.digest(), resize=arguments.resize, skip_bad=arguments.skip_bad
@@ -35,12 +35,14 @@ def reconstruct_to_folder(arguments: argparse.Namespace, output: ImageOutput) ->
         def batches(part: slice, stop: StopRequest) -> Iterator[ReconstructedBatch]:
             for count, indices, images in inputs.part(part, command.batch_size, stop):
                 decoded = command.sampler.decode(command.sampler.encode(images)) if indices else images
+                left_out, failed = inputs.lacking(count - len(indices))
                 yield ReconstructedBatch(
                     indices=indices,
                     images=decoded,
                     files=[str(inputs.files[index]) for index in indices],
                     errors=[mean_squared_error(*pair) for pair in zip(images, decoded, strict=True)],
-                    left_out=count - len(indices),
+                    left_out=left_out,
+                    failed=failed,
                 )
 
         writer = partial(ReconstructionWriter, format, scale)
