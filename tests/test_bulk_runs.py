@@ -211,6 +211,15 @@ def test_an_empty_folder_is_as_good_as_none(
     assert not list((tmp_path / "c").iterdir())
 
 
+def test_sizes_that_cannot_be_are_refused_before_any_work(
+    small_bundle: Path, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    common = ("sample", small_bundle, "-n", 3, "--out", f"{tmp_path}/a/")
+    assert "'99999999999999999999' is not an integer from 1" in fails(2, *common, "--shard-size", 99999999999999999999)
+    assert "too many: ask for fewer or smaller images" in fails(2, *common, "--scale", 100000, "--format", "npz")
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_processes_do_not_write_one_folder(
     small_bundle: Path, tmp_path: Path, fails: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,10 +68,13 @@ class ImageOutput:
         check_not_replaced(self.path, files, is_folder=self.folder)
 
     def check_size(self, n: int, image: tuple[int, int, int], columns: int | None = None) -> None:
-        """Raises InputError if a grid of ``n`` images of (H, W, C) is too large for the file's format."""
+        """Raises InputError if a grid of ``n`` images of (H, W, C), or each image in a folder, is too large."""
         from latentloop.images.writing import check_image_path, grid_shape
 
-        if not self.folder:
+        if self.folder:
+            scale = self.scale or 1
+            check_image_path(self.path / "0.png", (image[0] * scale, image[1] * scale, image[2]))
+        else:
             check_image_path(self.path, grid_shape(n, self._columns(n, columns), self._scale(image[0]), image))
 
     def write(self, images: NDArray[np.uint8], columns: int | None = None) -> None:

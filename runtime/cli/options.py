@@ -26,6 +26,11 @@ def positive(text: str) -> int:
     return _number(text, int, lambda value: value >= 1, "a positive integer")
 
 
+def shard_size(text: str) -> int:
+    """Returns the size of shards in ``text`` (a ``type`` of argparse)."""
+    return _number(text, int, lambda value: 1 <= value < 2**31, "an integer from 1, below 2**31")
+
+
 def fraction(text: str) -> float:
     """Returns the number in ``text``, over 0 and at most 1 (a ``type`` of argparse)."""
     return _number(text, float, lambda value: 0 < value <= 1, "a fraction over 0, at most 1")
@@ -147,7 +152,7 @@ def add_shard_size(group: argparse.ArgumentParser | argparse._ArgumentGroup, def
     """Adds ``--shard-size``."""
     group.add_argument(
         "--shard-size",
-        type=positive,
+        type=shard_size,
         metavar="N",
         help=f"images in a folder that are made, written and listed in its journal as one (default: {default})",
     )

@@ -24,6 +24,7 @@ def decode_to_folder(arguments: argparse.Namespace, output: ImageOutput) -> int:
         format, scale = arguments.format or "png", arguments.scale or 1
         command = ShardCommand(arguments, folder, format, scale)
         manifest = command.bundle.manifest
+        output.check_size(1, manifest.image)
         inputs = CodesInputs.check(arguments.codes, manifest)
         fields = command.fields("decode", n=len(inputs), codes_sha256=inputs.sha256)
         folder.check_same(fields)

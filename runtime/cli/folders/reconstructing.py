@@ -22,6 +22,7 @@ def reconstruct_to_folder(arguments: argparse.Namespace, output: ImageOutput) ->
         format, scale = arguments.format or "png", arguments.scale or 1
         command = ShardCommand(arguments, folder, format, scale)
         manifest = command.bundle.manifest
+        output.check_size(1, manifest.image)
         found = find_inputs(arguments, manifest.image, output.path)
         check_not_replaced(output.path, found.paths, is_folder=True)
         fields = command.fields(

@@ -134,7 +134,7 @@ def _draw(task: _Task, maker: Maker) -> int:
         with stop_request() as stop:
             written = maker.write(run, task.folder.path, journal, missing, drawn, stop)
     finally:
-        if numbers and not finished and not drawn.images:
+        if numbers:
             task.folder.remove_empty()
     _report(task, maker.machine, drawn, written, loaded)
     done = written + sum(finished.values())
