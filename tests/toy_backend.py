@@ -33,6 +33,7 @@ class ToyBackend:
     largest_batch = 3
     reason = "an example"
     arrays = None
+    gpu = None
 
     def __init__(self, bundle: Bundle, device: str) -> None:
         self.bundle, self.device = bundle, device

@@ -56,6 +56,9 @@ class Driver(Protocol):
     def capability(self) -> tuple[int, int]:
         """Returns the device's compute capability, such as (9, 0)."""
 
+    def model(self) -> str:
+        """Returns the device's name, such as NVIDIA H200."""
+
     def function(self, fatbin: Path, name: str) -> Any:
         """Returns a kernel of a compiled fatbin, for ``launch``. Raises MissingGpuError if the file does not exist."""
 

@@ -21,6 +21,7 @@ from latentloop.kernels.driver.starting import import_driver, start_driver
 from latentloop.kernels.driver.stream import Stream
 
 _SUCCESS = 0
+_NAME_SIZE = 256  # bytes, most of the name of a device
 
 
 @dataclass(eq=False)
@@ -93,6 +94,11 @@ class CudaPython:
     def capability(self) -> tuple[int, int]:
         """Cached per device."""
         return self._attribute("COMPUTE_CAPABILITY_MAJOR"), self._attribute("COMPUTE_CAPABILITY_MINOR")
+
+    def model(self) -> str:
+        """Reads the name of the current context's device."""
+        name: bytes = self._call("cuDeviceGetName", _NAME_SIZE, int(self._call("cuCtxGetDevice")))
+        return name.partition(b"\0")[0].decode(errors="replace")
 
     def _attribute(self, name: str) -> int:
         device = int(self._call("cuCtxGetDevice"))

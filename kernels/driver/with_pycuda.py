@@ -96,6 +96,10 @@ class Pycuda:
         major, minor = self._cuda.Context.get_device().compute_capability()
         return int(major), int(minor)
 
+    def model(self) -> str:
+        """Reads the name of the current context's device."""
+        return str(self._cuda.Context.get_device().name())
+
     def function(self, fatbin: Path, name: str) -> Any:
         """Cached per context."""
         context = self.context()

@@ -44,6 +44,10 @@ class Backend(Protocol):
         """One line for users: the library that runs the graphs, or why ``auto`` chose no faster backend."""
 
     @property
+    def gpu(self) -> str | None:
+        """The GPU's name and compute capability, such as "NVIDIA H200, 9.0"; None if the backend runs on none."""
+
+    @property
     def largest_batch(self) -> int:
         """The largest number of samples in one batch."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from latentloop._version import __version__
 from latentloop.environment.machine import package_version
 from latentloop.kernels import library
-from latentloop.sampling.sampler import Sampler
+from latentloop.sampling.sampler import Sampler, runs_of
 
 TENSORRT = ("tensorrt", "tensorrt-rtx-cu13")  # distributions that run engines
 ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu")  # distributions that run a bundle's graphs
@@ -26,6 +26,7 @@ def machine_fields(sampler: Sampler, batch_size: int, *, is_encoded: bool) -> di
         "batch_size": batch_size,
         "threads": sampler.threads,
         "device": sampler.device,
+        "gpu": runs_of(sampler).backend.gpu,
         "instruction_set": instructions,
         "packages": {"latentloop": __version__, **versions},
     }

@@ -11,6 +11,7 @@ from latentloop.errors import InputError, short_repr
 
 REMEDIES = {
     "instruction_set": "set LATENTLOOP_INSTRUCTION_SET to the journal's, if this processor has it",
+    "gpu": "use a GPU of the journal's model",
     "bundle": "name the bundle of before",
     "given_sha256": "name the file of before, unchanged",
     "codes_sha256": "name the files of before, unchanged and in the same order",

@@ -52,6 +52,7 @@ class FakeDriver(FakeStreams):
         super().__init__(seed, devices, captures)
         self.kernels, self.processors = kernels, multiprocessors
         self.compute_capability, self.pageable = capability, pageable
+        self.model_name = "Simulated GPU"
 
     @property
     def name(self) -> str:
@@ -109,6 +110,10 @@ class FakeDriver(FakeStreams):
     def capability(self) -> tuple[int, int]:
         self._device()
         return self.compute_capability
+
+    def model(self) -> str:
+        self._device()
+        return self.model_name
 
     def function(self, image: Path, name: str) -> Any:
         self._device()

@@ -27,11 +27,12 @@ from latentloop.kernels.driver import LEGACY, DeviceMemory, Driver
 
 
 def check_device(driver: Driver, size: int) -> None:
-    """The driver has a name, a device, multiprocessors and a compute capability."""
+    """The driver has a name, a device, multiprocessors, a compute capability, and the device a name."""
     assert driver.name
     assert driver.devices() >= 1
     with driver.use(DEVICE):
         assert driver.multiprocessors() >= 1
+        assert driver.model().strip()
         major, minor = driver.capability()
         assert major >= 3
         assert 0 <= minor <= 9

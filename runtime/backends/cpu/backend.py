@@ -31,6 +31,7 @@ class CpuBackend:
     """Implements ``Backend`` on the CPU."""
 
     device = "cpu"
+    gpu = None
     largest_batch = MAX_BATCH
     arrays = None
 

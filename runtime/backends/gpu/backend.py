@@ -44,6 +44,13 @@ class GpuBackend:
         self._decoder = DeviceCodec(bundle.path, graphs.decoder, graphs.load, self._context, self._pool)
         self.arrays = ArrayCodec(bundle.manifest, self._encoder, self._decoder, self._context, graphs.largest_batch)
 
+    @property
+    def gpu(self) -> str:
+        """The GPU's name and compute capability."""
+        with self._context.current():
+            major, minor = self._driver.capability()
+            return f"{self._driver.model()}, {major}.{minor}"
+
     def draw(self, draws: Sequence[LevelDraw], after_row: AfterRow | None) -> dict[str, Codes] | None:
         """Enqueues all levels, then waits. With ``after_row``, enqueues a row before waiting for the previous one."""
         fixed: dict[str, Codes] = {}  # codes of levels that are not drawn

@@ -57,6 +57,12 @@ CUDA(cuDeviceGetAttribute, int* out, int attribute, int device) {
                            : 1;
   return kSuccess;
 }
+CUDA(cuDeviceGetName, char* name, int size, int device) {
+  CALL("cuDeviceGetName");
+  if (!is_device(device)) return kInvalidDevice;
+  std::snprintf(name, static_cast<std::size_t>(size), "Simulated GPU");
+  return kSuccess;
+}
 CUDA(cuDeviceComputeCapability, int* major, int* minor, int device) {
   CALL("cuDeviceComputeCapability");
   return *major = capability() / 10, *minor = capability() % 10, is_device(device) ? kSuccess : kInvalidDevice;
