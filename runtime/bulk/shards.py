@@ -1,4 +1,4 @@
-"""Division of a run's samples into shards, which are drawn and written one after the other, and of these into parts."""
+"""Division of a run into shards, which are made and written one after the other, and of these into parts."""
 
 from __future__ import annotations
 
