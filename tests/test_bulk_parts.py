@@ -249,6 +249,19 @@ def test_what_is_not_one_run_is_refused(
     assert digests(whole) == before
 
 
+def test_codes_of_a_part_are_an_input(
+    parts: Callable[..., list[Path]], small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = parts("--format", "npz", "--codes", "BESIDE")[1]
+    decode = ("decode", folder, "--bundle", small_bundle, "--threads", 1, "--force", "--out", f"{tmp_path / 'a'}/")
+    assert run(*decode) == 0
+    assert "not finished" not in capsys.readouterr().err
+    path = folder / "journal.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    assert run(*decode) == 0
+    assert f"{folder} is not finished: 1 of its shards are missing" in capsys.readouterr().err
+
+
 def test_what_a_part_needs(small_bundle: Path, tmp_path: Path, fails: Callable[..., str]) -> None:
     folder = tmp_path / "a"
     shard = ("--shard", "0/2")
@@ -277,6 +290,20 @@ def test_a_killed_merge_leaves_nothing_that_looks_finished(parts: Callable[..., 
     assert unbroken["status"] == 0
     assert len(unbroken["files"]) == 6
     assert len(runs) == unbroken["changes"] > 10
+    for each in runs:
+        assert (each["status"], each["again"]) == (-signal.SIGKILL, 0), each
+        assert each["files"] == unbroken["files"], each["point"]
+
+
+def test_a_killed_part_goes_on(small_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "place" / "a"
+    child = Path(__file__).with_name("killed_runs.py")
+    part = command(small_bundle, folder, "--format", "npz", "--codes", folder, "--shard", "1/3")
+    arguments = [sys.executable, str(child), *map(str, (4, 1, folder, *part))]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=600, check=True)
+    unbroken, *runs = map(json.loads, done.stdout.splitlines())
+    assert len(unbroken["files"]) == 5
+    assert len(runs) == 4
     for each in runs:
         assert (each["status"], each["again"]) == (-signal.SIGKILL, 0), each
         assert each["files"] == unbroken["files"], each["point"]
