@@ -283,7 +283,7 @@ def test_decode_names_images_like_sample(
     assert run(*command, f"{tmp_path}/images/") == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["labels"], summary["seeds"]) == (["boot", "coat"], [3, 4])
-    names = sorted(path.name for path in (tmp_path / "images").iterdir())
+    names = sorted(path.name for path in (tmp_path / "images").glob("*.png"))
     assert names == ["00000-boot-seed3.png", "00001-coat-seed4.png"]
     plain = edited(drawn, tmp_path / "plain.npz", {"labels": None, "seeds": None})
     assert run("decode", plain, "--bundle", small_bundle, "--out", f"{tmp_path}/plain/") == 0

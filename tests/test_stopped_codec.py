@@ -68,7 +68,8 @@ def test_finished_images_are_written(
     assert run(*common, "--out", f"{tmp_path}/{out}") == STATUS[sent]
     stdout, stderr = capsys.readouterr()
     summary = json.loads(stdout)
-    assert stderr == "latentloop: interrupted, 4 of 6 images were finished and written\n"
+    goes_on = "; the same command goes on" if out == "a/" else ""
+    assert stderr == f"latentloop: interrupted, 4 of 6 images were finished and written{goes_on}\n"
     assert summary["cancelled"]
     assert not complete["cancelled"]
     if command == "decode":
@@ -79,9 +80,15 @@ def test_finished_images_are_written(
         assert summary["mean_squared_error_by_image"] == errors
         assert summary["mean_squared_error"] == pytest.approx(np.mean(errors))
     if out == "a/":
-        assert sorted(os.listdir(tmp_path / "a")) == [f"{index:05}.png" for index in range(4)]
-        for name in os.listdir(tmp_path / "a"):
-            assert np.array_equal(pixels(tmp_path / "a" / name), pixels(tmp_path / "all" / name))
+        assert [path.name for path in sorted((tmp_path / "a").glob("*.png"))] == [
+            f"{index:05}.png" for index in range(4)
+        ]
+        assert run(*common, "--out", f"{tmp_path}/{out}") == 0
+        for path in (tmp_path / "all").glob("*.*g"):
+            assert np.array_equal(pixels(tmp_path / "a" / path.name), pixels(path))
+        again = json.loads(capsys.readouterr().out)
+        if command == "reconstruct":
+            assert again["mean_squared_error_by_image"] == complete["mean_squared_error_by_image"]
     else:
         assert pixels(tmp_path / "a.png").size
 
@@ -97,8 +104,9 @@ def test_nothing_is_written_if_no_image_is_finished(
     command: str,
 ) -> None:
     from latentloop.cli import progress
+    from latentloop.cli.folders import shard_command
 
-    parts = progress.parts
+    parts, bar = progress.parts, progress.Bar
 
     def stopped(count: int, label: str) -> Any:
         for part in parts(count, label):
@@ -106,7 +114,12 @@ def test_nothing_is_written_if_no_image_is_finished(
                 signal.raise_signal(signal.SIGTERM)
             yield part
 
-    monkeypatch.setattr(progress, "parts", stopped)
+    def stopping_bar(unit: str, label: str) -> progress.Bar:
+        signal.raise_signal(signal.SIGTERM)
+        return bar(unit, label)
+
+    monkeypatch.setattr(progress, "parts", stopped)  # of a grid
+    monkeypatch.setattr(shard_command, "Bar", stopping_bar)  # of a folder
     inputs = six_codes if command == "decode" else photos
     before = sorted(os.listdir(tmp_path))
     for out in ("a/", "a.png"):

@@ -95,9 +95,9 @@ class RunFolder:
         return self.journal
 
     def records(self) -> list[ShardRecord]:
-        """Returns the records of the finished shards, in order."""
+        """Returns the last record of each shard that has images, in order; a partial one is of this process."""
         assert self.journal is not None
-        last = {record.shard: record for record in self.journal.records() if not record.partial}
+        last = {record.shard: record for record in self.journal.records()}
         return [last[number] for number in sorted(last)]
 
     def remove_empty(self) -> None:
