@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,23 @@ from numpy.typing import NDArray
 
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.checkpoints.lazy_arrays import arrays_of, weights_of
 
 
 def round_weights(checkpoint: Checkpoint, weights: str) -> Checkpoint:
     """Returns the checkpoint with its weights rounded to the nearest values of ``weights``, float32 or float16.
 
-    The arrays are float32 in both cases. Raises InputError that names a weight beyond float16's range.
+    The arrays are float32 in both cases; lazy weights are rounded each time that they are read. Raises InputError that
+    names a weight beyond float16's range.
     """
     if weights == "float32":
         return checkpoint
     assert weights == "float16", weights
-    rounded = {name: _rounded(f"{checkpoint.kind}'s {name}", value) for name, value in checkpoint.weights.items()}
-    return replace(checkpoint, weights=rounded)
+    rounded = {
+        name: array.then(partial(_rounded, f"{checkpoint.kind}'s {name}"))
+        for name, array in arrays_of(checkpoint.weights).items()
+    }
+    return replace(checkpoint, weights=weights_of(rounded, check=True))
 
 
 def exact_float16(values: NDArray[np.float32]) -> NDArray[np.float16] | None:

@@ -12,7 +12,8 @@ from random_models import plain_weights, random_prior
 from latentloop.bundles.manifest import Prior
 from latentloop.export.bundle.files import write_graphs
 from latentloop.export.bundle.prior import export_prior
-from latentloop.export.checkpoints.checkpoint import Checkpoint, Weights
+from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.checkpoints.lazy_arrays import Weights
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.graphs.builder import WeightStore
 from latentloop.export.models.pixelsnail import PixelSnail

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from latentloop.export.checkpoints.checkpoint import Weights
 from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
 from latentloop.export.models.classifier import Classifier
 from latentloop.export.models.pixelsnail import PixelBlock, PixelSnail
@@ -91,7 +91,7 @@ def random_classifier(config: ClassifierConfig, seed: int = 0) -> Classifier:
     return model
 
 
-def plain_weights(model: torch.nn.Module) -> Weights:
+def plain_weights(model: torch.nn.Module) -> dict[str, NDArray[np.float32]]:
     """The state dict as NumPy arrays of the same types."""
     return {name: value.numpy() for name, value in model.state_dict().items()}
 

@@ -24,7 +24,7 @@ from latentloop.bench.gpu.weights import random_weights
 from latentloop.bench.machine import gpu_clock
 from latentloop.bench.machine.peaks import Peaks
 from latentloop.bench.workload.bounds import level_bound
-from latentloop.export.checkpoints.checkpoint import Weights
+from latentloop.export.checkpoints.lazy_arrays import Weights
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.models.presets import PRESETS
 from latentloop.export.specification.rowstep_weights import RowStepWeights, arrange

@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoints.checkpoint import Weights, save_checkpoint
+from latentloop.export.checkpoints.checkpoint import save_checkpoint
+from latentloop.export.checkpoints.lazy_arrays import Weights
 from latentloop.export.layouts.reading import read_classifier, read_prior, read_vqvae
 
 VQVAE = random_vqvae()

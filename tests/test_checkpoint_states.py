@@ -16,7 +16,8 @@ from common_layout_files import PRIORS, PriorSizes, State, random_prior, random_
 
 from latentloop.cli.program import main
 from latentloop.errors import CheckpointError, InputError
-from latentloop.export.checkpoints.checkpoint import Weights, file_digest
+from latentloop.export.checkpoints.checkpoint import file_digest
+from latentloop.export.checkpoints.lazy_arrays import Weights
 from latentloop.export.layouts.reading import read_prior, read_vqvae
 from latentloop.export.state_dicts.selection import StateOption, StateSelection
 

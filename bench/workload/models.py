@@ -18,7 +18,8 @@ from latentloop.bench.workload.arithmetic import parameters
 from latentloop.bench.workload.part import Part, TimedLevel
 from latentloop.errors import InputError
 from latentloop.export.bundle import BundleSource, write_bundle
-from latentloop.export.checkpoints.checkpoint import Checkpoint, Weights, load_checkpoint, save_checkpoint
+from latentloop.export.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from latentloop.export.checkpoints.lazy_arrays import Weights
 from latentloop.export.configuration import PriorConfig, VqvaeConfig, from_json
 from latentloop.export.models.build import build_prior, build_vqvae
 from latentloop.export.models.pixelsnail import PixelSnail

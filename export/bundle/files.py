@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 
 from latentloop.bundles.manifest import FileRecord
-from latentloop.export.checkpoints.checkpoint import write_tensors
+from latentloop.export.checkpoints.tensor_file import write_tensors
 from latentloop.export.graphs.builder import WEIGHTS_FILE, GraphBuilder, WeightStore
 
 
@@ -20,8 +18,7 @@ def write_graphs(folder: Path, graphs: Mapping[str, GraphBuilder], store: Weight
 
     Raises OSError, and onnx.checker.ValidationError for a graph that is not valid.
     """
-    write_tensors(folder / WEIGHTS_FILE, store.tensors)
-    offsets = tensor_offsets(folder / WEIGHTS_FILE)
+    offsets = write_tensors(folder / WEIGHTS_FILE, store.tensors)
     for name, graph in graphs.items():
         model = graph.model(offsets)
         (folder / name).write_bytes(model.SerializeToString())
@@ -35,15 +32,3 @@ def file_records(folder: Path) -> dict[str, FileRecord]:
         with file.open("rb") as opened:
             records[file.name] = FileRecord(file.stat().st_size, hashlib.file_digest(opened, "sha256").hexdigest())
     return records
-
-
-def tensor_offsets(path: Path) -> dict[str, tuple[int, int]]:
-    """Returns each tensor's (offset, length) in a safetensors file, in bytes.
-
-    The file is an 8-byte length, a JSON header of that length, and the data.
-    """
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    ranges = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
-    return {name: (8 + length + begin, end - begin) for name, (begin, end) in ranges.items()}

@@ -27,7 +27,7 @@ def export_prior(
     kind.
     """
     config = prior_config(checkpoint)
-    weights = arrange(config, checkpoint.weights, np.float32)
+    weights = arrange(config, checkpoint.weights, np.float32, lazy=True)
     graphs: dict[str, GraphBuilder] = {}
     described: dict[str, GraphFile] = {}
 

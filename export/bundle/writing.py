@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +52,10 @@ def write_checked_bundle(
     ``write_bundle``, and with a card LatentLoopError if the bundle does not run here.
     """
     with new_directory(path, force=force) as folder:
-        # 1. Build the graphs over one store of weights, with the golden vectors that check them.
-        contents = BundleContents(WeightStore(checked.weights))
-        _add_codec(contents, checked)
-        _add_classifier(contents, checked)
-        levels = tuple(_add_level(contents, checked, index) for index in range(checked.config.levels))
-        # 2. Write graphs, weights and golden vectors.
-        write_graphs(folder, contents.graphs, contents.store)
-        np.savez_compressed(folder / GOLDEN_FILE, **contents.golden)
+        # 1. Write the graphs over one file of weights. What they refer to is forgotten at the end.
+        levels = _write_networks(folder, checked)
+        # 2. Write the golden vectors that check them.
+        np.savez_compressed(folder / GOLDEN_FILE, **_golden(checked))
         # 3. Write the manifest, which holds the hashes of the other files, checked as when a bundle is opened.
         manifest = _manifest(checked, levels, file_records(folder))
         text = json.dumps(manifest_json(manifest), indent=1) + "\n"
@@ -73,41 +68,41 @@ def write_checked_bundle(
             write_card(folder, checked, manifest, card)
 
 
-@dataclass(frozen=True)
-class BundleContents:
-    """What is written to a bundle's files: graphs by file name, their weights, and golden vectors by name."""
-
-    store: WeightStore
-    graphs: dict[str, GraphBuilder] = field(default_factory=dict)
-    golden: dict[str, Any] = field(default_factory=dict)
-
-
-def _add_codec(contents: BundleContents, checked: CheckedSource) -> None:
-    """Adds the encoder and the decoder."""
-    vqvae, config, image = checked.source.vqvae, checked.config, checked.image
-    contents.graphs[ENCODER_FILE] = encoder_graph(config, vqvae.weights, contents.store, image)
-    contents.graphs[DECODER_FILE] = decoder_graph(config, vqvae.weights, contents.store, image)
-    contents.golden.update(golden_codec(vqvae, image, checked.source.golden_images))
-
-
-def _add_classifier(contents: BundleContents, checked: CheckedSource) -> None:
-    """Adds the classifier if there is one, with golden vectors for the codec's images."""
-    classifier, config = checked.source.classifier, checked.classifier_config
-    if classifier is not None and config is not None:
-        contents.graphs[CLASSIFIER_FILE] = classifier_graph(config, classifier.weights, contents.store)
-        contents.golden.update(golden_classifier(classifier, contents.golden["codec.images"]))
+def _write_networks(folder: Path, checked: CheckedSource) -> tuple[Level, ...]:
+    """Writes all graphs and their weights; returns the levels' descriptions for the manifest."""
+    source, config, image = checked.source, checked.config, checked.image
+    store, weights = WeightStore(checked.weights), source.vqvae.weights
+    graphs: dict[str, GraphBuilder] = {
+        ENCODER_FILE: encoder_graph(config, weights, store, image),
+        DECODER_FILE: decoder_graph(config, weights, store, image),
+    }
+    judge = checked.classifier_config
+    if source.classifier is not None and judge is not None:
+        graphs[CLASSIFIER_FILE] = classifier_graph(judge, source.classifier.weights, store)
+    levels = []
+    for index, (name, checkpoint) in enumerate(zip(config.level_names, checked.priors, strict=True)):
+        prior, stride = None, config.stride(index)
+        if checkpoint is not None:
+            upper = config.level_names[index - 1] if index else None
+            prior, added = export_prior(name, checkpoint, store, upper)
+            graphs.update(added)
+        levels.append(Level(name, image[0] // stride, image[1] // stride, config.codebook_size, prior))
+    write_graphs(folder, graphs, store)
+    return tuple(levels)
 
 
-def _add_level(contents: BundleContents, checked: CheckedSource, index: int) -> Level:
-    """Adds the prior of a level if there is one, and returns the level's description for the manifest."""
-    config, checkpoint = checked.config, checked.priors[index]
-    name, stride, prior = config.level_names[index], config.stride(index), None
-    if checkpoint is not None:
-        upper = config.level_names[index - 1] if index else None
-        prior, graphs = export_prior(name, checkpoint, contents.store, upper)
-        contents.graphs.update(graphs)
-        contents.golden.update(golden_prior(name, index, arrange(prior_config(checkpoint), checkpoint.weights)))
-    return Level(name, checked.image[0] // stride, checked.image[1] // stride, config.codebook_size, prior)
+def _golden(checked: CheckedSource) -> dict[str, Any]:
+    """Returns the golden vectors by name: of the codec, of the classifier for the codec's images, and of the priors."""
+    source = checked.source
+    golden = golden_codec(source.vqvae, checked.image, source.golden_images)
+    if source.classifier is not None:
+        golden.update(golden_classifier(source.classifier, golden["codec.images"]))
+    for index, (name, checkpoint) in enumerate(zip(checked.config.level_names, checked.priors, strict=True)):
+        if checkpoint is not None:
+            weights = arrange(prior_config(checkpoint), checkpoint.weights, lazy=True)
+            golden.update(golden_prior(name, index, weights))
+            del weights  # before those of the next level
+    return golden
 
 
 def _manifest(checked: CheckedSource, levels: tuple[Level, ...], files: dict[str, FileRecord]) -> Manifest:

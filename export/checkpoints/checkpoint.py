@@ -8,21 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import safe_open
 
 from latentloop.errors import CheckpointError, ConfigurationError, listed
+from latentloop.export.checkpoints.file_version import FileVersion
+from latentloop.export.checkpoints.lazy_arrays import LazyArray, Weights, arrays_of, weights_of
+from latentloop.export.checkpoints.tensor_file import write_tensors
 from latentloop.export.configuration import AnyConfig, ClassifierConfig, PriorConfig, VqvaeConfig, from_json, to_json
 from latentloop.io.files import write_file
 from latentloop.kernels.element_types import FLOAT16, FLOAT32
 
 FORMAT = "latentloop-checkpoint-1"
-Weights = dict[str, NDArray[np.float32]]
 Kind = Literal["vqvae", "prior", "classifier"]
 STORED = {
     each.short: each.name for each in (FLOAT32, FLOAT16)
@@ -34,7 +36,10 @@ _KINDS: dict[Kind, type[AnyConfig]] = {"vqvae": VqvaeConfig, "prior": PriorConfi
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network's configuration, its weights, and their origin as free-form JSON."""
+    """A network's configuration, its weights, and their origin as free-form JSON.
+
+    The weights of a large model that was read from a file are ``LazyWeights``, which stay in the file.
+    """
 
     config: AnyConfig
     weights: Weights
@@ -49,7 +54,8 @@ class Checkpoint:
 def save_checkpoint(path: Path, checkpoint: Checkpoint, *, dtype: str = "float32", force: bool = False) -> None:
     """Writes the checkpoint under a temporary name, then renames it. Raises OutputError.
 
-    ``dtype``: float32, or float16 for weights that ``rounding.round_weights`` has rounded.
+    ``dtype``: float32, or float16 for weights that ``rounding.round_weights`` has rounded. Lazy weights are read one
+    after the other.
     """
     metadata = {
         "format": FORMAT,
@@ -57,11 +63,19 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, *, dtype: str = "float32
         "config": json.dumps(to_json(checkpoint.config)),
         "provenance": json.dumps(checkpoint.provenance),
     }
-    stored = {name: np.ascontiguousarray(value, dtype) for name, value in checkpoint.weights.items()}
-    if dtype == "float16":
-        for name, value in stored.items():
-            assert np.array_equal(value, checkpoint.weights[name], equal_nan=True), f"{name} is not rounded"
+    stored = {
+        name: LazyArray(array.shape, partial(_exactly, array, name, np.dtype(dtype)), np.dtype(dtype))
+        for name, array in arrays_of(checkpoint.weights).items()
+    }
     write_file(Path(path), lambda temporary: write_tensors(temporary, stored, metadata), force=force)
+
+
+def _exactly(array: LazyArray, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Returns the values as ``dtype``, which must represent them exactly if it is float16."""
+    values = array.read()
+    stored = values.astype(dtype, copy=False)
+    assert dtype != np.float16 or np.array_equal(stored, values, equal_nan=True), f"{name} is not rounded"
+    return stored
 
 
 def wrong_kind_error(source: Path | str, held: Kind, expected: Kind) -> CheckpointError:
@@ -69,20 +83,6 @@ def wrong_kind_error(source: Path | str, held: Kind, expected: Kind) -> Checkpoi
     return CheckpointError(
         f"{source} holds {KIND_NAMES[held]}, expected {KIND_NAMES[expected]}; are the files exchanged?"
     )
-
-
-def write_tensors(path: Path, tensors: dict[str, NDArray[Any]], metadata: dict[str, str] | None = None) -> None:
-    """Writes a safetensors file with the default permissions of new files. Raises OSError.
-
-    ``save_file`` alone would make it readable by its owner only.
-    """
-    path.touch()
-    mode = path.stat().st_mode
-    try:
-        save_file(tensors, path, metadata=metadata)
-    except SafetensorError as error:  # a full disk, for example
-        raise OSError(str(error)) from error
-    path.chmod(mode)
 
 
 def is_own(path: Path) -> bool:
@@ -105,19 +105,19 @@ def file_digest(path: Path) -> str:
 def load_checkpoint(path: Path, *, weights: bool = True) -> Checkpoint:
     """Reads a checkpoint of this format; without ``weights`` only its header, which has all the rest.
 
-    Raises CheckpointError that names the file and the field.
+    The weights of a large model are read when they are accessed. Raises CheckpointError that names the file and the
+    field.
     """
     path = Path(path)
     try:
+        version = FileVersion.of(path)
         with safe_open(path, framework="numpy") as opened:
             metadata = opened.metadata() or {}
-            names = list(opened.keys())
-            dtypes = {name: opened.get_slice(name).get_dtype() for name in names}
-            readable = [name for name in names if dtypes[name] in STORED]
-            wanted = readable if weights else []
-            tensors: Weights = {name: opened.get_tensor(name).astype(np.float32, copy=False) for name in wanted}
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+            dtypes = {name: part.get_dtype() for name, part in slices.items()}
+            shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
     except Exception as error:  # a hostile or damaged file can raise many types of exception
-        raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
+        raise _unreadable(path, error) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format is {metadata.get('format')!r}, expected {FORMAT!r}")
     if others := [f"{name} is {dtype}" for name, dtype in dtypes.items() if dtype not in STORED]:
@@ -135,4 +135,21 @@ def load_checkpoint(path: Path, *, weights: bool = True) -> Checkpoint:
         raise CheckpointError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: config or provenance is not readable as JSON: {error}") from error
-    return Checkpoint(config, tensors, provenance)
+    wanted = shapes if weights else {}
+    arrays = {name: LazyArray(shape, partial(_read_tensor, version, name)) for name, shape in wanted.items()}
+    return Checkpoint(config, weights_of(arrays), provenance)
+
+
+def _read_tensor(version: FileVersion, name: str) -> NDArray[np.float32]:
+    """Reads one tensor as float32. Raises CheckpointError."""
+    version.check()
+    try:
+        with safe_open(version.path, framework="numpy") as opened:
+            values: NDArray[np.float32] = opened.get_tensor(name).astype(np.float32, copy=False)
+            return values
+    except Exception as error:
+        raise _unreadable(version.path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path}: not a readable safetensors file: {error}")

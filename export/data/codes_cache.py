@@ -17,7 +17,8 @@ import numpy as np
 from safetensors import safe_open
 
 from latentloop.errors import OutputError
-from latentloop.export.checkpoints.checkpoint import write_tensors
+from latentloop.export.checkpoints.lazy_arrays import in_memory
+from latentloop.export.checkpoints.tensor_file import write_tensors
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.data.codes import Levels
 from latentloop.io.files import write_file
@@ -50,7 +51,7 @@ def read_or_encode(
         return codes
     codes = {part: encode(part) for part in counts}
     tensors = {
-        f"{part}.{name}": level_codes
+        f"{part}.{name}": in_memory(level_codes)
         for part, levels in codes.items()
         for name, level_codes in zip(config.level_names, levels, strict=True)
     }

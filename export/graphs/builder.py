@@ -8,12 +8,13 @@ the beginning of the graph; a runtime folds the cast when it loads the graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from latentloop.export.checkpoints.lazy_arrays import LazyArray, values_of
 from latentloop.export.graphs.nodes import Array, Constant, NodeBuilder, as_constant
 from latentloop.export.rounding import exact_float16
 
@@ -40,20 +41,33 @@ def locate(tensor: TensorProto, file: str, offset: int, length: int) -> None:
 
 
 class WeightStore:
-    """The weights of a bundle by name, each stored once for all graphs."""
+    """The weights of a bundle by name, each stored once for all graphs.
+
+    They are converted and read, one after the other, when the file is written; until then the store only refers to
+    arrays.
+    """
 
     def __init__(self, weights: str = "float32") -> None:
         """``weights``: float32, or float16 to store large weights that float16 represents exactly in that type."""
         self.weights = weights
-        self.tensors: dict[str, NDArray[np.float32] | NDArray[np.float16]] = {}
+        self.tensors: dict[str, LazyArray] = {}  # in the type that is stored
+        self.added: dict[str, Array | LazyArray] = {}
 
-    def add(self, name: str, value: Array) -> None:
-        """Adds a weight. A name that is added again must have the same values."""
-        values = np.ascontiguousarray(value, np.float32)
-        assert name not in self.tensors or np.array_equal(self.tensors[name], values, equal_nan=True), name
-        if name not in self.tensors:
-            narrow = exact_float16(values) if self.weights == "float16" and values.size >= SMALLEST else None
-            self.tensors[name] = values if narrow is None else narrow
+    def add(self, name: str, value: Array | LazyArray) -> None:
+        """Adds a weight, which must not change. A name that is added again must have the same values."""
+        if name in self.added:
+            first = self.added[name]
+            assert first is value or np.array_equal(_float32(first), _float32(value), equal_nan=True), name
+            return
+        self.added[name] = value
+        tensor = LazyArray(value.shape, partial(_float32, value))
+        if self.weights == "float16" and value.size >= SMALLEST and exact_float16(tensor.read()) is not None:
+            tensor = tensor.then(partial(values_of, dtype=np.float16), np.dtype(np.float16))
+        self.tensors[name] = tensor
+
+
+def _float32(value: Array | LazyArray) -> Array:
+    return values_of(value, np.float32)
 
 
 class GraphBuilder(NodeBuilder):
@@ -88,7 +102,7 @@ class GraphBuilder(NodeBuilder):
             node.output[:] = [name if output == value else output for output in node.output]
             node.input[:] = [name if read == value else read for read in node.input]
 
-    def weight(self, name: str, value: Array) -> str:
+    def weight(self, name: str, value: Array | LazyArray) -> str:
         """Adds a weight, which the bundle stores once under this name. The graph reads it as float32."""
         self.store.add(name, value)
         if name not in self.weights:
@@ -111,9 +125,9 @@ class GraphBuilder(NodeBuilder):
         initializers = list(self.constants.values())
         casts = []
         for name in self.weights:
-            values = self.store.tensors[name]
-            tensor = TensorProto(name=name, data_type=FLOAT, dims=values.shape)
-            if values.dtype == np.float16:
+            stored = self.store.tensors[name]
+            tensor = TensorProto(name=name, data_type=FLOAT, dims=stored.shape)
+            if stored.dtype == np.float16:
                 tensor.name, tensor.data_type = f"{name}.stored", FLOAT16
                 casts.append(helper.make_node("Cast", [tensor.name], [name], name=name, to=FLOAT))
             locate(tensor, WEIGHTS_FILE, *offsets[name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from latentloop.export.checkpoints.checkpoint import Weights
+from latentloop.export.checkpoints.lazy_arrays import Weights
 from latentloop.export.configuration import ClassifierConfig
 from latentloop.export.graphs.builder import FLOAT, GraphBuilder, WeightStore
 from latentloop.export.graphs.layers import NetworkGraph

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latentloop.export.checkpoints.checkpoint import Weights
+from latentloop.export.checkpoints.lazy_arrays import Weights
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.graphs.builder import FLOAT, INT64, UINT8, Dim, GraphBuilder, WeightStore
 from latentloop.export.graphs.layers import NetworkGraph

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latentloop.export.checkpoints.checkpoint import Weights
+from latentloop.export.checkpoints.lazy_arrays import Weights
 from latentloop.export.graphs.builder import FLOAT, UINT8, GraphBuilder, WeightStore
 
 

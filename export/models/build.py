@@ -11,6 +11,7 @@ from torch import nn
 
 from latentloop.errors import CheckpointError, listed
 from latentloop.export.checkpoints.checkpoint import Checkpoint, Kind, wrong_kind_error
+from latentloop.export.checkpoints.lazy_arrays import arrays_of
 from latentloop.export.models.classifier import Classifier
 from latentloop.export.models.pixelsnail import PixelSnail
 from latentloop.export.models.vqvae import Vqvae
@@ -38,19 +39,19 @@ def build_classifier(checkpoint: Checkpoint, source: Path | str) -> Classifier:
 def check_weights(checkpoint: Checkpoint, source: Path | str) -> None:
     """Raises one CheckpointError that lists missing and unknown tensors, wrong shapes and non-finite values.
 
-    ``source`` names the file.
+    ``source`` names the file. Lazy weights are read one after the other.
     """
     with torch.device("meta"):  # shapes only, without memory for the weights
         model = _NETWORKS[checkpoint.kind](checkpoint.config)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     problems = [f"{name} is missing, expected {list(shape)}" for name, shape in expected.items()
                 if name not in checkpoint.weights]  # fmt: skip
-    for name, value in checkpoint.weights.items():
+    for name, array in arrays_of(checkpoint.weights).items():
         if name not in expected:
-            problems.append(f"{name} {list(value.shape)} is unknown")
-        elif value.shape != expected[name]:
-            problems.append(f"{name} is {list(value.shape)}, expected {list(expected[name])}")
-        elif value.dtype.kind != "f" or not np.isfinite(value).all():
+            problems.append(f"{name} {list(array.shape)} is unknown")
+        elif array.shape != expected[name]:
+            problems.append(f"{name} is {list(array.shape)}, expected {list(expected[name])}")
+        elif array.dtype.kind != "f" or not np.isfinite(array.read()).all():
             problems.append(f"{name} holds values that are not finite numbers")
     if problems:
         text = listed(problems, "\n  ")
@@ -62,5 +63,6 @@ def _build(network: type[Model], kind: Kind, checkpoint: Checkpoint, source: Pat
         raise wrong_kind_error(source, checkpoint.kind, kind)
     check_weights(checkpoint, source)
     model = network(checkpoint.config)
-    model.load_state_dict({name: torch.from_numpy(value) for name, value in checkpoint.weights.items()})
+    for name, value in model.state_dict().items():  # one after the other: they can be lazy
+        value.copy_(torch.from_numpy(checkpoint.weights[name]))
     return model.eval()

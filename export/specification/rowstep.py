@@ -16,7 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from latentloop.export.specification.rowstep_weights import Attention, Pointwise, PointwiseConv, RowStepWeights
+from latentloop.export.checkpoints.lazy_arrays import LazyArray, values_of
+from latentloop.export.specification.rowstep_weights import (
+    Attention,
+    Layers,
+    Pointwise,
+    PointwiseConv,
+    RowStepWeights,
+)
 
 Float64 = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -52,7 +59,7 @@ class State:
 
 
 class RowStep:
-    """One prior's condition, row and step."""
+    """One prior's condition, row and step. Lazy weights are converted to float64, exactly, each time they are used."""
 
     def __init__(self, weights: RowStepWeights) -> None:
         self.weights = weights
@@ -137,14 +144,15 @@ class RowStep:
         logits: Float64 = _elu(x) @ w.logits + w.logits_bias
         return logits
 
-    def _rows_above(self, rows: Float64, weight: Float64) -> Float64:
+    def _rows_above(self, rows: Float64, weight: Layers) -> Float64:
         """[k - 1, W + 2p, L, B, I] x [L, k (k - 1) I, O] -> [W, L, B, O]."""
         c = self.config
         joined = np.concatenate(list(rows), axis=-1)  # [W + 2p, L, B, (k - 1) I]
         windows = np.concatenate([joined[b : b + c.width] for b in range(c.kernel)], axis=-1)
         batch, taps = windows.shape[2:]
         # One plain GEMM per layer: NumPy would run a stacked product row by row.
-        products = [windows[:, layer].reshape(-1, taps) @ weight[layer] for layer in range(c.layers)]
+        matrices = (values_of(weight[layer], np.float64) for layer in range(c.layers))
+        products = [windows[:, layer].reshape(-1, taps) @ matrix for layer, matrix in enumerate(matrices)]
         return np.stack([product.reshape(c.width, batch, -1) for product in products], axis=1)
 
     def _attend(
@@ -203,10 +211,11 @@ def _glu(x: Float64, axis: int = -1) -> Float64:
     return out
 
 
-def _conv(x: Float64, weight: Float64, bias: Float64) -> Float64:
+def _conv(x: Float64, weight: Float64 | LazyArray, bias: Float64) -> Float64:
     """A convolution with zero padding to the same size: [N, I, H, W] with [O, I, k, k]."""
     k = weight.shape[-1]
     padded = np.pad(x, ((0, 0), (0, 0), (k // 2, k // 2), (k // 2, k // 2)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(2, 3))
-    out: Float64 = np.einsum("nihwab,oiab->nohw", windows, weight, optimize=True) + bias[:, None, None]
+    wide = values_of(weight, np.float64)
+    out: Float64 = np.einsum("nihwab,oiab->nohw", windows, wide, optimize=True) + bias[:, None, None]
     return out

@@ -6,16 +6,25 @@ convolution is split into its k - 1 full rows above (read by the row) and its p 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from latentloop.export.checkpoints.lazy_arrays import (
+    Array,
+    LazyArray,
+    LazyWeights,
+    Weights,
+    are_kept,
+    arrays_of,
+    values_of,
+)
 from latentloop.export.configuration import PriorConfig
 from latentloop.export.models.pixelsnail import coordinates
 
-Array = NDArray[Any]  # float32 or float64
+Layers = Array | tuple[LazyArray, ...]  # a matrix per layer
 
 
 @dataclass(frozen=True)
@@ -59,22 +68,22 @@ class ConditionWeights:
     """The condition stack: the first convolution [O, I, k, k] with its bias, then conv1 and conv2 of every block."""
 
     input: tuple[Array, Array]
-    residual: tuple[tuple[Array, Array, Array, Array], ...]
+    residual: tuple[tuple[Array | LazyArray, Array, Array | LazyArray, Array], ...]
 
 
 @dataclass(frozen=True)
 class RowStepWeights:
-    """The weights of condition, row and step, in one dtype."""
+    """The weights of condition, row and step, in one dtype; lazy arrays are float32."""
 
     config: PriorConfig
     above_table: Array  # [p, k, K + 1, C]: the terms of the codes above in the input stage; zero for code K
     above_bias: Array  # [C], for rows after the first
     left_table: Array  # [p, K + 1, C]
     left_bias: Array  # [C], for columns after the first
-    conv1_above: Array  # [L, k * (k - 1) * C, R], input order (column tap, row, channel)
+    conv1_above: Layers  # [L, k * (k - 1) * C, R], input order (column tap, row, channel)
     conv1_left: Array  # [p, L, C, R]
     conv1_bias: Array  # [L, R]
-    conv2_above: Array  # [L, k * (k - 1) * R, 2 C]
+    conv2_above: Layers  # [L, k * (k - 1) * R, 2 C]
     conv2_left: Array  # [p, L, R, 2 C]
     conv2_bias: Array  # [L, 2 C]
     condition: Array | None  # [condition channels, L * 2 C]
@@ -99,38 +108,67 @@ class RowStepWeights:
         return sum(block.label.shape[1] for block in self.pointwise if block.label is not None)
 
 
-def arrange(config: PriorConfig, weights: dict[str, NDArray[np.float32]], dtype: type = np.float64) -> RowStepWeights:
-    """Arranges a checkpoint's weights, named as in ``latentloop.export.models.pixelsnail.PixelSnail``."""
-    w: dict[str, Array] = {name: value.astype(dtype) for name, value in weights.items()}
+def arrange(config: PriorConfig, weights: Weights, dtype: type = np.float64, *, lazy: bool = False) -> RowStepWeights:
+    """Arranges a checkpoint's weights, named as in ``latentloop.export.models.pixelsnail.PixelSnail``.
+
+    ``lazy``: the parts that are most of a large prior, the rows above of the causal convolutions and the condition
+    stack, are lazy arrays if they are too large to be kept.
+    """
+    stored = arrays_of(weights)
+    w = LazyWeights({name: array.then(partial(values_of, dtype=dtype)) for name, array in stored.items()})
     names = [f"blocks.{b}.residual.{r}" for b in range(config.blocks) for r in range(config.residual_blocks)]
 
-    def layers(part: str) -> list[Array]:
-        return [w[f"{name}.{part}"] for name in names]
+    def layers(part: str, arranged: Callable[[Array], Array], axis: int = 0) -> Array:
+        return _stack([partial(_arranged, stored[f"{name}.{part}"], arranged) for name in names], dtype, axis)
+
+    def rows_above(part: str) -> Layers:
+        convs = [stored[f"{name}.{part}"] for name in names]
+        outputs, inputs, kernel, _ = convs[0].shape
+        shape = (kernel * (kernel - 1) * inputs, outputs)
+        matrices = tuple(LazyArray(shape, partial(_arranged, conv, _rows_above), conv.dtype) for conv in convs)
+        if lazy and not are_kept(matrices):
+            return matrices
+        return _stack([matrix.read for matrix in matrices], dtype)
 
     above, left = _input_tables(config, w["rows_above.weight"], w["left.weight"])
-    conditioned = config.condition_codes > 0
+    condition = None
+    if config.condition_codes:
+        condition = layers("condition.weight", _matrix, axis=1).reshape(config.condition_channels, -1)
     return RowStepWeights(
         config=config,
         above_table=above,
         above_bias=w["rows_above.bias"],
         left_table=left,
         left_bias=w["left.bias"],
-        conv1_above=np.stack([_rows_above(v) for v in layers("conv1.weight")]),
-        conv1_left=np.stack([_left_taps(v) for v in layers("conv1.weight")], axis=1),
-        conv1_bias=np.stack(layers("conv1.bias")),
-        conv2_above=np.stack([_rows_above(v) for v in layers("conv2.weight")]),
-        conv2_left=np.stack([_left_taps(v) for v in layers("conv2.weight")], axis=1),
-        conv2_bias=np.stack(layers("conv2.bias")),
-        condition=np.concatenate([_matrix(v) for v in layers("condition.weight")], axis=1) if conditioned else None,
-        class_causal=np.stack([v.T for v in layers("label.weight")]) if config.classes else None,
+        conv1_above=rows_above("conv1.weight"),
+        conv1_left=layers("conv1.weight", _left_taps, axis=1),
+        conv1_bias=layers("conv1.bias", np.asarray),
+        conv2_above=rows_above("conv2.weight"),
+        conv2_left=layers("conv2.weight", _left_taps, axis=1),
+        conv2_bias=layers("conv2.bias", np.asarray),
+        condition=condition,
+        class_causal=layers("label.weight", np.transpose) if config.classes else None,
         label_embedding=w["label_embedding.weight"] if config.classes else None,
-        condition_stack=_condition_stack(config, w) if conditioned else None,
+        condition_stack=_condition_stack(config, w, stored, lazy=lazy) if config.condition_codes else None,
         blocks=tuple(_block(config, w, f"blocks.{b}") for b in range(config.blocks)),
         output=tuple(_pointwise(w, f"output.{n}") for n in range(config.output_blocks)),
         logits=_matrix(w["logits.weight"]),
         logits_bias=w["logits.bias"],
         background=coordinates(config.height, config.width)[0].permute(1, 2, 0).numpy().astype(dtype),
     )
+
+
+def _arranged(array: LazyArray, arrangement: Callable[[Array], Array]) -> Array:
+    return arrangement(array.read())
+
+
+def _stack(parts: Sequence[Callable[[], Array]], dtype: type, axis: int = 0) -> Array:
+    """Returns the parts along a new axis. Besides the result, only one of them is in memory at a time."""
+    first = parts[0]()
+    stack: Array = np.empty([*first.shape[:axis], len(parts), *first.shape[axis:]], dtype)
+    for n, part in enumerate(parts):
+        stack[(slice(None),) * axis + (n,)] = part() if n else first
+    return stack
 
 
 def _input_tables(config: PriorConfig, rows_above: Array, left: Array) -> tuple[Array, Array]:
@@ -165,7 +203,7 @@ def _matrix(weight: Array) -> Array:
     return weight[:, :, 0, 0].T
 
 
-def _pointwise(w: dict[str, Array], name: str) -> Pointwise:
+def _pointwise(w: Mapping[str, Array], name: str) -> Pointwise:
     auxiliary = w.get(f"{name}.auxiliary.weight")
     bias = w[f"{name}.conv1.bias"]
     label = w.get(f"{name}.label.weight")
@@ -179,7 +217,7 @@ def _pointwise(w: dict[str, Array], name: str) -> Pointwise:
     )
 
 
-def _block(config: PriorConfig, w: dict[str, Array], name: str) -> Attention | PointwiseConv:
+def _block(config: PriorConfig, w: Mapping[str, Array], name: str) -> Attention | PointwiseConv:
     if not config.attention:
         matrix = _matrix(w[f"{name}.mix.weight"])
         return PointwiseConv(matrix[: config.channels], matrix[config.channels :], w[f"{name}.mix.bias"])
@@ -191,11 +229,18 @@ def _block(config: PriorConfig, w: dict[str, Array], name: str) -> Attention | P
     return Attention(key, query, out, *linear("query"), *linear("key"), *linear("value"))
 
 
-def _condition_stack(config: PriorConfig, w: dict[str, Array]) -> ConditionWeights:
-    def conv(name: str) -> tuple[Array, Array]:
-        return w[f"condition.{name}.weight"], w[f"condition.{name}.bias"]
+def _condition_stack(
+    config: PriorConfig, w: Mapping[str, Array], stored: Mapping[str, LazyArray], *, lazy: bool
+) -> ConditionWeights:
+    blocks = [f"condition.residual.{n}" for n in range(config.condition_blocks)]
+    convs = [f"{block}.{conv}" for block in blocks for conv in ("conv1", "conv2")]
+    source: Mapping[str, Array | LazyArray] = w
+    if lazy and not are_kept(stored[f"{conv}.weight"] for conv in convs):
+        source = stored
 
-    blocks = [f"residual.{n}" for n in range(config.condition_blocks)]
-    return ConditionWeights(
-        conv("input"), tuple((*conv(f"{block}.conv1"), *conv(f"{block}.conv2")) for block in blocks)
-    )
+    residual = []
+    for block in blocks:
+        conv1, conv2 = f"{block}.conv1", f"{block}.conv2"
+        weights = source[f"{conv1}.weight"], source[f"{conv2}.weight"]
+        residual.append((weights[0], w[f"{conv1}.bias"], weights[1], w[f"{conv2}.bias"]))
+    return ConditionWeights((w["condition.input.weight"], w["condition.input.bias"]), tuple(residual))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.errors import CheckpointError, ConfigurationError, listed
-from latentloop.export.checkpoints.checkpoint import Weights
+from latentloop.export.checkpoints.lazy_arrays import LazyArray, Weights, weights_of
 from latentloop.export.state_dicts.files.contents import describe
 from latentloop.export.state_dicts.files.tensors import Shape
 from latentloop.export.state_dicts.state_dict import StateDict
@@ -106,14 +107,15 @@ def check_shapes(
 
 
 def convert(state: StateDict, mappings: Iterable[TensorMapping]) -> Weights:
-    """Returns the model's weights, float32, from a state with checked shapes.
+    """Returns the model's weights, float32, from a state with checked shapes; those of a large model are lazy.
 
     Raises CheckpointError for values that are not finite.
     """
-    weights: Weights = {}
     not_finite: list[str] = []
-    for mapping in mappings:
-        weights[mapping.name] = _convert(state, mapping, not_finite)
+    arrays = {
+        mapping.name: LazyArray(mapping.shape, partial(_convert, state, mapping, not_finite)) for mapping in mappings
+    }
+    weights = weights_of(arrays, check=True)
     if not_finite:
         raise CheckpointError(
             f"{state.path}: not finite as float32: {listed(not_finite)}; the training has diverged, "
@@ -147,6 +149,7 @@ def _convert(state: StateDict, mapping: TensorMapping, not_finite: list[str]) ->
         not_finite += damaged
         return np.zeros(mapping.shape, np.float32)
     if gain:
+        # In place from here on: a large tensor should not be in memory several times.
         norm = np.sqrt(np.square(value).sum(axis=tuple(range(1, value.ndim)), keepdims=True))
         zero = np.flatnonzero(norm == 0).tolist()
         if zero:
@@ -155,7 +158,8 @@ def _convert(state: StateDict, mapping: TensorMapping, not_finite: list[str]) ->
                 f"{state.path}: {key} is all zero for output {listed(zero)}, so that its weight norm "
                 "is undefined; take another checkpoint"
             )
-        value = gain[0] * value / norm
+        value *= gain[0]
+        value /= norm
     with np.errstate(over="ignore"):  # overflow is reported as not finite
         converted = np.ascontiguousarray(value.T if mapping.stored == "transposed" else value, np.float32)
     if not np.isfinite(converted).all():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from latentloop.export.checkpoints.lazy_arrays import Array, LazyArray
 from latentloop.export.graphs.builder import WeightStore
 from latentloop.export.graphs.prior.graph import PriorGraph
 from latentloop.export.specification.rowstep_weights import RowStepWeights
@@ -45,7 +46,7 @@ def condition_graph(w: RowStepWeights, store: WeightStore, level: str) -> PriorG
     return g
 
 
-def _same_conv(g: PriorGraph, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+def _same_conv(g: PriorGraph, x: str, name: str, weight: Array | LazyArray, bias: Array) -> str:
     pad = weight.shape[-1] // 2
     parameters = g.own_weight(f"{name}.weight", weight), g.own_weight(f"{name}.bias", bias)
     return g.op("Conv", x, *parameters, pads=[pad] * 4)

@@ -9,6 +9,7 @@ from onnx import helper
 
 from latentloop.bundles.manifest import GraphFile
 from latentloop.engines.engine_set import view_tensor
+from latentloop.export.checkpoints.lazy_arrays import LazyArray
 from latentloop.export.graphs.builder import Dim, GraphBuilder, WeightStore
 from latentloop.export.graphs.nodes import Array
 from latentloop.export.graphs.prior.bindings import bind, state_buffers
@@ -33,7 +34,7 @@ class PriorGraph(GraphBuilder):
         """Declares ``value`` as the graph output ``name``."""
         self.output(name, value, *self._view(name))
 
-    def own_weight(self, name: str, value: Array) -> str:
+    def own_weight(self, name: str, value: Array | LazyArray) -> str:
         """Adds a weight of this level."""
         return self.weight(f"{self.level}.{name}", value)
 

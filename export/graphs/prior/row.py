@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from latentloop.export.checkpoints.lazy_arrays import Array
 from latentloop.export.graphs.builder import FLOAT, WeightStore
 from latentloop.export.graphs.prior.attention import MASKED
 from latentloop.export.graphs.prior.bindings import rows_pair_up
 from latentloop.export.graphs.prior.causal import causal_above, causal_left
 from latentloop.export.graphs.prior.graph import PriorGraph
-from latentloop.export.specification.rowstep_weights import Array, PointwiseConv, RowStepWeights
+from latentloop.export.specification.rowstep_weights import PointwiseConv, RowStepWeights
 
 
 def row_graph(w: RowStepWeights, store: WeightStore, level: str, *, bits: int = 32) -> PriorGraph:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
 from pathlib import Path
 from typing import Any
 
 from latentloop.errors import CheckpointError
+from latentloop.export.state_dicts.files.mapped_file import MappedFile
 from latentloop.export.state_dicts.files.tensors import MAX_AXES, StoredTensor, contiguous, element_size
 from latentloop.kernels.element_types import ELEMENT_TYPES
 
@@ -35,13 +35,13 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     header = header_of(path)
     if header is None:
         raise CheckpointError(f"{path}: not a readable safetensors file: its header is damaged")
-    with path.open("rb") as opened:
-        data_start = 8 + int.from_bytes(opened.read(8), "little")
-        content = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))[data_start:]
-    return {name: _tensor(path, name, entry, content) for name, entry in header.items() if name != "__metadata__"}
+    file = MappedFile(path)
+    content = file.content[8 + int.from_bytes(file.content[:8], "little") :]
+    return {name: _tensor(file, name, entry, content) for name, entry in header.items() if name != "__metadata__"}
 
 
-def _tensor(path: Path, name: str, entry: object, content: memoryview) -> StoredTensor:
+def _tensor(file: MappedFile, name: str, entry: object, content: memoryview) -> StoredTensor:
+    path = file.version.path
     match entry:
         case {"dtype": str() as kind, "shape": [*shape], "data_offsets": [int() as start, int() as stop]}:
             dtype = _TYPES.get(kind, kind)
@@ -57,5 +57,5 @@ def _tensor(path: Path, name: str, entry: object, content: memoryview) -> Stored
                     f"{path}: {name} is {shape} of {dtype}, which needs {math.prod(shape) * size} bytes, but its "
                     f"offsets span {stop - start}; copy or download it again"
                 )
-            return StoredTensor(dtype, tuple(shape), contiguous(tuple(shape)), 0, lambda: content[start:stop])
+            return StoredTensor(dtype, tuple(shape), contiguous(tuple(shape)), 0, file, lambda: content[start:stop])
     raise CheckpointError(f"{path}: the header has no valid entry for {name}; save the file again")

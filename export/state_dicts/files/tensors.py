@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from latentloop.export.state_dicts.files.mapped_file import MappedFile
 from latentloop.kernels.element_types import ELEMENT_TYPES
 
 Shape = tuple[int, ...]
@@ -18,7 +19,7 @@ MAX_AXES = 16
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A view of the bytes that ``read`` returns: ``shape`` elements of ``dtype``.
+    """A view of the bytes of ``file`` that ``read`` returns: ``shape`` elements of ``dtype``.
 
     ``strides`` and ``offset`` count elements. ``problem`` says why the values cannot be read; it is empty if they can.
     """
@@ -27,6 +28,7 @@ class StoredTensor:
     shape: Shape
     strides: Shape
     offset: int
+    file: MappedFile
     read: Callable[[], memoryview]
     byte_order: str = "<"
     problem: str = ""
@@ -47,17 +49,21 @@ class StoredTensor:
         return math.prod(self.shape) * element_size(self.dtype)
 
     def values(self) -> NDArray[np.float64]:
-        """Returns a copy of its values. The tensor must be ``is_float`` and have no ``problem``."""
+        """Returns a copy of its values. The tensor must be ``is_float`` and have no ``problem``.
+
+        Raises CheckpointError if the file is damaged or has changed.
+        """
         dtype = ELEMENT_TYPES[self.dtype]
         if 0 in self.shape:
             return np.zeros(self.shape)
         last = sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
         stored = f"{self.byte_order}{dtype.numpy[1:]}"
-        flat = np.frombuffer(self.read(), stored, last + 1, self.offset * dtype.size)
         steps = tuple(stride * dtype.size for stride in self.strides)
-        view = np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
-        with np.errstate(invalid="ignore"):  # signalling NaN is reported as not finite
-            return dtype.values(view).astype(np.float64)
+        with self.file.reading():
+            flat = np.frombuffer(self.read(), stored, last + 1, self.offset * dtype.size)
+            view = np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
+            with np.errstate(invalid="ignore"):  # signalling NaN is reported as not finite
+                return dtype.values(view).astype(np.float64)
 
 
 def element_size(dtype: str) -> int:

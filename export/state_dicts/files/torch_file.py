@@ -6,7 +6,6 @@ Nothing in a file is executed, and no memory is allocated for sizes that a file 
 from __future__ import annotations
 
 import io
-import mmap
 import re
 import zipfile
 import zlib
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloop.errors import CheckpointError
+from latentloop.export.state_dicts.files.mapped_file import MappedFile
 from latentloop.export.state_dicts.files.pickled import GlobalName, PickleError, read_pickle
 from latentloop.export.state_dicts.files.tensors import StoredTensor, element_size, most_bytes, out_of_bounds
 from latentloop.kernels.element_types import ELEMENT_TYPES
@@ -35,10 +35,11 @@ _WRAPPERS = (  # functions whose first argument is the tensor itself
 
 @dataclass(frozen=True)
 class Storage:
-    """The memory that tensors are views of: ``nbytes`` bytes from ``read``, elements of ``dtype``."""
+    """The memory that tensors are views of: ``nbytes`` bytes of ``file`` from ``read``, elements of ``dtype``."""
 
     dtype: str
     nbytes: int
+    file: MappedFile
     read: Callable[[], memoryview]
     byte_order: str = "<"
 
@@ -70,7 +71,7 @@ def build_tensor(name: str, arguments: tuple[Any, ...]) -> object:
     if views.get("neg") or views.get("conj"):
         problem = problem or "is a negated or conjugated view, save it with .resolve_neg() and .resolve_conj()"
     shape, strides = (value if isinstance(value, tuple) else () for value in (shape, strides))
-    return StoredTensor(dtype, shape, strides, offset, storage.read, storage.byte_order, problem)
+    return StoredTensor(dtype, shape, strides, offset, storage.file, storage.read, storage.byte_order, problem)
 
 
 def read_zip(path: Path) -> object:
@@ -85,7 +86,8 @@ def read_legacy(path: Path) -> object:
 
     Raises PickleError for a damaged file, CheckpointError for a pickle that torch did not write.
     """
-    content = _mapped(path)
+    file = MappedFile(path)
+    content = file.mapping
     if read_pickle(content) != LEGACY_MAGIC or read_pickle(content) != _LEGACY_PROTOCOL:
         raise CheckpointError(
             f"{path} is a pickle that torch.save did not write; if you trust it, save its tensors again with "
@@ -104,7 +106,7 @@ def read_legacy(path: Path) -> object:
         first = 0
         if rest and isinstance(rest[0], tuple) and len(rest[0]) == 3:
             _, first, count = rest[0]
-        return Storage(dtype, count * size, lambda: stored[key][first * size : (first + count) * size])
+        return Storage(dtype, count * size, file, lambda: stored[key][first * size : (first + count) * size])
 
     loaded = read_pickle(content, build_tensor, persistent)
     for key in read_pickle(content):
@@ -113,7 +115,7 @@ def read_legacy(path: Path) -> object:
         stop = start + int.from_bytes(content.read(8), "little") * size
         if stop > len(content) or stop - start < total:
             raise PickleError(f"it ends within its tensors, at {len(content)} bytes of {start + total} or more")
-        stored[key] = memoryview(content)[start:stop]
+        stored[key] = file.content[start:stop]
         content.seek(stop)
     if claimed:
         raise PickleError(f"it has no values for {len(claimed)} of its tensors")
@@ -124,7 +126,8 @@ class _Archive:
     """A ZIP archive with ``data.pkl`` and one entry per storage."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.content = path, memoryview(_mapped(path))
+        self.path, self.file = path, MappedFile(path)
+        self.content = self.file.content
         self.checked: set[str] = set()
         with zipfile.ZipFile(path) as archive:
             self.entries = {entry.filename: entry for entry in archive.infolist()}
@@ -138,7 +141,7 @@ class _Archive:
         if entry is None:
             raise PickleError(f"its entry data/{key}, the values of a tensor, is missing")
         size = min(count * element_size(dtype), entry.file_size)
-        return Storage(dtype, size, lambda: self.read(entry), self.byte_order)
+        return Storage(dtype, size, self.file, lambda: self.read(entry), self.byte_order)
 
     def read(self, entry: zipfile.ZipInfo) -> memoryview:
         """Returns the bytes of an entry. Raises CheckpointError if they are damaged."""
@@ -175,8 +178,3 @@ def _storage_of(identity: object) -> tuple[str, str, int, tuple[Any, ...]]:
         case ("storage", GlobalName() as kind, str() as key, _, int() as count, *rest) if count >= 0:
             return STORAGES.get(kind.last, kind.last), key, count, tuple(rest)
     raise PickleError("it has a persistent id that is not a tensor's storage")
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    with path.open("rb") as opened:
-        return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
