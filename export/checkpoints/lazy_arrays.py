@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,9 +40,9 @@ class LazyArray:
         return replace(self, read=lambda: function(self.read()), dtype=dtype or self.dtype)
 
 
-def are_kept(arrays: Iterable[LazyArray]) -> bool:
+def is_kept(nbytes: int) -> bool:
     """Returns whether the weights of a model, or of a part of one, are read once and kept: if they are small."""
-    return sum(array.nbytes for array in arrays) <= KEPT
+    return nbytes <= KEPT
 
 
 def in_memory(array: Array) -> LazyArray:
@@ -81,7 +81,7 @@ def weights_of(arrays: Mapping[str, LazyArray], *, check: bool = False) -> Weigh
     ``check``: lazy ones are read once too, so that values that cannot be used raise their errors now.
     """
     weights = LazyWeights(arrays)
-    if are_kept(arrays.values()):
+    if is_kept(sum(array.nbytes for array in arrays.values())):
         return dict(weights)
     if check:
         for name in weights:

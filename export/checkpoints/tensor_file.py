@@ -39,9 +39,12 @@ def write_tensors(
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
-            tensor = tensors[name]
-            values = np.asarray(tensor.read(), tensor.dtype.newbyteorder("<"), order="C")
-            assert values.shape == tensor.shape, name
-            offsets[name] = (file.tell(), values.nbytes)
-            file.write(values.reshape(-1).view(np.uint8).data)
+            offsets[name] = (file.tell(), tensors[name].nbytes)
+            file.write(_content(tensors[name]))  # no variable, which would keep it while the next one is read
     return offsets
+
+
+def _content(tensor: LazyArray) -> memoryview:
+    values = np.asarray(tensor.read(), tensor.dtype.newbyteorder("<"), order="C")
+    assert values.shape == tensor.shape, f"{values.shape}, expected {tensor.shape}"
+    return values.reshape(-1).view(np.uint8).data

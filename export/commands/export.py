@@ -112,6 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Exports checkpoints, and returns the exit status. Raises LatentLoopError."""
     require("exporting", "torch", "onnx")
     from latentloop.export.bundle.checks import check_source, check_target, recorded_image
+    from latentloop.export.bundle.needs import WORTH_SAYING, needs
     from latentloop.export.bundle.writing import write_checked_bundle
     from latentloop.export.checkpoints.checkpoint import save_checkpoint
     from latentloop.export.commands.export_source import read_source
@@ -129,6 +130,9 @@ def run(arguments: argparse.Namespace) -> int:
     if (recorded := recorded_image(source.vqvae)) not in (None, checked.image):
         size, trained_on = (" x ".join(map(str, each or ())) for each in (checked.image, recorded))
         note(f"the bundle is for images of {size}, the VQ-VAE was trained on {trained_on}")
+    needed = needs(checked, saves=bool(targets), measures=bool(arguments.data))
+    if max(needed.memory, needed.disk) > WORTH_SAYING:
+        note(f"this export needs {needed}")
 
     # 2. Measure the models on the data set of --data.
     measured: tuple[MeasuredImages, ...] = ()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.checkpoints.lazy_arrays import arrays_of
 from latentloop.export.configuration import PriorConfig, VqvaeConfig
 from latentloop.export.data.codes import Codes
 from latentloop.export.data.datasets import Data, Dataset, batches_of
@@ -205,7 +206,7 @@ def affordable(priors: Mapping[str, Checkpoint], count: int) -> int:
     work = 0.0
     for prior in priors.values():
         assert isinstance(prior.config, PriorConfig)
-        weights = sum(value.size for value in prior.weights.values())
+        weights = sum(array.size for array in arrays_of(prior.weights).values())
         work += 2.0 * weights * prior.config.height * prior.config.width
     return max(1, min(count, int(BUDGET / max(work, 1.0))))
 
@@ -229,8 +230,8 @@ def _measure_priors(
             labels = _labels(prior, images, classes)
             if labels is not None or not config.classes:
                 inputs = Codes(codes, upper if config.condition_codes else None, labels)
-                models = (build_prior(each, name) for each in own_and_other(prior))
-                own, other = (bits_per_code(model, inputs, batch=1) for model in models)
+                # One model after the other: a prior can need much of the memory.
+                own, other = (bits_per_code(build_prior(each, name), inputs, batch=1) for each in own_and_other(prior))
                 uniform = math.log2(config.codebook_size)
                 measured.append(Measurement(name, config.inplace, "bits per code", own, other, uniform))
         upper = codes

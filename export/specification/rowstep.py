@@ -151,8 +151,9 @@ class RowStep:
         windows = np.concatenate([joined[b : b + c.width] for b in range(c.kernel)], axis=-1)
         batch, taps = windows.shape[2:]
         # One plain GEMM per layer: NumPy would run a stacked product row by row.
-        matrices = (values_of(weight[layer], np.float64) for layer in range(c.layers))
-        products = [windows[:, layer].reshape(-1, taps) @ matrix for layer, matrix in enumerate(matrices)]
+        products = [
+            windows[:, layer].reshape(-1, taps) @ values_of(weight[layer], np.float64) for layer in range(c.layers)
+        ]
         return np.stack([product.reshape(c.width, batch, -1) for product in products], axis=1)
 
     def _attend(

@@ -17,8 +17,8 @@ from latentloop.export.checkpoints.lazy_arrays import (
     LazyArray,
     LazyWeights,
     Weights,
-    are_kept,
     arrays_of,
+    is_kept,
     values_of,
 )
 from latentloop.export.configuration import PriorConfig
@@ -126,7 +126,7 @@ def arrange(config: PriorConfig, weights: Weights, dtype: type = np.float64, *, 
         outputs, inputs, kernel, _ = convs[0].shape
         shape = (kernel * (kernel - 1) * inputs, outputs)
         matrices = tuple(LazyArray(shape, partial(_arranged, conv, _rows_above), conv.dtype) for conv in convs)
-        if lazy and not are_kept(matrices):
+        if lazy and not is_kept(sum(matrix.nbytes for matrix in matrices)):
             return matrices
         return _stack([matrix.read for matrix in matrices], dtype)
 
@@ -164,10 +164,13 @@ def _arranged(array: LazyArray, arrangement: Callable[[Array], Array]) -> Array:
 
 def _stack(parts: Sequence[Callable[[], Array]], dtype: type, axis: int = 0) -> Array:
     """Returns the parts along a new axis. Besides the result, only one of them is in memory at a time."""
-    first = parts[0]()
-    stack: Array = np.empty([*first.shape[:axis], len(parts), *first.shape[axis:]], dtype)
+    stack: Array = np.empty(0)
     for n, part in enumerate(parts):
-        stack[(slice(None),) * axis + (n,)] = part() if n else first
+        values = part()
+        if n == 0:
+            stack = np.empty([*values.shape[:axis], len(parts), *values.shape[axis:]], dtype)
+        stack[(slice(None),) * axis + (n,)] = values
+        del values  # before the next one is read
     return stack
 
 
@@ -235,7 +238,7 @@ def _condition_stack(
     blocks = [f"condition.residual.{n}" for n in range(config.condition_blocks)]
     convs = [f"{block}.{conv}" for block in blocks for conv in ("conv1", "conv2")]
     source: Mapping[str, Array | LazyArray] = w
-    if lazy and not are_kept(stored[f"{conv}.weight"] for conv in convs):
+    if lazy and not is_kept(sum(stored[f"{conv}.weight"].nbytes for conv in convs)):
         source = stored
 
     residual = []
