@@ -40,11 +40,11 @@ def needs(checked: CheckedSource, *, saves: bool = False, measures: bool = False
     checkpoints = list(checked.source.checkpoints().values())
     kept = sum(FLOAT32 * _count(each) for each in checkpoints if not isinstance(each.weights, LazyWeights))
     largest = max(FLOAT32 * array.size for each in checkpoints for array in arrays_of(each.weights).values())
-    graphs = sum(FLOAT32 * _resident(each) for each in checkpoints) + 2 * largest  # a part, and how it is stored
+    graphs = sum(FLOAT32 * resident(each) for each in checkpoints) + 2 * largest  # a part, and how it is stored
     golden = [_golden_codec(checked.config, checked.image)]
     for each in checkpoints:
         if isinstance(each.config, PriorConfig):
-            golden.append(FLOAT64 * _resident(each) + _golden_prior(each.config) + 3 * largest)
+            golden.append(FLOAT64 * resident(each) + _golden_prior(each.config) + 3 * largest)
     modules = [FLOAT32 * _count(each) + 2 * largest for each in checkpoints if measures]
     width = 2 if checked.source.weights == "float16" else FLOAT32
     disk = width * sum(_count(each, masked=False) + (_count(each) if saves else 0) for each in checkpoints)
@@ -62,7 +62,7 @@ def _count(checkpoint: Checkpoint, pattern: str = ".*", *, masked: bool = True) 
     return count
 
 
-def _resident(checkpoint: Checkpoint) -> int:
+def resident(checkpoint: Checkpoint) -> int:
     """Returns how many weights are in memory when they are arranged: all that a bundle stores, but no lazy ones."""
     count = _count(checkpoint, masked=False)
     if isinstance(checkpoint.config, PriorConfig):
