@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -152,6 +153,18 @@ def test_a_file_that_changes_is_an_error(
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     with pytest.raises(CheckpointError, match=rf"{path.name} (was written again|cannot be read any more \(No such)"):
         prior.weights["logits.weight"]
+
+
+@pytest.mark.parametrize("write", [layout_zip, layout_legacy, layout_safetensors])
+@pytest.mark.usefixtures("nothing_kept")
+def test_pages_of_a_file_leave_the_memory_when_a_tensor_is_read(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    path = write(tmp_path)
+    prior = read_prior(path)
+    for name in prior.weights:
+        prior.weights[name]
+    mappings = Path("/proc/self/smaps").read_text(encoding="utf-8").split(f"{path}\n")[1:]
+    assert mappings
+    assert [re.search(r"^Rss:\s+(\d+) kB", each, re.MULTILINE)[1] for each in mappings] == ["0"] * len(mappings)  # type: ignore[index]
 
 
 @pytest.mark.usefixtures("nothing_kept")
