@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors import safe_open
 
 from latentloop.errors import CheckpointError, ConfigurationError, listed
 from latentloop.export.checkpoints.file_version import FileVersion
-from latentloop.export.checkpoints.lazy_arrays import LazyArray, Weights, arrays_of, weights_of
+from latentloop.export.checkpoints.lazy_arrays import LazyArray, Shape, Weights, arrays_of, weights_of
 from latentloop.export.checkpoints.tensor_file import write_tensors
 from latentloop.export.configuration import AnyConfig, ClassifierConfig, PriorConfig, VqvaeConfig, from_json, to_json
 from latentloop.io.files import write_file
@@ -113,9 +114,10 @@ def load_checkpoint(path: Path, *, weights: bool = True) -> Checkpoint:
         version = FileVersion.of(path)
         with safe_open(path, framework="numpy") as opened:
             metadata = opened.metadata() or {}
-            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
-            dtypes = {name: part.get_dtype() for name, part in slices.items()}
-            shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+            names = list(opened.keys())
+            dtypes = {name: opened.get_slice(name).get_dtype() for name in names}
+            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in names}
+        offsets = _offsets(path)  # of a valid file: the library has checked them
     except Exception as error:  # a hostile or damaged file can raise many types of exception
         raise _unreadable(path, error) from error
     if metadata.get("format") != FORMAT:
@@ -135,20 +137,30 @@ def load_checkpoint(path: Path, *, weights: bool = True) -> Checkpoint:
         raise CheckpointError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: config or provenance is not readable as JSON: {error}") from error
-    wanted = shapes if weights else {}
-    arrays = {name: LazyArray(shape, partial(_read_tensor, version, name)) for name, shape in wanted.items()}
+    arrays = {
+        name: LazyArray(shapes[name], partial(_read_tensor, version, offsets[name], shapes[name], STORED[dtypes[name]]))
+        for name in (names if weights else ())
+    }
     return Checkpoint(config, weights_of(arrays), provenance)
 
 
-def _read_tensor(version: FileVersion, name: str) -> NDArray[np.float32]:
+def _offsets(path: Path) -> dict[str, int]:
+    """Returns where in a safetensors file each tensor begins, in bytes."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    return {name: 8 + length + each["data_offsets"][0] for name, each in header.items() if name != "__metadata__"}
+
+
+def _read_tensor(version: FileVersion, offset: int, shape: Shape, dtype: str) -> NDArray[np.float32]:
     """Reads one tensor as float32. Raises CheckpointError."""
     version.check()
     try:
-        with safe_open(version.path, framework="numpy") as opened:
-            values: NDArray[np.float32] = opened.get_tensor(name).astype(np.float32, copy=False)
-            return values
-    except Exception as error:
+        stored = np.dtype(dtype).newbyteorder("<")
+        values: NDArray[Any] = np.fromfile(version.path, stored, math.prod(shape), offset=offset).reshape(shape)
+    except (OSError, ValueError) as error:  # ValueError: the file ends before
         raise _unreadable(version.path, error) from error
+    return values.astype(np.float32, copy=False)
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
