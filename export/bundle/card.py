@@ -10,6 +10,7 @@ from latentloop.errors import listed
 from latentloop.export.bundle.card_picture import CardPicture, card_picture
 from latentloop.export.bundle.markdown_text import escaped, table
 from latentloop.export.bundle.source import CheckedSource
+from latentloop.export.checkpoints.lazy_arrays import arrays_of
 from latentloop.export.inplace.check import MeasuredImages
 from latentloop.images.writing import png_bytes
 from latentloop.io.card_mark import marked
@@ -93,7 +94,9 @@ def _licence_name(text: str) -> str:
 
 def _model(checked: CheckedSource, manifest: Manifest) -> list[str]:
     checkpoints = checked.source.checkpoints()
-    parameters = {name: sum(value.size for value in each.weights.values()) for name, each in checkpoints.items()}
+    parameters = {
+        name: sum(array.size for array in arrays_of(each.weights).values()) for name, each in checkpoints.items()
+    }
     levels = []
     for level in manifest.levels:
         prior = f"{parameters[level.name]:,}" if level.prior else "no prior: its codes must be given"
