@@ -66,7 +66,7 @@ def test_a_damaged_line_is_told_and_its_shard_drawn_again(
     assert run(*command(small_bundle, folder)) == 0
     err = capsys.readouterr().err
     assert err == (
-        f"latentloop: {journal}: line 2 is damaged: what it lists is drawn again\n"
+        f"latentloop: {journal}: line 2 is damaged: a shard that no other line lists is drawn again\n"
         f"latentloop: {folder}/: goes on after 5 of 7 images\n"
     )
     after = digests(folder)

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,12 @@ from bulk_folders import SHARD, N, Sample, command, journal, sample
 from command_line import PROGRAM, run
 from killed_runs import digests
 
+from latentloop import Sampler
+from latentloop.bulk import sample_run
 from latentloop.cli.interrupt import StopRequest
+from latentloop.sampling.rejection import best_of_candidates
+from latentloop.sampling.results import Progress
+from latentloop.sampling.sample_request import SampleRequest
 
 __all__ = ["sample"]  # a fixture
 
@@ -209,6 +215,39 @@ def test_an_empty_folder_is_as_good_as_none(
     monkeypatch.setattr(StopRequest, "is_set", lambda self: True)
     assert run(*command(small_bundle, tmp_path / "c")) in (0, 130)
     assert not list((tmp_path / "c").iterdir())
+
+
+def test_a_selection_that_is_stopped_is_not_finished(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The candidates so far may be enough for a shard: an unbroken run may still choose others."""
+    options = ("--format", "npz", "--best", 0.5)
+    whole = digests(sample(*options, name="whole"))
+    original, calls = best_of_candidates, 0
+
+    def stopped(sampler: Sampler, request: SampleRequest, best: float, batch: int, report: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        call = calls
+
+        def until(progress: Progress) -> bool:
+            return progress.images_done < 4 or call < 2
+
+        return original(sampler, request, best, batch, until)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sample_run, "best_of_candidates", stopped)
+        folder = sample(*options)
+    assert [record["partial"] for record in journal(folder)[1:]][:1] == [False]
+    assert [record["partial"] for record in journal(folder)[2:]] in ([], [True])
+    sample(*options)
+    assert {**digests(folder), "journal.jsonl": ""} == {**whole, "journal.jsonl": ""}
+
+
+def test_an_unknown_instruction_set_is_refused(
+    small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
+) -> None:
+    monkeypatch.setenv("LATENTLOOP_INSTRUCTION_SET", "avx51")
+    message = fails(2, *command(small_bundle, tmp_path / "a"))
+    assert "LATENTLOOP_INSTRUCTION_SET is 'avx51', expected one of portable, avx2, avx512" in message
 
 
 def test_sizes_that_cannot_be_are_refused_before_any_work(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from latentloop.bench.commands.output import SubCommand, add_output, finish, names, positive_numbers, require_extra
-from latentloop.cli.options import positive
+from latentloop.cli.options import add_bundle, positive
 from latentloop.errors import InputError
 
 
@@ -56,12 +55,7 @@ def _add(parser: argparse.ArgumentParser) -> None:
         "Takes about 12 minutes on two cores with the default bundle."
     )
     source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--bundle",
-        type=Path,
-        metavar="DIR",
-        help="a directory from `latentloop export` (default: the one installed with LatentLoop)",
-    )
+    add_bundle(source)
     source.add_argument(
         "--preset", dest="preset_name", metavar="NAME", help="hyper-parameters by name, with random weights"
     )

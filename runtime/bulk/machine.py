@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from latentloop._version import __version__
 from latentloop.environment.machine import package_version
+from latentloop.errors import InputError, short_repr
 from latentloop.kernels import library
 from latentloop.sampling.sampler import Sampler, runs_of
 
@@ -14,8 +16,17 @@ TENSORRT = ("tensorrt", "tensorrt-rtx-cu13")  # distributions that run engines
 ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu")  # distributions that run a bundle's graphs
 
 
+VARIABLE = "LATENTLOOP_INSTRUCTION_SET"
+INSTRUCTION_SETS = ("portable", "avx2", "avx512")  # each processor that has one has those before it
+
+
 def machine_fields(sampler: Sampler, batch_size: int, *, is_encoded: bool) -> dict[str, Any]:
-    """Returns the fields, as plain JSON types. ``is_encoded``: Pillow encodes files."""
+    """Returns the fields, as plain JSON types. ``is_encoded``: Pillow encodes files.
+
+    Raises InputError if the environment names an instruction set that there is not.
+    """
+    if (named := os.environ.get(VARIABLE)) and named not in INSTRUCTION_SETS:
+        raise InputError(f"{VARIABLE} is {short_repr(named)}, expected one of {', '.join(INSTRUCTION_SETS)}")
     instructions = None
     if sampler.device == "cpu" and (operators := library.operators()) and not library.is_unusable(operators):
         instructions = library.instruction_set(operators)

@@ -35,7 +35,7 @@ def finished_shards(
         lines = (
             f"line {damaged[0]} is" if len(damaged) == 1 else f"{len(damaged)} lines, the first is {damaged[0]}, are"
         )
-        note(f"{journal.path}: {lines} damaged: what it lists is drawn again")
+        note(f"{journal.path}: {lines} damaged: a shard that no other line lists is drawn again")
     for shard, problem in problems.items():
         note(f"{folder}: {problem}: shard {shard} is drawn again")
     return finished

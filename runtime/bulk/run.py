@@ -18,7 +18,8 @@ B_contra = TypeVar("B_contra", bound="Batch", contravariant=True)
 
 class Batch(Protocol):
     """Finished results for the next ``count`` items of a shard. ``failed`` of these have none, and are to be made when
-    the run goes on: their shard stays partial. ``cancelled``: the run was stopped after them.
+    the run goes on: their shard stays partial. ``cancelled``: the run was stopped before they were all that an unbroken
+    run makes of the shard.
     """
 
     @property

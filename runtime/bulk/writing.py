@@ -65,7 +65,7 @@ class ShardPipeline(Generic[B]):
                 self._made(batch)
             self._pipeline.submit(partial(self._writers[number].add, batch))
         if number in self._writers:
-            self._pipeline.submit(partial(self._close, number, missing + failed > 0))
+            self._pipeline.submit(partial(self._close, number, missing + failed > 0 or cancelled))
         return not (missing or cancelled)
 
     def finish(self) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from latentloop._version import __version__
 from latentloop.bundles.hub_address import FORM, HubAddress
+from latentloop.bundles.integrity import check_name
 from latentloop.bundles.manifest_reading import from_json
 from latentloop.environment.packages import require
 from latentloop.errors import BundleError, InputError, LatentLoopError, OutputError, listed
@@ -90,9 +91,12 @@ def _download(address: HubAddress, files: list[str]) -> Path:
 
 def _listed_files(manifest: Path, address: HubAddress) -> list[str]:
     try:
-        return list(from_json(read_json(manifest, f"{manifest} is missing"), MANIFEST).files)
+        names = list(from_json(read_json(manifest, f"{manifest} is missing"), MANIFEST).files)
+        for name in names:
+            check_name(name, MANIFEST)
     except BundleError as error:
-        raise BundleError(f"{address}: {error}") from error
+        raise BundleError(f"{address}: {error}; if the copy in the cache is damaged, remove {manifest}") from error
+    return names
 
 
 def damaged(snapshot: Snapshot, error: BundleError) -> BundleError:

@@ -22,14 +22,19 @@ def check_link(path: Path) -> None:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
 
 
+def check_name(name: str, source: Path | str) -> None:
+    """Raises BundleError unless a name in the manifest ``source`` is that of a file inside the bundle."""
+    if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
+        raise BundleError(f"{source}: files[{name!r}] is not a plain file name: it could lead out of the bundle")
+
+
 def verify_file(folder: Path, name: str, record: FileRecord, source: Path) -> Identity:
     """Returns the identity of the file ``name`` in ``folder``. A link is followed.
 
     Raises BundleError unless the file has the size and the digest of ``record``. ``source``, for messages, is the
     manifest that contains the record.
     """
-    if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
-        raise BundleError(f"{source}: files[{name!r}] is not a plain file name: it could lead out of the bundle")
+    check_name(name, source)
     path = folder / name
     check_link(path)
     try:

@@ -67,7 +67,7 @@ def bundle_source(text: str) -> Path | HubAddress:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def add_bundle(parser: argparse.ArgumentParser, *, argument: bool = False) -> None:
+def add_bundle(parser: argparse._ActionsContainer, *, argument: bool = False) -> None:
     """Adds ``--bundle``; with ``argument`` the bundle may also be a plain argument. ``bundle_path`` reads both."""
     if argument:
         parser.add_argument("BUNDLE", nargs="?", type=bundle_source, help="the bundle, as --bundle names it")

@@ -34,6 +34,10 @@ class Room:
     resources: dict[str, float]
 
 
+class LostError(Exception):
+    """The connection to the cluster is lost: an OSError of Ray, which is none of the folder that is written."""
+
+
 @contextmanager
 def ray_cluster(address: str) -> Iterator[None]:
     """Connects this process to the cluster at ``address`` while the block runs: ``auto``, ``local``, host:port or
@@ -66,7 +70,7 @@ def ray_cluster(address: str) -> Iterator[None]:
             ) from error
         try:
             yield
-        except (ray.exceptions.RayError, ConnectionError) as error:
+        except (ray.exceptions.RayError, ConnectionError, LostError) as error:
             raise OutputError(
                 f"--ray {address}: the connection to the cluster is lost: {_one_line(error)}; the shards that are "
                 "finished stay, and the same command goes on"

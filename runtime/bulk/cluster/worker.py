@@ -14,16 +14,13 @@ from numpy.typing import NDArray
 
 from latentloop.bulk.folder import UNFINISHED
 from latentloop.bulk.journal import ShardRecord
-from latentloop.bulk.machine import Machine, machine_fields
+from latentloop.bulk.machine import INSTRUCTION_SETS, VARIABLE, Machine, machine_fields
 from latentloop.bulk.recorded import first_difference
 from latentloop.bulk.sample_run import DrawnList, SampleRun
 from latentloop.bulk.writing import ShardPipeline
 from latentloop.errors import InputError
 from latentloop.io.files import scratch_directory
 from latentloop.sampling.sampler import Sampler, runs_of
-
-VARIABLE = "LATENTLOOP_INSTRUCTION_SET"
-INSTRUCTION_SETS = ("portable", "avx2", "avx512")  # each processor that has one has those before it
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def _part(folder: Path) -> FinishedPart:
     try:
         journal = read_journal(folder)
     except OutputError as error:
-        raise InputError(f"{folder} holds no run of `latentloop sample`: {error}") from error
+        raise InputError(f"{folder} holds no run: {error}") from error
     journal.close()
     n, size, part = (journal.header.get(name) for name in ("n", "shard_size", "part"))
     if type(n) is not int or type(size) is not int or n < 1 or size < 1:

@@ -33,7 +33,7 @@ finished, and files that differ from what their journal lists are refused. The p
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's options."""
     parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="DIR", help="what `sample --out DIR/` has written: a run, or all parts"
+        "folders", nargs="+", type=Path, metavar="DIR", help="the folder of a run, or those of all its parts"
     )
     parser.add_argument(
         "--out", required=True, metavar="PATH", help="a file (.npz), or, if the name ends in /, a folder"

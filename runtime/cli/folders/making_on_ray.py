@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from latentloop.bulk.cluster.ray_cluster import ray_cluster, room
+from latentloop.bulk.cluster.ray_cluster import LostError, ray_cluster, room
 from latentloop.bulk.cluster.with_ray import RayWorkers
 from latentloop.bulk.cluster.worker import WorkerPlan
 from latentloop.bulk.journal import Journal
@@ -50,12 +50,15 @@ class RayMaker:
         with Bar("image", "ray") as bar:
 
             def arriving() -> Iterator[MadeShard]:
-                for shard in self._workers.made(run, numbers, stop.is_set, listed=drawn.listed):
-                    stop.wait_for_results()
-                    bar.update(shard.record.images, total)
-                    by_number[shard.record.shard] = shard.drawn
-                    drawn.images += shard.drawn.images
-                    yield MadeShard(shard.record, [content.data for content in shard.contents])
+                try:
+                    for shard in self._workers.made(run, numbers, stop.is_set, listed=drawn.listed):
+                        stop.wait_for_results()
+                        bar.update(shard.record.images, total)
+                        by_number[shard.record.shard] = shard.drawn
+                        drawn.images += shard.drawn.images
+                        yield MadeShard(shard.record, [content.data for content in shard.contents])
+                except OSError as error:
+                    raise LostError(str(error)) from error
 
             written = write_made(arriving(), folder, journal)
         for number in sorted(by_number):

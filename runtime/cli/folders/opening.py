@@ -125,7 +125,8 @@ def open_run_folder(path: Path, *, force: bool) -> Iterator[RunFolder]:
 
 def already_there(shown: str, n: int, figures: str = "") -> str:
     """Returns the line for a run all of whose n images are there already."""
-    return f"{shown}: all {n} {messages.plural(n, 'image')} are there already{figures}; --force makes them anew"
+    images = "the image is" if n == 1 else f"all {n} images are"
+    return f"{shown}: {images} there already{figures}; --force makes {'it' if n == 1 else 'them'} anew"
 
 
 def _existing_journal(folder: Path, force: bool) -> Journal | None:
