@@ -23,6 +23,7 @@ from latentloop.errors import (
 if TYPE_CHECKING:
     from latentloop.bundles.bundle import Bundle, LevelInfo
     from latentloop.kernels.driver import DeviceArray
+    from latentloop.sampling.kept_codes import keep_rows
     from latentloop.sampling.rejection import Selection, sample_best
     from latentloop.sampling.results import Classification, Progress, Samples
     from latentloop.sampling.sampler import Sampler
@@ -44,6 +45,7 @@ __all__ = [
     "Samples",
     "Selection",
     "__version__",
+    "keep_rows",
     "sample_best",
 ]
 
@@ -57,6 +59,7 @@ _LAZY = {
     "Sampler": "latentloop.sampling.sampler",
     "Samples": "latentloop.sampling.results",
     "Selection": "latentloop.sampling.rejection",
+    "keep_rows": "latentloop.sampling.kept_codes",
     "sample_best": "latentloop.sampling.rejection",
 }
 

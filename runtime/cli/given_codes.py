@@ -1,9 +1,9 @@
-"""Codes in a file, checked against a bundle; those of ``latentloop sample --given`` are kept while others are drawn."""
+"""Codes in a file or of images, checked against a bundle; some are kept while others are drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.bundles.manifest import Manifest
+from latentloop.cli.interrupt import stop_request
 from latentloop.errors import InputError, listed, short_repr
 from latentloop.io.codes_file import CodesFile, open_codes
 from latentloop.sampling.validation import check_codes
 
 if TYPE_CHECKING:
+    from latentloop.cli.image_inputs import ImageInputs
     from latentloop.sampling.sampler import Sampler
 
 
 @dataclass(frozen=True, eq=False)
 class GivenCodes:
-    """Codes to keep by level, int64 [N, h, w], -1 for a code to draw."""
+    """Codes to keep by level, int64 [N, h, w], -1 for a code to draw. ``file`` has all codes; its path is the name for
+    people. ``images`` uint8 [N, H, W, C] if the codes are not from a file, but from images.
+    """
 
     file: CodesFile
     codes: dict[str, NDArray[np.int64]]
+    images: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     @property
     def count(self) -> int:
@@ -51,6 +56,11 @@ class GivenCodes:
         """
         bundle, path, remedy = sampler.bundle, self.file.path, "name the classes of its images with --label"
         if bundle.manifest.classifier is None:
+            if self.images is not None:
+                raise InputError(
+                    f"{path}: the folder's name is not a class of the bundle, and {bundle.path} has no classifier to "
+                    "find labels: name the classes with --label"
+                )
             raise InputError(
                 f"{path} holds no labels, and {bundle.path} has no classifier to find them: {remedy}, or encode "
                 "the images again with this bundle, which takes labels from the names of their folders"
@@ -88,12 +98,56 @@ class GivenCodes:
         return by_level
 
 
+def is_codes_file(path: Path) -> bool:
+    """Returns whether a path names a file of codes, and not images: by its suffix, or by its first bytes."""
+    if path.suffix == ".npz":
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(6).startswith((b"PK", b"\x93NUMPY"))
+    except OSError:  # a folder, or a file that the reader of images reports
+        return False
+
+
 def read_given_codes(path: Path, keep: str | None, manifest: Manifest) -> GivenCodes:
     """Returns the codes in a file; with ``keep``, such as "top,bottom", only those of the levels that it names.
 
     Raises InputError if they do not fit the bundle.
     """
-    file = open_codes(path)
+    return _chosen_levels(open_codes(path), keep, manifest)
+
+
+def encode_given(path: Path, keep: str | None, inputs: ImageInputs, sampler: Sampler) -> GivenCodes:
+    """Returns the codes of images, as a file of `latentloop encode` would have them; ``path`` names them for people,
+    ``keep`` is that of ``read_given_codes``. Raises InputError for an image that has changed since its check.
+    """
+    from latentloop.cli.image_inputs import labels_of
+
+    files, images, codes = [], [], []
+    with stop_request() as stop:
+        for batch, pixels in inputs.batches(sampler.default_batch_size, "encode", stop):
+            files += batch
+            images.append(pixels)
+            codes.append(sampler.encode(pixels))
+    if stop.is_set():
+        raise stop.exception()
+    inputs.report_changed("nothing was drawn")
+    manifest = sampler.bundle.manifest
+    labels = labels_of(files, manifest.classes, "labels of the images' folders are not used")
+    file = CodesFile(
+        path,
+        {level.name: np.concatenate([batch[level.name] for batch in codes]) for level in manifest.levels},
+        {} if labels is None else {"labels": np.array(labels)},
+        {level.name: [manifest.origin()] for level in manifest.levels},
+        {},
+    )
+    given = _chosen_levels(file, keep, manifest)
+    return GivenCodes(file, given.codes, np.concatenate(images))
+
+
+def _chosen_levels(file: CodesFile, keep: str | None, manifest: Manifest) -> GivenCodes:
+    """Returns a file's codes of the levels that ``keep`` names, or of all. Raises InputError."""
+    path = file.path
     kept_levels = [name.strip() for name in keep.split(",")] if keep is not None else list(file.levels)
     for level in kept_levels:
         if level not in file.levels or file.levels[level].ndim != 3:

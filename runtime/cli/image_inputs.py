@@ -1,4 +1,4 @@
-"""The input images of ``encode`` and ``reconstruct``: all are checked first, then read part by part."""
+"""The input images of ``encode``, ``reconstruct`` and ``complete``: all are checked first, then read part by part."""
 
 from __future__ import annotations
 
@@ -64,13 +64,19 @@ class FoundImages:
         return digest.hexdigest()
 
 
-def find_inputs(arguments: argparse.Namespace, image: tuple[int, int, int], output: Path | None = None) -> FoundImages:
-    """Returns the images that the options name, at the size ``image`` = (H, W, C). If the folder ``output`` is inside
-    one of the folders that they name, its images are results, and left out.
+def find_inputs(
+    arguments: argparse.Namespace,
+    image: tuple[int, int, int],
+    output: Path | None = None,
+    paths: Sequence[Path] | None = None,
+) -> FoundImages:
+    """Returns the images that the options name, or those of ``paths``, at the size ``image`` = (H, W, C). If the folder
+    ``output`` is inside one of the folders that they name, its images are results, and left out.
     """
-    search = find_images(arguments.images)
+    paths = arguments.images if paths is None else paths
+    search = find_images(paths)
     files = search.files
-    if output is not None and any(folder.resolve() in output.resolve().parents for folder in arguments.images):
+    if output is not None and any(folder.resolve() in output.resolve().parents for folder in paths):
         inside = output.resolve()
         files = [file for file in files if inside not in (*file.absolute().parents, *file.resolve().parents)]
     sources, idx_problems = single_images(files, image, resize=arguments.resize)
@@ -183,9 +189,11 @@ def paths_of(sources: Sequence[Source]) -> set[Path]:
     return {source.file.path if isinstance(source, IdxImage) else source for source in sources}
 
 
-def labels_of(sources: Sequence[Source], classes: Sequence[str]) -> list[int] | None:
+def labels_of(
+    sources: Sequence[Source], classes: Sequence[str], unused: str = "labels are not stored"
+) -> list[int] | None:
     """Returns the label of each image if all have one: that of an IDX file, or else the class of a bundle with the name
-    of the folder that the file is in. A note says if only some have one.
+    of the folder that the file is in. If only some have one, a note begins with ``unused``.
     """
     numbers = {name: label for label, name in reversed(list(enumerate(classes)))}
 
@@ -199,5 +207,5 @@ def labels_of(sources: Sequence[Source], classes: Sequence[str]) -> list[int] | 
     if len(labels) == len(sources):
         return labels
     if labels:
-        note(f"labels are not stored: only {len(labels)} of {len(sources)} images have one of the bundle's classes")
+        note(f"{unused}: only {len(labels)} of {len(sources)} images have one of the bundle's classes")
     return None

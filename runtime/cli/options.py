@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from latentloop.bundles.hub_address import FORM, SCHEME, HubAddress, is_address, is_mangled, parse_address
+from latentloop.draws.settings import SETTINGS
 from latentloop.errors import InputError
 from latentloop.io.file_names import MANIFEST
 
@@ -115,6 +116,24 @@ def add_precision(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> 
     )
 
 
+def add_settings(group: argparse._ArgumentGroup) -> None:
+    """Adds the settings of the draw."""
+    for each in SETTINGS.values():
+        group.add_argument(
+            f"--{each.name.replace('_', '-')}",
+            type=setting,
+            metavar="X",
+            help=f"{each.help}; also by level: top=X,bottom=Y",
+        )
+
+
+def add_batch_size(group: argparse._ArgumentGroup) -> None:
+    """Adds ``--batch-size`` of draws."""
+    group.add_argument(
+        "--batch-size", type=positive, metavar="N", help="images at once, padded to it (default: all, 16 at most)"
+    )
+
+
 def add_output(
     parser: argparse.ArgumentParser, *, required: bool, columns: str = "a square"
 ) -> argparse._ArgumentGroup:
@@ -128,13 +147,18 @@ def add_output(
         "same command goes on after a stop",
     )
     group.add_argument("--columns", type=positive, metavar="N", help=f"images per row of the grid (default: {columns})")
+    add_scale(group)
+    return group
+
+
+def add_scale(group: argparse._ArgumentGroup) -> None:
+    """Adds ``--scale``."""
     group.add_argument(
         "--scale",
         type=positive,
         metavar="N",
         help=f"enlarge each pixel to N x N (default: in a grid, to at least {GRID_IMAGE_HEIGHT} rows per image)",
     )
-    return group
 
 
 def add_shards(group: argparse._ArgumentGroup) -> None:
@@ -164,7 +188,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help=text)
 
 
-def add_unfit_images(parser: argparse.ArgumentParser) -> None:
+def add_unfit_images(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Adds ``--resize`` and ``--skip-bad``, for input images that do not fit."""
     parser.add_argument(
         "--resize",

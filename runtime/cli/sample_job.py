@@ -1,14 +1,15 @@
-"""The request that the command line of ``latentloop sample`` describes, checked against the bundle."""
+"""The request that the command line of ``latentloop sample`` or ``complete`` describes, checked, and its drawing."""
 
 from __future__ import annotations
 
 import argparse
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentloop.cli.progress import Bar
 from latentloop.draws.settings import SETTINGS
 from latentloop.errors import InputError
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:  # imported late, so that --help is fast
     from latentloop.bundles.manifest import Manifest
     from latentloop.cli.given_codes import GivenCodes
     from latentloop.cli.image_output import ImageOutput
+    from latentloop.cli.interrupt import StopRequest
+    from latentloop.sampling.rejection import Selection
+    from latentloop.sampling.results import Progress, Samples
     from latentloop.sampling.sample_request import SampleRequest
     from latentloop.sampling.sampler import Sampler
 
@@ -40,7 +44,7 @@ class SampleJob:
     columns: int | None
     codes: Path | None
     fresh_seed: bool  # not chosen by the user
-    classified: str  # a line on the labels if the classifier found them
+    classified: str  # a line on the labels if no option names them, but the classifier (or folders, in `complete`) does
 
     @property
     def seed(self) -> int:
@@ -64,13 +68,12 @@ def plan_sampling(
 ) -> SampleJob:
     """Returns the job, checked against the bundle's manifest; ``seed`` is the first image's if no option sets it.
 
-    ``open_sampler`` is called only if the classifier has to find labels. Raises InputError.
+    ``open_sampler`` is called only if images are to be encoded, or the classifier has to find labels. Raises
+    InputError.
     """
-    from latentloop.sampling.sample_request import MAX_SAMPLES, MAX_STREAMED, SampleRequest
-
     # 1. What to draw.
     classified = ""
-    given = _given_codes(arguments, manifest)
+    given = _given_codes(arguments, manifest, open_sampler, output)
     given_count = given.count if given else 1
     n, labels = _count_and_labels(arguments, manifest, given_count)
     if given_count not in (1, n):
@@ -82,20 +85,10 @@ def plan_sampling(
         labels = given.labels(manifest, n)
         if labels is None:
             labels, classified = given.classified(open_sampler(), n)
-    if arguments.seed is not None:
-        seed = arguments.seed
-    elif seed is None:
-        seed = secrets.randbits(32)
     # 2. Validate it.
-    request = SampleRequest.validated(
-        manifest,
-        n,
-        labels=labels,
-        seeds=seed,
-        given={} if given is None else {name: _repeated(each, n) for name, each in given.codes.items()},
-        settings={name: getattr(arguments, name) for name in SETTINGS},
-        largest=MAX_STREAMED if output.folder else MAX_SAMPLES,
-    )
+    codes = {} if given is None else {name: _repeated(each, n) for name, each in given.codes.items()}
+    first = first_seed(arguments) if arguments.seed is not None or seed is None else seed
+    request = validated_request(arguments, manifest, output, n, labels, first, codes)
     return SampleJob(
         request,
         given,
@@ -108,6 +101,53 @@ def plan_sampling(
         fresh_seed=arguments.seed is None,
         classified=classified,
     )
+
+
+def first_seed(arguments: argparse.Namespace) -> int:
+    """Returns the seed that ``--seed`` chooses, or a fresh one."""
+    return secrets.randbits(32) if arguments.seed is None else int(arguments.seed)
+
+
+def validated_request(
+    arguments: argparse.Namespace,
+    manifest: Manifest,
+    output: ImageOutput,
+    n: int,
+    labels: ArrayLike | None,
+    seeds: int | Sequence[int],
+    given: Mapping[str, NDArray[np.int64]],
+) -> SampleRequest:
+    """Returns the request for n samples with the settings of the command line. Raises InputError."""
+    from latentloop.sampling.sample_request import MAX_SAMPLES, MAX_STREAMED, SampleRequest
+
+    settings = {name: getattr(arguments, name) for name in SETTINGS}
+    largest = MAX_STREAMED if output.folder else MAX_SAMPLES
+    return SampleRequest.validated(
+        manifest, n, labels=labels, seeds=seeds, given=given, settings=settings, largest=largest
+    )
+
+
+def draw_samples(sampler: Sampler, job: SampleJob, stop: StopRequest) -> tuple[Samples, Selection | None]:
+    """Draws with a progress bar, until finished or requested to stop. With ``--best`` also returns the selection."""
+    from latentloop.sampling.sampler import runs_of
+
+    height = sum(job.request.manifest.level(name).height for name in job.request.drawn_levels)
+    with Bar("row") as bar:
+
+        def after_row(progress: Progress) -> bool:
+            count = progress.images_total  # with --best, of all candidates
+            rows = height * -(-count // (job.batch_size or min(count, sampler.default_batch_size)))
+            bar.update(1, rows, f"{progress.images_done} of {count} images")
+            if progress.images_done:
+                stop.wait_for_results()
+            return not stop.is_set()
+
+        if job.best is None:
+            return runs_of(sampler).draw(job.request, job.batch_size, after_row), None
+        from latentloop.sampling.rejection import best_of_candidates
+
+        selection = best_of_candidates(sampler, job.request, job.best, job.batch_size, after_row)
+        return selection.samples, selection
 
 
 def _repeated(codes: NDArray[np.int64], n: int) -> NDArray[np.int64]:
@@ -142,14 +182,26 @@ def _count_and_labels(
     return n, None if labels is None else np.resize(labels, n)
 
 
-def _given_codes(arguments: argparse.Namespace, manifest: Manifest) -> GivenCodes | None:
-    """Returns the codes of ``--given``, or None without that option. Raises InputError."""
-    if arguments.given is not None and arguments.best is not None:
+def _given_codes(
+    arguments: argparse.Namespace, manifest: Manifest, open_sampler: Callable[[], Sampler], output: ImageOutput
+) -> GivenCodes | None:
+    """Returns the codes of ``--given``, which may be images, or None without that option. Raises InputError."""
+    path: Path | None = arguments.given
+    if path is not None and arguments.best is not None:
         raise InputError("--best draws several candidates for each image, --given holds codes of the images: use one")
-    if arguments.given is None:
-        if arguments.keep is not None:
-            raise InputError("--keep chooses levels of --given, which is missing")
-        return None
-    from latentloop.cli.given_codes import read_given_codes
+    if path is None and arguments.keep is not None:
+        raise InputError("--keep chooses levels of --given, which is missing")
+    from latentloop.cli.given_codes import encode_given, is_codes_file, read_given_codes
 
-    return read_given_codes(arguments.given, arguments.keep, manifest)
+    if path is None or is_codes_file(path):
+        for option in ("resize", "skip_bad"):
+            if getattr(arguments, option):
+                found = "which is missing" if path is None else f"but {path} holds codes"
+                raise InputError(f"--{option.replace('_', '-')} applies to images of --given, {found}: leave it out")
+        return None if path is None else read_given_codes(path, arguments.keep, manifest)
+    from latentloop.cli.image_inputs import ImageInputs, find_inputs
+
+    found_images = find_inputs(arguments, manifest.image, [path])
+    output.check_inputs(found_images.paths)
+    inputs = ImageInputs.check(arguments, manifest.image, found_images)
+    return encode_given(path, arguments.keep, inputs, open_sampler())

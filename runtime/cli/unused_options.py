@@ -1,4 +1,4 @@
-"""Options of ``latentloop sample`` that have no effect: refused if that is a clear mistake, otherwise noted."""
+"""Options of ``sample`` and ``complete`` without effect: refused if that is a clear mistake, otherwise noted."""
 
 from __future__ import annotations
 
@@ -29,17 +29,19 @@ def _check_given(arguments: argparse.Namespace, job: SampleJob, given: GivenCode
         *upper, bottom = job.request.manifest.levels
         kept = ",".join(level.name for level in upper)
         remedy = f"use --keep {kept} to draw the rest, or " if upper and bottom.prior is not None else "use "
+        other = "decode` for the images of these codes"
+        if given.images is not None:
+            other = "complete --rows` to keep a part of it and draw the rest"
         raise InputError(
-            f"{path} gives every code of every level, so nothing is left to draw: {remedy}`latentloop decode` for the "
-            "images of these codes"
+            f"{path} gives every code of every level, so nothing is left to draw: {remedy}`latentloop {other}"
         )
     for name in SETTINGS:
         value = getattr(arguments, name)
         for level in value if isinstance(value, Mapping) else ():
             if level in given.codes and level not in drawn_levels:
+                others = "choose other levels with --keep" if "keep" in arguments else "keep fewer codes of it"
                 raise InputError(
-                    f"{_option(name)} names {level}, but {path} gives every code of it: leave it out, or choose other "
-                    "levels with --keep"
+                    f"{_option(name)} names {level}, but {path} gives every code of it: leave it out, or {others}"
                 )
 
 
@@ -57,9 +59,9 @@ def _notes(arguments: argparse.Namespace, job: SampleJob) -> Iterator[str]:
         if unused:
             where = "" if len(levels) == len(settings) else f" in {', '.join(levels)}"
             yield f"{_option(setting)} 1 draws the most probable code, so {_without_effect(unused)}{where}"
-    if arguments.best == 1:
+    if job.best == 1:
         yield "--best 1 keeps every candidate, so nothing is chosen"
-    if arguments.label and not arguments.per_class:
+    if arguments.label and not getattr(arguments, "per_class", None):
         names, n = chosen_labels(arguments.label, job.request.manifest.classes), job.request.n
         if len(names) > n:
             rest = f"{', '.join(names[n:])} {'is' if len(names) == n + 1 else 'are'} not used"
@@ -72,7 +74,8 @@ def _notes_on_given(arguments: argparse.Namespace, job: SampleJob, given: GivenC
         yield unknown_origin
     if job.classified:
         yield job.classified
-    label_option = "label" if arguments.label else "per_class" if arguments.per_class else ""
+    per_class = getattr(arguments, "per_class", None)  # only `sample` has it
+    label_option = "label" if arguments.label else "per_class" if per_class else ""
     if not drawn_levels:
         names = [*SETTINGS, "seed", "batch_size"]
         unused = [name for name in names if getattr(arguments, name) is not None]

@@ -10,17 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from latentloop.cli import messages, options
 from latentloop.cli.image_output import ImageOutput
-from latentloop.cli.interrupt import StopRequest, defer_stop, stop_request
-from latentloop.cli.progress import Bar
-from latentloop.cli.sample_job import DEFAULT_COUNT, SampleJob, plan_sampling
-from latentloop.draws.settings import SETTINGS
+from latentloop.cli.interrupt import defer_stop, stop_request
+from latentloop.cli.sample_job import DEFAULT_COUNT, SampleJob, draw_samples, plan_sampling
 from latentloop.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from latentloop.bulk.shards import RunPart
-    from latentloop.sampling.rejection import Selection
-    from latentloop.sampling.results import Progress, Samples
-    from latentloop.sampling.sampler import Sampler
+    from latentloop.sampling.results import Samples
 
 HELP = "sample images from the priors"
 EPILOG = """examples:
@@ -28,13 +24,14 @@ EPILOG = """examples:
   latentloop sample --per-class 8 --temperature 0.9 --seed 1 --out classes.png
   latentloop sample my-bundle --label coat,bag -n 100 --out coats-and-bags/
   latentloop sample --per-class 8 --best 0.25 --seed 1 --out best.png
-  latentloop encode photo.png --resize --out photo.npz
-  latentloop sample --given photo.npz --keep top --out variations.png
+  latentloop sample --given photo.png --resize --keep top --out variations.png
+  latentloop encode photo.png --resize --out photo.npz && latentloop sample --given photo.npz --keep top --out more.png
   latentloop sample -n 50000 --seed 1 --format npz --out samples/
   latentloop sample -n 50000 --seed 1 --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT \
       --out part-$SLURM_ARRAY_TASK_ID/    # in a job with --array=0-63; then: latentloop merge part-*/ --out samples/
 
-Labels for --given are those of --label, else of the file, else those that the bundle's classifier gives to its codes.
+Labels for --given are those of --label, else of the file or the names of the images' folders, else those that the
+bundle's classifier gives to the codes.
 Ctrl-C writes the batches that are finished. In a folder the same command goes on where an earlier run stopped, however
 that ended. The same seed, label, settings, precision, batch size, threads and
 processor give the same image.
@@ -57,16 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="classes by name or number, used in turn; may be repeated (default: all)",
     )
     group.add_argument("--seed", type=int, metavar="N", help="of the first image, the next has N + 1 (default: fresh)")
-    for setting in SETTINGS.values():
-        group.add_argument(
-            f"--{setting.name.replace('_', '-')}",
-            type=options.setting,
-            metavar="X",
-            help=f"{setting.help}; also by level: top=X,bottom=Y",
-        )
+    options.add_settings(group)
     group.add_argument(
-        "--given", type=Path, metavar="FILE", help="codes to keep (.npz, as `encode` writes); -1 where to draw"
+        "--given",
+        type=Path,
+        metavar="PATH",
+        help="codes to keep: a file of codes (.npz, as `encode` writes; -1 where to draw), or an image, an IDX file or "
+        "a folder of images, which are encoded",
     )
+    options.add_unfit_images(group)
     group.add_argument(
         "--best",
         type=options.fraction,
@@ -99,12 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     running = options.add_running(parser)
     options.add_precision(running)
-    running.add_argument(
-        "--batch-size",
-        type=options.positive,
-        metavar="N",
-        help="images at once, padded to it (default: all, 16 at most)",
-    )
+    options.add_batch_size(running)
 
 
 def run_part(text: str) -> RunPart:
@@ -139,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     # 2. Sample.
     loaded = time.perf_counter()
     with stop_request() as stop:
-        samples, selection = _sample(sampler, job, stop)
+        samples, selection = draw_samples(sampler, job, stop)
     sampled = time.perf_counter()
     # 3. Write the finished images.
     done = len(samples.images)
@@ -194,29 +185,6 @@ def _check_codes_output(path: Path, output: ImageOutput) -> None:
         raise InputError(f"--codes {path} is or is below --out {output}, which is a file: move it")
     if codes in images.parents:
         raise InputError(f"--out {output} is below --codes {path}, which is a file: move it")
-
-
-def _sample(sampler: Sampler, job: SampleJob, stop: StopRequest) -> tuple[Samples, Selection | None]:
-    """Samples with a progress bar, until finished or requested to stop. With ``--best`` also returns the selection."""
-    from latentloop.sampling.sampler import runs_of
-
-    height = sum(job.request.manifest.level(name).height for name in job.request.drawn_levels)
-    with Bar("row") as bar:
-
-        def after_row(progress: Progress) -> bool:
-            count = progress.images_total  # with --best, of all candidates
-            rows = height * -(-count // (job.batch_size or min(count, sampler.default_batch_size)))
-            bar.update(1, rows, f"{progress.images_done} of {count} images")
-            if progress.images_done:
-                stop.wait_for_results()
-            return not stop.is_set()
-
-        if job.best is None:
-            return runs_of(sampler).draw(job.request, job.batch_size, after_row), None
-        from latentloop.sampling.rejection import best_of_candidates
-
-        selection = best_of_candidates(sampler, job.request, job.best, job.batch_size, after_row)
-        return selection.samples, selection
 
 
 def _write(job: SampleJob, samples: Samples, labels: list[str]) -> None:
