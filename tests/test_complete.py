@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -15,6 +17,7 @@ import pytest
 from command_line import RGB, codes, pixels, run
 from conftest import CLASS_NAMES, _checkpoint, vqvae_checkpoint
 from corrupted_bundles import edit_manifest
+from documented_python import blocks
 from made_once import made_once
 from PIL import Image
 from random_models import SMALL
@@ -423,3 +426,21 @@ def test_sample_refuses_images_that_do_not_fit(
     assert "has no codes [N, h, w] of 'middle', it holds: top, bottom" in fails(
         2, *common[:3], "--keep", "middle", *common[5:], "--force", "--given", photos
     )
+
+
+# ---- The page about it
+
+
+def test_the_documented_commands_work(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where the folder of photos is
+    shutil.copy(photos / "0.png", "photo.png")
+    page = Path(__file__).parents[1] / "docs" / "completion.md"
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    inline = re.findall(r"`(latentloop \w+ (?:[^`]*) --out [^`]+)`", page.read_text(encoding="utf-8"))
+    assert (len(lines), len(inline)) == (3, 1)
+    for line in (*lines, *inline):
+        program, *words = shlex.split(line, comments=True)
+        assert program == "latentloop"
+        assert run(*words) == 0
+    assert pixels(tmp_path / "completed.png").shape == (64, 6 * 66 - 2, 3)
+    assert len(os.listdir("completed")) == 24

@@ -11,7 +11,7 @@ from documented_python import blocks, run_documented
 from PIL import Image
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
-PUBLIC = ("Bundle", "Sampler", "sample_best", "read_images", "write_image", "write_images", "grid")
+PUBLIC = ("Bundle", "Sampler", "keep_rows", "sample_best", "read_images", "write_image", "write_images", "grid")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,16 @@ def test_the_upper_half_of_a_completed_image_is_kept(variables: dict[str, Any]) 
     assert difference[:, :16].max() < 0.5
     assert difference[:, 40:].mean(1).min() > 2
     assert len({image[40:].tobytes() for image in completed.images}) == 4
+
+
+def test_variations_keep_the_arrangement_of_the_picture(variables: dict[str, Any]) -> None:
+    """Squares of 8 x 8 pixels have colours nearer to the reconstruction's than in other draws, and all draws differ."""
+    varied, sampler = variables["varied"].images, variables["sampler"]
+    reconstructed = sampler.decode(sampler.encode(variables["pictures"][:1]))
+    squares = [images.reshape(-1, 8, 8, 8, 8, 3).mean((2, 4)) for images in (varied, reconstructed)]
+    others = sampler.sample(4, labels=variables["label"], seeds=1).images.reshape(4, 8, 8, 8, 8, 3).mean((2, 4))
+    assert np.abs(squares[0] - squares[1]).mean() < 0.8 * np.abs(others - squares[1]).mean()
+    assert len({image.tobytes() for image in varied}) == 4
 
 
 def test_the_preview_shows_the_upper_half(variables: dict[str, Any]) -> None:
