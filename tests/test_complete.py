@@ -26,7 +26,7 @@ from latentloop import Bundle, Sampler, keep_rows
 from latentloop.export.bundle import BundleSource, write_bundle
 from latentloop.export.configuration import PriorConfig
 from latentloop.images import read_images
-from latentloop.io.codes_file import write_codes
+from latentloop.io.codes_file import open_codes, write_codes
 from latentloop.sampling.results import Progress, Samples
 from latentloop.sampling.runs import Runs
 
@@ -385,10 +385,13 @@ def test_sample_takes_images_where_it_takes_codes(
     for name, given in (("codes", encoded), ("images", photos)):
         grid, out = tmp_path / f"{name}.png", tmp_path / f"{name}-out.npz"
         assert run(*common, "--given", given, "--out", grid, "--codes", out) == 0
-        assert run(*common, "--given", given, "--out", f"{tmp_path}/{name}/") == 0
+        for _ in range(2):  # the second command goes on, and finds nothing to do
+            assert run(*common, "--given", given, "--out", f"{tmp_path}/{name}/") == 0
     first, second = codes(tmp_path / "codes-out.npz"), codes(tmp_path / "images-out.npz")
     for name, values in first.items():
         np.testing.assert_array_equal(values, second[name])
+    origins = [open_codes(tmp_path / f"{name}-out.npz").origins for name in ("codes", "images")]
+    assert origins[0] == origins[1]
     np.testing.assert_array_equal(pixels(tmp_path / "codes.png"), pixels(tmp_path / "images.png"))
     for file in (tmp_path / "codes").glob("*.png"):
         np.testing.assert_array_equal(pixels(file), pixels(tmp_path / "images" / file.name))
@@ -422,7 +425,10 @@ def test_sample_refuses_images_that_do_not_fit(
         2, *common, "--force", "--given", tmp_path / "codes", "--skip-bad"
     )
     assert run(*common, "--force", "--given", tmp_path / "codes", "-n", 1) == 0
+    assert run("encode", photos, "--bundle", small_bundle, "--out", f"{tmp_path}/encoded/") == 0
     capsys.readouterr()
+    message = fails(2, *common, "--force", "--given", tmp_path / "encoded")
+    assert "encoded holds 1 files of codes, expected a folder of images: name one of the files" in message
     assert "has no codes [N, h, w] of 'middle', it holds: top, bottom" in fails(
         2, *common[:3], "--keep", "middle", *common[5:], "--force", "--given", photos
     )

@@ -199,6 +199,10 @@ def _given_codes(
                 found = "which is missing" if path is None else f"but {path} holds codes"
                 raise InputError(f"--{option.replace('_', '-')} applies to images of --given, {found}: leave it out")
         return None if path is None else read_given_codes(path, arguments.keep, manifest)
+    if files := sorted(path.glob("codes-*.npz")):  # their images, encoded again, would have other codes
+        raise InputError(
+            f"{path} holds {len(files)} files of codes, expected a folder of images: name one of the files"
+        )
     from latentloop.cli.image_inputs import ImageInputs, find_inputs
 
     found_images = find_inputs(arguments, manifest.image, [path])
