@@ -23,6 +23,7 @@ from PIL import Image
 from random_models import SMALL
 
 from latentloop import Bundle, Sampler, keep_rows
+from latentloop.cli.image_inputs import ImageInputs
 from latentloop.export.bundle import BundleSource, write_bundle
 from latentloop.export.configuration import PriorConfig
 from latentloop.images import read_images
@@ -289,6 +290,50 @@ def test_images_that_cannot_be_used(
     options = ("--rows", 0.5, "--out", tmp_path / "b.png")
     assert "holds no images" in fails(2, "complete", tmp_path / "empty", "--bundle", small_bundle, *options)
     assert "is a bundle, expected an input" in fails(2, "complete", small_bundle, *options)
+
+
+def test_images_that_change_after_their_check(
+    complete: Complete,
+    small_bundle: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fails: Callable[..., str],
+) -> None:
+    check = ImageInputs.check
+
+    def changing(*arguments: Any) -> ImageInputs:
+        inputs = check(*arguments)
+        (photos / "1.png").write_bytes(b"")
+        return inputs
+
+    before = (photos / "1.png").read_bytes()
+    monkeypatch.setattr(ImageInputs, "check", changing)
+    options = ("--rows", 0.5, "-n", 2, "--seed", 1, "--label", "bag")
+    for command in (("complete", photos, *options), ("sample", "--given", photos, "--keep", "top")):
+        (photos / "1.png").write_bytes(before)
+        message = fails(2, *command, "--bundle", small_bundle, "--out", tmp_path / "a.png")
+        assert "1.png" in message
+        assert message.endswith("; nothing was drawn\n")
+    (photos / "1.png").write_bytes(before)
+    summary = complete(*options, "--skip-bad", "--out", f"{tmp_path}/a/")
+    assert [Path(name).name for name in summary["images"]] == ["0.png", "2.png"]
+    assert [Path(each["file"]).name for each in summary["skipped"]] == ["1.png"]
+    names = [f"{stem}-seed{seed}.png" for stem in ("00000-0", "00001-2") for seed in (1, 2)]
+    assert sorted(os.listdir(tmp_path / "a")) == names
+
+
+def test_the_seed_is_named_if_nothing_can_be_written(
+    small_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("No space left on device")
+
+    common = ("complete", photos, "--bundle", small_bundle, "--rows", 0.5, "--label", 1, "--out", tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "save", full)
+    assert re.search(r"; --seed \d+ draws the same again\n$", fails(1, *common))
+    assert "--seed" not in fails(1, *common, "--seed", 1)
+    assert os.listdir(tmp_path) == ["photos"]
 
 
 def test_outputs_that_exist_and_inputs_are_not_replaced(

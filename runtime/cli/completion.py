@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.bundles.manifest import Manifest
-from latentloop.cli.given_codes import GivenCodes, encode_given
+from latentloop.cli.given_codes import EncodedImages, GivenCodes, encode_given
 from latentloop.cli.image_inputs import ImageInputs
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.messages import plural
 from latentloop.cli.sample_job import SampleJob, chosen_labels, first_seed, validated_request
-from latentloop.errors import InputError, listed
+from latentloop.errors import InputError, OutputError, listed
 from latentloop.images.problems import Source
 from latentloop.images.writing import image_name, write_images
 from latentloop.sampling.kept_codes import Shapes, codes_in_rows, first_codes, is_kept, keep_first, shown
@@ -32,13 +32,14 @@ GREY = 128  # of the pixels of which nothing is kept
 class Completion:
     """The ``draws`` of each image, one image after the other. Each level keeps its first ``counts`` codes.
 
-    ``images``, ``reconstructed`` uint8 [N, H, W, C]; ``labels_from`` says what names the classes, None without classes.
+    ``reconstructed`` uint8 [N, H, W, C], None for a folder. ``labels_from`` says what names the classes, None without
+    classes.
     """
 
     job: SampleJob
     inputs: ImageInputs
-    images: NDArray[np.uint8]
-    reconstructed: NDArray[np.uint8]
+    images: EncodedImages
+    reconstructed: NDArray[np.uint8] | None
     counts: dict[str, int]
     draws: int
     labels_from: str | None
@@ -46,7 +47,7 @@ class Completion:
     @property
     def files(self) -> list[Source]:
         """The images' files."""
-        return self.inputs.files
+        return self.images.sources
 
     def kept(self) -> str:
         """Returns a text on the codes that are kept."""
@@ -55,9 +56,16 @@ class Completion:
 
     def write(self, samples: Samples) -> None:
         """Writes the samples, of which there are at least one: a file of each, or a grid. Raises OutputError."""
+        try:
+            self._write(samples)
+        except OutputError as error:
+            raise OutputError(f"{error}{self.job.remedy}") from error
+
+    def _write(self, samples: Samples) -> None:
         output = self.job.output
         if not output.folder:
-            output.write(self._grid(samples.images), self.draws + 2)
+            assert self.reconstructed is not None
+            output.write(self._grid(samples.images, self.reconstructed), self.draws + 2)
             return
         digits = max(5, len(str(len(self.files) - 1)))
         names = (
@@ -68,7 +76,7 @@ class Completion:
         enlarged = (image.repeat(scale, 0).repeat(scale, 1) for image in samples.images)
         write_images(output.path, enlarged, names, force=output.force)
 
-    def _grid(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _grid(self, drawn: NDArray[np.uint8], reconstructed: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Returns the cells of the grid, [rows * columns, H, W, C]: of each image with a draw the original, what is
         kept of it, and its draws.
         """
@@ -76,8 +84,8 @@ class Completion:
         cells = np.full((rows * self.draws, *drawn.shape[1:]), 255, np.uint8)
         cells[: len(drawn)] = drawn
         cells = cells.reshape(rows, self.draws, *drawn.shape[1:])
-        kept = kept_picture(self.reconstructed[:rows], self.counts, _shapes(self.job.request.manifest))
-        every = np.concatenate([self.images[:rows, None], kept[:, None], cells], 1)
+        kept = kept_picture(reconstructed[:rows], self.counts, _shapes(self.job.request.manifest))
+        every = np.concatenate([self.images.pixels[:rows, None], kept[:, None], cells], 1)
         return every.reshape(-1, *drawn.shape[1:])
 
 
@@ -88,21 +96,21 @@ def plan_completion(arguments: argparse.Namespace, sampler: Sampler, output: Ima
     counts = _kept_counts(arguments, manifest)
     inputs = ImageInputs.check(arguments, manifest.image)
     output.check_inputs(inputs.paths)
-    draws, count = arguments.count, len(inputs.files)
-    n = count * draws
-    if n > MAX_SAMPLES:
+    draws, most = arguments.count, len(inputs.files)
+    if most * draws > MAX_SAMPLES:
         raise InputError(
-            f"-n {draws} of {count} images are {n} draws, expected at most {MAX_SAMPLES}: draw fewer at once"
+            f"-n {draws} of {most} images are {most * draws} draws, expected at most {MAX_SAMPLES}: draw fewer at once"
         )
-    output.check_size(count * (draws + 2), manifest.image, draws + 2)
+    output.check_size(most * (draws + 2), manifest.image, draws + 2)
     of_images = encode_given(_name(inputs.files), None, inputs, sampler)
     assert of_images.images is not None
     given = GivenCodes(of_images.file, keep_first(of_images.codes, counts), of_images.images)
     # 2. The classes.
+    n = given.count * draws
     labels, labels_from, note = _labels(arguments, sampler, of_images, n)
     # 3. The request: draw number j of every image has the same seed.
     seed = first_seed(arguments)
-    seeds = [seed + number for number in range(draws)] * count
+    seeds = [seed + number for number in range(draws)] * given.count
     codes = {level: values.repeat(draws, axis=0) for level, values in given.codes.items()}
     request = validated_request(arguments, manifest, output, n, labels, seeds, codes)
     job = SampleJob(
@@ -117,7 +125,7 @@ def plan_completion(arguments: argparse.Namespace, sampler: Sampler, output: Ima
         fresh_seed=arguments.seed is None,
         classified=note,
     )
-    reconstructed = sampler.decode(of_images.codes)
+    reconstructed = None if output.folder else sampler.decode(of_images.codes)
     return Completion(job, inputs, of_images.images, reconstructed, counts, draws, labels_from)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +18,27 @@ from latentloop.sampling.validation import check_codes
 
 if TYPE_CHECKING:
     from latentloop.cli.image_inputs import ImageInputs
+    from latentloop.images.problems import Source
     from latentloop.sampling.sampler import Sampler
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """Images of which codes are: their ``sources``, and their ``pixels``, uint8 [N, H, W, C]."""
+
+    sources: list[Source]
+    pixels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
 class GivenCodes:
     """Codes to keep by level, int64 [N, h, w], -1 for a code to draw. ``file`` has all codes; its path is the name for
-    people. ``images`` uint8 [N, H, W, C] if the codes are not from a file, but from images.
+    people. ``images`` if the codes are not from a file, but from images.
     """
 
     file: CodesFile
     codes: dict[str, NDArray[np.int64]]
-    images: NDArray[np.uint8] | None = field(default=None, repr=False)
+    images: EncodedImages | None = None
 
     @property
     def count(self) -> int:
@@ -142,7 +151,7 @@ def encode_given(path: Path, keep: str | None, inputs: ImageInputs, sampler: Sam
         {},
     )
     given = _chosen_levels(file, keep, manifest)
-    return GivenCodes(file, given.codes, np.concatenate(images))
+    return GivenCodes(file, given.codes, EncodedImages(files, np.concatenate(images)))
 
 
 def _chosen_levels(file: CodesFile, keep: str | None, manifest: Manifest) -> GivenCodes:

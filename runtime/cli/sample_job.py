@@ -51,6 +51,11 @@ class SampleJob:
         """The seed of the first image."""
         return int(self.request.seeds[0])
 
+    @property
+    def remedy(self) -> str:
+        """The end of a message if the images could not be written: how to draw them again."""
+        return f"; --seed {self.seed} draws the same again" if self.fresh_seed else ""
+
     def recorded(self) -> dict[str, dict[str, Any]]:
         """Returns the settings of each drawn level as files of codes record them."""
         settings = self.request.settings

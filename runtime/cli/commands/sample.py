@@ -213,5 +213,4 @@ def _write(job: SampleJob, samples: Samples, labels: list[str]) -> None:
     try:
         write_each(writes)
     except OutputError as error:
-        remedy = f"; --seed {job.seed} draws the same again" if job.fresh_seed else ""
-        raise OutputError(f"{error}{remedy}") from error
+        raise OutputError(f"{error}{job.remedy}") from error
