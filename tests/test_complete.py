@@ -358,6 +358,9 @@ def test_outputs_that_exist_and_inputs_are_not_replaced(
     assert "out/ would replace " in message
     assert len(os.listdir(out)) == 3
     assert "expected one of .png" in fails(2, *common, tmp_path / "a.txt")
+    for seed in (1, 2):  # results inside the folder of the images are no images to complete
+        complete(*options[:-1], f"{photos}/completed/", "--seed", seed, "--force")
+        assert len(os.listdir(photos / "completed")) == 3
 
 
 # ---- Ctrl-C
@@ -440,6 +443,8 @@ def test_sample_takes_images_where_it_takes_codes(
     np.testing.assert_array_equal(pixels(tmp_path / "codes.png"), pixels(tmp_path / "images.png"))
     for file in (tmp_path / "codes").glob("*.png"):
         np.testing.assert_array_equal(pixels(file), pixels(tmp_path / "images" / file.name))
+    for _ in range(2):  # images below the given folder that the first command wrote are no inputs of the second
+        assert run(*common, "--given", photos, "--out", f"{photos}/varied/") == 0
     capsys.readouterr()
     one = ("--given", photos / "0.png", "--label", "bag", "--out", tmp_path / "b.png")
     assert run(*common, *one, "-n", 2) == 0

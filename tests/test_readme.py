@@ -87,3 +87,9 @@ def test_the_commands_work_in_their_order_and_once_more(tmp_path: Path, monkeypa
             assert main([*words, *trained, *forced]) == 0, words
     for output in outputs:
         assert Path(output).exists(), output
+    for picture in ("completed.jpg", "varied.jpg"):  # those that the README shows are what its commands write
+        shown = np.asarray(Image.open(README.parent / "docs" / picture), np.float64)
+        written = np.asarray(Image.open(picture), np.float64)
+        assert shown.shape == written.shape
+        # Not equal: on another processor a draw can give another code. The first two columns have no draws.
+        assert np.abs(shown - written)[:, :130].mean() < 2

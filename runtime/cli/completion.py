@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from latentloop.bundles.manifest import Manifest
 from latentloop.cli.given_codes import EncodedImages, GivenCodes, encode_given
-from latentloop.cli.image_inputs import ImageInputs
+from latentloop.cli.image_inputs import ImageInputs, find_inputs
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.messages import plural
 from latentloop.cli.sample_job import SampleJob, chosen_labels, first_seed, validated_request
@@ -94,7 +94,8 @@ def plan_completion(arguments: argparse.Namespace, sampler: Sampler, output: Ima
     manifest = sampler.bundle.manifest
     # 1. What is kept.
     counts = _kept_counts(arguments, manifest)
-    inputs = ImageInputs.check(arguments, manifest.image)
+    found = find_inputs(arguments, manifest.image, output.path if output.folder else None)
+    inputs = ImageInputs.check(arguments, manifest.image, found)
     output.check_inputs(inputs.paths)
     draws, most = arguments.count, len(inputs.files)
     if most * draws > MAX_SAMPLES:

@@ -210,7 +210,7 @@ def _given_codes(
         )
     from latentloop.cli.image_inputs import ImageInputs, find_inputs
 
-    found_images = find_inputs(arguments, manifest.image, [path])
+    found_images = find_inputs(arguments, manifest.image, output.path if output.folder else None, [path])
     output.check_inputs(found_images.paths)
     inputs = ImageInputs.check(arguments, manifest.image, found_images)
     return encode_given(path, arguments.keep, inputs, open_sampler())
