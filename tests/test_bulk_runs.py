@@ -242,6 +242,20 @@ def test_a_selection_that_is_stopped_is_not_finished(sample: Sample, monkeypatch
     assert {**digests(folder), "journal.jsonl": ""} == {**whole, "journal.jsonl": ""}
 
 
+def test_the_folder_may_be_a_link(small_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "a").symlink_to("real")
+    assert run(*command(small_bundle, tmp_path / "a")) == 0
+    before = digests(tmp_path / "real")
+    assert len(before) == N + 1
+    assert run(*command(small_bundle, tmp_path / "a")) == 0
+    captured = capsys.readouterr()
+    assert (captured.err, "are there already" in captured.out) == ("", True)
+    next((tmp_path / "real").glob("00000*.png")).unlink()
+    assert run(*command(small_bundle, tmp_path / "a")) == 0
+    assert {**digests(tmp_path / "real"), "journal.jsonl": ""} == {**before, "journal.jsonl": ""}
+
+
 def test_an_unknown_instruction_set_is_refused(
     small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
 ) -> None:

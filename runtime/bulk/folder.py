@@ -76,24 +76,36 @@ def clear_unfinished(folder: Path, *, again: bool = False) -> None:
 
 def first_missing(folder: Path, record: ShardRecord) -> str:
     """Returns a sentence on the first of a shard's files that is not as it was written, or ""."""
+    links = _linked_subfolders(folder, (file.name for file in record.files))
     for file in record.files:
         try:
             state = os.lstat(folder / file.name)
         except OSError:
             return f"{file.name} is missing"
-        if not stat.S_ISREG(state.st_mode) or (folder / file.name).parent.is_symlink():
+        if not stat.S_ISREG(state.st_mode) or _subfolder_of(file.name) in links:
             return f"{file.name} is no file in the folder"
-        size = state.st_size
-        if size != file.size:
-            return f"{file.name} has {size} bytes instead of {file.size}"
+        if state.st_size != file.size:
+            return f"{file.name} has {state.st_size} bytes instead of {file.size}"
     return ""
 
 
 def remove_files(folder: Path, names: Iterable[str]) -> None:
     """Removes files of shards; not through links. Raises OSError."""
+    names = list(names)
+    links = _linked_subfolders(folder, names)
     for name in names:
-        if not (folder / name).parent.is_symlink():
+        if _subfolder_of(name) not in links:
             (folder / name).unlink(missing_ok=True)
+
+
+def _linked_subfolders(folder: Path, names: Iterable[str]) -> set[str]:
+    """Returns the sub-folders of files that are links. The folder itself may be one."""
+    subfolders = {_subfolder_of(name) for name in names} - {""}
+    return {name for name in subfolders if (folder / name).is_symlink()}
+
+
+def _subfolder_of(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def check_replaceable(folder: Path) -> None:
