@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,27 +61,25 @@ class ImageWriter(Protocol):
         """Closes files after an error."""
 
 
-def image_writer(format: str, shard: Shard, scale: int = 1) -> ImageWriter:
-    """Returns a writer for a format."""
-    make: Callable[[Shard, int], ImageWriter] = import_module(FORMATS[format]).Writer
-    return make(shard, scale)
+T = TypeVar("T", bound=ImageBatch)
 
 
-class ImageShardWriter:
+class ImageShardWriter(Generic[T]):
     """Writes the images of a shard. Implements ``ShardWriter``."""
 
     def __init__(self, format: str, scale: int, shard: Shard) -> None:
         self.images = 0
         self.shard = shard
-        self._make_writer = partial(image_writer, format, shard, scale)
+        self._format, self._scale = format, scale
         self._writer: ImageWriter | None = None
 
-    def add(self, batch: ImageBatch) -> None:
+    def add(self, batch: T) -> None:
         """Writes the next images of the shard."""
         if not len(batch.images):
             return
         if self._writer is None:
-            self._writer = self._make_writer()
+            make: Callable[[Shard, int], ImageWriter] = import_module(FORMATS[self._format]).Writer
+            self._writer = make(self.shard, self._scale)
         self._writer.add(batch)
         self.images += len(batch.images)
 

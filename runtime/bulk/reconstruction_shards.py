@@ -26,14 +26,14 @@ class ReconstructedBatch(ImageBatch):
     errors: Sequence[float]
 
 
-class ReconstructionWriter(ImageShardWriter):
+class ReconstructionWriter(ImageShardWriter[ReconstructedBatch]):
     """Writes reconstructions and their table. Implements ``ShardWriter``."""
 
     def __init__(self, format: str, scale: int, shard: Shard) -> None:
         super().__init__(format, scale, shard)
         self._rows: list[tuple[int, str, float]] = []
 
-    def add(self, batch: ReconstructedBatch) -> None:  # type: ignore[override]
+    def add(self, batch: ReconstructedBatch) -> None:
         """Writes the next reconstructions."""
         super().add(batch)
         self._rows += zip(batch.indices, batch.files, batch.errors, strict=True)

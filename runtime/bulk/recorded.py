@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloop.bulk.journal import ANEW
+from latentloop.bulk.shards import RunPart, Shards
 from latentloop.errors import InputError, short_repr
 
 REMEDIES = {
@@ -22,6 +23,24 @@ REMEDIES = {
 }
 SAME = "give the options of before"
 _MISSING = object()
+
+
+def recorded_shards(header: Mapping[str, Any]) -> Shards | None:
+    """Returns the shards of the run of a journal's header; None if it does not say them."""
+    n, size = header.get("n"), header.get("shard_size")
+    return Shards(n, size) if type(n) is int and type(size) is int and n > 0 and size > 0 else None
+
+
+def no_shards(path: Path, header: Mapping[str, Any]) -> str:
+    """Returns a message on a journal whose header does not say the shards."""
+    found = [header.get("n"), header.get("shard_size")]
+    return f"{path}: line 1 has n and shard_size {found}, expected positive integers"
+
+
+def recorded_part(header: Mapping[str, Any]) -> RunPart | None:
+    """Returns the part of the run that a journal's folder has; None for a whole run. Raises InputError."""
+    part = header.get("part")
+    return None if part is None else RunPart.parse(str(part))
 
 
 def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from latentloop.bulk.folder import clear_unfinished, first_missing, output_errors, remove_files
 from latentloop.bulk.journal import IMAGE_FILE, SHARD_FILE, Journal, ShardRecord, read_journal
-from latentloop.bulk.shards import WHOLE, RunPart, Shards
+from latentloop.bulk.recorded import no_shards, recorded_part, recorded_shards
+from latentloop.bulk.shards import WHOLE, Shards
 from latentloop.errors import InputError, OutputError
 
 
@@ -86,13 +87,12 @@ def missing_shards(folder: Path) -> int:
     """Returns how many shards of a folder's run, or of its part of a run, are not finished. Raises OutputError."""
     journal = read_journal(folder)
     try:
-        n, size = journal.header.get("n"), journal.header.get("shard_size")
-        if type(n) is not int or type(size) is not int or n < 1 or size < 1:
-            raise OutputError(f"{journal.path}: line 1 has n and shard_size {[n, size]}, expected positive integers")
-        part = WHOLE if journal.header.get("part") is None else RunPart.parse(str(journal.header["part"]))
+        shards, part = recorded_shards(journal.header), recorded_part(journal.header) or WHOLE
+        if shards is None:
+            raise OutputError(no_shards(journal.path, journal.header))
         partial = {record.shard: record.partial for record in journal.records()}
     except InputError as error:
         raise OutputError(f"{journal.path}: line 1: {error}") from error
     finally:
         journal.close()
-    return len(part.numbers(Shards(n, size))) - list(partial.values()).count(False)
+    return len(part.numbers(shards)) - list(partial.values()).count(False)

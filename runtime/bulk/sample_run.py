@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.bulk.folder import synced
-from latentloop.bulk.image_shards import ImageBatch, image_writer
+from latentloop.bulk.image_shards import ImageBatch, ImageShardWriter
 from latentloop.bulk.journal import WrittenFile
 from latentloop.bulk.run import Run, Shard
 from latentloop.bulk.shards import Shards
@@ -162,10 +162,14 @@ class SampleWriter:
     """Writes the images of a shard and, if asked for, its codes. Implements ``ShardWriter``."""
 
     def __init__(self, run: SampleRun, shard: Shard) -> None:
-        self.images = 0
         self._run, self._shard = run, shard
-        self._writer = image_writer(run.format, shard, run.scale)
+        self._writer = ImageShardWriter[ImageBatch](run.format, run.scale, shard)
         self._codes: list[Samples] = []
+
+    @property
+    def images(self) -> int:
+        """The number of images written so far."""
+        return self._writer.images
 
     def add(self, batch: Drawn) -> None:
         """Writes the next samples of the shard."""
@@ -174,7 +178,6 @@ class SampleWriter:
         names = None if samples.labels is None else [classes[label] for label in samples.labels.tolist()]
         indices = range(first, first + batch.count)
         self._writer.add(ImageBatch(indices, samples.images, samples.seeds, samples.labels, names))
-        self.images += batch.count
         if self._run.codes is not None:
             self._codes.append(replace(samples, images=np.empty((0, *samples.images.shape[1:]), np.uint8)))
 

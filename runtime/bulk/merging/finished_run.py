@@ -9,7 +9,7 @@ from typing import Any
 
 from latentloop.bulk.folder import first_missing
 from latentloop.bulk.journal import Journal, ShardRecord, WrittenFile, read_journal
-from latentloop.bulk.recorded import first_difference
+from latentloop.bulk.recorded import first_difference, no_shards, recorded_part, recorded_shards
 from latentloop.bulk.shards import WHOLE, RunPart, Shards
 from latentloop.errors import InputError, OutputError
 
@@ -122,15 +122,14 @@ def _part(folder: Path) -> FinishedPart:
     except OutputError as error:
         raise InputError(f"{folder} holds no run: {error}") from error
     journal.close()
-    n, size, part = (journal.header.get(name) for name in ("n", "shard_size", "part"))
-    if type(n) is not int or type(size) is not int or n < 1 or size < 1:
-        raise InputError(f"{journal.path}: line 1 has n and shard_size {[n, size]}, expected positive integers")
-    if part is not None:
-        try:
-            part = RunPart.parse(str(part))
-        except InputError as error:
-            raise InputError(f"{journal.path}: line 1 has part {error}") from error
-    return FinishedPart(folder, journal, part, Shards(n, size))
+    shards = recorded_shards(journal.header)
+    if shards is None:
+        raise InputError(no_shards(journal.path, journal.header))
+    try:
+        part = recorded_part(journal.header)
+    except InputError as error:
+        raise InputError(f"{journal.path}: line 1 has part {error}") from error
+    return FinishedPart(folder, journal, part, shards)
 
 
 def _without_part(part: FinishedPart) -> dict[str, Any]:

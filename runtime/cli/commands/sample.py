@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ray",
         metavar="ADDRESS",
         help="draw the shards of a folder on the Ray cluster at ADDRESS (auto, local, host:port or ray://host:port); "
-        "they are written here; the bundle must have the same path on all machines",
+        "they are written here; the bundle has the same path on all machines, or an address",
     )
     running = options.add_running(parser)
     options.add_precision(running)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from latentloop.bulk.image_shards import ImageBatch, ImageShardWriter
 from latentloop.cli import messages
 from latentloop.cli.codes_inputs import CodesInputs
-from latentloop.cli.folders.opening import already_there, open_run_folder
-from latentloop.cli.folders.shard_command import MOST_LISTED, Results, ShardCommand
+from latentloop.cli.folders.opening import MOST_LISTED, already_there, open_run_folder
+from latentloop.cli.folders.shard_command import Results, ShardCommand
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import StopRequest
 
@@ -57,14 +56,13 @@ def decode_to_folder(arguments: argparse.Namespace, output: ImageOutput) -> int:
         writer = partial(ImageShardWriter, format, scale)
         report = command.finished or command.run(fields, Results(len(inputs), batches, writer), "decode")
         listed = not report.before and len(inputs) <= MOST_LISTED
-        summary: dict[str, Any] = report.summary(str(output)) | {
+        summary = report.summary(str(output)) | {
             "images": report.done,
             "seeds": seeds if listed and inputs.has_seeds else None,
             "labels": labels if listed and inputs.has_labels else None,
             "seconds": report.seconds,
             "cancelled": report.done < report.n,
         }
-        del summary["count"]
         line = f"{output}: {report.done} {messages.plural(report.done, 'image')}" if report.done else ""
         if report.stop is None:
             line = already_there(str(output), report.done)

@@ -12,8 +12,8 @@ import numpy as np
 
 from latentloop.bulk.codes_shards import CodesBatch, CodesShardWriter
 from latentloop.cli import messages
-from latentloop.cli.folders.opening import already_there, open_run_folder
-from latentloop.cli.folders.shard_command import MOST_LISTED, Report, Results, ShardCommand
+from latentloop.cli.folders.opening import MOST_LISTED, already_there, open_run_folder
+from latentloop.cli.folders.shard_command import Report, Results, ShardCommand
 from latentloop.cli.image_inputs import ImageInputs, find_inputs, labels_of
 from latentloop.cli.image_output import check_not_replaced
 from latentloop.cli.interrupt import StopRequest
@@ -69,6 +69,7 @@ def _report(
     labels = listed.labels if listed else None
     levels = {level.name: [level.height, level.width] for level in manifest.levels}
     summary = report.summary(shown) | {
+        "count": report.done,
         "images": listed.files[: report.done] if listed else None,
         "labels": [manifest.classes[label] for label in labels[: report.done]] if labels else None,
         "skipped": encoded.inputs.skipped_as_json() if encoded else None,

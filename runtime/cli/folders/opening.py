@@ -12,12 +12,14 @@ from typing import Any
 
 from latentloop.bulk.folder import check_replaceable, remove_own_files
 from latentloop.bulk.journal import Journal, ShardRecord, create_journal, open_journal
-from latentloop.bulk.recorded import check_same
+from latentloop.bulk.recorded import check_same, recorded_part, recorded_shards
 from latentloop.bulk.resuming import clean, finished_shards
-from latentloop.bulk.shards import WHOLE, RunPart, Shards
+from latentloop.bulk.shards import WHOLE, Shards
 from latentloop.cli import messages
 from latentloop.errors import OutputError
 from latentloop.io.file_names import JOURNAL
+
+MOST_LISTED = 10_000  # images that a summary lists
 
 
 @dataclass
@@ -52,29 +54,17 @@ class RunFolder:
     @cached_property
     def finished(self) -> dict[int, int]:
         """The number of images by finished shard of the run that goes on. Notes what is to be made again."""
-        shards = self._recorded_shards
+        shards = recorded_shards(self.before)
         if self.journal is None or shards is None:
             return {}
-        return finished_shards(self.path, self.journal, shards, self._recorded_part.numbers(shards), messages.note)
+        numbers = (recorded_part(self.before) or WHOLE).numbers(shards)
+        return finished_shards(self.path, self.journal, shards, numbers, messages.note)
 
     @property
     def finished_run(self) -> Shards | None:
         """The shards of the run that goes on, if all are finished."""
-        shards = self._recorded_shards
+        shards = recorded_shards(self.before)
         return shards if shards is not None and len(self.finished) == shards.count else None
-
-    @property
-    def _recorded_shards(self) -> Shards | None:
-        """The shards of the run that goes on; None if its journal does not say it."""
-        n, size = self.before.get("n"), self.before.get("shard_size")
-        if type(n) is not int or type(size) is not int or n < 1 or size < 1:
-            return None
-        return Shards(n, size)
-
-    @property
-    def _recorded_part(self) -> RunPart:
-        part = self.before.get("part")
-        return WHOLE if part is None else RunPart.parse(str(part))
 
     def begin(self, fields: Mapping[str, Any], finished: Mapping[int, int], n: int) -> Journal:
         """Prepares the folder for a run of n images that goes on after the ``finished`` shards, or for a new one, and

@@ -9,8 +9,8 @@ from functools import partial
 from latentloop.bulk.reconstruction_shards import ReconstructedBatch, ReconstructionWriter, read_errors
 from latentloop.cli import messages
 from latentloop.cli.errors_report import ErrorsReport, mean_squared_error
-from latentloop.cli.folders.opening import RunFolder, already_there, open_run_folder
-from latentloop.cli.folders.shard_command import MOST_LISTED, Report, Results, ShardCommand
+from latentloop.cli.folders.opening import MOST_LISTED, RunFolder, already_there, open_run_folder
+from latentloop.cli.folders.shard_command import Report, Results, ShardCommand
 from latentloop.cli.image_inputs import ImageInputs, find_inputs
 from latentloop.cli.image_output import ImageOutput, check_not_replaced
 from latentloop.cli.interrupt import StopRequest
@@ -61,11 +61,13 @@ def _report(
     arguments: argparse.Namespace,
 ) -> int:
     """Reports on a run, and returns the exit status. ``inputs`` is None if it was finished already."""
-    summary = (
-        report.summary(str(output))
-        | errors.summary(MOST_LISTED)
-        | {"skipped": inputs.skipped_as_json() if inputs else None, "cancelled": report.is_cancelled}
-    )
+    summary = {
+        **report.summary(str(output)),
+        "count": report.done,
+        **errors.summary(MOST_LISTED),
+        "skipped": inputs.skipped_as_json() if inputs else None,
+        "cancelled": report.is_cancelled,
+    }
     line = f"{errors.line()}; {output}" if report.done else ""
     if inputs is None:
         line = already_there(str(output), report.done, f", {errors.text()}" if errors.errors else "")

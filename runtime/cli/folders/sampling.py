@@ -16,7 +16,7 @@ from latentloop.bulk.shards import WHOLE, RunPart, Shards
 from latentloop.cli import messages, options
 from latentloop.cli.folders.choices import Choices, choices_of
 from latentloop.cli.folders.making import LocalMaker, Maker
-from latentloop.cli.folders.opening import RunFolder, already_there, open_run_folder
+from latentloop.cli.folders.opening import MOST_LISTED, RunFolder, already_there, open_run_folder
 from latentloop.cli.folders.sample_settings import check_codes_option, command_fields, planned_run
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import stop_request
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from latentloop.bundles.bundle import Bundle
     from latentloop.sampling.sampler import Sampler
-
-MOST_LISTED = 10_000  # images whose seeds and labels the summary lists
 
 
 def sample_to_folder(arguments: argparse.Namespace, output: ImageOutput) -> int:

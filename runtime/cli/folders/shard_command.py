@@ -20,8 +20,6 @@ from latentloop.cli.interrupt import StopRequest, stop_request
 from latentloop.cli.progress import Bar
 from latentloop.sampling.sampler import Sampler
 
-MOST_LISTED = 10_000  # images that a summary lists
-
 
 @dataclass(frozen=True, eq=False)
 class Results(Generic[B]):
@@ -30,7 +28,6 @@ class Results(Generic[B]):
     n: int
     batches: Callable[[slice, StopRequest], Iterator[B]]
     writer: Callable[[Shard], ShardWriter[B]]
-    made: Callable[[B], None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +52,6 @@ class Report:
         """Returns the fields of the summary that the commands share."""
         return {
             "file": output if self.done else None,
-            "count": self.done,
             "images_before": self.before,
             "shards": self.shards.count,
             "shard_size": self.shards.size,
@@ -130,7 +126,7 @@ class ShardCommand:
                         yield batch
 
                 run = Run(shards, batches, results.writer)
-                written = write_run(run, self.folder.path, journal, finished, results.made)
+                written = write_run(run, self.folder.path, journal, finished)
         finally:
             self.folder.remove_empty()
         seconds = time.perf_counter() - started
