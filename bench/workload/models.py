@@ -27,7 +27,7 @@ from latentloop.export.models.presets import PRESETS, Preset
 from latentloop.export.models.vqvae import Vqvae
 
 DEFAULT = "default"  # the bundle installed with LatentLoop
-MAX_PARAMETERS = 300_000_000  # of priors in one part: an export copies each several times, in float32 and float64
+MAX_PARAMETERS = 300_000_000  # of priors in one part: baselines hold their weights in memory, in float32
 
 
 def hierarchy(name: str) -> Preset:
