@@ -30,6 +30,9 @@ from latentloop.export.planets.fields import (
 )
 from latentloop.export.planets.scene import Rings, add_rings, arrange, draw_planet
 from latentloop.export.planets.surfaces import SURFACES
+from latentloop.images import grid
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def generator() -> np.random.Generator:
@@ -46,6 +49,25 @@ def test_an_image_is_a_function_of_class_part_index_and_seed(kind: str) -> None:
     others = ((kind, "test", 3, 5), (kind, "train", 4, 5), (kind, "train", 3, 6), (next_kind, "train", 3, 5))
     for other in others:
         assert not np.array_equal(image, planet(*other))
+
+
+def test_the_images_are_those_that_the_default_model_was_trained_on() -> None:
+    picture = np.asarray(Image.open(DOCS / "planets-data.png")).astype(int)
+    images = np.stack([planet(kind, "test", index, 0) for kind in sorted(SURFACES) for index in range(8)])
+    differences = np.abs(grid(images, columns=8) - picture)
+    assert differences.max() <= 1  # a processor with other instructions may round differently
+    assert (differences > 0).mean() < 1e-3
+
+
+@pytest.mark.parametrize("size", [32, 96, 128, 192])
+@pytest.mark.parametrize("kind", SURFACES)
+def test_an_image_shows_the_same_planet_in_every_size(kind: str, size: int) -> None:
+    images = planet(kind, "test", 1, 0, size), planet(kind, "test", 1, 0), planet(kind, "test", 2, 0)
+    assert images[0].shape == (size, size, 3)
+    image, same, other = (Image.fromarray(each).resize((32, 32), Image.Resampling.BOX) for each in images)
+    distances = [np.abs(np.asarray(image).astype(int) - each).mean() for each in (same, other)]
+    assert distances[0] < 5
+    assert distances[0] < distances[1] / 3
 
 
 @pytest.mark.parametrize("kind", SURFACES)
@@ -170,6 +192,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "seed is -1" in capsys.readouterr().err
     assert run("data", "planets", "--out", tmp_path / "other", "--train", 10**12) == 2
     assert "train is 1000000000000, expected 1 to 1000000" in capsys.readouterr().err
+    assert run("data", "planets", "--out", tmp_path / "other", "--size", 31) == 2
+    assert "size is 31, expected 32 to 1024 pixels" in capsys.readouterr().err
+    assert run("data", "planets", "--out", tmp_path / "large", "--size", 128, *few) == 0
+    image = np.asarray(Image.open(tmp_path / "large" / "test" / "ice" / "00000.png"))
+    assert np.array_equal(image, planet("ice", "test", 0, 0, 128))
 
 
 def test_signals_leave_no_files_and_a_killed_process_no_children(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The recipe of the default bundle is the one that its checkpoints record."""
+"""The recipes: the default bundle's is the one that its checkpoints record; both planets models' options fit."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ STUB = '#!/bin/sh\nfile=$(mktemp "$CALLS/XXXXXX")\nprintf "%s\\0" "$@" > "$file"
 
 @pytest.fixture(scope="module")
 def trainings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, argparse.Namespace]:
-    """The arguments of the recipe's trainings, by the name of the output."""
-    folder = tmp_path_factory.mktemp("recipe")
+    return trainings_of("planets.sh", tmp_path_factory.mktemp("recipe"))
+
+
+def trainings_of(recipe: str, folder: Path) -> dict[str, argparse.Namespace]:
+    """Returns the arguments of a recipe's trainings, by the name of the output."""
     program = folder / "bin" / "latentloop"
     for path in (folder / "calls", program.parent):
         path.mkdir()
     program.write_text(STUB)
     program.chmod(0o755)
     variables = {"PATH": f"{program.parent}:{os.environ['PATH']}", "CALLS": str(folder / "calls")}
-    subprocess.run(["bash", RECIPES / "planets.sh", folder / "work"], env={**os.environ, **variables}, check=True)
+    subprocess.run(["bash", RECIPES / recipe, folder / "work"], env={**os.environ, **variables}, check=True)
     calls = [file.read_text().split("\0")[:-1] for file in (folder / "calls").iterdir()]
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
@@ -72,3 +75,11 @@ def test_the_configurations_are_those_of_the_checkpoints(
         assert prior_config(trainings[level], vqvae, 64, classes=8) == checkpoints[level].config
     sizes = {"height": 64, "width": 64, "classes": 8, "image_channels": 3}
     assert from_arguments(ClassifierConfig, trainings["classifier"], **sizes) == checkpoints["classifier"].config
+
+
+def test_the_larger_planets_recipe_trains_three_levels_that_fit(tmp_path: Path) -> None:
+    trainings = trainings_of("planets-128.sh", tmp_path)
+    assert trainings.keys() == {"vqvae", "top", "middle", "bottom"}
+    vqvae = from_arguments(VqvaeConfig, trainings["vqvae"], image_channels=3)
+    priors = [prior_config(trainings[level], vqvae, 128, classes=8) for level in ("top", "middle", "bottom")]
+    assert [(prior.height, prior.condition_codes) for prior in priors] == [(8, 0), (16, 512), (32, 512)]

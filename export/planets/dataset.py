@@ -15,28 +15,33 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 from latentloop.errors import InputError, OutputError
 from latentloop.export.data.folder import PARTS
-from latentloop.export.planets.scene import draw_planet
+from latentloop.export.planets.scene import SIZE, draw_planet
 from latentloop.export.planets.surfaces import SURFACES
 from latentloop.io.files import new_directory
 
 CHUNK = 25  # images per task of a process
 MAX_IMAGES = 10**6  # per class and part
+SIZES = 32, 1024  # smallest and largest height and width of an image
 TRAINING_FACTORS = {"ringed": 2}  # relative number of training images: rings are the hardest to learn
 
 
 @dataclass(frozen=True)
 class PlanetsOptions:
-    """``train`` and ``test``: images per class, more of the ringed class in ``train``; ``processes``: in parallel."""
+    """``train`` and ``test``: images per class, more of the ringed class in ``train``; ``processes``: in parallel;
+    ``size``: height and width of an image.
+    """
 
     train: int = 4000
     test: int = 250
     seed: int = 0
     processes: int = 1
+    size: int = SIZE
 
     def counts(self, part: str) -> dict[str, int]:
         """Returns the number of images per class of one part."""
@@ -45,28 +50,32 @@ class PlanetsOptions:
         return {kind: self.train * TRAINING_FACTORS.get(kind, 1) for kind in SURFACES}
 
 
-def planet(kind: str, part: str, index: int, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Returns image ``index`` of a class and part, [64, 64, 3] uint8: a pure function of its arguments.
+def planet(kind: str, part: str, index: int, seed: int, size: int = SIZE) -> NDArray[np.uint8]:
+    """Returns image ``index`` of a class and part, [size, size, 3] uint8: a pure function of its arguments.
 
-    The part is a word of the seed, so training images and held-out images differ.
+    The part is a word of the seed, so training images and held-out images differ. The size is none: it is the same
+    planet in another resolution.
     """
     words = (seed, PARTS.index(part), list(SURFACES).index(kind), index)
-    return draw_planet(kind, np.random.default_rng(words))
+    return draw_planet(kind, np.random.default_rng(words), size)
 
 
 def write_planets(out: Path, options: PlanetsOptions) -> int:
     """Writes all images as PNG files, with a progress bar; returns their number. After an error no file remains.
 
-    Raises InputError for more than ``MAX_IMAGES`` per class, OutputError if ``out`` exists or cannot be written.
+    Raises InputError for more than ``MAX_IMAGES`` per class or a size outside ``SIZES``, OutputError if ``out`` exists
+    or cannot be written.
     """
     for name, count in (("train", options.train), ("test", options.test)):
         if not 1 <= count <= MAX_IMAGES:
             raise InputError(f"{name} is {count}, expected 1 to {MAX_IMAGES} images per class")
+    if not SIZES[0] <= options.size <= SIZES[1]:
+        raise InputError(f"size is {options.size}, expected {SIZES[0]} to {SIZES[1]} pixels")
     if out.exists():
         raise OutputError(f"{out} exists; pass another name, or remove it")
     with new_directory(out) as folder:
         chunks = [
-            _Chunk(folder / part / kind, kind, part, range(first, min(first + CHUNK, count)), options.seed)
+            _Chunk(folder / part / kind, kind, part, range(first, min(first + CHUNK, count)), options)
             for part in PARTS
             for kind, count in options.counts(part).items()
             for first in range(0, count, CHUNK)
@@ -88,7 +97,7 @@ class _Chunk(NamedTuple):
     kind: str
     part: str
     indices: range
-    seed: int
+    options: PlanetsOptions
 
 
 def _write_in_processes(chunks: Sequence[_Chunk], processes: int, bar: tqdm[NoReturn]) -> None:
@@ -135,5 +144,6 @@ def _exit_with_parent() -> None:
 
 def _write_chunk(chunk: _Chunk) -> int:
     for index in chunk.indices:
-        Image.fromarray(planet(chunk.kind, chunk.part, index, chunk.seed)).save(chunk.folder / f"{index:05}.png")
+        image = planet(chunk.kind, chunk.part, index, chunk.options.seed, chunk.options.size)
+        Image.fromarray(image).save(chunk.folder / f"{index:05}.png")
     return len(chunk.indices)

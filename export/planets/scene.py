@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from latentloop.export.planets.fields import Array, smoothstep, unit
 from latentloop.export.planets.surfaces import SURFACES, Surface, hsv
 
-SIZE = 64  # pixels along a side
+SIZE = 64  # pixels along a side, unless another size is asked for; lengths below are in pixels of this size
 SUPERSAMPLING = 2  # the image is rendered at so many times its height and width, then averaged
 STARS = (4, 9)  # number of stars: from, and below
 
@@ -38,9 +38,10 @@ class Rings:
 
 @dataclass(frozen=True)
 class Scene:
-    """A planet in the centre of the image, ``radius`` in pixels. Axes: x to the right, y up, z towards the viewer.
+    """A planet in the centre of the image. Axes: x to the right, y up, z towards the viewer.
 
-    ``light`` [3] is the unit vector towards the light; ``axes`` [3, 3] rotates points to the planet's frame.
+    ``radius`` is in pixels of an image of ``SIZE``; ``light`` [3] is the unit vector towards the light; ``axes`` [3, 3]
+    rotates points to the planet's frame.
     """
 
     radius: float
@@ -49,11 +50,11 @@ class Scene:
     rings: Rings | None
 
 
-def draw_planet(kind: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Returns an image [SIZE, SIZE, 3] uint8 of a class of ``SURFACES``."""
+def draw_planet(kind: str, rng: np.random.Generator, size: int = SIZE) -> NDArray[np.uint8]:
+    """Returns an image [size, size, 3] uint8 of a class of ``SURFACES``: the same planet for every size."""
     scene = arrange(kind, rng)
-    side = SIZE * SUPERSAMPLING
-    coordinates = ((np.arange(side, dtype=np.float32) + 0.5) / SUPERSAMPLING - SIZE / 2) / scene.radius
+    side, radius = size * SUPERSAMPLING, scene.radius * size / SIZE
+    coordinates = ((np.arange(side, dtype=np.float32) + 0.5) / SUPERSAMPLING - size / 2) / radius
     x: Array = np.broadcast_to(coordinates, (side, side))
     y: Array = np.broadcast_to(-coordinates[:, None], (side, side))
     squared_radius = x * x + y * y
@@ -62,12 +63,12 @@ def draw_planet(kind: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     points = normals @ scene.axes
     surface = SURFACES[kind](rng, points)
     image = np.zeros((side, side, 3), np.float32)
-    image[disc] = _shade(scene, surface, normals, disc)
+    image[disc] = _shade(scene, surface, normals, disc, radius)
     _add_halo(image, scene, surface, x, y, squared_radius)
     if scene.rings is not None:
         add_rings(image, scene, scene.rings, x, y, squared_radius)
-    averaged = image.reshape(SIZE, SUPERSAMPLING, SIZE, SUPERSAMPLING, 3).mean((1, 3))
-    near_planet = squared_radius.reshape(SIZE, SUPERSAMPLING, SIZE, SUPERSAMPLING).min((1, 3)) < 1.35
+    averaged = image.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING, 3).mean((1, 3))
+    near_planet = squared_radius.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING).min((1, 3)) < 1.35
     _add_stars(averaged, near_planet | (averaged.max(2) > 0.02), rng)
     return np.round(255 * _tone_map(averaged)).astype(np.uint8)
 
@@ -92,9 +93,12 @@ def arrange(kind: str, rng: np.random.Generator) -> Scene:
     return Scene(radius, light, axes.T.copy(), rings)
 
 
-def _shade(scene: Scene, surface: Surface, normals: Array, disc: NDArray[np.bool_]) -> Array:
-    """Returns the light [P, 3] of the disc's pixels: diffuse, specular, atmosphere, emission."""
-    tilted = _tilt_normals(normals, surface.height, disc, scene.radius)
+def _shade(scene: Scene, surface: Surface, normals: Array, disc: NDArray[np.bool_], radius: float) -> Array:
+    """Returns the light [P, 3] of the disc's pixels: diffuse, specular, atmosphere, emission.
+
+    ``radius`` of the disc is in pixels of the image.
+    """
+    tilted = _tilt_normals(normals, surface.height, disc, radius)
     cosine = tilted @ scene.light
     light = 1.15 * np.clip((cosine + 0.1) / 1.1, 0, 1) ** 1.15
     if scene.rings is not None:
@@ -159,10 +163,12 @@ def _ring_shadow(scene: Scene, rings: Rings, normals: Array) -> Array:
 
 
 def _add_stars(image: Array, covered: NDArray[np.bool_], rng: np.random.Generator) -> None:
-    """Draws stars, a pixel each, where ``covered`` [H, W] is False."""
-    for row, column in rng.integers(1, SIZE - 1, (int(rng.integers(*STARS)), 2)):
-        if not covered[row, column]:
-            image[row, column] = rng.choice([0.25, 0.6, 1.0]) * hsv(rng.choice([0.1, 0.6]), 0.15, 1)
+    """Draws stars, each a pixel of an image of ``SIZE``, where ``covered`` [H, W] is False."""
+    size = len(image)
+    for star in rng.integers(1, SIZE - 1, (int(rng.integers(*STARS)), 2)):
+        rows, columns = (slice(at * size // SIZE, max((at + 1) * size // SIZE, at * size // SIZE + 1)) for at in star)
+        if not covered[rows, columns].any():
+            image[rows, columns] = rng.choice([0.25, 0.6, 1.0]) * hsv(rng.choice([0.1, 0.6]), 0.15, 1)
 
 
 def _tone_map(light: Array) -> Array:
