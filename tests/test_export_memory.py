@@ -1,4 +1,4 @@
-"""An export keeps only a small part of the weights in memory, and states before it starts how much it needs."""
+"""An export keeps only a small part of the weights in memory, sampling one level if it must; both state their needs."""
 
 from __future__ import annotations
 
@@ -74,12 +74,59 @@ print(json.dumps(results))
 """
 
 
-@pytest.mark.slow
-def test_three_levels_are_exported_in_less_memory_than_two_need(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", CHILD, str(tmp_path)]
+# Two images of that bundle, drawn one after the other, in this precision, with that much memory in the machine.
+DRAW = """
+import json, sys
+from pathlib import Path
+from latentloop import Bundle, Sampler
+from latentloop.bench.machine.memory import peak, reset_peak
+from latentloop.bundles import memory
+from latentloop.bundles.memory import sampling_memory
+
+path, precision, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
+memory.memory_limit = lambda: limit
+bundle = Bundle.open(path)
+needed = sampling_memory(bundle, precision, 1)
+reset_peak()
+codes = Sampler(bundle, "cpu", 1, precision).sample(2, seeds=1, batch_size=1).codes
+results = {"peak": peak(), "total": needed.total, "one_level": needed.one_level, "fit": needed.all_levels_fit}
+print(json.dumps(results | {"codes": {name: values.tolist() for name, values in codes.items()}}))
+"""
+
+
+def results_of(program: str, *arguments: object) -> Any:
+    command = [sys.executable, "-c", program, *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600, env=environment)
-    results = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("exported")
+    return folder, results_of(CHILD, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_three_levels_are_drawn_in_less_memory_than_two_need(
+    exported: tuple[Path, dict[str, Any]], precision: str
+) -> None:
+    folder, results = exported
+    if not results:
+        pytest.skip("the peak of memory cannot be reset")
+    all_levels, one_level = (results_of(DRAW, folder / "float32", precision, limit) for limit in (2**40, 1))
+    assert all_levels["fit"]
+    assert not one_level["fit"]
+    assert one_level["codes"] == all_levels["codes"]
+    assert 0.8 * all_levels["total"] < all_levels["peak"] < 1.2 * all_levels["total"]
+    assert 0.8 * one_level["one_level"] < one_level["peak"] < 1.2 * one_level["one_level"]
+    assert one_level["peak"] < 0.6 * all_levels["peak"]
+
+
+@pytest.mark.slow
+def test_three_levels_are_exported_in_less_memory_than_two_need(exported: tuple[Path, dict[str, Any]]) -> None:
+    _, results = exported
     if not results:
         pytest.skip("the peak of memory cannot be reset")
     for sizes in results.values():

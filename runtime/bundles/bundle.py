@@ -208,6 +208,11 @@ class Bundle:
             value: Value = cache[key]
             return value
 
+    def forget(self, key: Hashable) -> None:
+        """Removes a value from the cache; objects that use it keep it."""
+        with self._lock:
+            self._caches[-1].pop(key, None)
+
     def golden(self) -> dict[str, NDArray[Any]]:
         """Returns the golden vectors by name. Raises BundleError if they cannot be read or have changed."""
         path = self.path / self.manifest.golden

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm", "sve")
+CGROUP_LIMITS = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"  # versions 2 and 1
 
 
 def package_version(package: str) -> str | None:
@@ -39,3 +41,14 @@ def processor() -> dict[str, Any]:
 def available_threads() -> int:
     """Returns the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_limit() -> int | None:
+    """Returns the bytes of memory that this process may use: the machine's, or a container's. None if not known."""
+    limits = []
+    for file in CGROUP_LIMITS:
+        with suppress(OSError, ValueError):  # no container, or "max"
+            limits.append(int(Path(file).read_text(encoding="ascii")))
+    with suppress(OSError, ValueError):
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min((limit for limit in limits if limit > 0), default=None)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.backends.bundle_errors import bundle_errors, check_drawn
 from latentloop.backends.cpu.loop import PriorLoop
-from latentloop.backends.cpu.session import OrtSession, bundle_session
+from latentloop.backends.cpu.session import OrtSession, bundle_session, forget_session
 from latentloop.backends.interface import MAX_BATCH, Decoding
 from latentloop.backends.registry import BackendRequest
 from latentloop.bundles.bundle import Bundle
 from latentloop.bundles.manifest import Level
+from latentloop.bundles.memory import codec_batch, sampling_memory
 from latentloop.draws.level_inputs import AfterRow, Codes, LevelDraw, LevelInputs, Row
 
 
@@ -63,6 +65,7 @@ class CpuBackend:
         with bundle_errors(self.bundle.path, f"the prior of {level.name}"):
             loop = self._loops.get(level.name)
             if loop is None or loop.batch != level_inputs.batch:
+                self._make_room(level, level_inputs.batch)
                 prior = self._priors[level.name]
                 loop = self._loops[level.name] = PriorLoop(level, prior, self.session, level_inputs.batch)
             for row in loop.rows(level_inputs, rows):
@@ -70,16 +73,34 @@ class CpuBackend:
                 yield row
 
     def encode(self, images: NDArray[np.uint8]) -> dict[str, Codes]:
-        """Encodes the images as one batch."""
-        with bundle_errors(self.bundle.path, self.bundle.manifest.encoder):
-            return self.session(self.bundle.manifest.encoder).run({"images": images})
+        """Encodes the images, several at once."""
+        return self._codec(self.bundle.manifest.encoder, {"images": images})
 
     def decode(self, codes: dict[str, Codes]) -> Decoding:
-        """Decodes the codes as one batch, and returns when the images are finished."""
-        with bundle_errors(self.bundle.path, self.bundle.manifest.decoder):
-            outputs = self.session(self.bundle.manifest.decoder).run(dict(codes))
-            images = outputs["images"], outputs["decoded"]
+        """Decodes the codes, of several images at once, and returns when the images are finished."""
+        outputs = self._codec(self.bundle.manifest.decoder, codes)
+        images = outputs["images"], outputs["decoded"]
         return Decoding(lambda: images)
+
+    def _codec(self, file: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Runs the encoder or the decoder on arrays of N images, on a part of them at a time if they are large."""
+        n = len(next(iter(inputs.values())))
+        with bundle_errors(self.bundle.path, file):
+            session, size = self.session(file), codec_batch(self.bundle)
+            if n <= size:
+                return session.run(inputs)
+            starts = range(0, n, size)
+            parts = [session.run({name: array[i : i + size] for name, array in inputs.items()}) for i in starts]
+            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _make_room(self, level: Level, batch: int) -> None:
+        """Frees the other levels' priors if all of them together need too much of this machine's memory."""
+        if sampling_memory(self.bundle, self.precision, batch).all_levels_fit:
+            return
+        for name in [name for name in self._loops if name != level.name]:
+            del self._loops[name]
+            for graph in self._priors[name].graphs.values():
+                forget_session(self.bundle, graph.file, self.threads)
 
     def after_fork(self) -> CpuBackend:
         """Returns a backend that opens new sessions: the threads of the old ones exist in the parent process only."""

@@ -28,7 +28,16 @@ def bundle_session(bundle: Bundle, file: str, threads: int) -> OrtSession:
     def load() -> OrtSession:
         return OrtSession(bundle.path / file, open_graph(bundle, file, PROVIDERS, operators(), threads))
 
-    return bundle.cached(("session", file, threads), load)
+    return bundle.cached(_key(file, threads), load)
+
+
+def forget_session(bundle: Bundle, file: str, threads: int) -> None:
+    """Lets the memory of a session be freed as soon as nothing uses it; ``bundle_session`` then opens it again."""
+    bundle.forget(_key(file, threads))
+
+
+def _key(file: str, threads: int) -> tuple[str, str, int]:
+    return "session", file, threads
 
 
 class OrtSession:

@@ -200,7 +200,8 @@ def _open(arguments: argparse.Namespace, broken: str | None) -> tuple[Bundle | N
 
 
 def _describe(bundle: Bundle) -> dict[str, Any]:
-    from latentloop.io.file_names import MANIFEST  # late, so that --help is fast
+    from latentloop.bundles.memory import described  # late, so that --help is fast
+    from latentloop.io.file_names import MANIFEST
 
     manifest = bundle.manifest
     return {
@@ -220,6 +221,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
         "classes": list(manifest.classes),
         "classifier": manifest.classifier is not None,
         "precisions": list(manifest.precisions),
+        "memory": {precision: described(bundle, precision) for precision in manifest.precisions},
         "checkpoints": _checkpoints(manifest.provenance),
         "bytes": (bundle.path / MANIFEST).stat().st_size + sum(record.size for record in manifest.files.values()),
         "exporter": manifest.exporter,
@@ -268,6 +270,7 @@ def _print(report: dict[str, Any]) -> None:
             ("  classes", classes),
             ("  classifier", "yes" if bundle["classifier"] else "none"),
             ("  precisions", ", ".join(bundle["precisions"])),
+            *((f"  memory, {precision}", _needed(each)) for precision, each in bundle["memory"].items()),
             *((f"  {name}'s file", _checkpoint(each)) for name, each in bundle["checkpoints"].items()),
             ("  size", f"{bundle['bytes'] / 1e6:.1f} MB, exported by {bundle['exporter']}"),
         ]
@@ -277,6 +280,12 @@ def _print(report: dict[str, Any]) -> None:
     column = max(len(name) for name, _ in shown)
     for name, value in shown:
         messages.print_line(f"{name:<{column}} {value}")
+
+
+def _needed(memory: dict[str, Any]) -> str:
+    each = memory["bytes_per_further_image"] / 1e6
+    text = f"about {memory['bytes'] / 1e9:.1f} GB to sample an image on a CPU, {each:.0f} MB for each more at once"
+    return f"{text}; the priors are loaded one after the other" if memory["one_level_at_a_time"] else text
 
 
 def _package(version: str | None, broken: str | None) -> str:
