@@ -44,6 +44,7 @@ ROOMS = {
     "export": [
         ("commands",),
         ("bundle", "tensorrt", "train"),
+        ("onnx_classifiers",),
         ("inplace", "graphs", "planets"),
         ("evaluation", "specification"),
         ("data", "layouts"),

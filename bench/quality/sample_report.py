@@ -24,6 +24,10 @@ def table(result: dict[str, Any]) -> str:
     ]
     if result["likeness"]:
         sections += [_likeness(result)]
+    elif result["recognition"]:
+        sections += ["The bundle's classifier has no features: no Fréchet distance, precision and recall."]
+        rows = [[KINDS[kind], f"{each['accuracy']:.1%}"] for kind, each in result["recognition"].items()]
+        sections += [markdown_table(["images", "classified correctly"], rows)]
     else:
         sections += ["The bundle has no classifier: no Fréchet distance, precision, recall and accuracy."]
     sections += [_levels(result), _reconstruction(result["reconstruction"])]

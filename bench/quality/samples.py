@@ -59,7 +59,9 @@ def measure(
     novelties = {"pixels": novelty(*map(pixels, _novelty_images(images)))}
     by_classifier: dict[str, Any] = {"recognition": None, "likeness": None}
     if manifest.classifier is not None:
-        by_classifier, novelties["features"] = _by_classifier(sampler, images)
+        by_classifier, by_features = _by_classifier(sampler, images)
+        if by_features is not None:
+            novelties["features"] = by_features
     result = new_result(
         "samples",
         environment(threads),
@@ -164,8 +166,11 @@ def _likelihood(sampler: Sampler, images: Compared) -> dict[str, Any]:
     }
 
 
-def _by_classifier(sampler: Sampler, images: Compared) -> tuple[dict[str, Any], Novelty]:
-    """Returns accuracy and feature statistics of each kind of image, and the samples' novelty by features."""
+def _by_classifier(sampler: Sampler, images: Compared) -> tuple[dict[str, Any], Novelty | None]:
+    """Returns accuracy and feature statistics of each kind of image, and the samples' novelty by features.
+
+    Both are None for a classifier without features.
+    """
     names, indices = sampler.bundle.manifest.classes, images.training_indices
     held_out, samples, training = images.held_out, images.samples, images.training
     recognised = {
@@ -178,17 +183,17 @@ def _by_classifier(sampler: Sampler, images: Compared) -> tuple[dict[str, Any], 
     assert labels is not None  # a bundle with a classifier has classes, so load_for requires classes of the data
     recognised["training"] = labels[indices], classes[indices], features[indices]
     real = recognised["held_out"][2]
-    figures = {
-        "recognition": {
-            kind: accuracy(labels, classes, names)
-            for kind, (labels, classes, _) in recognised.items()
-            if labels is not None
-        },
-        "likeness": {
-            kind: compare_features(real, others) for kind, (_, _, others) in recognised.items() if kind != "held_out"
-        },
+    recognition = {
+        kind: accuracy(labels, classes, names)
+        for kind, (labels, classes, _) in recognised.items()
+        if labels is not None
     }
-    return figures, novelty(recognised["samples"][2], real, features)
+    if not real.shape[1]:
+        return {"recognition": recognition, "likeness": None}, None
+    likeness = {
+        kind: compare_features(real, others) for kind, (_, _, others) in recognised.items() if kind != "held_out"
+    }
+    return {"recognition": recognition, "likeness": likeness}, novelty(recognised["samples"][2], real, features)
 
 
 def _neighbours(samples: Samples, names: tuple[str, ...], novelties: Mapping[str, Novelty]) -> list[dict[str, Any]]:

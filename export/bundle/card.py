@@ -111,8 +111,14 @@ def _model(checked: CheckedSource, manifest: Manifest) -> list[str]:
         f"- Others: {', '.join(other)}; {sum(parameters.values()):,} parameters in all.",
         f"- Classes: {classes}",
         f"- Weights: stored as {checked.weights}; the priors compute with {' or '.join(manifest.precisions)}.",
-        f"- Classifier, to select samples: {'yes' if manifest.classifier else 'none'}.",
+        f"- Classifier, to select samples: {_classifier(checked, manifest)}.",
     ]
+
+
+def _classifier(checked: CheckedSource, manifest: Manifest) -> str:
+    if checked.attached is not None:
+        return f"{escaped(checked.attached.model.path.name)}, attached as ONNX"
+    return "yes" if manifest.classifier else "none"
 
 
 def _figures(checked: CheckedSource, measured: Sequence[MeasuredImages]) -> list[str]:
@@ -168,6 +174,9 @@ def _origin(checked: CheckedSource, manifest: Manifest) -> list[str]:
         shown = escaped(digest, 12) if isinstance(digest, str) else "not recorded"
         form = f"{escaped(layout or 'LatentLoop')}{inplace}"
         rows.append((escaped(name), escaped(file or "not recorded"), shown, form))
+    if checked.attached is not None:
+        model = checked.attached.model
+        rows.append(("classifier", escaped(model.path.name), escaped(model.sha256, 12), "ONNX"))
     text = f"Exported by LatentLoop {manifest.exporter} from these checkpoints:"
     return [text, "", *table(("part", "file", "SHA-256", "layout"), rows)]
 

@@ -7,18 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from latentloop.errors import InputError, OutputError
+from latentloop.export.bundle.classifier_check import run_attached
 from latentloop.export.bundle.source import BundleSource, CheckedSource, prior_config
 from latentloop.export.checkpoints.checkpoint import STORED, Checkpoint
 from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.configuration import ClassifierConfig, VqvaeConfig
 from latentloop.export.inplace.variant import VARIANTS
+from latentloop.export.onnx_classifiers.attached import AttachedClassifier, attach
+from latentloop.export.onnx_classifiers.model import OnnxModel
 from latentloop.io.file_names import MANIFEST
 
 
 def check_source(source: BundleSource) -> CheckedSource:
     """Checks the source; its weights are not rounded yet.
 
-    Raises InputError if the checkpoints do not fit each other or the options.
+    Raises InputError if the checkpoints do not fit each other or the options, and CheckpointError for a classifier in
+    ONNX that cannot be used.
     """
     config = source.vqvae.config
     if not isinstance(config, VqvaeConfig):
@@ -28,11 +32,17 @@ def check_source(source: BundleSource) -> CheckedSource:
     priors = tuple(source.priors) or (None,) * config.levels
     image = check_priors(config, priors, source.image, recorded_image(source.vqvae))
     check_codes(source.vqvae, priors)
-    check_class_names([*priors, source.classifier])
+    own = source.checkpoints().get("classifier")
+    check_class_names([*priors, own])
     classes = check_classes(priors, source.classes)
-    if source.classifier is not None:
-        check_classifier(source.classifier, image, config, len(classes))
-    return CheckedSource(source, config, priors, image, classes)
+    attached: AttachedClassifier | None = None
+    if own is not None:
+        check_classifier(own, image, config, len(classes))
+    elif isinstance(source.classifier, OnnxModel):
+        check_has_classes(len(classes))
+        model, settings = source.classifier, source.classifier_settings
+        attached = run_attached(attach(model, settings, (*image, config.image_channels), classes))
+    return CheckedSource(source, config, priors, image, classes, attached=attached)
 
 
 def check_target(path: Path) -> None:
@@ -161,7 +171,12 @@ def check_classifier(checkpoint: Checkpoint, image: tuple[int, int], vqvae: Vqva
     if shape != expected:
         texts = (" x ".join(map(str, sizes)) for sizes in (shape, expected))
         raise InputError("the classifier accepts images of {}, the bundle's are {}".format(*texts))
-    if not classes:
-        raise InputError("a classifier needs priors with classes: samples are selected by their labels")
+    check_has_classes(classes)
     if config.classes != classes:
         raise InputError(f"the classifier has {config.classes} classes, the priors {classes}")
+
+
+def check_has_classes(classes: int) -> None:
+    """Raises InputError for a classifier of a bundle without classes."""
+    if not classes:
+        raise InputError("a classifier needs priors with classes: samples are selected by their labels")

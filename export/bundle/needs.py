@@ -15,6 +15,7 @@ from latentloop.export.specification.golden import SAMPLES
 PROGRAM = 450_000_000  # Python with PyTorch and ONNX
 FLOAT32, FLOAT64 = 4, 8
 WORTH_SAYING = 1 << 30
+COPIES = 5  # of a classifier in ONNX: as it was read, as a graph, to be written, and in a session
 
 _CONV1, _CONV2 = (rf"blocks\.\d+\.residual\.\d+\.{conv}\.weight" for conv in ("conv1", "conv2"))
 _CONDITION = r"condition\.residual\.\d+\.conv[12]\.weight"
@@ -48,7 +49,8 @@ def needs(checked: CheckedSource, *, saves: bool = False, measures: bool = False
     modules = [FLOAT32 * _count(each) + 2 * largest for each in checkpoints if measures]
     width = 2 if checked.source.weights == "float16" else FLOAT32
     disk = width * sum(_count(each, masked=False) + (_count(each) if saves else 0) for each in checkpoints)
-    return Needs(PROGRAM + kept + max(graphs, *golden, *modules), disk)
+    attached = 0 if checked.attached is None else checked.attached.nbytes
+    return Needs(PROGRAM + kept + COPIES * attached + max(graphs, *golden, *modules), disk + attached)
 
 
 def _count(checkpoint: Checkpoint, pattern: str = ".*", *, masked: bool = True) -> int:

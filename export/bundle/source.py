@@ -13,6 +13,9 @@ from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.checkpoints.codes_digest import with_codes_digest
 from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
+from latentloop.export.onnx_classifiers.attached import AttachedClassifier
+from latentloop.export.onnx_classifiers.model import OnnxModel
+from latentloop.export.onnx_classifiers.settings import ClassifierSettings
 from latentloop.export.rounding import round_weights
 
 
@@ -32,15 +35,19 @@ class BundleSource:
     licence: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     golden_images: NDArray[np.uint8] | None = None  # [n, H, W, C], at the bundle's image size
-    classifier: Checkpoint | None = None
+    classifier: Checkpoint | OnnxModel | None = None
     weights: str = "float32"
+    classifier_settings: ClassifierSettings = field(default_factory=ClassifierSettings)  # of an OnnxModel
 
     def checkpoints(self) -> dict[str, Checkpoint]:
-        """Returns the checkpoints by name: vqvae, the names of the levels that have a prior, classifier."""
+        """Returns the checkpoints by name: vqvae, the names of the levels that have a prior, classifier.
+
+        A classifier that is an ONNX model is no checkpoint.
+        """
         config = self.vqvae.config
         levels = config.level_names if isinstance(config, VqvaeConfig) else ()
         named = {"vqvae": self.vqvae, **dict(zip(levels, self.priors, strict=False)), "classifier": self.classifier}
-        return {name: checkpoint for name, checkpoint in named.items() if checkpoint is not None}
+        return {name: checkpoint for name, checkpoint in named.items() if isinstance(checkpoint, Checkpoint)}
 
 
 @dataclass(frozen=True)
@@ -53,11 +60,17 @@ class CheckedSource:
     image: tuple[int, int]  # (height, width) in pixels
     classes: tuple[str, ...]  # names by label
     weights: str = "float32"  # the type whose values the weights are rounded to
+    attached: AttachedClassifier | None = None  # the source's ONNX model, fitted to the bundle
+
+    @property
+    def classifier(self) -> Checkpoint | None:
+        """The checkpoint of the classifier, None without one."""
+        return self.source.checkpoints().get("classifier")
 
     @property
     def classifier_config(self) -> ClassifierConfig | None:
-        """The classifier's configuration, None without a classifier."""
-        config = self.source.classifier.config if self.source.classifier else None
+        """The configuration of the classifier's checkpoint, None without one."""
+        config = self.classifier.config if self.classifier else None
         assert config is None or isinstance(config, ClassifierConfig)
         return config
 
@@ -69,7 +82,9 @@ class CheckedSource:
         weights = self.source.weights
         vqvae = round_weights(with_codes_digest(self.source.vqvae), weights)  # the digest before rounding
         priors = tuple(prior and round_weights(prior, weights) for prior in self.priors)
-        classifier = self.source.classifier and round_weights(self.source.classifier, weights)
+        classifier = self.source.classifier
+        if self.classifier is not None:  # an ONNX model is not rounded: what it is accurate with is not known
+            classifier = round_weights(self.classifier, weights)
         source = replace(self.source, vqvae=vqvae, priors=priors, classifier=classifier)
         return replace(self, source=source, priors=priors, weights=weights)
 

@@ -22,6 +22,8 @@ from latentloop.export.graphs.builder import OPSET, WEIGHTS_FILE, GraphBuilder, 
 from latentloop.export.graphs.classifier import classifier_graph
 from latentloop.export.graphs.codec import decoder_graph, encoder_graph
 from latentloop.export.inplace.check import MeasuredImages
+from latentloop.export.onnx_classifiers.graph import attached_graph
+from latentloop.export.onnx_classifiers.reference import golden_attached
 from latentloop.export.specification.golden import golden_classifier, golden_codec, golden_prior
 from latentloop.export.specification.rowstep_weights import arrange
 from latentloop.io.file_names import MANIFEST
@@ -76,9 +78,11 @@ def _write_networks(folder: Path, checked: CheckedSource) -> tuple[Level, ...]:
         ENCODER_FILE: encoder_graph(config, weights, store, image),
         DECODER_FILE: decoder_graph(config, weights, store, image),
     }
-    judge = checked.classifier_config
-    if source.classifier is not None and judge is not None:
-        graphs[CLASSIFIER_FILE] = classifier_graph(judge, source.classifier.weights, store)
+    own, judge = checked.classifier, checked.classifier_config
+    if own is not None and judge is not None:
+        graphs[CLASSIFIER_FILE] = classifier_graph(judge, own.weights, store)
+    elif checked.attached is not None:
+        graphs[CLASSIFIER_FILE] = attached_graph(checked.attached, store)
     levels = []
     for index, (name, checkpoint) in enumerate(zip(config.level_names, checked.priors, strict=True)):
         prior, stride = None, config.stride(index)
@@ -95,8 +99,10 @@ def _golden(checked: CheckedSource) -> dict[str, Any]:
     """Returns the golden vectors by name: of the codec, of the classifier for the codec's images, and of the priors."""
     source = checked.source
     golden = golden_codec(source.vqvae, checked.image, source.golden_images)
-    if source.classifier is not None:
-        golden.update(golden_classifier(source.classifier, golden["codec.images"]))
+    if checked.classifier is not None:
+        golden.update(golden_classifier(checked.classifier, golden["codec.images"]))
+    elif checked.attached is not None:
+        golden.update(golden_attached(checked.attached, golden["codec.images"]))
     for index, (name, checkpoint) in enumerate(zip(checked.config.level_names, checked.priors, strict=True)):
         if checkpoint is not None:
             weights = arrange(prior_config(checkpoint), checkpoint.weights, lazy=True)
@@ -121,14 +127,15 @@ def _manifest(checked: CheckedSource, levels: tuple[Level, ...], files: dict[str
         files=files,
         classifier=None if source.classifier is None else CLASSIFIER_FILE,
         licence=source.licence,
-        provenance={**source.provenance, "models": _models(source)},
+        provenance={**source.provenance, "models": _models(checked)},
         codes_sha256=source.vqvae.provenance["codes_sha256"],
     )
 
 
-def _models(source: BundleSource) -> dict[str, dict[str, Any]]:
-    """Returns each checkpoint's configuration and provenance for the manifest."""
-    return {
+def _models(checked: CheckedSource) -> dict[str, dict[str, Any]]:
+    """Returns each model's configuration and provenance for the manifest."""
+    models = {
         name: {"configuration": to_json(checkpoint.config), **checkpoint.provenance}
-        for name, checkpoint in source.checkpoints().items()
+        for name, checkpoint in checked.source.checkpoints().items()
     }
+    return models if checked.attached is None else {**models, "classifier": checked.attached.record()}

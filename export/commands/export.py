@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from latentloop.cli.messages import note
 from latentloop.environment.packages import require
 from latentloop.errors import InputError
+from latentloop.export.commands.classifier_options import add_classifier_settings
 from latentloop.export.commands.command_line import command
 from latentloop.export.commands.vqvae_inplace import add_vqvae_inplace
 from latentloop.io.files import check_free, write_each
@@ -27,6 +28,7 @@ EPILOG = """examples:
   latentloop export --vqvae v.pt --top t.pt --bottom b.pt --state ema --state vqvae=model --out bundle
   latentloop export --vqvae v.safetensors --top t.safetensors --bottom b.safetensors --weights float16 --out bundle
   latentloop export --vqvae vqvae.pt --top top.pt --bottom bottom.pt --data images/ --card --out bundle
+  latentloop export --vqvae v.pt --top t.pt --bottom b.pt --classifier c.onnx --classifier-preset imagenet --out bundle
 
 Files of `latentloop train` and of the common PyTorch implementation are recognised by their content and read safely:
 nothing in them is executed. If a file holds several states (weights, ema), export uses one and says which; --state
@@ -42,9 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prior", action="append", default=[], metavar="LEVEL=FILE", help="the prior of a level by the level's name"
     )
-    parser.add_argument("--classifier", type=Path, metavar="FILE", help="a classifier, for `latentloop sample --best`")
+    parser.add_argument(
+        "--classifier",
+        type=Path,
+        metavar="FILE",
+        help="a classifier, for `latentloop sample --best`: of `latentloop train classifier`, or any in ONNX",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle's directory")
     _add_unstored(parser.add_argument_group("values that a file does not determine"))
+    add_classifier_settings(parser)
     parser.add_argument(
         "--data",
         type=Path,

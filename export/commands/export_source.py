@@ -9,9 +9,11 @@ from latentloop.cli.messages import note
 from latentloop.errors import InputError
 from latentloop.export.bundle import BundleSource
 from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.commands.classifier_options import read_any_classifier
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.inplace.variant import with_inplace_option
-from latentloop.export.layouts.reading import read_classifier, read_prior, read_vqvae
+from latentloop.export.layouts.reading import read_prior, read_vqvae
+from latentloop.export.onnx_classifiers.model import OnnxModel
 from latentloop.export.state_dicts.selection import StateOption
 
 
@@ -41,8 +43,8 @@ def read_source(arguments: argparse.Namespace) -> tuple[BundleSource, list[Path]
     if arguments.heads is not None and not any(prior and _attends(prior) for prior in priors):
         raise InputError("--heads is for priors with attention, and there is none: leave it out")
     classes = tuple(name.strip() for name in arguments.class_names.split(",")) if arguments.class_names else ()
-    classifier = read_classifier(arguments.classifier) if arguments.classifier else None
-    known = [each for each in (vqvae, *priors, classifier) if each is not None]
+    classifier, settings = read_any_classifier(arguments)
+    known = [each for each in (vqvae, *priors, classifier) if isinstance(each, Checkpoint)]
     source = BundleSource(
         vqvae=vqvae,
         priors=priors,
@@ -50,6 +52,7 @@ def read_source(arguments: argparse.Namespace) -> tuple[BundleSource, list[Path]
         classes=classes or recorded_classes(priors, classifier),
         licence=recorded_licence(known) if arguments.licence is None else arguments.licence,
         classifier=classifier,
+        classifier_settings=settings,
         weights=arguments.weights,
     )
     named = {*variants, *(() if arguments.vqvae_inplace is None else ("vqvae",))}
@@ -110,13 +113,14 @@ def _attends(prior: Checkpoint) -> bool:
     return bool(getattr(prior.config, "attention", False))
 
 
-def recorded_classes(priors: list[Checkpoint | None], classifier: Checkpoint | None) -> tuple[str, ...]:
+def recorded_classes(priors: list[Checkpoint | None], classifier: Checkpoint | OnnxModel | None) -> tuple[str, ...]:
     """Returns the class names that training recorded in a prior, else those of a classifier of the priors' number of
     classes; none if no file has them.
     """
     counts = {getattr(prior.config, "classes", 0) for prior in priors if prior} - {0}
-    fits = classifier is not None and {getattr(classifier.config, "classes", 0)} == counts
-    for checkpoint in (*priors, classifier if fits else None):
+    own = classifier if isinstance(classifier, Checkpoint) else None
+    fits = own is not None and {getattr(own.config, "classes", 0)} == counts
+    for checkpoint in (*priors, own if fits else None):
         names = checkpoint.provenance.get("classes") if checkpoint else None
         if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
             return tuple(names)

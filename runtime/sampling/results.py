@@ -92,7 +92,8 @@ def joined(parts: Sequence[Samples]) -> Samples:
 class Classification:
     """The classifier's results for N images.
 
-    ``probabilities`` float32 [N, classes]; ``features`` float32 [N, F], the inputs of the last layer.
+    ``probabilities`` float32 [N, classes]; ``features`` float32 [N, F], the inputs of the last layer. F is 0 if the
+    classifier, one that was attached in ONNX, has no features.
     """
 
     probabilities: NDArray[np.float32]

@@ -113,8 +113,9 @@ def _verify_classifier(sampler: Sampler, golden: dict[str, Array]) -> Iterator[C
             f"{path}: gives {result.features.shape[1]} features for an image, expected {expected} as in the golden"
             " vectors; export the bundle again"
         )
-    error = float(np.abs(result.features - features).max() / max(1.0, float(np.abs(features).max())))
-    yield Check("classify: features, of max(1, max |feature|)", error, CLASSIFIER_BOUND)
+    if expected:  # a classifier in ONNX can be without features
+        error = float(np.abs(result.features - features).max() / max(1.0, float(np.abs(features).max())))
+        yield Check("classify: features, of max(1, max |feature|)", error, CLASSIFIER_BOUND)
     error = float(np.abs(result.probabilities - golden["classifier.probabilities"]).max())
     yield Check("classify: probabilities", error, CLASSIFIER_BOUND)
 

@@ -1,0 +1,1 @@
+"""Classifiers of other programs, given as ONNX files, attached to a bundle."""
