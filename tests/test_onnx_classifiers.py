@@ -203,14 +203,27 @@ def test_uint8_pixels_as_they_are(tmp_path: Path) -> None:
     compare(tmp_path, attached(tmp_path, model, ClassifierSettings(), (*IMAGE[:2], 1)))
 
 
-def test_a_fixed_batch_becomes_dynamic(tmp_path: Path) -> None:
-    compare(tmp_path, attached(tmp_path, small_model(batch=1)))
-    compare(tmp_path, attached(tmp_path, small_model(batch=4)))
-    fixed = small_model(batch=1)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_fixed_batch_becomes_dynamic(layout: str, tmp_path: Path) -> None:
+    for batch in (1, 4):
+        classifier = attached(tmp_path, small_model(batch=batch, layout=layout))
+        assert not classifier.one_by_one
+        compare(tmp_path, classifier)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("features", [None, False])
+def test_a_model_of_one_image_runs_on_one_after_the_other(layout: str, features: bool | None, tmp_path: Path) -> None:
+    fixed = small_model(batch=1, layout=layout)
     fixed.graph.node[-2].CopyFrom(helper.make_node("Reshape", ["mean", "shape"], ["pooled"]))
     fixed.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 300]), "shape"))
+    classifier = attached(tmp_path, fixed, ClassifierSettings(features=features).over(UNIT))
+    assert (classifier.one_by_one, classifier.feature_count) == (True, 300 if features is None else 0)
+    compare(tmp_path, classifier)
+    fixed.graph.initializer[-1].CopyFrom(onnx.numpy_helper.from_array(np.array([4, 300]), "shape"))
+    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
     with pytest.raises(
-        CheckpointError, match=r"judge\.onnx: .*its batch is fixed to 1.*export the model with a dynamic"
+        CheckpointError, match=r"judge\.onnx: its batch is fixed to 4, .*with a dynamic batch, or a batch"
     ):
         attached(tmp_path, fixed)
 

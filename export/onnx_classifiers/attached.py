@@ -63,6 +63,7 @@ class AttachedClassifier:
     outputs: tuple[tuple[int, ...], ...] | None
     count: int | None  # of outputs, if the class names state it
     feature_count: int = 0  # of an image; known after the model was run
+    one_by_one: bool = False  # whether the graph runs the model on one image after the other: its batch is fixed to 1
 
     @property
     def nbytes(self) -> int:
@@ -88,6 +89,7 @@ class AttachedClassifier:
                 "output": self.output,
                 "softmax": self.softmax,
                 "features": self.features or False,
+                "one_by_one": self.one_by_one,
                 "classes": outputs,
             },
             "layout": "ONNX",

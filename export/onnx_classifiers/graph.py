@@ -23,12 +23,9 @@ def attached_graph(classifier: AttachedClassifier, store: WeightStore) -> GraphB
     """
     g = _AttachedGraph("classifier", store, classifier.opset)
     images = g.input("images", UINT8, ["batch", *classifier.image])
-    g.model_graph(classifier, g.prepared(images, classifier.image, classifier.input))
-    probabilities = g.probabilities(classifier, g.rows(PREFIX + classifier.output))
-    if classifier.features is None:
-        of_images = g.slice(probabilities, 0, 0, axis=1)
-    else:
-        of_images = g.rows(PREFIX + classifier.features)
+    output, *others = g.results(classifier, g.prepared(images, classifier.image, classifier.input))
+    probabilities = g.probabilities(classifier, output)
+    of_images = others[0] if others else g.slice(probabilities, 0, 0, axis=1)
     g.output("probabilities", g.op("Identity", probabilities), FLOAT, ["batch", len(classifier.classes)])
     g.output("features", of_images, FLOAT, ["batch", classifier.feature_count])
     return g
@@ -75,8 +72,37 @@ class _AttachedGraph(GraphBuilder):
             x = self.op("Cast", x, to=helper.np_dtype_to_tensor_dtype(target.dtype))
         return x
 
-    def model_graph(self, classifier: AttachedClassifier, x: str) -> None:
-        """Adds the model's nodes and weights, with ``x`` as its input."""
+    def results(self, classifier: AttachedClassifier, x: str) -> list[str]:
+        """Adds the model with ``x`` as its input; returns its output [B, N], and its features [B, F] if it has any, as
+        float32.
+        """
+        nodes = self.model_nodes(classifier)
+        start, values = PREFIX + classifier.input.name, [classifier.output, *filter(None, [classifier.features])]
+        if not classifier.one_by_one:
+            self.nodes += [helper.make_node("Identity", [x], [start]), *nodes]
+            return [
+                self.op("Cast", self.op("Flatten", PREFIX + name, axis=1), to=FLOAT, name=f"classifier.result_{n}")
+                for n, name in enumerate(values)
+            ]
+        first, all_values = self.constant([0]), self.constant([-1])
+        body = [helper.make_node("Unsqueeze", ["classifier.image", first], [start]), *nodes]
+        rows = [f"classifier.row_{n}" for n in range(len(values))]
+        for name, row in zip(values, rows, strict=True):
+            body.append(helper.make_node("Reshape", [PREFIX + name, all_values], [f"{row}.values"]))
+            body.append(helper.make_node("Cast", [f"{row}.values"], [row], to=FLOAT))
+        target = classifier.input
+        shape = [target.channels, *target.size] if target.layout == "NCHW" else [*target.size, target.channels]
+        kind = helper.np_dtype_to_tensor_dtype(target.dtype)
+        graph = helper.make_graph(
+            body,
+            "one image",
+            [helper.make_tensor_value_info("classifier.image", kind, shape)],
+            [helper.make_tensor_value_info(row, FLOAT, [f"values of {row}"]) for row in rows],
+        )
+        return self.split_op("Scan", len(rows), x, name="classifier.images", body=graph, num_scan_inputs=1)
+
+    def model_nodes(self, classifier: AttachedClassifier) -> list[onnx.NodeProto]:
+        """Adds the model's weights, and returns its nodes."""
         inner = onnx.GraphProto()
         inner.CopyFrom(classifier.graph)
         add_prefix(inner, PREFIX)
@@ -87,12 +113,7 @@ class _AttachedGraph(GraphBuilder):
                 kept = TensorProto()
                 kept.CopyFrom(tensor)
                 self.constants[tensor.name] = kept
-        self.nodes.append(helper.make_node("Identity", [x], [PREFIX + classifier.input.name]))
-        self.nodes.extend(inner.node)
-
-    def rows(self, value: str) -> str:
-        """Adds the operators from a value [B, ...] of the model to [B, N] float32."""
-        return self.op("Cast", self.op("Flatten", value, axis=1), to=FLOAT)
+        return list(inner.node)
 
     def probabilities(self, classifier: AttachedClassifier, values: str) -> str:
         """Adds the operators from the model's output [B, N] to the probabilities of the bundle's classes."""
