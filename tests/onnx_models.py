@@ -68,6 +68,14 @@ def small_model(
     return helper.make_model(graph, opset_imports=opsets, ir_version=8 if opset < 19 else 10)
 
 
+def fixed_model(batch: int, **options: Any) -> onnx.ModelProto:
+    """A ``small_model`` with a node that works for batches of this size only."""
+    model = small_model(batch=batch, **options)
+    model.graph.node[-2].CopyFrom(helper.make_node("Reshape", ["mean", "shape"], ["pooled"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([batch, 300]), "shape"))
+    return model
+
+
 def save(path: Path, model: onnx.ModelProto, **options: Any) -> Path:
     """Writes a model; ``options`` of ``onnx.save`` can put its weights into another file."""
     onnx.save(model, path, **options)

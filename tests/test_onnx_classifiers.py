@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from example_counts import FACTOR
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from onnx_models import noise, save, small_model
+from onnx_models import fixed_model, noise, save, small_model
 from PIL import Image
 
-from latentloop import CheckpointError, InputError
+from latentloop import CheckpointError, InputError, OutputError
 from latentloop.export.bundle.classifier_check import run_attached
 from latentloop.export.bundle.files import write_graphs
 from latentloop.export.graphs.builder import WeightStore
@@ -188,6 +189,9 @@ def test_features_by_name_and_none(tmp_path: Path) -> None:
     named = attached(tmp_path, stated=ClassifierSettings(features="mean").over(UNIT))
     assert named.feature_count == 300
     compare(tmp_path, named)
+    same = attached(tmp_path, stated=ClassifierSettings(features="logits").over(UNIT))
+    assert same.feature_count == 3
+    compare(tmp_path, same)
     unknown = attached(tmp_path, small_model(last="Sin"))  # no matrix product computes the output
     assert unknown.features is None
     compare(tmp_path, unknown)
@@ -214,18 +218,13 @@ def test_a_fixed_batch_becomes_dynamic(layout: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("features", [None, False])
 def test_a_model_of_one_image_runs_on_one_after_the_other(layout: str, features: bool | None, tmp_path: Path) -> None:
-    fixed = small_model(batch=1, layout=layout)
-    fixed.graph.node[-2].CopyFrom(helper.make_node("Reshape", ["mean", "shape"], ["pooled"]))
-    fixed.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 300]), "shape"))
-    classifier = attached(tmp_path, fixed, ClassifierSettings(features=features).over(UNIT))
+    classifier = attached(tmp_path, fixed_model(1, layout=layout), ClassifierSettings(features=features).over(UNIT))
     assert (classifier.one_by_one, classifier.feature_count) == (True, 300 if features is None else 0)
     compare(tmp_path, classifier)
-    fixed.graph.initializer[-1].CopyFrom(onnx.numpy_helper.from_array(np.array([4, 300]), "shape"))
-    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
     with pytest.raises(
         CheckpointError, match=r"judge\.onnx: its batch is fixed to 4, .*with a dynamic batch, or a batch"
     ):
-        attached(tmp_path, fixed)
+        attached(tmp_path, fixed_model(4, layout=layout))
 
 
 def test_external_data_functions_and_inner_graphs(tmp_path: Path) -> None:
@@ -394,6 +393,9 @@ def test_files_that_are_not_onnx(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=r"judge\.onnx"):
             read_classifier(tmp_path / "judge.onnx")
     assert not is_onnx(tmp_path / "missing.onnx")
+    assert not is_onnx(tmp_path)
+    os.mkfifo(tmp_path / "pipe")  # opening it would block
+    assert not is_onnx(tmp_path / "pipe")
 
 
 def test_a_file_outside_the_folder_is_not_read(tmp_path: Path) -> None:
@@ -464,3 +466,12 @@ def test_wrong_settings(text: str, message: str, tmp_path: Path) -> None:
     assert "settings.json" in str(caught.value)
     with pytest.raises(InputError, match=r"missing\.json: cannot be read: No such file"):
         read_settings(tmp_path / "missing.json", None)
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("latentloop.export.bundle.classifier_check.write_graphs", full)
+    with pytest.raises(OutputError, match=r"cannot write a classifier into .*: No space left on device"):
+        attached(tmp_path)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from latentloop.export.graphs.builder import WeightStore
 from latentloop.export.onnx_classifiers.attached import REMEDY, AttachedClassifier
 from latentloop.export.onnx_classifiers.graph import attached_graph
 from latentloop.export.onnx_classifiers.model import one_line
-from latentloop.export.onnx_classifiers.reference import original, probabilities_of
+from latentloop.export.onnx_classifiers.reference import original, probabilities_of, temporary_folder
 from latentloop.sampling.classifier import SUM_BOUND
 from latentloop.sampling.verification import CLASSIFIER_BOUND
 
@@ -121,11 +119,11 @@ def _compare(classifier: AttachedClassifier, images: NDArray[np.uint8], expected
 
     path, batch = classifier.model.path, classifier.input.batch
     remedy = "export the model with a dynamic batch, or a batch of 1"
-    with tempfile.TemporaryDirectory() as name:
+    with temporary_folder() as folder:
         store, file = WeightStore(), "classifier.onnx"
         try:
-            write_graphs(Path(name), {file: attached_graph(classifier, store)}, store)
-            session = open_session(Path(name) / file, PROVIDERS, None)
+            write_graphs(folder, {file: attached_graph(classifier, store)}, store)
+            session = open_session(folder / file, PROVIDERS, None)
         except OSError:
             raise
         except Exception as error:  # of several types, of ONNX and of this project

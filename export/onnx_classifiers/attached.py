@@ -228,15 +228,15 @@ def _shape(dims: list[int | None]) -> str:
 def _named_outputs(model: OnnxModel, settings: ClassifierSettings) -> tuple[str, str | None]:
     """Returns the names of the logits or probabilities, and of the features, None for none."""
     known = {output for node in model.proto.graph.node for output in node.output}
+    outputs = [each.name for each in model.proto.graph.output]
     for field in ("output", "features"):
         name = getattr(settings, field)
         if isinstance(name, str) and name not in known:
-            outputs = listed(each.name for each in model.proto.graph.output)
             raise InputError(
-                f"{model.path}: {field} is {short_repr(name)}, which no node computes; its outputs are {outputs}, and "
-                "any other value of its graph can be named, too"
+                f"{model.path}: {field} is {short_repr(name)}, which no node computes; its outputs are "
+                f"{listed(outputs)}, and any other value of its graph can be named, too"
             )
-    others = [each.name for each in model.proto.graph.output if each.name != settings.features]
+    others = [name for name in outputs if name != settings.features or len(outputs) == 1]
     if settings.output is None and len(others) != 1:
         raise InputError(
             f"{model.path}: its outputs are {listed(others)}, expected one, of logits or probabilities: {REMEDY} "

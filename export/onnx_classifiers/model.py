@@ -73,6 +73,8 @@ class OnnxModel:
 def is_onnx(path: Path) -> bool:
     """Returns whether a file begins like an ONNX model: with the version of its format, not as safetensors."""
     try:
+        if not path.is_file():  # opening a pipe would block
+            return False
         with path.open("rb") as file:
             first = file.read(10)
     except OSError:

@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from latentloop.backends.cpu.session import PROVIDERS
-from latentloop.errors import CheckpointError, LatentLoopError
+from latentloop.errors import CheckpointError, LatentLoopError, OutputError
 from latentloop.export.onnx_classifiers.attached import AttachedClassifier, ImageInput
 from latentloop.export.onnx_classifiers.model import one_line
 
@@ -86,6 +86,18 @@ def prepared(image: NDArray[np.uint8], target: ImageInput) -> Array:
 
 
 @contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that exists for the duration of a ``with`` block. Raises OutputError if it cannot be written."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write a classifier into {tempfile.gettempdir()}: {error.strerror}; make space, or set TMPDIR"
+        ) from error
+
+
+@contextmanager
 def original(classifier: AttachedClassifier) -> Iterator[Run]:
     """A function that runs the original model on images [n, H, W, C], one by one, and returns its output [n, ...] and
     its features [n, ...] or None. Raises CheckpointError if ONNX Runtime cannot load or run it.
@@ -97,8 +109,8 @@ def original(classifier: AttachedClassifier) -> Iterator[Run]:
     proto.CopyFrom(model.proto)
     known = {each.name for each in proto.graph.output}
     proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in {*names} - known)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "original.onnx"
+    with temporary_folder() as folder:
+        file = folder / "original.onnx"
         file.write_bytes(proto.SerializeToString())
         try:
             session = open_session(file, PROVIDERS, None)
