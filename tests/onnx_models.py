@@ -11,6 +11,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from latentloop.export.bundle.classifier_check import run_attached
+from latentloop.export.onnx_classifiers.attached import AttachedClassifier, attach
+from latentloop.export.onnx_classifiers.model import read_onnx
+from latentloop.export.onnx_classifiers.settings import PRESETS, ClassifierSettings
+
+CLASSES = ("coat", "bag", "boot")
+IMAGE = (8, 12, 3)
+UNIT = PRESETS["unit"]
 FLOAT = TensorProto.FLOAT
 OTHERS: dict[str, tuple[int, list[Any]]] = {
     "mean": (FLOAT, ["n", "m", 1, 1]),
@@ -87,3 +95,15 @@ def noise(n: int, shape: tuple[int, int, int], seed: int = 1) -> NDArray[np.uint
     rng = np.random.default_rng(seed)
     brightest = rng.integers(2, 257, (n, 1, 1, shape[2]))
     return rng.integers(0, brightest, (n, *shape)).astype(np.uint8)
+
+
+def attached(
+    folder: Path,
+    model: onnx.ModelProto | None = None,
+    stated: ClassifierSettings = UNIT,
+    image: tuple[int, int, int] = IMAGE,
+    classes: tuple[str, ...] = CLASSES,
+) -> AttachedClassifier:
+    """Returns a model, written into ``folder``, as a classifier for a bundle, after the checks of an export."""
+    file = save(folder / "judge.onnx", model or small_model())
+    return run_attached(attach(read_onnx(file), stated, image, classes))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import onnx
 from onnx import TensorProto
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+from onnx.external_data_helper import uses_external_data
 
-from latentloop.errors import CheckpointError, listed
+from latentloop.errors import CheckpointError
 from latentloop.export.checkpoints.checkpoint import file_digest
 
 LIMIT = 2**31 - 1  # bytes that a message of protobuf can have
@@ -107,30 +107,40 @@ def read_onnx(path: Path) -> OnnxModel:
 
 
 def _load_external_data(path: Path, proto: onnx.ModelProto) -> dict[str, str]:
-    """Loads the tensors that are in other files, and returns the SHA-256 of these files by name."""
-    tensors = [tensor for tensor in all_tensors(proto) if uses_external_data(tensor)]
-    names = sorted({entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"})
-    folder = path.resolve().parent
-    try:
-        digests = {}
-        for name in names:
-            file = folder / name
-            if not file.resolve().is_relative_to(folder):
-                raise CheckpointError(f"{path}: its weights are in {name!r}, expected a file of the same folder")
-            digests[name] = file_digest(file)
-        if (size := proto.ByteSize() + sum((folder / name).stat().st_size for name in names)) > LIMIT:
-            raise too_large(path, size)
-        for tensor in tensors:
-            load_external_data_for_tensor(tensor, str(folder))
-            tensor.data_location = TensorProto.DEFAULT
-            del tensor.external_data[:]
-    except CheckpointError:
-        raise
-    except OSError as error:
-        missing = f"cannot read {error.filename}: {error.strerror}"
-        raise CheckpointError(f"{path}: its weights are in {listed(names)}: {missing}; keep it beside it") from error
-    except Exception as error:  # of several types, for example for a file that is too short
-        raise CheckpointError(f"{path}: its weights in {listed(names)} are not readable: {one_line(error)}") from error
+    """Loads the tensors that are in other files, and returns the SHA-256 of these files by name.
+
+    The files can be links, as in the cache of a model hub, so they are looked up beside ``path`` itself.
+    """
+    digests: dict[str, str] = {}
+    size = proto.ByteSize()
+    for tensor in [each for each in all_tensors(proto) if uses_external_data(each)]:
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        name = entries.get("location", "")
+        file = path.parent / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise CheckpointError(f"{path}: its weights are in {name!r}, expected a file of the same folder")
+        try:
+            if not file.is_file():
+                raise FileNotFoundError(2, "No such file", str(file))
+            offset = int(entries.get("offset", 0))
+            length = int(entries.get("length", file.stat().st_size - offset))
+            if (size := size + length) > LIMIT:
+                raise too_large(path, size)
+            with file.open("rb") as opened:
+                opened.seek(offset)
+                tensor.raw_data = opened.read(length)
+            if len(tensor.raw_data) < length:
+                raise ValueError(f"{tensor.name!r} ends after {len(tensor.raw_data)} of {length} bytes")
+            if name not in digests:
+                digests[name] = file_digest(file)
+        except OSError as error:
+            raise CheckpointError(
+                f"{path}: its weights are in {name!r}: cannot read {file}: {error.strerror}; keep it beside the model"
+            ) from error
+        except ValueError as error:
+            raise CheckpointError(f"{path}: its weights in {name!r} are not readable: {error}") from error
+        tensor.data_location = TensorProto.DEFAULT
+        del tensor.external_data[:]
     return digests
 
 
