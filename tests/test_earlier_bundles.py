@@ -35,9 +35,12 @@ def _with_earlier_fills(manifest: Any, version: int) -> Any:
 
 @pytest.fixture(scope="module")
 def version_4(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small bundle as version 4 of the manifest described it: with the initial value 0 of most state buffers."""
+    """The small bundle as version 4 of the manifest described it: with the initial value 0 of most state buffers, and
+    without a codeword for codes that are not drawn.
+    """
     path = shutil.copytree(small_bundle, tmp_path_factory.mktemp("bundles") / "version-4")
     manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["undrawn_codeword"]
     (path / "manifest.json").write_text(json.dumps(_with_earlier_fills(manifest, 4)))
     return path
 
@@ -85,10 +88,12 @@ def test_verifies(version_4: Path, version_3: Path) -> None:
         checks = list(verify(Sampler(Bundle.open(path), threads=1)))
         assert all(check.passed for check in checks)
         assert any("min_p" in check.name for check in checks) == has_min_p
+        assert not any("half-drawn" in check.name for check in checks)
 
 
 def test_a_version_without_initial_values_reads_as_the_version_with_them(small_bundle: Path, version_4: Path) -> None:
-    assert Bundle.open(version_4).manifest == Bundle.open(small_bundle).manifest
+    now = Bundle.open(small_bundle).manifest
+    assert Bundle.open(version_4).manifest == replace(now, undrawn_codeword=None)
     buffers = {buffer.name: buffer.fill for buffer in Bundle.open(version_4).manifest.priors("float32")["top"].memories}
     assert (buffers["row"], buffers["column"], buffers["forced"]) == ("index", "index", -1)
     assert [buffers[name] for name in ("temperature", "top_k", "top_p", "min_p")] == [1, 11, 1, 0]
@@ -131,3 +136,24 @@ def test_a_filter_of_a_level_that_is_given_needs_no_state_buffer(version_3: Path
     codes = sampler.sample(1, seeds=1).codes
     again = sampler.sample(1, labels=0, given=codes, min_p=0.5)
     np.testing.assert_array_equal(again.codes["bottom"], codes["bottom"])
+
+
+def test_refuses_to_decode_codes_that_are_not_drawn(version_4: Path, tmp_path: Path, fails: Callable[..., str]) -> None:
+    sampler = Sampler(Bundle.open(version_4), threads=1)
+    codes = sampler.sample(2, seeds=1).codes
+    assert sampler.decode(codes).shape == (2, 32, 48, 3)
+    codes["bottom"][1, 7, 11] = -1
+    message = (
+        "codes of bottom hold -1, which is not drawn: the bundle has no codeword for it, because an earlier release"
+    )
+    with pytest.raises(InputError, match=f"{message} exported it: export it again"):
+        sampler.decode(codes)
+    np.savez(tmp_path / "codes.npz", **codes)
+    assert message in fails(2, "decode", tmp_path / "codes.npz", "--bundle", version_4, "--out", tmp_path / "a.png")
+
+
+def test_an_earlier_version_cannot_claim_a_codeword(small_bundle: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(small_bundle, tmp_path / "bundle")
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps({**manifest, "version": 5}))
+    assert Bundle.open(path).manifest.undrawn_codeword is None

@@ -218,7 +218,7 @@ def _with_a_long_location() -> str:
     graph = {"file": "", "inputs": [binding] * 20_000, "outputs": []}
     prior = {"classes": False, "columns_per_step": 1, "memories": [], "graphs": {"y" * 10**7: graph}}
     level = {"name": "", "height": 1, "width": 1, "codebook_size": 1, "prior": prior}
-    return json.dumps({"format": "latentloop-bundle", "version": 5, "image": [1, 1, 1], "levels": [level]})
+    return json.dumps({"format": "latentloop-bundle", "version": 6, "image": [1, 1, 1], "levels": [level]})
 
 
 HOSTILE = {

@@ -108,8 +108,10 @@ BYTES = {"name": "bytes", "dtype": "uint8", "shape": [1], "ring": False, "paddin
 @pytest.mark.parametrize(
     ("keys", "value", "expected"),
     [
-        (("version",), 1, "version is 1, this LatentLoop reads 3 to 5: use a matching release, or export"),
+        (("version",), 1, "version is 1, this LatentLoop reads 3 to 6: use a matching release, or export"),
         (("format",), "other", "format is 'other'"),
+        (("undrawn_codeword",), None, "undrawn_codeword is missing, expected one of checkpoint, data, equal"),
+        (("undrawn_codeword",), "guess", "undrawn_codeword is 'guess', expected one of checkpoint, data, equal"),
         (("precisions",), ["float32", "int3"], "precisions has 'int3', expected some of float32, int8"),
         (("precisions",), ["int8"], "precisions: 'float32' is missing"),
         (("precisions",), ["float32", "float32"], "precisions: the name 'float32' occurs twice"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from latentloop.errors import InputError
 from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.checkpoints.code_usage import has_usage
 from latentloop.export.checkpoints.codes_digest import with_codes_digest
 from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
 from latentloop.export.onnx_classifiers.attached import AttachedClassifier
@@ -61,11 +62,19 @@ class CheckedSource:
     classes: tuple[str, ...]  # names by label
     weights: str = "float32"  # the type whose values the weights are rounded to
     attached: AttachedClassifier | None = None  # the source's ONNX model, fitted to the bundle
+    measured_usage: bool = False  # how often the codes occur was measured on images, not in training
 
     @property
     def classifier(self) -> Checkpoint | None:
         """The checkpoint of the classifier, None without one."""
         return self.source.checkpoints().get("classifier")
+
+    @property
+    def code_usage(self) -> str:
+        """Where it is from how often the codes occur: one of ``latentloop.bundles.manifest.USAGES``."""
+        if not has_usage(self.source.vqvae):
+            return "equal"
+        return "data" if self.measured_usage else "checkpoint"
 
     @property
     def classifier_config(self) -> ClassifierConfig | None:
@@ -87,6 +96,10 @@ class CheckedSource:
             classifier = round_weights(self.classifier, weights)
         source = replace(self.source, vqvae=vqvae, priors=priors, classifier=classifier)
         return replace(self, source=source, priors=priors, weights=weights)
+
+    def with_vqvae(self, vqvae: Checkpoint, *, measured_usage: bool) -> CheckedSource:
+        """Returns the source with the same VQ-VAE that also holds how often its codes occur."""
+        return replace(self, source=replace(self.source, vqvae=vqvae), measured_usage=measured_usage)
 
     def with_golden_images(self, images: NDArray[np.uint8]) -> CheckedSource:
         """Returns the source with ``images`` [n, H, W, C] for the golden vectors of the codec."""

@@ -129,6 +129,7 @@ def _manifest(checked: CheckedSource, levels: tuple[Level, ...], files: dict[str
         licence=source.licence,
         provenance={**source.provenance, "models": _models(checked)},
         codes_sha256=source.vqvae.provenance["codes_sha256"],
+        undrawn_codeword=checked.code_usage,
     )
 
 

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.checkpoints.code_usage import without_usage
 from latentloop.export.configuration import VqvaeConfig
 
-# The encoders, the layers between a level's codewords and the codes of the level below, and the codebooks.
+# The encoders, the layers between a level's codewords and the codes of the level below, and the codebooks; not how
+# often the codes occur.
 _PREFIXES = ("encoders.", "to_code.", "level_decoders.", "codebooks.")
 
 
@@ -24,7 +26,7 @@ def codes_digest(config: VqvaeConfig, weights: Mapping[str, NDArray[Any]]) -> st
     digest; the variant of the residual blocks (``inplace``) does.
     """
     digest = hashlib.sha256(b"inplace\n" if config.inplace else b"")
-    for name in sorted(weights):
+    for name in sorted(without_usage(weights)):
         if name.startswith(_PREFIXES):
             value = np.ascontiguousarray(weights[name], "<f4")
             digest.update(f"{name} {value.shape}\n".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from latentloop.export.checkpoints.code_usage import mean_codeword
 from latentloop.export.checkpoints.lazy_arrays import Weights
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.graphs.builder import FLOAT, INT64, UINT8, Dim, GraphBuilder, WeightStore
@@ -37,13 +38,14 @@ def encoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, ima
 def decoder_graph(config: VqvaeConfig, weights: Weights, store: WeightStore, image: tuple[int, int]) -> GraphBuilder:
     """Builds the decoder.
 
-    Inputs: codes [B, h, w] int64 of every level, under the level's name. Outputs: ``images`` [B, H, W, channels] uint8,
-    and ``decoded`` [B, H, W, channels] float32, the values before rounding, nominally in [-1, 1].
+    Inputs: codes [B, h, w] int64 of every level, under the level's name; -1, or K, for one that is not drawn, which has
+    the mean codeword. Outputs: ``images`` [B, H, W, channels] uint8, and ``decoded`` [B, H, W, channels] float32, the
+    values before rounding, nominally in [-1, 1].
     """
     g = _CodecGraph("decoder", store, config, weights, image)
     upsampled = []
     for level, name in enumerate(config.level_names):
-        x = g.lookup(level, g.input(name, INT64, g.codes_shape(level)))
+        x = g.lookup_partial(level, g.input(name, INT64, g.codes_shape(level)))
         for n in range(config.levels - 1 - level):
             x = g.conv_transpose(f"upsamplers.{level}.{n}", x)
         upsampled.append(x)
@@ -102,3 +104,14 @@ class _CodecGraph(NetworkGraph):
         """Returns the codewords [B, D, h, w] of codes [B, h, w]."""
         codebook = self.own_weight(f"codebooks.{level}.embedding")
         return self.op("Transpose", self.op("Gather", codebook, codes, axis=0), perm=[0, 3, 1, 2])
+
+    def lookup_partial(self, level: int, codes: str) -> str:
+        """Like ``lookup``, for codes of which some are not drawn, -1 or K: they have the mean codeword."""
+        size = self.config.codebook_size
+        codebook = self.own_weight(f"codebooks.{level}.embedding")
+        mean = self.constant(mean_codeword(self.values, level)[None])
+        table = self.op("Concat", codebook, mean, axis=0)  # [K + 1, D]; a runtime folds it
+        # An engine does not read a negative index as ONNX does.
+        is_drawn = self.op("GreaterOrEqual", codes, self.constant(0))
+        rows = self.op("Where", is_drawn, codes, self.constant(size))
+        return self.op("Transpose", self.op("Gather", table, rows, axis=0), perm=[0, 3, 1, 2])

@@ -11,6 +11,7 @@ from torch import nn
 
 from latentloop.errors import CheckpointError, listed
 from latentloop.export.checkpoints.checkpoint import Checkpoint, Kind, wrong_kind_error
+from latentloop.export.checkpoints.code_usage import without_usage
 from latentloop.export.checkpoints.lazy_arrays import arrays_of
 from latentloop.export.models.classifier import Classifier
 from latentloop.export.models.pixelsnail import PixelSnail
@@ -44,7 +45,7 @@ def check_weights(checkpoint: Checkpoint, source: Path | str) -> None:
     with torch.device("meta"):  # shapes only, without memory for the weights
         model = _NETWORKS[checkpoint.kind](checkpoint.config)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    problems = [f"{name} is missing, expected {list(shape)}" for name, shape in expected.items()
+    problems = [f"{name} is missing, expected {list(expected[name])}" for name in without_usage(expected)
                 if name not in checkpoint.weights]  # fmt: skip
     for name, array in arrays_of(checkpoint.weights).items():
         if name not in expected:
@@ -64,5 +65,6 @@ def _build(network: type[Model], kind: Kind, checkpoint: Checkpoint, source: Pat
     check_weights(checkpoint, source)
     model = network(checkpoint.config)
     for name, value in model.state_dict().items():  # one after the other: they can be lazy
-        value.copy_(torch.from_numpy(checkpoint.weights[name]))
+        if name in checkpoint.weights:  # not all hold the use of the codes
+            value.copy_(torch.from_numpy(checkpoint.weights[name]))
     return model.eval()

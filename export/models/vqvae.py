@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,13 +91,18 @@ def nearest_codewords(vectors: Tensor, embedding: Tensor) -> Tensor:
 
 
 class Codebook(nn.Module):
-    """Nearest-codeword quantisation. Codewords are a buffer: they are trained by moving averages, not by gradients."""
+    """Nearest-codeword quantisation. Codewords are a buffer: they are trained by moving averages, not by gradients.
+
+    ``usage`` [K] is each code's share of all codes, zeros if it is not known.
+    """
 
     embedding: Tensor
+    usage: Tensor
 
     def __init__(self, codebook_size: int, code_channels: int) -> None:
         super().__init__()
         self.register_buffer("embedding", torch.randn(codebook_size, code_channels))
+        self.register_buffer("usage", torch.zeros(codebook_size))
 
     def nearest(self, z: Tensor) -> Tensor:
         """Returns the index of the nearest codeword by squared Euclidean distance, the lowest index on ties.
@@ -109,6 +115,21 @@ class Codebook(nn.Module):
     def lookup(self, codes: Tensor) -> Tensor:
         """Codes [N, H, W] int64 -> codewords [N, D, H, W]."""
         return functional.embedding(codes, self.embedding).permute(0, 3, 1, 2)
+
+    def lookup_partial(self, codes: Tensor) -> Tensor:
+        """Like ``lookup``, for codes of which some are not drawn, -1 or K: they have the mean codeword."""
+        is_drawn = (codes >= 0) & (codes < len(self.embedding))
+        codewords = self.lookup(codes.where(is_drawn, 0))
+        return torch.where(is_drawn[:, None], codewords, self.mean()[:, None, None])
+
+    def mean(self) -> Tensor:
+        """Returns the mean codeword [D]: weighted by ``usage``, or of all codewords equally if it is not known."""
+        is_known = bool((self.usage >= 0).all() and self.usage.sum() > 0)
+        return self.usage @ self.embedding / self.usage.sum() if is_known else self.embedding.mean(0)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.setdefault(f"{prefix}usage", self.usage)  # state files of earlier releases lack it
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 @dataclass
@@ -171,8 +192,8 @@ class Vqvae(nn.Module):
         return decoded
 
     def decode(self, codes: list[Tensor]) -> Tensor:
-        """Codes per level [N, H, W] int64, top first -> images [N, C, H, W], nominally in [-1, 1]."""
-        return self.decode_codewords([self.codebook(level).lookup(c) for level, c in enumerate(codes)])
+        """Codes per level [N, H, W] int64, top first -> images [N, C, H, W], nominally in [-1, 1]. -1: not drawn."""
+        return self.decode_codewords([self.codebook(level).lookup_partial(c) for level, c in enumerate(codes)])
 
     def codebook(self, level: int) -> Codebook:
         """Returns the codebook of a level, counted from the top."""

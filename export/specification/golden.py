@@ -2,7 +2,8 @@
 
 They are one npz file. Per level: seeds [n], labels [n], upper [n, H', W'] (if the prior has a condition), codes
 [n, rows, W] drawn with the seeds (the first rows only for a large prior), and logits [n, m, K] at positions [m, 2].
-``codec.*``: images, their codes, each code's relative margin to the second nearest codeword, and the decoded images.
+``codec.*``: images, their codes, each code's relative margin to the second nearest codeword, and the decoded images;
+the first image's codes without the last half of every level (-1), and the decoded image.
 ``classifier.*``: probabilities and features of the same images.
 """
 
@@ -96,8 +97,19 @@ def golden_codec(checkpoint: Checkpoint, size: tuple[int, int], images: NDArray[
             scale = np.square(z).sum(-1) + np.square(codebook).sum(1).max()
             margin = (nearest.runner_up - nearest.distance).reshape(scale.shape) / np.maximum(scale, 1e-30)
             golden[f"codec.margin.{name}"] = margin.astype(np.float32)
+        partial = [_first_half(level.codes[:1]) for level in levels]
+        half = model.decode(partial).permute(0, 2, 3, 1)
     golden["codec.decoded"] = decoded.numpy().astype(np.float32)
+    golden |= {f"codec.partial.{name}": codes.numpy() for name, codes in zip(config.level_names, partial, strict=True)}
+    golden["codec.partial_decoded"] = half.numpy().astype(np.float32)
     return golden
+
+
+def _first_half(codes: torch.Tensor) -> torch.Tensor:
+    """Returns codes [n, H, W] with -1 in place of the last half, in raster order: of one code, of this code."""
+    partial = codes.flatten(1).clone()
+    partial[:, partial.shape[1] // 2 :] = -1
+    return partial.view_as(codes)
 
 
 def golden_classifier(checkpoint: Checkpoint, images: NDArray[np.uint8]) -> Arrays:

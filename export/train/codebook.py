@@ -94,6 +94,10 @@ class EmaCodebook:
             self.embedding[unused] = chosen
         return count
 
+    def shares(self) -> Tensor:
+        """Returns the share of each code [K] of the vectors of the last steps; zeros before the initialisation."""
+        return self.cluster_size / self.cluster_size.sum().clamp(min=EPSILON)
+
     def state(self) -> dict[str, Any]:
         """Returns the averages for the state file; the embedding is saved with the model."""
         return {"cluster_size": self.cluster_size, "sums": self.sums}

@@ -158,6 +158,13 @@ class VqvaeTask(NetworkTask[Vqvae]):
             ]
             codebook.initialise(torch.cat(vectors), self.options.batch * per_image, generator)
 
+    @torch.no_grad()
+    def averaged(self) -> Vqvae:
+        """Returns the VQ-VAE for evaluation, with the use of its codes."""
+        for level, codebook in enumerate(self.codebooks):
+            self.model.codebook(level).usage.copy_(codebook.shares())
+        return super().averaged()
+
     def state(self) -> dict[str, Any]:
         """Returns model, optimiser and the averages of weights and codebooks for the state file."""
         return super().state() | {"codebooks": [codebook.state() for codebook in self.codebooks]}

@@ -15,9 +15,11 @@ from latentloop.errors import BundleError, InputError, short_repr
 from latentloop.io.json_reading import Shape, Size
 
 FORMAT = "latentloop-bundle"
-VERSION = 5
+VERSION = 6
+UNDRAWN_SINCE = 6  # the first version with ``undrawn_codeword``
 OLDEST = 3  # version that is read
 DTYPES = ("float32", "int64", "uint8")
+USAGES = ("checkpoint", "data", "equal")
 BATCH = "batch"  # the only dynamic size
 INDEX = "index"  # a fill
 
@@ -35,7 +37,13 @@ GRAPHS = ("row", *STEPS.values())  # a prior has one of each per precision
 SHARED_GRAPHS = ("condition",)  # one for all precisions, if the prior has a condition to compute once per batch
 PRECISIONS = ("float32", "int8")  # of weights; accumulators and activations are float32
 MAX_COLUMNS = 2**20
-ABSENT_IF_NONE = ("classifier", "codes_sha256", "dtype", "shape")  # fields that JSON lacks if they are None
+ABSENT_IF_NONE = (
+    "classifier",
+    "codes_sha256",
+    "dtype",
+    "shape",
+    "undrawn_codeword",
+)  # fields that JSON lacks if they are None
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,12 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The contents of a bundle. ``levels`` are listed from the top down; ``image`` is (height, width, channels)."""
+    """The contents of a bundle. ``levels`` are listed from the top down; ``image`` is (height, width, channels).
+
+    The decoder has a codeword for a code that is not drawn, -1: the mean of a level's codewords, weighted by how often
+    they occur. ``undrawn_codeword`` says where that is from: the VQ-VAE's checkpoint, images given for the export, or
+    neither, if all count equally. None: an earlier release exported the bundle, and the decoder has no such codeword.
+    """
 
     image: tuple[int, int, int]
     levels: tuple[Level, ...]
@@ -135,6 +148,7 @@ class Manifest:
     licence: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     codes_sha256: str | None = None  # digest of what gives the VQ-VAE's codes their meaning; None: not recorded
+    undrawn_codeword: Annotated[str, USAGES] | None = None
 
     def level(self, name: str) -> Level:
         """Returns the level of that name. Raises BundleError, with the names of all levels, if there is none."""

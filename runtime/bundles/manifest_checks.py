@@ -13,6 +13,8 @@ from latentloop.bundles.manifest import (
     INDEX,
     PRECISIONS,
     SHARED_GRAPHS,
+    UNDRAWN_SINCE,
+    USAGES,
     Binding,
     Level,
     Manifest,
@@ -34,6 +36,8 @@ MAX_AXES = 8
 
 def check_manifest(manifest: Manifest, source: str, version: int) -> None:
     """Raises BundleError that names the wrong field. ``source`` is the name of the file, of that ``version``."""
+    if manifest.undrawn_codeword is None and version >= UNDRAWN_SINCE:
+        raise BundleError(f"{source}.undrawn_codeword is missing, expected one of {', '.join(USAGES)}")
     unknown = [setting.name for setting in SETTINGS.values() if setting.since > version]
     _check_grids(manifest, source)
     _check_graphs(manifest, source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from latentloop.bundles.loop_buffers import FILLS_SINCE, with_fills
-from latentloop.bundles.manifest import FORMAT, OLDEST, VERSION, Manifest
+from latentloop.bundles.manifest import FORMAT, OLDEST, UNDRAWN_SINCE, VERSION, Manifest
 from latentloop.bundles.manifest_checks import check_manifest
 from latentloop.io.json_reading import read, read_versioned
 
@@ -18,6 +18,8 @@ def from_json(value: object, source: str) -> Manifest:
         values["provenance"] = {}
     if values.get("codes_sha256") is None:  # an earlier release exported the bundle
         values["codes_sha256"] = _recorded_codes(values["provenance"])
+    if values["version"] < UNDRAWN_SINCE:
+        values["undrawn_codeword"] = None
     manifest = read(Manifest, values, source)
     if values["version"] < FILLS_SINCE:
         manifest = replace(manifest, levels=tuple(map(with_fills, manifest.levels)))

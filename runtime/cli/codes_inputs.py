@@ -140,7 +140,7 @@ def codes_files(path: Path) -> list[Path]:
 
 
 def _codes(file: CodesFile, manifest: Manifest) -> Codes:
-    codes = checked_codes(file, file.levels, manifest, partial=False)
+    codes = checked_codes(file, file.levels, manifest, partial=False, to_decode=True)
     n = len(codes[manifest.levels[0].name])
     return Codes(codes, file.labels(n, manifest.classes), file.seeds(n))
 

@@ -14,7 +14,7 @@ from latentloop.bundles.manifest import Manifest
 from latentloop.cli.interrupt import stop_request
 from latentloop.errors import InputError, listed, short_repr
 from latentloop.io.codes_file import CodesFile, open_codes
-from latentloop.sampling.validation import check_codes
+from latentloop.sampling.validation import check_codes, check_codes_to_decode
 
 if TYPE_CHECKING:
     from latentloop.cli.image_inputs import ImageInputs
@@ -172,16 +172,20 @@ def _chosen_levels(file: CodesFile, keep: str | None, manifest: Manifest) -> Giv
 
 
 def checked_codes(
-    file: CodesFile, levels: Iterable[str], manifest: Manifest, *, partial: bool
+    file: CodesFile, levels: Iterable[str], manifest: Manifest, *, partial: bool, to_decode: bool = False
 ) -> dict[str, NDArray[np.int64]]:
-    """Returns a file's codes of these levels, int64 [N, h, w], N >= 1. ``partial`` allows -1 and missing levels.
+    """Returns a file's codes of these levels, int64 [N, h, w], N >= 1. ``partial`` allows -1 and missing levels, and
+    ``to_decode`` -1 if the decoder knows it.
 
     Raises InputError if they do not fit the bundle, or another VQ-VAE made them.
     """
     by_level = {level: file.levels[level] for level in levels}
     file.check_origin(manifest.origin(), by_level)
     try:
-        codes = check_codes(by_level, manifest.levels, partial=partial)
+        if to_decode:
+            codes = check_codes_to_decode(by_level, manifest)
+        else:
+            codes = check_codes(by_level, manifest.levels, partial=partial)
     except InputError as error:
         raise InputError(f"{file.path}: {error}") from error
     if not codes or not len(next(iter(codes.values()))):

@@ -164,8 +164,15 @@ class Sampler:
         return self._runs.encode(validation.check_images(images, self.bundle.manifest))
 
     def decode(self, codes: Mapping[str, ArrayLike]) -> NDArray[np.uint8]:
-        """Decodes codes by level, integers [N, h, w], to images uint8 [N, H, W, C]. Raises InputError."""
-        return self._runs.decode(validation.check_codes(codes, self.bundle.manifest.levels, partial=False))
+        """Decodes codes by level, integers [N, h, w], to images uint8 [N, H, W, C].
+
+        Codes are 0 to K - 1, or -1 for one that is not drawn, as in ``given`` and ``Progress.codes``: it has the mean
+        codeword of its level, weighted by how often the codes occur, so that an image that is half drawn looks finished
+        where it is drawn, and plain elsewhere. A level of which nothing is drawn is an array of -1.
+
+        Raises InputError, also for -1 with a bundle of an earlier release, whose decoder has no such codeword.
+        """
+        return self._runs.decode(validation.check_codes_to_decode(codes, self.bundle.manifest))
 
     def classify(self, images: ArrayLike) -> Classification:
         """Classifies images uint8 [N, H, W, C] at the bundle's size with the bundle's classifier, on the CPU for every
@@ -187,7 +194,8 @@ class Sampler:
 
     def decode_on_gpu(self, codes: Mapping[str, Any], stream: Any = None) -> DeviceArray:
         """Like ``decode``, for int64 arrays [N, h, w] on the sampler's GPU; returns uint8 [N, H, W, C] there. See
-        ``encode_on_gpu``. Codes beyond a codebook are not detected.
+        ``encode_on_gpu``. Codes beyond a codebook are not detected, nor -1 with a bundle whose decoder has no codeword
+        for it (``bundle.manifest.undrawn_codeword`` is None).
         """
         return self._array_codec().decode(codes, stream)
 

@@ -149,9 +149,16 @@ def has_filter(level: Level, name: str) -> bool:
 
 
 def check_codes(
-    codes: Mapping[str, ArrayLike], levels: Sequence[Level], *, partial: bool, n: int | None = None
+    codes: Mapping[str, ArrayLike],
+    levels: Sequence[Level],
+    *,
+    partial: bool,
+    undrawn: bool | None = None,
+    n: int | None = None,
 ) -> dict[str, NDArray[np.int64]]:
-    """Returns codes by level, int64 [N, H, W]. ``partial`` allows -1 (draw) and missing levels."""
+    """Returns codes by level, int64 [N, H, W]. ``partial`` allows missing levels, and ``undrawn``, by default if they
+    are allowed, -1 for a code that is not drawn.
+    """
     if not isinstance(codes, Mapping):
         raise InputError(f"codes are {type(codes).__name__}, expected a mapping from level names to arrays")
     _check_level_names("codes", codes, levels)
@@ -168,7 +175,7 @@ def check_codes(
         expected = f"[{'N' if n is None else n}, {level.height}, {level.width}]"
         if array.ndim != 3 or array.shape[1:] != (level.height, level.width) or (n is not None and len(array) != n):
             raise InputError(f"codes of {name} have shape {list(array.shape)}, expected {expected}")
-        low, different = -1 if partial else 0, distinct(array)
+        low, different = -1 if (partial if undrawn is None else undrawn) else 0, distinct(array)
         if different.size and (different.min() < low or different.max() >= level.codebook_size):
             expected = f"{low} to {level.codebook_size - 1}"
             raise InputError(f"codes of {name} range from {different.min()} to {different.max()}, expected {expected}")
@@ -176,6 +183,18 @@ def check_codes(
             n = len(array)
         converted = different.astype(np.int64)
         checked[name] = converted if len(different) == len(array) else np.broadcast_to(converted, array.shape)
+    return checked
+
+
+def check_codes_to_decode(codes: Mapping[str, ArrayLike], manifest: Manifest) -> dict[str, NDArray[np.int64]]:
+    """Returns codes of all levels, int64 [N, H, W], -1 for one that is not drawn."""
+    checked = check_codes(codes, manifest.levels, partial=False, undrawn=True)
+    for name, values in checked.items():
+        if manifest.undrawn_codeword is None and values.size and distinct(values).min() < 0:
+            raise InputError(
+                f"codes of {name} hold -1, which is not drawn: the bundle has no codeword for it, because an earlier "
+                "release exported it: export it again, or decode when all codes are drawn"
+            )
     return checked
 
 

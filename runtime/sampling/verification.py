@@ -99,8 +99,12 @@ def _verify_encoder(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Chec
 def _verify_decoder(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Check]:
     codes = {level.name: golden[f"codec.codes.{level.name}"] for level in sampler.bundle.manifest.levels}
     decoded = runs_of(sampler).unrounded(codes)
-    error = float(np.abs(decoded - golden["codec.decoded"]).max())
-    yield Check("decode: pixels, of [-1, 1]", error, NARROW_BOUND.get(sampler.precision, DECODED_BOUND))
+    bound = NARROW_BOUND.get(sampler.precision, DECODED_BOUND)
+    yield Check("decode: pixels, of [-1, 1]", float(np.abs(decoded - golden["codec.decoded"]).max()), bound)
+    if sampler.bundle.manifest.undrawn_codeword is not None:
+        partial = {level.name: golden[f"codec.partial.{level.name}"] for level in sampler.bundle.manifest.levels}
+        error = float(np.abs(runs_of(sampler).unrounded(partial) - golden["codec.partial_decoded"]).max())
+        yield Check("decode: pixels of a half-drawn image, of [-1, 1]", error, bound)
 
 
 def _verify_classifier(sampler: Sampler, golden: dict[str, Array]) -> Iterator[Check]:

@@ -145,7 +145,8 @@ std::string json(const Manifest& manifest) {
                   {"classifier", json(manifest.classifier)},
                   {"classes", json(manifest.classes)},
                   {"precisions", json(manifest.precisions)},
-                  {"files", json(manifest.files)}});
+                  {"files", json(manifest.files)},
+                  {"undrawn_codeword", json(manifest.undrawn_codeword)}});
 }
 
 std::string json(const Profile& profile) {

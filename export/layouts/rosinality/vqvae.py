@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from latentloop.errors import CheckpointError
 from latentloop.export.checkpoints.checkpoint import Checkpoint
+from latentloop.export.checkpoints.code_usage import with_usage
 from latentloop.export.configuration import VqvaeConfig
 from latentloop.export.layouts.layout import ReadRequest
 from latentloop.export.layouts.rosinality.differences import explain_names, vqvae_difference
@@ -32,13 +33,16 @@ LANDMARKS = (
     "enc_b.blocks.2.weight",
     "quantize_conv_t.weight",
 )
+_COUNTS = ("quantize_t.cluster_size", "quantize_b.cluster_size")  # moving averages of how often each code occurs
 _RESIDUAL_CHANNELS = 32  # the implementation's default, for a model without residual blocks to determine it
 
 
 def read(file: CheckpointFile, request: ReadRequest) -> Checkpoint:
     """Reads a VQ-VAE; the tensors' shapes determine all hyper-parameters. Raises CheckpointError."""
     state, config = find_state(file, LANDMARKS, _configure, request.selection, layout=LAYOUT, model="a VQ-VAE")
-    return Checkpoint(config, convert(state, _mappings(config)), state.provenance())
+    checkpoint = Checkpoint(config, convert(state, _mappings(config)), state.provenance())
+    counts = [state.tensors.get(name) for name in _COUNTS]
+    return with_usage(checkpoint, [count.values() for count in counts if count is not None])
 
 
 def _configure(state: StateDict) -> VqvaeConfig:
@@ -116,5 +120,5 @@ def _residual(config: VqvaeConfig, name: str, key: str, first: int) -> Iterator[
 def _moving_averages(config: VqvaeConfig) -> dict[str, Shape]:
     """Returns the shapes of the codebooks' moving averages, which only training needs."""
     size, width = config.codebook_size, config.code_channels
-    counts: dict[str, Shape] = {f"quantize_{letter}.cluster_size": (size,) for letter in "tb"}
+    counts: dict[str, Shape] = dict.fromkeys(_COUNTS, (size,))
     return counts | {f"quantize_{letter}.embed_avg": (width, size) for letter in "tb"}

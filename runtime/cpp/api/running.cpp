@@ -74,7 +74,7 @@ ll_status ll_decode(ll_sampler* sampler, const int64_t* const* codes, int64_t co
     check_count(count);
     check_images(running.manifest(), images, images_bytes, count);
     if (count > 0) require(codes, "codes");
-    check_codes(running, codes, count, false);
+    check_codes_to_decode(running, codes, count);
     decode(running, codes, count, images);
   });
 }

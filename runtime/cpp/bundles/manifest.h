@@ -72,6 +72,10 @@ struct FileRecord {
   std::string sha256;
 };
 
+constexpr int64_t kUndrawnSince{6};  // the first version of the manifest with `undrawn_codeword`
+
+constexpr std::array<const char*, 3> kUsages{"checkpoint", "data", "equal"};
+
 struct Manifest {
   int64_t version;
   int64_t height, width, channels;  // of an image
@@ -80,6 +84,7 @@ struct Manifest {
   std::optional<std::string> classifier;
   std::vector<std::string> classes, precisions;
   std::map<std::string, FileRecord> files;
+  std::optional<std::string> undrawn_codeword;  // one of kUsages; none: the decoder has no codeword for the code -1
 };
 
 }  // namespace latentloop

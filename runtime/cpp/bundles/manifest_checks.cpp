@@ -133,6 +133,11 @@ void check_classes(const Manifest& manifest, const std::string& source) {
 }  // namespace
 
 void check_manifest(const Manifest& manifest, const std::string& source) {
+  if (manifest.version >= kUndrawnSince && !manifest.undrawn_codeword) {
+    std::string expected;
+    for (const char* usage : kUsages) expected += (expected.empty() ? "" : ", ") + std::string(usage);
+    throw bundle_error(source, ".undrawn_codeword is missing, expected one of ", expected);
+  }
   if (manifest.levels.empty()) throw bundle_error(source, ".levels is empty");
   check_image(manifest, source);
   check_level_names(manifest, source);

@@ -13,7 +13,7 @@ namespace {
 
 using Indices = std::map<std::string, size_t>;  // of state buffers, by name
 
-constexpr int64_t kOldest{3}, kNewest{5};   // versions that are read
+constexpr int64_t kOldest{3}, kNewest{6};   // versions that are read
 constexpr int64_t kMostColumns{1 << 20};    // in a view
 constexpr int64_t kLargestFill{INT32_MAX};  // -1 is the smallest
 const std::string kBatchName{"batch"};      // the only dynamic size
@@ -162,6 +162,8 @@ Manifest read_manifest(const Json& json, const std::string& source) {
   if (const Field licence = field["licence"]; !licence.is_missing()) licence.string();
   if (const Field provenance = field["provenance"]; !provenance.is_absent()) provenance.object();
   optional_string(field["codes_sha256"]);
+  if (const Field usage = field["undrawn_codeword"]; manifest.version >= kUndrawnSince && !usage.is_absent())
+    manifest.undrawn_codeword = kUsages[usage.choice({kUsages.begin(), kUsages.end()})];
   if (manifest.version < kFillsSince) {
     for (Level& level : manifest.levels) set_fills(level);
   }

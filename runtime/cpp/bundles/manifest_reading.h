@@ -11,7 +11,7 @@
 
 namespace latentloop {
 
-// Returns the checked manifest of one of the versions 3 to 5. Throws Error (LL_BAD_BUNDLE) that names the file
+// Returns the checked manifest of one of the versions 3 to 6. Throws Error (LL_BAD_BUNDLE) that names the file
 // (`source`) and the field.
 Manifest read_manifest(const Json& json, const std::string& source);
 

@@ -15,7 +15,14 @@ void check_classifier(const Manifest& manifest) {
                 "--classifier FILE");
 }
 
-void check_codes(Sampler& sampler, const int64_t* const* codes, int64_t count, bool also_on_gpu) {
+namespace {
+
+constexpr int64_t kUndrawn{-1};
+
+// Throws Error (LL_INVALID_ARGUMENT) for codes in memory of the host, or also in that of a GPU, that are not `least` to
+// K - 1.
+void check_range(Sampler& sampler, const int64_t* const* codes, int64_t count, int64_t least, bool also_on_gpu) {
+  const bool decodes_undrawn = sampler.manifest().undrawn_codeword.has_value();
   const auto& levels = sampler.manifest().levels;
   for (size_t l = 0; count > 0 && l < levels.size(); ++l) {
     const Level& level = levels[l];
@@ -25,12 +32,27 @@ void check_codes(Sampler& sampler, const int64_t* const* codes, int64_t count, b
     const int64_t size = code_count(level);
     for (int64_t sample = 0; sample < count; ++sample) {
       const int64_t* first = all.part(sample * size, size);
-      const auto wrong = [&level](int64_t code) { return code < 0 || code >= level.codebook_size; };
+      const auto wrong = [&level, least](int64_t code) { return code < least || code >= level.codebook_size; };
       if (const int64_t* found = std::find_if(first, first + size, wrong); found != first + size)
-        throw Error(LL_INVALID_ARGUMENT, text("codes of ", level.name, ", sample ", sample, ": ", *found,
-                                              ", expected 0 to ", level.codebook_size - 1));
+        throw Error(LL_INVALID_ARGUMENT, text("codes of ", level.name, ", sample ", sample, ": ", *found, ", expected ",
+                                              least, " to ", level.codebook_size - 1));
+      if (!decodes_undrawn && std::find(first, first + size, kUndrawn) != first + size)
+        throw Error(LL_INVALID_ARGUMENT,
+                    text("codes of ", level.name, ", sample ", sample,
+                         " hold -1, which is not drawn: the bundle has no codeword for it, because an earlier release "
+                         "exported it: export it again, or decode when all codes are drawn"));
     }
   }
+}
+
+}  // namespace
+
+void check_codes(Sampler& sampler, const int64_t* const* codes, int64_t count) {
+  check_range(sampler, codes, count, 0, true);
+}
+
+void check_codes_to_decode(Sampler& sampler, const int64_t* const* codes, int64_t count) {
+  check_range(sampler, codes, count, kUndrawn, false);
 }
 
 // The number of samples of a run.

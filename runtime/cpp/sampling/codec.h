@@ -9,8 +9,11 @@ namespace latentloop {
 void check_classifier(const Manifest& manifest);
 
 // Throws Error (LL_INVALID_ARGUMENT) unless there are codes of every level [count, H, W], from 0 to K - 1. Those in
-// memory of a GPU are copied to the host for that, if `also_on_gpu`, else not read.
-void check_codes(Sampler& sampler, const int64_t* const* codes, int64_t count, bool also_on_gpu);
+// memory of a GPU are copied to the host for that.
+void check_codes(Sampler& sampler, const int64_t* const* codes, int64_t count);
+
+// Like `check_codes`, but allows -1, if the bundle's decoder does, and does not read memory of a GPU.
+void check_codes_to_decode(Sampler& sampler, const int64_t* const* codes, int64_t count);
 
 // Arrays are those of the functions of the C interface, checked.
 void encode(Sampler& sampler, const uint8_t* images, int64_t count, int64_t* const* codes);

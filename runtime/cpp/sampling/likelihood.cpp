@@ -19,7 +19,7 @@ void check(Sampler& sampler, const int64_t* const* codes, const int64_t* labels,
   if (labels == nullptr && !manifest.classes.empty() && count > 0)
     throw Error(LL_INVALID_ARGUMENT, "labels are missing: the likelihood of codes depends on their class");
   check_labels(manifest, labels, count);
-  check_codes(sampler, codes, count, true);
+  check_codes(sampler, codes, count);
   for (const Level& level : manifest.levels) {
     check_prior(level);
     check_state_size(level, batch);
