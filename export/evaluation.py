@@ -51,6 +51,16 @@ def reconstruction_metrics(model: Vqvae, images: NDArray[np.uint8], device: str 
     }
 
 
+@torch.no_grad()
+def code_counts(model: Vqvae, images: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+    """Returns how often each code occurs in images [N, H, W, C] uint8: int64 [K] by level, top first."""
+    counts = [np.zeros(model.config.codebook_size, np.int64) for _ in range(model.config.levels)]
+    for part in batches_of(len(images), EVALUATION_BATCH):
+        for count, level in zip(counts, model.quantise(to_signed(torch.from_numpy(images[part]))), strict=True):
+            count += np.bincount(level.codes.flatten().numpy(), minlength=len(count))
+    return counts
+
+
 def _pixels(images: Tensor) -> Tensor:
     """Images in [-1, 1] -> 8-bit values, as float32; rounded and clipped as by a bundle's decoder."""
     return ((images + 1) * 127.5).round().clamp(0, 255)

@@ -62,6 +62,10 @@ def test_encoder_decoder_likelihood_and_classifier(sampler: EmbeddedSampler, cpu
     for name, values in sampler.encode(images).items():
         assert np.array_equal(values, cpu.encode(images)[name])
     assert np.abs(sampler.decode(codes).astype(int) - images).max() <= 1
+    partial = {name: np.where(np.arange(values.shape[1])[:, None] < 3, values, -1) for name, values in codes.items()}
+    half = cpu.decode(partial)
+    assert np.abs(half.astype(int) - images).max() > 1
+    assert np.abs(sampler.decode(partial).astype(int) - half).max() <= 1
     labels = np.arange(5)
     for name, nats in sampler.log_likelihood(codes, labels).items():
         np.testing.assert_allclose(nats, cpu.log_likelihood(codes, labels)[name], atol=2e-4)

@@ -14,7 +14,7 @@ from embedded import EmbeddedBundle, EmbeddedError, EmbeddedSampler, Library, in
 from every_bundle import NAMES, SEEDS, bundle_folder, given_codes
 from test_earlier_bundles import version_3, version_4
 
-from latentloop import Bundle, Sampler, sample_best
+from latentloop import Bundle, InputError, Sampler, sample_best
 
 __all__ = ["version_3", "version_4"]  # fixtures
 
@@ -117,6 +117,10 @@ def test_encodes_decodes_and_scores_like_python(library: Library, folder: Path) 
     for name, values in ours.encode(images).items():
         np.testing.assert_array_equal(values, codes[name])
     np.testing.assert_array_equal(ours.decode(codes), sampler.decode(codes))
+    partial = {name: np.where(rng.random(values.shape) < 0.5, values, -1) for name, values in codes.items()}
+    half = ours.decode(partial)
+    np.testing.assert_array_equal(half, sampler.decode(partial))
+    assert not np.array_equal(half, ours.decode(codes))
     if sampler.bundle.has_classifier:
         np.testing.assert_array_equal(ours.classify(images), sampler.classify(images).probabilities)
     if not all(level.has_prior for level in sampler.bundle.levels):
@@ -126,6 +130,17 @@ def test_encodes_decodes_and_scores_like_python(library: Library, folder: Path) 
     nats = sampler.log_likelihood(codes, labels)
     for name, values in ours.log_likelihood(codes, labels).items():
         np.testing.assert_allclose(values, nats[name], rtol=1e-12, atol=1e-12)
+
+
+def test_earlier_bundles_refuse_codes_that_are_not_drawn_like_python(library: Library, version_4: Path) -> None:
+    ours, sampler = samplers(library, version_4)
+    codes = sampler.sample(2, seeds=1).codes
+    np.testing.assert_array_equal(ours.decode(codes), sampler.decode(codes))
+    codes["bottom"][1, 7, 11] = -1
+    with pytest.raises(EmbeddedError, match="codes of bottom, sample 1 hold -1, which is not drawn: the bundle has no"):
+        ours.decode(codes)
+    with pytest.raises(InputError, match="codes of bottom hold -1, which is not drawn: the bundle has no"):
+        sampler.decode(codes)
 
 
 @pytest.mark.parametrize(("n", "candidates", "batch"), [(5, 4, 0), (3, 8, 5), (4, 1, 0), (17, 2, 16)])

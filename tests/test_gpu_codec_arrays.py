@@ -64,6 +64,18 @@ def test_encoding_and_decoding(
     check_images(decoded.numpy(), cpu.decode(expected))
 
 
+def test_codes_that_are_not_drawn(engines: Path, machines: Machines, cpu: Sampler, device: str) -> None:
+    driver = machines(seed=3)
+    sampler = Sampler(Bundle.open(engines), device)
+    codes = cpu.encode(random_images(3))
+    codes["top"][1] = codes["bottom"][1] = codes["bottom"][2, 5:] = -1
+    expected = cpu.decode(codes)
+    assert not np.array_equal(expected[1], expected[2])
+    check_images(sampler.decode(codes), expected)
+    on_gpu = {name: dlpack(driver, values) for name, values in codes.items()}
+    check_images(sampler.decode_on_gpu(on_gpu).numpy(), expected)
+
+
 @pytest.mark.parametrize("n", [1, AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 5])
 def test_any_number_of_images(engines: Path, machines: Machines, cpu: Sampler, device: str, n: int) -> None:
     driver = machines(seed=n)

@@ -33,7 +33,7 @@ def _random_checkpoint(levels: int, *, known: bool) -> Checkpoint:
     config = VqvaeConfig(levels=levels, channels=12, residual_channels=6, code_channels=5, codebook_size=16)
     checkpoint = Checkpoint(config, plain_weights(random_vqvae(config)))
     rng = np.random.default_rng(levels)
-    return with_usage(checkpoint, rng.exponential(3.0, (levels, 16))) if known else checkpoint
+    return with_usage(checkpoint, [*rng.exponential(3.0, (levels, 16))]) if known else checkpoint
 
 
 def _means(checkpoint: Checkpoint) -> list[NDArray[np.float64]]:
@@ -112,7 +112,7 @@ def test_have_the_mean_codeword(levels: int, known: bool, tmp_path: Path) -> Non
 def test_golden_vectors_detect_another_mean(tmp_path: Path) -> None:
     checkpoint = _random_checkpoint(2, known=True)
     write_bundle(tmp_path / "bundle", BundleSource(checkpoint, image=(32, 32)))
-    other = with_usage(checkpoint, np.random.default_rng(9).exponential(3.0, (2, 16)))
+    other = with_usage(checkpoint, [*np.random.default_rng(9).exponential(3.0, (2, 16))])
     write_bundle(tmp_path / "other", BundleSource(other, image=(32, 32)))
     (tmp_path / "bundle" / "decoder.onnx").write_bytes((tmp_path / "other" / "decoder.onnx").read_bytes())
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
@@ -179,7 +179,7 @@ def test_a_file_of_codes_that_are_not_drawn_is_decoded(small_bundle: Path, tmp_p
     sampler = Sampler(Bundle.open(small_bundle), threads=1)
     codes = sampler.sample(1, seeds=1).codes
     codes["bottom"][:, 3:] = -1
-    np.savez(tmp_path / "codes.npz", **codes)
+    np.savez(tmp_path / "codes.npz", top=codes["top"], bottom=codes["bottom"])
     files = (tmp_path / "codes.npz", "--bundle", small_bundle, "--out", tmp_path / "a.png")
     assert run("decode", *files, "--scale", "1") == 0
     with Image.open(tmp_path / "a.png") as image:

@@ -57,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="FOLDER",
-        help="measure the models on this data set's images, and take the golden vectors' images from it",
+        help="measure the models on this data set's images, take the golden vectors' images from it, and count how often "
+        "codes occur if the VQ-VAE's file does not say it (for the picture of codes that are not drawn yet)",
     )
     _add_inplace(
         parser.add_argument_group(
@@ -121,6 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
     require("exporting", "torch", "onnx")
     from latentloop.export.bundle.checks import check_source, check_target, recorded_image
     from latentloop.export.bundle.needs import WORTH_SAYING, needs
+    from latentloop.export.bundle.usage import with_measured_usage
     from latentloop.export.bundle.writing import write_checked_bundle
     from latentloop.export.checkpoints.checkpoint import save_checkpoint
     from latentloop.export.commands.export_source import read_source
@@ -147,7 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.data:
         data = _load_data(arguments.data, checked.image, checked.config.image_channels)
         measured = _measure(source, data, named)
-        checked = checked.with_golden_images(data.held_out.images[:SAMPLES])
+        checked = with_measured_usage(checked, data.training).with_golden_images(data.held_out.images[:SAMPLES])
     elif "vqvae" not in named and "layout" in source.vqvae.provenance and (hint := inplace_hint(source.vqvae)):
         note(f"hint: {hint}")
 

@@ -37,13 +37,7 @@ GRAPHS = ("row", *STEPS.values())  # a prior has one of each per precision
 SHARED_GRAPHS = ("condition",)  # one for all precisions, if the prior has a condition to compute once per batch
 PRECISIONS = ("float32", "int8")  # of weights; accumulators and activations are float32
 MAX_COLUMNS = 2**20
-ABSENT_IF_NONE = (
-    "classifier",
-    "codes_sha256",
-    "dtype",
-    "shape",
-    "undrawn_codeword",
-)  # fields that JSON lacks if they are None
+ABSENT_IF_NONE = ("classifier", "codes_sha256", "dtype", "shape", "undrawn_codeword")  # fields that JSON then lacks
 
 
 @dataclass(frozen=True)

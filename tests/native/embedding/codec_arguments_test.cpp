@@ -91,7 +91,10 @@ void test_codes(const Opened& opened) {
     codes[l] = nullptr;
     refuse(("codes of " + name + " are null").c_str());
     codes[l] = zeros[l].data();
-    for (const int64_t code : {int64_t{-1}, int64_t{opened.levels[l].codebook_size}, INT64_MAX, INT64_MIN}) {
+    zeros[l].back() = -1;  // not drawn: only to be decoded
+    REFUSED(LL_INVALID_ARGUMENT, ("codes of " + name + ", sample 1: -1, expected 0 to ").c_str(),
+            ll_log_likelihood(opened.sampler, codes.data(), labels, kCount, nats_of.data()));
+    for (const int64_t code : {int64_t{-2}, int64_t{opened.levels[l].codebook_size}, INT64_MAX, INT64_MIN}) {
       zeros[l].back() = code;
       refuse(("codes of " + name + ", sample 1: ").c_str());
     }
