@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="FOLDER",
-        help="measure the models on this data set's images, take the golden vectors' images from it, and count how often "
-        "codes occur if the VQ-VAE's file does not say it (for the picture of codes that are not drawn yet)",
+        help="measure the models on this data set's images, take the golden vectors' images from it, and count how "
+        "often codes occur if the VQ-VAE's file does not say it (codes that are not drawn look like their mean)",
     )
     _add_inplace(
         parser.add_argument_group(
