@@ -83,7 +83,7 @@ TOP, BOTTOM = np.zeros((2, 4, 6), np.int64), np.zeros((2, 8, 12), np.int64)
         ({"top": TOP}, "codes of the level 'bottom' are missing"),
         ({"top": TOP, "bottom": BOTTOM, "middle": TOP}, "there is no level 'middle'"),
         ({"top": TOP + 0.5, "bottom": BOTTOM}, "dtype float64, expected integers"),
-        ({"top": TOP + 11, "bottom": BOTTOM}, "range from 11 to 11, expected 0 to 10"),
+        ({"top": TOP + 11, "bottom": BOTTOM}, "range from 11 to 11, expected -1 to 10"),
         ({"top": TOP[:1], "bottom": BOTTOM}, "codes of bottom have shape [2, 8, 12], expected [1, 8, 12]"),
         ({"top": TOP[0], "bottom": BOTTOM}, "codes of top have shape [4, 6]"),
         ({"top": TOP[:0], "bottom": BOTTOM[:0]}, "holds codes of no image"),
