@@ -11,7 +11,8 @@ import pytest
 from gpu_machines import Machines
 from numpy.typing import NDArray
 
-from latentloop import Bundle, InputError, Progress, Sampler, Samples
+from latentloop import Bundle, InputError, Progress, Sampler, Samples, sample_best
+from latentloop.images import Images
 
 N, BATCH = 5, 2  # so that the last batch is padded
 GRIDS = {"top": (4, 6), "bottom": (8, 12)}
@@ -53,6 +54,10 @@ def prefix(codes: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     flat = codes.reshape(N, -1).copy()
     flat[:, length:] = -1
     return flat.reshape(codes.shape)
+
+
+def undrawn_as_decoded(codes: Codes) -> Codes:
+    return {name: np.maximum(values, 0) for name, values in codes.items()}
 
 
 @pytest.mark.parametrize("case", ["nothing given", "a prefix of both levels", "the top level", "the bottom level"])
@@ -100,6 +105,7 @@ def test_codes_are_not_copied_unless_they_are_read(sampler: Sampler, monkeypatch
 
     monkeypatch.setattr("latentloop.sampling.runs._with_given", fail)
     monkeypatch.setattr("latentloop.backends.gpu.backend.GpuBackend._drawn", fail)
+    monkeypatch.setattr("latentloop.sampling.runs.Runs._preview", fail)
     assert len(draw(sampler, callback=lambda _: None).images) == N
 
 
@@ -116,17 +122,69 @@ def test_codes_first_read_after_the_callback_are_an_error(sampler: Sampler) -> N
             _ = progress.codes
 
 
-def test_the_decoded_codes_so_far_are_a_preview(sampler: Sampler) -> None:
-    previews = []
+@pytest.mark.parametrize("kept", [0, 50])
+def test_a_preview_is_the_decoded_codes_so_far(sampler: Sampler, cpu: Sampler, kept: int) -> None:
+    given = {"top": draw(cpu).codes["top"], "bottom": prefix(draw(cpu).codes["bottom"], kept)} if kept else {}
+    previews: list[tuple[Progress, Images]] = []
 
-    def callback(progress: Progress) -> bool:
-        if progress.level == "bottom":
-            codes = {name: np.maximum(values, 0) for name, values in progress.codes.items()}
-            previews.append(sampler.decode(codes))
-        return progress.images_done == 0 or progress.rows_done < GRIDS["bottom"][0]
+    def callback(progress: Progress) -> None:
+        for codes in progress.codes.values():
+            codes[codes > 5] = 5  # the arrays are the caller's
+        preview = progress.preview()
+        assert preview is progress.preview()
+        previews.append((progress, preview))
 
-    samples = draw(sampler, callback=callback)
-    np.testing.assert_array_equal(previews[7], samples.images[:BATCH])
+    samples = draw(sampler, given=given, callback=callback)
+    assert len(previews) == 3 * (GRIDS["bottom"][0] + (0 if kept else GRIDS["top"][0]))
+    for progress, preview in previews:
+        decoded = cpu.decode(undrawn_as_decoded(expected_codes(samples, given, progress)))
+        assert preview.dtype == np.uint8
+        np.testing.assert_array_equal(preview, decoded, str(progress))
+        if (progress.level, progress.rows_done) == ("bottom", GRIDS["bottom"][0]):
+            part = slice(progress.images_done, progress.images_done + BATCH)
+            np.testing.assert_array_equal(preview, samples.images[part])
+
+
+def test_previews_change_neither_samples_nor_the_images_before_them(sampler: Sampler) -> None:
+    """Batches are decoded while the next is drawn, by the decoder that previews use."""
+    plain, seen = draw(sampler), draw(sampler, callback=lambda progress: progress.preview().any() or None)
+    np.testing.assert_array_equal(seen.images, plain.images)
+    for name, codes in plain.codes.items():
+        np.testing.assert_array_equal(seen.codes[name], codes)
+
+
+def test_a_batch_can_be_previewed_while_its_stream_is_read(sampler: Sampler, cpu: Sampler) -> None:
+    finished: list[Images] = []
+
+    def callback(progress: Progress) -> None:
+        if (progress.level, progress.rows_done) == ("bottom", GRIDS["bottom"][0]):
+            finished.append(progress.preview())
+
+    batches = [batch.images for batch in sampler.stream(N, seeds=1, labels=1, batch_size=BATCH, callback=callback)]
+    assert len(batches) == len(finished) == 3
+    for batch, preview in zip(batches, finished, strict=True):
+        np.testing.assert_array_equal(batch, preview)
+
+
+def test_a_preview_first_called_after_the_callback_is_an_error(sampler: Sampler) -> None:
+    reports: list[Progress] = []
+    draw(sampler, callback=reports.append)
+    for progress in reports:
+        with pytest.raises(InputError, match="codes or preview of a Progress were first read after its callback"):
+            progress.preview()
+
+
+def test_the_best_of_candidates_can_be_previewed(small_bundle: Path) -> None:
+    sampler, previews = Sampler(Bundle.open(small_bundle), threads=1), []
+
+    def callback(progress: Progress) -> None:
+        previews.append(progress.preview())
+
+    best = sample_best(sampler, 2, keep=0.5, labels=1, seeds=1, batch_size=4, callback=callback)
+    plain = sample_best(sampler, 2, keep=0.5, labels=1, seeds=1, batch_size=4)
+    np.testing.assert_array_equal(best.samples.images, plain.samples.images)
+    for image in best.samples.images:
+        assert any((image == candidate).all() for candidate in previews[-1])
 
 
 def test_another_thread_may_draw_meanwhile(cpu: Sampler) -> None:

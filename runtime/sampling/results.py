@@ -26,6 +26,9 @@ class Progress:
     images_done: int
     images_total: int
     _codes: Callable[[], dict[str, NDArray[np.int64]]] = field(default=dict, repr=False, compare=False)
+    _decoded: Callable[[], NDArray[np.uint8]] = field(
+        default=lambda: np.empty((0, 0, 0, 0), np.uint8), repr=False, compare=False
+    )
 
     @cached_property
     def codes(self) -> dict[str, NDArray[np.int64]]:
@@ -35,6 +38,19 @@ class Progress:
         raises InputError. The arrays stay as they are afterwards.
         """
         return self._codes()
+
+    def preview(self) -> NDArray[np.uint8]:
+        """Returns the current batch's images so far, uint8 [n, H, W, C]: the decoded codes so far, of which
+        some are not drawn yet. After the last row of all levels they are the finished images.
+
+        The first call decodes, which takes as long as a batch's images, and has to be made while the callback runs;
+        later it raises InputError. Other calls return the same array, which stays as it is.
+        """
+        return self._preview
+
+    @cached_property
+    def _preview(self) -> NDArray[np.uint8]:
+        return self._decoded()
 
 
 Callback = Callable[[Progress], bool | None]  # called after every row; False cancels the run

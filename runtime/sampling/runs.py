@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -123,13 +123,27 @@ class Runs:
         self, request: SampleRequest, part: slice, indices: NDArray[np.int64], callback: Callback | None
     ) -> _PendingBatch | None:
         """Draws one batch and starts to decode it. Returns None if the callback cancelled it."""
-        after_row = None if callback is None else _reporting(callback, request, part)
         with self._run() as backend:
+            after_row = None
+            if callback is not None:
+                after_row = _reporting(callback, request, part, lambda codes: self._preview(codes, len(indices)))
             drawn = backend.draw(request.draws(indices), after_row)
             if drawn is None:
                 return None
             codes = {name: values[: part.stop - part.start].astype(np.int64) for name, values in drawn.items()}
             return _PendingBatch(backend.decode(drawn), codes, part)
+
+    def _preview(self, codes: dict[str, Codes], batch: int) -> NDArray[np.uint8]:
+        """Decodes codes by level [n, h, w], -1 where none is drawn yet, while a batch of this size is drawn.
+
+        The batch is padded as it is when its images are decoded: the decoder then runs at one batch size, and the last
+        preview is bit-identical to the images. A decoder shares no memory with the loop.
+        """
+        n = len(next(iter(codes.values())))
+        images = self.empty_images(n)
+        padded = {name: values[np.minimum(np.arange(batch), n - 1)] for name, values in _decodable(codes).items()}
+        self._finish(self.backend.decode(padded), slice(0, n), images)
+        return images
 
     def _finished(self, batch: _PendingBatch, request: SampleRequest) -> Samples:
         """Waits for a batch's images, and returns its samples without the padding."""
@@ -213,20 +227,33 @@ class Runs:
         return {level.name: np.empty((n, level.height, level.width), np.int64) for level in self.bundle.manifest.levels}
 
 
-def _reporting(callback: Callback, request: SampleRequest, part: slice) -> AfterRow:
-    """Returns the function for a backend to call after every row of the samples ``part``: it calls the callback."""
+def _reporting(
+    callback: Callback,
+    request: SampleRequest,
+    part: slice,
+    decode: Callable[[dict[str, Codes]], NDArray[np.uint8]],
+) -> AfterRow:
+    """Returns the function for a backend to call after every row of the samples ``part``: it calls the callback.
+
+    ``decode`` decodes codes by level [n, h, w], -1 where none is drawn yet.
+    """
 
     def after_row(level: str, rows_done: int, drawn: DrawnCodes) -> bool:
         running = True
 
         def codes() -> dict[str, Codes]:
             if not running:
-                raise InputError("codes of a Progress were first read after its callback: read them in the callback")
+                raise InputError(
+                    "codes or preview of a Progress were first read after its callback: read them in the callback"
+                )
             return _with_given(drawn(), request, part)
+
+        def preview() -> NDArray[np.uint8]:
+            return decode(codes())  # not the arrays that Progress.codes gave to the caller, who may change them
 
         height = request.manifest.level(level).height
         try:
-            proceed = callback(Progress(level, rows_done, height, part.start, request.n, codes))
+            proceed = callback(Progress(level, rows_done, height, part.start, request.n, codes, preview))
         finally:
             running = False
         return proceed is None or bool(proceed)
@@ -241,3 +268,8 @@ def _with_given(drawn: dict[str, Codes], request: SampleRequest, part: slice) ->
         without_padding = values[: part.stop - part.start]
         np.copyto(codes[name], without_padding, where=without_padding >= 0)
     return codes
+
+
+def _decodable(codes: dict[str, Codes]) -> dict[str, Codes]:
+    """Returns codes by level for the decoder, which knows no code that is not drawn yet: code 0 is in its place."""
+    return {name: np.maximum(values, 0) for name, values in codes.items()}
