@@ -16,9 +16,11 @@ from latentloop.cli.image_inputs import ImageInputs, find_inputs
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.messages import plural
 from latentloop.cli.sample_job import SampleJob, chosen_labels, first_seed, validated_request
+from latentloop.cli.watching.watching import Watching
 from latentloop.errors import InputError, OutputError, listed
 from latentloop.images.problems import Source
 from latentloop.images.writing import image_name, write_images
+from latentloop.io.files import write_each
 from latentloop.sampling.kept_codes import Shapes, codes_in_rows, first_codes, is_kept, keep_first, shown
 from latentloop.sampling.results import Samples
 from latentloop.sampling.sample_request import MAX_SAMPLES
@@ -54,18 +56,25 @@ class Completion:
         shapes = _shapes(self.job.request.manifest)
         return ", ".join(f"{level} {shown(count, shapes[level])}" for level, count in self.counts.items())
 
-    def write(self, samples: Samples) -> None:
-        """Writes the samples, of which there are at least one: a file of each, or a grid. Raises OutputError."""
+    @property
+    def cells(self) -> int:
+        """The number of images in the grid."""
+        return len(self.files) * (self.draws + 2)
+
+    def write(self, samples: Samples, watching: Watching) -> None:
+        """Writes the samples, of which there are at least one: a file of each, or a grid, and the animation of it.
+        Raises OutputError.
+        """
+        output = self.job.output
         try:
-            self._write(samples)
+            write_each({str(output): lambda: self._write(samples)} | watching.writes(samples.images, self._grid))
         except OutputError as error:
             raise OutputError(f"{error}{self.job.remedy}") from error
 
     def _write(self, samples: Samples) -> None:
         output = self.job.output
         if not output.folder:
-            assert self.reconstructed is not None
-            output.write(self._grid(samples.images, self.reconstructed), self.draws + 2)
+            output.write(self._cells(samples.images), self.draws + 2)
             return
         digits = max(5, len(str(len(self.files) - 1)))
         names = (
@@ -76,7 +85,10 @@ class Completion:
         enlarged = (image.repeat(scale, 0).repeat(scale, 1) for image in samples.images)
         write_images(output.path, enlarged, names, force=output.force)
 
-    def _grid(self, drawn: NDArray[np.uint8], reconstructed: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _grid(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return self.job.output.grid(self._cells(drawn), self.draws + 2)
+
+    def _cells(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Returns the cells of the grid, [rows * columns, H, W, C]: of each image with a draw the original, what is
         kept of it, and its draws.
         """
@@ -84,7 +96,8 @@ class Completion:
         cells = np.full((rows * self.draws, *drawn.shape[1:]), 255, np.uint8)
         cells[: len(drawn)] = drawn
         cells = cells.reshape(rows, self.draws, *drawn.shape[1:])
-        kept = kept_picture(reconstructed[:rows], self.counts, _shapes(self.job.request.manifest))
+        assert self.reconstructed is not None
+        kept = kept_picture(self.reconstructed[:rows], self.counts, _shapes(self.job.request.manifest))
         every = np.concatenate([self.images.pixels[:rows, None], kept[:, None], cells], 1)
         return every.reshape(-1, *drawn.shape[1:])
 

@@ -32,6 +32,11 @@ def shard_size(text: str) -> int:
     return _number(text, int, lambda value: 1 <= value < 2**31, "an integer from 1, below 2**31")
 
 
+def whole_number(text: str, lowest: int, highest: int) -> int:
+    """Returns the integer in ``text``, from ``lowest`` to ``highest`` (for a ``type`` of argparse)."""
+    return _number(text, int, lambda value: lowest <= value <= highest, f"an integer from {lowest} to {highest}")
+
+
 def fraction(text: str) -> float:
     """Returns the number in ``text``, over 0 and at most 1 (a ``type`` of argparse)."""
     return _number(text, float, lambda value: 0 < value <= 1, "a fraction over 0, at most 1")

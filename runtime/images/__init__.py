@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from latentloop.images.animation import write_animation
 from latentloop.images.writing import Images, grid, write_image, write_images
 
-__all__ = ["Images", "grid", "read_images", "write_image", "write_images"]
+__all__ = ["Images", "grid", "read_images", "write_animation", "write_image", "write_images"]
 
 
 def read_images(

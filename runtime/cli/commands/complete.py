@@ -10,6 +10,7 @@ from latentloop.cli import messages, options
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import defer_stop, stop_request
 from latentloop.cli.sample_job import draw_samples
+from latentloop.cli.watching.watching import Watching, add_watching
 
 if TYPE_CHECKING:
     from latentloop.cli.completion import Completion
@@ -80,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a grid (.png, .jpg or .webp), or, if the name ends in /, a folder with an image per draw",
     )
     options.add_scale(output)
+    add_watching(parser)
     running = options.add_running(parser)
     options.add_precision(running)
     options.add_batch_size(running)
@@ -91,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     # 1. Check the output, then the images and the request.
     output = ImageOutput.required(arguments)
+    watching = Watching.required(arguments, output)
     if output.folder:
         from latentloop.images.writing import check_folder
 
@@ -102,14 +105,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     completion = plan_completion(arguments, sampler, output)
     note_unused_options(arguments, completion.job)
+    watching.begin(sampler, completion.job, completion.cells, completion.job.columns)
     # 2. Draw, and write the finished images.
     loaded = time.perf_counter()
     with stop_request() as stop:
-        samples, _ = draw_samples(sampler, completion.job, stop)
+        samples, _ = draw_samples(sampler, completion.job, stop, watching)
     seconds = time.perf_counter() - loaded
     if len(samples.images):
         with defer_stop(stop):
-            completion.write(samples)
+            completion.write(samples, watching)
     # 3. Report.
     _report(arguments, sampler, completion, samples, (loaded - started, seconds))
     return messages.exit_status(stop, messages.finished(len(samples.images), completion.job.request.n))
@@ -131,6 +135,7 @@ def _report(
     slower = slower_because(sampler.device, arguments.device, sampler.device_reason)
     summary = {
         "file": str(job.output) if done else None,
+        "animation": str(job.output.animation) if job.output.animation and done else None,
         "bundle": sampler.bundle.location,
         "images": [str(file) for file in completion.files],
         "skipped": completion.inputs.skipped_as_json(),

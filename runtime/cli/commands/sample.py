@@ -12,6 +12,7 @@ from latentloop.cli import messages, options
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import defer_stop, stop_request
 from latentloop.cli.sample_job import DEFAULT_COUNT, SampleJob, draw_samples, plan_sampling
+from latentloop.cli.watching.watching import Watching, add_watching
 from latentloop.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ EPILOG = """examples:
   latentloop sample --per-class 8 --temperature 0.9 --seed 1 --out classes.png
   latentloop sample my-bundle --label coat,bag -n 100 --out coats-and-bags/
   latentloop sample --per-class 8 --best 0.25 --seed 1 --out best.png
+  latentloop sample --animate drawn.webp --show --out samples.png
   latentloop sample --given photo.png --resize --keep top --out variations.png
   latentloop encode photo.png --resize --out photo.npz && latentloop sample --given photo.npz --keep top --out more.png
   latentloop sample -n 50000 --seed 1 --format npz --out samples/
@@ -93,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw the shards of a folder on the Ray cluster at ADDRESS (auto, local, host:port or ray://host:port); "
         "they are written here; the bundle has the same path on all machines, or an address",
     )
+    add_watching(parser)
     running = options.add_running(parser)
     options.add_precision(running)
     options.add_batch_size(running)
@@ -113,6 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     # 1. Check the outputs, then the request.
     output = ImageOutput.required(arguments)
+    watching = Watching.required(arguments, output)
     if output.folder:
         from latentloop.cli.folders.sampling import sample_to_folder
 
@@ -127,17 +131,18 @@ def run(arguments: argparse.Namespace) -> int:
         from latentloop.cli.unused_options import note_unused_options
 
         note_unused_options(arguments, job)
+    watching.begin(sampler, job, job.request.n, job.columns)
     # 2. Sample.
     loaded = time.perf_counter()
     with stop_request() as stop:
-        samples, selection = draw_samples(sampler, job, stop)
+        samples, selection = draw_samples(sampler, job, stop, watching)
     sampled = time.perf_counter()
     # 3. Write the finished images.
     done = len(samples.images)
     labels = [] if samples.labels is None else [sampler.bundle.manifest.classes[label] for label in samples.labels]
     if done:
         with defer_stop(stop):
-            _write(job, samples, labels)
+            _write(job, samples, labels, watching)
     # 4. Report.
     from latentloop.cli.slower import slower_because
 
@@ -146,6 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
     summary = {
         "file": str(output) if done else None,
         "codes": str(job.codes) if job.codes and done else None,
+        "animation": str(output.animation) if output.animation and done else None,
         "bundle": sampler.bundle.location,
         "images": done,
         "seeds": samples.seeds.tolist(),
@@ -187,8 +193,9 @@ def _check_codes_output(path: Path, output: ImageOutput) -> None:
         raise InputError(f"--out {output} is below --codes {path}, which is a file: move it")
 
 
-def _write(job: SampleJob, samples: Samples, labels: list[str]) -> None:
-    """Writes images and codes; if one fails, still writes the other. ``labels`` are class names, empty without classes.
+def _write(job: SampleJob, samples: Samples, labels: list[str], watching: Watching) -> None:
+    """Writes images, codes and the animation; if one fails, still writes the others. ``labels`` are class names, empty
+    without classes.
 
     Raises OutputError.
     """
@@ -210,6 +217,7 @@ def _write(job: SampleJob, samples: Samples, labels: list[str]) -> None:
             earlier_origins=job.given.origins(done) if job.given else None,
             force=output.force,
         )
+    writes |= watching.writes(samples.images, lambda images: output.grid(images, job.columns))
     try:
         write_each(writes)
     except OutputError as error:
