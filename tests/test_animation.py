@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +192,24 @@ def test_nothing_to_draw_is_refused(small_bundle: Path, tmp_path: Path, capsys: 
     assert run(*common, "--out", tmp_path / "b.png", "--animate", tmp_path / "c.png") == 2
     assert "--animate watches images being drawn, but every code is given" in capsys.readouterr().err
     assert not (tmp_path / "b.png").exists()
+
+
+def test_a_bundle_without_a_codeword_for_undrawn_codes_is_refused(
+    small_bundle: Path, tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    earlier = shutil.copytree(small_bundle, tmp_path / "earlier")
+    manifest = json.loads((earlier / "manifest.json").read_text())
+    del manifest["undrawn_codeword"]
+    (earlier / "manifest.json").write_text(json.dumps(manifest | {"version": 5}))
+    message = fails(2, "sample", "--bundle", earlier, "--out", tmp_path / "a.png", "--animate", tmp_path / "b.png")
+    assert "--animate shows images of which codes are not drawn yet, but an earlier release exported" in message
+    assert "export it again" in message
+
+    def callback(progress: Progress) -> None:
+        progress.preview()
+
+    with pytest.raises(InputError, match="hold -1, which is not drawn"):
+        Sampler(Bundle.open(earlier)).sample(1, callback=callback)
 
 
 def test_pictures_that_make_no_animation(tmp_path: Path) -> None:

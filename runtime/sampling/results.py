@@ -40,11 +40,13 @@ class Progress:
         return self._codes()
 
     def preview(self) -> NDArray[np.uint8]:
-        """Returns the current batch's images so far, uint8 [n, H, W, C]: the decoded codes so far, of which
-        some are not drawn yet. After the last row of all levels they are the finished images.
+        """Returns the current batch's images so far, uint8 [n, H, W, C]: the decoded codes, with the mean codeword of
+        its level for each that is not drawn yet (see ``Sampler.decode``). After the last row of all levels they are the
+        finished images.
 
         The first call decodes, which takes as long as a batch's images, and has to be made while the callback runs;
-        later it raises InputError. Other calls return the same array, which stays as it is.
+        later it raises InputError, and always with a bundle of an earlier release, whose decoder has no such codeword.
+        Other calls return the same array, which stays as it is.
         """
         return self._preview
 

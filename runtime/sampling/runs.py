@@ -138,10 +138,13 @@ class Runs:
 
         The batch is padded as it is when its images are decoded: the decoder then runs at one batch size, and the last
         preview is bit-identical to the images. A decoder shares no memory with the loop.
+
+        Raises InputError if the decoder has no codeword for codes that are not drawn.
         """
+        codes = validation.check_codes_to_decode(codes, self.bundle.manifest)
         n = len(next(iter(codes.values())))
         images = self.empty_images(n)
-        padded = {name: values[np.minimum(np.arange(batch), n - 1)] for name, values in _decodable(codes).items()}
+        padded = {name: values[np.minimum(np.arange(batch), n - 1)] for name, values in codes.items()}
         self._finish(self.backend.decode(padded), slice(0, n), images)
         return images
 
@@ -268,8 +271,3 @@ def _with_given(drawn: dict[str, Codes], request: SampleRequest, part: slice) ->
         without_padding = values[: part.stop - part.start]
         np.copyto(codes[name], without_padding, where=without_padding >= 0)
     return codes
-
-
-def _decodable(codes: dict[str, Codes]) -> dict[str, Codes]:
-    """Returns codes by level for the decoder, which knows no code that is not drawn yet: code 0 is in its place."""
-    return {name: np.maximum(values, 0) for name, values in codes.items()}

@@ -78,14 +78,19 @@ class Screen:
     def _write(self, text: str) -> None:
         try:
             try:
-                self._stream.write(text)
                 self._stream.flush()
-            except BaseException:  # a second Ctrl-C in the middle of a picture
-                self._stream.write(f"{RESET}{SHOW_CURSOR}")
-                self._stream.flush()
+                _write_all(self._stream.fileno(), text.encode(self._stream.encoding))
+            except KeyboardInterrupt:  # a second Ctrl-C in the middle of a picture
+                _write_all(self._stream.fileno(), f"{RESET}{SHOW_CURSOR}\n".encode())
                 raise
         except OSError:  # a terminal that is closed is no reason to stop
             self._is_broken = True
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Writes all bytes: a signal can end a single call early, and an unbuffered stream (python -u) loses the rest."""
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def arranged(images: Images, height: int, width: int) -> tuple[Pixels, NDArray[np.bool_], int]:
@@ -117,12 +122,12 @@ def arranged(images: Images, height: int, width: int) -> tuple[Pixels, NDArray[n
 
 
 def _scale(image: tuple[int, int], space: tuple[int, int], n: int, columns: int) -> float:
-    """Returns the factor by which n images of (H, W) fit into a space of (h, w) pixels, with so many in a row."""
-    rows = -(-n // columns)
-    scale = min(
-        (space[0] - rows + 1) / rows / image[0],
-        (space[1] - columns + 1) / columns / image[1],
-    )
+    """Returns the factor by which n images of (H, W) fit into a space of (h, w) pixels, with so many in a row; 0 if a
+    side of an image would have no pixel.
+    """
+    counts = -(-n // columns), columns
+    cell = [(size - count + 1) / count for size, count in zip(space, counts, strict=True)]
+    scale = min(cell[0] / image[0], cell[1] / image[1]) if min(cell) >= 1 else 0.0
     return float(int(scale)) if scale >= 1 else scale
 
 

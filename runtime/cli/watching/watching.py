@@ -95,9 +95,13 @@ class Watching:
             return
         from latentloop.sampling.sampler import runs_of
 
-        request = job.request
+        request, option = job.request, "--animate" if self.recording else "--show"
+        if request.manifest.undrawn_codeword is None:
+            raise InputError(
+                f"{option} shows images of which codes are not drawn yet, but an earlier release exported "
+                f"{sampler.bundle.path}, whose decoder has no codeword for these: export it again"
+            )
         if not request.drawn_levels:
-            option = "--animate" if self.recording else "--show"
             raise InputError(f"{option} watches images being drawn, but every code is given: leave it out")
         self.first_rows.update({level: _first_row(request, level) for level in request.drawn_levels})
         if self.recording is not None:
