@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import pixels, run
+from documented_python import blocks
 from PIL import Image, ImageSequence
 
 from latentloop import Bundle, InputError, Sampler
@@ -227,3 +229,17 @@ def test_pictures_that_make_no_animation(tmp_path: Path) -> None:
     for suffix in (".png", ".webp", ".gif"):
         write_animation(tmp_path / f"one{suffix}", [picture])
         assert frames_of(tmp_path / f"one{suffix}")[0].shape == (4, 5, 3)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_write_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[1] / "docs" / "watching.md"
+    for command in "".join(blocks(page, "sh")).splitlines():
+        assert run(*shlex.split(command)[1:]) == 0
+    assert len(frames_of(Path("completing.webp"))) == 4 + 8
+    found, shown = frames_of(Path("drawn.webp")), frames_of(page.with_name("drawn.webp"))
+    assert len(found) == len(shown) == 8 + 16
+    assert np.abs(found[0].astype(float) - shown[0]).mean() < 2  # little is drawn: the same on every processor
+    assert np.abs(found[-1].astype(float) - pixels(Path("drawn.png"))).mean() < 3
+    assert page.with_name("drawn.webp").stat().st_size < 300_000

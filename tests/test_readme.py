@@ -93,3 +93,9 @@ def test_the_commands_work_in_their_order_and_once_more(tmp_path: Path, monkeypa
         assert shown.shape == written.shape
         # Not equal: on another processor a draw can give another code. The first two columns have no draws.
         assert np.abs(shown - written)[:, :130].mean() < 2
+    with Image.open(README.parent / "docs" / "drawn.webp") as shown_frames, Image.open("drawn.webp") as written_frames:
+        assert shown_frames.n_frames == written_frames.n_frames == 8 + 16  # type: ignore[attr-defined]
+        assert shown_frames.size == written_frames.size
+        # Where nothing is drawn yet there are no draws: the first frame's lower half.
+        lower = [np.asarray(image.convert("RGB"), np.float64)[-64:] for image in (shown_frames, written_frames)]
+        assert np.abs(lower[0] - lower[1]).mean() < 2
