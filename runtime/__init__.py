@@ -22,6 +22,9 @@ from latentloop.errors import (
 
 if TYPE_CHECKING:
     from latentloop.bundles.bundle import Bundle, LevelInfo
+    from latentloop.evaluation.evaluation import Evaluation
+    from latentloop.evaluation.evaluator import evaluate
+    from latentloop.evaluation.level_figures import LevelEvaluation
     from latentloop.kernels.driver import DeviceArray
     from latentloop.sampling.kept_codes import keep_rows
     from latentloop.sampling.rejection import Selection, sample_best
@@ -35,8 +38,10 @@ __all__ = [
     "Classification",
     "DeviceArray",
     "DeviceError",
+    "Evaluation",
     "InputError",
     "LatentLoopError",
+    "LevelEvaluation",
     "LevelInfo",
     "MissingError",
     "OutputError",
@@ -45,6 +50,7 @@ __all__ = [
     "Samples",
     "Selection",
     "__version__",
+    "evaluate",
     "keep_rows",
     "sample_best",
 ]
@@ -54,11 +60,14 @@ _LAZY = {
     "Bundle": "latentloop.bundles.bundle",
     "Classification": "latentloop.sampling.results",
     "DeviceArray": "latentloop.kernels.driver",
+    "Evaluation": "latentloop.evaluation.evaluation",
+    "LevelEvaluation": "latentloop.evaluation.level_figures",
     "LevelInfo": "latentloop.bundles.bundle",
     "Progress": "latentloop.sampling.results",
     "Sampler": "latentloop.sampling.sampler",
     "Samples": "latentloop.sampling.results",
     "Selection": "latentloop.sampling.rejection",
+    "evaluate": "latentloop.evaluation.evaluator",
     "keep_rows": "latentloop.sampling.kept_codes",
     "sample_best": "latentloop.sampling.rejection",
 }

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from latentloop.bench.quality import neighbours
-from latentloop.bench.quality.dataset import interleaved, select
+from latentloop.bench.quality.dataset import select
 from latentloop.bench.quality.frechet import between_normals, frechet_distance, moments
 from latentloop.bench.quality.neighbours import nearest, precision_recall
 from latentloop.bench.quality.novelty import SHOWN, novelty, picture, pixels
 from latentloop.bench.quality.recognition import accuracy
-from latentloop.bench.quality.reconstruction import LEAST, code_use, mean_squared_errors, psnr
+from latentloop.evaluation.selection import interleaved
 from latentloop.export.data.datasets import Dataset
 
 
@@ -29,24 +29,6 @@ def random_covariance(dimensions: int, seed: int) -> np.ndarray:
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Returns all distances [N, M], computed one by one."""
     return np.array([[math.dist(x, y) for y in b] for x in a])
-
-
-def test_errors_and_psnr() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), np.uint8)
-    others = np.random.default_rng(1).integers(0, 256, (5, 4, 6, 3), np.uint8)
-    others[4] = images[4]
-    errors = mean_squared_errors(images, others)
-    for image, other, error in zip(images.astype(int), others.astype(int), errors, strict=True):
-        assert error == pytest.approx(((image - other) ** 2).mean())
-    assert psnr(np.array([255.0**2, 255.0**2 / 1000])) == pytest.approx([0, 30])
-    assert psnr(errors)[4] == pytest.approx(10 * math.log10(255**2 / LEAST))  # not infinite
-
-
-def test_use_of_codes() -> None:
-    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    every_code, one_code, two_codes = np.arange(8).reshape(2, 2, 2), np.full((2, 3), 5), np.array([7, 2, 7, 7])
-    for codes, expected in ((every_code, (8, 8.0)), (one_code, (1, 1.0)), (two_codes, (2, math.exp(entropy)))):
-        assert code_use(codes, 8) == pytest.approx(expected)
 
 
 def test_frechet_distance_of_diagonal_covariances() -> None:

@@ -31,7 +31,7 @@ HEAVY = ("torch", "onnx", "safetensors")
 ROOMS = {
     "runtime": [
         ("cli",),
-        ("bulk",),
+        ("bulk", "evaluation"),
         ("sampling",),
         ("backends",),
         ("engines",),

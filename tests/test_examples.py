@@ -13,7 +13,7 @@ import pytest
 from command_line import pixels
 from embedded import installed_library
 
-from latentloop import Bundle, Sampler
+from latentloop import Bundle, Sampler, evaluate
 from latentloop.images import grid, write_image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -22,6 +22,7 @@ SCRIPTS = {  # and the folders that they write by default
     "export": "exported",
     "complete": "completed",
     "stream": "streamed",
+    "evaluate": "evaluated",
     "embed": "embedded",
 }
 needs_export = pytest.mark.skipif(
@@ -111,6 +112,16 @@ def test_stream(tmp_path: Path, sampler: Sampler) -> None:
         "bottom level finished, after 16 of 20 images",
         "wrote 2 batches and the mean of 20 images to out",
     ]
+
+
+def test_evaluate(tmp_path: Path, sampler: Sampler) -> None:
+    samples = sampler.sample(16, seeds=1)
+    printed = run_example(tmp_path, "evaluate")
+    evaluation = evaluate(sampler, samples.images, samples.labels)
+    assert f"top: {evaluation.levels[0].bits_per_code:.2f} bits per code" in printed
+    assert f"PSNR {evaluation.psnr.mean():.1f} dB" in printed
+    worst = samples.images[int(evaluation.psnr.argmin())]
+    np.testing.assert_array_equal(pixels(tmp_path / "evaluated" / "worst.png")[:64, :64], worst)
 
 
 def test_embed(tmp_path: Path) -> None:

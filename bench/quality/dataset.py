@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from latentloop.bundles.manifest import Manifest
 from latentloop.errors import InputError
+from latentloop.evaluation.selection import ranks
 from latentloop.export.data.datasets import Data, Dataset, load_data
 
 SEED = 0  # of the order in which images are selected
@@ -35,19 +36,6 @@ def load_for(manifest: Manifest, folder: Path) -> Data:
     return data
 
 
-def interleaved(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns the labels [N] in rounds: one of each class, then the next of each class, until all are used."""
-    return labels[np.lexsort((labels, _ranks(labels)))]
-
-
-def _ranks(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns for each label [N] how many equal labels precede it."""
-    ranks = np.zeros(len(labels), np.int64)
-    for label in np.unique(labels):
-        ranks[labels == label] = np.arange(np.count_nonzero(labels == label))
-    return ranks
-
-
 def select(part: Dataset, count: int, like: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """Returns ascending indices of at most ``count`` images, balanced over the classes.
 
@@ -56,9 +44,9 @@ def select(part: Dataset, count: int, like: NDArray[np.int64] | None = None) -> 
     """
     order = np.random.default_rng(SEED).permutation(len(part))
     labels = np.zeros(len(part), np.int64) if part.labels is None else part.labels[order]
-    ranks = _ranks(labels)
+    order_in_class = ranks(labels)
     if like is not None and part.labels is not None:
         wanted = np.bincount(like, minlength=int(labels.max()) + 1)
-        ranks = np.where(ranks < wanted[labels], -1, ranks)
-    indices: NDArray[np.int64] = np.sort(order[np.argsort(ranks, kind="stable")[:count]])
+        order_in_class = np.where(order_in_class < wanted[labels], -1, order_in_class)
+    indices: NDArray[np.int64] = np.sort(order[np.argsort(order_in_class, kind="stable")[:count]])
     return indices

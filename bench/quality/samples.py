@@ -15,13 +15,15 @@ from tqdm import tqdm
 from latentloop import Bundle, Sampler
 from latentloop.bench.figures.result_files import new_result
 from latentloop.bench.machine.environment import environment
-from latentloop.bench.quality.dataset import interleaved, load_for, select
+from latentloop.bench.quality.dataset import load_for, select
 from latentloop.bench.quality.neighbours import K
 from latentloop.bench.quality.novelty import ROWS, Images, Novelty, novelty, picture, pixels
 from latentloop.bench.quality.recognition import accuracy, compare_features, recognise
-from latentloop.bench.quality.reconstruction import code_use, mean_squared_errors, psnr
 from latentloop.cli.progress import decode, encode, parts
 from latentloop.errors import InputError
+from latentloop.evaluation.level_figures import LevelTotals, total_bits
+from latentloop.evaluation.pixel_errors import mean_squared_errors, psnr
+from latentloop.evaluation.selection import interleaved
 from latentloop.export.data.datasets import Dataset
 from latentloop.sampling.results import Progress, Samples
 
@@ -137,30 +139,27 @@ def _error_figures(errors: NDArray[np.float64]) -> dict[str, float]:
 def _likelihood(sampler: Sampler, images: Compared) -> dict[str, Any]:
     """Returns the bits of the held-out images' codes under the priors, and the use of the codebooks."""
     labels = images.held_out.labels if sampler.bundle.manifest.classes else None
-    bits = dict.fromkeys(images.codes, 0.0)
-    n = len(images.held_out)
-    for part in parts(n, "likelihood"):
+    totals = LevelTotals(sampler, labels=labels is not None)
+    for part in parts(len(images.held_out), "likelihood"):
         codes = {name: values[part] for name, values in images.codes.items()}
-        logp = sampler.log_likelihood(codes, None if labels is None else labels[part])
-        for name, values in logp.items():
-            bits[name] -= float(values.sum()) / math.log(2) / n
-    levels = []
-    for level in sampler.bundle.manifest.levels:
-        used, perplexity = code_use(images.codes[level.name], level.codebook_size)
-        levels.append(
+        totals.add(codes, None if labels is None else labels[part])
+    levels = totals.results()
+    bits = total_bits(levels)
+    assert bits is not None  # all levels have priors, because samples were drawn
+    total = float(bits.mean())
+    return {
+        "levels": [
             {
                 "name": level.name,
                 "positions": level.height * level.width,
                 "codes": level.codebook_size,
-                "codes_used": used,
-                "perplexity": perplexity,
-                "bits_per_code": bits[level.name] / (level.height * level.width),
-                "bits_per_image": bits[level.name],
+                "codes_used": level.codes_used,
+                "perplexity": level.perplexity,
+                "bits_per_code": level.bits_per_code,
+                "bits_per_image": level.bits_per_image,
             }
-        )
-    total = sum(bits.values())
-    return {
-        "levels": levels,
+            for level in levels
+        ],
         "bits_per_image": total,
         "bits_per_value": total / math.prod(sampler.bundle.manifest.image),
     }

@@ -28,7 +28,13 @@ class ErrorsReport:
     @property
     def psnr(self) -> float | None:
         """The PSNR in dB for a peak of 1; None if it is infinite, and without images."""
-        return -10 * math.log10(self.mean) if self.mean else None
+        if not self.mean:
+            return None
+        import numpy as np
+
+        from latentloop.evaluation.pixel_errors import PEAK, psnr
+
+        return float(psnr(np.array([self.mean * PEAK**2]), least=0)[0])
 
     def text(self) -> str:
         """Returns the figures for people."""
@@ -51,6 +57,9 @@ class ErrorsReport:
         }
 
 
-def mean_squared_error(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Returns the error of one image on the scale 0 to 1."""
-    return float(((a.astype("float64") - b) ** 2).mean() / 255**2)
+def unit_errors(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> list[float]:
+    """Two arrays of images uint8 [N, H, W, C] -> each pair's mean squared error on the scale 0 to 1."""
+    from latentloop.evaluation.pixel_errors import PEAK, mean_squared_errors  # late, so that --help is fast
+
+    errors: list[float] = (mean_squared_errors(images, others) / PEAK**2).tolist()
+    return errors

@@ -32,7 +32,7 @@ from latentloop.errors import InputError, LatentLoopError, MissingError, printab
 
 GROUP = "latentloop.commands"
 ORDER = (
-    "sample", "complete", "merge", "encode", "decode", "reconstruct", "verify", "info",
+    "sample", "complete", "merge", "encode", "decode", "reconstruct", "evaluate", "verify", "info",
     "export", "build-engines", "data", "train", "bench",
 )  # fmt: skip
 _OVERVIEW = """\

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,8 +22,18 @@ def log_likelihood(
 ) -> dict[str, NDArray[np.float64]]:
     """Returns the log-probability of every code given the ones before it; see ``Sampler.log_likelihood``."""
     checked, classes = _check(runs, codes, labels)
-    result = {name: np.empty(values.shape) for name, values in checked.items()}
-    for level, part, row in _forced_rows(runs, checked, classes):
+    return likelihood_of_levels(runs, checked, classes, runs.bundle.manifest.levels)
+
+
+@memory_errors()
+def likelihood_of_levels(
+    runs: Runs, codes: dict[str, Codes], labels: Codes | None, levels: Sequence[Level]
+) -> dict[str, NDArray[np.float64]]:
+    """Like ``log_likelihood``, of some levels only: those that have a prior, and do not depend on classes without
+    ``labels``. The arguments are checked: codes of all levels [N, h, w], labels [N].
+    """
+    result = {level.name: np.empty(codes[level.name].shape) for level in levels}
+    for level, part, row in _forced_rows(runs, codes, labels, levels):
         log_probabilities = log_softmax(row.logits.astype(np.float64))
         picked = np.take_along_axis(log_probabilities, row.codes[..., None], 2)[..., 0]  # [W, B]
         result[level.name][part, row.index] = picked.T[: part.stop - part.start]
@@ -36,7 +46,7 @@ def logits(runs: Runs, codes: Mapping[str, ArrayLike], labels: ArrayLike | None)
     checked, classes = _check(runs, codes, labels)
     sizes = {level.name: level.codebook_size for level in runs.bundle.manifest.levels}
     result = {name: np.empty((*values.shape, sizes[name]), np.float32) for name, values in checked.items()}
-    for level, part, row in _forced_rows(runs, checked, classes):
+    for level, part, row in _forced_rows(runs, checked, classes, runs.bundle.manifest.levels):
         result[level.name][part, row.index] = row.logits.transpose(1, 0, 2)[: part.stop - part.start]
     return result
 
@@ -57,22 +67,25 @@ def _check(
     return checked, check_labels(labels, n, manifest)
 
 
-def _forced_rows(runs: Runs, codes: dict[str, Codes], labels: Codes | None) -> Iterator[tuple[Level, slice, Row]]:
-    """Runs every level over its codes, in batches of equal size, the last one padded. Yields the level, the batch's
+def _forced_rows(
+    runs: Runs, codes: dict[str, Codes], labels: Codes | None, levels: Sequence[Level]
+) -> Iterator[tuple[Level, slice, Row]]:
+    """Runs ``levels`` over their codes, in batches of equal size, the last one padded. Yields the level, the batch's
     slice of the N samples, and each row. Raises BundleError for logits that are not finite.
     """
     n = len(next(iter(codes.values())))
     batch = min(max(n, 1), runs.default_batch_size)
-    runs.check_state(codes, batch)
+    runs.check_state([level.name for level in levels], batch)
     for part, indices in padded_batches(n, batch):
         upper = None
         for level in runs.bundle.manifest.levels:
             forced = codes[level.name][indices]
-            level_inputs = LevelInputs.forcing(forced, upper, None if labels is None else labels[indices])
-            for row in runs.rows(level, level_inputs):
-                if not np.isfinite(row.logits).all():
-                    raise logits_error(runs.bundle.path, level)
-                yield level, part, row
+            if level in levels:
+                level_inputs = LevelInputs.forcing(forced, upper, None if labels is None else labels[indices])
+                for row in runs.rows(level, level_inputs):
+                    if not np.isfinite(row.logits).all():
+                        raise logits_error(runs.bundle.path, level)
+                    yield level, part, row
             upper = forced
 
 

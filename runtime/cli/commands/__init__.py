@@ -1,3 +1,3 @@
 """The commands that need only the runtime, one per module."""
 
-COMMANDS = ("sample", "complete", "merge", "encode", "decode", "reconstruct", "verify", "info")
+COMMANDS = ("sample", "complete", "merge", "encode", "decode", "reconstruct", "evaluate", "verify", "info")

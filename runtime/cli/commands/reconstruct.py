@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from latentloop.cli import messages, options
-from latentloop.cli.errors_report import ErrorsReport, mean_squared_error
+from latentloop.cli.errors_report import ErrorsReport, unit_errors
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import StopRequest, defer_stop, stop_request
 
@@ -95,7 +95,7 @@ def _reconstruct(sampler: Sampler, inputs: ImageInputs, output: ImageOutput | No
                 if output and len(errors.files) in shown:
                     grid_pairs.append((pair[0], pair[1]))
                 errors.files.append(str(file))
-                errors.errors.append(mean_squared_error(*pair))
+            errors.errors.extend(unit_errors(images, decoded))
     if output and grid_pairs:
         with defer_stop(stop):
             columns = output.columns or min(len(grid_pairs), 8)

@@ -8,7 +8,7 @@ from functools import partial
 
 from latentloop.bulk.reconstruction_shards import ReconstructedBatch, ReconstructionWriter, read_errors
 from latentloop.cli import messages
-from latentloop.cli.errors_report import ErrorsReport, mean_squared_error
+from latentloop.cli.errors_report import ErrorsReport, unit_errors
 from latentloop.cli.folders.opening import MOST_LISTED, RunFolder, already_there, open_run_folder
 from latentloop.cli.folders.shard_command import Report, Results, ShardCommand
 from latentloop.cli.image_inputs import ImageInputs, find_inputs
@@ -41,7 +41,7 @@ def reconstruct_to_folder(arguments: argparse.Namespace, output: ImageOutput) ->
                     indices=indices,
                     images=decoded,
                     files=[str(inputs.files[index]) for index in indices],
-                    errors=[mean_squared_error(*pair) for pair in zip(images, decoded, strict=True)],
+                    errors=unit_errors(images, decoded) if indices else [],
                     left_out=left_out,
                     failed=failed,
                 )
