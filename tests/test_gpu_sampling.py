@@ -171,7 +171,7 @@ def test_encoding_and_decoding(small_engines: Path, machines: Machines, cpu: Sam
 def test_golden_vectors(default_engines: Path, machines: Machines, precision: str) -> None:
     machines(seed=8)
     checks = list(verify(Sampler(Bundle.open(default_engines), "tensorrt", precision=precision)))
-    assert len(checks) == 21
+    assert len(checks) == 22
     assert [check for check in checks if not check.passed] == []
 
 
@@ -179,7 +179,7 @@ def test_golden_vectors(default_engines: Path, machines: Machines, precision: st
 def test_golden_vectors_through_onnx_runtime(default_engines: Path, machines: Machines, precision: str) -> None:
     machines(seed=8)
     checks = list(verify(Sampler(Bundle.open(default_engines), "cuda", precision=precision)))
-    assert len(checks) == 21
+    assert len(checks) == 22
     assert [check for check in checks if not check.passed] == []
 
 

@@ -10,6 +10,7 @@ from latentloop.errors import listed
 from latentloop.export.bundle.card_picture import CardPicture, card_picture
 from latentloop.export.bundle.markdown_text import escaped, table
 from latentloop.export.bundle.source import CheckedSource
+from latentloop.export.checkpoints.code_usage import without_usage
 from latentloop.export.checkpoints.lazy_arrays import arrays_of
 from latentloop.export.inplace.check import MeasuredImages
 from latentloop.images.writing import png_bytes
@@ -95,7 +96,8 @@ def _licence_name(text: str) -> str:
 def _model(checked: CheckedSource, manifest: Manifest) -> list[str]:
     checkpoints = checked.source.checkpoints()
     parameters = {
-        name: sum(array.size for array in arrays_of(each.weights).values()) for name, each in checkpoints.items()
+        name: sum(arrays_of(each.weights)[weight].size for weight in without_usage(each.weights))
+        for name, each in checkpoints.items()
     }
     levels = []
     for level in manifest.levels:
