@@ -83,7 +83,7 @@ def test_a_set_of_a_bundle_without_a_setting(bundle: Path, find: Search) -> None
     """Earlier bundles lack the state buffer of min_p; a set must have it if its bundle does."""
     for path in (folder(bundle), bundle):
         manifest = read_manifest(path)
-        manifest["version"] = {2: 2, 5: 3}[manifest["version"]]
+        manifest["version"] = {2: 2, 6: 3}[manifest["version"]]
         for level in manifest["levels"]:
             prior = level["prior"]
             prior["memories"] = [buffer for buffer in prior["memories"] if buffer["name"] != "min_p"]
