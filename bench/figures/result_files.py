@@ -21,6 +21,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "roofline": ("environment", "gemm", "bandwidth"),
     "quality": ("environment", "bundle", "codes", "levels"),
     "samples": ("environment", "bundle", "reconstruction", "levels", "recognition", "likeness", "novelty"),
+    "diversity": ("environment", "bundle", "judge", "images", "held_out", "curves"),
     "nearest": ("environment", "gemm", "searches"),
 }
 

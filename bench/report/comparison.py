@@ -106,6 +106,8 @@ def _figures(result: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
             yield f"{level['name']}: KL", Figure((level["kl_nats"],), "nats/code")
     elif kind == "samples":
         yield from _of_samples(result)
+    elif kind == "diversity":
+        yield from _of_curves(result)
     elif kind == "nearest":
         yield "machine: float32 GEMM", Figure.from_json(result["gemm"])
         for search in result["searches"]:
@@ -149,6 +151,15 @@ def _of_samples(result: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
         yield f"{images}: recall", Figure((likeness["recall"],), SHARE)
     for images, recognition in (result["recognition"] or {}).items():
         yield f"{images}: accuracy", Figure((recognition["accuracy"],), SHARE)
+
+
+def _of_curves(result: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
+    for curve in result["curves"]:
+        for point in curve["points"]:
+            name = f"{curve['setting'].replace('_', '-')} {point['value']:g}"
+            yield f"{name}: Fréchet distance", Figure((point["frechet_distance"],), "")
+            for figure in ("accuracy", "precision", "recall"):
+                yield f"{name}: {figure}", Figure((point[figure],), SHARE)
 
 
 def _of_machine(roofline: dict[str, Any]) -> Iterator[tuple[str, Figure]]:

@@ -12,6 +12,7 @@ from latentloop.bench.figures.terms import caveats
 from latentloop.bench.figures.text import duration
 from latentloop.bench.machine.peaks import Peaks
 from latentloop.bench.report.axes import COLOURS, doubling
+from latentloop.bench.report.diversity_plots import over
 from latentloop.bench.report.throughput_plots import over_batches
 from latentloop.environment.packages import require
 from latentloop.io.files import write_file
@@ -44,6 +45,7 @@ def write_plots(folder: Path, result: dict[str, Any]) -> list[Path]:
         "roofline": {"bandwidth": _bandwidth},
         "quality": {"bits": _bits},
         "samples": {"bits": _likelihood, **({"accuracy": _accuracy} if result.get("recognition") else {})},
+        "diversity": {"recall": over("recall", "precision"), "accuracy": over("accuracy", "frechet_distance")},
         "nearest": {"times": _searches},
     }
     name = result.get("preset", result["kind"])

@@ -88,7 +88,7 @@ def best_of_candidates(
     # 2. Draw them.
     seeds = check_seeds(int(request.seeds[0]), len(indices))
     runs = runs_of(sampler)
-    pool, done = _Pool(sampler, request.labels), 0
+    pool, done = Pool(sampler, request.labels), 0
     for batch in runs.stream(request.repeated(indices, seeds), batch_size, callback):
         pool.add(batch)
         done += len(batch.images)
@@ -108,8 +108,8 @@ def checked_candidates(bundle: Bundle, request: SampleRequest, keep: float) -> N
     return candidates(request.labels, _check_fraction(keep))
 
 
-class _Pool:
-    """The best of the candidates so far, in the order of their seeds."""
+class Pool:
+    """The best of the candidates so far, in the order of their seeds, for the ``requested`` labels [n]."""
 
     def __init__(self, sampler: Sampler, requested: NDArray[np.int64]) -> None:
         self._sampler, self._requested = sampler, requested
