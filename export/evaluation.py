@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from latentloop.evaluation.code_use import codes_used, perplexity
 from latentloop.export.data.codes import Codes
 from latentloop.export.data.datasets import Dataset, batches_of
 from latentloop.export.data.pixels import EVALUATION_BATCH, to_signed
@@ -46,8 +47,8 @@ def reconstruction_metrics(model: Vqvae, images: NDArray[np.uint8], device: str 
         "mean_squared_error": error,
         "psnr_db": -10 * math.log10(error) if error else None,
         "texture": decoded_texture / original_texture if original_texture else 1.0,
-        "perplexity": {name: perplexity(histogram) for name, histogram in by_level.items()},
-        "codes_used": {name: int((histogram > 0).sum()) for name, histogram in by_level.items()},
+        "perplexity": {name: perplexity(histogram.numpy()) for name, histogram in by_level.items()},
+        "codes_used": {name: codes_used(histogram.numpy()) for name, histogram in by_level.items()},
     }
 
 
@@ -100,9 +101,3 @@ def classification_metrics(
         "accuracy_by_class": {name: float(is_correct[mask].mean()) for name, mask in is_of_class.items() if mask.any()},
         "cross_entropy": float(functional.cross_entropy(logits.double(), labels)),
     }
-
-
-def perplexity(counts: Tensor) -> float:
-    """Returns exp of the entropy of a histogram [K]: K if all codes are used equally, 1 if a single code is used."""
-    shares = counts.double() / counts.sum()
-    return float(torch.special.entr(shares).sum().exp())
