@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # imported late, so that --help is fast
     from latentloop.cli.given_codes import GivenCodes
     from latentloop.cli.image_output import ImageOutput
     from latentloop.cli.interrupt import StopRequest
-    from latentloop.cli.watching.watching import Watching
     from latentloop.sampling.rejection import Selection
     from latentloop.sampling.results import Progress, Samples
     from latentloop.sampling.sample_request import SampleRequest
@@ -134,10 +133,10 @@ def validated_request(
 
 
 def draw_samples(
-    sampler: Sampler, job: SampleJob, stop: StopRequest, watching: Watching
+    sampler: Sampler, job: SampleJob, stop: StopRequest, watch: Callable[[Progress], None], *, shows_bar: bool
 ) -> tuple[Samples, Selection | None]:
-    """Draws with a progress bar, or a picture in its place, until finished or requested to stop. With ``--best`` also
-    returns the selection.
+    """Draws until finished or requested to stop, with a progress bar if ``shows_bar``, and calls ``watch`` after every
+    row. With ``--best`` also returns the selection.
     """
     from latentloop.sampling.sampler import runs_of
 
@@ -147,12 +146,12 @@ def draw_samples(
         def after_row(progress: Progress) -> bool:
             count = progress.images_total  # with --best, of all candidates
             rows = height * -(-count // (job.batch_size or min(count, sampler.default_batch_size)))
-            if watching.screen is None:
+            if shows_bar:
                 bar.update(1, rows, f"{progress.images_done} of {count} images")
             if progress.images_done:
                 stop.wait_for_results()
             if not stop.is_set():
-                watching.after_row(progress)
+                watch(progress)
             return not stop.is_set()
 
         if job.best is None:

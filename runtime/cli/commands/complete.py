@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
     # 2. Draw, and write the finished images.
     loaded = time.perf_counter()
     with stop_request() as stop:
-        samples, _ = draw_samples(sampler, completion.job, stop, watching)
+        samples, _ = draw_samples(sampler, completion.job, stop, watching.after_row, shows_bar=watching.screen is None)
     seconds = time.perf_counter() - loaded
     if len(samples.images):
         with defer_stop(stop):
