@@ -49,7 +49,7 @@ def measure(
     sampler = Sampler(bundle, "cpu", threads)
     if KEEP in sweeps:
         classifier_file(bundle)
-    held_out = _held_out(bundle, data, count)
+    held_out, description = _held_out(bundle, data, count)
     judged = Judge.open(judge, sampler, held_out.images, threads)
     labels = interleaved(held_out.labels) if held_out.labels is not None else np.empty(0, np.int64)
     real = judged(held_out.images)
@@ -68,7 +68,7 @@ def measure(
         environment(threads),
         bundle={"name": bundle.path.name, "weights_sha256": bundle.manifest.files[bundle.manifest.weights].sha256},
         judge=judged.description,
-        data=str(data),
+        data=description,
         images=len(held_out),
         seed=seed,
         held_out={"accuracy": accuracy(held_out.labels, real[0], bundle.manifest.classes)["accuracy"]},
@@ -76,14 +76,15 @@ def measure(
     )
 
 
-def _held_out(bundle: Bundle, folder: Path, count: int) -> Dataset:
+def _held_out(bundle: Bundle, folder: Path, count: int) -> tuple[Dataset, str]:
+    """Returns the images to compare with, and a description of the data set."""
     if not bundle.manifest.classes:
         raise InputError(f"{bundle.path} has no classes, so a judge cannot say whether a sample shows its own")
     data = load_for(bundle.manifest, folder)
     n = min(count, len(data.held_out))
     if n <= K:
         raise InputError(f"{folder}: {n} held-out images to compare (--samples {count}), expected at least {K + 1}")
-    return data.held_out.take(select(data.held_out, n))
+    return data.held_out.take(select(data.held_out, n)), data.description
 
 
 def _drawn(
