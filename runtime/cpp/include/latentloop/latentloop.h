@@ -272,9 +272,9 @@ LL_API ll_status ll_encode(ll_sampler* sampler, const uint8_t* images, size_t im
                            int64_t* const* codes);
 
 /* Decodes codes of all levels to images [count, height, width, channels], each also GPU memory. If all of them are, the
- * call does not wait, as ll_encode. A code is 0 to codebook_size - 1, or -1 if it is not drawn: it has the mean codeword
- * of its level, so that images can be shown while they are drawn. A bundle that an earlier release exported has no such
- * codeword: -1 is refused. Codes in GPU memory must be in this range, which is not checked. */
+ * call does not wait, as ll_encode. A code is 0 to codebook_size - 1, or -1 if it is not drawn: it has the mean
+ * codeword of its level, so that images can be shown while they are drawn. A bundle that an earlier release exported
+ * has no such codeword: -1 is refused. Codes in GPU memory must be in this range, which is not checked. */
 LL_API ll_status ll_decode(ll_sampler* sampler, const int64_t* const* codes, int64_t count, uint8_t* images,
                            size_t images_bytes);
 
