@@ -157,7 +157,7 @@ STREAMS = {
         found("codes of the first sample", "HostArray", "array_ + first, copied_", "array_, copied_"),
     ],
     "likelihood_and_classes": [
-        found("codes on the GPU are not checked", "check_codes", "&& !also_on_gpu", "", "Regex pattern did not match"),
+        found("codes on the GPU are not checked", "check_range", "&& !also_on_gpu", "", "Regex pattern did not match"),
     ],
     "other_sizes": [
         omitted("a codec that ends during its run", "DeviceCodec::prepare", "stream_.synchronize();"),

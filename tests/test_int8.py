@@ -194,7 +194,7 @@ def test_verify_lists_skipped_checks(small_bundle: Path, tmp_path: Path, capsys:
     assert "verified on cpu in int8" in text
     assert run("verify", small_bundle, "--precision", "int8", "--json") == 0
     report = json.loads(capsys.readouterr().out)
-    assert len(report["checks"]) == 2 + 1 + 2 + 2 * (2 + 1 + 4)
+    assert len(report["checks"]) == 2 + 2 + 2 + 2 * (2 + 1 + 4)
     assert len(report["skipped"]) == 2
 
 

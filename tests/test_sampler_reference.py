@@ -47,7 +47,8 @@ def priors(sampler: Sampler) -> dict[str, PixelSnail]:
 def vqvae(sampler: Sampler) -> Vqvae:
     model = Vqvae(_configuration(sampler, VqvaeConfig, "vqvae"))
     stored = load_file(sampler.bundle.path / "weights.safetensors")
-    model.load_state_dict({name: torch.from_numpy(stored[f"vqvae.{name}"]) for name in model.state_dict()})
+    names = [name for name in model.state_dict() if not name.endswith(".usage")]  # of which a bundle stores the mean
+    model.load_state_dict({name: torch.from_numpy(stored[f"vqvae.{name}"]) for name in names})
     return model.double().eval()
 
 

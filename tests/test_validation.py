@@ -186,9 +186,9 @@ def assert_input_error(action: Callable[[], object], shown: list[str]) -> None:
         (all_codes(middle=np.zeros((1, 1, 1), int)), ["'middle'", "top, bottom"]),
         (all_codes(bottom=np.zeros((1, *TOP), int)), ["bottom", "[1, 4, 6]", "[1, 8, 12]"]),
         (all_codes(bottom=np.zeros((2, *BOTTOM), int)), ["bottom", "[2, 8, 12]", "[1, 8, 12]"]),
-        (all_codes(top=np.full((1, *TOP), -1)), ["top", "-1", "0 to 10"]),
-        (all_codes(top=np.full((1, *TOP), 11, np.uint64)), ["top", "11", "0 to 10"]),
-        (all_codes(top=np.full((1, *TOP), 2**63, np.uint64)), ["top", str(2**63), "0 to 10"]),
+        (all_codes(top=np.full((1, *TOP), -2)), ["top", "-2", " to 10"]),
+        (all_codes(top=np.full((1, *TOP), 11, np.uint64)), ["top", "11", " to 10"]),
+        (all_codes(top=np.full((1, *TOP), 2**63, np.uint64)), ["top", str(2**63), " to 10"]),
         (all_codes(top=np.zeros((1, *TOP), np.float32)), ["top", "float32", "integers"]),
         (all_codes(top="codes"), ["top", "integers"]),
     ],
@@ -196,6 +196,16 @@ def assert_input_error(action: Callable[[], object], shown: list[str]) -> None:
 def test_invalid_codes(sampler: Sampler, codes: Any, shown: list[str]) -> None:
     assert_input_error(lambda: sampler.decode(codes), shown)
     assert_input_error(lambda: sampler.log_likelihood(codes), shown)
+
+
+def test_a_code_that_is_not_drawn_has_no_likelihood(sampler: Sampler) -> None:
+    codes = all_codes(top=np.full((1, *TOP), -1))
+    assert_input_error(lambda: sampler.log_likelihood(codes), ["top", "-1", "0 to 10"])
+    assert_input_error(lambda: sampler.logits(codes), ["top", "-1", "0 to 10"])
+    assert len(sampler.decode(codes)) == 1
+    too_large = all_codes(top=np.full((1, *TOP), 11))
+    assert_input_error(lambda: sampler.decode(too_large), ["-1 to 10"])
+    assert_input_error(lambda: sampler.log_likelihood(too_large), ["0 to 10"])
 
 
 @pytest.mark.parametrize("labels", [3, "shoe", True, 1.5, [0, 1], [None]])

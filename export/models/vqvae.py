@@ -124,8 +124,9 @@ class Codebook(nn.Module):
 
     def mean(self) -> Tensor:
         """Returns the mean codeword [D]: weighted by ``usage``, or of all codewords equally if it is not known."""
-        is_known = bool((self.usage >= 0).all() and self.usage.sum() > 0)
-        return self.usage @ self.embedding / self.usage.sum() if is_known else self.embedding.mean(0)
+        is_known = (self.usage >= 0).all() & (self.usage.sum() > 0)
+        usage = torch.where(is_known, self.usage, torch.ones_like(self.usage))
+        return usage @ self.embedding / usage.sum()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         state_dict.setdefault(f"{prefix}usage", self.usage)  # state files of earlier releases lack it
