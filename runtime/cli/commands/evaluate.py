@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from latentloop.sampling.validation import check_labels
 
     manifest = sampler.bundle.manifest
-    label = None if arguments.label is None else check_labels(_class(arguments.label), 1, manifest)
+    label = None if arguments.label is None else check_labels(arguments.label, 1, manifest)
     found = find_inputs(arguments, manifest.image)
     inputs = ImageInputs.check(arguments, manifest.image, _selected(found, arguments.count, manifest.classes))
     if arguments.out and arguments.out.resolve() in {path.resolve() for path in inputs.paths}:
@@ -110,10 +110,6 @@ def _check_output(path: Path, *, force: bool) -> None:
     if path.suffix.lower() != SUFFIX:
         raise InputError(f"--out {path} ends in {path.suffix!r}, expected {SUFFIX}: a page with figures and pictures")
     check_free(path, force=force)
-
-
-def _class(text: str) -> list[int | str]:
-    return [int(text) if text.isdecimal() else text]
 
 
 def _selected(found: FoundImages, count: int | None, classes: tuple[str, ...]) -> FoundImages:
