@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from latentloop.evaluation.code_use import codes_used, perplexity
+from latentloop.evaluation import code_use
 from latentloop.export.data.codes import Codes
 from latentloop.export.data.datasets import Dataset, batches_of
 from latentloop.export.data.pixels import EVALUATION_BATCH, to_signed
@@ -47,8 +47,8 @@ def reconstruction_metrics(model: Vqvae, images: NDArray[np.uint8], device: str 
         "mean_squared_error": error,
         "psnr_db": -10 * math.log10(error) if error else None,
         "texture": decoded_texture / original_texture if original_texture else 1.0,
-        "perplexity": {name: perplexity(histogram.numpy()) for name, histogram in by_level.items()},
-        "codes_used": {name: codes_used(histogram.numpy()) for name, histogram in by_level.items()},
+        "perplexity": {name: code_use.perplexity(histogram.numpy()) for name, histogram in by_level.items()},
+        "codes_used": {name: code_use.codes_used(histogram.numpy()) for name, histogram in by_level.items()},
     }
 
 
@@ -58,7 +58,7 @@ def code_counts(model: Vqvae, images: NDArray[np.uint8]) -> list[NDArray[np.int6
     counts = [np.zeros(model.config.codebook_size, np.int64) for _ in range(model.config.levels)]
     for part in batches_of(len(images), EVALUATION_BATCH):
         for count, level in zip(counts, model.quantise(to_signed(torch.from_numpy(images[part]))), strict=True):
-            count += np.bincount(level.codes.flatten().numpy(), minlength=len(count))
+            count += code_use.code_counts(level.codes.numpy(), len(count))
     return counts
 
 

@@ -51,7 +51,8 @@ def measure(
         classifier_file(bundle)
     held_out, description = _held_out(bundle, data, count)
     judged = Judge.open(judge, sampler, held_out.images, threads)
-    labels = interleaved(held_out.labels) if held_out.labels is not None else np.empty(0, np.int64)
+    assert held_out.labels is not None  # the bundle has classes, so load_for requires classes of the data
+    labels = interleaved(held_out.labels)
     real = judged(held_out.images)
     curves = []
     for setting, values in sweeps.items():
@@ -62,7 +63,6 @@ def measure(
             points.append({"value": value, "drawn": drawn, "seconds": seconds, "accuracy": correct})
             points[-1].update(compare_features(real[1], features))
         curves.append({"setting": setting, "points": points})
-    assert held_out.labels is not None
     return new_result(
         "diversity",
         environment(threads),

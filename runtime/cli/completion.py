@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,12 @@ class Completion:
         enlarged = (image.repeat(scale, 0).repeat(scale, 1) for image in samples.images)
         write_images(output.path, enlarged, names, force=output.force)
 
+    @cached_property
+    def _kept(self) -> NDArray[np.uint8]:
+        """What is kept of each image, [N, H, W, C]: the same in all frames of an animation."""
+        assert self.reconstructed is not None
+        return kept_picture(self.reconstructed, self.counts, _shapes(self.job.request.manifest))
+
     def _grid(self, drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return self.job.output.grid(self._cells(drawn), self.draws + 2)
 
@@ -96,9 +103,7 @@ class Completion:
         cells = np.full((rows * self.draws, *drawn.shape[1:]), 255, np.uint8)
         cells[: len(drawn)] = drawn
         cells = cells.reshape(rows, self.draws, *drawn.shape[1:])
-        assert self.reconstructed is not None
-        kept = kept_picture(self.reconstructed[:rows], self.counts, _shapes(self.job.request.manifest))
-        every = np.concatenate([self.images.pixels[:rows, None], kept[:, None], cells], 1)
+        every = np.concatenate([self.images.pixels[:rows, None], self._kept[:rows, None], cells], 1)
         return every.reshape(-1, *drawn.shape[1:])
 
 

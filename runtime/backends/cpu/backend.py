@@ -95,9 +95,10 @@ class CpuBackend:
 
     def _make_room(self, level: Level, batch: int) -> None:
         """Frees the other levels' priors if all of them together need too much of this machine's memory."""
-        if sampling_memory(self.bundle, self.precision, batch).all_levels_fit:
+        others = [name for name in self._loops if name != level.name]
+        if not others or sampling_memory(self.bundle, self.precision, batch).all_levels_fit:
             return
-        for name in [name for name in self._loops if name != level.name]:
+        for name in others:
             del self._loops[name]
             for graph in self._priors[name].graphs.values():
                 forget_session(self.bundle, graph.file, self.threads)
