@@ -8,7 +8,7 @@
 
 #include "../gemm/thread_scratch.h"
 #include "../kernels.h"
-#include "left.h"
+#include "../gemm/microkernel.h"
 
 namespace {
 

@@ -14,13 +14,14 @@
 #include <array>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "../dispatch.h"
 #include "../kernels.h"
+#include "../steps/builder.h"
 #include "onnxruntime/runtime.h"
 #include "packed_matrices.h"
+#include "phases.h"
 
 namespace latentloop {
 
@@ -45,19 +46,24 @@ class AttentionBlock {
 
   void compute(OrtKernelContext* context) const {
     Inputs inputs{runtime_, context};
-    AttentionTask task{};
-    task.query_map = matrices_[kQueryMap], task.key_map = matrices_[kKeyMap], task.value_map = matrices_[kValueMap];
-    read_column(inputs, task);
+    AttentionBlockTask task{};
+    task.attend.query_map = matrices_[kQueryMap], task.key_map = matrices_[kKeyMap];
+    task.value_map = matrices_[kValueMap];
+    const float* x = read_column(inputs, task);
     read_history(inputs, task);
     read_row(inputs, task);
     add_gated_blocks(inputs, task);
-    const int64_t batch = task.batch, channels = task.channels, width = int64_t{task.heads} * task.head_width;
-    task.out = runtime_.output(context, 0, {batch, channels});
-    task.activated = runtime_.output(context, 1, {layers_, batch, channels});
+    const int64_t batch = task.attend.batch, channels = matrices_[kResult1].inputs, width = task.key_map.outputs;
+    float* out = runtime_.output(context, 0, {batch, channels});
+    task.layers.activated = runtime_.output(context, 1, {layers_, batch, channels});
     task.key_out = runtime_.output(context, 2, {batch, width});
     task.value_out = runtime_.output(context, 3, {batch, width});
-    task.inplace = Inplace;
-    runtime_.run(context, kernels_.attention, task);
+    workspaces_.with([&](StepWorkspace& workspace) {
+      StepBuilder step(workspace.list, workspace.memory, static_cast<int>(batch), static_cast<int>(channels));
+      step.phase(step.input(x, step.attention_start(task)));
+      step.attention(task, step.result(out));
+      PhaseRun(workspace, kernels_).run(runtime_, context);
+    });
   }
 
  private:
@@ -77,25 +83,27 @@ class AttentionBlock {
     }
   };
 
-  // x, gated and background of this column.
-  void read_column(Inputs& inputs, AttentionTask& t) const {
+  // gated and background of this column; returns x.
+  const float* read_column(Inputs& inputs, AttentionBlockTask& t) const {
     const Shape& shape = inputs.shape;
-    t.x = inputs.read();
+    const float* x = inputs.read();
     check(shape.size() == 2 && shape[1] == matrices_[kResult1].inputs, "x", shape);
     const int64_t batch = shape[0], channels = shape[1];
-    t.gated = inputs.read();
+    t.layers.gated = inputs.read();
     check(shape.size() == 4 && shape[0] > column_ && shape[1] >= first_layer_ + layers_ && shape[2] == batch &&
               shape[3] == channels,
           "gated", shape);
-    t.gated += (column_ * shape[1] + first_layer_) * batch * channels;
+    t.layers.gated += (column_ * shape[1] + first_layer_) * batch * channels;
     t.background = inputs.read();
     check(shape.size() == 3 && shape[0] > column_ && shape[1] == batch && shape[2] == 2, "background", shape);
     t.background += column_ * batch * 2;
-    t.layers = static_cast<int>(layers_), t.batch = static_cast<int>(batch), t.channels = static_cast<int>(channels);
+    t.layers.layers = static_cast<int>(layers_), t.layers.inplace = Inplace, t.attend.batch = static_cast<int>(batch);
+    return x;
   }
 
   // The mask, keys and values of the finished rows.
-  void read_history(Inputs& inputs, AttentionTask& t) const {
+  void read_history(Inputs& inputs, AttentionBlockTask& task) const {
+    AttendTask& t = task.attend;
     const Shape& shape = inputs.shape;
     t.mask = inputs.read();
     check(shape.size() == 5 && shape[0] > 0 && shape == Shape{shape[0], 1, 1, 1, 1}, "history_mask", shape);
@@ -103,7 +111,8 @@ class AttentionBlock {
     t.keys = inputs.read();
     check(shape.size() == 5 && shape[0] == entries && shape[1] == batch, "keys", shape);
     const int64_t heads = shape[2], d = shape[3], width = shape[4];
-    check(heads * d == t.key_map.outputs && heads * d == t.value_map.outputs && heads * d == t.query_map.outputs &&
+    check(heads * d == task.key_map.outputs && heads * d == task.value_map.outputs &&
+              heads * d == t.query_map.outputs &&
               heads * d == matrices_[kAuxiliary].inputs,
           "keys", shape);
     t.values = inputs.read();
@@ -113,7 +122,8 @@ class AttentionBlock {
   }
 
   // The keys and values of this row's earlier columns.
-  void read_row(Inputs& inputs, AttentionTask& t) const {
+  void read_row(Inputs& inputs, AttentionBlockTask& task) const {
+    AttendTask& t = task.attend;
     const Shape& shape = inputs.shape;
     const int64_t batch = t.batch, outputs = int64_t{t.heads} * t.head_width;
     t.row_keys = inputs.read();
@@ -140,20 +150,22 @@ class AttentionBlock {
   }
 
   // The gated blocks and their labels.
-  void add_gated_blocks(Inputs& inputs, AttentionTask& t) const {
-    const int64_t channels = t.channels;
+  void add_gated_blocks(Inputs& inputs, AttentionBlockTask& t) const {
+    const int64_t channels = matrices_[kResult1].inputs;
+    const Dense& query_map = t.attend.query_map;
     t.key = gated_block(kKey1, kKey2, 2 * channels + 2);
     t.query = gated_block(kQuery1, kQuery2, channels + 2);
     t.result = gated_block(kResult1, kResult2, channels);
     t.result.auxiliary = matrices_[kAuxiliary];
-    check(t.query_map.inputs == channels + 2 && t.key_map.inputs == 2 * channels + 2 &&
+    check(query_map.inputs == channels + 2 && t.key_map.inputs == 2 * channels + 2 &&
               t.value_map.inputs == 2 * channels + 2 && t.result.auxiliary.outputs == t.result.conv1.outputs,
           "the maps' inputs and the auxiliary's outputs",
-          {t.query_map.inputs, t.key_map.inputs, t.value_map.inputs, t.result.auxiliary.outputs});
+          {query_map.inputs, t.key_map.inputs, t.value_map.inputs, t.result.auxiliary.outputs});
     if (!has_labels_) return;
     for (GatedBlock* block : {&t.key, &t.query, &t.result}) {
       block->label = inputs.read();
-      check(inputs.shape == Shape{t.batch, 2 * int64_t{block->conv1.inputs}}, "label", inputs.shape);
+      block->label_stride = 2 * block->conv1.inputs;
+      check(inputs.shape == Shape{t.attend.batch, block->label_stride}, "label", inputs.shape);
     }
   }
 
@@ -169,16 +181,17 @@ class AttentionBlock {
   }
 
   // The (weight, bias) inputs of every Matrix.
-  static std::vector<std::pair<int, int>> weight_inputs(size_t count, bool has_labels) {
+  static std::vector<PackedMatrices::Inputs> weight_inputs(size_t count, bool has_labels) {
     constexpr size_t kWeights{19};  // weights and biases
     const size_t first = 9 + (OwnColumns ? 2 : 0) + (has_labels ? 3 : 0);
     if (count != first + kWeights)
       throw std::invalid_argument("found " + std::to_string(count) + " inputs, expected " +
                                   std::to_string(first + kWeights));
-    std::vector<std::pair<int, int>> indices;
+    std::vector<PackedMatrices::Inputs> indices;
     for (int next = static_cast<int>(first), matrix = kKey1; matrix <= kValueMap; ++matrix) {
       const bool has_bias = matrix != kAuxiliary;
-      indices.emplace_back(next, has_bias ? next + 1 : -1);
+      const bool is_gated = matrix == kKey2 || matrix == kQuery2 || matrix == kResult2;
+      indices.push_back({next, has_bias ? next + 1 : -1, is_gated});
       next += has_bias ? 2 : 1;
     }
     return indices;
@@ -189,6 +202,7 @@ class AttentionBlock {
   int64_t column_, first_layer_, layers_;
   bool has_labels_;
   PackedMatrices matrices_;
+  mutable StepWorkspaces workspaces_;
 };
 
 }  // namespace latentloop

@@ -2,10 +2,9 @@
 #pragma once
 
 #include <memory>
-#include <utility>
 #include <vector>
 
-#include "../kernels.h"
+#include "../steps/tasks.h"
 #include "onnxruntime/runtime.h"
 #include "weights.h"
 
@@ -14,15 +13,19 @@ namespace latentloop {
 // The constant matrices [I, O] and biases [O] of one operator. The packed matrices are shared between operators.
 class PackedMatrices {
  public:
-  // `inputs`: the indices of the (weight, bias) inputs; a bias of -1 means that there is none.
-  PackedMatrices(const Runtime& runtime, const OrtKernelInfo* info, const std::vector<std::pair<int, int>>& inputs,
-                 int panel) {
+  // The indices of a matrix and its bias among the operator's inputs; a bias of -1 means that there is none.
+  struct Inputs {
+    int weight, bias;
+    bool gated;  // the outputs are the halves of gated units
+  };
+
+  PackedMatrices(const Runtime& runtime, const OrtKernelInfo* info, const std::vector<Inputs>& inputs, int panel) {
     const int64_t bits = weight_bits(runtime, info);
-    for (const auto& [weight, bias] : inputs) {
+    for (const auto& [weight, bias, gated] : inputs) {
       const OrtValue* matrix = runtime.constant(info, static_cast<size_t>(weight));
       const Shape shape = runtime.shape(matrix);
-      check(shape.size() == 2 && shape[0] > 0 && shape[1] > 0, "weight", shape);
-      packed_.push_back(packed_left(runtime.data(matrix), {1, 1, shape[0], shape[1]}, false, bits, panel));
+      check(shape.size() == 2 && shape[0] > 0 && shape[1] > 0 && (!gated || shape[1] % 2 == 0), "weight", shape);
+      packed_.push_back(packed_left(runtime.data(matrix), {1, 1, shape[0], shape[1]}, gated, bits, panel));
       shapes_.push_back(shape);
       biases_.emplace_back();
       if (bias < 0) continue;
