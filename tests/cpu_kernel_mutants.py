@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mutants import Mutant
 
-PACKING = {"panels.h", "packing.h", "cook_toom.h", "codebook.h"}  # of weights: compiled into the test program
+PACKING = {"panels.h", "packing.h", "cook_toom.h", "codebook.h", "builder.h"}  # of weights: compiled into the test program
 
 MUTANTS = {
     "left": [
@@ -22,13 +22,25 @@ MUTANTS = {
         Mutant("groups share sums", "above_panel", "if (is_both) clear", "if (is_both && g == 2) clear"),
     ],
     "attention": [
-        Mutant("masked entries are used", "attend", "t.mask[entry] >= 0", "entry > 0"),
-        Mutant("keys of the padding entry", "attend", "t.keys + entry *", "t.keys + (entry - 1) *"),
-        Mutant("values of the padding entry", "attend", "t.values + entry *", "t.values + (entry - 1) *"),
-        Mutant("first label for all samples", "gated_block", "first + r", "first"),
+        Mutant("masked entries are used", "attend_head", "t.mask[entry] >= 0", "entry > 0"),
+        Mutant("keys of the padding entry", "attend_head", "t.keys + entry *", "t.keys + (entry - 1) *"),
+        Mutant("values of the padding entry", "attend_head", "t.values + entry *", "t.values + (entry - 1) *"),
+        Mutant("first label for all samples", "product_part", "t.label + sample * …", "t.label"),
+        Mutant("query of the first head", "attend", "head * d, d, x", "0, d, x"),
+        Mutant("part of a panel", "panel_sums", "+ offset) * bytes", ") * bytes"),
+        Mutant("scale of the panel's first part", "panel_sums", "* kPanel + offset);", "* kPanel);"),
     ],
-    "residual_blocks": [Mutant("no mix_above", "residual_blocks", "+ above[c]", "+ 0 * above[c]")],
-    "draw": [Mutant("first temperature for all samples", "draw", "t.temperature[first + r]", "t.temperature[first]")],
+    "residual_blocks": [
+        Mutant("no mix_above", "biased", "sum += load_part(bias, live)", "sum += 0"),
+        Mutant("two blocks share memory", "mix_start", "is_second_ = …", "(void)is_second_"),
+        Mutant("ELU of the next layer's input", "start_block", "if (layer > 0) active", "if (layer > 1) active"),
+    ],
+    "draw": [Mutant("first temperature for all samples", "draw", "t.temperature[item]", "t.temperature[0]")],
+    "input": [
+        Mutant("one table for all taps", "input", "static_cast<size_t>(tap) * t.table_codes +", ""),
+        Mutant("first part of the next column only", "draw", "part < parts", "part < 1"),
+        Mutant("codes are not checked", "input", "return latentloop::kNoSuchCode", "break"),
+    ],
     "nearest": [
         Mutant("scores start at 0", "search_panel", "= load(half_norms + …)", "= Floats{}"),
         Mutant("last of equal scores", "search_panel", "score[m][v] > best;", "score[m][v] >= best;"),
