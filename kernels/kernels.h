@@ -104,5 +104,6 @@ struct Kernels {
 const Kernels& kernels_portable();
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
+const Kernels& kernels_avx512vbmi();
 
 }  // namespace latentloop

@@ -27,8 +27,7 @@ MUTANTS = {
         Mutant("values of the padding entry", "attend_head", "t.values + entry *", "t.values + (entry - 1) *"),
         Mutant("first label for all samples", "product_part", "t.label + sample * …", "t.label"),
         Mutant("query of the first head", "attend", "head * d, d, x", "0, d, x"),
-        Mutant("part of a panel", "panel_sums", "+ offset) * bytes", ") * bytes"),
-        Mutant("scale of the panel's first part", "panel_sums", "* kPanel + offset);", "* kPanel);"),
+        Mutant("scale of the first panel", "panel_sums", "scale + static_cast<size_t>(panel) * kWidth", "scale"),
     ],
     "residual_blocks": [
         Mutant("no mix_above", "biased", "sum += load_part(bias, live)", "sum += 0"),

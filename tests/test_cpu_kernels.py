@@ -132,7 +132,7 @@ def as_built(compiler: Compiler, jobs: ThreadPoolExecutor) -> dict[str, Future[P
     compiled = {}
     for name, (size, flags) in BUILT.items():
         # GCC 12's AVX-512 headers use uninitialised values.
-        exceptions = ["-Wno-error=uninitialized", "-Wno-error=maybe-uninitialized"] if name == "avx512" else []
+        exceptions = ["-Wno-error=uninitialized", "-Wno-error=maybe-uninitialized"] if name.startswith("avx512") else []
         all_flags = [*build_setting("FLAGS"), "-Werror", *exceptions, *flags]
         compiled[name] = jobs.submit(compiler.kernels, name, size, all_flags)
     return compiled

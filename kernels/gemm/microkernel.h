@@ -13,8 +13,9 @@ namespace {
 constexpr int kVectors{4};
 constexpr int kPanel{kVectors * kLanes};
 constexpr int kCacheLine{64};
-// Prefetch distance in a fixed-point panel. The hardware prefetcher stops at the end of a page.
-constexpr int kPrefetchBytes{2048};
+// Prefetch distance in a fixed-point panel; 0: no prefetch. AMD's processors with AVX2 gain from it. On an Intel processor
+// with AVX-512 it halved the bandwidth from the L3 cache, because it occupies the buffers of L1.
+constexpr int kPrefetchBytes{LATENTLOOP_VECTOR_BYTES == 64 ? 0 : 2048};
 // Inputs that are processed at once if row groups share a panel: their weights fit in L1.
 constexpr int kPart{128};
 // Rows whose sums fit in the registers, together with weights and inputs.
@@ -22,11 +23,10 @@ constexpr int kMostRows{LATENTLOOP_VECTOR_BYTES == 64 ? 6 : 3};
 
 inline int panels(int outputs) { return (outputs + kPanel - 1) / kPanel; }
 
-// sums[m][o] += sum over k of x[m][k] * panel[k][o], for `V` vectors of a panel; `panel` points to the first of them. Adds
-// in the order of k for every M and V, so that a sum does not depend on the number of rows, nor on which outputs are
-// computed together. The weights have `Bytes` bytes, and are `Stride` weights apart. Every `stride` inputs it prefetches
-// one cache line, beginning at `ahead` (stride 0: no prefetch).
-template <int Bytes, int M, int V = kVectors, int Stride = kPanel>
+// sums[m][o] += sum over k of x[m][k] * panel[k][o], for a panel of `V` vectors. Adds in the order of k for every M and V,
+// so that a sum depends neither on the number of rows nor on the width of the panel. The panel's weights have `Bytes`
+// bytes. Every `stride` inputs it prefetches one cache line, beginning at `ahead` (stride 0: no prefetch).
+template <int Bytes, int M, int V = kVectors>
 inline void multiply(const float* const* x, const uint8_t* panel, int inputs, float* sums, const uint8_t* ahead,
                      int stride) {
   Floats sum[M][V];
@@ -34,13 +34,13 @@ inline void multiply(const float* const* x, const uint8_t* panel, int inputs, fl
     for (int v = 0; v < V; ++v) sum[m][v] = load(sums + (m * V + v) * kLanes);
   const float* rows[M];
   for (int m = 0; m < M; ++m) rows[m] = x[m];
-  for (int k = 0, next = 0; k < inputs; ++k, panel += Stride * Bytes) {
+  for (int k = 0, next = 0; k < inputs; ++k, panel += V * kLanes * Bytes) {
     if (stride != 0 && k == next) {
       __builtin_prefetch(ahead, 0, 2);
       ahead += kCacheLine;
       next += stride;
     }
-    if (Bytes != 4)
+    if (Bytes != 4 && kPrefetchBytes != 0)
       for (int byte = 0; byte < V * kLanes * Bytes; byte += kCacheLine)
         __builtin_prefetch(panel + kPrefetchBytes + byte);
     Floats in[M];
@@ -55,23 +55,23 @@ inline void multiply(const float* const* x, const uint8_t* panel, int inputs, fl
 }
 
 // multiply() for a number of rows, at most kMostRows, that is known only at run time.
-template <int Bytes, int V = kVectors, int Stride = kPanel>
+template <int Bytes, int V = kVectors>
 inline void multiply_few(const float* const* x, int count, const uint8_t* panel, int inputs, float* sums,
                          const uint8_t* ahead, int stride) {
   switch (count) {
     case 1:
-      return multiply<Bytes, 1, V, Stride>(x, panel, inputs, sums, ahead, stride);
+      return multiply<Bytes, 1, V>(x, panel, inputs, sums, ahead, stride);
     case 2:
-      return multiply<Bytes, 2, V, Stride>(x, panel, inputs, sums, ahead, stride);
+      return multiply<Bytes, 2, V>(x, panel, inputs, sums, ahead, stride);
     case 3:
-      return multiply<Bytes, 3, V, Stride>(x, panel, inputs, sums, ahead, stride);
+      return multiply<Bytes, 3, V>(x, panel, inputs, sums, ahead, stride);
 #if LATENTLOOP_VECTOR_BYTES == 64
     case 4:
-      return multiply<Bytes, 4, V, Stride>(x, panel, inputs, sums, ahead, stride);
+      return multiply<Bytes, 4, V>(x, panel, inputs, sums, ahead, stride);
     case 5:
-      return multiply<Bytes, 5, V, Stride>(x, panel, inputs, sums, ahead, stride);
+      return multiply<Bytes, 5, V>(x, panel, inputs, sums, ahead, stride);
     case 6:
-      return multiply<Bytes, 6, V, Stride>(x, panel, inputs, sums, ahead, stride);
+      return multiply<Bytes, 6, V>(x, panel, inputs, sums, ahead, stride);
 #endif
   }
 }
@@ -82,28 +82,26 @@ inline void multiply_few(const float* const* x, int count, const uint8_t* panel,
 template <int Bytes, int V = kVectors>
 inline void multiply_rows(const float* const* x, int rows, const uint8_t* panel, int inputs, float* sums,
                           const uint8_t* next) {
-  constexpr int kWidth{V * kLanes}, kUnpackedStride{Bytes == 4 ? kPanel : kWidth};
+  constexpr int kWidth{V * kLanes};
   const int groups = (rows + kMostRows - 1) / kMostRows;
   if (groups == 1) return multiply_few<Bytes, V>(x, rows, panel, inputs, sums, nullptr, 0);
   float unpacked[kPart * kWidth];
   const float* part_x[kMostRows];
   for (int first = 0; first < inputs; first += kPart) {
     const int part = inputs - first < kPart ? inputs - first : kPart;
-    const uint8_t* from = panel + static_cast<size_t>(first) * kPanel * Bytes;
+    const uint8_t* from = panel + static_cast<size_t>(first) * kWidth * Bytes;
     const uint8_t* weights = from;
     if (Bytes != 4) {
-      for (int k = 0; k < part; ++k)
-        for (int w = 0; w < kWidth; w += kLanes)
-          store(unpacked + k * kWidth + w, weights_at<Bytes>(from + (k * kPanel + w) * Bytes));
+      for (int w = 0; w < part * kWidth; w += kLanes) store(unpacked + w, weights_at<Bytes>(from + w * Bytes));
       weights = reinterpret_cast<const uint8_t*>(unpacked);
     }
-    const int lines = part * kPanel * Bytes / kCacheLine, share = (lines + groups - 1) / groups;
+    const int lines = part * kWidth * Bytes / kCacheLine, share = (lines + groups - 1) / groups;
     const int stride = next == nullptr || share == 0 ? 0 : part > share ? part / share : 1;
     const uint8_t* ahead = next == nullptr ? nullptr : next + (from - panel);
     for (int begin = 0, left = groups; left > 0; --left) {
       const int count = (rows - begin + left - 1) / left;
       for (int m = 0; m < count; ++m) part_x[m] = x[begin + m] + first;
-      multiply_few<4, V, kUnpackedStride>(part_x, count, weights, part, sums + begin * kWidth, ahead, stride);
+      multiply_few<4, V>(part_x, count, weights, part, sums + begin * kWidth, ahead, stride);
       begin += count;
       if (next != nullptr) ahead += static_cast<size_t>(share) * kCacheLine;
     }

@@ -191,7 +191,7 @@ class AttentionBlock {
     for (int next = static_cast<int>(first), matrix = kKey1; matrix <= kValueMap; ++matrix) {
       const bool has_bias = matrix != kAuxiliary;
       const bool is_gated = matrix == kKey2 || matrix == kQuery2 || matrix == kResult2;
-      indices.push_back({next, has_bias ? next + 1 : -1, is_gated});
+      indices.push_back({next, has_bias ? next + 1 : -1, is_gated, matrix == kQueryMap});
       next += has_bias ? 2 : 1;
     }
     return indices;

@@ -28,7 +28,7 @@ class DrawCode {
       : runtime_(runtime),
         kernels_(best_kernels()),
         column_(runtime.attribute(info, "column")),
-        matrices_(runtime, info, {{1, 2, false}}, kernels_.panel) {}
+        matrices_(runtime, info, {{1, 2, false, false}}, kernels_.panel) {}
 
   void compute(OrtKernelContext* context) const {
     const OrtValue *x = runtime_.input(context, 0), *uniform = runtime_.input(context, 3);

@@ -71,7 +71,7 @@ class MixChain {
   static std::vector<PackedMatrices::Inputs> inputs(size_t count) {
     if (count < 4) throw std::invalid_argument("expected a weight per block");
     std::vector<PackedMatrices::Inputs> indices;
-    for (size_t index = 3; index < count; ++index) indices.push_back({static_cast<int>(index), -1, false});
+    for (size_t index = 3; index < count; ++index) indices.push_back({static_cast<int>(index), -1, false, false});
     return indices;
   }
 

@@ -80,7 +80,7 @@ class OutputStack {
     std::vector<PackedMatrices::Inputs> indices;
     for (size_t index = 1 + (count - 1) / per_stage * (per_stage - kWeights); index < count; index += 2) {
       const int weight = static_cast<int>(index);
-      indices.push_back({weight, weight + 1, indices.size() % 2 == 1});
+      indices.push_back({weight, weight + 1, indices.size() % 2 == 1, false});
     }
     return indices;
   }

@@ -78,11 +78,11 @@ inline void add_weighted(float* y, const float* weights, const float* x, size_t 
   }
 }
 
-// out [rows, count] = outputs first .. first + count of the layer, for `rows` samples.
+// out [rows, count] = outputs first .. first + count of a layer with panels of one vector, for `rows` samples.
 inline void some_outputs(const Dense& d, int first, int count, const float* const* x, int rows, float* out) {
   float sums[kMostSamples * kLanes];
   for (int begin = first / kLanes * kLanes; begin < first + count; begin += kLanes) {
-    panel_sums<1>(d, begin / kPanel, begin % kPanel, x, rows, sums);
+    panel_sums<1>(d, begin / kLanes, x, rows, sums);
     const int from = begin < first ? first : begin;
     const int end = begin + kLanes < first + count ? begin + kLanes : first + count;
     for (int r = 0; r < rows; ++r)

@@ -1,5 +1,4 @@
-// The kernel of ProductTask. One work item is a part of a panel of outputs (if gated, of the panels of both halves): the
-// fewer panels there are, the smaller the parts, so that more threads can share a product.
+// The kernel of ProductTask. One work item is one panel of outputs (if gated, the panels of both halves).
 #pragma once
 
 #include "../gemm/microkernel.h"
@@ -11,31 +10,23 @@ using latentloop::Dense;
 using latentloop::ProductTask;
 
 constexpr int kProductRows{32};  // samples that are processed at once; their sums stay in L1
-constexpr int kEnoughItems{8};
 
 // Outputs of a product: if gated, of each half.
 inline int product_outputs(const ProductTask& t) { return t.gated ? t.layer.outputs / 2 : t.layer.outputs; }
 
-// Vectors of outputs per work item.
-inline int product_vectors(const ProductTask& t) {
-  int vectors = kVectors;
-  while (vectors > 1 && (product_outputs(t) + vectors * kLanes - 1) / (vectors * kLanes) < kEnoughItems) vectors /= 2;
-  return vectors;
-}
-
 size_t product_items(const ProductTask& t) {
-  const int width = product_vectors(t) * kLanes;
-  return static_cast<size_t>((product_outputs(t) + width - 1) / width);
+  return static_cast<size_t>((product_outputs(t) + t.layer.panel - 1) / t.layer.panel);
 }
 
-// sums [rows, V vectors] = the product with the vectors of one panel that begin at output `offset` of it.
+// sums [rows, panel] = the product with one panel of V vectors.
 template <int V>
-inline void panel_sums(const Dense& d, int panel, int offset, const float* const* x, int rows, float* sums) {
+inline void panel_sums(const Dense& d, int panel, const float* const* x, int rows, float* sums) {
+  constexpr int kWidth{V * kLanes};
   const int bytes = d.weights.bytes;
-  const uint8_t* weights = d.weights.packed + (static_cast<size_t>(panel) * d.inputs * kPanel + offset) * bytes;
-  for (int s = 0; s < rows * V * kLanes; s += kLanes) store(sums + s, Floats{});
+  const uint8_t* weights = d.weights.packed + static_cast<size_t>(panel) * d.inputs * kWidth * bytes;
+  for (int s = 0; s < rows * kWidth; s += kLanes) store(sums + s, Floats{});
   multiply_rows<V>(bytes, x, rows, weights, d.inputs, sums, nullptr);
-  if (bytes != 4) scale_sums<V>(sums, rows, d.weights.scale + static_cast<size_t>(panel) * kPanel + offset);
+  if (bytes != 4) scale_sums<V>(sums, rows, d.weights.scale + static_cast<size_t>(panel) * kWidth);
 }
 
 // The sum of one vector of outputs and their biases.
@@ -46,20 +37,20 @@ inline Floats biased(Floats sum, const float* bias, const float* label, int live
 }
 
 template <int V>
-bool product_part(const ProductTask& t, int first_output) {
-  constexpr int kWidth = V * kLanes;
-  const int outputs = product_outputs(t), offset = first_output % kPanel;
-  const int panel = first_output / kPanel, width = outputs - first_output < kWidth ? outputs - first_output : kWidth;
+bool product_panel(const ProductTask& t, int panel) {
+  constexpr int kWidth{V * kLanes};
+  const int outputs = product_outputs(t), first_output = panel * kWidth;
+  const int width = outputs - first_output < kWidth ? outputs - first_output : kWidth;
   float a[kProductRows * kWidth], b[kProductRows * kWidth], other[kProductRows * kWidth];
   for (int first = 0; first < t.batch; first += kProductRows) {
     const int rows = t.batch - first < kProductRows ? t.batch - first : kProductRows;
     const float* x[kProductRows];
     for (int r = 0; r < rows; ++r) x[r] = t.x + static_cast<size_t>(first + r) * t.x_stride;
-    panel_sums<V>(t.layer, t.gated ? 2 * panel : panel, offset, x, rows, a);
-    if (t.gated) panel_sums<V>(t.layer, 2 * panel + 1, offset, x, rows, b);
+    panel_sums<V>(t.layer, t.gated ? 2 * panel : panel, x, rows, a);
+    if (t.gated) panel_sums<V>(t.layer, 2 * panel + 1, x, rows, b);
     if (t.auxiliary.weights.packed) {
       for (int r = 0; r < rows; ++r) x[r] = t.y + static_cast<size_t>(first + r) * t.y_stride;
-      panel_sums<V>(t.auxiliary, panel, offset, x, rows, other);
+      panel_sums<V>(t.auxiliary, panel, x, rows, other);
     }
     for (int r = 0; r < rows; ++r) {
       const size_t sample = static_cast<size_t>(first + r);
@@ -86,14 +77,13 @@ bool product_part(const ProductTask& t, int first_output) {
 }
 
 bool product(const ProductTask& t, size_t item) {
-  const int vectors = product_vectors(t), first_output = static_cast<int>(item) * vectors * kLanes;
-  switch (vectors) {
+  switch (t.layer.panel / kLanes) {
     case 1:
-      return product_part<1>(t, first_output);
+      return product_panel<1>(t, static_cast<int>(item));
     case 2:
-      return product_part<2>(t, first_output);
+      return product_panel<2>(t, static_cast<int>(item));
     default:
-      return product_part<kVectors>(t, first_output);
+      return product_panel<kVectors>(t, static_cast<int>(item));
   }
 }
 

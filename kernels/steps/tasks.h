@@ -15,6 +15,7 @@ struct Dense {
   Weights weights;    // [panels, I, panel], scale [panels, panel]; see LeftTask for gated outputs
   const float* bias;  // [O], or null
   int inputs, outputs;
+  int panel;  // outputs of a panel: a SIMD vector, or two or four
 };
 
 // What follows where channels of x become known: the layers of a block, x_l = x + the sum of the outputs before layer l,
@@ -57,7 +58,7 @@ struct ProductTask {
 // the own_columns of this step that are already computed.
 // Bytes: the keys and values, and the query's weights. FLOPs: 2 per element of keys and values. Bound: memory bandwidth.
 struct AttendTask {
-  Dense query_map;
+  Dense query_map;     // with panels of one SIMD vector
   const float* query;  // [B, I], rows `query_stride` apart
   int query_stride;
   const float* mask;        // [S]; negative: the entry is masked

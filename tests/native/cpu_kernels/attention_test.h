@@ -40,7 +40,7 @@ struct AttentionProblem {
         key(random, 2 * channels + 2, inner, 0, batch, bytes, has_labels, inplace),
         query(random, channels + 2, inner, 0, batch, bytes, has_labels, inplace),
         result(random, channels, inner, heads * head_width, batch, bytes, has_labels, inplace),
-        query_map(random, channels + 2, heads * head_width, bytes),
+        query_map(random, channels + 2, heads * head_width, bytes, true, false, kernels().panel / 4),
         key_map(random, 2 * channels + 2, heads * head_width, bytes),
         value_map(random, 2 * channels + 2, heads * head_width, bytes) {
     // Masked and NaN: entry 0, which is padding, and the last entry, as if not yet written. NaN: this row from the
