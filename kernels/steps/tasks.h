@@ -89,6 +89,11 @@ struct DrawTask {
   const float* uniform;      // [B], in [0, 1)
   const float* temperature;  // [B]
   const int64_t* forced;     // [B]; -1: draw the code
+  // Filters: a code that does not pass all of them has the probability 0. Codes are ranked by their logit, equal ones by
+  // their index, and the first rank passes always.
+  const int64_t* top_k;  // [B]: the first ranks; null: there are no filters
+  const float* top_p;    // [B]: the ranks before which there is less than this share of the probability
+  const float* min_p;    // [B]: at least this share of the largest probability
   int64_t* code;             // [B]
   const InputTask* next;     // the input stage of the next column, or null
   int batch, codes;
