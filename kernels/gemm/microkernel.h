@@ -13,9 +13,8 @@ namespace {
 constexpr int kVectors{4};
 constexpr int kPanel{kVectors * kLanes};
 constexpr int kCacheLine{64};
-// Prefetch distance in a fixed-point panel; 0: no prefetch. AMD's processors with AVX2 gain from it. On an Intel processor
-// with AVX-512 it halved the bandwidth from the L3 cache, because it occupies the buffers of L1.
-constexpr int kPrefetchBytes{LATENTLOOP_VECTOR_BYTES == 64 ? 0 : 2048};
+// Prefetch distance in a fixed-point panel. The hardware prefetcher stops at the end of a page.
+constexpr int kPrefetchBytes{2048};
 // Inputs that are processed at once if row groups share a panel: their weights fit in L1.
 constexpr int kPart{128};
 // Rows whose sums fit in the registers, together with weights and inputs.
@@ -40,7 +39,7 @@ inline void multiply(const float* const* x, const uint8_t* panel, int inputs, fl
       ahead += kCacheLine;
       next += stride;
     }
-    if (Bytes != 4 && kPrefetchBytes != 0)
+    if (Bytes != 4)
       for (int byte = 0; byte < V * kLanes * Bytes; byte += kCacheLine)
         __builtin_prefetch(panel + kPrefetchBytes + byte);
     Floats in[M];
