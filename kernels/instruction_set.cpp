@@ -9,12 +9,8 @@
 namespace latentloop {
 
 const Kernels& LATENTLOOP_KERNELS() {
-  static constexpr Kernels kernels{LATENTLOOP_NAME,
-                                   kPanel,
-                                   {above_items, above},
-                                   {nearest_items, nearest},
-                                   step_items,
-                                   step_item};
+  static constexpr Kernels kernels{LATENTLOOP_NAME,          kPanel,     {above_items, above},
+                                   {nearest_items, nearest}, step_items, step_item};
   return kernels;
 }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mutants import Mutant
 
-PACKING = {"panels.h", "packing.h", "cook_toom.h", "codebook.h", "builder.h"}  # of weights: compiled into the test program
+# Compiled into the test program: what packs weights, and what builds and runs lists of phases.
+HOST = {"panels.h", "packing.h", "cook_toom.h", "codebook.h", "builder.h", "prior.h"}
 
 MUTANTS = {
     "left": [
@@ -39,6 +40,22 @@ MUTANTS = {
         Mutant("one table for all taps", "input", "static_cast<size_t>(tap) * t.table_codes +", ""),
         Mutant("first part of the next column only", "draw", "part < parts", "part < 1"),
         Mutant("codes are not checked", "input", "return latentloop::kNoSuchCode", "break"),
+    ],
+    "prior": [
+        Mutant(
+            "attention beside its query", "attention", "list_.begin_phase(); list_.add(attend)", "list_.add(attend)"
+        ),
+        Mutant(
+            "result beside the attention", "attention", "list_.begin_phase(); ProductTask first", "ProductTask first"
+        ),
+        Mutant("draw beside its logits", "phase", "list_.begin_phase();", ""),
+        Mutant("logits beside the last block", "logits", "list_.begin_phase();", ""),
+        Mutant(
+            "hidden columns of the step before",
+            "convolutions",
+            "conv2.later = b_.hidden_next",
+            "conv2.later = b_.hidden",
+        ),
     ],
     "nearest": [
         Mutant("scores start at 0", "search_panel", "= load(half_norms + …)", "= Floats{}"),

@@ -77,7 +77,7 @@ class Step:
 
     @property
     def node(self) -> onnx.NodeProto:
-        (node,) = self.model.graph.node
+        node: onnx.NodeProto = self.model.graph.node[0]
         return node
 
     def run(self) -> list[Array]:
@@ -160,7 +160,7 @@ def test_rejects_attributes_that_do_not_fit(attribute: str, value: int, reason: 
 @pytest.mark.parametrize("name", ["codes", "forced"])
 def test_rejects_codes_that_do_not_exist(name: str, tmp_path: Path) -> None:
     step = Step("middle-attention-k5", tmp_path)
-    assert dict((a.name, a.i) for a in step.node.attribute)["columns"] == 2
+    assert {each.name: each.i for each in step.node.attribute}["columns"] == 2
     step.inputs[name][0, 1] = 10**12
     assert "a code is below 0 or above the codebook's size" in step.refusal()
 

@@ -22,9 +22,9 @@ constexpr int kMostRows{LATENTLOOP_VECTOR_BYTES == 64 ? 6 : 3};
 
 inline int panels(int outputs) { return (outputs + kPanel - 1) / kPanel; }
 
-// sums[m][o] += sum over k of x[m][k] * panel[k][o], for a panel of `V` vectors. Adds in the order of k for every M and V,
-// so that a sum depends neither on the number of rows nor on the width of the panel. The panel's weights have `Bytes`
-// bytes. Every `stride` inputs it prefetches one cache line, beginning at `ahead` (stride 0: no prefetch).
+// sums[m][o] += sum over k of x[m][k] * panel[k][o], for a panel of `V` vectors. Adds in the order of k for every M and
+// V, so that a sum depends neither on the number of rows nor on the width of the panel. The panel's weights have
+// `Bytes` bytes. Every `stride` inputs it prefetches one cache line, beginning at `ahead` (stride 0: no prefetch).
 template <int Bytes, int M, int V = kVectors>
 inline void multiply(const float* const* x, const uint8_t* panel, int inputs, float* sums, const uint8_t* ahead,
                      int stride) {

@@ -18,10 +18,10 @@
 
 #include "../dispatch.h"
 #include "../steps/builder.h"
-#include "attention_weights.h"
 #include "input_reader.h"
-#include "packed_matrices.h"
 #include "phases.h"
+#include "weights/attention_weights.h"
+#include "weights/packed_matrices.h"
 
 namespace latentloop {
 

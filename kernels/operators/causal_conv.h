@@ -25,8 +25,8 @@
 #include "../steps/list.h"
 #include "onnxruntime/runtime.h"
 #include "phases.h"
-#include "release_pages.h"
-#include "weights.h"
+#include "weights/formats.h"
+#include "weights/release_pages.h"
 
 namespace latentloop {
 

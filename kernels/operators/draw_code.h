@@ -12,8 +12,8 @@
 #include "../kernels.h"
 #include "../steps/builder.h"
 #include "onnxruntime/runtime.h"
-#include "packed_matrices.h"
 #include "phases.h"
+#include "weights/packed_matrices.h"
 
 namespace latentloop {
 

@@ -25,8 +25,8 @@ struct InputReader {
     int type = 0;
     shape = runtime.shape(value, &type);
     if (type != kExpected)
-      throw std::invalid_argument("input " + std::to_string(next - 1) + " has the element type " + std::to_string(type) +
-                                  ", expected " + std::to_string(kExpected));
+      throw std::invalid_argument("input " + std::to_string(next - 1) + " has the element type " +
+                                  std::to_string(type) + ", expected " + std::to_string(kExpected));
     return runtime.data<T>(value);
   }
 

@@ -15,8 +15,8 @@
 #include "../kernels.h"
 #include "../steps/builder.h"
 #include "onnxruntime/runtime.h"
-#include "packed_matrices.h"
 #include "phases.h"
+#include "weights/packed_matrices.h"
 
 namespace latentloop {
 
@@ -42,8 +42,7 @@ class MixChain {
     check(xs.size() == 2 && xs[1] == convs_[0].inputs, "x", xs);
     check(gs.size() == 4 && gs[0] > column_ && gs[1] % blocks == 0 && gs[2] == xs[0] && gs[3] == xs[1], "gated", gs);
     check(as.size() == 4 && as[0] > column_ && as[1] == blocks && as[2] == 1 && as[3] == xs[1], "mix_above", as);
-    for (size_t b = 0; b < convs_.size(); ++b)
-      check(convs_[b].inputs == xs[1] && convs_[b].outputs == xs[1], "x", xs);
+    for (size_t b = 0; b < convs_.size(); ++b) check(convs_[b].inputs == xs[1] && convs_[b].outputs == xs[1], "x", xs);
     const int64_t batch = xs[0], channels = xs[1], layers = gs[1] / blocks, block = layers * batch * channels;
     const float* gated_values = runtime_.data(gated) + column_ * gs[1] * batch * channels;
     const float* above_values = runtime_.data(above) + column_ * blocks * channels;

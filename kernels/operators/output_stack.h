@@ -17,8 +17,8 @@
 #include "../dispatch.h"
 #include "../steps/builder.h"
 #include "onnxruntime/runtime.h"
-#include "packed_matrices.h"
 #include "phases.h"
+#include "weights/attention_weights.h"
 
 namespace latentloop {
 
@@ -37,11 +37,7 @@ class OutputStack {
         matrices_(runtime, info, weight_inputs(runtime.input_count(info), has_labels_), kernels_.panel),
         stages_(matrices_.size() / 2),
         channels_(matrices_[0].inputs) {
-    for (size_t s = 0; s < stages_; ++s) {
-      const Dense conv1 = matrices_[2 * s], conv2 = matrices_[2 * s + 1];
-      check(conv1.inputs == channels_ && conv2.inputs == conv1.outputs && conv2.outputs == 2 * channels_, "a stage",
-            {conv1.inputs, conv1.outputs, conv2.inputs, conv2.outputs});
-    }
+    for (size_t s = 0; s < stages_; ++s) check_gated_block(stage(s), channels_);
   }
 
   void compute(OrtKernelContext* context) const {
@@ -54,7 +50,7 @@ class OutputStack {
       const BlockStart* start = step.output_start();
       step.phase(step.input(runtime_.data(x), start));
       for (size_t s = 0; s < stages_; ++s) {
-        GatedBlock block{matrices_[2 * s], matrices_[2 * s + 1], {}, nullptr, 2 * channels_, Inplace};
+        GatedBlock block = stage(s);
         if (has_labels_) block.label = label(context, s, shape[0]);
         step.stage(block, start, s + 1 < stages_ ? start : step.result(out));
       }
@@ -63,6 +59,10 @@ class OutputStack {
   }
 
  private:
+  GatedBlock stage(size_t s) const {
+    return {matrices_[2 * s], matrices_[2 * s + 1], {}, nullptr, 2 * channels_, Inplace};
+  }
+
   const float* label(OrtKernelContext* context, size_t stage, int64_t batch) const {
     const OrtValue* label = runtime_.input(context, 1 + stage);
     const Shape shape = runtime_.shape(label);

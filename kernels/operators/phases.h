@@ -78,7 +78,8 @@ class PhaseRun {
   // Runs everything. Throws std::bad_alloc, or std::out_of_range for a code that does not exist.
   void run(const Runtime& runtime, const OrtKernelContext* context) {
     const auto run_thread = [](void* state, size_t) { static_cast<PhaseRun*>(state)->claim_items(); };
-    runtime.call<ort::KernelContextParallelFor>(context, +run_thread, kMostThreads, size_t{0}, static_cast<void*>(this));
+    runtime.call<ort::KernelContextParallelFor>(context, +run_thread, kMostThreads, size_t{0},
+                                                static_cast<void*>(this));
     if (outcome_ == kOutOfMemory) throw std::bad_alloc();
     if (outcome_ == kNoSuchCode) throw std::out_of_range("a code is below 0 or above the codebook's size");
   }

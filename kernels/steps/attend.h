@@ -148,7 +148,8 @@ bool attend(const AttendTask& t, size_t item) {
   for (int r = 0; r < rows; ++r) {
     attend_head(t, queries + r * d, first + r, head, scores, attended);
     float* to = t.attended_elu + (static_cast<size_t>(first + r) * t.heads + head) * d;
-    for (int e = 0; e < d; e += kLanes) store_part(to + e, elu(load_part(attended + e, part_of(d - e))), part_of(d - e));
+    for (int e = 0; e < d; e += kLanes)
+      store_part(to + e, elu(load_part(attended + e, part_of(d - e))), part_of(d - e));
   }
   return true;
 }

@@ -1,5 +1,5 @@
-// Builds the list of phases of a step, block by block. What begins a block is computed where its input becomes known, in
-// the last phase of what precedes it: so a caller first asks for the start of the next block.
+// Builds the list of phases of a step, block by block. What begins a block is computed where its input becomes known,
+// in the last phase of what precedes it: so a caller first asks for the start of the next block.
 #pragma once
 
 #include "list.h"

@@ -8,8 +8,8 @@ namespace {
 
 using latentloop::DrawTask;
 
-// Sorts `order` [count] by descending values[order[i]]; equal values keep their order. `merged` [count] is scratch memory.
-// Merges runs of twice the length in every pass.
+// Sorts `order` [count] by descending values[order[i]]; equal values keep their order. `merged` [count] is scratch
+// memory. Merges runs of twice the length in every pass.
 inline void sort_by_value(const float* values, int count, int* order, int* merged) {
   for (int run = 1; run < count; run *= 2) {
     for (int begin = 0; begin < count; begin += 2 * run) {
@@ -38,8 +38,8 @@ inline void filter(const DrawTask& t, size_t sample, const float* logits, float*
 }
 
 // Returns the first code whose cumulative probability exceeds `uniform`, or K if the logits are not finite numbers.
-// `scratch` is memory for [K] floats and [2 K] integers. The probabilities are not normalised: their cumulative sums are
-// compared with uniform * total.
+// `scratch` is memory for [K] floats and [2 K] integers. The probabilities are not normalised: their cumulative sums
+// are compared with uniform * total.
 inline int64_t draw_code(const DrawTask& t, size_t sample, float* scratch) {
   const int codes = t.codes;
   const float* logits = t.logits + sample * codes;

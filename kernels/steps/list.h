@@ -1,6 +1,6 @@
-// A list of phases: what a step computes, in order. Each phase consists of tasks whose work items are independent of each
-// other, and needs the results of the phases before it. Any executor can run it: on threads with a barrier after each
-// phase, or on one thread from the first item to the last.
+// A list of phases: what a step computes, in order. Each phase consists of tasks whose work items are independent of
+// each other, and needs the results of the phases before it. Any executor can run it: on threads with a barrier after
+// each phase, or on one thread from the first item to the last.
 #pragma once
 
 #include <algorithm>

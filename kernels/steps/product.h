@@ -62,8 +62,8 @@ bool product_panel(const ProductTask& t, int panel) {
         Floats value = biased(load(a + at), bias ? bias + i : nullptr, label ? label + i : nullptr, live);
         if (t.auxiliary.weights.packed) value += load(other + at);
         if (t.gated) {
-          const Floats gate = biased(load(b + at), bias ? bias + outputs + i : nullptr,
-                                     label ? label + outputs + i : nullptr, live);
+          const Floats gate =
+              biased(load(b + at), bias ? bias + outputs + i : nullptr, label ? label + outputs + i : nullptr, live);
           value = load_part(t.base + sample * t.base_stride + first_output + i, live) + value * sigmoid(gate);
         }
         if (t.elu) value = elu(value);

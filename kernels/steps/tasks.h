@@ -1,5 +1,5 @@
-// The tasks that a step of a prior consists of. Plain data, without a concept of the host that runs them: list.h arranges
-// them in phases, and run.h computes one work item of a task.
+// The tasks that a step of a prior consists of. Plain data, without a concept of the host that runs them: list.h
+// arranges them in phases, and run.h computes one work item of a task.
 //
 // Axes as in kernels.h. All values are float32, unless a comment says otherwise.
 #pragma once
@@ -18,14 +18,14 @@ struct Dense {
   int panel;  // outputs of a panel: a SIMD vector, or two or four
 };
 
-// What follows where channels of x become known: the layers of a block, x_l = x + the sum of the outputs before layer l,
-// and the inputs of the products that read x, or the sum after all layers. Every pointer to a result may be null.
+// What follows where channels of x become known: the layers of a block, x_l = x + the sum of the outputs before layer
+// l, and the inputs of the products that read x, or the sum after all layers. Every pointer to a result may be null.
 struct BlockStart {
-  const float* gated;   // [layers, B, C], the outputs of the layers
-  float* activated;     // [layers, B, C], ELU of every layer's input
-  int layers;           // 0: the sum is x
-  bool inplace;         // each layer's output is added to ELU of its input, and x becomes ELU(x) if there is a layer
-  float *x, *x_elu;     // [B, C], rows `stride` apart: x and ELU(x)
+  const float* gated;    // [layers, B, C], the outputs of the layers
+  float* activated;      // [layers, B, C], ELU of every layer's input
+  int layers;            // 0: the sum is x
+  bool inplace;          // each layer's output is added to ELU of its input, and x becomes ELU(x) if there is a layer
+  float *x, *x_elu;      // [B, C], rows `stride` apart: x and ELU(x)
   float *sum, *sum_elu;  // [B, C], rows `stride` apart
   int stride;
   const float* background;                 // [B, 2], or null
@@ -54,9 +54,9 @@ struct ProductTask {
   bool gated, elu;
 };
 
-// Attention of one column to S - 1 finished rows (entry 0 is padding), to the columns of this row before `column`, and to
-// the own_columns of this step that are already computed.
-// Bytes: the keys and values, and the query's weights. FLOPs: 2 per element of keys and values. Bound: memory bandwidth.
+// Attention of one column to S - 1 finished rows (entry 0 is padding), to the columns of this row before `column`, and
+// to the own_columns of this step that are already computed. Bytes: the keys and values, and the query's weights.
+// FLOPs: 2 per element of keys and values. Bound: memory bandwidth.
 struct AttendTask {
   Dense query_map;     // with panels of one SIMD vector
   const float* query;  // [B, I], rows `query_stride` apart
@@ -89,13 +89,13 @@ struct DrawTask {
   const float* uniform;      // [B], in [0, 1)
   const float* temperature;  // [B]
   const int64_t* forced;     // [B]; -1: draw the code
-  // Filters: a code that does not pass all of them has the probability 0. Codes are ranked by their logit, equal ones by
-  // their index, and the first rank passes always.
-  const int64_t* top_k;  // [B]: the first ranks; null: there are no filters
-  const float* top_p;    // [B]: the ranks before which there is less than this share of the probability
-  const float* min_p;    // [B]: at least this share of the largest probability
-  int64_t* code;             // [B]
-  const InputTask* next;     // the input stage of the next column, or null
+  // Filters: a code that does not pass all of them has the probability 0. Codes are ranked by their logit, equal ones
+  // by their index, and the first rank passes always.
+  const int64_t* top_k;   // [B]: the first ranks; null: there are no filters
+  const float* top_p;     // [B]: the ranks before which there is less than this share of the probability
+  const float* min_p;     // [B]: at least this share of the largest probability
+  int64_t* code;          // [B]
+  const InputTask* next;  // the input stage of the next column, or null
   int batch, codes;
 };
 

@@ -1,5 +1,6 @@
 // An OrtCustomOp for an operator class. The class has kName, kInputs and kOutputs (element types; with kVariadic, one
-// entry stands for any number of tensors of that type, or if it is kUndefined, of any types), a constructor that packs its constant weights, and compute().
+// entry stands for any number of tensors of that type, or if it is kUndefined, of any types), a constructor that packs
+// its constant weights, and compute().
 #pragma once
 
 #include <exception>

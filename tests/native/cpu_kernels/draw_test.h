@@ -50,8 +50,10 @@ struct DrawProblem {
     const BlockStart* start = step.output_start();
     step.phase(step.input(x.data(), start));
     step.logits(logits.view(), start, outputs.out.data());
-    step.phase(DrawTask{outputs.out.data(), uniform.data(), temperature.data(), forced.data(), outputs.code.data(),
-                        nullptr, batch, codes});
+    DrawTask draw{};
+    draw.logits = outputs.out.data(), draw.uniform = uniform.data(), draw.temperature = temperature.data();
+    draw.forced = forced.data(), draw.code = outputs.code.data(), draw.batch = batch, draw.codes = codes;
+    step.phase(draw);
     run(kernels(), list, random);
     return outputs;
   }

@@ -47,8 +47,11 @@ struct InputProblem {
     input.codes[taps - 1] = outputs.code.data();
     if (drawn) {
       std::fill(outputs.code.begin(), outputs.code.end(), -2);
-      step.phase(DrawTask{logits.data(), uniform.data(), temperature.data(), forced.data(), outputs.code.data(), &input,
-                          batch, codes});
+      DrawTask draw{};
+      draw.logits = logits.data(), draw.uniform = uniform.data(), draw.temperature = temperature.data();
+      draw.forced = forced.data(), draw.code = outputs.code.data(), draw.next = &input;
+      draw.batch = batch, draw.codes = codes;
+      step.phase(draw);
     } else {
       step.phase(input);
     }

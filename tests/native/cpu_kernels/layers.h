@@ -98,8 +98,12 @@ struct GatedLayer {
   }
 
   GatedBlock view() const {
-    return {conv1.view(), conv2.view(), auxiliary.empty() ? Dense{} : auxiliary[0].view(),
-            label.empty() ? nullptr : label.data(), conv2.outputs, inplace};
+    return {conv1.view(),
+            conv2.view(),
+            auxiliary.empty() ? Dense{} : auxiliary[0].view(),
+            label.empty() ? nullptr : label.data(),
+            conv2.outputs,
+            inplace};
   }
 
   BoundedValues operator()(BoundedValues x, const BoundedValues& y, int b) const {

@@ -7,8 +7,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "../causal_conv/packing.h"
-#include "onnxruntime/runtime.h"
+#include "../../causal_conv/packing.h"
+#include "../onnxruntime/runtime.h"
 #include "shared_weights.h"
 
 namespace latentloop {

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "../steps/builder.h"
+#include "../../steps/builder.h"
 #include "packed_matrices.h"
 
 namespace latentloop {
@@ -46,15 +46,17 @@ inline AttentionBlockTask attention_weights(const PackedMatrices& matrices, size
   return task;
 }
 
-// Throws std::invalid_argument if the weights do not fit each other and C `channels`.
+// Throws std::invalid_argument if the weights of a gated block do not fit each other and its width.
+inline void check_gated_block(const GatedBlock& block, int width) {
+  check(block.conv1.inputs == width && block.conv2.inputs == block.conv1.outputs && block.conv2.outputs == 2 * width,
+        "a gated block", {block.conv1.inputs, block.conv1.outputs, block.conv2.inputs, block.conv2.outputs});
+}
+
+// The same for a block with attention, and C `channels`.
 inline void check_attention(const AttentionBlockTask& t, int channels) {
-  const auto check_block = [](const GatedBlock& block, int width) {
-    check(block.conv1.inputs == width && block.conv2.inputs == block.conv1.outputs && block.conv2.outputs == 2 * width,
-          "a gated block", {block.conv1.inputs, block.conv1.outputs, block.conv2.inputs, block.conv2.outputs});
-  };
-  check_block(t.key, 2 * channels + 2);
-  check_block(t.query, channels + 2);
-  check_block(t.result, channels);
+  check_gated_block(t.key, 2 * channels + 2);
+  check_gated_block(t.query, channels + 2);
+  check_gated_block(t.result, channels);
   const Dense &query = t.attend.query_map, &auxiliary = t.result.auxiliary;
   check(query.inputs == channels + 2 && t.key_map.inputs == 2 * channels + 2 &&
             t.value_map.inputs == 2 * channels + 2 && auxiliary.outputs == t.result.conv1.outputs &&

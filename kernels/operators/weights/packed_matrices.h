@@ -4,9 +4,9 @@
 #include <memory>
 #include <vector>
 
-#include "../steps/tasks.h"
-#include "onnxruntime/runtime.h"
-#include "weights.h"
+#include "../../steps/tasks.h"
+#include "../onnxruntime/runtime.h"
+#include "formats.h"
 
 namespace latentloop {
 
