@@ -26,7 +26,7 @@ MUTANTS = {
         Mutant("masked entries are used", "attend_head", "t.mask[entry] >= 0", "entry > 0"),
         Mutant("keys of the padding entry", "attend_head", "t.keys + entry *", "t.keys + (entry - 1) *"),
         Mutant("values of the padding entry", "attend_head", "t.values + entry *", "t.values + (entry - 1) *"),
-        Mutant("first label for all samples", "product_part", "t.label + sample * …", "t.label"),
+        Mutant("first label for all samples", "product_panel", "t.label + sample * …", "t.label"),
         Mutant("query of the first head", "attend", "head * d, d, x", "0, d, x"),
         Mutant("scale of the first panel", "panel_sums", "scale + static_cast<size_t>(panel) * kWidth", "scale"),
     ],
@@ -35,7 +35,7 @@ MUTANTS = {
         Mutant("two blocks share memory", "mix_start", "is_second_ = …", "(void)is_second_"),
         Mutant("ELU of the next layer's input", "start_block", "if (layer > 0) active", "if (layer > 1) active"),
     ],
-    "draw": [Mutant("first temperature for all samples", "draw", "t.temperature[item]", "t.temperature[0]")],
+    "draw": [Mutant("first temperature for all samples", "draw_code", "t.temperature[sample]", "t.temperature[0]")],
     "input": [
         Mutant("one table for all taps", "input", "static_cast<size_t>(tap) * t.table_codes +", ""),
         Mutant("first part of the next column only", "draw", "part < parts", "part < 1"),
