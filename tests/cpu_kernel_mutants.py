@@ -26,20 +26,20 @@ MUTANTS = {
         Mutant("masked entries are used", "attend_head", "t.mask[entry] >= 0", "entry > 0"),
         Mutant("keys of the padding entry", "attend_head", "t.keys + entry *", "t.keys + (entry - 1) *"),
         Mutant("values of the padding entry", "attend_head", "t.values + entry *", "t.values + (entry - 1) *"),
-        Mutant("first label for all samples", "product_panel", "t.label + sample * …", "t.label"),
+        Mutant("first label for all samples", "product_panel", "t.label + sample *", "t.label + 0 *"),
         Mutant("query of the first head", "attend", "head * d, d, x", "0, d, x"),
         Mutant("scale of the first panel", "panel_sums", "scale + static_cast<size_t>(panel) * kWidth", "scale"),
     ],
     "residual_blocks": [
         Mutant("no mix_above", "biased", "sum += load_part(bias, live)", "sum += 0"),
-        Mutant("two blocks share memory", "mix_start", "is_second_ = …", "(void)is_second_"),
+        Mutant("two blocks share memory", "mix_start", "is_second_ = !is_second_", "is_second_ = false"),
         Mutant("ELU of the next layer's input", "start_block", "if (layer > 0) active", "if (layer > 1) active"),
     ],
     "draw": [Mutant("first temperature for all samples", "draw_code", "t.temperature[sample]", "t.temperature[0]")],
     "input": [
         Mutant("one table for all taps", "input", "static_cast<size_t>(tap) * t.table_codes +", ""),
         Mutant("first part of the next column only", "draw", "part < parts", "part < 1"),
-        Mutant("codes are not checked", "input", "return latentloop::kNoSuchCode", "break"),
+        Mutant("one code too many", "input", ">= t.table_codes", "> t.table_codes"),
     ],
     "prior": [
         Mutant(
@@ -50,12 +50,6 @@ MUTANTS = {
         ),
         Mutant("draw beside its logits", "phase", "list_.begin_phase();", ""),
         Mutant("logits beside the last block", "logits", "list_.begin_phase();", ""),
-        Mutant(
-            "hidden columns of the step before",
-            "convolutions",
-            "conv2.later = b_.hidden_next",
-            "conv2.later = b_.hidden",
-        ),
     ],
     "nearest": [
         Mutant("scores start at 0", "search_panel", "= load(half_norms + …)", "= Floats{}"),
