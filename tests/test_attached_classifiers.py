@@ -171,6 +171,13 @@ def test_what_is_refused_is_refused_before_anything_is_written(
     own = checkpoints[0].removeprefix("--vqvae=")
     settings = ("--classifier-settings", judge.with_name("settings.json"))
     assert f"{own} is none: leave it out" in fails(2, "export", *checkpoints, "--classifier", own, *settings, *out)
+    for name, content, reason in (("missing", None, "No such file"), ("empty", b"", "it has no graph")):
+        damaged = tmp_path / f"{name}.onnx"
+        if content is not None:
+            damaged.write_bytes(content)
+        message = fails(1, "export", *checkpoints, "--classifier", damaged, "--classifier-preset=unit", *out)
+        assert damaged.name in message
+        assert reason in message
     codec = fails(2, "export", checkpoints[0], "--image=16x16", "--classifier", judge, "--classifier-preset=unit", *out)
     assert "a classifier needs priors with classes" in codec
     assert not (tmp_path / "bundle").exists()

@@ -24,7 +24,7 @@ def test_help_lists_the_commands_in_order(capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     positions = [out.index(f"\n  {name} ") for name in cli.ORDER]
     assert positions == sorted(positions)
-    assert f"  sample       {sample.HELP}\n" in out
+    assert f"  {'sample':<13} {sample.HELP}\n" in out
 
 
 @pytest.mark.parametrize("name", cli.ORDER)
@@ -62,8 +62,8 @@ def test_a_command_that_cannot_be_imported_breaks_no_other(
     assert "'empty' (latentloop.errors) has no HELP" in fails(1, "empty")
     assert run("--help") == 0
     out = capsys.readouterr().out
-    assert "broken       (not usable: " in out
-    assert f"  info         {info.HELP}\n" in out
+    assert "broken        (not usable: " in out
+    assert f"  info          {info.HELP}\n" in out
 
 
 def test_unexpected_errors_are_one_line_unless_debug(
@@ -102,6 +102,14 @@ def test_text_of_a_bundle_cannot_control_the_terminal(
     error = fails(2, "sample", "--bundle", copy, "--label", "moon", "--out", tmp_path / "a.png")
     assert r"\x1b[2J" in error
     assert error.removesuffix("\n").isprintable()
+
+
+def test_info_says_what_the_memory_is_for(
+    small_bundle: Path, grey_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for bundle, use in ((small_bundle, "to sample an image"), (grey_bundle, "to encode or decode an image")):
+        assert run("info", "--bundle", bundle) == 0
+        assert use in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["--help", "--version", "info", "info --json", "info --help", "verify"])

@@ -22,12 +22,14 @@ from made_once import made_once
 from PIL import Image
 from random_models import SMALL
 
-from latentloop import Bundle, Sampler, keep_rows
+from latentloop import Bundle, InputError, Sampler, keep_rows
+from latentloop.cli.completion import check_some_are_kept
 from latentloop.cli.image_inputs import ImageInputs
 from latentloop.export.bundle import BundleSource, write_bundle
 from latentloop.export.configuration import PriorConfig
 from latentloop.images import read_images
 from latentloop.io.codes_file import open_codes, write_codes
+from latentloop.sampling.kept_codes import codes_in_rows, first_codes
 from latentloop.sampling.results import Progress, Samples
 from latentloop.sampling.runs import Runs
 
@@ -244,8 +246,11 @@ def test_a_bundle_without_classes(
         ),
         ("--rows top=1,bottom=1", "--rows keeps every code"),
         ("--first-codes 5", "first codes are 5.0, expected their number by level, as in top=20"),
-        ("--first-codes top=0", "--first-codes keeps nothing of the images"),
-        ("--first-codes top=25", "first codes of top are 25.0, expected an integer from 0 to 24"),
+        (
+            "--first-codes top=0",
+            "--first-codes keeps nothing of the images: top has 4 rows, so keep at least --first-codes top=1, or",
+        ),
+        ("--first-codes top=25", "first codes of top are 25, expected an integer from 0 to 24"),
         ("--first-codes top=24,bottom=96", "--first-codes keeps every code"),
         ("--first-codes top=3,bottom=7", "7 of 96 codes of bottom would be kept, but of top, on which they depend, o"),
         ("--rows top=1 --temperature top=0.5", "--temperature names top, but"),
@@ -263,6 +268,19 @@ def test_other_requests_are_refused_before_anything_is_written(
     label = ("--label", "bag")
     assert message in fails(2, "complete", photos, "--bundle", small_bundle, "--out", out, *label, *options.split())
     assert os.listdir(tmp_path) == ["photos"]
+
+
+@pytest.mark.parametrize("height", [1, 3, 7, 12, 32])
+def test_the_least_that_is_proposed_keeps_something(height: int) -> None:
+    shapes = {"top": (height, 2), "bottom": (2 * height, 4)}
+    with pytest.raises(InputError, match="keeps nothing of the images") as refused:
+        check_some_are_kept("--rows", {"top": 0, "bottom": 0}, shapes)
+    found = re.search(r"keep at least --(\S+) (\S+), or", str(refused.value))
+    assert found is not None
+    kept = codes_in_rows(float(found[2]), shapes) if found[1] == "rows" else first_codes({"top": 1}, shapes)
+    assert 0 < kept["top"] <= 2
+    assert kept["bottom"] < 8 * height
+    assert f"top has {height} row{'s' * (height > 1)}, " in str(refused.value)
 
 
 def test_a_level_to_be_drawn_needs_a_prior(grey_bundle: Path, tmp_path: Path, fails: Callable[..., str]) -> None:

@@ -175,6 +175,8 @@ def test_wrong_uses(folders: Path, small_bundle: Path, tmp_path: Path, fails: Ca
     command = ("evaluate", folders, "--bundle", small_bundle)
     assert "expected .html" in fails(2, *command, "--out", tmp_path / "page.pdf")
     assert "scarf" in fails(2, *command, "--label", "scarf")
+    message = "--label is given 2 times (coat, bag), expected one class for all images"
+    assert message in fails(2, *command, "--label", "coat", "--label", "bag")
     assert "not a positive integer" in fails(2, *command, "-n", 0)
     assert "fp4" in fails(2, *command, "--precision", "fp4")
     assert "is a bundle" in fails(2, "evaluate", small_bundle)
@@ -213,4 +215,5 @@ def test_ctrl_c_reports_on_the_finished_images(folders: Path, small_bundle: Path
     assert summary["cancelled"]
     assert summary["images"] == 2
     assert "2 of 6 images were evaluated" in done.stderr
-    assert "2 images of 32 x 48 x 3" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "2 images of 32 x 48 x 3; interrupted, 2 of 6 images;" in text

@@ -293,6 +293,15 @@ def test_decode_names_images_like_sample(
     assert "odd.npz: seeds are int64 [3], expected integers [2]" in capsys.readouterr().err
 
 
+def test_codes_in_a_wrong_order_name_the_file(drawn: Path, sample: Sample, tmp_path: Path) -> None:
+    with np.load(drawn) as archive:
+        top = archive["top"].copy()
+    top[1, 0] = -1
+    status, stderr = sample("--given", edited(drawn, tmp_path / "odd.npz", {"top": top}))
+    assert status == 2
+    assert "odd.npz: given codes of top, sample 1: a kept code follows a -1" in stderr
+
+
 @pytest.mark.parametrize("name", ["extra", "Labels", "middle"])
 def test_arrays_of_unknown_names_are_refused(
     drawn: Path, sample: Sample, tmp_path: Path, small_bundle: Path, fails: Callable[..., str], name: str

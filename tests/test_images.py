@@ -245,6 +245,7 @@ def test_a_grid_too_large_for_any_memory_is_an_error() -> None:
         (NOISE[None], r"image has shape \[1, \d+, \d+, 3\], expected \[H, W, C\] with C 1 or 3"),
         (NOISE[:, :, 0], r"image has shape \[\d+, \d+\], expected"),
         (NOISE[:, :, :2], r"image has shape \[\d+, \d+, 2\], expected"),
+        (NOISE[:0], r"image has shape \[0, \d+, 3\], expected .* H and W over 0"),
         (NOISE / 255, "image is of float64, expected an array of uint8"),
         ([[0]], "image is of list, expected an array of uint8"),
     ],

@@ -83,6 +83,11 @@ def test_other_rows_are_refused(rows: Any, message: str) -> None:
         (CODES["top"], "expected a mapping"),
         ({"top": CODES["top"][0]}, r"codes of top are int64 \[8, 6\], expected integers"),
         ({"top": CODES["top"] / 2}, r"codes of top are float64 \[2, 8, 6\], expected integers"),
+        (
+            {"top": CODES["top"][:, :0]},
+            r"codes of top have shape \[2, 0, 6\], expected \[N, h, w\] with h and w over 0",
+        ),
+        ({"top": np.full((1, 8, 6), 2**64 - 1, np.uint64)}, "codes of top are up to 18446744073709551615, expected"),
         ({"top": CODES["top"], "bottom": CODES["top"][:, :7]}, "codes of top have the grid 8 x 6, expected a multiple"),
     ],
 )

@@ -48,6 +48,7 @@ REFUSED: list[tuple[Any, ClassifierSettings, str]] = [
     ({}, changed(classes={"coat": (0,), "hat": (1,)}), "classes has 'hat', expected the bundle's: coat, bag, boot"),
     ({}, changed(classes={"coat": (0,), "bag": (0,), "boot": (1,)}), "classes has the output 0 2 times"),
     ({"outputs": ("logits", "mean")}, UNIT, "its outputs are logits, mean, expected one, of logits or probabilities"),
+    ({"outputs": ()}, UNIT, "its outputs are none, expected one, of logits or probabilities"),
     ({}, changed(output="nothing"), "output is 'nothing', which no node computes; its outputs are logits"),
     ({}, changed(features="nothing"), "features is 'nothing', which no node computes"),
     ({}, changed(output="activated"), r"'activated' is float32 \['batch', 300, 5, 4\], expected float32 \['batch', cl"),

@@ -61,7 +61,12 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """Adds the options that ``finish`` reads."""
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, metavar="FILE", help="also write the results as JSON")
-    group.add_argument("--plots", type=Path, metavar="DIR", help="also write plots as PNG files into a folder")
+    group.add_argument(
+        "--plots",
+        type=Path,
+        metavar="DIR",
+        help="also write plots as PNG files into a folder, over those of the same names",
+    )
     group.add_argument("--json", action="store_true", help="print JSON instead of tables")
     group.add_argument("--force", action="store_true", help="replace an existing --out file")
 

@@ -45,7 +45,7 @@ def read_any_classifier(
     from latentloop.export.onnx_classifiers.model import is_onnx, read_onnx
 
     path = arguments.classifier
-    if path is not None and is_onnx(path):
+    if path is not None and (is_onnx(path) or path.suffix.lower() == ".onnx"):  # a damaged one is reported as ONNX
         return read_onnx(path), read_settings(arguments.classifier_settings, arguments.classifier_preset)
     for option in ("--classifier-preset", "--classifier-settings"):
         if getattr(arguments, option[2:].replace("-", "_")) is not None:

@@ -239,8 +239,8 @@ def _named_outputs(model: OnnxModel, settings: ClassifierSettings) -> tuple[str,
     others = [name for name in outputs if name != settings.features or len(outputs) == 1]
     if settings.output is None and len(others) != 1:
         raise InputError(
-            f"{model.path}: its outputs are {listed(others)}, expected one, of logits or probabilities: {REMEDY} "
-            "(output: its name)"
+            f"{model.path}: its outputs are {listed(others) or 'none'}, expected one, of logits or probabilities: "
+            f"{REMEDY} (output: its name)"
         )
     output, features = settings.output or others[0], settings.features
     if features is None:

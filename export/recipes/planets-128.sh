@@ -22,15 +22,18 @@ prior() { # level, options
   local level=$1
   shift
   train prior "$work/$level.safetensors" --vqvae "$work/vqvae.safetensors" --level "$level" --kernel 3 \
-    --class-channels 16 --condition-channels 48 --condition-blocks 2 "$@"
+    --class-channels 16 "$@"
 }
 
 [ -e "$data" ] || latentloop data planets --size 128 --train 3000 --test 100 --out "$data"
 train vqvae "$work/vqvae.safetensors" --size 128 --levels 3 --channels 64 --residual-channels 32 --residual-layers 2 \
   --code-channels 32 --codebook-size 512 --ema-decay 0.98 --batch 32 --lr 8e-4 --unquantised-steps 200 --steps 5000
-prior bottom --blocks 1 --channels 96 --residual-channels 48 --residual-blocks 6 --batch 16 --dropout 0 --steps 6000 &
-prior top --channels 128 --residual-channels 64 --blocks 2 --residual-blocks 3 --batch 64 --dropout 0.05 --steps 5000
-prior middle --blocks 1 --channels 128 --residual-channels 64 --residual-blocks 6 --batch 32 --dropout 0 --steps 6000
+condition="--condition-channels 48 --condition-blocks 2"
+prior bottom $condition --blocks 1 --channels 96 --residual-channels 48 --residual-blocks 6 --batch 16 --dropout 0 \
+  --steps 1800 &
+prior top --channels 128 --residual-channels 64 --blocks 2 --residual-blocks 3 --batch 64 --dropout 0.05 --steps 900
+prior middle $condition --blocks 1 --channels 128 --residual-channels 64 --residual-blocks 6 --batch 32 --dropout 0 \
+  --steps 1100
 wait $!
 
 latentloop export --vqvae "$work/vqvae.safetensors" --prior top="$work/top.safetensors" \

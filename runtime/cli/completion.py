@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -171,18 +172,26 @@ def _kept_counts(arguments: argparse.Namespace, manifest: Manifest) -> dict[str,
         option, counts = "--rows", codes_in_rows(arguments.rows, shapes)
     else:
         option, counts = "--first-codes", first_codes(arguments.first_codes, shapes)
-    if not any(counts.values()):
-        top, (height, _) = next(iter(shapes.items()))
-        raise InputError(
-            f"{option} keeps nothing of the images: {top} has {height} rows, so keep at least --rows {1 / height:g}, "
-            "or use `latentloop sample` for new images"
-        )
+    check_some_are_kept(option, counts, shapes)
     if all(counts[level] == height * width for level, (height, width) in shapes.items()):
         raise InputError(
             f"{option} keeps every code, so nothing is left to draw: keep fewer, or use `latentloop reconstruct` for "
             "the images of these codes"
         )
     return counts
+
+
+def check_some_are_kept(option: str, counts: Mapping[str, int], shapes: Shapes) -> None:
+    """Raises InputError, with the least that ``option`` can keep, if the ``counts`` of all levels are 0."""
+    if not any(counts.values()):
+        top, (height, _) = next(iter(shapes.items()))
+        least = f"--first-codes {top}=1"
+        if option == "--rows" and height > 1:  # the share of a row, rounded up: 0.333 of 3 rows is none
+            least = f"--rows {math.ceil(10_000 / height) / 10_000:g}"
+        raise InputError(
+            f"{option} keeps nothing of the images: {top} has {height} {plural(height, 'row')}, so keep at least "
+            f"{least}, or use `latentloop sample` for new images"
+        )
 
 
 def _labels(

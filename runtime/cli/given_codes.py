@@ -14,7 +14,7 @@ from latentloop.bundles.manifest import Manifest
 from latentloop.cli.interrupt import stop_request
 from latentloop.errors import InputError, listed, short_repr
 from latentloop.io.codes_file import CodesFile, open_codes
-from latentloop.sampling.validation import check_codes, check_codes_to_decode
+from latentloop.sampling.validation import check_codes, check_codes_to_decode, check_order
 
 if TYPE_CHECKING:
     from latentloop.cli.image_inputs import ImageInputs
@@ -186,6 +186,7 @@ def checked_codes(
             codes = check_codes_to_decode(by_level, manifest)
         else:
             codes = check_codes(by_level, manifest.levels, partial=partial)
+            check_order(codes)
     except InputError as error:
         raise InputError(f"{file.path}: {error}") from error
     if not codes or not len(next(iter(codes.values()))):

@@ -208,7 +208,7 @@ def _overview() -> str:
             text = _load(name, module_name).HELP
         except MissingError as error:
             text = f"(not usable: {_one_line(error)})"
-        lines.append(f"  {name:<12} {text}")
+        lines.append(f"  {name:<13} {text}")
     return _OVERVIEW.format(commands="\n".join(lines))
 
 

@@ -139,8 +139,8 @@ def shape_of(image: Images) -> tuple[int, int, int]:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         found = getattr(image, "dtype", type(image).__name__)
         raise InputError(f"image is of {found}, expected an array of uint8")
-    if image.ndim != 3 or image.shape[2] not in (1, 3):
-        raise InputError(f"image has shape {list(image.shape)}, expected [H, W, C] with C 1 or 3")
+    if image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
+        raise InputError(f"image has shape {list(image.shape)}, expected [H, W, C] with C 1 or 3, H and W over 0")
     height, width, channels = image.shape
     return height, width, channels
 

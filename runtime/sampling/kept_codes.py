@@ -34,6 +34,10 @@ def keep_rows(codes: Mapping[str, ArrayLike], rows: float | Mapping[str, float])
     for level, array in arrays.items():
         if array.ndim != 3 or array.dtype.kind not in "iu":
             raise InputError(f"codes of {level} are {array.dtype} {list(array.shape)}, expected integers [N, h, w]")
+        if not all(array.shape[1:]):
+            raise InputError(f"codes of {level} have shape {list(array.shape)}, expected [N, h, w] with h and w over 0")
+        if array.size and array.max() > np.iinfo(np.int64).max:  # would become negative: a code to draw
+            raise InputError(f"codes of {level} are up to {array.max()}, expected integers of int64")
     arrays = dict(sorted(arrays.items(), key=lambda item: item[1].shape[1]))
     return keep_first(arrays, codes_in_rows(rows, {level: array.shape[1:] for level, array in arrays.items()}))
 
@@ -71,7 +75,8 @@ def first_codes(counts: object, shapes: Shapes) -> dict[str, int]:
     for level, count in counts.items():
         most = math.prod(shapes[level])
         if not 0 <= count <= most or count != int(count):
-            raise InputError(f"first codes of {level} are {short_repr(count)}, expected an integer from 0 to {most}")
+            found = f"{count:.15g}" if isinstance(count, int | float) else short_repr(count)
+            raise InputError(f"first codes of {level} are {found}, expected an integer from 0 to {most}")
     checked = {level: int(counts.get(level, 0)) for level in shapes}
     _check_upper_codes("first codes", checked, shapes)
     return checked

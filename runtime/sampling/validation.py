@@ -5,6 +5,7 @@ All functions raise InputError for a value that is not allowed.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -209,21 +210,29 @@ def check_given(given: Mapping[str, ArrayLike] | None, n: int, levels: Sequence[
     The kept codes must come first in raster order, because a prior draws each code from the ones before it.
     """
     checked = check_codes({} if given is None else given, levels, partial=True, n=n)
-    for name, codes in checked.items():
-        different = distinct(codes)
-        kept = different.reshape(len(different), -1) >= 0
-        if (kept[:, 1:] > kept[:, :-1]).any():
-            sample = int(np.argmax((kept[:, 1:] > kept[:, :-1]).any(1)))
-            raise InputError(f"given codes of {name}, sample {sample}: a kept code follows a -1 in raster order")
+    check_order(checked)
     for level in levels:
         checked.setdefault(level.name, np.broadcast_to(np.int64(-1), (n, level.height, level.width)))
     return checked
 
 
+def check_order(given: Mapping[str, NDArray[np.int64]]) -> None:
+    """Raises InputError unless the codes to keep [N, H, W] of each level come first in raster order."""
+    for name, codes in given.items():
+        different = distinct(codes)
+        kept = different.reshape(len(different), math.prod(codes.shape[1:])) >= 0
+        if (kept[:, 1:] > kept[:, :-1]).any():
+            sample = int(np.argmax((kept[:, 1:] > kept[:, :-1]).any(1)))
+            raise InputError(f"given codes of {name}, sample {sample}: a kept code follows a -1 in raster order")
+
+
 def check_prior(level: Level) -> None:
     """Raises InputError if the level has no prior."""
     if level.prior is None:
-        raise InputError(f"the bundle has no prior for the level {level.name!r}: it can encode and decode only")
+        raise InputError(
+            f"the bundle has no prior for the level {level.name!r}, which draws its codes and knows their likelihood: "
+            "export the bundle with one"
+        )
 
 
 def check_images(images: ArrayLike, manifest: Manifest) -> NDArray[np.uint8]:

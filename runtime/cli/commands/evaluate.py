@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="at most N images, evenly spaced, of each class as many as of every other (default: all)",
     )
-    parser.add_argument("--label", metavar="CLASS", help="the class of all images, by name or number")
+    parser.add_argument("--label", action="append", metavar="CLASS", help="the class of all images, by name or number")
     parser.add_argument(
         "--out", type=Path, metavar=f"FILE{SUFFIX}", help="also write a page with the figures, charts and pictures"
     )
@@ -65,7 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
     from latentloop.sampling.validation import check_labels
 
     manifest = sampler.bundle.manifest
-    label = None if arguments.label is None else check_labels(arguments.label, 1, manifest)
+    named = arguments.label or []  # `sample` and `complete` take several: none must be ignored here
+    if len(named) > 1:
+        raise InputError(f"--label is given {len(named)} times ({listed(named)}), expected one class for all images")
+    label = check_labels(named, 1, manifest) if named else None
     found = find_inputs(arguments, manifest.image)
     inputs = ImageInputs.check(arguments, manifest.image, _selected(found, arguments.count, manifest.classes))
     if arguments.out and arguments.out.resolve() in {path.resolve() for path in inputs.paths}:
@@ -79,7 +82,12 @@ def run(arguments: argparse.Namespace) -> int:
     done = 0 if evaluation is None else evaluation.count
     if evaluation is not None and arguments.out:
         with defer_stop(stop):
-            _write_page(arguments, sampler, evaluation, gallery)
+            partial = (
+                f"interrupted, {done} of {len(inputs.files)} images"
+                if stop.is_set() and done < len(inputs.files)
+                else None
+            )
+            _write_page(arguments, sampler, evaluation, gallery, partial)
     summary: dict[str, Any] = {
         "report": str(arguments.out) if evaluation is not None and arguments.out else None,
         "bundle": sampler.bundle.location,
@@ -153,14 +161,17 @@ def _evaluate(
     return evaluator.result() if done else None, gallery
 
 
-def _write_page(arguments: argparse.Namespace, sampler: Sampler, evaluation: Evaluation, gallery: Gallery) -> None:
+def _write_page(
+    arguments: argparse.Namespace, sampler: Sampler, evaluation: Evaluation, gallery: Gallery, partial: str | None
+) -> None:
+    """Writes the page. ``partial`` says of how many images it is, if the evaluation was interrupted."""
     from latentloop.evaluation.report.page import Facts, page
     from latentloop.io.files import write_file
 
     facts = Facts(
         images=listed(map(str, arguments.images)),
         bundle=sampler.bundle.location,
-        others=[f"{sampler.precision} on {sampler.device}"],
+        others=[*([partial] if partial else []), f"{sampler.precision} on {sampler.device}"],
     )
     text = page(evaluation, facts, gallery)
     write_file(arguments.out, lambda path: path.write_text(text, encoding="utf-8"), force=arguments.force)

@@ -97,7 +97,8 @@ void check_labels(const Manifest& manifest, const int64_t* labels, int64_t count
 
 void check_prior(const Level& level) {
   if (!level.prior)
-    refuse(text("the bundle has no prior for the level '", level.name, "': it can encode and decode only"));
+    refuse(text("the bundle has no prior for the level '", level.name,
+                "', which draws its codes and knows their likelihood: export the bundle with one"));
 }
 
 void Request::read_settings(size_t level) {
