@@ -44,12 +44,11 @@ class PackedMatrices {
   size_t size() const { return shapes_.size(); }
 
  private:
-  // The width of the panels: narrower ones for few outputs, so that more threads can share a product.
+  // The width of the panels: two vectors instead of four for few outputs, so that more threads can share a product. With
+  // one vector, a product of many samples would be slower.
   static int panel_width(int64_t outputs, int panel) {
     constexpr int64_t kEnoughPanels{8};
-    int width = panel;
-    while (width > panel / 4 && (outputs + width - 1) / width < kEnoughPanels) width /= 2;
-    return width;
+    return (outputs + panel - 1) / panel < kEnoughPanels ? panel / 2 : panel;
   }
 
   std::vector<Shape> shapes_;  // [I, O]
