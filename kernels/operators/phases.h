@@ -1,9 +1,9 @@
-// Runs a list of phases in a single parallel region of the session's threads. Each phase needs all results of the phase
-// before it.
+// Runs a list of phases in a single parallel region of the session's threads, or if it is short, on the calling thread.
+// Each phase needs all results of the phase before it.
 //
-// One parallel region costs about 20 microseconds, because the session's threads sleep between regions; a matrix
-// product of a step takes 50 microseconds. Threads claim items in order. So a thread that waits for a phase waits only
-// for items that running threads have claimed, and no number of threads can cause a deadlock.
+// A parallel region costs some 10 microseconds, because the session's threads sleep between regions; the products of a
+// small model's step take no longer than that. Threads claim items in order. So a thread that waits for a phase waits
+// only for items that running threads have claimed, and no number of threads can cause a deadlock.
 #pragma once
 
 #include <atomic>
@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "../kernels.h"
-#include "../steps/list.h"
+#include "../steps/cost.h"
 #include "onnxruntime/runtime.h"
 
 namespace latentloop {
@@ -77,9 +77,11 @@ class PhaseRun {
 
   // Runs everything. Throws std::bad_alloc, or std::out_of_range for a code that does not exist.
   void run(const Runtime& runtime, const OrtKernelContext* context) {
-    const auto run_thread = [](void* state, size_t) { static_cast<PhaseRun*>(state)->claim_items(); };
-    runtime.call<ort::KernelContextParallelFor>(context, +run_thread, kMostThreads, size_t{0},
-                                                static_cast<void*>(this));
+    if (is_worth_threads(w_.list)) {
+      run_on_threads(runtime, context);
+    } else {
+      claim_items();
+    }
     if (outcome_ == kOutOfMemory) throw std::bad_alloc();
     if (outcome_ == kNoSuchCode) throw std::out_of_range("a code is below 0 or above the codebook's size");
   }
@@ -87,6 +89,12 @@ class PhaseRun {
  private:
   static constexpr size_t kMostThreads{64};
   static constexpr int kSpins{2000};  // reads of a counter, a few microseconds, before the thread yields the processor
+
+  void run_on_threads(const Runtime& runtime, const OrtKernelContext* context) {
+    const auto run_thread = [](void* state, size_t) { static_cast<PhaseRun*>(state)->claim_items(); };
+    runtime.call<ort::KernelContextParallelFor>(context, +run_thread, kMostThreads, size_t{0},
+                                                static_cast<void*>(this));
+  }
 
   void claim_items() {
     size_t phase = 0, task = 0;
