@@ -44,8 +44,8 @@ class PackedMatrices {
   size_t size() const { return shapes_.size(); }
 
  private:
-  // The width of the panels: two vectors instead of four for few outputs, so that more threads can share a product. With
-  // one vector, a product of many samples would be slower.
+  // The width of the panels: two vectors instead of four for few outputs, so that more threads can share a product.
+  // With one vector, a product of many samples would be slower.
   static int panel_width(int64_t outputs, int panel) {
     constexpr int64_t kEnoughPanels{8};
     return (outputs + panel - 1) / panel < kEnoughPanels ? panel / 2 : panel;
