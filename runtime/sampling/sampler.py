@@ -237,6 +237,12 @@ def sampler_on(bundle: Bundle, backend: Backend, threads: int = 1, precision: st
     return sampler
 
 
+def check_sampler(value: object) -> None:
+    """Raises InputError unless ``value`` is a Sampler."""
+    if not isinstance(value, Sampler):
+        raise InputError(f"sampler is {short_repr(value)}, expected a Sampler, such as Sampler(bundle)")
+
+
 def runs_of(sampler: Sampler) -> Runs:
     """Returns the runs that the sampler's methods consist of, for modules that need a single level or a request."""
     return sampler._runs

@@ -17,6 +17,7 @@ from latentloop.bundles.manifest import STEPS, Level, Manifest
 from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.settings import SETTINGS, DrawSetting
 from latentloop.errors import InputError, short_repr
+from latentloop.io.arguments import is_integer
 from latentloop.sampling.host_arrays import as_array, to_python
 
 Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
@@ -24,7 +25,7 @@ Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
 
 def check_count(name: str, n: object, maximum: int = 2**31 - 1) -> int:
     """Returns a positive integer, such as a number of samples; ``name`` is the argument's name."""
-    if isinstance(n, bool | np.timedelta64) or not isinstance(n, int | np.integer) or n < 1:  # NumPy's durations, too
+    if not is_integer(n) or n < 1:
         raise InputError(f"{name} is {short_repr(n)}, expected a positive integer")
     if n > maximum:
         raise InputError(f"{name} is {short_repr(int(n))}, expected at most {maximum}")
