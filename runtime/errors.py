@@ -66,12 +66,29 @@ class _ShortRepr(reprlib.Repr):
             return f"an integer of {x.bit_length()} bits"
 
 
-_short = _ShortRepr()
+class _JsonRepr(_ShortRepr):
+    """Shows what JSON writes in another way than Python as JSON does."""
+
+    def repr_NoneType(self, x: None, level: int) -> str:
+        """Returns null."""
+        return "null"
+
+    def repr_bool(self, x: bool, level: int) -> str:
+        """Returns true or false."""
+        return str(x).lower()
+
+
+_short, _json = _ShortRepr(), _JsonRepr()
 
 
 def short_repr(value: object) -> str:
     """Returns the representation of a value, shortened to one line for a message."""
     return " ".join(_short.repr(value).splitlines())
+
+
+def json_repr(value: object) -> str:
+    """Like ``short_repr``, of a value that was read from JSON: null, true and false as they stand in the file."""
+    return " ".join(_json.repr(value).splitlines())
 
 
 def printable(value: object) -> str:

@@ -286,7 +286,7 @@ def test_a_changed_byte_is_detected(expected: Weights, tmp_path: Path) -> None:
 
 
 def test_an_own_checkpoint_that_cannot_be_read_says_what_was_found_and_expected(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "own.safetensors", vqvae_checkpoint())
+    save_checkpoint(tmp_path / "own.safetensors", vqvae_checkpoint(3))
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes((tmp_path / "own.safetensors").read_bytes()[:-1])
     for path, found in (
