@@ -17,6 +17,8 @@ from command_line import PROGRAM, RGB, pixels, program, run
 from latentloop.cli import program as cli
 from latentloop.cli.commands import info, sample
 from latentloop.environment import machine
+from latentloop.export.planets.dataset import SIZES
+from latentloop.images.animation import LONGEST, SHORTEST
 
 
 def test_help_lists_the_commands_in_order(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,6 +35,17 @@ def test_every_command_shows_help(name: str, capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert out.startswith(f"usage: latentloop {name}")
     assert "--debug" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "limits"),
+    [(("sample",), (SHORTEST, LONGEST)), (("complete",), (SHORTEST, LONGEST)), (("data", "planets"), SIZES)],
+)
+def test_the_help_states_ranges(
+    command: tuple[str, ...], limits: tuple[int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*command, "--help") == 0
+    assert f", {limits[0]} to {limits[1]}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_no_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

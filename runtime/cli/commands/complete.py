@@ -110,6 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = time.perf_counter()
     with stop_request() as stop:
         samples, _ = draw_samples(sampler, completion.job, stop, watching.after_row, shows_bar=watching.screen is None)
+        watching.finish(len(samples.images))
     seconds = time.perf_counter() - loaded
     if len(samples.images):
         with defer_stop(stop):

@@ -136,6 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = time.perf_counter()
     with stop_request() as stop:
         samples, selection = draw_samples(sampler, job, stop, watching.after_row, shows_bar=watching.screen is None)
+        watching.finish(len(samples.images))
     sampled = time.perf_counter()
     # 3. Write the finished images.
     done = len(samples.images)
