@@ -96,6 +96,11 @@ def printable(value: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(value))
 
 
+def plural(n: int, noun: str) -> str:
+    """Returns the singular or plural of a noun for n things."""
+    return noun if n == 1 else f"{noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def listed(items: Iterable[object], separator: str = ", ", most: int = MAX_LISTED) -> str:
     """Joins the first ``most`` items for a message; a longer list ends with the number of the others."""
     texts = [str(item) for item in items]

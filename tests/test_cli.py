@@ -117,6 +117,14 @@ def test_text_of_a_bundle_cannot_control_the_terminal(
     assert error.removesuffix("\n").isprintable()
 
 
+@pytest.mark.parametrize(
+    ("further", "text"), [(3_000, "3 kB"), (480_000, "480 kB"), (999_999, "1 MB"), (2_400_000, "2 MB")]
+)
+def test_info_rounds_the_memory_of_a_further_image_to_no_zero(further: int, text: str) -> None:
+    needed = {"bytes": 2e8, "bytes_per_further_image": further, "levels": {"top": 1}, "one_level_at_a_time": False}
+    assert f", {text} for each more at once" in info._needed(needed)
+
+
 def test_info_says_what_the_memory_is_for(
     small_bundle: Path, grey_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

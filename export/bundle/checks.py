@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from latentloop.errors import InputError, OutputError
+from latentloop.errors import InputError, OutputError, plural
 from latentloop.export.bundle.classifier_check import run_attached
 from latentloop.export.bundle.source import BundleSource, CheckedSource, prior_config
 from latentloop.export.checkpoints.checkpoint import STORED, Checkpoint
@@ -146,7 +146,9 @@ def check_classes(priors: Sequence[Checkpoint | None], names: tuple[str, ...]) -
     if "" in names or len(set(names)) < len(names):
         raise InputError(f"class names are {', '.join(map(repr, names))}, expected different ones, none empty")
     if names and len(names) != count:
-        raise InputError(f"{len(names)} class names for priors with {count} classes")
+        raise InputError(
+            f"{len(names)} class {plural(len(names), 'name')} for priors with {count} {plural(count, 'class')}"
+        )
     return names or tuple(str(n) for n in range(count))
 
 

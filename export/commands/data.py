@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from latentloop.cli.messages import plural
 from latentloop.cli.options import positive
 from latentloop.environment.machine import available_threads
+from latentloop.errors import plural
 
 HELP = "generate a data set for training"
 EPILOG = """example:
