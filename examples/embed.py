@@ -7,6 +7,7 @@ find_package(latentloop), as in examples/CMakeLists.txt.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,22 +20,21 @@ from latentloop import Bundle, Sampler
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else "embedded").absolute()
 if folder.exists():
     sys.exit(f"{folder} exists: name another folder")
+cc = shutil.which("cc") or sys.exit("cc is missing: install a C compiler")
 
 
 def output(*command):
-    """Runs a program, and returns what it prints; if it fails, this script ends."""
-    return subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    """Runs a program, and returns what it prints. If it fails, it has said why, and this script ends."""
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip() if done.returncode == 0 else sys.exit(1)
 
 
 cmake = Path(output(sys.executable, "-m", "latentloop", "info", "--cmake-dir"))  # …/lib/cmake/latentloop
+os.environ["LATENTLOOP_ONNXRUNTIME"] = output(sys.executable, "-m", "latentloop", "info", "--onnxruntime")
 include, library = cmake.parents[2] / "include", cmake.parents[1] / "liblatentloop.so"
 source, program, picture = Path(__file__).with_name("one_image.c"), folder / "one_image", folder / "image.ppm"
 folder.mkdir(parents=True)
-output("cc", "-std=c99", source, f"-I{include}", library, f"-Wl,-rpath,{library.parent}", "-o", program)
-print(f"compiled {program}")
-
-bundle, seed = Bundle.default(), 7
-os.environ["LATENTLOOP_ONNXRUNTIME"] = output(sys.executable, "-m", "latentloop", "info", "--onnxruntime")
-output(program, bundle.path, seed, picture)
-same = np.array_equal(np.asarray(Image.open(picture)), Sampler(bundle, "cpu").sample(1, seeds=seed).images[0])
+output(cc, "-std=c99", source, f"-I{include}", library, f"-Wl,-rpath,{library.parent}", "-o", program)
+output(program, Bundle.default().path, 7, picture)
+same = np.array_equal(np.asarray(Image.open(picture)), Sampler(Bundle.default(), "cpu").sample(1, seeds=7).images[0])
 print(f"wrote {picture}: {'the same image as' if same else 'another image than'} Python draws")

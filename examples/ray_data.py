@@ -1,8 +1,13 @@
 """Samples as a Ray dataset: every row is an image with its seed and its label. pip install "ray[data]" """
 
-import ray
+import sys
 
 from latentloop import Bundle, Sampler
+
+try:
+    import ray.data
+except ImportError as error:  # also of pandas or pyarrow, which Ray Data needs
+    sys.exit(f'Ray Data cannot be used ({error}): pip install "ray[data]"')
 
 
 class Draw:

@@ -66,7 +66,19 @@ class _ShortRepr(reprlib.Repr):
             return f"an integer of {x.bit_length()} bits"
 
 
-_short = _ShortRepr()
+class _JsonRepr(_ShortRepr):
+    """Shows what JSON writes in another way than Python as JSON does."""
+
+    def repr_NoneType(self, x: None, level: int) -> str:
+        """Returns null."""
+        return "null"
+
+    def repr_bool(self, x: bool, level: int) -> str:
+        """Returns true or false."""
+        return str(x).lower()
+
+
+_short, _json = _ShortRepr(), _JsonRepr()
 
 
 def short_repr(value: object) -> str:
@@ -74,9 +86,19 @@ def short_repr(value: object) -> str:
     return " ".join(_short.repr(value).splitlines())
 
 
+def json_repr(value: object) -> str:
+    """Like ``short_repr``, of a value that was read from JSON: null, true and false as they stand in the file."""
+    return " ".join(_json.repr(value).splitlines())
+
+
 def printable(value: object) -> str:
     """Returns a text or a path as one line for any terminal: control characters and undecodable bytes are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(value))
+
+
+def plural(n: int, noun: str) -> str:
+    """Returns the singular or plural of a noun for n things."""
+    return noun if n == 1 else f"{noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def listed(items: Iterable[object], separator: str = ", ", most: int = MAX_LISTED) -> str:

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -220,7 +221,7 @@ def test_pictures_that_make_no_animation(tmp_path: Path) -> None:
         write_animation(tmp_path / "a.png", [])
     with pytest.raises(InputError, match=r"frame 1 has shape \[4, 4, 3\], expected \[4, 5, 3\]"):
         write_animation(tmp_path / "a.png", [picture, picture[:, :4]])
-    for wrong in (5, 70_000, True, 50.0):
+    for wrong in (5, 70_000, True, 50.0, np.timedelta64(100, "ms"), np.float32(50)):
         with pytest.raises(InputError, match="frame_ms is"):
             write_animation(tmp_path / "a.png", [picture], frame_ms=wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r".webp holds 16383 at most"):
@@ -229,6 +230,16 @@ def test_pictures_that_make_no_animation(tmp_path: Path) -> None:
     for suffix in (".png", ".webp", ".gif"):
         write_animation(tmp_path / f"one{suffix}", [picture])
         assert frames_of(tmp_path / f"one{suffix}")[0].shape == (4, 5, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".gif"])
+def test_times_may_be_integers_of_numpy(tmp_path: Path, suffix: str) -> None:
+    pictures = [np.full((4, 5, 3), value, np.uint8) for value in (0, 128, 255)]
+    kinds: dict[str, Any] = {"python": int, "numpy": np.int64}
+    for name, integer in kinds.items():
+        path = tmp_path / f"{name}{suffix}"
+        write_animation(path, pictures, frame_ms=integer(80), hold_ms=integer(500))
+    assert (tmp_path / f"numpy{suffix}").read_bytes() == (tmp_path / f"python{suffix}").read_bytes()
 
 
 @pytest.mark.slow

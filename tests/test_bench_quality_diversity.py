@@ -130,7 +130,25 @@ def test_judges_that_do_not_fit(
     fewer = ClassifierConfig(height=16, width=16, classes=2, channels=8, stages=2, groups=2)
     assert "expected the bundle's 3" in refusal(save_judge(tmp_path / "b.safetensors", fewer))
     assert "expected the bundle's 3" in refusal(save_judge(tmp_path / "c.safetensors", CONFIG, classes=("x", "y", "z")))
-    assert "No such file" in fails(1, *command, "--keep", "1,0.5", "--judge", tmp_path / "absent.safetensors")
+
+
+def test_files_that_hold_no_judge(
+    folder: Path, command: tuple[object, ...], tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((folder / "judge.safetensors").read_bytes()[:5000])
+    vqvae = Path(__file__).parents[1] / "export" / "recipes" / "planets" / "vqvae.safetensors"
+    found = {
+        tmp_path: f"cannot read {tmp_path}: Is a directory",
+        tmp_path / "absent.safetensors": f"cannot read {tmp_path / 'absent.safetensors'}: No such file or directory",
+        cut: f"{cut} is cut short",
+        vqvae: f"{vqvae} holds a VQ-VAE, expected a classifier",
+        folder / "with-classifier" / "classifier.onnx": "classifier.onnx is a model in ONNX",
+    }
+    for file, text in found.items():
+        message = fails(1, *command, "--keep", "1,0.5", "--judge", file)
+        assert text in message
+        assert "--judge takes a checkpoint that `latentloop train classifier` wrote" in message
 
 
 def test_the_bundles_own_classifier_is_no_judge(folder: Path, tmp_path: Path, fails: Callable[..., str]) -> None:

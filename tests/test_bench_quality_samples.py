@@ -116,6 +116,7 @@ def test_data_that_does_not_match_the_bundle(
 ) -> None:
     command = ("bench", "samples", "--threads", 1, "--bundle", bundles[0])
     assert "3 images of each kind to compare" in fails(2, *command, "--data", data, "--samples", 3)
+    assert "error: 1 image of each kind to compare" in fails(2, *command, "--data", data, "--samples", 1)
     assert "expected one of .png" in fails(2, *command, "--data", data, "--picture", tmp_path / "neighbours.txt")
     for name in ("ice", "lava"):
         (tmp_path / name).mkdir()

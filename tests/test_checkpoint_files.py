@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from latentloop.errors import CheckpointError
-from latentloop.export.checkpoints.checkpoint import save_checkpoint
+from latentloop.export.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from latentloop.export.checkpoints.lazy_arrays import Weights
 from latentloop.export.layouts.reading import read_classifier, read_prior, read_vqvae
 
@@ -283,3 +283,18 @@ def test_a_changed_byte_is_detected(expected: Weights, tmp_path: Path) -> None:
     (tmp_path / "v.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"v\.pt is damaged in its entry .*CRC-32"):
         read(tmp_path / "v.pt")
+
+
+def test_an_own_checkpoint_that_cannot_be_read_says_what_was_found_and_expected(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "own.safetensors", vqvae_checkpoint(3))
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((tmp_path / "own.safetensors").read_bytes()[:-1])
+    for path, found in (
+        (tmp_path, "is a folder, expected .*: name the file in it"),
+        (tmp_path / "absent", "cannot read .*: No such file or directory; expected "),
+        (cut, "not a readable safetensors file: .*; expected .*: is it complete?"),
+    ):
+        with pytest.raises(CheckpointError, match=found) as raised:
+            load_checkpoint(path)
+        assert str(path) in str(raised.value)
+        assert "a checkpoint that `latentloop train` wrote" in str(raised.value)

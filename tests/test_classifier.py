@@ -263,9 +263,14 @@ def test_export_with_a_classifier(tmp_path: Path, fails: Callable[..., str]) -> 
         save_checkpoint(tmp_path / f"{name}.safetensors", Checkpoint(config, weights))
     save_checkpoint(tmp_path / "c.safetensors", small_checkpoint(height=16, width=16, image_channels=1))
     save_checkpoint(tmp_path / "four.safetensors", small_checkpoint(height=16, width=16, image_channels=1, classes=4))
+    save_checkpoint(tmp_path / "large.safetensors", small_checkpoint(height=32, width=32, image_channels=1))
     files = [f"--{name}={tmp_path / name}.safetensors" for name in ("vqvae", *priors)]
     common = ("export", *files, "--out", tmp_path / "bundle", "--classifier")
-    assert "the classifier has 4 classes, the priors 3" in fails(2, *common, tmp_path / "four.safetensors")
+    for name, message in (
+        ("four", "has 4 classes, the priors 3: train one on the priors' data"),
+        ("large", "accepts images of 32 x 32 x 1, the bundle's are 16 x 16 x 1: train one on images of this size, or"),
+    ):
+        assert f"{tmp_path / name}.safetensors {message}" in fails(2, *common, tmp_path / f"{name}.safetensors")
     assert "holds a VQ-VAE, expected a classifier" in fails(1, *common, tmp_path / "vqvae.safetensors")
     assert not (tmp_path / "bundle").exists()
     assert run(*common, tmp_path / "c.safetensors") == 0

@@ -17,6 +17,8 @@ from command_line import PROGRAM, RGB, pixels, program, run
 from latentloop.cli import program as cli
 from latentloop.cli.commands import info, sample
 from latentloop.environment import machine
+from latentloop.export.planets.dataset import SIZES
+from latentloop.images.animation import LONGEST, SHORTEST
 
 
 def test_help_lists_the_commands_in_order(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,6 +35,17 @@ def test_every_command_shows_help(name: str, capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert out.startswith(f"usage: latentloop {name}")
     assert "--debug" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "limits"),
+    [(("sample",), (SHORTEST, LONGEST)), (("complete",), (SHORTEST, LONGEST)), (("data", "planets"), SIZES)],
+)
+def test_the_help_states_ranges(
+    command: tuple[str, ...], limits: tuple[int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*command, "--help") == 0
+    assert f", {limits[0]} to {limits[1]}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_no_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,6 +115,14 @@ def test_text_of_a_bundle_cannot_control_the_terminal(
     error = fails(2, "sample", "--bundle", copy, "--label", "moon", "--out", tmp_path / "a.png")
     assert r"\x1b[2J" in error
     assert error.removesuffix("\n").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("further", "text"), [(3_000, "3 kB"), (480_000, "480 kB"), (999_999, "1 MB"), (2_400_000, "2 MB")]
+)
+def test_info_rounds_the_memory_of_a_further_image_to_no_zero(further: int, text: str) -> None:
+    needed = {"bytes": 2e8, "bytes_per_further_image": further, "levels": {"top": 1}, "one_level_at_a_time": False}
+    assert f", {text} for each more at once" in info._needed(needed)
 
 
 def test_info_says_what_the_memory_is_for(

@@ -384,6 +384,45 @@ def test_outputs_that_exist_and_inputs_are_not_replaced(
 # ---- Ctrl-C
 
 
+def interrupt_after(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a signal arrive when so many images are finished."""
+    stream = Runs.stream
+
+    def stopped(self: Runs, request: Any, batch_size: int | None, callback: Callable[[Progress], bool]) -> Any:
+        def after_row(progress: Progress) -> bool:
+            if progress.images_done == images:
+                signal.raise_signal(signal.SIGINT)
+            return callback(progress)
+
+        return stream(self, request, batch_size, after_row)
+
+    monkeypatch.setattr(Runs, "stream", stopped)
+
+
+@pytest.mark.parametrize(
+    ("finished", "said"),
+    [
+        (1, "1 completion of 1 of 3 images in "),
+        (5, "5 completions of 2 of 3 images in "),
+        (8, "8 completions of 2 of 3 images in "),
+        (12, "12 completions of 3 images in "),
+    ],
+)
+def test_the_line_says_how_many_images_have_completions(
+    small_bundle: Path,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    finished: int,
+    said: str,
+) -> None:
+    interrupt_after(finished, monkeypatch)
+    options = ("--rows", 0.5, "--label", "bag", "-n", 4, "--batch-size", 1, "--out", tmp_path / "a.png")
+    assert run("complete", photos, "--bundle", small_bundle, *options) == (0 if finished == 12 else 130)
+    assert f"a.png: {said}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("out", ["a.png", "a/"])
 def test_finished_images_are_written_after_ctrl_c(
     small_bundle: Path,
@@ -393,17 +432,7 @@ def test_finished_images_are_written_after_ctrl_c(
     monkeypatch: pytest.MonkeyPatch,
     out: str,
 ) -> None:
-    stream = Runs.stream
-
-    def stopped(self: Runs, request: Any, batch_size: int | None, callback: Callable[[Progress], bool]) -> Any:
-        def after_row(progress: Progress) -> bool:
-            if progress.images_done == 5:
-                signal.raise_signal(signal.SIGINT)
-            return callback(progress)
-
-        return stream(self, request, batch_size, after_row)
-
-    monkeypatch.setattr(Runs, "stream", stopped)
+    interrupt_after(5, monkeypatch)
     options = ("--rows", 0.5, "--label", "bag", "-n", 4, "--batch-size", 1, "--scale", 1, "--seed", 1)
     status = run("complete", photos, "--bundle", small_bundle, *options, "--json", "--out", f"{tmp_path}/{out}")
     stdout, stderr = capsys.readouterr()

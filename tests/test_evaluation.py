@@ -106,6 +106,13 @@ def test_a_codec_has_no_bits_and_no_classes(grey_bundle: Path) -> None:
         evaluate(sampler, images[:0])
 
 
+def test_a_sampler_is_needed(small_bundle: Path) -> None:
+    wrong: list[Any] = [None, "path", Sampler, Bundle.open(small_bundle)]
+    for value in wrong:
+        with pytest.raises(InputError, match=r"^sampler is .*, expected a Sampler, such as Sampler\(bundle\)"):
+            evaluate(value, images_of(1))
+
+
 def json_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
     assert run("evaluate", *arguments, "--json", "--threads", 1) == 0
     return json.loads(capsys.readouterr().out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -30,10 +31,13 @@ needs_export = pytest.mark.skipif(
 )
 
 
-def run_example(folder: Path, name: str, *arguments: object, status: int = 0) -> str:
-    """Runs a script in a folder, and returns what it prints."""
+def run_example(folder: Path, name: str, *arguments: object, status: int = 0, **variables: object) -> str:
+    """Runs a script in a folder, with variables added to the environment, and returns what it prints."""
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    environment = {**os.environ, **{variable: str(value) for variable, value in variables.items()}}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == status, done.stderr
     return done.stdout + done.stderr
 
@@ -132,6 +136,30 @@ def test_embed(tmp_path: Path) -> None:
     assert printed.endswith("image.ppm: the same image as Python draws\n")
     image = pixels(tmp_path / "embedded" / "image.ppm")
     np.testing.assert_array_equal(image, Sampler(Bundle.default(), "cpu").sample(1, seeds=7).images[0])
+
+
+def test_embed_says_what_is_missing_and_leaves_nothing(tmp_path: Path) -> None:
+    message = "cc is missing: install a C compiler\n"
+    assert run_example(tmp_path, "embed", status=1, PATH=tmp_path) == message
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "sitecustomize.py").write_text(
+        "import os.path\nexists = os.path.lexists\n"
+        "os.path.lexists = lambda path: exists(path) and not str(path).endswith('liblatentloop.so')\n"
+    )
+    (tmp_path / "cc").touch(mode=0o755)
+    printed = run_example(tmp_path, "embed", status=1, PATH=tmp_path, PYTHONPATH=tmp_path / "modules")
+    assert printed.startswith("latentloop: error: the C library was not built: install ")
+    assert printed.count("\n") == 1
+    assert not (tmp_path / "embedded").exists()
+
+
+@pytest.mark.parametrize("missing", ["ray", "pandas", "pyarrow"])
+def test_ray_data_says_what_is_missing(tmp_path: Path, missing: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules['{missing}'] = None\n")
+    printed = run_example(tmp_path, "ray_data", status=1, PYTHONPATH=tmp_path)
+    assert printed.startswith("Ray Data cannot be used (")
+    assert printed.endswith('): pip install "ray[data]"\n')
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -263,3 +263,29 @@ def test_a_folder_of_images_is_written_inside_that_folder(tmp_path: Path, name: 
     with pytest.raises(InputError, match="is not the name of a file in "):
         images.write_images(tmp_path / "folder", [NOISE], [name])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: images.read_images(3, (4, 4, 3)), "paths is 3, expected a str or a Path, or several"),  # type: ignore
+        (lambda: images.read_images([3], (4, 4, 3)), "one of paths is 3, expected a str or a Path"),  # type: ignore
+        (lambda: images.read_images("a.png", 64), r"shape is 64, expected \(height, width, chan"),  # type: ignore
+        (lambda: images.read_images("a.png", (4, 4)), r"shape is \(4, 4\), expected \("),  # type: ignore
+        (lambda: images.read_images("a.png", (4, 4, 4)), r"shape is \(4, 4, 4\), .* 1 or 3 channels"),
+        (lambda: images.write_image(3, NOISE), "path is 3, expected a str or a Path: the file to write"),  # type: ignore
+        (lambda: images.write_images(3, [NOISE], ["a.png"]), "folder is 3, expected a str or a Path"),  # type: ignore
+        (lambda: images.write_images("a", None, ["a.png"]), "images is None, expected arrays"),  # type: ignore
+        (lambda: images.write_images("a", [NOISE], None), "names is None, expected names of files"),  # type: ignore
+        (lambda: images.write_images("a", [NOISE], [3]), "3 is not the name of a file in a"),  # type: ignore
+        (lambda: images.write_animation(3, [NOISE]), "path is 3, expected a str or a Path"),  # type: ignore
+        (lambda: images.write_animation("a.png", None), "frames is None, expected arrays"),  # type: ignore
+    ],
+)
+def test_arguments_of_a_wrong_type_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[], object], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"^{message}"):
+        call()
+    assert list(tmp_path.iterdir()) == []

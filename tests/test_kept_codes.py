@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from latentloop import InputError, keep_rows
-from latentloop.sampling.kept_codes import first_codes
+from latentloop.sampling.kept_codes import first_codes, shown
 
 CODES = {"top": np.arange(2 * 48).reshape(2, 8, 6), "bottom": np.arange(2 * 192).reshape(2, 16, 12)}
 SHAPES = {"top": (8, 6), "bottom": (16, 12)}
@@ -109,3 +109,12 @@ def test_first_codes_of_a_level_lie_beside_kept_codes_of_the_level_above() -> No
         first_codes({"middle": 1}, SHAPES)
     with pytest.raises(InputError, match="expected their number by level"):
         first_codes(20.0, SHAPES)
+
+
+def test_kept_codes_are_counted_in_words() -> None:
+    assert [shown(*each) for each in ((1, (1, 1)), (3, (1, 3)), (6, (4, 3)), (7, (4, 3)))] == [
+        "1 of 1 row",
+        "1 of 1 row",
+        "2 of 4 rows",
+        "7 of 12 codes",
+    ]

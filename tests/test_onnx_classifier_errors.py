@@ -105,6 +105,16 @@ def test_inputs_other_than_images_are_refused(tmp_path: Path) -> None:
         attached(tmp_path, model)
 
 
+def test_a_model_that_onnx_runtime_cannot_load_is_named_by_its_file(tmp_path: Path) -> None:
+    mixed = small_model(extra=[NODE("Shape", ["pixels"], ["sizes"]), NODE("Add", ["logits", "sizes"], ["sum"])])
+    with pytest.raises(CheckpointError, match=r"ONNX Runtime cannot load it: .*Add") as caught:
+        attached(tmp_path, mixed, changed(output="logits"))
+    file = str(tmp_path / "judge.onnx")
+    assert str(caught.value).startswith(file)
+    assert f"Load model from {file} failed" in str(caught.value)
+    assert "original.onnx" not in str(caught.value)
+
+
 def test_a_new_opset_is_converted_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model()
     newest = onnx.defs.onnx_opset_version()
@@ -186,11 +196,17 @@ def test_every_setting_can_be_stated_and_is_documented() -> None:
         ('{"order": "GBR"}', "order is 'GBR', expected one of RGB, BGR"),
         ('{"size": [3]}', r"size is \[3\], expected \[height, width\]"),
         ('{"size": 99999}', "from 1 to 4096"),
+        ('{"std": 1e300}', "std is 1e.300, expected numbers from -1e.38 to 1e.38"),
+        ('{"mean": [0, -1e39, 0]}', r"mean is \[0, -1e\+39, 0\], expected numbers from -1e.38 to 1e.38"),
+        ('{"scale": 1e300}', r"scale is 1e.300, expected a number over 0, up to 1e.38"),
+        ('{"mean": [0, null, 0]}', r"mean is \[0, null, 0\], expected a number, or a list"),
+        ("null", "settings.json is null, expected an object"),
+        ('{"softmax": "false"}', "softmax is 'false', expected true or false"),
         ('{"scale": 0}', "scale is 0, expected a number over 0"),
         ('{"std": [1, 0, 1]}', "std is .*, expected numbers over 0"),
         ('{"mean": "0.5"}', "mean is '0.5', expected a number, or a list"),
         ('{"softmax": 1}', "softmax is 1, expected true or false"),
-        ('{"features": true}', "features, if not false, is True, expected a name"),
+        ('{"features": true}', "features, if not false, is true, expected a name"),
         ('{"classes": [1]}', r"classes is \[1\], expected a list with the name of each output"),
         ('{"classes": {"a": -1}}', "classes.a is -1, expected the number of an output"),
     ],

@@ -131,7 +131,7 @@ def test_a_cancelled_run_chooses_among_the_finished_candidates(sampler: Sampler)
         ({"keep": "0.5"}, "keep is '0.5', expected"),
         ({"keep": 1e-9}, "the fraction to keep is 1e-09, which needs more than 1048576 candidates: use a larger"),
         ({"labels": 3}, "label 3 is not one of the 3 classes"),
-        ({"labels": [0]}, "1 labels for 2 samples"),
+        ({"labels": [0]}, "1 label for 2 samples"),
         ({"temperature": [1.0, 2.0]}, r"temperature is \[1.0, 2.0\], expected one number for all samples"),
         ({"top_k": {"top": [1, 2]}}, r"top_k is \[1, 2\], expected one number"),
         ({"seeds": [1, 2]}, r"seeds is \[1, 2\], expected one integer, the first candidate's seed"),

@@ -144,6 +144,15 @@ def test_cancelling_returns_the_finished_batches(sampler: Sampler) -> None:
     assert {name: codes.shape for name, codes in nothing.codes.items()} == {"top": (0, 4, 6), "bottom": (0, 8, 12)}
 
 
+@pytest.mark.parametrize("result", [None, 0, "", 0.0, (), np.array([]), np.True_, True])
+def test_only_false_cancels(sampler: Sampler, plain: Samples, result: Any) -> None:
+    assert same(draw(sampler, callback=lambda _: result), plain)
+
+
+def test_the_false_of_a_comparison_of_numpy_numbers_cancels(sampler: Sampler) -> None:
+    assert draw(sampler, callback=lambda progress: progress.rows_done < np.int64(1)).cancelled
+
+
 def test_an_error_in_the_callback_propagates_and_the_sampler_stays_usable(sampler: Sampler, plain: Samples) -> None:
     def fail(progress: Progress) -> None:
         if progress.level == "bottom" and progress.rows_done == 5:

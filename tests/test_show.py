@@ -19,7 +19,8 @@ import pytest
 from command_line import PROGRAM, program
 
 from latentloop.cli.watching import half_blocks
-from latentloop.cli.watching.screen import arranged
+from latentloop.cli.watching.screen import Screen, arranged
+from latentloop.sampling.results import Progress
 
 ROWS = 4 + 8  # of both levels of the small bundle
 TOKEN = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])|(\r|\n)|([^\x1b\r\n]+)")
@@ -112,11 +113,12 @@ def test_the_picture_is_drawn_again_in_its_place_and_the_cursor_stays_visible(
     assert status == 0
     assert json.loads(out)["images"] == 3  # stdout has nothing else
     assert terminal.text.count("\x1b[?25l") == terminal.text.count("\x1b[?25h") == ROWS
+    assert "\x1b[1A" not in terminal.text[: terminal.text.rindex("\x1b[?25h")]  # the status alone, once: at the end
     screen = Emulator().feed(terminal.text)
     assert screen.cursor
     assert screen.style == "0"
     *picture, status_line, last = screen.lines
-    assert status_line == "bottom: row 8 of 8, 0 of 3 images finished"
+    assert status_line == "bottom: row 8 of 8, 3 of 3 images finished"
     assert last == ""
     # Three images of 32 x 48 in 79 x 44 pixels: two columns of 25 pixels width of 39, in two rows of 21.
     assert len(picture) == 22
@@ -124,6 +126,14 @@ def test_the_picture_is_drawn_again_in_its_place_and_the_cursor_stays_visible(
     assert set("".join(picture)) == {half_blocks.UPPER, " "}
     assert any(style.startswith("38;2;") for style in screen.styles)
     assert "row/s" not in terminal.text  # no progress bar
+
+
+def test_the_last_line_has_the_count_of_the_whole_run(small_bundle: Path, tmp_path: Path) -> None:
+    terminal = Terminal(*arguments_for(small_bundle, tmp_path / "a.png"), "--batch-size", 2)
+    assert terminal.finish()[0] == 0
+    screen = Emulator().feed(terminal.text)
+    assert "bottom: row 8 of 8, 2 of 3 images finished" in terminal.text
+    assert screen.lines[-2:] == ["bottom: row 8 of 8, 3 of 3 images finished", ""]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +209,19 @@ def test_a_closed_terminal_ends_the_picture_not_the_run(small_bundle: Path, tmp_
 
 
 # ---- The picture
+
+
+@pytest.mark.parametrize("side", [64, 1024])
+def test_a_picture_is_not_larger_than_256_pixels(side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latentloop.cli.watching.screen._size_of", lambda _: os.terminal_size((500, 500)))
+    noise = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
+    with (tmp_path / "terminal").open("w", encoding="utf-8") as stream:
+        Screen(stream, half_blocks.true_colours).show(Progress("top", 1, 4, 0, 1, _decoded=lambda: noise))
+    text = (tmp_path / "terminal").read_bytes().decode().replace("\n", "\r\n")  # as a terminal does
+    *picture, status, _ = Emulator().feed(text).lines
+    assert status == "top: row 1 of 4, 0 of 1 images finished"
+    assert (len(picture), len(picture[0])) == (128, 256)
+    assert len(text.encode()) < 1_300_000
 
 
 def test_images_are_averages_of_their_pixels() -> None:

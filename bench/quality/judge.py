@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from latentloop import Sampler
 from latentloop.cli.progress import parts
-from latentloop.errors import InputError
-from latentloop.export.checkpoints.checkpoint import load_checkpoint
+from latentloop.errors import CheckpointError, InputError
+from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import ClassifierConfig
 from latentloop.export.data.pixels import to_signed
+from latentloop.export.layouts.reading import read_classifier
 from latentloop.export.models.build import build_classifier
 from latentloop.export.models.classifier import Classifier
+from latentloop.export.onnx_classifiers.model import is_onnx
 
 SAME = 1e-2  # of probabilities: those of a bundle's classifier differ less from its checkpoint's, which may be rounded
 
@@ -31,13 +33,12 @@ class Judge:
     def open(path: Path, sampler: Sampler, images: NDArray[np.uint8], threads: int) -> Judge:
         """Returns the classifier of a checkpoint, for the images of a sampler's bundle, such as ``images``.
 
-        Raises CheckpointError if it cannot be read, InputError if it is none, is for other images or classes, or is the
-        bundle's own.
+        Raises CheckpointError if it cannot be read or is none, InputError if it is for other images or classes, or is
+        the bundle's own.
         """
-        manifest, checkpoint = sampler.bundle.manifest, load_checkpoint(path)
+        manifest, checkpoint = sampler.bundle.manifest, _read(path)
         config = checkpoint.config
-        if not isinstance(config, ClassifierConfig):
-            raise InputError(f"{path} is a {checkpoint.kind}, expected a classifier of `latentloop train classifier`")
+        assert isinstance(config, ClassifierConfig)
         shape = (config.height, config.width, config.image_channels)
         if shape != manifest.image:
             sizes = (" x ".join(map(str, each)) for each in (shape, manifest.image))
@@ -76,6 +77,17 @@ class Judge:
                 classes.append(logits.argmax(1).numpy())
                 features.append(values.double().numpy())
         return np.concatenate(classes), np.concatenate(features)
+
+
+def _read(path: Path) -> Checkpoint:
+    """Reads the checkpoint of a classifier. Raises CheckpointError."""
+    expected = "--judge takes a checkpoint that `latentloop train classifier` wrote"
+    if is_onnx(path):
+        raise CheckpointError(f"{path} is a model in ONNX; {expected}: train one on the same images")
+    try:
+        return read_classifier(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} ({expected})") from error
 
 
 def _seed(provenance: dict[str, Any]) -> Any:

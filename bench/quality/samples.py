@@ -20,7 +20,7 @@ from latentloop.bench.quality.neighbours import K
 from latentloop.bench.quality.novelty import ROWS, Images, Novelty, novelty, picture, pixels
 from latentloop.bench.quality.recognition import accuracy, compare_features, recognise
 from latentloop.cli.progress import decode, encode, parts
-from latentloop.errors import InputError
+from latentloop.errors import InputError, plural
 from latentloop.evaluation.level_figures import LevelTotals, total_bits
 from latentloop.evaluation.pixel_errors import mean_squared_errors, psnr
 from latentloop.evaluation.selection import interleaved
@@ -86,8 +86,8 @@ def _gather(sampler: Sampler, folder: Path, count: int, seed: int, temperature: 
     n = min(count, len(data.held_out), len(data.training))
     if n <= K:
         raise InputError(
-            f"{n} images of each kind to compare ({folder}: {data.description}; --samples {count}), expected "
-            f"at least {K + 1}"
+            f"{n} {plural(n, 'image')} of each kind to compare ({folder}: {data.description}; --samples {count}), "
+            f"expected at least {K + 1}"
         )
     held_out = data.held_out.take(select(data.held_out, n))
     labels = interleaved(held_out.labels) if held_out.labels is not None and sampler.bundle.manifest.classes else None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from latentloop.errors import InputError, OutputError
+from latentloop.errors import InputError, OutputError, plural
 from latentloop.export.bundle.classifier_check import run_attached
 from latentloop.export.bundle.source import BundleSource, CheckedSource, prior_config
 from latentloop.export.checkpoints.checkpoint import STORED, Checkpoint
@@ -37,7 +37,7 @@ def check_source(source: BundleSource) -> CheckedSource:
     classes = check_classes(priors, source.classes)
     attached: AttachedClassifier | None = None
     if own is not None:
-        check_classifier(own, image, config, len(classes))
+        check_classifier(own, image, config, len(classes), source.classifier_name)
     elif isinstance(source.classifier, OnnxModel):
         check_has_classes(len(classes))
         model, settings = source.classifier, source.classifier_settings
@@ -146,7 +146,9 @@ def check_classes(priors: Sequence[Checkpoint | None], names: tuple[str, ...]) -
     if "" in names or len(set(names)) < len(names):
         raise InputError(f"class names are {', '.join(map(repr, names))}, expected different ones, none empty")
     if names and len(names) != count:
-        raise InputError(f"{len(names)} class names for priors with {count} classes")
+        raise InputError(
+            f"{len(names)} class {plural(len(names), 'name')} for priors with {count} {plural(count, 'class')}"
+        )
     return names or tuple(str(n) for n in range(count))
 
 
@@ -162,21 +164,28 @@ def check_class_names(checkpoints: Sequence[Checkpoint | None]) -> None:
             )
 
 
-def check_classifier(checkpoint: Checkpoint, image: tuple[int, int], vqvae: VqvaeConfig, classes: int) -> None:
-    """Raises InputError if the classifier's image size or number of classes is not the bundle's."""
+def check_classifier(
+    checkpoint: Checkpoint, image: tuple[int, int], vqvae: VqvaeConfig, classes: int, name: str = "the classifier"
+) -> None:
+    """Raises InputError if the classifier's image size or number of classes is not the bundle's. ``name`` is what the
+    message calls it.
+    """
     config = checkpoint.config
     if not isinstance(config, ClassifierConfig):
-        raise InputError(f"expected a classifier's checkpoint, but it holds a {checkpoint.kind}")
+        raise InputError(f"{name} holds a {checkpoint.kind}, expected a classifier")
     shape, expected = (config.height, config.width, config.image_channels), (*image, vqvae.image_channels)
     if shape != expected:
         texts = (" x ".join(map(str, sizes)) for sizes in (shape, expected))
-        raise InputError("the classifier accepts images of {}, the bundle's are {}".format(*texts))
+        raise InputError(
+            "{} accepts images of {}, the bundle's are {}: train one on images of this size, or attach one in ONNX, "
+            "for which images are resized".format(name, *texts)
+        )
     check_has_classes(classes)
     if config.classes != classes:
-        raise InputError(f"the classifier has {config.classes} classes, the priors {classes}")
+        raise InputError(f"{name} has {config.classes} classes, the priors {classes}: train one on the priors' data")
 
 
 def check_has_classes(classes: int) -> None:
     """Raises InputError for a classifier of a bundle without classes."""
     if not classes:
-        raise InputError("a classifier needs priors with classes: samples are selected by their labels")
+        raise InputError("a classifier needs priors with classes, because it selects samples by label: leave it out")

@@ -128,7 +128,7 @@ def _compare(classifier: AttachedClassifier, images: NDArray[np.uint8], expected
             raise
         except Exception as error:  # of several types, of ONNX and of this project
             cause = error.__cause__ if isinstance(error, LatentLoopError) and error.__cause__ else error
-            detail = one_line(cause if isinstance(cause, Exception) else error)
+            detail = one_line(cause, folder / file, path)
             fixed = "" if batch is None else f"; its batch is fixed to {batch}: {remedy}"
             raise CheckpointError(f"{path}: the model cannot be part of the bundle's graph: {detail}{fixed}") from error
         try:

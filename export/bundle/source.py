@@ -39,6 +39,7 @@ class BundleSource:
     classifier: Checkpoint | OnnxModel | None = None
     weights: str = "float32"
     classifier_settings: ClassifierSettings = field(default_factory=ClassifierSettings)  # of an OnnxModel
+    classifier_name: str = "the classifier"  # what messages call a classifier's checkpoint: its file, if it has one
 
     def checkpoints(self) -> dict[str, Checkpoint]:
         """Returns the checkpoints by name: vqvae, the names of the levels that have a prior, classifier.

@@ -164,4 +164,9 @@ def _read_tensor(version: FileVersion, offset: int, shape: Shape, dtype: str) ->
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path}: not a readable safetensors file: {error}")
+    expected = "expected a checkpoint that `latentloop train` wrote"
+    if path.is_dir():
+        return CheckpointError(f"{path} is a folder, {expected}: name the file in it")
+    if isinstance(error, OSError):
+        return CheckpointError(f"cannot read {path}: {error.strerror or error}; {expected}")
+    return CheckpointError(f"{path}: not a readable safetensors file: {error}; {expected}: is it complete?")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from latentloop.cli.messages import plural
 from latentloop.cli.options import positive
 from latentloop.environment.machine import available_threads
+from latentloop.errors import plural
 
 HELP = "generate a data set for training"
 EPILOG = """example:
@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         planets.add_argument(option, type=positive, default=default, metavar="N", help=f"{text} (default: {default})")
     planets.add_argument("--seed", type=int, default=0, metavar="N", help="determines every image (default: 0)")
     planets.add_argument(
-        "--size", type=positive, default=64, metavar="PIXELS", help="height and width of an image (default: 64)"
+        "--size",
+        type=positive,
+        default=64,
+        metavar="PIXELS",
+        help="height and width of an image, 32 to 1024 (default: 64)",
     )
     planets.add_argument("--processes", type=positive, metavar="N", help="parallel processes (default: one per CPU)")
 

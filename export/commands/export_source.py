@@ -53,6 +53,7 @@ def read_source(arguments: argparse.Namespace) -> tuple[BundleSource, list[Path]
         licence=recorded_licence(known) if arguments.licence is None else arguments.licence,
         classifier=classifier,
         classifier_settings=settings,
+        classifier_name=str(arguments.classifier or BundleSource.classifier_name),
         weights=arguments.weights,
     )
     named = {*variants, *(() if arguments.vqvae_inplace is None else ("vqvae",))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from latentloop.cli.messages import plural
+from latentloop.errors import plural
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.configuration import ClassifierConfig, PriorConfig, VqvaeConfig
 

@@ -171,7 +171,10 @@ def too_large(path: Path, size: int) -> CheckpointError:
     return CheckpointError(f"{path}: the model has {size / 1e9:.1f} GB, expected at most {LIMIT / 1e9:.1f} GB")
 
 
-def one_line(error: Exception) -> str:
-    """Returns the first line of an error's message that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+def one_line(error: BaseException, written: Path | None = None, instead: Path | None = None) -> str:
+    """Returns the first line of an error's message that says something. Where it names the temporary file ``written``,
+    the file ``instead`` is named.
+    """
+    text = str(error) if written is None else str(error).replace(str(written), str(instead))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0][:500] if lines else type(error).__name__

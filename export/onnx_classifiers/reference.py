@@ -115,9 +115,8 @@ def original(classifier: AttachedClassifier) -> Iterator[Run]:
         try:
             session = open_session(file, PROVIDERS, None)
         except LatentLoopError as error:
-            raise CheckpointError(
-                f"{model.path}: ONNX Runtime cannot load it: {one_line(error.__cause__ or error)}"  # type: ignore[arg-type]
-            ) from error
+            detail = one_line(error.__cause__ or error, file, model.path)
+            raise CheckpointError(f"{model.path}: ONNX Runtime cannot load it: {detail}") from error
 
         def run(images: NDArray[np.uint8]) -> tuple[Array, Array | None]:
             results = []

@@ -7,13 +7,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from latentloop.errors import BundleError, InputError, short_repr
+from latentloop.errors import BundleError, InputError, json_repr, short_repr
 from latentloop.io.json_reading import parse_json
 
 LAYOUTS = ("NCHW", "NHWC")
 ORDERS = ("RGB", "BGR")
 FILTERS = ("bilinear", "bicubic", "nearest")
 LARGEST_SIDE = 4096  # pixels of an image that is resized for a classifier
+LARGEST_NUMBER = 1e38  # that float32 holds, nearly
 
 Classes = tuple[str | None, ...] | dict[str, tuple[int, ...]]
 
@@ -74,7 +75,7 @@ def read_settings(path: Path | None, preset: str | None) -> ClassifierSettings:
     except BundleError as error:  # the reader's own type, for manifests
         raise InputError(str(error)) from error
     if not isinstance(value, dict):
-        raise InputError(f"{path} is {short_repr(value)}, expected an object with some of {', '.join(_FIELDS)}")
+        raise InputError(f"{path} is {json_repr(value)}, expected an object with some of {', '.join(_FIELDS)}")
     if unknown := [name for name in value if name not in _FIELDS]:
         raise InputError(f"{path}: unknown field {short_repr(unknown[0])}, expected some of {', '.join(_FIELDS)}")
     read = {name: _FIELDS[name](each, f"{path}: {name}") for name, each in value.items() if each is not None}
@@ -82,7 +83,7 @@ def read_settings(path: Path | None, preset: str | None) -> ClassifierSettings:
 
 
 def _unexpected(where: str, value: object, expected: str) -> InputError:
-    return InputError(f"{where} is {short_repr(value)}, expected {expected}")
+    return InputError(f"{where} is {json_repr(value)}, expected {expected}")
 
 
 def _name(value: Any, where: str) -> str:
@@ -107,13 +108,13 @@ def _truth(value: Any, where: str) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    """Whether the value is a number that float32 represents as a finite one."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e38
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _positive(value: Any, where: str) -> float:
-    if not _is_number(value) or value <= 0:
-        raise _unexpected(where, value, "a number over 0, such as 0.00392156862745098 (1 / 255)")
+    if not _is_number(value) or not 0 < value <= LARGEST_NUMBER:
+        expected = f"a number over 0, up to {LARGEST_NUMBER:g}, such as 0.00392156862745098 (1 / 255)"
+        raise _unexpected(where, value, expected)
     return float(value)
 
 
@@ -121,6 +122,8 @@ def _numbers(value: Any, where: str) -> tuple[float, ...]:
     numbers = value if isinstance(value, list) else [value]
     if len(numbers) not in (1, 3) or not all(map(_is_number, numbers)):
         raise _unexpected(where, value, "a number, or a list of one for each channel")
+    if max(map(abs, numbers)) > LARGEST_NUMBER:
+        raise _unexpected(where, value, f"numbers from {-LARGEST_NUMBER:g} to {LARGEST_NUMBER:g}")
     return tuple(float(each) for each in numbers)
 
 

@@ -18,7 +18,8 @@ from latentloop.bundles.hub_address import check_not_mangled, is_address, parse_
 from latentloop.bundles.integrity import check_link, identity_of, verify_file
 from latentloop.bundles.manifest import Manifest
 from latentloop.bundles.manifest_reading import from_json
-from latentloop.errors import BundleError, InputError, short_repr
+from latentloop.errors import BundleError, plural
+from latentloop.io.arguments import path_of
 from latentloop.io.file_names import MANIFEST
 from latentloop.io.json_reading import read_json
 
@@ -65,10 +66,7 @@ class Bundle:
 
             self._snapshot = fetch(parse_address(str(path)))
             path = self._snapshot.folder
-        try:
-            folder = Path(path)
-        except TypeError:
-            raise InputError(f"path is {short_repr(path)}, expected a str or a Path: a bundle's directory") from None
+        folder = path_of("path", path, "a bundle's directory")
         check_not_mangled(folder)
         self._verify(folder)
         self.path = folder.absolute()  # files are loaded later, perhaps in another working directory
@@ -169,7 +167,7 @@ class Bundle:
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.image_shape))
         levels = ", ".join(f"{level.name} {level.height} x {level.width}" for level in self.levels)
-        classes = f"{len(self.classes)} classes" if self.classes else "no classes"
+        classes = f"{len(self.classes)} {plural(len(self.classes), 'class')}" if self.classes else "no classes"
         return f"<Bundle {self.location!r}: images {shape}, levels {levels}, {classes}, {', '.join(self.precisions)}>"
 
     @contextmanager

@@ -16,10 +16,9 @@ from latentloop.bundles.manifest import Manifest
 from latentloop.cli.given_codes import EncodedImages, GivenCodes, encode_given
 from latentloop.cli.image_inputs import ImageInputs, find_inputs
 from latentloop.cli.image_output import ImageOutput
-from latentloop.cli.messages import plural
 from latentloop.cli.sample_job import SampleJob, chosen_labels, first_seed, validated_request
 from latentloop.cli.watching.watching import Watching
-from latentloop.errors import InputError, OutputError, listed
+from latentloop.errors import InputError, OutputError, listed, plural
 from latentloop.images.problems import Source
 from latentloop.images.writing import image_name, write_images
 from latentloop.io.files import write_each
@@ -119,7 +118,8 @@ def plan_completion(arguments: argparse.Namespace, sampler: Sampler, output: Ima
     draws, most = arguments.count, len(inputs.files)
     if most * draws > MAX_SAMPLES:
         raise InputError(
-            f"-n {draws} of {most} images are {most * draws} draws, expected at most {MAX_SAMPLES}: draw fewer at once"
+            f"-n {draws} of {most} {plural(most, 'image')} are {most * draws} draws, expected at most {MAX_SAMPLES}: "
+            "draw fewer at once"
         )
     output.check_size(most * (draws + 2), manifest.image, draws + 2)
     of_images = encode_given(_name(inputs.files), None, inputs, sampler)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from latentloop.cli.messages import plural
+from latentloop.errors import plural
 
 if TYPE_CHECKING:
     import numpy as np

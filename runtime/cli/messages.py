@@ -58,11 +58,6 @@ def exit_status(stop: StopRequest, outcome: str) -> int:
     return stop.exit_status
 
 
-def plural(n: int, noun: str) -> str:
-    """Returns the singular or plural of a noun for n things."""
-    return noun if n == 1 else f"{noun}s"
-
-
 def print_result(summary: Mapping[str, object], line: str, *, as_json: bool) -> None:
     """Prints a command's result: the summary for programs, or the line for people, if it is not empty."""
     if as_json:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from latentloop.cli.given_codes import GivenCodes
-from latentloop.cli.messages import note, plural
+from latentloop.cli.messages import note
 from latentloop.cli.sample_job import SampleJob, chosen_labels
 from latentloop.draws.settings import SETTINGS
-from latentloop.errors import InputError
+from latentloop.errors import InputError, plural
 from latentloop.sampling.validation import check_labels
 
 

@@ -12,7 +12,7 @@ from latentloop.evaluation.level_figures import LevelTotals
 from latentloop.evaluation.pixel_errors import mean_squared_errors
 from latentloop.evaluation.similarity import SMALLEST, SMALLEST_OF_SCALES, WINDOW, ms_ssim, ssim
 from latentloop.sampling.batches import batches
-from latentloop.sampling.sampler import Sampler
+from latentloop.sampling.sampler import Sampler, check_sampler
 from latentloop.sampling.validation import check_images, check_labels
 
 Images = NDArray[np.uint8]
@@ -29,6 +29,7 @@ def evaluate(sampler: Sampler, images: ArrayLike, labels: ArrayLike | None = Non
     Memory holds the images, and beside them a batch and a few numbers per image. Raises InputError for arguments that
     do not fit the bundle.
     """
+    check_sampler(sampler)
     manifest = sampler.bundle.manifest
     checked = check_images(images, manifest)
     if not len(checked):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from latentloop.images.animation import write_animation
@@ -35,8 +35,12 @@ def read_images(
     from latentloop.images.reading import collect, read_each
     from latentloop.images.search import find_images
     from latentloop.images.sources import single_images
+    from latentloop.io.arguments import check_iterable, path_of
 
-    search = find_images([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
+    shape = _checked_shape(shape)
+    given: Sequence[str | Path] = [paths] if isinstance(paths, str | Path) else paths
+    check_iterable("paths", given, "a str or a Path, or several: files and folders")
+    search = find_images([path_of("one of paths", path, "a file or a folder") for path in given])
     sources, idx_problems = single_images(search.files, shape, resize=resize)
     pixels, problems, notes = collect(read_each(sources, shape, resize=resize), len(sources), shape)
     unusable = [*search.problems, *idx_problems]
@@ -44,3 +48,15 @@ def read_images(
     for line in (*search.notes, *notes):
         warnings.warn(line, stacklevel=2)
     return pixels
+
+
+def _checked_shape(shape: object) -> tuple[int, int, int]:
+    """Returns a shape (H, W, C). Raises InputError."""
+    from latentloop.errors import InputError, short_repr
+    from latentloop.io.arguments import is_integer
+
+    found = list(shape) if isinstance(shape, Iterable) else []
+    sizes = [int(size) for size in found if is_integer(size) and size > 0]
+    if len(found) != 3 or len(sizes) != 3 or sizes[2] not in (1, 3):
+        raise InputError(f"shape is {short_repr(shape)}, expected (height, width, channels), with 1 or 3 channels")
+    return sizes[0], sizes[1], sizes[2]

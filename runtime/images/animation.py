@@ -11,6 +11,7 @@ from PIL import Image, features
 
 from latentloop.errors import InputError, short_repr
 from latentloop.images.writing import Images, picture_of, shape_of
+from latentloop.io.arguments import check_iterable, is_integer, path_of
 from latentloop.io.files import write_file
 
 MAX_VALUES = 2**30  # of all frames: Pillow holds them at once, three values in four bytes
@@ -63,9 +64,11 @@ def write_animation(
 
     Raises InputError or OutputError; then nothing is left behind.
     """
-    path, pictures = Path(path), list(frames)
+    path = path_of("path", path, "the file to write")
+    check_iterable("frames", frames, "arrays [H, W, C]")
+    pictures = list(frames)
     for name, value in (("frame_ms", frame_ms), ("hold_ms", hold_ms)):
-        if isinstance(value, bool) or not isinstance(value, int) or not SHORTEST <= value <= LONGEST:
+        if not is_integer(value) or not SHORTEST <= value <= LONGEST:
             raise InputError(f"{name} is {short_repr(value)}, expected milliseconds from {SHORTEST} to {LONGEST}")
     if not pictures:
         raise InputError("frames are empty, expected at least one picture")
@@ -74,7 +77,7 @@ def write_animation(
         if shape != shapes[0]:
             raise InputError(f"frame {number} has shape {list(shape)}, expected {list(shapes[0])} as frame 0")
     check_animation_path(path, shapes[0], len(pictures))
-    durations = [frame_ms] * (len(pictures) - 1) + [hold_ms]
+    durations = [int(frame_ms)] * (len(pictures) - 1) + [int(hold_ms)]  # Pillow refuses NumPy's integers
     write_file(
         path, lambda temporary: _save(temporary, [picture_of(each) for each in pictures], durations), force=force
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from latentloop.errors import InputError, OutputError, short_repr
+from latentloop.io.arguments import check_iterable, is_integer, path_of
 from latentloop.io.files import check_free, new_directory, write_file
 
 Images = NDArray[np.uint8]
@@ -40,7 +41,7 @@ def grid(images: Images, columns: int, scale: int = 1, gap: int = 2) -> Images:
         shape = getattr(images, "shape", type(images).__name__)
         raise InputError(f"images are {shape}, expected an array [N, H, W, C] of at least one")
     for name, value, lowest in (("columns", columns, 1), ("scale", scale, 1), ("gap", gap, 0)):
-        if isinstance(value, bool | np.timedelta64) or not isinstance(value, int | np.integer) or value < lowest:
+        if not is_integer(value) or value < lowest:
             raise InputError(f"{name} is {short_repr(value)}, expected an integer from {lowest}")
     n, height, width, channels = images.shape
     shape = grid_shape(n, columns, scale, (height, width, channels), gap)
@@ -80,7 +81,7 @@ def write_image(path: str | Path, image: Images, *, force: bool = False) -> None
 
     Raises InputError or OutputError.
     """
-    path = Path(path)
+    path = path_of("path", path, "the file to write")
     check_image_path(path, shape_of(image))
     write_file(path, lambda temporary: _save(temporary, image), force=force)
 
@@ -89,14 +90,16 @@ def write_images(folder: str | Path, images: Iterable[Images], names: Iterable[s
     """Writes images, each uint8 [H, W, C], as ``folder``/``names[i]``, one at a time. The folder appears only when all
     are written; ``force`` replaces a folder of images that LatentLoop wrote. Raises InputError or OutputError.
     """
-    folder = Path(folder)
+    folder = path_of("folder", folder, "the folder to write")
+    check_iterable("images", images, "arrays [H, W, C]")
+    check_iterable("names", names, "names of files")
     check_folder(folder, force=force)
     with new_directory(folder, force=force) as temporary:
         for image, name in zip_longest(images, names):
             if image is None or name is None:
                 raise InputError(f"{folder}: there are {'more' if name is None else 'fewer'} images than names")
-            if Path(name).name != name:
-                raise InputError(f"{name!r} is not the name of a file in {folder}")
+            if not isinstance(name, str) or Path(name).name != name:
+                raise InputError(f"{short_repr(name)} is not the name of a file in {folder}")
             check_image_path(Path(name), shape_of(image))
             _save(temporary / name, image, **_mark_options(name))
 

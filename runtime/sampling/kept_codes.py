@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latentloop.errors import InputError, short_repr
+from latentloop.errors import InputError, plural, short_repr
 from latentloop.sampling.host_arrays import as_array
 
 Shapes = Mapping[str, tuple[int, int]]  # (h, w) by level, from the top down
@@ -90,7 +90,9 @@ def is_kept(count: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
 def shown(count: int, shape: tuple[int, int]) -> str:
     """Returns a text like "4 of 8 rows" for the first ``count`` codes of a level of that shape (h, w)."""
     height, width = shape
-    return f"{count} of {height * width} codes" if count % width else f"{count // width} of {height} rows"
+    if count % width:
+        return f"{count} of {height * width} codes"
+    return f"{count // width} of {height} {plural(height, 'row')}"
 
 
 def _share(name: str, value: object) -> float:

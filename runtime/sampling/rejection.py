@@ -19,7 +19,7 @@ from latentloop.sampling.classifier import BATCH, classifier_file
 from latentloop.sampling.host_arrays import as_array, to_python
 from latentloop.sampling.results import Callback, Samples, joined
 from latentloop.sampling.sample_request import MAX_SAMPLES, SampleRequest
-from latentloop.sampling.sampler import Sampler, runs_of
+from latentloop.sampling.sampler import Sampler, check_sampler, runs_of
 from latentloop.sampling.validation import Setting, check_seeds
 
 
@@ -62,8 +62,7 @@ def sample_best(
 
     Raises InputError for arguments that do not fit the bundle, and if the bundle has no classes or no classifier.
     """
-    if not isinstance(sampler, Sampler):
-        raise InputError(f"sampler is {short_repr(sampler)}, expected a Sampler")
+    check_sampler(sampler)
     for name, setting in settings.items():
         for value in setting.values() if isinstance(setting, Mapping) else [setting]:
             if value is not None and as_array(name, value).ndim:

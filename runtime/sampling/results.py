@@ -55,7 +55,7 @@ class Progress:
         return self._decoded()
 
 
-Callback = Callable[[Progress], bool | None]  # called after every row; False cancels the run
+Callback = Callable[[Progress], bool | None]  # called after every row; only False cancels the run
 
 
 @dataclass(frozen=True, eq=False)

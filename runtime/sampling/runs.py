@@ -259,7 +259,7 @@ def _reporting(
             proceed = callback(Progress(level, rows_done, height, part.start, request.n, codes, preview))
         finally:
             running = False
-        return proceed is None or bool(proceed)
+        return not (isinstance(proceed, bool | np.bool_) and not proceed)  # False cancels, not what is only like it
 
     return after_row
 

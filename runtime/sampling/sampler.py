@@ -114,8 +114,8 @@ class Sampler:
         All of these may also be arrays or tensors in host memory.
         batch_size: samples computed at once; short batches are padded to it, so that the result of a seed does not
             depend on n. By default n, at most ``default_batch_size``.
-        callback: called with a ``Progress`` after every row; returning False cancels the run, and finished images are
-            returned.
+        callback: called with a ``Progress`` after every row; returning False, but no other value, cancels the run, and
+            finished images are returned.
 
         Raises InputError for arguments that do not fit the bundle.
         """
@@ -235,6 +235,12 @@ def sampler_on(bundle: Bundle, backend: Backend, threads: int = 1, precision: st
     sampler = Sampler.__new__(Sampler)
     sampler._set(bundle, backend, backend.device, threads, precision)
     return sampler
+
+
+def check_sampler(value: object) -> None:
+    """Raises InputError unless ``value`` is a Sampler."""
+    if not isinstance(value, Sampler):
+        raise InputError(f"sampler is {short_repr(value)}, expected a Sampler, such as Sampler(bundle)")
 
 
 def runs_of(sampler: Sampler) -> Runs:

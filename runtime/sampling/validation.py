@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from latentloop.bundles.manifest import STEPS, Level, Manifest
 from latentloop.draws.draw_settings import DrawSettings
 from latentloop.draws.settings import SETTINGS, DrawSetting
-from latentloop.errors import InputError, short_repr
+from latentloop.errors import InputError, plural, short_repr
+from latentloop.io.arguments import is_integer
 from latentloop.sampling.host_arrays import as_array, to_python
 
 Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
@@ -24,7 +25,7 @@ Setting = float | ArrayLike | Mapping[str, float | ArrayLike] | None
 
 def check_count(name: str, n: object, maximum: int = 2**31 - 1) -> int:
     """Returns a positive integer, such as a number of samples; ``name`` is the argument's name."""
-    if isinstance(n, bool | np.timedelta64) or not isinstance(n, int | np.integer) or n < 1:  # NumPy's durations, too
+    if not is_integer(n) or n < 1:
         raise InputError(f"{name} is {short_repr(n)}, expected a positive integer")
     if n > maximum:
         raise InputError(f"{name} is {short_repr(int(n))}, expected at most {maximum}")
@@ -43,7 +44,7 @@ def check_seeds(seeds: ArrayLike | None, n: int) -> NDArray[np.uint64]:
     if not isinstance(values, list):
         raise InputError(f"seeds is {short_repr(seeds)}, expected an integer or one per sample")
     if len(values) != n:
-        raise InputError(f"{len(values)} seeds for {n} samples")
+        raise InputError(f"{len(values)} {plural(len(values), 'seed')} for {n} {plural(n, 'sample')}")
     for seed in values:
         _check_seed(seed)
     return np.array(values, np.uint64)
@@ -72,7 +73,7 @@ def check_labels(labels: ArrayLike | None, n: int, manifest: Manifest) -> NDArra
     if not isinstance(values, list):
         raise InputError(f"labels is {short_repr(labels)}, expected a class or one per sample")
     if len(values) != n:
-        raise InputError(f"{len(values)} labels for {n} samples")
+        raise InputError(f"{len(values)} {plural(len(values), 'label')} for {n} {plural(n, 'sample')}")
     return np.array([_label(value, names) for value in values], np.int64)
 
 

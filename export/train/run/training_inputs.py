@@ -6,8 +6,8 @@ import argparse
 import sys
 from dataclasses import dataclass, replace
 
-from latentloop.cli.messages import note, plural
-from latentloop.errors import InputError, listed
+from latentloop.cli.messages import note
+from latentloop.errors import InputError, listed, plural
 from latentloop.export.checkpoints.checkpoint import Checkpoint
 from latentloop.export.checkpoints.codes_digest import codes_digest
 from latentloop.export.data.codes import Levels, encode

@@ -11,6 +11,7 @@ from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import defer_stop, stop_request
 from latentloop.cli.sample_job import draw_samples
 from latentloop.cli.watching.watching import Watching, add_watching
+from latentloop.errors import plural
 
 if TYPE_CHECKING:
     from latentloop.cli.completion import Completion
@@ -110,6 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = time.perf_counter()
     with stop_request() as stop:
         samples, _ = draw_samples(sampler, completion.job, stop, watching.after_row, shows_bar=watching.screen is None)
+        watching.finish(len(samples.images))
     seconds = time.perf_counter() - loaded
     if len(samples.images):
         with defer_stop(stop):
@@ -157,8 +159,11 @@ def _report(
     }
     seeds = f"seeds {job.seed} to {job.seed + draws - 1}" if draws > 1 else f"seed {job.seed}"
     count = len(completion.files)
+    of = f"{count} {plural(count, 'image')}"
+    if done < count * draws:  # interrupted: the last image may have only some
+        of = f"{-(-done // draws)} of {of}"
     line = (
-        f"{job.output}: {done} {messages.plural(done, 'completion')} of {count} {messages.plural(count, 'image')} in "
+        f"{job.output}: {done} {plural(done, 'completion')} of {of} in "
         f"{seconds:.2f} s ({done / seconds:.1f} per second) on {sampler.device}, {seeds}; kept: {completion.kept()}"
     )
     if slower:

@@ -9,6 +9,7 @@ from pathlib import Path
 from latentloop.cli import messages, options, progress
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import defer_stop, stop_request
+from latentloop.errors import plural
 
 HELP = "decode codes to images"
 EPILOG = """examples:
@@ -72,6 +73,6 @@ def run(arguments: argparse.Namespace) -> int:
         "seconds": seconds,
         "cancelled": stop.is_set(),
     }
-    line = f"{output}: {done} {messages.plural(done, 'image')}" if done else ""
+    line = f"{output}: {done} {plural(done, 'image')}" if done else ""
     messages.print_result(summary, line, as_json=arguments.json)
     return messages.exit_status(stop, messages.finished(done, n))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from latentloop.cli import messages, options
 from latentloop.cli.interrupt import StopRequest, defer_stop, stop_request
-from latentloop.errors import InputError
+from latentloop.errors import InputError, plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     shapes = ", ".join(f"{name} {height} x {width}" for name, (height, width) in levels.items())
     labelled = "" if labels is None else "; with labels"
-    line = f"{out}: codes of {len(files)} {messages.plural(len(files), 'image')} ({shapes}{labelled})"
+    line = f"{out}: codes of {len(files)} {plural(len(files), 'image')} ({shapes}{labelled})"
     messages.print_result(summary, line if names else "", as_json=arguments.json)
     result = f"{out} holds the codes of {len(files)}" if names else "no image was encoded"
     inputs.report_changed(result)

@@ -283,9 +283,10 @@ def _print(report: dict[str, Any]) -> None:
 
 
 def _needed(memory: dict[str, Any]) -> str:
-    each = memory["bytes_per_further_image"] / 1e6
+    each = memory["bytes_per_further_image"]
+    more = f"{each / 1e6:.0f} MB" if each >= 999_500 else f"{each / 1e3:.0f} kB"
     use = "sample" if memory["levels"] else "encode or decode"  # a VQ-VAE without priors
-    text = f"about {memory['bytes'] / 1e9:.1f} GB to {use} an image on a CPU, {each:.0f} MB for each more at once"
+    text = f"about {memory['bytes'] / 1e9:.1f} GB to {use} an image on a CPU, {more} for each more at once"
     return f"{text}; the priors are loaded one after the other" if memory["one_level_at_a_time"] else text
 
 

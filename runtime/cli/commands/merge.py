@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from latentloop.cli import messages
 from latentloop.cli.progress import Bar
-from latentloop.errors import InputError
+from latentloop.errors import InputError, plural
 
 if TYPE_CHECKING:
     from latentloop.bulk.merging.run_folder import Merged
@@ -69,15 +69,15 @@ def run(arguments: argparse.Namespace) -> int:
         "copied": result.copied if result else None,
         "seconds": time.perf_counter() - started,
     }
-    line = f"{arguments.out}: {n} {messages.plural(n, 'image')}"
+    line = f"{arguments.out}: {n} {plural(n, 'image')}"
     if result:
-        line += f" of {result.parts} {messages.plural(result.parts, 'part')}, {_how(result)}"
+        line += f" of {result.parts} {plural(result.parts, 'part')}, {_how(result)}"
     messages.print_result(summary, line, as_json=arguments.json)
     return 0
 
 
 def _how(result: Merged) -> str:
     """Returns how the files were joined."""
-    linked = f"{result.linked} {messages.plural(result.linked, 'file')} as hard links"
-    copied = f"{result.copied} {messages.plural(result.copied, 'file')} copied"
+    linked = f"{result.linked} {plural(result.linked, 'file')} as hard links"
+    copied = f"{result.copied} {plural(result.copied, 'file')} copied"
     return f"{linked}, {copied}" if result.linked and result.copied else copied if result.copied else linked

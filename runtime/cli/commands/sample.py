@@ -13,7 +13,7 @@ from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import defer_stop, stop_request
 from latentloop.cli.sample_job import DEFAULT_COUNT, SampleJob, draw_samples, plan_sampling
 from latentloop.cli.watching.watching import Watching, add_watching
-from latentloop.errors import InputError, OutputError
+from latentloop.errors import InputError, OutputError, plural
 
 if TYPE_CHECKING:
     from latentloop.bulk.shards import RunPart
@@ -136,6 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = time.perf_counter()
     with stop_request() as stop:
         samples, selection = draw_samples(sampler, job, stop, watching.after_row, shows_bar=watching.screen is None)
+        watching.finish(len(samples.images))
     sampled = time.perf_counter()
     # 3. Write the finished images.
     done = len(samples.images)
@@ -172,7 +173,7 @@ def run(arguments: argparse.Namespace) -> int:
     last_seed = job.seed + (selection.candidates if selection else done) - 1
     seeds = f"seeds {job.seed} to {last_seed}" if last_seed > job.seed else f"seed {job.seed}"
     line = (
-        f"{output}: {done} {messages.plural(done, 'image')} in {seconds:.2f} s ({done / seconds:.1f} per second) on "
+        f"{output}: {done} {plural(done, 'image')} in {seconds:.2f} s ({done / seconds:.1f} per second) on "
         f"{sampler.device}, {f'the best of {selection.candidates} with ' if selection else ''}{seeds}"
     )
     if slower:

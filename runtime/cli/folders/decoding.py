@@ -15,6 +15,7 @@ from latentloop.cli.folders.opening import MOST_LISTED, already_there, open_run_
 from latentloop.cli.folders.shard_command import Results, ShardCommand
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import StopRequest
+from latentloop.errors import plural
 
 
 def decode_to_folder(arguments: argparse.Namespace, output: ImageOutput) -> int:
@@ -63,7 +64,7 @@ def decode_to_folder(arguments: argparse.Namespace, output: ImageOutput) -> int:
             "seconds": report.seconds,
             "cancelled": report.done < report.n,
         }
-        line = f"{output}: {report.done} {messages.plural(report.done, 'image')}" if report.done else ""
+        line = f"{output}: {report.done} {plural(report.done, 'image')}" if report.done else ""
         if report.stop is None:
             line = already_there(str(output), report.done)
         messages.print_result(summary, line, as_json=arguments.json)

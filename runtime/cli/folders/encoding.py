@@ -17,6 +17,7 @@ from latentloop.cli.folders.shard_command import Report, Results, ShardCommand
 from latentloop.cli.image_inputs import ImageInputs, find_inputs, labels_of
 from latentloop.cli.image_output import check_not_replaced
 from latentloop.cli.interrupt import StopRequest
+from latentloop.errors import plural
 
 
 def encode_to_folder(arguments: argparse.Namespace, path: Path) -> int:
@@ -82,7 +83,7 @@ def _report(
         return report.exit_status()
     shapes = ", ".join(f"{name} {height} x {width}" for name, (height, width) in levels.items())
     labelled = "" if encoded.labels is None else "; with labels"
-    line = f"{shown}: codes of {report.done} {messages.plural(report.done, 'image')} ({shapes}{labelled})"
+    line = f"{shown}: codes of {report.done} {plural(report.done, 'image')} ({shapes}{labelled})"
     messages.print_result(summary, line if report.done else "", as_json=arguments.json)
     encoded.inputs.report_changed(
         f"{shown} holds the codes of {report.done}" if report.done else "no image was encoded"

@@ -21,7 +21,7 @@ from latentloop.cli.folders.sample_settings import check_codes_option, command_f
 from latentloop.cli.image_output import ImageOutput
 from latentloop.cli.interrupt import stop_request
 from latentloop.cli.sample_job import SampleJob, plan_sampling
-from latentloop.errors import InputError
+from latentloop.errors import InputError, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,7 +191,7 @@ def _report(task: _Task, machine: Machine | None, drawn: DrawnList, written: int
     now = f", {written} of them now," if finished else ""
     place = f"{device} (Ray)" if arguments.ray else device
     line = (
-        f"{output}: {done} {messages.plural(done, 'image')}{now} in {seconds:.2f} s "
+        f"{output}: {done} {plural(done, 'image')}{now} in {seconds:.2f} s "
         f"({written / seconds:.1f} per second) on {place}, {best}{seeds}"
     )
     if slower:

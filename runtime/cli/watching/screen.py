@@ -16,6 +16,7 @@ from latentloop.images.writing import Images
 from latentloop.sampling.results import Progress
 
 NARROWEST, LOWEST = 20, 6  # columns and lines of a terminal
+LARGEST = 256  # pixels of a picture's height and width: what a huge window would cost after every row is not worth it
 SMALLEST = 8  # pixels, of the longer side of an image; of more images only the first are shown
 HIDE_CURSOR, SHOW_CURSOR, ERASE_LINE, ERASE_BELOW = "\x1b[?25l", "\x1b[?25h", "\x1b[K", "\x1b[J"
 UNKNOWN_SIZE = os.terminal_size((80, 24))
@@ -32,6 +33,8 @@ class Screen:
         self._stream, self._colours = stream, colours
         self._lines = 0  # of the picture above the cursor
         self._size = UNKNOWN_SIZE  # of the terminal when that was written
+        self._last: Progress | None = None  # what that shows
+        self._remark = ""  # at the end of its status line
         self._is_broken = False
 
     @staticmethod
@@ -61,19 +64,32 @@ class Screen:
         if self._is_broken:
             return
         size, images = _size_of(self._stream), progress.preview()
-        pixels, inside, shown = arranged(images, 2 * (size.lines - 2), size.columns - 1)
-        status = (
-            f"{progress.level}: row {progress.rows_done} of {progress.rows_total}, "
-            f"{progress.images_done} of {progress.images_total} images finished"
-        )
-        if shown < len(images):
-            status += f", {shown} of {len(images)} shown"
-        lines = [*lines_of(pixels, inside, self._colours), status[: size.columns - 1]]
+        pixels, inside, shown = arranged(images, min(2 * (size.lines - 2), LARGEST), min(size.columns - 1, LARGEST))
+        self._last, self._remark = progress, f", {shown} of {len(images)} shown" if shown < len(images) else ""
+        status = self._status(progress, progress.images_done, size.columns)
+        lines = [*lines_of(pixels, inside, self._colours), status]
         up = ""
         if self._lines and size == self._size:  # in a window of another size the lines have wrapped: start below them
             up = f"\x1b[{self._lines}A{ERASE_BELOW if self._lines != len(lines) else ''}"
         self._lines, self._size = len(lines), size
         self._write(f"{HIDE_CURSOR}\r{up}" + "".join(f"{line}{ERASE_LINE}\n" for line in lines) + SHOW_CURSOR)
+
+    def finish(self, done: int) -> None:
+        """Writes the status line again with the number of images that are finished after the run: while the last batch
+        was drawn, its images were not. Call it once, after the run.
+        """
+        if self._last is None or self._is_broken or done == self._last.images_done:
+            return
+        size = _size_of(self._stream)
+        up = "\x1b[1A" if size == self._size else ""
+        self._write(f"\r{up}{self._status(self._last, done, size.columns)}{ERASE_LINE}\n")
+
+    def _status(self, progress: Progress, done: int, columns: int) -> str:
+        status = (
+            f"{progress.level}: row {progress.rows_done} of {progress.rows_total}, "
+            f"{done} of {progress.images_total} images finished{self._remark}"
+        )
+        return status[: columns - 1]
 
     def _write(self, text: str) -> None:
         try:

@@ -38,7 +38,7 @@ def add_watching(parser: argparse.ArgumentParser) -> None:
         "--frame-ms",
         type=_milliseconds,
         metavar="N",
-        help="milliseconds of each frame, except the last, which is held for 2 s (default: 100)",
+        help="milliseconds of each frame, 20 to 60000, except the last, which is held for 2 s (default: 100)",
     )
     group.add_argument(
         "--show", action="store_true", help="show the images of the batch in the terminal (stderr) while they are drawn"
@@ -120,6 +120,11 @@ class Watching:
             self.recording.add(progress)
         if self.screen is not None:
             self.screen.show(progress)
+
+    def finish(self, done: int) -> None:
+        """Shows how many images are finished after the run."""
+        if self.screen is not None:
+            self.screen.finish(done)
 
     def writes(
         self, images: NDArray[np.uint8], grid: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
