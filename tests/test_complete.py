@@ -288,6 +288,11 @@ def test_a_level_to_be_drawn_needs_a_prior(grey_bundle: Path, tmp_path: Path, fa
     common = ("complete", tmp_path / "a.png", "--bundle", grey_bundle, "--out", tmp_path / "b.png")
     assert "no prior for the level 'top'" in fails(2, *common, "--rows", 0.5)
     assert "no prior for the level 'bottom'" in fails(2, *common, "--rows", "top=1")
+    bottom = PriorConfig(4, 4, kernel=3, attention=False, condition_codes=11, condition_channels=6, **SMALL)
+    write_bundle(tmp_path / "bottom", BundleSource(vqvae_checkpoint(image_channels=1), [None, _checkpoint(bottom)]))
+    common = ("complete", tmp_path / "a.png", "--bundle", tmp_path / "bottom", "--out", tmp_path / "c.png")
+    assert "no prior for the level 'top'" in fails(2, *common, "--rows", 0.5)
+    assert run(*common, "--rows", "top=1") == 0
 
 
 def test_images_that_cannot_be_used(

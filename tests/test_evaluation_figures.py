@@ -109,3 +109,21 @@ def test_a_selection_is_balanced_and_evenly_spaced() -> None:
     chosen = select_evenly(15, 8, labels)
     assert np.bincount(labels[chosen]).tolist() == [4, 3, 1]
     assert chosen.tolist() == [0, 2, 5, 7, 10, 11, 12, 14]
+
+
+def test_fewer_images_than_classes_are_spread_over_the_classes() -> None:
+    labels = np.repeat(np.arange(8), 5)
+    for n, classes in ((1, [0]), (2, [0, 4]), (4, [0, 2, 4, 6]), (8, list(range(8)))):
+        assert labels[select_evenly(40, n, labels)].tolist() == classes
+    assert np.bincount(labels[select_evenly(40, 10, labels)]).tolist() == [2, 1, 1, 1, 2, 1, 1, 1]
+
+
+def test_every_selection_has_its_size_and_is_as_balanced_as_can_be() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        labels = rng.integers(0, 6, rng.integers(1, 30)) * 2
+        n = int(rng.integers(1, len(labels) + 1))
+        chosen = select_evenly(len(labels), n, labels)
+        assert len(set(chosen.tolist())) == len(chosen) == n
+        counts, available = (np.bincount(each, minlength=11) for each in (labels[chosen], labels))
+        assert (counts[counts < available] >= counts.max() - 1).all()

@@ -10,13 +10,18 @@ def select_evenly(count: int, n: int, labels: NDArray[np.int64] | None) -> NDArr
     """Returns ascending indices of at most ``n`` of ``count`` images.
 
     Without labels, they are evenly spaced. With labels [count], of each class as many as of every other, or all that
-    there are, evenly spaced among those of the class; if n cannot be divided evenly, the first classes have one more.
+    there are, evenly spaced among those of the class; if n cannot be divided evenly, some have one more: classes that
+    are evenly spaced, too, so that fewer images than classes are of classes from all over the list.
     """
     if n >= count:
         return np.arange(count)
     if labels is None:
         return np.arange(n) * count // n
-    wanted = np.bincount(interleaved(labels)[:n], minlength=int(labels.max()) + 1)
+    available = np.bincount(labels)
+    of_each = int(np.sort(ranks(labels))[n])  # images that every class has, if it has as many
+    wanted = np.minimum(available, of_each)
+    more, rest = np.flatnonzero(available > of_each), n - int(wanted.sum())
+    wanted[more[np.arange(rest) * len(more) // max(rest, 1)]] += 1
     chosen = [
         np.flatnonzero(labels == label)[np.arange(k) * np.count_nonzero(labels == label) // k]
         for label, k in enumerate(wanted.tolist())
