@@ -82,6 +82,7 @@ PORTABLE = [("portable", 16, [])]
 X86 = [
     ("avx2", 32, ["-mavx2", "-mfma"]),
     ("avx512", 64, ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"]),
+    ("avx512vbmi", 64, ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vbmi", "-mfma"]),
 ]
 
 
@@ -209,7 +210,9 @@ class BuildLibraries(build_ext):
         jobs = [(SOURCES / "operators/register.cpp", "operators", dispatched)]  # it takes longest, and starts first
         for name, size, flags in reversed(PORTABLE + X86 * x86):
             defined = [f"-DLATENTLOOP_VECTOR_BYTES={size}", f"-DLATENTLOOP_KERNELS=kernels_{name}"]
-            jobs.append((SOURCES / "instruction_set.cpp", name, [*flags, *defined, f'-DLATENTLOOP_NAME="{name}"']))
+            # With or without VBMI the results are the same, so it has no name of its own.
+            defined.append(f'-DLATENTLOOP_NAME="{name.removesuffix("vbmi")}"')
+            jobs.append((SOURCES / "instruction_set.cpp", name, [*flags, *defined]))
         jobs.append((SOURCES / "nearest_codebook/cuda/plan.cpp", "plan", dispatched))
         jobs.append((SOURCES / "nearest_codebook/cpu/library.cpp", "nearest_codebook", dispatched))
         self.link(target, self.compiled(jobs), ["-pthread"])

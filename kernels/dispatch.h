@@ -24,8 +24,10 @@ inline const Kernels& best_kernels() {
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) offer(kernels_avx2());
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq"))
+        __builtin_cpu_supports("avx512dq")) {
       offer(kernels_avx512());
+      if (__builtin_cpu_supports("avx512vbmi")) offer(kernels_avx512vbmi());
+    }
 #endif
     return match != nullptr ? *match : *best;
   }();

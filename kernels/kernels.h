@@ -25,12 +25,13 @@ struct Weights {
 // x * weight).
 // Bytes: p L I O weights, read once. FLOPs: 2 n B p L I O. Bound: memory bandwidth for n B up to about 8.
 struct LeftTask {
-  const float* x;      // [p + n - 1, L, B, I]; column 0 is p columns before the first of the n
+  const float* x;      // the first `split` columns of [p + n - 1, L, B, I]; column 0 is p columns before the first of n
+  const float* later;  // the columns from `split` on; not read if there are none
   const float* above;  // [n, L, B, O]
   Weights weights;     // [L, panels, p, I, panel], scale [L, panels, panel]; if gated, panels of the halves a and b
                        // alternate
   float* out;          // [n, L, B, O]; if gated [n, L, B, O / 2]
-  int taps, columns, layers, batch, inputs, outputs;
+  int taps, columns, split, layers, batch, inputs, outputs;
   bool gated;  // out = a * sigmoid(b) for the halves a and b of O; otherwise out = ELU(sum)
 };
 
@@ -66,78 +67,6 @@ struct AboveTask {
   const float* outputs_transform;                           // A^T [m, m + k - 1]
 };
 
-// out = x * weight + bias.
-struct Dense {
-  Weights weights;    // [panels, I, panel], scale [panels, panel]
-  const float* bias;  // [O], or null
-  int inputs, outputs;
-};
-
-// A gated residual block of 1 x 1 convolutions: x + a * sigmoid(b), where
-// (a, b) = conv2(ELU(conv1(ELU(x)) + auxiliary(ELU(y)))) + label.
-// `inplace`: the block's ELU overwrites x, so the result is ELU(x) + a * sigmoid(b).
-struct GatedBlock {
-  Dense conv1, conv2;
-  Dense auxiliary;     // its packed weights are null if the block has no auxiliary input
-  const float* label;  // [B, 2 width], or null
-  bool inplace;
-};
-
-// One column through all blocks of a prior without attention. Each block adds the gated outputs of its layers to x, and
-// ends with a 1 x 1 convolution: x = x * conv + mix_above. `inplace`: each layer's output is added to the ELU of its
-// input.
-// Bytes: blocks C^2 weights. FLOPs: 2 B times that. Bound: memory bandwidth; the blocks depend on each other.
-struct ResidualBlocksTask {
-  const float* x;          // [B, C]
-  const float* gated;      // [L, B, C]
-  const float* mix_above;  // [blocks, C], the bias and the part of the coordinates
-  const Dense* convs;      // one per block
-  float* out;              // [B, C]
-  float* activated;        // [L, B, C], ELU of every layer's input
-  int blocks, layers, batch, channels;
-  bool inplace;
-};
-
-// One column through one block with attention. It attends to S - 1 finished rows (entry 0 is padding), to the columns
-// of this row before `column`, and to the own_columns of this step that are already computed. `inplace` as in
-// ResidualBlocksTask; the key block then reads ELU(x).
-// Bytes: about 15 C^2 weights, and the keys and values. FLOPs: 2 B per weight, and 2 per element of keys and values.
-// Bound: memory bandwidth. The key is independent of the rest.
-struct AttentionTask {
-  const float* x;           // [B, C]
-  const float* gated;       // [layers, B, C], of the block's layers
-  const float* background;  // [B, 2]
-  const float* mask;        // [S]; negative: the entry is masked
-  const float* keys;        // [S, B, heads, d, W]
-  const float* values;      // [S, B, heads, W, d]
-  const float* row_keys;    // [W, B, heads d]
-  const float* row_values;  // [W, B, heads d]
-  const float* own_keys;    // [own_columns, B, heads d]
-  const float* own_values;  // [own_columns, B, heads d]
-  GatedBlock key, query, result;
-  Dense query_map, key_map, value_map;
-  float* out;        // [B, C]
-  float* activated;  // [layers, B, C], ELU of every layer's input
-  float* key_out;    // [B, heads d]
-  float* value_out;  // [B, heads d]
-  int layers, batch, channels, heads, head_width, width, entries, column, own_columns;
-  bool inplace;  // also set in key, query and result
-};
-
-// logits = ELU(x) * weight + bias, and the draw of one code per sample: the first code whose cumulative probability at
-// the temperature exceeds `uniform`.
-// Bytes: C K weights. FLOPs: 2 B C K. Bound: memory bandwidth.
-struct DrawTask {
-  const float* x;  // [B, C]
-  Dense logits;
-  const float* uniform;      // [B], in [0, 1)
-  const float* temperature;  // [B]
-  const int64_t* forced;     // [B]; -1: draw the code
-  int64_t* code;             // [B]
-  float* out;                // [B, K], the logits
-  int batch;
-};
-
 // The codeword nearest to each vector, as nearest_codebook/arguments.h defines it.
 // Bytes: 4 D (N + K) read, 8 N written. FLOPs: 2 N K D. Bound: compute for N above about 10.
 struct NearestTask {
@@ -159,20 +88,22 @@ struct Kernel {
   bool (*run)(const Task&, size_t item);  // false: out of memory
 };
 
+struct Task;  // of a step: see steps/tasks.h
+enum Outcome { kComplete, kOutOfMemory, kNoSuchCode };
+
 struct Kernels {
   const char* name;
   int panel;  // outputs of one panel
-  Kernel<LeftTask> left;
   Kernel<AboveTask> above;
-  Kernel<ResidualBlocksTask> residual_blocks;
-  Kernel<AttentionTask> attention;
-  Kernel<DrawTask> draw;
   Kernel<NearestTask> nearest;
+  size_t (*step_items)(const Task&);
+  Outcome (*step_item)(const Task&, size_t item);
 };
 
 // One definition per instruction set of the build.
 const Kernels& kernels_portable();
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
+const Kernels& kernels_avx512vbmi();
 
 }  // namespace latentloop

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mutants import Mutant
 
-PACKING = {"panels.h", "packing.h", "cook_toom.h", "codebook.h"}  # of weights: compiled into the test program
+# Compiled into the test program: what packs weights, and what builds and runs lists of phases.
+HOST = {"panels.h", "packing.h", "cook_toom.h", "codebook.h", "builder.h", "prior.h"}
 
 MUTANTS = {
     "left": [
@@ -22,13 +23,34 @@ MUTANTS = {
         Mutant("groups share sums", "above_panel", "if (is_both) clear", "if (is_both && g == 2) clear"),
     ],
     "attention": [
-        Mutant("masked entries are used", "attend", "t.mask[entry] >= 0", "entry > 0"),
-        Mutant("keys of the padding entry", "attend", "t.keys + entry *", "t.keys + (entry - 1) *"),
-        Mutant("values of the padding entry", "attend", "t.values + entry *", "t.values + (entry - 1) *"),
-        Mutant("first label for all samples", "gated_block", "first + r", "first"),
+        Mutant("masked entries are used", "attend_head", "t.mask[entry] >= 0", "entry > 0"),
+        Mutant("keys of the padding entry", "attend_head", "t.keys + entry *", "t.keys + (entry - 1) *"),
+        Mutant("values of the padding entry", "attend_head", "t.values + entry *", "t.values + (entry - 1) *"),
+        Mutant("first label for all samples", "product_panel", "t.label + sample *", "t.label + 0 *"),
+        Mutant("query of the first head", "attend", "head * d, d, x", "0, d, x"),
+        Mutant("scale of the first panel", "panel_sums", "scale + static_cast<size_t>(panel) * kWidth", "scale"),
     ],
-    "residual_blocks": [Mutant("no mix_above", "residual_blocks", "+ above[c]", "+ 0 * above[c]")],
-    "draw": [Mutant("first temperature for all samples", "draw", "t.temperature[first + r]", "t.temperature[first]")],
+    "residual_blocks": [
+        Mutant("no mix_above", "biased", "sum += load_part(bias, live)", "sum += 0"),
+        Mutant("two blocks share memory", "mix_start", "is_second_ = !is_second_", "is_second_ = false"),
+        Mutant("ELU of the next layer's input", "start_block", "if (layer > 0) active", "if (layer > 1) active"),
+    ],
+    "draw": [Mutant("first temperature for all samples", "draw_code", "t.temperature[sample]", "t.temperature[0]")],
+    "input": [
+        Mutant("one table for all taps", "input", "static_cast<size_t>(tap) * t.table_codes +", ""),
+        Mutant("first part of the next column only", "draw", "part < parts", "part < 1"),
+        Mutant("one code too many", "input", ">= t.table_codes", "> t.table_codes"),
+    ],
+    "prior": [
+        Mutant(
+            "attention beside its query", "attention", "list_.begin_phase(); list_.add(attend)", "list_.add(attend)"
+        ),
+        Mutant(
+            "result beside the attention", "attention", "list_.begin_phase(); ProductTask first", "ProductTask first"
+        ),
+        Mutant("draw beside its logits", "phase", "list_.begin_phase();", ""),
+        Mutant("logits beside the last block", "logits", "list_.begin_phase();", ""),
+    ],
     "nearest": [
         Mutant("scores start at 0", "search_panel", "= load(half_norms + …)", "= Floats{}"),
         Mutant("last of equal scores", "search_panel", "score[m][v] > best;", "score[m][v] >= best;"),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from build_setting import build_setting
-from cpu_kernel_mutants import MUTANTS, PACKING
+from cpu_kernel_mutants import HOST, MUTANTS
 from mutants import Mutant
 
 ROOT = Path(__file__).parents[1]
@@ -118,6 +118,18 @@ def test_kernels_equal_plain_loops(size: int, compiler: Compiler, sanitized: dic
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
+def test_phases_have_no_data_races(compiler: Compiler) -> None:
+    flags = ["-O1", "-g1", "-fsanitize=thread"]
+    try:
+        objects = [compiler.program("threads", flags), compiler.kernels("threads-16", 16, flags)]
+        program = compiler.link("threads", objects, flags)
+    except AssertionError as error:
+        pytest.skip(f"the compiler has no ThreadSanitizer: {error}")
+    done = run_program(program, "prior")
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.fixture(scope="module")
 def plain_program(compiler: Compiler, jobs: ThreadPoolExecutor) -> Future[Path]:
     return jobs.submit(compiler.program, "plain", ["-O1"])
@@ -132,7 +144,7 @@ def as_built(compiler: Compiler, jobs: ThreadPoolExecutor) -> dict[str, Future[P
     compiled = {}
     for name, (size, flags) in BUILT.items():
         # GCC 12's AVX-512 headers use uninitialised values.
-        exceptions = ["-Wno-error=uninitialized", "-Wno-error=maybe-uninitialized"] if name == "avx512" else []
+        exceptions = ["-Wno-error=uninitialized", "-Wno-error=maybe-uninitialized"] if name.startswith("avx512") else []
         all_flags = [*build_setting("FLAGS"), "-Werror", *exceptions, *flags]
         compiled[name] = jobs.submit(compiler.kernels, name, size, all_flags)
     return compiled
@@ -162,7 +174,7 @@ def test_faulty_kernels_are_detected(
         """Returns the program's output if its test did not fail."""
         folder = tmp_path / mutant.fault
         shutil.copytree(KERNELS, folder, ignore=shutil.ignore_patterns("*.py", "*.so", "__pycache__"))
-        is_in_program = mutant.insert(folder).name in PACKING
+        is_in_program = mutant.insert(folder).name in HOST
         own = Compiler(compiler.command, folder)
         program = own.program("program", ["-O0"], folder) if is_in_program else plain
         kernels = own.kernels("kernels", size, ["-O0", "-w", *NOISE, *flags], folder)

@@ -70,7 +70,8 @@ def _without_min_p(file: Path) -> None:
     for value in model.graph.input:
         if value.name == "min_p":
             model.graph.input.remove(value)
-            model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, np.float32), "min_p"))
+            model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, np.float32), "zero"))
+            model.graph.node.insert(0, onnx.helper.make_node("Mul", ["top_p", "zero"], ["min_p"]))
             onnx.save(model, file)
 
 

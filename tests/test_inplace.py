@@ -105,6 +105,7 @@ def test_a_library_with_the_current_operators_only_does_not_run_older_blocks(
     assert both == {"CausalLeftElu", "CausalLeftGated", "DrawCode"}
     assert kinds[True] - both == {
         *("MixChainInplace", "AttentionBlockInplace", "AttentionBlockInplaceAfter1", "OutputStackInplace"),
+        "PriorStepInplace",
     }
 
 

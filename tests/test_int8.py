@@ -219,8 +219,7 @@ def test_a_wrong_draw_fails_its_check(small_bundle: Path, tmp_path: Path) -> Non
     copy = Path(shutil.copytree(small_bundle, tmp_path / "copy"))
     model = onnx.load(copy / "top.step_int8.onnx", load_external_data=False)
     for node in model.graph.node:
-        if node.op_type == "DrawCode":
-            node.input[3] = "reversed"
+        node.input[:] = ["reversed" if name == "uniform" else name for name in node.input]
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.float32), "one"))
     model.graph.node.insert(0, onnx.helper.make_node("Sub", ["one", "uniform"], ["reversed"]))
     replace_file(copy, "top.step_int8.onnx", model.SerializeToString())

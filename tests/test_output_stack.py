@@ -95,7 +95,7 @@ def test_the_stack_equals_the_reference(
         (lambda node: node.input.insert(1, node.input[3]), "inputs"),
         (lambda node: node.input.__setitem__(1, node.input[3]), "weight|bias"),
         (lambda node: node.input.__setitem__(4, node.input[2]), "bias"),
-        (lambda node: node.input.__setitem__(slice(3, 5), node.input[1:3]), "stage"),
+        (lambda node: node.input.__setitem__(slice(3, 5), node.input[1:3]), "gated block"),
         (lambda node: node.attribute.pop(), "expected the attribute"),
     ],
     ids=["a bias is missing", "one input too many", "weights swapped", "a wrong bias", "a wrong conv2", "no attribute"],

@@ -86,8 +86,7 @@ def test_a_classifier_with_another_number_of_features_is_an_error(copy: Path) ->
 def test_a_wrong_draw_is_named(copy: Path) -> None:
     model = onnx.load(copy / "top.step.onnx", load_external_data=False)
     for node in model.graph.node:
-        if node.op_type == "DrawCode":
-            node.input[3] = "reversed"
+        node.input[:] = ["reversed" if name == "uniform" else name for name in node.input]
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.float32), "one"))
     model.graph.node.insert(0, onnx.helper.make_node("Sub", ["one", "uniform"], ["reversed"]))
     replace_file(copy, "top.step.onnx", model.SerializeToString())
@@ -123,9 +122,9 @@ def test_a_wrong_temperature_in_the_step_is_named(copy: Path) -> None:
 
 def test_a_wrong_weight_of_the_step_with_filters_is_named(copy: Path) -> None:
     model = onnx.load(copy / "top.step_filtered.onnx", load_external_data=False)
-    draw = next(node for node in model.graph.node if node.op_type == "DrawCode")
-    x, draw.input[0] = draw.input[0], "doubled"
-    model.graph.node.insert([*model.graph.node].index(draw), onnx.helper.make_node("Add", [x, x], ["doubled"]))
+    (step,) = model.graph.node
+    step.input[:] = ["doubled" if name == "top.logits" else name for name in step.input]
+    model.graph.node.insert(0, onnx.helper.make_node("Add", ["top.logits", "top.logits"], ["doubled"]))
     replace_file(copy, "top.step_filtered.onnx", model.SerializeToString())
     assert failures(copy) == ["top: logits of the step with filters, of max(1, max |logit|)"]
 

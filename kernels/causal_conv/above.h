@@ -6,9 +6,9 @@
 // point, and (3) transforms the sums back with A^T and writes them.
 #pragma once
 
+#include "../gemm/microkernel.h"
 #include "../gemm/thread_scratch.h"
 #include "../kernels.h"
-#include "left.h"
 
 namespace {
 

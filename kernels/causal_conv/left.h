@@ -28,7 +28,10 @@ inline void left_sums(const LeftTask& t, int layer, int first, int count, size_t
   for (int tap = 0; tap < t.taps; ++tap, weights += tap_bytes) {
     for (int r = 0; r < count; ++r) {
       const int column = (first + r) / t.batch, b = (first + r) % t.batch;
-      x[r] = t.x + ((static_cast<size_t>(column + tap) * t.layers + layer) * t.batch + b) * t.inputs;
+      const int from = column + tap;
+      const float* part = from < t.split ? t.x : t.later;
+      const size_t at = static_cast<size_t>(from < t.split ? from : from - t.split);
+      x[r] = part + ((at * t.layers + layer) * t.batch + b) * t.inputs;
     }
     multiply_rows(t.weights.bytes, x, count, weights, t.inputs, sums, nullptr);
   }

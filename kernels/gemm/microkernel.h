@@ -22,54 +22,55 @@ constexpr int kMostRows{LATENTLOOP_VECTOR_BYTES == 64 ? 6 : 3};
 
 inline int panels(int outputs) { return (outputs + kPanel - 1) / kPanel; }
 
-// sums[m][o] += sum over k of x[m][k] * panel[k][o]. Adds in the order of k for every M, so that a row's sums do not
-// depend on the number of rows. The panel's weights have `Bytes` bytes. Every `stride` inputs it prefetches one cache
-// line, beginning at `ahead` (stride 0: no prefetch).
-template <int Bytes, int M>
+// sums[m][o] += sum over k of x[m][k] * panel[k][o], for a panel of `V` vectors. Adds in the order of k for every M and
+// V, so that a sum depends neither on the number of rows nor on the width of the panel. The panel's weights have
+// `Bytes` bytes. Every `stride` inputs it prefetches one cache line, beginning at `ahead` (stride 0: no prefetch).
+template <int Bytes, int M, int V = kVectors>
 inline void multiply(const float* const* x, const uint8_t* panel, int inputs, float* sums, const uint8_t* ahead,
                      int stride) {
-  Floats sum[M][kVectors];
+  Floats sum[M][V];
   for (int m = 0; m < M; ++m)
-    for (int v = 0; v < kVectors; ++v) sum[m][v] = load(sums + m * kPanel + v * kLanes);
+    for (int v = 0; v < V; ++v) sum[m][v] = load(sums + (m * V + v) * kLanes);
   const float* rows[M];
   for (int m = 0; m < M; ++m) rows[m] = x[m];
-  for (int k = 0, next = 0; k < inputs; ++k, panel += kPanel * Bytes) {
+  for (int k = 0, next = 0; k < inputs; ++k, panel += V * kLanes * Bytes) {
     if (stride != 0 && k == next) {
       __builtin_prefetch(ahead, 0, 2);
       ahead += kCacheLine;
       next += stride;
     }
     if (Bytes != 4)
-      for (int byte = 0; byte < kPanel * Bytes; byte += kCacheLine) __builtin_prefetch(panel + kPrefetchBytes + byte);
+      for (int byte = 0; byte < V * kLanes * Bytes; byte += kCacheLine)
+        __builtin_prefetch(panel + kPrefetchBytes + byte);
     Floats in[M];
     for (int m = 0; m < M; ++m) in[m] = broadcast(rows[m][k]);
-    for (int v = 0; v < kVectors; ++v) {
+    for (int v = 0; v < V; ++v) {
       const Floats weight = weights_at<Bytes>(panel + v * kLanes * Bytes);
       for (int m = 0; m < M; ++m) sum[m][v] += in[m] * weight;
     }
   }
   for (int m = 0; m < M; ++m)
-    for (int v = 0; v < kVectors; ++v) store(sums + m * kPanel + v * kLanes, sum[m][v]);
+    for (int v = 0; v < V; ++v) store(sums + (m * V + v) * kLanes, sum[m][v]);
 }
 
 // multiply() for a number of rows, at most kMostRows, that is known only at run time.
-template <int Bytes>
+template <int Bytes, int V = kVectors>
 inline void multiply_few(const float* const* x, int count, const uint8_t* panel, int inputs, float* sums,
                          const uint8_t* ahead, int stride) {
   switch (count) {
     case 1:
-      return multiply<Bytes, 1>(x, panel, inputs, sums, ahead, stride);
+      return multiply<Bytes, 1, V>(x, panel, inputs, sums, ahead, stride);
     case 2:
-      return multiply<Bytes, 2>(x, panel, inputs, sums, ahead, stride);
+      return multiply<Bytes, 2, V>(x, panel, inputs, sums, ahead, stride);
     case 3:
-      return multiply<Bytes, 3>(x, panel, inputs, sums, ahead, stride);
+      return multiply<Bytes, 3, V>(x, panel, inputs, sums, ahead, stride);
 #if LATENTLOOP_VECTOR_BYTES == 64
     case 4:
-      return multiply<Bytes, 4>(x, panel, inputs, sums, ahead, stride);
+      return multiply<Bytes, 4, V>(x, panel, inputs, sums, ahead, stride);
     case 5:
-      return multiply<Bytes, 5>(x, panel, inputs, sums, ahead, stride);
+      return multiply<Bytes, 5, V>(x, panel, inputs, sums, ahead, stride);
     case 6:
-      return multiply<Bytes, 6>(x, panel, inputs, sums, ahead, stride);
+      return multiply<Bytes, 6, V>(x, panel, inputs, sums, ahead, stride);
 #endif
   }
 }
@@ -77,28 +78,29 @@ inline void multiply_few(const float* const* x, int count, const uint8_t* panel,
 // multiply() for any number of rows, split evenly into groups that fit in the registers. If there are several groups,
 // fixed-point weights are converted to float32 once, kPart inputs at a time, and each group prefetches its share of the
 // panel `next` (or null), because memory is idle in the meantime.
-template <int Bytes>
+template <int Bytes, int V = kVectors>
 inline void multiply_rows(const float* const* x, int rows, const uint8_t* panel, int inputs, float* sums,
                           const uint8_t* next) {
+  constexpr int kWidth{V * kLanes};
   const int groups = (rows + kMostRows - 1) / kMostRows;
-  if (groups == 1) return multiply_few<Bytes>(x, rows, panel, inputs, sums, nullptr, 0);
-  float unpacked[kPart * kPanel];
+  if (groups == 1) return multiply_few<Bytes, V>(x, rows, panel, inputs, sums, nullptr, 0);
+  float unpacked[kPart * kWidth];
   const float* part_x[kMostRows];
   for (int first = 0; first < inputs; first += kPart) {
     const int part = inputs - first < kPart ? inputs - first : kPart;
-    const uint8_t* from = panel + static_cast<size_t>(first) * kPanel * Bytes;
+    const uint8_t* from = panel + static_cast<size_t>(first) * kWidth * Bytes;
     const uint8_t* weights = from;
     if (Bytes != 4) {
-      for (int w = 0; w < part * kPanel; w += kLanes) store(unpacked + w, weights_at<Bytes>(from + w * Bytes));
+      for (int w = 0; w < part * kWidth; w += kLanes) store(unpacked + w, weights_at<Bytes>(from + w * Bytes));
       weights = reinterpret_cast<const uint8_t*>(unpacked);
     }
-    const int lines = part * kPanel * Bytes / kCacheLine, share = (lines + groups - 1) / groups;
+    const int lines = part * kWidth * Bytes / kCacheLine, share = (lines + groups - 1) / groups;
     const int stride = next == nullptr || share == 0 ? 0 : part > share ? part / share : 1;
     const uint8_t* ahead = next == nullptr ? nullptr : next + (from - panel);
     for (int begin = 0, left = groups; left > 0; --left) {
       const int count = (rows - begin + left - 1) / left;
       for (int m = 0; m < count; ++m) part_x[m] = x[begin + m] + first;
-      multiply_few<4>(part_x, count, weights, part, sums + begin * kPanel, ahead, stride);
+      multiply_few<4, V>(part_x, count, weights, part, sums + begin * kWidth, ahead, stride);
       begin += count;
       if (next != nullptr) ahead += static_cast<size_t>(share) * kCacheLine;
     }
@@ -106,25 +108,29 @@ inline void multiply_rows(const float* const* x, int rows, const uint8_t* panel,
 }
 
 // The same for a number of bytes that is known only at run time.
+template <int V = kVectors>
 inline void multiply_rows(int bytes, const float* const* x, int rows, const uint8_t* panel, int inputs, float* sums,
                           const uint8_t* next) {
   switch (bytes) {
     case 1:
-      return multiply_rows<1>(x, rows, panel, inputs, sums, next);
+      return multiply_rows<1, V>(x, rows, panel, inputs, sums, next);
     case 2:
-      return multiply_rows<2>(x, rows, panel, inputs, sums, next);
+      return multiply_rows<2, V>(x, rows, panel, inputs, sums, next);
     case 3:
-      return multiply_rows<3>(x, rows, panel, inputs, sums, next);
+      return multiply_rows<3, V>(x, rows, panel, inputs, sums, next);
     default:
-      return multiply_rows<4>(x, rows, panel, inputs, sums, next);
+      return multiply_rows<4, V>(x, rows, panel, inputs, sums, next);
   }
 }
 
 // sums[m][o] *= scale[o].
+template <int V = kVectors>
 inline void scale_sums(float* sums, int rows, const float* scale) {
   for (int m = 0; m < rows; ++m)
-    for (int v = 0; v < kPanel; v += kLanes)
-      store(sums + m * kPanel + v, load(sums + m * kPanel + v) * load(scale + v));
+    for (int v = 0; v < V; ++v) {
+      float* to = sums + (m * V + v) * kLanes;
+      store(to, load(to) * load(scale + v * kLanes));
+    }
 }
 
 }  // namespace

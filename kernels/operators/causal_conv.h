@@ -22,9 +22,11 @@
 #include "../dispatch.h"
 #include "../kernels.h"
 #include "../parallel.h"
+#include "../steps/list.h"
 #include "onnxruntime/runtime.h"
-#include "release_pages.h"
-#include "weights.h"
+#include "phases.h"
+#include "weights/formats.h"
+#include "weights/release_pages.h"
 
 namespace latentloop {
 
@@ -61,7 +63,12 @@ class CausalLeft {
     task.inputs = static_cast<int>(inputs);
     task.outputs = static_cast<int>(outputs);
     task.gated = Gated;
-    runtime_.run(context, kernels_.left, task);
+    task.split = static_cast<int>(xs[0]);
+    workspaces_.with([&](StepWorkspace& workspace) {
+      workspace.list.begin_phase();
+      workspace.list.add(task);
+      PhaseRun(workspace, kernels_).run(runtime_, context);
+    });
   }
 
  private:
@@ -69,6 +76,7 @@ class CausalLeft {
   const Kernels& kernels_;
   Shape shape_;  // [p, L, I, O]
   std::shared_ptr<const Panels> packed_;
+  mutable StepWorkspaces workspaces_;
 };
 
 template <bool Pairs>

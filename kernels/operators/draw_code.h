@@ -10,8 +10,10 @@
 
 #include "../dispatch.h"
 #include "../kernels.h"
+#include "../steps/builder.h"
 #include "onnxruntime/runtime.h"
-#include "packed_matrices.h"
+#include "phases.h"
+#include "weights/packed_matrices.h"
 
 namespace latentloop {
 
@@ -26,7 +28,7 @@ class DrawCode {
       : runtime_(runtime),
         kernels_(best_kernels()),
         column_(runtime.attribute(info, "column")),
-        matrices_(runtime, info, {{1, 2}}, kernels_.panel) {}
+        matrices_(runtime, info, {{1, 2, false, false}}, kernels_.panel) {}
 
   void compute(OrtKernelContext* context) const {
     const OrtValue *x = runtime_.input(context, 0), *uniform = runtime_.input(context, 3);
@@ -39,16 +41,22 @@ class DrawCode {
       check(shape.size() == 2 && shape[0] > column_ && shape[1] == xs[0], "uniform or forced", shape);
     }
     check(runtime_.shape(temperature) == Shape{xs[0]}, "temperature", runtime_.shape(temperature));
-    DrawTask task{};
-    task.x = runtime_.data(x);
-    task.logits = logits;
-    task.uniform = runtime_.data(uniform) + column_ * xs[0];
-    task.temperature = runtime_.data(temperature);
-    task.forced = runtime_.data<int64_t>(forced) + column_ * xs[0];
-    task.code = runtime_.output<int64_t>(context, 0, {xs[0]});
-    task.out = runtime_.output(context, 1, {xs[0], logits.outputs});
-    task.batch = static_cast<int>(xs[0]);
-    runtime_.run(context, kernels_.draw, task);
+    DrawTask draw{};
+    draw.uniform = runtime_.data(uniform) + column_ * xs[0];
+    draw.temperature = runtime_.data(temperature);
+    draw.forced = runtime_.data<int64_t>(forced) + column_ * xs[0];
+    draw.code = runtime_.output<int64_t>(context, 0, {xs[0]});
+    float* out = runtime_.output(context, 1, {xs[0], logits.outputs});
+    draw.logits = out;
+    draw.batch = static_cast<int>(xs[0]), draw.codes = logits.outputs;
+    workspaces_.with([&](StepWorkspace& workspace) {
+      StepBuilder step(workspace.list, workspace.memory, draw.batch, logits.inputs);
+      const BlockStart* start = step.output_start();
+      step.phase(step.input(runtime_.data(x), start));
+      step.logits(logits, start, out);
+      step.phase(draw);
+      PhaseRun(workspace, kernels_).run(runtime_, context);
+    });
   }
 
  private:
@@ -56,6 +64,7 @@ class DrawCode {
   const Kernels& kernels_;
   int64_t column_;
   PackedMatrices matrices_;
+  mutable StepWorkspaces workspaces_;
 };
 
 }  // namespace latentloop

@@ -9,13 +9,14 @@
 
 #include <array>
 #include <stdexcept>
-#include <utility>
 #include <vector>
 
 #include "../dispatch.h"
 #include "../kernels.h"
+#include "../steps/builder.h"
 #include "onnxruntime/runtime.h"
-#include "packed_matrices.h"
+#include "phases.h"
+#include "weights/packed_matrices.h"
 
 namespace latentloop {
 
@@ -41,31 +42,35 @@ class MixChain {
     check(xs.size() == 2 && xs[1] == convs_[0].inputs, "x", xs);
     check(gs.size() == 4 && gs[0] > column_ && gs[1] % blocks == 0 && gs[2] == xs[0] && gs[3] == xs[1], "gated", gs);
     check(as.size() == 4 && as[0] > column_ && as[1] == blocks && as[2] == 1 && as[3] == xs[1], "mix_above", as);
-    std::vector<Dense> convs;
-    for (size_t b = 0; b < convs_.size(); ++b) {
-      convs.push_back(convs_[b]);
-      check(convs[b].inputs == xs[1] && convs[b].outputs == xs[1], "x", xs);
-    }
-    ResidualBlocksTask task{};
-    task.x = runtime_.data(x);
-    task.gated = runtime_.data(gated) + column_ * gs[1] * gs[2] * gs[3];
-    task.mix_above = runtime_.data(above) + column_ * blocks * xs[1];
-    task.convs = convs.data();
-    task.out = runtime_.output(context, 0, xs);
-    task.activated = runtime_.output(context, 1, {gs[1], gs[2], gs[3]});
-    task.blocks = static_cast<int>(blocks);
-    task.layers = static_cast<int>(gs[1]);
-    task.batch = static_cast<int>(xs[0]);
-    task.channels = static_cast<int>(xs[1]);
-    task.inplace = Inplace;
-    runtime_.run(context, kernels_.residual_blocks, task);
+    for (size_t b = 0; b < convs_.size(); ++b) check(convs_[b].inputs == xs[1] && convs_[b].outputs == xs[1], "x", xs);
+    const int64_t batch = xs[0], channels = xs[1], layers = gs[1] / blocks, block = layers * batch * channels;
+    const float* gated_values = runtime_.data(gated) + column_ * gs[1] * batch * channels;
+    const float* above_values = runtime_.data(above) + column_ * blocks * channels;
+    float* out = runtime_.output(context, 0, xs);
+    float* activated = runtime_.output(context, 1, {gs[1], batch, channels});
+    workspaces_.with([&](StepWorkspace& workspace) {
+      StepBuilder step(workspace.list, workspace.memory, static_cast<int>(batch), static_cast<int>(channels));
+      const auto start_of = [&](int64_t b) {
+        return step.mix_start({gated_values + b * block, activated + b * block, static_cast<int>(layers), Inplace});
+      };
+      const BlockStart* start = start_of(0);
+      step.phase(step.input(runtime_.data(x), start));
+      for (int64_t b = 0; b < blocks; ++b) {
+        const BlockStart* next = b + 1 < blocks ? start_of(b + 1) : step.result(out);
+        Dense conv = convs_[static_cast<size_t>(b)];
+        conv.bias = above_values + b * channels;
+        step.mix(conv, start, next);
+        start = next;
+      }
+      PhaseRun(workspace, kernels_).run(runtime_, context);
+    });
   }
 
  private:
-  static std::vector<std::pair<int, int>> inputs(size_t count) {
+  static std::vector<PackedMatrices::Inputs> inputs(size_t count) {
     if (count < 4) throw std::invalid_argument("expected a weight per block");
-    std::vector<std::pair<int, int>> indices;
-    for (size_t index = 3; index < count; ++index) indices.emplace_back(static_cast<int>(index), -1);
+    std::vector<PackedMatrices::Inputs> indices;
+    for (size_t index = 3; index < count; ++index) indices.push_back({static_cast<int>(index), -1, false, false});
     return indices;
   }
 
@@ -73,6 +78,7 @@ class MixChain {
   const Kernels& kernels_;
   int64_t column_;
   PackedMatrices convs_;
+  mutable StepWorkspaces workspaces_;
 };
 
 }  // namespace latentloop

@@ -12,7 +12,7 @@
 #include "../nearest_codebook/arguments.h"
 #include "../nearest_codebook/cpu/codebook.h"
 #include "onnxruntime/runtime.h"
-#include "shared_weights.h"
+#include "weights/shared_weights.h"
 
 namespace latentloop {
 

@@ -8,6 +8,7 @@
 #include "onnxruntime/custom_op.h"
 #include "onnxruntime/registration.h"
 #include "output_stack.h"
+#include "prior_step/step.h"
 
 // The function that ONNX Runtime calls when the library is registered.
 extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOptions* options,
@@ -19,7 +20,8 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
        custom_op<CausalAbove<true>>(), custom_op<MixChain<false>>(), custom_op<AttentionBlock<0, false>>(),
        custom_op<AttentionBlock<1, false>>(), custom_op<OutputStack<false>>(), custom_op<MixChain<true>>(),
        custom_op<AttentionBlock<0, true>>(), custom_op<AttentionBlock<1, true>>(), custom_op<OutputStack<true>>(),
-       custom_op<DrawCode>(), custom_op<NearestCodebook>()});
+       custom_op<DrawCode>(), custom_op<NearestCodebook>(), custom_op<PriorStep<false>>(),
+       custom_op<PriorStep<true>>()});
 }
 
 // Returns the name of the instruction set whose kernels run on this processor.

@@ -53,11 +53,7 @@ def output_stack(
 
 def pointwise_weights(g: GraphBuilder, name: str, block: Pointwise) -> list[str]:
     """Adds the block's weights to ``g``; returns conv1, its bias, auxiliary (if there is one), conv2, its bias."""
-    auxiliary = [] if block.auxiliary is None else [g.weight(f"{name}.auxiliary", block.auxiliary)]
-    return [
-        g.weight(f"{name}.conv1", block.conv1),
-        g.weight(f"{name}.conv1_bias", block.conv1_bias),
-        *auxiliary,
-        g.weight(f"{name}.conv2", block.conv2),
-        g.weight(f"{name}.conv2_bias", block.conv2_bias),
-    ]
+    parts = {"conv1": block.conv1, "conv1_bias": block.conv1_bias}
+    parts |= {} if block.auxiliary is None else {"auxiliary": block.auxiliary}
+    parts |= {"conv2": block.conv2, "conv2_bias": block.conv2_bias}
+    return [g.weight(f"{name}.{part}", value) for part, value in parts.items()]

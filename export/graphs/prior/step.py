@@ -9,14 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from latentloop.bundles.manifest import STEPS
+from latentloop.draws.settings import FILTERS
 from latentloop.export.graphs.builder import WeightStore
-from latentloop.export.graphs.prior.attention import AttentionHistory
+from latentloop.export.graphs.function import operator_name
+from latentloop.export.graphs.prior.attention import HISTORY, AttentionHistory
 from latentloop.export.graphs.prior.bindings import columns_per_step
 from latentloop.export.graphs.prior.causal import causal_left
 from latentloop.export.graphs.prior.draw import DrawInputs, draw_code
 from latentloop.export.graphs.prior.graph import PriorGraph
 from latentloop.export.graphs.prior.pointwise import output_stack
 from latentloop.export.graphs.prior.residual import pointwise_conv_chain
+from latentloop.export.graphs.whole_operator import make_operator
 from latentloop.export.specification.rowstep_weights import Attention, RowStepWeights
 
 
@@ -64,7 +67,37 @@ def step_graph(w: RowStepWeights, store: WeightStore, level: str, *, filtered: b
         g.write(name, g.stack(values))
     if history is not None:
         history.output()
+    _make_operator(g, columns, filtered=filtered)
     return g
+
+
+def _make_operator(g: PriorGraph, columns: int, *, filtered: bool) -> None:
+    """Makes the graph the operator ``PriorStep``, which ``kernels/operators/prior_step.h`` describes."""
+    c = g.config
+    inputs = ["codes", "residual", *(["hidden"] if c.reach > 1 else []), "conv1_above", "conv2_above", "input_above"]
+    if c.attention:
+        inputs += ["background", "history_mask", "column"]
+        inputs += [f"{kind}.{b}" for b in range(c.blocks) for kind in HISTORY]
+    else:
+        inputs.append("mix_above")
+    inputs += ["class_pointwise"] if g.w.labels_width else []
+    outputs = ["code", "logits", "residual_next", "hidden_next"]
+    outputs += [f"row_{kind}_next.{b}" for b in range(c.blocks) for kind in ("keys", "values") if c.attention]
+    inputs += ["uniform", "temperature", "forced", *(each.name for each in FILTERS if filtered)]
+    make_operator(
+        g,
+        operator_name("PriorStep", inplace=c.inplace),
+        inputs,
+        outputs,
+        kernel=c.kernel,
+        columns=columns,
+        blocks=c.blocks,
+        layers=c.residual_blocks,
+        heads=c.heads if c.attention else 0,
+        stages=len(g.w.output),
+        labels=int(bool(g.w.labels_width)),
+        filtered=int(filtered),
+    )
 
 
 def _gated(g: PriorGraph, columns: int) -> str:

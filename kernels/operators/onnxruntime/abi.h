@@ -69,7 +69,7 @@ namespace latentloop::ort {
 
 constexpr uint32_t kApiVersion{20};  // of ONNX Runtime 1.20, the oldest that latentloop supports
 
-enum ElementType { kFloat = 1, kUint8 = 2, kInt8 = 3, kInt64 = 7, kFloat16 = 10 };
+enum ElementType { kUndefined = 0, kFloat = 1, kUint8 = 2, kInt8 = 3, kInt64 = 7, kFloat16 = 10 };
 enum Characteristic { kRequired = 0, kOptional = 1, kVariadic = 2 };
 enum ErrorCode { kFail = 1, kInvalidArgument = 2 };
 enum LoggingLevel { kFatal = 4 };

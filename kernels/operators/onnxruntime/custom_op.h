@@ -1,5 +1,6 @@
 // An OrtCustomOp for an operator class. The class has kName, kInputs and kOutputs (element types; with kVariadic, one
-// entry stands for any number of tensors of that type), a constructor that packs its constant weights, and compute().
+// entry stands for any number of tensors of that type, or if it is kUndefined, of any types), a constructor that packs
+// its constant weights, and compute().
 #pragma once
 
 #include <exception>
@@ -31,10 +32,14 @@ const OrtCustomOp* custom_op() {
     d.GetInputCharacteristic = [](const OrtCustomOp*, size_t) {
       return int{Operator::kVariadic ? ort::kVariadic : ort::kRequired};
     };
-    d.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return int{ort::kRequired}; };
+    d.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) {
+      return int{Operator::kOutputs[0] == ort::kUndefined ? ort::kVariadic : ort::kRequired};
+    };
+    d.GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 1; };
+    d.GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return int{Operator::kOutputs[0] != ort::kUndefined}; };
     d.GetInputMemoryType = [](const OrtCustomOp*, size_t) { return 0; };
     d.GetVariadicInputMinArity = [](const OrtCustomOp*) { return 1; };
-    d.GetVariadicInputHomogeneity = [](const OrtCustomOp*) { return 1; };
+    d.GetVariadicInputHomogeneity = [](const OrtCustomOp*) { return int{Operator::kInputs[0] != ort::kUndefined}; };
     d.GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 1; };
     d.GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return 1; };
     d.CreateKernelV2 = [](const OrtCustomOp*, const OrtApi* api, const OrtKernelInfo* info, void** kernel) {

@@ -26,9 +26,11 @@ class Runtime : public Api {
 
   OrtStatus* status(const char* message) const { return ort::CreateStatus::of(api_)(ort::kInvalidArgument, message); }
 
-  Shape shape(const OrtValue* value) const {
+  // Returns the tensor's shape; also its element type, if that is asked for.
+  Shape shape(const OrtValue* value, int* type = nullptr) const {
     OrtTensorTypeAndShapeInfo* info = nullptr;
     call<ort::GetTensorTypeAndShape>(value, &info);
+    if (type != nullptr) call<ort::GetTensorElementType>(info, type);
     size_t rank = 0;
     call<ort::GetDimensionsCount>(info, &rank);
     Shape dims(rank);

@@ -1,4 +1,4 @@
-// Test of the kernel for one block with attention (AttentionTask).
+// Test of one block with attention at one column (AttentionBlockTask).
 #pragma once
 
 #include <algorithm>
@@ -40,7 +40,7 @@ struct AttentionProblem {
         key(random, 2 * channels + 2, inner, 0, batch, bytes, has_labels, inplace),
         query(random, channels + 2, inner, 0, batch, bytes, has_labels, inplace),
         result(random, channels, inner, heads * head_width, batch, bytes, has_labels, inplace),
-        query_map(random, channels + 2, heads * head_width, bytes),
+        query_map(random, channels + 2, heads * head_width, bytes, true, false, kernels().panel / 4),
         key_map(random, 2 * channels + 2, heads * head_width, bytes),
         value_map(random, 2 * channels + 2, heads * head_width, bytes) {
     // Masked and NaN: entry 0, which is padding, and the last entry, as if not yet written. NaN: this row from the
@@ -75,18 +75,24 @@ struct AttentionProblem {
     const size_t keys_size = product({batch, heads, head_width});
     Outputs outputs{Floats(x.size(), kNan), Floats(gated.size(), kNan), Floats(keys_size, kNan),
                     Floats(keys_size, kNan)};
-    AttentionTask t{};
-    t.x = x.data(), t.gated = gated.data(), t.background = background.data();
-    t.mask = mask.data(), t.keys = keys.data(), t.values = values.data(), t.row_keys = row_keys.data(),
-    t.row_values = row_values.data();
-    if (own > 0) t.own_keys = own_keys.data(), t.own_values = own_values.data();
+    AttentionBlockTask t{};
+    t.layers = {gated.data(), outputs.activated.data(), layers, key.inplace};
+    t.background = background.data();
+    AttendTask& a = t.attend;
+    a.mask = mask.data(), a.keys = keys.data(), a.values = values.data(), a.row_keys = row_keys.data(),
+    a.row_values = row_values.data();
+    if (own > 0) a.own_keys = own_keys.data(), a.own_values = own_values.data();
+    a.query_map = query_map.view(), a.heads = heads, a.head_width = head_width, a.width = width, a.entries = entries;
+    a.column = column, a.own_columns = own;
     t.key = key.view(), t.query = query.view(), t.result = result.view();
-    t.query_map = query_map.view(), t.key_map = key_map.view(), t.value_map = value_map.view();
-    t.out = outputs.out.data(), t.activated = outputs.activated.data();
+    t.key_map = key_map.view(), t.value_map = value_map.view();
     t.key_out = outputs.key.data(), t.value_out = outputs.value.data();
-    t.layers = layers, t.batch = batch, t.channels = channels, t.heads = heads, t.head_width = head_width;
-    t.width = width, t.entries = entries, t.column = column, t.own_columns = own, t.inplace = key.inplace;
-    run(kernels().attention, t, random);
+    PhaseList list;
+    StepMemory memory;
+    StepBuilder step(list, memory, batch, channels);
+    step.phase(step.input(x.data(), step.attention_start(t)));
+    step.attention(t, step.result(outputs.out.data()));
+    run(kernels(), list, random);
     return outputs;
   }
 

@@ -49,10 +49,18 @@ struct LeftProblem {
 
   Floats run_kernel(Random& random) const {
     Floats out(product({columns, layers, batch, width()}), kNan);
-    run(kernels().left,
-        LeftTask{x.data(), above.data(), stored.view(), out.data(), taps, columns, layers, batch, inputs, outputs,
-                 gated},
-        random);
+    const int split = random.below(taps + columns);  // the columns of x from here on are elsewhere
+    const auto middle = x.begin() + static_cast<std::ptrdiff_t>(product({split, layers, batch, inputs}));
+    const Floats first(x.begin(), middle), later(middle, x.end());
+    LeftTask task{};
+    task.x = first.data(), task.later = later.data(), task.split = split;
+    task.above = above.data(), task.weights = stored.view(), task.out = out.data();
+    task.taps = taps, task.columns = columns, task.layers = layers, task.batch = batch;
+    task.inputs = inputs, task.outputs = outputs, task.gated = gated;
+    PhaseList list;
+    list.begin_phase();
+    list.add(task);
+    run(kernels(), list, random);
     return out;
   }
 

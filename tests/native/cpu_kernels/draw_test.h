@@ -1,4 +1,4 @@
-// Test of the kernel for the logits and the draw of codes (DrawTask).
+// Test of the logits and the draw of codes (DrawTask).
 #pragma once
 
 #include <algorithm>
@@ -44,10 +44,17 @@ struct DrawProblem {
 
   Outputs run_kernel(Random& random) const {
     Outputs outputs{std::vector<int64_t>(product({batch}), -2), Floats(product({batch, codes}), kNan)};
-    run(kernels().draw,
-        DrawTask{x.data(), logits.view(), uniform.data(), temperature.data(), forced.data(), outputs.code.data(),
-                 outputs.out.data(), batch},
-        random);
+    PhaseList list;
+    StepMemory memory;
+    StepBuilder step(list, memory, batch, channels);
+    const BlockStart* start = step.output_start();
+    step.phase(step.input(x.data(), start));
+    step.logits(logits.view(), start, outputs.out.data());
+    DrawTask draw{};
+    draw.logits = outputs.out.data(), draw.uniform = uniform.data(), draw.temperature = temperature.data();
+    draw.forced = forced.data(), draw.code = outputs.code.data(), draw.batch = batch, draw.codes = codes;
+    step.phase(draw);
+    run(kernels(), list, random);
     return outputs;
   }
 

@@ -17,6 +17,7 @@
 #include "causal_conv/packing.h"
 #include "error_bounds.h"
 #include "kernels.h"
+#include "steps/builder.h"
 
 // Exactly sized, so that AddressSanitizer detects accesses beyond the end.
 using Floats = std::vector<float>;
@@ -110,6 +111,22 @@ void run(const latentloop::Kernel<Task>& kernel, const Task& task, Random& rando
     std::thread([&] { complete = kernel.run(task, item); }).join();
     if (!complete) std::printf("out of memory\n"), std::exit(2);
   }
+}
+
+// Runs all items of a list, phase by phase, those of a phase in random order. Returns whether every item was complete.
+inline bool run(const latentloop::Kernels& kernels, const latentloop::PhaseList& list, Random& random) {
+  bool complete = true;
+  for (size_t phase = 0; phase < list.phases(); ++phase) {
+    std::vector<std::pair<const latentloop::Task*, size_t>> items;
+    for (const latentloop::Task* task = list.begin(phase); task != list.end(phase); ++task)
+      for (size_t item = 0; item < kernels.step_items(*task); ++item) items.emplace_back(task, item);
+    random.shuffle(items);
+    for (const auto& [task, item] : items)
+      std::thread([&, task = task, item = item] {
+        complete = kernels.step_item(*task, item) == latentloop::kComplete && complete;
+      }).join();
+  }
+  return complete;
 }
 
 // Comparisons of one kernel's results.

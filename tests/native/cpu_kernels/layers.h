@@ -5,22 +5,27 @@
 #include "error_bounds.h"
 #include "problem.h"
 
-// A dense layer [I, O] with random weights of `bytes` bytes, and with or without a bias.
+// A dense layer [I, O] with random weights of `bytes` bytes, and with or without a bias; gated: O are two halves. Its
+// panels are of one, two or four SIMD vectors, unless `width` is their width.
 struct DenseLayer {
-  int inputs, outputs, bytes;
+  int inputs, outputs, bytes, panel;
   Floats weight, bias;
   StoredWeights stored;
 
-  DenseLayer(Random& random, int inputs, int outputs, int bytes, bool has_bias = true)
+  DenseLayer(Random& random, int inputs, int outputs, int bytes, bool has_bias = true, bool gated = false,
+             int width = 0)
       : inputs(inputs),
         outputs(outputs),
         bytes(bytes),
+        panel(width > 0 ? width : kernels().panel >> random.below(3)),
         weight(random_weights(random, 1, 1, inputs, outputs, bytes, 2 / std::sqrt(static_cast<float>(inputs)))),
         bias(has_bias ? random.floats(product({outputs})) : Floats{}),
-        stored(pack_left(weight.data(), 1, 1, inputs, outputs, false, panel(), bytes),
-               panel_count(product({outputs}), panel()), product({inputs}), panel()) {}
+        stored(pack_left(weight.data(), 1, 1, inputs, outputs, gated, product({panel}), bytes),
+               gated ? 2 * panel_count(product({outputs / 2}), product({panel}))
+                     : panel_count(product({outputs}), product({panel})),
+               product({inputs}), product({panel})) {}
 
-  Dense view() const { return {stored.view(), bias.empty() ? nullptr : bias.data(), inputs, outputs}; }
+  Dense view() const { return {stored.view(), bias.empty() ? nullptr : bias.data(), inputs, outputs, panel}; }
 
   // x [inputs] -> [outputs].
   BoundedValues operator()(const BoundedValues& x) const {
@@ -86,15 +91,19 @@ struct GatedLayer {
 
   GatedLayer(Random& random, int width, int inner, int other, int batch, int bytes, bool has_labels, bool inplace)
       : conv1(random, width, inner, bytes),
-        conv2(random, inner, 2 * width, bytes),
+        conv2(random, inner, 2 * width, bytes, true, true),
         label(has_labels ? random.floats(product({batch, 2, width})) : Floats{}),
         inplace(inplace) {
-    if (other > 0) auxiliary.emplace_back(random, other, inner, bytes, false);
+    if (other > 0) auxiliary.emplace_back(random, other, inner, bytes, false, false, conv1.panel);
   }
 
   GatedBlock view() const {
-    return {conv1.view(), conv2.view(), auxiliary.empty() ? Dense{} : auxiliary[0].view(),
-            label.empty() ? nullptr : label.data(), inplace};
+    return {conv1.view(),
+            conv2.view(),
+            auxiliary.empty() ? Dense{} : auxiliary[0].view(),
+            label.empty() ? nullptr : label.data(),
+            conv2.outputs,
+            inplace};
   }
 
   BoundedValues operator()(BoundedValues x, const BoundedValues& y, int b) const {

@@ -7,7 +7,9 @@
 #include "causal_above_test.h"
 #include "causal_left_test.h"
 #include "draw_test.h"
+#include "input_test.h"
 #include "nearest_test.h"
+#include "prior_test.h"
 #include "residual_blocks_test.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -17,8 +19,9 @@ extern "C" const char* __asan_default_options() { return "max_malloc_fill_size=1
 
 int main(int count, char** arguments) {
   const std::pair<const char*, void (*)(Random&)> tests[]{
-      {"left", test_left},           {"above", test_above}, {"residual_blocks", test_residual_blocks},
-      {"attention", test_attention}, {"draw", test_draw},   {"nearest", test_nearest}};
+      {"left", test_left},           {"above", test_above},    {"residual_blocks", test_residual_blocks},
+      {"attention", test_attention}, {"draw", test_draw},      {"input", test_input},
+      {"prior", test_prior},         {"nearest", test_nearest}};
   for (const auto& [name, test] : tests) {
     bool is_requested = count == 1;
     for (int i = 1; i < count; ++i) is_requested = is_requested || std::strcmp(arguments[i], name) == 0;

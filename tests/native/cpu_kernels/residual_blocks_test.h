@@ -1,4 +1,4 @@
-// Test of the kernel for all blocks of a prior without attention (ResidualBlocksTask).
+// Test of all blocks of a prior without attention at one column.
 #pragma once
 
 #include "layers.h"
@@ -35,12 +35,23 @@ struct ResidualBlocksProblem {
 
   Outputs run_kernel(Random& random) const {
     Outputs outputs{Floats(x.size(), kNan), Floats(gated.size(), kNan)};
-    std::vector<Dense> views;
-    for (const DenseLayer& conv : convs) views.push_back(conv.view());
-    run(kernels().residual_blocks,
-        ResidualBlocksTask{x.data(), gated.data(), mix_above.data(), views.data(), outputs.out.data(),
-                           outputs.activated.data(), blocks, blocks * layers, batch, channels, inplace},
-        random);
+    const size_t block = product({layers, batch, channels});
+    PhaseList list;
+    StepMemory memory;
+    StepBuilder step(list, memory, batch, channels);
+    const auto start_of = [&](size_t index) {
+      return step.mix_start({gated.data() + index * block, outputs.activated.data() + index * block, layers, inplace});
+    };
+    const BlockStart* start = start_of(0);
+    step.phase(step.input(x.data(), start));
+    for (size_t index = 0; index < convs.size(); ++index) {
+      const BlockStart* next = index + 1 < convs.size() ? start_of(index + 1) : step.result(outputs.out.data());
+      Dense conv = convs[index].view();
+      conv.bias = mix_above.data() + index * product({channels});
+      step.mix(conv, start, next);
+      start = next;
+    }
+    run(kernels(), list, random);
     return outputs;
   }
 

@@ -7,8 +7,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "../causal_conv/packing.h"
-#include "onnxruntime/runtime.h"
+#include "../../causal_conv/packing.h"
+#include "../onnxruntime/runtime.h"
 #include "shared_weights.h"
 
 namespace latentloop {
@@ -52,6 +52,7 @@ inline std::shared_ptr<const Panels> packed_left(const float* values, const Shap
   Fingerprint fingerprint;
   fingerprint.add(gated ? 1 : 0);
   fingerprint.add(static_cast<uint64_t>(bits));
+  fingerprint.add(static_cast<uint64_t>(panel));
   fingerprint.add(shape, values);
   return shared_weights<Panels>(fingerprint, [&] {
     return pack_left(values, shape[0], shape[1], shape[2], shape[3], gated, panel, step_bytes(bits));

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "onnxruntime/runtime.h"
+#include "../onnxruntime/runtime.h"
 
 namespace latentloop {
 
