@@ -142,7 +142,7 @@ def tree(tmp_path: Path) -> Tree:
 def test_only_what_changed_is_compiled(tree: Tree) -> None:
     tree.build()
     every = tree.compiled()
-    assert every in (4, 6)  # with one instruction set, or with three on x86
+    assert every in (4, 7)  # with one instruction set, or with four on x86
     first = (tree.folder / LIBRARY).read_bytes()
     tree.build()
     assert tree.compiled() == 0
@@ -287,7 +287,7 @@ def c_tree(tree: Tree) -> Tree:
 def test_the_c_library_is_built_with_its_packages(c_tree: Tree) -> None:
     c_tree.build()
     every = c_tree.compiled()
-    assert every in (6, 8)
+    assert every in (6, 9)
     built = c_tree.folder / C_LIBRARY
     library = ctypes.CDLL(str(built / "liblatentloop.so"))
     library.ll_version.restype = ctypes.c_char_p

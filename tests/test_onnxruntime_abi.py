@@ -11,6 +11,7 @@ from nearest_grid import KERNELS, compile_native, compiler
 
 OURS = KERNELS / "operators" / "onnxruntime" / "abi.h"
 ENUMERATORS = {
+    "kUndefined": "ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED",
     "kFloat": "ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT",
     "kFloat16": "ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16",
     "kUint8": "ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8",
