@@ -6,12 +6,12 @@ knowledge of the model. It binds each step's inputs and outputs to the buffers o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from numpy.typing import NDArray
 
-from latentloop.backends.cpu.session import Call, OrtSession
+from latentloop.backends.cpu.session import Call, NamedValue, OrtSession, bindable
 from latentloop.bundles.manifest import STEPS, Binding, GraphFile, Level, Prior
 from latentloop.bundles.views import check_size, initial_values, view_index
 from latentloop.draws.level_inputs import LevelInputs, Row
@@ -36,12 +36,8 @@ class PriorLoop:
         self._buffers = {buffer.name: buffer for buffer in prior.memories}
         check_size(level, prior.memories, batch)
         self._arrays: dict[str, Array] = {buffer.name: initial_values(buffer, batch) for buffer in prior.memories}
-        self._step_calls: dict[tuple[str, int, int], Call] = {}  # by role, phase of the row, and column
-        # Inputs that hold all rows so far: their length grows, so they are bound again before every run.
-        self._histories = {
-            role: [binding for binding in graph.inputs if binding.view == "entries"]
-            for role, graph in prior.graphs.items()
-        }
+        # By role, phase of the row, and column. Rows of the same phase differ only in the views "row" and "entries".
+        self._calls: dict[tuple[str, int, int], Call] = {}
 
     def rows(self, level_inputs: LevelInputs, rows: int | None = None) -> Iterator[Row]:
         """Runs the level row by row and yields each row when it is finished. Stop iterating to cancel.
@@ -56,8 +52,8 @@ class PriorLoop:
         for i in range(rows or self.level.height):
             self._arrays["uniform"][:] = level_inputs.uniform[i]
             self._arrays["forced"][:] = level_inputs.forced[i]
-            self._call(self.prior.graphs["row"], i, 0).run()
-            self._run_steps(role, i)
+            self._run("row", i)
+            self._run(role, i, self.prior.columns_per_step)
             yield Row(i, ring[i % len(ring), inside], self._arrays["logits"])
 
     def buffer(self, name: str) -> Array:
@@ -72,25 +68,27 @@ class PriorLoop:
         for name, value in level_inputs.constants(self._arrays).items():
             self._arrays[name][:] = value
         if "condition" in self.prior.graphs:
-            self._call(self.prior.graphs["condition"], 0, 0).run()
+            self._run("condition", 0)
 
-    def _run_steps(self, role: str, i: int) -> None:
+    def _run(self, role: str, i: int, columns: int | None = None) -> None:
+        """Runs a graph in row i: once, or for each so many columns."""
         phase = i % len(self._arrays["codes"])
-        graph, histories = self.prior.graphs[role], self._histories[role]
-        for j in range(0, self.level.width, self.prior.columns_per_step):
-            call = self._step_calls.get((role, phase, j))
+        graph = self.prior.graphs[role]
+        inputs, outputs = (
+            self._values([binding for binding in bindings if binding.view in ("row", "entries")], i, 0)
+            for bindings in (graph.inputs, graph.outputs)
+        )
+        for j in range(0, self.level.width, columns or self.level.width):
+            call = self._calls.get((role, phase, j))
             if call is None:
-                call = self._step_calls[role, phase, j] = self._call(graph, i, j)
+                call = self._calls[role, phase, j] = self._session(graph).call()
+                call.bind(self._values(graph.inputs, i, j), self._values(graph.outputs, i, j))
             else:
-                for binding in histories:
-                    call.rebind(binding.name, self._view(binding, i, j))
+                call.bind(inputs, outputs)
             call.run()
 
-    def _call(self, graph: GraphFile, i: int, j: int) -> Call:
-        return self._session(graph).call(
-            [(binding.name, self._view(binding, i, j)) for binding in graph.inputs],
-            [(binding.name, self._view(binding, i, j)) for binding in graph.outputs],
-        )
+    def _values(self, bindings: Iterable[Binding], i: int, j: int) -> list[NamedValue]:
+        return [(binding.name, bindable(self._view(binding, i, j))) for binding in bindings]
 
     def _session(self, graph: GraphFile) -> OrtSession:
         """Returns a graph's session. Raises BundleError if its inputs and outputs differ from those in the manifest."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # ``backends.onnxruntime`` imports and checks it
     import onnxruntime
 
 Array = NDArray[Any]
+NamedValue = tuple[str, "onnxruntime.OrtValue"]
 PROVIDERS = ["CPUExecutionProvider"]
 
 
@@ -53,43 +54,37 @@ class OrtSession:
         names = [output.name for output in self.session.get_outputs()]
         return dict(zip(names, self.session.run(names, inputs), strict=True))
 
-    def call(self, inputs: Iterable[tuple[str, Array]], outputs: Iterable[tuple[str, Array]]) -> Call:
-        """Returns a call that reads and writes these arrays in place."""
-        return Call(self.session, inputs, outputs)
+    def call(self) -> Call:
+        """Returns a call that reads and writes arrays in place, without any array yet."""
+        return Call(self.session)
 
 
 class Call:
     """A graph bound to arrays, which it reads and writes in place. Keeps the arrays alive."""
 
-    def __init__(
-        self,
-        session: onnxruntime.InferenceSession,
-        inputs: Iterable[tuple[str, Array]],
-        outputs: Iterable[tuple[str, Array]],
-    ) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self._binding = session.io_binding()
-        self._arrays: dict[str, Array] = {}
-        for name, array in inputs:
-            self.rebind(name, array)
-        for name, array in outputs:
-            self._store(name, array)
-            self._binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, _address(array))
+        self._values: dict[str, onnxruntime.OrtValue] = {}
 
-    def rebind(self, name: str, array: Array) -> None:
-        """Binds one input to another array."""
-        self._store(name, array)
-        self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, _address(array))
+    def bind(self, inputs: Iterable[NamedValue], outputs: Iterable[NamedValue]) -> None:
+        """Binds inputs and outputs, by name, to arrays; those that are not named keep theirs."""
+        for name, value in inputs:
+            self._values[name] = value
+            self._binding.bind_ortvalue_input(name, value)
+        for name, value in outputs:
+            self._values[name] = value
+            self._binding.bind_ortvalue_output(name, value)
 
     def run(self) -> None:
         """Runs the graph once."""
         self._session.run_with_iobinding(self._binding)
 
-    def _store(self, name: str, array: Array) -> None:
-        if not array.flags.c_contiguous:
-            raise ValueError(f"{name}: a bound array must be contiguous")
-        self._arrays[name] = array
 
+def bindable(array: Array) -> onnxruntime.OrtValue:
+    """Returns an array in the form that calls bind. It shares the array's memory and keeps it alive."""
+    import onnxruntime
 
-def _address(array: Array) -> int:
-    return int(array.__array_interface__["data"][0])
+    if not array.flags.c_contiguous:
+        raise ValueError("a bound array must be contiguous")
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
