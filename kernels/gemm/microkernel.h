@@ -13,8 +13,8 @@ namespace {
 constexpr int kVectors{4};
 constexpr int kPanel{kVectors * kLanes};
 constexpr int kCacheLine{64};
-// Prefetch distance in a fixed-point panel. The hardware prefetcher stops at the end of a page.
-constexpr int kPrefetchBytes{2048};
+// Prefetch distance in a fixed-point panel: some 20 inputs. The hardware prefetcher stops at the end of a page.
+constexpr int kPrefetchBytes{64 * LATENTLOOP_VECTOR_BYTES};
 // Inputs that are processed at once if row groups share a panel: their weights fit in L1.
 constexpr int kPart{128};
 // Rows whose sums fit in the registers, together with weights and inputs.
