@@ -24,8 +24,8 @@ inline int panels(int outputs) { return (outputs + kPanel - 1) / kPanel; }
 
 // sums[m][o] += sum over k of x[m][k] * panel[k][o], for a panel of `V` vectors. Adds in the order of k for every M and
 // V, so that a sum depends neither on the number of rows nor on the width of the panel. The panel's weights have
-// `Bytes` bytes. Every `stride` inputs it prefetches one cache line, beginning at `ahead`; if stride is 0, it prefetches
-// fixed-point weights of this panel. With `Keep` it stores the weights as float32 in `unpacked`.
+// `Bytes` bytes. Every `stride` inputs it prefetches one cache line, beginning at `ahead`; if stride is 0, it
+// prefetches fixed-point weights of this panel. With `Keep` it stores the weights as float32 in `unpacked`.
 template <int Bytes, int M, int V = kVectors, bool Keep = false>
 inline void multiply(const float* const* x, const uint8_t* panel, int inputs, float* sums, const uint8_t* ahead,
                      int stride, float* unpacked = nullptr) {
