@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 
 from latentloop.backends.cpu.backend import CpuBackend
 from latentloop.backends.cpu.session import Array, Call, OrtSession
@@ -45,9 +44,9 @@ class TimedSession(OrtSession):
         self._seconds.append(time.perf_counter() - begin)
         return outputs
 
-    def call(self, inputs: Iterable[tuple[str, Array]], outputs: Iterable[tuple[str, Array]]) -> Call:
+    def call(self) -> Call:
         """Returns a prepared run, as ``OrtSession.call`` does."""
-        call = TimedCall(self.session, inputs, outputs)
+        call = TimedCall(self.session)
         call.seconds = self._seconds
         return call
 
