@@ -81,8 +81,9 @@ class PriorLoop:
         for j in range(0, self.level.width, columns or self.level.width):
             call = self._calls.get((role, phase, j))
             if call is None:
-                call = self._calls[role, phase, j] = self._session(graph).call()
+                call = self._session(graph).call()
                 call.bind(self._values(graph.inputs, i, j), self._values(graph.outputs, i, j))
+                self._calls[role, phase, j] = call
             else:
                 call.bind(inputs, outputs)
             call.run()
