@@ -56,7 +56,7 @@ inline void left_activate(bool gated, const float* a, const float* above_a, cons
   for (int v = 0; o + v < width; ++v) out[o + v] = part[v];
 }
 
-bool left(const LeftTask& t, size_t item) {
+void left(const LeftTask& t, size_t item) {
   const int half = t.gated ? t.outputs / 2 : t.outputs, parts = t.gated ? 2 : 1;
   const int layer = static_cast<int>(item / panels(half)), q = static_cast<int>(item % panels(half));
   const size_t panel = item * parts;
@@ -74,7 +74,6 @@ bool left(const LeftTask& t, size_t item) {
                     t.out + row * half + q * kPanel);
     }
   }
-  return true;
 }
 
 }  // namespace

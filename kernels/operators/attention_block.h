@@ -58,11 +58,10 @@ class AttentionBlock {
     task.layers.activated = runtime_.output(context, 1, {layers_, batch, channels});
     task.key_out = runtime_.output(context, 2, {batch, width});
     task.value_out = runtime_.output(context, 3, {batch, width});
-    workspaces_.with([&](StepWorkspace& workspace) {
-      StepBuilder step(workspace.list, workspace.memory, static_cast<int>(batch), static_cast<int>(channels));
+    runner_.run(kernels_, runtime_, context, [&](PhaseList& list, StepMemory& memory) {
+      StepBuilder step(list, memory, static_cast<int>(batch), static_cast<int>(channels));
       step.phase(step.input(x, step.attention_start(task)));
       step.attention(task, step.result(out));
-      PhaseRun(workspace, kernels_).run(runtime_, context);
     });
   }
 
@@ -152,7 +151,7 @@ class AttentionBlock {
   int64_t column_, first_layer_, layers_;
   bool has_labels_;
   PackedMatrices matrices_;
-  mutable StepWorkspaces workspaces_;
+  mutable StepRunner runner_;
 };
 
 }  // namespace latentloop

@@ -64,10 +64,9 @@ class CausalLeft {
     task.outputs = static_cast<int>(outputs);
     task.gated = Gated;
     task.split = static_cast<int>(xs[0]);
-    workspaces_.with([&](StepWorkspace& workspace) {
-      workspace.list.begin_phase();
-      workspace.list.add(task);
-      PhaseRun(workspace, kernels_).run(runtime_, context);
+    runner_.run(kernels_, runtime_, context, [&](PhaseList& list, StepMemory&) {
+      list.begin_phase();
+      list.add(task);
     });
   }
 
@@ -76,7 +75,7 @@ class CausalLeft {
   const Kernels& kernels_;
   Shape shape_;  // [p, L, I, O]
   std::shared_ptr<const Panels> packed_;
-  mutable StepWorkspaces workspaces_;
+  mutable StepRunner runner_;
 };
 
 template <bool Pairs>

@@ -49,13 +49,12 @@ class DrawCode {
     float* out = runtime_.output(context, 1, {xs[0], logits.outputs});
     draw.logits = out;
     draw.batch = static_cast<int>(xs[0]), draw.codes = logits.outputs;
-    workspaces_.with([&](StepWorkspace& workspace) {
-      StepBuilder step(workspace.list, workspace.memory, draw.batch, logits.inputs);
+    runner_.run(kernels_, runtime_, context, [&](PhaseList& list, StepMemory& memory) {
+      StepBuilder step(list, memory, draw.batch, logits.inputs);
       const BlockStart* start = step.output_start();
       step.phase(step.input(runtime_.data(x), start));
       step.logits(logits, start, out);
       step.phase(draw);
-      PhaseRun(workspace, kernels_).run(runtime_, context);
     });
   }
 
@@ -64,7 +63,7 @@ class DrawCode {
   const Kernels& kernels_;
   int64_t column_;
   PackedMatrices matrices_;
-  mutable StepWorkspaces workspaces_;
+  mutable StepRunner runner_;
 };
 
 }  // namespace latentloop

@@ -48,8 +48,8 @@ class MixChain {
     const float* above_values = runtime_.data(above) + column_ * blocks * channels;
     float* out = runtime_.output(context, 0, xs);
     float* activated = runtime_.output(context, 1, {gs[1], batch, channels});
-    workspaces_.with([&](StepWorkspace& workspace) {
-      StepBuilder step(workspace.list, workspace.memory, static_cast<int>(batch), static_cast<int>(channels));
+    runner_.run(kernels_, runtime_, context, [&](PhaseList& list, StepMemory& memory) {
+      StepBuilder step(list, memory, static_cast<int>(batch), static_cast<int>(channels));
       const auto start_of = [&](int64_t b) {
         return step.mix_start({gated_values + b * block, activated + b * block, static_cast<int>(layers), Inplace});
       };
@@ -62,7 +62,6 @@ class MixChain {
         step.mix(conv, start, next);
         start = next;
       }
-      PhaseRun(workspace, kernels_).run(runtime_, context);
     });
   }
 
@@ -78,7 +77,7 @@ class MixChain {
   const Kernels& kernels_;
   int64_t column_;
   PackedMatrices convs_;
-  mutable StepWorkspaces workspaces_;
+  mutable StepRunner runner_;
 };
 
 }  // namespace latentloop

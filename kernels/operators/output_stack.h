@@ -45,8 +45,8 @@ class OutputStack {
     const Shape shape = runtime_.shape(x);
     check(shape.size() == 2 && shape[1] == channels_, "x", shape);
     float* out = runtime_.output(context, 0, shape);
-    workspaces_.with([&](StepWorkspace& workspace) {
-      StepBuilder step(workspace.list, workspace.memory, static_cast<int>(shape[0]), channels_);
+    runner_.run(kernels_, runtime_, context, [&](PhaseList& list, StepMemory& memory) {
+      StepBuilder step(list, memory, static_cast<int>(shape[0]), channels_);
       const BlockStart* start = step.output_start();
       step.phase(step.input(runtime_.data(x), start));
       for (size_t s = 0; s < stages_; ++s) {
@@ -54,7 +54,6 @@ class OutputStack {
         if (has_labels_) block.label = label(context, s, shape[0]);
         step.stage(block, start, s + 1 < stages_ ? start : step.result(out));
       }
-      PhaseRun(workspace, kernels_).run(runtime_, context);
     });
   }
 
@@ -91,7 +90,7 @@ class OutputStack {
   PackedMatrices matrices_;
   size_t stages_;
   int channels_;
-  mutable StepWorkspaces workspaces_;
+  mutable StepRunner runner_;
 };
 
 }  // namespace latentloop

@@ -32,32 +32,6 @@ struct StepWorkspace {
   size_t done_size{};
 };
 
-// Workspaces of an operator, one for each run at the same time.
-class StepWorkspaces {
- public:
-  // Calls work(workspace) with a workspace of its own, whose list is empty.
-  template <typename Work>
-  void with(const Work& work) {
-    std::unique_ptr<StepWorkspace> workspace = take();
-    workspace->list.clear(), workspace->memory.clear();
-    work(*workspace);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    free_.push_back(std::move(workspace));
-  }
-
- private:
-  std::unique_ptr<StepWorkspace> take() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (free_.empty()) return std::make_unique<StepWorkspace>();
-    std::unique_ptr<StepWorkspace> workspace = std::move(free_.back());
-    free_.pop_back();
-    return workspace;
-  }
-
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<StepWorkspace>> free_;
-};
-
 class PhaseRun {
  public:
   PhaseRun(StepWorkspace& workspace, const Kernels& kernels) : w_(workspace), kernels_(kernels) {
@@ -121,6 +95,33 @@ class PhaseRun {
   size_t items_{};
   std::atomic<size_t> next_{0};
   std::atomic<int> outcome_{kComplete};
+};
+
+// Runs the steps of an operator, several at the same time if need be; each has a workspace of its own.
+class StepRunner {
+ public:
+  // Runs the phases that build(list, memory) adds to an empty list. Throws as PhaseRun::run does.
+  template <typename Build>
+  void run(const Kernels& kernels, const Runtime& runtime, const OrtKernelContext* context, const Build& build) {
+    std::unique_ptr<StepWorkspace> workspace = take();
+    workspace->list.clear(), workspace->memory.clear();
+    build(workspace->list, workspace->memory);
+    PhaseRun(*workspace, kernels).run(runtime, context);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(std::move(workspace));
+  }
+
+ private:
+  std::unique_ptr<StepWorkspace> take() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (free_.empty()) return std::make_unique<StepWorkspace>();
+    std::unique_ptr<StepWorkspace> workspace = std::move(free_.back());
+    free_.pop_back();
+    return workspace;
+  }
+
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<StepWorkspace>> free_;
 };
 
 }  // namespace latentloop

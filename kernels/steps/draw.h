@@ -67,8 +67,7 @@ latentloop::Outcome draw(const DrawTask& t, size_t item) {
   static thread_local ThreadScratch scratch;
   float* memory = scratch.at_least(3 * static_cast<size_t>(t.codes));
   if (memory == nullptr) return latentloop::kOutOfMemory;
-  const int64_t drawn = draw_code(t, item, memory);
-  t.code[item] = t.forced[item] >= 0 ? t.forced[item] : drawn;
+  t.code[item] = t.forced[item] >= 0 ? t.forced[item] : draw_code(t, item, memory);
   if (t.next == nullptr) return latentloop::kComplete;
   const size_t parts = static_cast<size_t>(input_parts(*t.next));
   for (size_t part = 0; part < parts; ++part) {

@@ -37,7 +37,7 @@ inline Floats biased(Floats sum, const float* bias, const float* label, int live
 }
 
 template <int V>
-bool product_panel(const ProductTask& t, int panel) {
+void product_panel(const ProductTask& t, int panel) {
   constexpr int kWidth{V * kLanes};
   const int outputs = product_outputs(t), first_output = panel * kWidth;
   const int width = outputs - first_output < kWidth ? outputs - first_output : kWidth;
@@ -73,10 +73,9 @@ bool product_panel(const ProductTask& t, int panel) {
       if (t.next) start_block(*t.next, values, first + r, first_output, width);
     }
   }
-  return true;
 }
 
-bool product(const ProductTask& t, size_t item) {
+void product(const ProductTask& t, size_t item) {
   switch (t.layer.panel / kLanes) {
     case 1:
       return product_panel<1>(t, static_cast<int>(item));

@@ -29,9 +29,11 @@ size_t step_items(const Task& t) {
 Outcome step_item(const Task& t, size_t item) {
   switch (t.kind) {
     case Task::kLeft:
-      return left(t.left, item) ? latentloop::kComplete : latentloop::kOutOfMemory;
+      left(t.left, item);
+      return latentloop::kComplete;
     case Task::kProduct:
-      return product(t.product, item) ? latentloop::kComplete : latentloop::kOutOfMemory;
+      product(t.product, item);
+      return latentloop::kComplete;
     case Task::kAttend:
       return attend(t.attend, item) ? latentloop::kComplete : latentloop::kOutOfMemory;
     case Task::kInput:

@@ -72,7 +72,7 @@ def step_graph(w: RowStepWeights, store: WeightStore, level: str, *, filtered: b
 
 
 def _make_operator(g: PriorGraph, columns: int, *, filtered: bool) -> None:
-    """Makes the graph the operator ``PriorStep``, which ``kernels/operators/prior_step.h`` describes."""
+    """Makes the graph the operator ``PriorStep``, which ``kernels/operators/prior_step/step.h`` describes."""
     c = g.config
     inputs = ["codes", "residual", *(["hidden"] if c.reach > 1 else []), "conv1_above", "conv2_above", "input_above"]
     if c.attention:

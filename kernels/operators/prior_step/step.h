@@ -16,8 +16,7 @@
 //   weights: conv1_left [p, L, C, R], conv2_left [p, L, R, 2 C], left_table [p (K + 1), C]; of every block one [C, C],
 //   or with attention those of AttentionBlock; of every stage those of OutputStack; logits [C, K] and their bias.
 // Outputs: code [n, B] int64, logits [n, B, K], residual_next [n, L, B, C], hidden_next [n, L, B, R], and with
-// attention
-//   per block row_keys_next and row_values_next [n, B, heads d].
+//   attention per block row_keys_next and row_values_next [n, B, heads d].
 #pragma once
 
 #include <array>
@@ -44,10 +43,9 @@ class PriorStep {
         weights_(runtime, info, form_, form_.state_inputs(), Inplace, kernels_.panel) {}
 
   void compute(OrtKernelContext* context) const {
-    workspaces_.with([&](StepWorkspace& workspace) {
-      const PriorBuffers buffers = PriorInputs::read(form_, weights_.model(), weights_.left_table(), runtime_, context);
-      PriorStepBuilder(weights_.model(), buffers, workspace.list, workspace.memory).build();
-      PhaseRun(workspace, kernels_).run(runtime_, context);
+    const PriorBuffers buffers = PriorInputs::read(form_, weights_.model(), weights_.left_table(), runtime_, context);
+    runner_.run(kernels_, runtime_, context, [&](PhaseList& list, StepMemory& memory) {
+      PriorStepBuilder(weights_.model(), buffers, list, memory).build();
     });
   }
 
@@ -56,7 +54,7 @@ class PriorStep {
   const Kernels& kernels_;
   PriorForm form_;
   PriorWeights weights_;
-  mutable StepWorkspaces workspaces_;
+  mutable StepRunner runner_;
 };
 
 }  // namespace latentloop

@@ -36,8 +36,15 @@ class PriorLoop:
         self._buffers = {buffer.name: buffer for buffer in prior.memories}
         check_size(level, prior.memories, batch)
         self._arrays: dict[str, Array] = {buffer.name: initial_values(buffer, batch) for buffer in prior.memories}
-        # By role, phase of the row, and column. Rows of the same phase differ only in the views "row" and "entries".
+        # By role, phase of the row, and column. Rows of the same phase differ only in the views "row" and "entries",
+        # which are therefore bound again before every run.
         self._calls: dict[tuple[str, int, int], Call] = {}
+        self._of_row = {
+            role: tuple(
+                [b for b in bindings if b.view in ("row", "entries")] for bindings in (graph.inputs, graph.outputs)
+            )
+            for role, graph in prior.graphs.items()
+        }
 
     def rows(self, level_inputs: LevelInputs, rows: int | None = None) -> Iterator[Row]:
         """Runs the level row by row and yields each row when it is finished. Stop iterating to cancel.
@@ -74,10 +81,7 @@ class PriorLoop:
         """Runs a graph in row i: once, or for each so many columns."""
         phase = i % len(self._arrays["codes"])
         graph = self.prior.graphs[role]
-        inputs, outputs = (
-            self._values([binding for binding in bindings if binding.view in ("row", "entries")], i, 0)
-            for bindings in (graph.inputs, graph.outputs)
-        )
+        inputs, outputs = (self._values(bindings, i, 0) for bindings in self._of_row[role])
         for j in range(0, self.level.width, columns or self.level.width):
             call = self._calls.get((role, phase, j))
             if call is None:
